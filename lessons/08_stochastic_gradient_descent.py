@@ -66,7 +66,7 @@ for axes, (size, cloud) in zip(figure.subplots(1, 3, sharex=True, sharey=True), 
     heading = "1 example" if size == 1 else f"{size} examples"
     style.style_axes(axes, style.LIGHT, title=heading, x="slope in the weight", y="slope in the bias", open_frame=True)
     axes.plot(*cloud.T, ".", color=style.LIGHT.first, markersize=4, alpha=0.5)
-    axes.plot(*full, "P", color=style.LIGHT.second, mec=style.LIGHT.ink, markersize=12)
+    axes.plot(*full, "P", color=style.LIGHT.second, mec=style.LIGHT.foreground, markersize=12)
 show(figure)
 
 # %%
@@ -168,7 +168,7 @@ measure()
 # .. math:: \theta \leftarrow \theta - \eta\, \nabla C_{\text{batch}}
 #
 # where :math:`\theta` (theta) stands for all weights and biases together, and :math:`\eta` (eta) is the learning
-# rate. Both runs below look at every example three times.
+# rate. Both runs below theme at every example three times.
 
 
 def loss(points):

@@ -141,7 +141,7 @@ class TestRandom:
     @pytest.mark.parametrize("seed", ["a", 1.5, True, None, [1, 2]])
     def test_a_seed_that_is_no_whole_number(self, seed):
         state = chainrule.default_generator().bit_generator.state
-        with pytest.raises(TypeError, match="manual_seed: the seed must be a whole number, not "):
+        with pytest.raises(TypeError, match="manual_seed: the seed must be an integer, not "):
             chainrule.manual_seed(seed)
         with pytest.raises(ValueError, match="manual_seed: the seed must be at least 0, not -1"):
             chainrule.manual_seed(-1)
@@ -214,7 +214,7 @@ def test_sizes_that_make_no_tensor(make, sentence):
         (lambda: chainrule.full((2,), "3", np.float32), "a Tensor holds booleans, integers or floats, not <U1"),
         (lambda: chainrule.rand(2, dtype=int), "rand: takes a floating type, not int64"),
         (lambda: chainrule.randn(2, dtype=bool), "randn: takes a floating type, not bool"),
-        (lambda: chainrule.randint(0, 2.5, (3,)), "randint: takes a whole number or several, not (0, 2.5)"),
+        (lambda: chainrule.randint(0, 2.5, (3,)), "randint: takes one or more integers, not (0, 2.5)"),
         (lambda: chainrule.randint(1, 5), "randint: needs a size, such as (2, 3)"),
         (lambda: chainrule.randint(5), "randint: needs a size, such as (2, 3)"),
         (lambda: chainrule.ones_like(3), "ones_like: takes tensors or arrays, not int"),
@@ -258,5 +258,5 @@ def test_numbers_beyond_int64():
 
 def test_the_number_of_threads_is_a_whole_one():
     for number in ("a", 1.5, None):
-        with pytest.raises(TypeError, match="set_num_threads: the number must be a whole number, not "):
+        with pytest.raises(TypeError, match="set_num_threads: the number must be an integer, not "):
             chainrule.set_num_threads(number)

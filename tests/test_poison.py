@@ -59,7 +59,7 @@ FORMULAS = {
     "softmax": lambda: chainrule.softmax.compute(LONG, dim=1),
     "softmax, columns": lambda: chainrule.softmax.compute(LONG, dim=0),
     "a sum": lambda: chainrule.sum.compute(LONG, dim=0),
-    "softmax's rule": lambda: chainrule.softmax.pull_fused(LONG, (np.exp(LONG), 1), (True,))[0],
+    "softmax's rule": lambda: chainrule.softmax.fused_vjp(LONG, (np.exp(LONG), 1), (True,))[0],
 }
 
 

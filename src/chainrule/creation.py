@@ -39,7 +39,7 @@ def _shape(name: str, *sizes: Any) -> tuple[int, ...]:
 
 
 def _dtype(dtype: DTypeLike, name: str = "") -> np.dtype[Any]:
-    """Return the dtype, float32 for None. With the `name` of a function, for the error, it must be floating."""
+    """Return the dtype, float32 for None. If a function's `name` is passed, for the error, it must be floating."""
     out = DEFAULT if dtype is None else storable_dtype(dtype)
     check(name, not name or out.kind == "f", f"takes a floating type, not {out}", TypeError)
     return out
@@ -176,5 +176,5 @@ def one_hot(labels: ArrayLike | Tensor, num_classes: int = -1) -> Tensor:
         IndexError: a label is negative or not below C.
     """
     classes = int(np.asarray(labels).max(initial=-1)) + 1 if num_classes == -1 else num_classes
-    indices = ops.indexing.indices(as_tensor(labels), size=classes, name="one_hot")
+    indices = ops.indexing.check_indices(as_tensor(labels), size=classes, name="one_hot")
     return ops.eq(ops.unsqueeze(indices, -1), np.arange(classes)).long()

@@ -47,7 +47,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, Real) or (getattr(value, "ndim", None) == 0 and value.dtype.kind in "biuf")
 
 
-def named_numbers(owner: object, **values: Any) -> list[Any]:
+def require_numbers(owner: object, **values: Any) -> list[Any]:
     """Return the values; raise a TypeError that names the first one that is not a number."""
     for name, value in values.items():
         check(owner, isinstance(value, Real), f"{name} must be a number, not {value!r}", TypeError)
@@ -79,20 +79,20 @@ def check_floats(owner: object, array: Any) -> None:
         check(owner, False, f"takes floats, not {dtype}: convert it with .float()", TypeError)
 
 
-def check_whole(owner: object, what: str, value: Any, least: int) -> None:
-    """Raise an error unless a value is an integer of at least `least`."""
-    whole = hasattr(value, "__index__") and not isinstance(value, bool)
-    check(owner, whole, f"{what} must be a whole number, not {value!r}", TypeError)
-    check(owner, value >= least, f"{what} must be at least {least}, not {value}")
+def check_integer(owner: object, what: str, value: Any, minimum: int) -> None:
+    """Raise an error unless a value is an integer of at least `minimum`."""
+    is_integer = hasattr(value, "__index__") and not isinstance(value, bool)
+    check(owner, is_integer, f"{what} must be an integer, not {value!r}", TypeError)
+    check(owner, value >= minimum, f"{what} must be at least {minimum}, not {value}")
 
 
-def join_names(names: Sequence[str], separator: str = ", ", most: int = 8) -> str:
-    """Join names for a message: the first `most`, each shortened, and the number of the others.
+def join_names(names: Sequence[str], separator: str = ", ", limit: int = 8) -> str:
+    """Join names for a message: the first `limit`, each shortened, and the number of the others.
 
     The names may come from a file, which may have a million of them.
     """
-    text = separator.join(shortened(name) for name in names[:most])
-    return text if len(names) <= most else f"{text} and {len(names) - most:,} more"
+    text = separator.join(shorten(name) for name in names[:limit])
+    return text if len(names) <= limit else f"{text} and {len(names) - limit:,} more"
 
 
 def check_destination(path: str | os.PathLike[str], what: str, extensions: Collection[str]) -> None:
@@ -108,8 +108,8 @@ def check_destination(path: str | os.PathLike[str], what: str, extensions: Colle
     """
     path = Path(path)
     if path.suffix.lower() not in extensions:
-        *others, last = extensions
-        choices = f"{', '.join(others)} or {last}" if others else last
+        *first_extensions, last = extensions
+        choices = f"{', '.join(first_extensions)} or {last}" if first_extensions else last
         raise UserError(f"{path}: '{path.suffix}' is not a supported {what} format; use {choices}")
     if not path.parent.is_dir():
         raise UserError(f"{path}: the folder {path.parent} does not exist; create it first or choose another")
@@ -135,14 +135,14 @@ def _escaped(character: str) -> str:
     return character
 
 
-def shortened(text: str, most: int = 200) -> str:
-    """Return the text, printable, cut to at most `most` characters; no escape is cut in two."""
-    beginning = text[: most + 1]  # the rest of a long text need not be escaped
+def shorten(text: str, max_length: int = 200) -> str:
+    """Make a text printable and cut it to at most `max_length` characters, but never inside an escape sequence."""
+    beginning = text[: max_length + 1]  # the rest of a long text need not be escaped
     shown = printable(beginning)
-    if len(shown) <= most:
+    if len(shown) <= max_length:
         return shown
     ends = accumulate(len(printable(character)) for character in beginning)
-    return f"{printable(beginning[: sum(end < most for end in ends)])}…"
+    return f"{printable(beginning[: sum(end < max_length for end in ends)])}…"
 
 
 def type_name(value: object) -> str:

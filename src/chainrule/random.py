@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.autograd.mode import mode, refuse_compiled
-from chainrule.errors import check_whole, type_name
+from chainrule.errors import check_integer, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +53,7 @@ def manual_seed(seed: int) -> np.random.Generator:
         TypeError: the seed is not an integer.
         ValueError: the seed is negative.
     """
-    check_whole("manual_seed", "the seed", seed, least=0)
+    check_integer("manual_seed", "the seed", seed, minimum=0)
     refuse_compiled("manual_seed()")
     generator = default_generator()
     generator.bit_generator.state = np.random.default_rng(seed).bit_generator.state

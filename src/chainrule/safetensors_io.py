@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.errors import RunError, shortened, type_name
+from chainrule.errors import RunError, shorten, type_name
 from chainrule.files import atomic_write, open_regular
 from chainrule.tensor import Tensor, as_tensor
 
@@ -126,14 +126,14 @@ def load_with_note(path: str | os.PathLike[str], *, ours: bool = False) -> tuple
             for name in names:
                 if (kind := file.get_slice(name).get_dtype()) not in _DTYPES.values():
                     raise RunError(
-                        f"{path}: {shortened(name)} is of type {kind}, which Tensors do not have; save it as F32"
+                        f"{path}: {shorten(name)} is of type {kind}, which Tensors do not have; save it as F32"
                     )
             arrays = {name: file.get_tensor(name) for name in names}
             metadata = file.metadata() or {}
     except (SafetensorError, OSError, ValueError) as error:  # ValueError: a shape that no array can have
         if isinstance(error, RunError):
             raise
-        raise RunError(f"{path}: is not a complete safetensors file ({shortened(str(error))})") from None
+        raise RunError(f"{path}: is not a complete safetensors file ({shorten(str(error))})") from None
     note: str | None = metadata.get("note")
     if note is not None and note.startswith(_CHECKSUM):
         first_line, _, rest = note.partition("\n")

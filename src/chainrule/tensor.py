@@ -452,7 +452,7 @@ class Tensor:
         with_gradient = not (self._node is root._node is getattr(value, "_node", None) is None)
         if with_gradient and mode.recording:
             self._check_changeable(root)
-            views.change(self, lambda: new().to(self.dtype))  # operations may have saved the array
+            views.change(self, lambda: new().to(self.dtype))  # a new array: operations may have saved the old one
             return self
         array = _values(self)
         if not (array if type(array) is _ndarray else array.memory).flags.writeable:
@@ -532,7 +532,7 @@ class Tensor:
         if isinstance(value, Tensor) and views.is_view_at(value, self, index):
             return  # the last step of `x[index] += y`, which has already changed x
         if type(index) is tuple and not ops.indexing.is_basic(index):
-            first, index = ops.indexing.torch_order(index, self.ndim)
+            first, index = ops.indexing.split_index(index, self.ndim)
             if first:
                 self[first][index] = value
                 return
@@ -549,7 +549,7 @@ class Tensor:
     def __getitem__(self, index: Any) -> Tensor:
         index = _to_numpy_index(index)
         if type(index) is tuple and not ops.indexing.is_basic(index):
-            first, index = ops.indexing.torch_order(index, self.ndim)
+            first, index = ops.indexing.split_index(index, self.ndim)
             if first:
                 return ops.getitem(ops.getitem(self, index=first), index=index)
         return ops.getitem(self, index=index)
@@ -690,7 +690,7 @@ _TORCH_NAMES = {"axis": "dim", "axes": "dims", "keepdims": "keepdim"}
 def _as_array(data: Any, dtype: DTypeLike | None, copy: bool) -> NDArray[Any]:
     """Return the data as an array that a Tensor can hold; `copy` forces a copy."""
     if isinstance(data, Tensor):
-        data = data._concrete("a copy by tensor() (clone() can be compiled)")
+        data = data._concrete("the copy that tensor() makes (use clone() instead)")
     elif hasattr(data, "__array__") and not isinstance(data, (np.ndarray, np.generic)):
         data = np.asarray(data)
     if dtype is None and not hasattr(data, "__array__"):  # arrays, of other libraries as well, keep their type
@@ -739,7 +739,7 @@ def _to_numpy_index(index: Any) -> Any:
         return index
     if index.dtype == np.uint8:
         raise IndexError(
-            "an index of uint8 is a mask in PyTorch and positions in NumPy: say which, with .bool() or .long()"
+            "an index of uint8 is a mask in PyTorch and positions in NumPy: convert it with .bool() or .long()"
         )
     if mode.trace is not None:
         return mode.trace.index(index)
@@ -789,9 +789,9 @@ def _array_to_assign(value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
     array = _numeric_array(value)
     if dtype.kind not in "iuf" or not isinstance(value, (int, float, np.generic, list, tuple)):
         return array
-    least, most = _limits(dtype)
+    lowest, highest = _limits(dtype)
     for number in array.ravel().tolist():
-        if (most < abs(number) < math.inf) if dtype.kind == "f" else not least <= number < most + 1:
+        if (highest < abs(number) < math.inf) if dtype.kind == "f" else not lowest <= number < highest + 1:
             raise OverflowError(f"{number} does not fit into {dtype}")
     return array
 
@@ -809,7 +809,7 @@ def explain_error(
     error: Exception, operation: Operation[...], arrays: Sequence[Any], options: dict[str, Any]
 ) -> Exception:
     """Return an error with the operation's name and the input shapes, or with the invalid options, in its message."""
-    # the `trace` of a tracer is the trace it belongs to, that of an array is a method
+    # a tracer's `trace` is the trace it belongs to; an array's `trace` is a method
     if mode.trace is None and any(hasattr(a, "trace") and not callable(a.trace) for a in arrays):
         return LeakedTracerError()
     if unknown := ", ".join(repr(name) for name in options if name not in operation.options):

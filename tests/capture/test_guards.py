@@ -83,10 +83,10 @@ def test_they_say_what_has_changed(change, reason):
         step(chainrule.ones(2, 3))
         (one,) = specializations(step)
         assert one.guards.hold()
-        assert one.guards.broken() is None
+        assert one.guards.first_failure() is None
         change(net, settings)
         assert not one.guards.hold()
-        assert one.guards.broken() == reason
+        assert one.guards.first_failure() == reason
 
 
 def test_they_hold_right_after_the_trace():
@@ -109,14 +109,14 @@ def test_they_hold_right_after_the_trace():
 def test_a_condition_that_fails_to_be_computed_does_not_hold():
     names, thing = Names(), types.SimpleNamespace(a=1)
     guards = Guards(names)
-    guards.same(f"{names[thing]}.a", "thing.a", 1)
+    guards.add_value(f"{names[thing]}.a", "thing.a", 1)
     guards.compile()
     assert guards.hold()
     thing.a = 1.0
     assert not guards.hold()
     del thing.a
     assert not guards.hold()
-    assert guards.broken() == "thing.a is gone"
+    assert guards.first_failure() == "thing.a is gone"
 
 
 def test_classes_are_as_before_when_a_trace_has_ended():
@@ -167,7 +167,7 @@ def test_other_threads_go_on_meanwhile():
         other[1].p = 0.75
         assert not wrong
         (one,) = specializations(step)
-        assert one.guards.broken() is None
+        assert one.guards.first_failure() is None
 
 
 def test_another_thread_runs_a_program_that_draws_meanwhile():

@@ -141,7 +141,7 @@ def test_a_wrong_number_of_threads_blames_the_setting(process, here, images, arg
         arguments = ["train", "--data", images, "--epochs", "2", "--out", "run"]
     done = process(*arguments, env={"CHAINRULE_THREADS": "abc"})
     assert (done.code, done.out) == (2, "")
-    assert done.err == "chainrule: CHAINRULE_THREADS is 'abc': it must be a whole number of at least 1\n"
+    assert done.err == "chainrule: CHAINRULE_THREADS is 'abc': it must be an integer of at least 1\n"
     assert not (here / "run").exists()
     assert process(arguments[0], "--help", env={"CHAINRULE_THREADS": "abc"}).code == 0
 

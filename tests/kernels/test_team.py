@@ -102,7 +102,7 @@ def test_the_number_of_threads(monkeypatch):
 def test_a_wrong_number_of_threads_is_an_error(monkeypatch, value):
     monkeypatch.setattr(team, "_threads", None)
     monkeypatch.setenv("CHAINRULE_THREADS", value)
-    with pytest.raises(SettingError, match=f"CHAINRULE_THREADS is '{value}': it must be a whole number of at least 1"):
+    with pytest.raises(SettingError, match=f"CHAINRULE_THREADS is '{value}': it must be an integer of at least 1"):
         team.threads()
     with pytest.raises(ValueError, match="at least 1, not 0"):
         team.set_num_threads(0)

@@ -245,18 +245,18 @@ def test_a_whole_network_twice_differentiable():
 @pytest.mark.parametrize(
     ("make", "error", "sentence"),
     [
-        (lambda: nn.Linear(2.5, 3), TypeError, "Linear: in_features: takes a whole number or several, not 2.5"),
+        (lambda: nn.Linear(2.5, 3), TypeError, "Linear: in_features: takes one or more integers, not 2.5"),
         (lambda: nn.Conv2d(1, 1, 0), ValueError, "Conv2d: kernel_size must be one or two numbers, at least 1, not 0"),
         (lambda: nn.Conv2d(1, 1, (3, -1)), ValueError, "Conv2d: kernel_size must be one or two numbers, at least 1"),
         (lambda: nn.Conv2d(1, 1, (1, 2, 3)), ValueError, "Conv2d: kernel_size must be one or two numbers, at least 1"),
-        (lambda: nn.Conv2d(1, 1, "a"), TypeError, "Conv2d: kernel_size: takes a whole number or several, not 'a'"),
+        (lambda: nn.Conv2d(1, 1, "a"), TypeError, "Conv2d: kernel_size: takes one or more integers, not 'a'"),
         (lambda: nn.Conv2d(1, -1, 3), ValueError, "Conv2d: out_channels must be at least 0, not -1"),
         (lambda: nn.Conv1d(1, 1, 3, stride=0), ValueError, "Conv1d: stride must be one number, at least 1, not 0"),
         (lambda: nn.BatchNorm1d(-3), ValueError, "BatchNorm1d: num_features must be at least 0, not -3"),
         (lambda: nn.Embedding(-1, 2), ValueError, "Embedding: num_embeddings must be at least 0, not -1"),
         (lambda: nn.LayerNorm((2, -3)), ValueError, "LayerNorm: normalized_shape must be at least 0, not (2, -3)"),
-        (lambda: nn.RMSNorm(2.5), TypeError, "RMSNorm: normalized_shape: takes a whole number or several, not 2.5"),
-        (lambda: nn.GroupNorm("a", 3), TypeError, "GroupNorm: num_groups: takes a whole number or several, not 'a'"),
+        (lambda: nn.RMSNorm(2.5), TypeError, "RMSNorm: normalized_shape: takes one or more integers, not 2.5"),
+        (lambda: nn.GroupNorm("a", 3), TypeError, "GroupNorm: num_groups: takes one or more integers, not 'a'"),
         (lambda: nn.MultiheadAttention(-4, 2), ValueError, "MultiheadAttention: embed_dim must be at least 0, not -4"),
         (
             lambda: nn.MultiheadAttention(4, 2, 3),
@@ -358,7 +358,7 @@ class TestPaddingThatIsNone:
         for kind, padding in ((nn.Conv2d, -1), (nn.Conv2d, (1, 2, 3)), (nn.ConvTranspose2d, -1)):
             with pytest.raises(ValueError, match=f"{kind.__name__}: padding must be one or two numbers, at least 0"):
                 kind(1, 1, 3, padding=padding)
-        with pytest.raises(TypeError, match="ConvTranspose2d: padding: takes a whole number or several, not 'same'"):
+        with pytest.raises(TypeError, match="ConvTranspose2d: padding: takes one or more integers, not 'same'"):
             nn.ConvTranspose2d(1, 1, 3, padding="same")
 
 

@@ -92,7 +92,7 @@ def test_nothing_to_clip():
 
 
 def test_takes_tensors_alone():
-    with pytest.raises(TypeError, match="clip_grad: takes tensors or arrays, not int"):
+    with pytest.raises(TypeError, match="clip_grad_norm_: takes tensors or arrays, not int"):
         nn.utils.clip_grad_norm_([3], 1.0)
 
 

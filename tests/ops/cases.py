@@ -727,11 +727,11 @@ for pictures, kernel, stride, padding, dilation in POOLS:
         lambda x, windows=windows, shape=result: largest(x, windows, shape),
         picture,
     )
-    taps = ops.pooling.max_pool.formula(picture, **how)[1]
+    argmax = ops.pooling.max_pool.formula(picture, **how)[1]
     case(
         ops.pooling.max_unpool,
         f"max_unpool {pictures} {kernel}",
-        lambda x, how=how, taps=taps, shape=pictures: ops.pooling.max_unpool(x, **how, taps=taps, shape=shape),
+        lambda x, how=how, argmax=argmax, shape=pictures: ops.pooling.max_unpool(x, **how, argmax=argmax, shape=shape),
         lambda x, windows=windows, picture=picture: given_back(x, windows, picture),
         anything(*result),
     )

@@ -450,7 +450,7 @@ class TestAsPyTorchHasIt:
             ops.linear(single, single, double[0])
 
     def test_a_product_over_several_dimensions_is_refused(self):
-        with pytest.raises(TypeError, match=r"prod: a dimension must be a whole number, not \(0, 1\)"):
+        with pytest.raises(TypeError, match=r"prod: a dimension must be an integer, not \(0, 1\)"):
             chainrule.ones(2, 2).prod(dim=(0, 1))
 
 
@@ -493,12 +493,12 @@ class TestNoTensorsNoNumbers:
                 'einsum: the equation comes first, such as "ij,jk->ik", not Tensor',
             ),
             (lambda x: ops.einsum("ij", 3), TypeError, "einsum: takes tensors or arrays, not int"),
-            (lambda x: x.sum(dim="a"), TypeError, "sum: takes a whole number or several, not 'a'"),
-            (lambda x: x.transpose("a", 1), TypeError, "transpose: a dimension must be a whole number, not 'a'"),
-            (lambda x: x.flatten(0.5), TypeError, "flatten: a dimension must be a whole number, not 0.5"),
-            (lambda x: x.tile("a"), TypeError, "tile: takes a whole number or several, not 'a'"),
-            (lambda x: x.roll("a"), TypeError, "roll: takes a whole number or several, not 'a'"),
-            (lambda x: ops.pad(x, (1.5, 1)), TypeError, "pad: takes a whole number or several, not (1.5, 1)"),
+            (lambda x: x.sum(dim="a"), TypeError, "sum: takes one or more integers, not 'a'"),
+            (lambda x: x.transpose("a", 1), TypeError, "transpose: a dimension must be an integer, not 'a'"),
+            (lambda x: x.flatten(0.5), TypeError, "flatten: a dimension must be an integer, not 0.5"),
+            (lambda x: x.tile("a"), TypeError, "tile: takes one or more integers, not 'a'"),
+            (lambda x: x.roll("a"), TypeError, "roll: takes one or more integers, not 'a'"),
+            (lambda x: ops.pad(x, (1.5, 1)), TypeError, "pad: takes one or more integers, not (1.5, 1)"),
             (lambda x: x.reshape(-2, 3), ValueError, "reshape: a size must be at least 0, or -1 once, not (-2, 3)"),
             (lambda x: x.split(1, dim=7), IndexError, "split: dim 7 is out of range for shape (2, 3): use -2 to 1"),
             (lambda x: x.sum().split(1), ValueError, "split: a single number has no dimension to split"),
@@ -506,12 +506,12 @@ class TestNoTensorsNoNumbers:
             (
                 lambda x: x.chunk(1.5),
                 ValueError,
-                "chunk: the number of chunks must be a whole number, at least 1, got 1.5",
+                "chunk: the number of chunks must be an integer, at least 1, got 1.5",
             ),
             (
                 lambda x: ops.avg_pool2d(x[None], "a"),
                 TypeError,
-                "avg_pool2d: kernel_size: takes a whole number or several",
+                "avg_pool2d: kernel_size: takes one or more integers",
             ),
             *[
                 (lambda x, call=call: call(x[0, 0]), IndexError, "dim 5 is out of range for shape (): use -1 to 0")
@@ -530,12 +530,12 @@ class TestNoTensorsNoNumbers:
                 )
             ],
             (lambda x: x.argmax(2), IndexError, "argmax: dim 2 is out of range for shape (2, 3): use -2 to 1"),
-            (lambda x: x.cumsum(None), TypeError, "cumsum: a dimension must be a whole number, not None"),
-            (lambda x: x.argmax("a"), TypeError, "argmax: a dimension must be a whole number, not 'a'"),
-            (lambda x: x.prod(1.0), TypeError, "prod: a dimension must be a whole number, not 1.0"),
-            (lambda x: x.max(True), TypeError, "max: a dimension must be a whole number, not True"),
-            (lambda x: x.transpose(0, True), TypeError, "transpose: a dimension must be a whole number, not True"),
-            (lambda x: x.flip(True), TypeError, "flip: takes a whole number or several, not True"),
+            (lambda x: x.cumsum(None), TypeError, "cumsum: a dimension must be an integer, not None"),
+            (lambda x: x.argmax("a"), TypeError, "argmax: a dimension must be an integer, not 'a'"),
+            (lambda x: x.prod(1.0), TypeError, "prod: a dimension must be an integer, not 1.0"),
+            (lambda x: x.max(True), TypeError, "max: a dimension must be an integer, not True"),
+            (lambda x: x.transpose(0, True), TypeError, "transpose: a dimension must be an integer, not True"),
+            (lambda x: x.flip(True), TypeError, "flip: takes one or more integers, not True"),
             (lambda x: x.size(2), IndexError, "size: dim 2 is out of range for shape (2, 3): use -2 to 1"),
             (lambda x: x[0, 0].size(0), IndexError, "size: a tensor without dimensions has no sizes"),
             (
@@ -543,9 +543,9 @@ class TestNoTensorsNoNumbers:
                 IndexError,
                 "unflatten: a single number has no dimension",
             ),
-            (lambda x: x.reshape(1.5), TypeError, "reshape: takes a whole number or several, not 1.5"),
-            (lambda x: x.permute(None), TypeError, "permute: takes a whole number or several, not None"),
-            (lambda x: x.reshape("6"), TypeError, "reshape: takes a whole number or several, not '6'"),
+            (lambda x: x.reshape(1.5), TypeError, "reshape: takes one or more integers, not 1.5"),
+            (lambda x: x.permute(None), TypeError, "permute: takes one or more integers, not None"),
+            (lambda x: x.reshape("6"), TypeError, "reshape: takes one or more integers, not '6'"),
             (
                 lambda x: ops.group_norm(x[:1, :1], 1),
                 ValueError,

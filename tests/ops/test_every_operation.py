@@ -155,7 +155,7 @@ def test_each_rule_keeps_the_type_and_what_it_was_given(case):
             saved = [np.copy(value) if isinstance(value, np.ndarray) else None for value in node.saved]
             grad = np.ones(node.shape, node.dtype)
             grad.flags.writeable = False
-            parts = node.pull(grad, False, Tensor)
+            parts = node.vjp(grad, False, Tensor)
             for part, parent in zip(parts if isinstance(parts, tuple) else (parts,), node.parents, strict=False):
                 if parent is not None:
                     part = part() if callable(part) else part

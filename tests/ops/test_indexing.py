@@ -98,7 +98,7 @@ def test_bytes_say_what_they_are():
     x = chainrule.arange(3.0)
     for index in (np.array([0, 1, 1], np.uint8), chainrule.tensor([0, 1, 1], dtype=np.uint8)):
         for use in (lambda i: x[i], lambda i: x[i, None], lambda i: x.__setitem__(i, 1.0)):
-            with pytest.raises(IndexError, match=re.escape("say which, with .bool() or .long()")):
+            with pytest.raises(IndexError, match=re.escape("convert it with .bool() or .long()")):
                 use(index)
     assert x[chainrule.tensor([0, 1, 1], dtype=np.uint8).bool()].tolist() == [1, 2]
 

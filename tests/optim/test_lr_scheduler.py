@@ -185,7 +185,7 @@ def test_a_row_of_schedules_takes_states_of_as_many():
     optimizer = sgd()
     row = SequentialLR(optimizer, [StepLR(optimizer, 2), ExponentialLR(optimizer, 0.5)], [3])
     state = row.state_dict()
-    with pytest.raises(ValueError, match="SequentialLR: the state has 1 schedulers, this has 2"):
+    with pytest.raises(ValueError, match="SequentialLR: the state has 1 schedulers, but this one has 2"):
         row.load_state_dict({**state, "_schedulers": state["_schedulers"][:1]})
     with pytest.raises(ValueError, match="ExponentialLR: the state does not fit: the entries differ in step_size"):
         row.load_state_dict({**state, "_schedulers": [state["_schedulers"][0]] * 2})
@@ -489,7 +489,7 @@ class TestGroupsThatAreAddedLater:
         del optimizer.param_groups[1]
         for scheduler in schedules:
             with pytest.raises(
-                ValueError, match="the optimizer has 1 groups, this scheduler was made for 2: make a new one"
+                ValueError, match="the optimizer has 1 groups, but this scheduler was made for 2: make a new one"
             ):
                 scheduler.step(*([1.0] if scheduler is schedules[2] else []))
 

@@ -52,7 +52,7 @@ def test_the_ball_rolls_on_a_map_in_the_dark(tmp_path):
     plots.save_descent(WALK, bowl, tmp_path / "walk.GIF", ((-1, 4), (-1, 3)), "A walk", dark=True)
     pictures, _, _ = frames(tmp_path / "walk.GIF")
     assert len(pictures) == 4
-    assert np.abs(pictures[0][0, 0] - 255 * np.array(to_rgb(style.DARK.ground))).max() < 12
+    assert np.abs(pictures[0][0, 0] - 255 * np.array(to_rgb(style.DARK.background))).max() < 12
 
 
 def test_each_frame_shows_its_step(tmp_path, monkeypatch):

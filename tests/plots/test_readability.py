@@ -91,7 +91,7 @@ def test_every_name_is_there_and_every_figure_is_looked_at():
 def test_every_word_can_be_read(name, dark):
     figure = FIGURES[name](dark)
     figure.draw_without_rendering()  # computes the layout and the tick labels
-    assert to_hex(figure.get_facecolor()) == (style.DARK if dark else style.LIGHT).ground
+    assert to_hex(figure.get_facecolor()) == (style.DARK if dark else style.LIGHT).background
     width, height = figure.get_size_inches() * figure.dpi
     cells = [text for axes in figure.axes if axes.images for text in axes.texts if name == "confusion_matrix"]
     boxes = [(word, word.get_window_extent()) for word in words_of(figure)]
@@ -144,13 +144,13 @@ def test_counts_can_be_read_on_every_color(dark, mistakes):
         assert contrast(cell.get_color(), grounds[row, column]) > 4
 
 
-@pytest.mark.parametrize("look", [style.LIGHT, style.DARK], ids=["light", "dark"])
+@pytest.mark.parametrize("theme", [style.LIGHT, style.DARK], ids=["light", "dark"])
 @pytest.mark.parametrize("count", [2, 3, 4, 5, 8])
-def test_lines_differ_in_gray_and_stand_out_from_the_ground(look, count):
-    colors, lines, markers = zip(*style.strokes(count, look), strict=True)
+def test_lines_differ_in_gray_and_stand_out_from_the_ground(theme, count):
+    colors, lines, markers = zip(*style.strokes(count, theme), strict=True)
     grays = sorted(lightness(color) for color in colors)
     assert np.diff(grays).min() > 5
-    assert all(contrast(color, look.ground) > 2.9 for color in colors)
+    assert all(contrast(color, theme.background) > 2.9 for color in colors)
     assert len(set(lines)) == len(set(markers)) == min(count, 4)
 
 

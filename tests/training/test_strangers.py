@@ -19,7 +19,7 @@ from chainrule import data as datasets
 from chainrule import errors, models, nn, safetensors_io
 from chainrule.data import idx
 from chainrule.data.image_data import FILES
-from chainrule.errors import RunError, join_names, shortened
+from chainrule.errors import RunError, join_names, shorten
 from chainrule.training import checkpoint, experiment, run
 
 if TYPE_CHECKING:
@@ -198,24 +198,24 @@ def test_names_for_a_message() -> None:
     assert join_names(list("abcdefghi")) == "a, b, c, d, e, f, g, h and 1 more"
     assert join_names(["a"] * 2000, "; ", 2) == "a; a and 1,998 more"
     assert join_names(["x" * 1000]) == "x" * 199 + "…"
-    assert shortened("abc", 3) == "abc"
-    assert shortened("abcd", 3) == "ab…"
+    assert shorten("abc", 3) == "abc"
+    assert shorten("abcd", 3) == "ab…"
 
 
 @pytest.mark.parametrize("count", [3, 4, 1_000_000])
 def test_no_escape_is_cut_in_two(count: int) -> None:
     text = "\0" * count
-    assert shortened(text, 12) == (r"\x00\x00\x00" if count == 3 else r"\x00\x00…")
-    assert shortened(text, 11) == shortened(text, 9) == r"\x00\x00…"
-    assert shortened(text, 8) == r"\x00…"
-    assert shortened(text, 4) == "…"
+    assert shorten(text, 12) == (r"\x00\x00\x00" if count == 3 else r"\x00\x00…")
+    assert shorten(text, 11) == shorten(text, 9) == r"\x00\x00…"
+    assert shorten(text, 8) == r"\x00…"
+    assert shorten(text, 4) == "…"
 
 
 def test_what_is_left_out_of_a_long_text_is_not_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     escaped = errors._escaped
     monkeypatch.setattr(errors, "_escaped", lambda character: seen.append(character) or escaped(character))
-    assert shortened("ä" * 1_000_000) == "ä" * 199 + "…"
+    assert shorten("ä" * 1_000_000) == "ä" * 199 + "…"
     assert len(seen) < 1000
 
 

@@ -585,7 +585,7 @@ def test_what_makes_no_trainer(make_trainer, options, message):
 @pytest.mark.parametrize("epochs", ["2", 1.5, True, None])
 def test_a_number_of_epochs_that_is_none(make_trainer, epochs):
     trainer = make_trainer()
-    with pytest.raises(TypeError, match="fit: the number of epochs must be a whole number, not "):
+    with pytest.raises(TypeError, match="fit: the number of epochs must be an integer, not "):
         trainer.fit(epochs)
     assert trainer.history == []
 

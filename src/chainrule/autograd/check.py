@@ -38,13 +38,13 @@ def gradcheck(
         AssertionError: the two differ; the message says where and by how much.
     """
     inputs = as_list(inputs)
-    checked = [x for x in inputs if getattr(x, "requires_grad", False)]
-    if not checked or any(x.dtype != np.float64 for x in checked):
+    grad_inputs = [x for x in inputs if getattr(x, "requires_grad", False)]
+    if not grad_inputs or any(x.dtype != np.float64 for x in grad_inputs):
         raise ValueError("gradcheck: at least one input must require gradients, and each that does must be float64")
 
     outputs = as_list(function(*inputs))
     columns = [(output, j) for output, out in enumerate(outputs) if out.dtype.kind == "f" for j in range(out.numel())]
-    analytic = [_jacobian_blocks(out, checked) for out in outputs if out.dtype.kind == "f"]
+    analytic = [_jacobian_blocks(out, grad_inputs) for out in outputs if out.dtype.kind == "f"]
     if not analytic:
         raise ValueError("gradcheck: at least one output must be a float, to have derivatives to compare")
 
@@ -53,27 +53,27 @@ def gradcheck(
             floats = [out._data for out in as_list(function(*inputs)) if out.dtype.kind == "f"]
         return np.concatenate(floats, axis=None, dtype=np.float64)
 
-    for position, x in enumerate(checked):
+    for position, x in enumerate(grad_inputs):
         tape_block = np.concatenate([blocks[position] for blocks in analytic], axis=1)
         numeric_block = np.empty_like(tape_block)
         for element, index in enumerate(np.ndindex(x.shape)):
             center = x._data[index]
             try:
                 x._data[index] = center + eps
-                above = values()
+                values_above = values()
                 x._data[index] = center - eps
-                numeric_block[element] = (above - values()) / (2 * eps)
+                numeric_block[element] = (values_above - values()) / (2 * eps)
             finally:
                 x._data[index] = center
-        wrong = ~np.isclose(tape_block, numeric_block, rtol, atol, equal_nan=True)
-        if wrong.any():
+        is_wrong = ~np.isclose(tape_block, numeric_block, rtol, atol, equal_nan=True)
+        if is_wrong.any():
             if not raise_exception:
                 return False
-            i, column = (int(k) for k in np.argwhere(wrong)[0])
+            i, column = (int(k) for k in np.argwhere(is_wrong)[0])
             output, j = columns[column]
             derivative = f"d(output {output})[{j}] / d(input {position})[{i}]"
             both = f"{tape_block[i, column]:.6g} by the tape, {numeric_block[i, column]:.6g} by finite differences"
-            count = f"{int(wrong.sum())} of {wrong.size} derivatives differ"
+            count = f"{int(is_wrong.sum())} of {is_wrong.size} derivatives differ"
             raise AssertionError(f"gradcheck: {derivative} is {both}; {count}")
     return True
 
@@ -98,14 +98,14 @@ def gradgradcheck(
     The other arguments and the errors are those of `gradcheck`.
     """
     inputs = as_list(inputs)
-    checked = [x for x in inputs if getattr(x, "requires_grad", False)]
+    grad_inputs = [x for x in inputs if getattr(x, "requires_grad", False)]
 
     def gradients(*values: Tensor) -> list[Tensor]:
         with enable_grad():
             outputs = [out for out in as_list(function(*values)) if out.requires_grad]
             rng = np.random.default_rng(seed)
             upstream = [out._wrap(rng.standard_normal(out.shape).astype(out.dtype)) for out in outputs]
-            grads = grad(outputs, checked, upstream, create_graph=True, allow_unused=True)
+            grads = grad(outputs, grad_inputs, upstream, create_graph=True, allow_unused=True)
         return [part for part in grads if part is not None]
 
     return gradcheck(gradients, inputs, eps=eps, atol=atol, rtol=rtol, raise_exception=raise_exception)

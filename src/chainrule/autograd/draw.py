@@ -75,11 +75,11 @@ def graph(
     Raises:
         RuntimeError: the result has no history, or `backward()` has freed it.
     """
-    named = {tensor._node: name for name, tensor in dict(names).items() if tensor._node is not None}
+    names_by_node = {tensor._node: name for name, tensor in dict(names).items() if tensor._node is not None}
     nodes = _ancestors(node_of(loss, "draw"))
-    number = {node: i for i, node in enumerate(nodes)}
-    edges = [(number[p], number[n]) for n in nodes if isinstance(n, Node) for p in n.parents if p is not None]
-    return [Box(_label(node, named.get(node, "")), isinstance(node, Leaf)) for node in nodes], edges
+    position_of = {node: i for i, node in enumerate(nodes)}
+    edges = [(position_of[p], position_of[n]) for n in nodes if isinstance(n, Node) for p in n.parents if p is not None]
+    return [Box(_label(node, names_by_node.get(node, "")), isinstance(node, Leaf)) for node in nodes], edges
 
 
 def _ancestors(root: Node | Leaf) -> list[Node | Leaf]:
@@ -96,8 +96,8 @@ def _ancestors(root: Node | Leaf) -> list[Node | Leaf]:
 
 def _label(node: Node | Leaf, name: str) -> list[str]:
     """Return the lines of a box's text."""
-    what = node.operation.name if isinstance(node, Node) else "" if name else "leaf"
-    return [line for line in (name, what, str(node.shape)) if line]
+    operation = node.operation.name if isinstance(node, Node) else "" if name else "leaf"
+    return [line for line in (name, operation, str(node.shape)) if line]
 
 
 def _dot(boxes: list[Box], edges: list[tuple[int, int]]) -> str:

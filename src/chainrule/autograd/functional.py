@@ -58,7 +58,7 @@ def vjp(
         TypeError: the function returns something other than Tensors.
     """
     run = _Run("vjp", func, inputs, create_graph, strict)
-    product = run.pull(run.outputs, run.vector(v, run.outputs))
+    product = run.vjp(run.outputs, run.vector(v, run.outputs))
     return run.unpack(run.outputs, run.single_output), run.unpack(product, run.single_input)
 
 
@@ -80,8 +80,8 @@ def hvp(
     """
     run = _Run("hvp", func, inputs, create_graph, strict, scalar=True)
     direction = run.vector(v, run.inputs)
-    gradients = run.pull(run.outputs, [None], differentiable=True)
-    product = run.pull(gradients, direction)
+    gradients = run.vjp(run.outputs, [None], differentiable=True)
+    product = run.vjp(gradients, direction)
     return run.unpack(run.outputs, True), run.unpack(product, run.single_input)
 
 
@@ -108,7 +108,7 @@ def jacobian(func: Function, inputs: Tensors, create_graph: bool = False, strict
     run = _Run("jacobian", func, inputs, create_graph, strict)
     table = []
     for out in run.outputs:
-        rows = [run.pull([out], [seed]) for seed in unit_gradients(out)]
+        rows = [run.vjp([out], [seed]) for seed in unit_gradients(out)]
         # an output without elements gives no rows, so that there is nothing to stack
         no_rows = [_zeros(x).reshape(-1)[:0] for x in run.inputs]
         columns = [stack(column) for column in zip(*rows, strict=True)] or no_rows
@@ -139,7 +139,7 @@ def hessian(func: Function, inputs: Tensors, create_graph: bool = False, strict:
 
     def gradient(*xs: Tensor) -> Any:
         run = _Run("hessian", func, xs, True, strict, scalar=True)
-        return run.unpack(run.pull(run.outputs, [None]), not isinstance(inputs, tuple))
+        return run.unpack(run.vjp(run.outputs, [None]), not isinstance(inputs, tuple))
 
     return jacobian(gradient, inputs, create_graph, strict)
 
@@ -173,7 +173,7 @@ class _Run:
         check(self.name, expected == actual, f"v must have shape {expected}, not {actual}")
         return vectors
 
-    def pull(self, outputs: Sequence[Tensor], seeds: Sequence[Any], differentiable: bool = False) -> list[Tensor]:
+    def vjp(self, outputs: Sequence[Tensor], seeds: Sequence[Any], differentiable: bool = False) -> list[Tensor]:
         """Return the gradients of the inputs, 0 for unused ones; recorded if `differentiable`."""
         create_graph = differentiable or self.create_graph
         pairs = [(out, seed) for out, seed in zip(outputs, seeds, strict=True) if out.requires_grad]

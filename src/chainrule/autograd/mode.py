@@ -71,7 +71,7 @@ class Tracing(Protocol):
     ) -> tuple[list[Any], Any, Any]:
         """Record an operation; return its inputs and its result as tracers, and its extra result."""
 
-    def pull(self, node: Node, grad: Any) -> Any:
+    def vjp(self, node: Node, grad: Any) -> Any:
         """Record the derivative of a node; return the gradients of its inputs."""
 
     def update(self, optimizer: Optimizer, position: int, parameter: Tensor, group: Any) -> None:
@@ -154,11 +154,11 @@ class _Recording(ContextDecorator):
         self._setting = setting
 
     def __enter__(self) -> None:
-        self._before = mode.recording, mode.anomaly
+        self._previous = mode.recording, mode.anomaly
         mode.recording = self._setting and (mode.anomaly or True)
 
     def __exit__(self, *_: object) -> None:
-        mode.recording, mode.anomaly = self._before
+        mode.recording, mode.anomaly = self._previous
 
     def _recreate_cm(self) -> Self:  # a decorated function enters a new one at each call
         return type(self)(self._setting)
@@ -201,7 +201,7 @@ class _Switch(_Recording):
     """Sets the mode immediately, to the result of `setting()`; restores it after a `with` block or a decorated call."""
 
     def __init__(self, setting: Callable[[], tuple[bool, Anomaly | None]]) -> None:
-        self._setting, self._before = setting, (mode.recording, mode.anomaly)
+        self._setting, self._previous = setting, (mode.recording, mode.anomaly)
         recording, mode.anomaly = setting()
         mode.recording = recording and (mode.anomaly or True)
 
@@ -243,7 +243,7 @@ class _DetectAnomaly(_Recording):
     """Turns anomaly detection on in its `with` block."""
 
     def __enter__(self) -> None:
-        self._before = mode.recording, mode.anomaly
+        self._previous = mode.recording, mode.anomaly
         mode.anomaly = Anomaly(self._setting)
         mode.recording = bool(mode.recording) and mode.anomaly
 

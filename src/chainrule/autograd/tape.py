@@ -126,7 +126,7 @@ class Node:
         self.saved: Sequence[Any] | None = saved
         self.checks: Sequence[tuple[int, int, list[int], int]] = checks
 
-    def pull(self, grad: Any, create_graph: bool, wrap: Callable[[Any], Tensor]) -> Any:
+    def vjp(self, grad: Any, create_graph: bool, wrap: Callable[[Any], Tensor]) -> Any:
         """Return the gradients of the inputs, from that of the result, by the operation's rule.
 
         With `create_graph`, the rule runs on Tensors, otherwise on arrays.
@@ -144,9 +144,9 @@ class Node:
                 raise self.error(f"{changed}; call backward() before changing it, or change a clone()")
         if not create_graph:
             if mode.trace is not None:
-                return mode.trace.pull(self, grad)
+                return mode.trace.vjp(self, grad)
             if self.operation.fused:
-                return self.operation.pull_fused(grad, self.saved, tuple([p is not None for p in self.parents]))
+                return self.operation.fused_vjp(grad, self.saved, tuple([p is not None for p in self.parents]))
             return self.operation.rule(grad, *self.saved)  # type: ignore[misc]  # a node exists only if there is a rule
         if mode.anomaly is not None:  # operations recorded by the rule get the same frames
             mode.recording = Anomaly(mode.anomaly.check_nan, getattr(self, "recorded_at", None))
@@ -208,7 +208,7 @@ def walk(
         parents = node.parents
         if path_nodes is not None and path_nodes.isdisjoint(parents):
             continue  # no target is reached through this node: its rule does not run, and its values stay
-        input_grads = node.pull(grad, create_graph, wrap)
+        input_grads = node.vjp(grad, create_graph, wrap)
         input_grads = input_grads if type(input_grads) is tuple else (input_grads,)
         if len(input_grads) != len(parents):
             raise TypeError(_rule_error(node, f"{len(input_grads)} gradients for {len(parents)} inputs"))

@@ -50,11 +50,11 @@ class Aliases:
         self.references = [ref(first)]
         self.limit = 32
 
-    def alive(self) -> list[Tensor]:
+    def live_tensors(self) -> list[Tensor]:
         """Return the Tensors that still exist."""
         return [tensor for reference in self.references if (tensor := reference()) is not None]
 
-    def shorten(self) -> None:
+    def remove_dead(self) -> None:
         """Remove dead references."""
         self.references = [reference for reference in self.references if reference() is not None]
         self.limit = max(32, 2 * len(self.references))
@@ -95,7 +95,7 @@ def share(tensor: Tensor, source: Tensor) -> None:
     tensor._aliases = aliases
     aliases.references.append(ref(tensor))
     if len(aliases.references) > aliases.limit:
-        aliases.shorten()
+        aliases.remove_dead()
 
 
 def share_detached(tensor: Tensor, source: Tensor) -> None:
@@ -128,7 +128,7 @@ def change(tensor: Tensor, compute: Callable[[], Tensor]) -> None:
     """
     root, steps = tensor._view or (tensor, ())
     if mode.trace is not None:
-        aliases = (root, *(tensor._aliases.alive() if tensor._aliases is not None else ()))
+        aliases = (root, *(tensor._aliases.live_tensors() if tensor._aliases is not None else ()))
         if any(type(alias._data) is np.ndarray for alias in aliases):
             mode.trace.refuse("a recorded in-place change of a tensor from outside, which would keep its history,")
     if tensor._aliases is None:  # no other Tensor shares this memory
@@ -136,18 +136,18 @@ def change(tensor: Tensor, compute: Callable[[], Tensor]) -> None:
         _assign(tensor, _match_layout(new._data, tensor._data), new._node)
         tensor._version = new._version
         return
-    alive = tensor._aliases.alive()
+    tensors = tensor._aliases.live_tensors()
     old_version = tensor._version
-    _set_version(alive, [0])  # a new counter: the operations below save the old value, whose array stays valid
+    _set_version(tensors, [0])  # a new counter: the operations below save the old value, whose array stays valid
     try:
         new_root = _update_root(root, steps, compute())
     except BaseException:
-        _set_version(alive, old_version)
+        _set_version(tensors, old_version)
         raise
     had_node = root._node is not None
     _assign(root, _match_layout(new_root._data, root._data), new_root._node)
-    _set_version(alive, new_root._version)
-    for other in alive:
+    _set_version(tensors, new_root._version)
+    for other in tensors:
         if other is root:
             continue
         own_root, own_steps = other._view or (other, ())
@@ -172,8 +172,8 @@ def is_view_at(view: Tensor, source: Tensor, index: Any) -> bool:
         return False
     root, steps = source._view or (source, ())
     own_root, (*first_steps, (operation, options)) = view._view
-    same = own_root is root and len(first_steps) == len(steps) and all(map(is_, first_steps, steps))
-    return same and operation is getitem and bool(options["index"] == index)
+    is_same_path = own_root is root and len(first_steps) == len(steps) and all(map(is_, first_steps, steps))
+    return is_same_path and operation is getitem and bool(options["index"] == index)
 
 
 def unshare(tensor: Tensor) -> None:
@@ -183,7 +183,7 @@ def unshare(tensor: Tensor) -> None:
     old = tensor._wrap(tensor._data)
     old._node, old._version, old._view, old._aliases = tensor._node, tensor._version, tensor._view, tensor._aliases
     old._aliases.references.append(ref(old))
-    for other in tensor._aliases.alive():
+    for other in tensor._aliases.live_tensors():
         if other._view is not None and other._view[0] is tensor:
             other._view = old, other._view[1]
     old._aliases.references = [reference for reference in old._aliases.references if reference() is not tensor]

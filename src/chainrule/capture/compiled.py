@@ -128,7 +128,7 @@ class Compiled(Generic[P, Out]):
             return self.retrace_reason
         programs = self.programs.get(signature)
         if programs:
-            return programs[0].guards.broken() or "something else has changed"
+            return programs[0].guards.first_failure() or "something else has changed"
         values = ", ".join(
             [*map(format_value, arguments), *(f"{name}={format_value(value)}" for name, value in options.items())]
         )
@@ -346,9 +346,9 @@ class Specialization:
             guards.add(code, f"a tensor of shape {leaf.shape}", "has the same hooks")
         for optimizer, position, state in trace.optimizer_states:  # load_state_dict replaces it
             label = f"{trace.observer.label(optimizer)}.state[{position}]"
-            guards.same(f"{glue.name(optimizer)}.state.get({position})", label, state)
+            guards.add_value(f"{glue.name(optimizer)}.state.get({position})", label, state)
         for state, key, array in trace.state_arrays.values():
-            guards.same(f"{glue.name(state)}.get({key!r})", f"{trace.mappings[id(state)].label}[{key!r}]", array)
+            guards.add_value(f"{glue.name(state)}.get({key!r})", f"{trace.mappings[id(state)].label}[{key!r}]", array)
         with_grad = {id(leaf) for leaf, _ in self.gradients}
         leaves = list(trace.leaves_without_grad.values())
         leaves += [

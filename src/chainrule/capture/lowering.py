@@ -130,17 +130,17 @@ def _convolution_weight_gradient(trace: Trace, input: Any, out_grad: Any, *, sha
 
 def _max_pool(trace: Trace, input: Any, *, params: Any) -> tuple[Tracer, Tracer]:
     x = trace.as_tracer(input)
-    out, taps = pools.max_pool(x.value.example, *params)
-    job = _pool_job(pooling_loops.MAX_POOL, x.shape, out, params, x.dtype, taps.dtype)
-    largest, positions = step(trace, "max_pool", job, [channels_last(trace, x)], out, [taps], images=x.shape[0])
+    out, argmax = pools.max_pool(x.value.example, *params)
+    job = _pool_job(pooling_loops.MAX_POOL, x.shape, out, params, x.dtype, argmax.dtype)
+    largest, positions = step(trace, "max_pool", job, [channels_last(trace, x)], out, [argmax], images=x.shape[0])
     return largest, positions
 
 
-def _max_unpool(trace: Trace, input: Any, *, taps: Any, shape: Any, params: Any) -> Tracer:
-    grad, taps = trace.as_tracer(input), trace.as_tracer(taps)
-    job = _pool_job(pooling_loops.MAX_POOL_GRADIENT, shape, grad, params, grad.dtype, taps.dtype)
-    example = pools.max_pool_gradient(grad.value.example, taps.value.example, shape, *params[:4])
-    inputs = [channels_last(trace, grad), channels_last(trace, taps)]
+def _max_unpool(trace: Trace, input: Any, *, argmax: Any, shape: Any, params: Any) -> Tracer:
+    grad, argmax = trace.as_tracer(input), trace.as_tracer(argmax)
+    job = _pool_job(pooling_loops.MAX_POOL_GRADIENT, shape, grad, params, grad.dtype, argmax.dtype)
+    example = pools.max_pool_gradient(grad.value.example, argmax.value.example, shape, *params[:4])
+    inputs = [channels_last(trace, grad), channels_last(trace, argmax)]
     return step(trace, "max_pool_gradient", job, inputs, example, images=shape[0])[0]
 
 
@@ -191,8 +191,8 @@ def _indices(trace: Trace, input: Any, *, size: int, name: str, ignore_index: in
     """Check an index argument before each run, so that an error is raised before anything changes."""
     x = trace.as_tracer(input)
     _check(x.value.kind == "argument" and x.dtype.kind in "iu")
-    indexing.indices(x.value.example, size=size, name=name, ignore_index=ignore_index)
-    validate = partial(indexing.indices, size=size, name=name, ignore_index=ignore_index)
+    indexing.check_indices(x.value.example, size=size, name=name, ignore_index=ignore_index)
+    validate = partial(indexing.check_indices, size=size, name=name, ignore_index=ignore_index)
     trace.glue.indices.append((x.value, size, ignore_index, validate))
     return Tracer(trace, x.value) if x.dtype == np.int64 else trace.cast(x, np.int64)
 
@@ -269,7 +269,7 @@ def copies(trace: Trace, out: Any, pieces: Sequence[tuple[Tracer, Callable[[Any]
 
 
 RULES: dict[Any, Callable[..., Any]] = {
-    indexing.indices: _indices,
+    indexing.check_indices: _indices,
     indexing.embedding_lookup: _embedding_lookup,
     indexing.index_add: _index_add,
     indexing.scatter_add: _scatter_add,

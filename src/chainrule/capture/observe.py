@@ -269,7 +269,7 @@ class Observer:
     def _guard_class_attribute(self, thing: Any, name: str, label: str) -> None:
         """Guard that an attribute comes from the class: the class is the same, and the object has no such entry."""
         cls = type(thing)
-        self.guards.same(f"type({self.names[thing]})", f"the type of {self.label(thing)}", cls)
+        self.guards.add_value(f"type({self.names[thing]})", f"the type of {self.label(thing)}", cls)
         self.guards.add(f"{name!r} not in {self.names[attributes_of(thing)]}", label, "is that of its class")
         if name == "forward" or _is_users(cls, name):
             self._depend_on_static(
@@ -290,7 +290,7 @@ class Observer:
         if has_default_lookup(type(thing)) and isinstance(in_class(type(thing), name), FunctionType):
             self._guard_class_attribute(thing, name, label)
         else:
-            self.guards.same(f"{self.names[thing]}.{name}.__func__", label, function)
+            self.guards.add_value(f"{self.names[thing]}.{name}.__func__", label, function)
 
     def _read_descriptor(self, cls: type, name: str, member: Any) -> None:
         """Handle a read of a descriptor, such as a property; guard it if it belongs to a user's class."""
@@ -442,7 +442,7 @@ class Observer:
                 continue
             if not entries.unchanged(_without_tracers(container)):
                 return f"it changes {label}, a {type(container).__name__} from outside"
-            self.guards.drop(code)
+            self.guards.remove(code)
         for owner, name, value, label in self._statics.values():
             if static_attribute(owner, name) is not value:
                 return f"it assigns {label}, an attribute of a class, a module or a function"
@@ -465,7 +465,7 @@ class Observer:
     def depend_on(self, code: str, label: str, value: Any, opaque: bool = False) -> None:
         """Guard an external value, to which `code` evaluates, and track it; for `opaque` see `_track`."""
         if not (isinstance(value, ModuleType) and package_of(value) in LIBRARIES):
-            self.guards.same(code, label, value)
+            self.guards.add_value(code, label, value)
             self._track(value, label, opaque)
 
     def _track(self, value: Any, label: str, opaque: bool = False) -> None:
@@ -742,9 +742,9 @@ class Observer:
         name, label, code = self.names[function], function.__qualname__, function.__code__
         self.guards.add(f"{name}.__code__ is {self.names[code]}", label, "has the same code")
         if code.co_argcount:  # otherwise it cannot have defaults
-            self.guards.same(f"{name}.__defaults__", f"{label}.__defaults__", function.__defaults__)
+            self.guards.add_value(f"{name}.__defaults__", f"{label}.__defaults__", function.__defaults__)
         if code.co_kwonlyargcount:
-            self.guards.same(f"{name}.__kwdefaults__", f"{label}.__kwdefaults__", function.__kwdefaults__)
+            self.guards.add_value(f"{name}.__kwdefaults__", f"{label}.__kwdefaults__", function.__kwdefaults__)
             self._track(function.__kwdefaults__, f"{label}.__kwdefaults__")
 
     def _is_library_function(self, code: CodeType, module: str | None) -> bool:
@@ -769,7 +769,7 @@ class Observer:
         if not isinstance(value, ModuleType):
             self.depend_on(code, label, value, opaque=is_metadata)
         elif package_of(value) not in LIBRARIES:
-            self.guards.same(code, label, value)
+            self.guards.add_value(code, label, value)
         for chain in chains:
             self._follow_chain(code, label, value, chain)
 
@@ -788,14 +788,14 @@ class Observer:
                 value = vars(owner).get(name, MISSING)
                 if value is MISSING:
                     return
-                self.guards.same(code, label, value)
+                self.guards.add_value(code, label, value)
                 if isinstance(value, (*_DICTS, *_LISTS)):
                     self._track(value, label)
             elif isinstance(owner, type) and isinstance(value, (classmethod, property)):
                 self._read_descriptor(owner, name, value)
                 return
             elif isinstance(value, ModuleType):
-                self.guards.same(code, label, value)
+                self.guards.add_value(code, label, value)
             elif value is not MISSING:
                 self._depend_on_static(code, label, owner, name, value)
             elif isinstance(owner, type) and _is_users(type(owner), name):
@@ -857,7 +857,7 @@ class Observer:
             array, entries, code, _ = item
             is_captured = id(array) in captured and id(array) in self._arrays
             if is_captured:
-                self.guards.drop(code)
+                self.guards.remove(code)
             if not is_captured or not entries.unchanged(array):
                 remaining.append(item)
         self._containers = remaining

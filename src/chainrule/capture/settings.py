@@ -235,7 +235,7 @@ class Settings(MutableMapping[str, Any]):
             guards.add(condition, label, "has the same type and length")
             parts = (self._trace_value(f"{code}[{i}]", f"{label}[{i}]", part) for i, part in enumerate(value))
             return type(value)(parts)
-        guards.same(code, label, value)
+        guards.add_value(code, label, value)
         return self.trace.settings(value, label) if isinstance(value, dict) else value
 
     def __setitem__(self, key: str, value: Any) -> None:

@@ -303,7 +303,7 @@ class Trace(Recorder):
             for x, before, now in zip(arrays, examples, common, strict=True)
         ]
 
-    def pull(self, node: Node, grad: Any) -> Any:
+    def vjp(self, node: Node, grad: Any) -> Any:
         """Record the derivative of a node; return the gradients of its inputs."""
         rule, saved, parents = node.operation.rule, node.saved or (), node.parents
         with self.observer.calls.paused(
@@ -554,7 +554,7 @@ class Trace(Recorder):
             guards, code = self.glue.guards, f"{self.glue.name(optimizer)}.param_groups"
             guards.add(f"len({code}) == {len(groups)}", label, f"has {len(groups)} groups")
             for number, group in enumerate(groups):
-                guards.same(f"{code}[{number}]", f"{label}[{number}]", group)
+                guards.add_value(f"{code}[{number}]", f"{label}[{number}]", group)
         return [self.settings(group, f"{label}[{number}]") for number, group in enumerate(groups)]
 
     def update(self, optimizer: Optimizer, position: int, parameter: Tensor, group: Any) -> None:

@@ -22,7 +22,7 @@ from chainrule import __version__
 from chainrule.cli.output import MAX_MESSAGE, say
 from chainrule.cli.signals import keep_interrupt
 from chainrule.console import replace_unencodable
-from chainrule.errors import UserError, shortened
+from chainrule.errors import UserError, shorten
 
 COMMANDS = {  # name: (module in chainrule.cli, summary)
     "train": ("train", "Train a model and save it as a run."),
@@ -106,14 +106,14 @@ _show_warning = warnings.showwarning
 def _warn(message: Warning | str, category: type[Warning], *location: Any, **more: Any) -> None:
     """Print a UserWarning as one sentence, any other warning in Python's format."""
     if issubclass(category, UserWarning):
-        _print_error(f"chainrule: {shortened(str(message), MAX_MESSAGE)}")
+        _print_error(f"chainrule: {shorten(str(message), MAX_MESSAGE)}")
     else:
         _show_warning(message, category, *location, **more)
 
 
 def _report(sentence: str, code: int = 2) -> int:
     """Print an error message and return the exit code."""
-    _print_error(f"chainrule: {shortened(sentence, MAX_MESSAGE)}")
+    _print_error(f"chainrule: {shorten(sentence, MAX_MESSAGE)}")
     return code
 
 

@@ -6,7 +6,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from chainrule.cli.output import MAX_MESSAGE, print_table, say
-from chainrule.errors import RunError, shortened
+from chainrule.errors import RunError, shorten
 
 
 @click.command(
@@ -75,7 +75,7 @@ def runs(folder: str | None) -> int:
     elif not faults:
         say(f"no runs in {folder or RUNS} yet; train one with: chainrule train", err=True)
     for fault in faults:
-        say(f"chainrule: {shortened(str(fault), MAX_MESSAGE)}", err=True)
+        say(f"chainrule: {shorten(str(fault), MAX_MESSAGE)}", err=True)
     return 2 if faults else 0
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from chainrule.errors import printable, shortened
+from chainrule.errors import printable, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +40,7 @@ def say(*lines: str, err: bool = False, bold: bool = False) -> None:
 
 def class_names(run: Run) -> list[str]:
     """The names of a run's classes, made printable and shortened to half a line."""
-    return [shortened(name, 60) for name in run.config["data"]["classes"]]
+    return [shorten(name, 60) for name in run.config["data"]["classes"]]
 
 
 def print_json(document: Any) -> None:
@@ -50,7 +50,7 @@ def print_json(document: Any) -> None:
 
 def print_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
     """Print rows in aligned columns; the columns with indices in `right` are aligned to the right."""
-    rows = [[shortened(cell) for cell in row] for row in rows]
+    rows = [[shorten(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = [

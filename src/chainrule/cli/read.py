@@ -104,10 +104,10 @@ def classifier(run: Run) -> Reader:
     return probabilities
 
 
-def _entry(digit: Digit, least: float, scale: float) -> dict[str, Any]:
+def _entry(digit: Digit, min_confidence: float, scale: float) -> dict[str, Any]:
     """A digit as JSON. Its box is in pixels of the file: the pixels of the resized photo times `scale`."""
     return {
-        "digit": digit.digit if digit.confidence >= least else None,
+        "digit": digit.digit if digit.confidence >= min_confidence else None,
         "confidence": digit.confidence,
         "box": [round(scale * side) for side in digit.box],
     }

@@ -62,24 +62,24 @@ def convolve_weight_gradient(
     return np.ascontiguousarray(out.transpose(2, 3, 4, 0, 1)).reshape(weight_shape)
 
 
-def max_pool(x: Array, out: Array, taps: Array, kernel: Any, stride: Any, padding: Any, dilation: Any) -> None:
+def max_pool(x: Array, out: Array, argmax: Array, kernel: Any, stride: Any, padding: Any, dilation: Any) -> None:
     """See `pooling.max_pool`."""
     is_first = np.ones((*out.shape[1:3], 1), bool)
     for tap, pixels, positions in _taps(x.shape, out.shape, kernel, stride, padding, dilation):
         value, largest = x[pixels], out[positions]
         is_larger = is_first[positions[1:]] | (value > largest) | (value != value)
         out[positions] = np.where(is_larger, value, largest)
-        taps[positions] = np.where(is_larger, tap, taps[positions])
+        argmax[positions] = np.where(is_larger, tap, argmax[positions])
         is_first[positions[1:]] = False
 
 
 def max_pool_gradient(
-    grad: Array, taps: Array, out: Array, kernel: Any, stride: Any, padding: Any, dilation: Any
+    grad: Array, argmax: Array, out: Array, kernel: Any, stride: Any, padding: Any, dilation: Any
 ) -> None:
     """See `pooling.max_pool_gradient`."""
     out[:] = 0
     for tap, pixels, positions in _taps(out.shape, grad.shape, kernel, stride, padding, dilation):
-        out[pixels] += np.where(taps[positions] == tap, grad[positions], 0)
+        out[pixels] += np.where(argmax[positions] == tap, grad[positions], 0)
 
 
 def avg_pool(x: Array, divisors: Array, out: Array, kernel: Any, stride: Any, padding: Any) -> None:

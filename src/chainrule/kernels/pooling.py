@@ -58,24 +58,25 @@ def max_pool(
     """The maximum of each window of x (N, C, H, W).
 
     Returns:
-        The maxima (N, C, H′, W′), and the tap of the window where each was found, counted row by row: the first of
-        equal maxima. NaN counts as the largest; of several NaNs, the last. Taps are bytes if a window has at most 256.
+        The maxima (N, C, H′, W′), and `argmax`, the tap of the window where each was found, counted row by row: the
+        first of equal maxima. NaN counts as the largest; of several NaNs, the last. Taps are bytes if a window has at
+        most 256.
     """
     out_size = pooled_size(x.shape[2:], kernel, stride, padding, dilation, ceil_mode)
     x = channels_last(x)
     out = np.empty((len(x), *out_size, x.shape[3]), x.dtype)
-    taps = np.empty(out.shape, np.uint8 if kernel[0] * kernel[1] <= 256 else np.int32)
+    argmax = np.empty(out.shape, np.uint8 if kernel[0] * kernel[1] <= 256 else np.int32)
     if out.size:
-        _max_pool(x, out, taps, kernel, stride, padding, dilation)
-    return channels_first(out), channels_first(taps)
+        _max_pool(x, out, argmax, kernel, stride, padding, dilation)
+    return channels_first(out), channels_first(argmax)
 
 
 def max_pool_indices(
-    taps: NDArray[Any], width: int, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = NO_DILATION
+    argmax: NDArray[Any], width: int, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = NO_DILATION
 ) -> NDArray[np.int64]:
-    """PyTorch's `indices`: the position h · W + w of each maximum in its image, from the taps of `max_pool`."""
-    y, x = np.divmod(taps.astype(np.int64), kernel[1])
-    i, j = np.arange(taps.shape[2])[:, None], np.arange(taps.shape[3])
+    """PyTorch's `indices`: the position h · W + w of each maximum in its image, from the `argmax` of `max_pool`."""
+    y, x = np.divmod(argmax.astype(np.int64), kernel[1])
+    i, j = np.arange(argmax.shape[2])[:, None], np.arange(argmax.shape[3])
     h = i * stride[0] - padding[0] + y * dilation[0]
     w = j * stride[1] - padding[1] + x * dilation[1]
     indices: NDArray[np.int64] = h * width + w
@@ -84,7 +85,7 @@ def max_pool_indices(
 
 def max_pool_gradient(
     grad: NDArray[Any],
-    taps: NDArray[Any],
+    argmax: NDArray[Any],
     input_shape: Shape,
     kernel: Pair,
     stride: Pair,
@@ -98,7 +99,7 @@ def max_pool_gradient(
     images, channels, *size = input_shape
     out = np.empty((images, *size, channels), grad.dtype)
     if grad.size:
-        _max_pool_gradient(channels_last(grad), channels_last(taps), out, kernel, stride, padding, dilation)
+        _max_pool_gradient(channels_last(grad), channels_last(argmax), out, kernel, stride, padding, dilation)
     return channels_first(out)
 
 
@@ -199,13 +200,13 @@ def _tiled(shape: Any, positions: Any, kernel: Any, stride: Any, padding: Any, d
 
 
 @with_numpy_fallback(plain.max_pool)
-def _max_pool(x: Any, out: Any, taps: Any, *params: Pair) -> None:
-    pool_job(MAX_POOL, x.shape, out.shape, params, (x.dtype, taps.dtype)).run(x, out, taps)
+def _max_pool(x: Any, out: Any, argmax: Any, *params: Pair) -> None:
+    pool_job(MAX_POOL, x.shape, out.shape, params, (x.dtype, argmax.dtype)).run(x, out, argmax)
 
 
 @with_numpy_fallback(plain.max_pool_gradient)
-def _max_pool_gradient(grad: Any, taps: Any, out: Any, *params: Pair) -> None:
-    pool_job(MAX_POOL_GRADIENT, out.shape, grad.shape, params, (grad.dtype, taps.dtype)).run(grad, taps, out)
+def _max_pool_gradient(grad: Any, argmax: Any, out: Any, *params: Pair) -> None:
+    pool_job(MAX_POOL_GRADIENT, out.shape, grad.shape, params, (grad.dtype, argmax.dtype)).run(grad, argmax, out)
 
 
 @with_numpy_fallback(plain.avg_pool)

@@ -40,8 +40,8 @@ _FIELDS = (
 )
 """Sizes of the images (N, H, W, C); `lines` and `positions`: H′ and W′; the pooling parameters; `tiled`: whether each
 pixel is in exactly one window."""
-MAX_FIELDS = DescriptorLayout("x out taps", _FIELDS)
-MAX_GRADIENT_FIELDS = DescriptorLayout("grad taps out", _FIELDS)
+MAX_FIELDS = DescriptorLayout("x out argmax", _FIELDS)
+MAX_GRADIENT_FIELDS = DescriptorLayout("grad argmax out", _FIELDS)
 AVG_FIELDS = DescriptorLayout("x divisors out", _FIELDS)
 AVG_GRADIENT_FIELDS = DescriptorLayout("grad divisors out", _FIELDS)
 
@@ -107,11 +107,11 @@ class _Windows:
 
 @cache
 def max_pool(type: Type, tap_type: Type) -> Kernel:
-    """Store each window's maximum in `out` and its tap in `taps`, for lines of positions first … last - 1."""
+    """Store each window's maximum in `out` and its tap in `argmax`, for lines of positions first … last - 1."""
     kernel = stage_kernel(f"max_pool_{type}_{tap_type}")
     windows = _Windows(kernel, MAX_FIELDS)
     d = windows.d
-    x, out, taps = d.array("x", type), d.array("out", type), d.array("taps", tap_type)
+    x, out, argmax = d.array("x", type), d.array("out", type), d.array("argmax", tap_type)
     is_2x2 = d.kernel_height.equals(2) & d.kernel_width.equals(2)
     with (
         kernel.loop(kernel["first"], kernel["last"], as_written=True) as line,
@@ -119,7 +119,7 @@ def max_pool(type: Type, tap_type: Type) -> Kernel:
     ):
         image, top, left = line // d.lines, windows.top(line % d.lines), windows.left(j)
         bottom, right = top + d.dilation_down, left + d.dilation_across  # of a 2 × 2 window
-        largest, largest_tap = windows.position(out, line, j), windows.position(taps, line, j)
+        largest, largest_tap = windows.position(out, line, j), windows.position(argmax, line, j)
         all_inside = (top >= 0) & (left >= 0) & (bottom < d.height) & (right < d.width)
         with kernel.when(is_2x2 & all_inside):
             windows.fetch_ahead(x, image, top, left, for_writing=False)
@@ -162,7 +162,7 @@ def max_pool_gradient(type: Type, tap_type: Type) -> Kernel:
     kernel = stage_kernel(f"max_pool_gradient_{type}_{tap_type}")
     windows = _Windows(kernel, MAX_GRADIENT_FIELDS)
     d = windows.d
-    grad, taps, out = d.array("grad", type), d.array("taps", tap_type), d.array("out", type)
+    grad, argmax, out = d.array("grad", type), d.array("argmax", tap_type), d.array("out", type)
     with kernel.loop(kernel["first"], kernel["last"], as_written=True) as image:
         windows.clear(out, image)
         with (
@@ -174,7 +174,7 @@ def max_pool_gradient(type: Type, tap_type: Type) -> Kernel:
             with kernel.loop(0, positions, as_written=True) as j:
                 windows.fetch_ahead(out, image, h, windows.left(j), for_writing=True)
                 line = image * d.lines + i
-                upstream, max_taps = windows.position(grad, line, j), windows.position(taps, line, j)
+                upstream, max_taps = windows.position(grad, line, j), windows.position(argmax, line, j)
                 with kernel.loop(0, d.kernel_width, as_written=True) as column:
                     w = windows.left(j) + column * d.dilation_across
                     tap = (y * d.kernel_width + column).to(tap_type)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.errors import SettingError, check_whole
+from chainrule.errors import SettingError, check_integer
 from chainrule.kernels import machine
 from chainrule.kernels.team_loops import (
     ACQUIRE,
@@ -216,7 +216,7 @@ def threads() -> int:
     if _threads is None:
         setting = os.environ.get("CHAINRULE_THREADS") or str(_processors())
         if not setting.isdecimal() or int(setting) < 1:
-            raise SettingError(f"CHAINRULE_THREADS is {setting!r}: it must be a whole number of at least 1")
+            raise SettingError(f"CHAINRULE_THREADS is {setting!r}: it must be an integer of at least 1")
         set_num_threads(int(setting))
         return int(setting)
     return _threads
@@ -230,7 +230,7 @@ def set_num_threads(number: int) -> None:
         ValueError: it is below 1.
     """
     global _threads
-    check_whole("set_num_threads", "the number", number, least=1)
+    check_integer("set_num_threads", "the number", number, minimum=1)
     _threads = min(number, MAX_THREADS)
 
 

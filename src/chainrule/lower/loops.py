@@ -357,7 +357,7 @@ class _Builder:
         if level == last:
             self.innermost(level, indices, start, stop)
         elif level == last - 1 and nest.by_rows:
-            self.row_by_row(level, indices, start, stop)
+            self.row_blocks(level, indices, start, stop)
         else:
             with kernel.loop(start, stop) as i:
                 self.loops(level + 1, self.advance(indices, level, i))
@@ -384,7 +384,7 @@ class _Builder:
         with kernel.loop(start, stop, CHUNK) as begin:
             run(begin, kernel.minimum(begin + CHUNK, stop))
 
-    def row_by_row(self, level: int, indices: dict[int, Expr], start: Any, stop: Any) -> None:
+    def row_blocks(self, level: int, indices: dict[int, Expr], start: Any, stop: Any) -> None:
         """ROWS rows at a time, element by element, then the remaining rows."""
         kernel = self.kernel
         start, stop = kernel.lift(start, I8), kernel.lift(stop, I8)

@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-def square_side(name: str, inputs: int, least: int) -> int:
-    """Return the side of square images of `inputs` pixels, which must be at least `least`; `name` is the model's.
+def square_side(name: str, inputs: int, minimum: int) -> int:
+    """Return the side of square images of `inputs` pixels, which must be at least `minimum`; `name` is the model's.
 
     Raises:
         RunError: the images are not square, or too small.
     """
     side = math.isqrt(inputs)
-    if side * side != inputs or side < least:
-        raise RunError(f"model {name!r} takes square images of {least}×{least} or more, not {inputs} pixels")
+    if side * side != inputs or side < minimum:
+        raise RunError(f"model {name!r} takes square images of {minimum}×{minimum} or more, not {inputs} pixels")
     return side
 
 
@@ -52,7 +52,7 @@ def cnn(*, inputs: int = 784, classes: int = 10, generator: np.random.Generator 
     Raises:
         RunError: the images are not square, or smaller than 4×4.
     """
-    side = square_side("cnn", inputs, least=4)
+    side = square_side("cnn", inputs, minimum=4)
     quarter = side // 2 // 2
     return nn.Sequential(
         nn.Unflatten(1, (1, side)),  # (N, 1, 28, 28)
@@ -80,7 +80,7 @@ def lenet5(*, inputs: int = 784, classes: int = 10, generator: np.random.Generat
     Raises:
         RunError: the images are not square, or smaller than 12×12.
     """
-    side = square_side("lenet5", inputs, least=12)
+    side = square_side("lenet5", inputs, minimum=12)
     last_side = (side // 2 - 4) // 2
     return nn.Sequential(
         nn.Unflatten(1, (1, side)),  # (N, 1, 28, 28)

@@ -58,7 +58,7 @@ def best(*, inputs: int = 784, classes: int = 10, generator: np.random.Generator
     Raises:
         RunError: the images are not square, or smaller than 7×7.
     """
-    side = square_side("best", inputs, least=7)
+    side = square_side("best", inputs, minimum=7)
     last_side = (side + 1) // 2 // 2 // 2
     convolution = partial(_convolution, generator)
     return nn.Sequential(
@@ -101,7 +101,7 @@ def quick(*, inputs: int = 784, classes: int = 10, generator: np.random.Generato
     Raises:
         RunError: the images are not square, or smaller than 7×7.
     """
-    side = square_side("quick", inputs, least=7)
+    side = square_side("quick", inputs, minimum=7)
     last_side = (side + 1) // 2 // 2 // 2
     convolution = partial(_convolution, generator, bias=False)  # batch norm has a bias
     return nn.Sequential(

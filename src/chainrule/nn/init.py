@@ -82,7 +82,7 @@ def trunc_normal_(
         low, high = (a - mean) / std, (b - mean) / std
         return np.asarray(np.clip(truncnorm.rvs(low, high, mean, std, size=tensor.shape, random_state=rng), a, b))
 
-    return _fill("trunc_normal_", tensor, lambda: Tensor._wrap(draw_with(values, "trunc_normal", generator)))
+    return _fill("trunc_normal_", tensor, lambda: Tensor._wrap(draw_with(values, "trunc_normal_", generator)))
 
 
 def constant_(tensor: T, val: float) -> T:
@@ -129,7 +129,7 @@ def kaiming_uniform_(
         nonlinearity: the activation that follows; see `calculate_gain`.
         generator: source of the random numbers.
     """
-    bound = calculate_gain(nonlinearity, a) * sqrt(3 / _fan(tensor, mode))
+    bound = calculate_gain(nonlinearity, a) * sqrt(3 / _fan("kaiming_uniform_", tensor, mode))
     return uniform_(tensor, -bound, bound, generator)
 
 
@@ -138,7 +138,9 @@ def kaiming_normal_(
     generator: Generator | None = None,
 ) -> T:  # fmt: skip
     """Fill from N(0, std²) with std = gain / √fan; arguments as in `kaiming_uniform_`."""
-    return normal_(tensor, 0.0, calculate_gain(nonlinearity, a) / sqrt(_fan(tensor, mode)), generator)
+    return normal_(
+        tensor, 0.0, calculate_gain(nonlinearity, a) / sqrt(_fan("kaiming_normal_", tensor, mode)), generator
+    )
 
 
 def orthogonal_(tensor: T, gain: float = 1.0, generator: Generator | None = None) -> T:
@@ -165,7 +167,7 @@ def orthogonal_(tensor: T, gain: float = 1.0, generator: Generator | None = None
         q *= np.sign(np.diag(r))
         return gain * (q.T if is_wide else q).reshape(tensor.shape)
 
-    return _fill("orthogonal_", tensor, lambda: Tensor._wrap(draw_with(values, "orthogonal", generator)))
+    return _fill("orthogonal_", tensor, lambda: Tensor._wrap(draw_with(values, "orthogonal_", generator)))
 
 
 def calculate_gain(nonlinearity: str, param: float = 0.01) -> float:
@@ -199,6 +201,7 @@ def _fill(name: str, tensor: T, values: Callable[[], Tensor | float], kinds: str
         return tensor.copy_(values())
 
 
-def _fan(tensor: Tensor, mode: str) -> int:
-    check("kaiming", mode in ("fan_in", "fan_out"), f'mode must be "fan_in" or "fan_out", not {mode!r}')
+def _fan(name: str, tensor: Tensor, mode: str) -> int:
+    """Return fan_in or fan_out, as `mode` says; `name` is the function's, for the error."""
+    check(name, mode in ("fan_in", "fan_out"), f'mode must be "fan_in" or "fan_out", not {mode!r}')
     return fans(tensor)[0 if mode == "fan_in" else 1]

@@ -23,6 +23,8 @@ __all__ = ["BatchNorm1d", "BatchNorm2d", "GroupNorm", "LayerNorm", "RMSNorm"]
 
 
 class _BatchNorm(Module):
+    """Base of the batch normalizations; subclasses set the numbers of dimensions an input may have."""
+
     allowed_ndims: tuple[int, ...] = ()
     _buffers = ("running_mean", "running_var", "num_batches_tracked")
     _parameter_names = ("weight", "bias")
@@ -114,7 +116,7 @@ class LayerNorm(_LastDimensionsNorm):
         normalized_shape: sizes of the dimensions to normalize over.
         eps: added to the variance.
         elementwise_affine: whether to scale by a learned `weight` and shift by a learned `bias` of that shape.
-        bias: whether to have a `bias`, if `elementwise_affine`.
+        bias: whether to add a learned `bias`; ignored unless `elementwise_affine`.
         dtype: the type of the parameters.
     """
 

@@ -37,7 +37,7 @@ def clip_grad_norm_(
     Source: Pascanu, Mikolov and Bengio, On the difficulty of training recurrent neural networks (2013).
     """
     check_not_negative("clip_grad_norm_", max_norm=max_norm)
-    gradients, order = _gradients(parameters), float(norm_type)
+    gradients, order = _gradients("clip_grad_norm_", parameters), float(norm_type)
     with no_grad():
         norms = [ops.norm(g, p=order) for g in gradients if g.numel()]
         total = ops.norm(ops.stack(norms), p=order) if norms else zeros()
@@ -58,13 +58,13 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
         ValueError: a negative clip_value.
     """
     check_not_negative("clip_grad_value_", clip_value=clip_value)
-    for gradient in _gradients(parameters):
+    for gradient in _gradients("clip_grad_value_", parameters):
         gradient.copy_(ops.clamp(gradient, -clip_value, clip_value))
 
 
-def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
+def _gradients(name: str, parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
     """Return the existing gradients, detached: scaling them in place must not be recorded."""
     is_iterable = hasattr(parameters, "__iter__") and not isinstance(parameters, Tensor)
     tensors: Any = list(parameters) if is_iterable else [parameters]
-    only_tensors("clip_grad", *tensors)
+    only_tensors(name, *tensors)
     return [p.grad.detach() for p in tensors if p.grad is not None]

@@ -199,17 +199,17 @@ def _finish(out: Tensor, bias: Array, input_ndim: int, ndim: int) -> Tensor:
     return squeeze(out, added) if added else out
 
 
-def pair(name: str, what: str, value: Any, least: int, ndim: int = 2) -> tuple[int, int]:
-    """Return (vertical, horizontal) for one number or one per dimension, each at least `least`.
+def pair(name: str, what: str, value: Any, minimum: int, ndim: int = 2) -> tuple[int, int]:
+    """Return (vertical, horizontal) for one number or one per dimension, each at least `minimum`.
 
-    In 1-D, where the image has a single row, the vertical entry is `least`, which changes nothing.
+    In 1-D, where the image has a single row, the vertical entry is `minimum`, which changes nothing.
     """
     numbers = int_tuple(value, f"{name}: {what}")
     numbers = numbers * ndim if len(numbers) == 1 else numbers
-    if len(numbers) != ndim or min(numbers) < least:
+    if len(numbers) != ndim or min(numbers) < minimum:
         form = "one number" if ndim == 1 else "one or two numbers"
-        raise ValueError(f"{name}: {what} must be {form}, at least {least}, not {value}")
-    return (numbers[0], numbers[1]) if ndim == 2 else (least, numbers[0])
+        raise ValueError(f"{name}: {what} must be {form}, at least {minimum}, not {value}")
+    return (numbers[0], numbers[1]) if ndim == 2 else (minimum, numbers[0])
 
 
 def _check(

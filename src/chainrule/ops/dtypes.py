@@ -27,18 +27,18 @@ _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 _CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2}
 
 
-def promote(values: list[Any], how: str, name: str) -> list[Any]:
+def promote(values: list[Any], promotion: str, name: str) -> list[Any]:
     """Convert arrays to their common type. Python numbers stay as they are: NumPy gives them the arrays' type.
 
     Args:
         values: the operation's inputs.
-        how: "common" to accept any common type, "floating" to convert booleans and integers to float32, "floats" to
-            raise an error unless the common type is floating.
+        promotion: "common" to accept any common type, "floating" to convert booleans and integers to float32, or
+            "floating_only" to raise an error unless the common type is floating.
         name: the operation's name, for the error.
 
     Raises:
-        TypeError: a value is neither an array nor a number, or its type is not boolean, integer or float; or `how` is
-            "floats" and the common type is not floating.
+        TypeError: a value is neither an array nor a number, or its type is not boolean, integer or float; or
+            `promotion` is "floating_only" and the common type is not floating.
     """
     dtype = None
     for value in values:  # fast path for the most common case: all arrays have one floating type already
@@ -54,15 +54,15 @@ def promote(values: list[Any], how: str, name: str) -> list[Any]:
         return values
     values = [value.item() if isinstance(value, np.generic) else value for value in values]
     dtype = result_type(values, name)
-    if how == "floats":
+    if promotion == "floating_only":
         check_floats(name, dtype)
-    dtype = DEFAULT if how != "common" and dtype.kind != "f" else dtype
+    dtype = DEFAULT if promotion != "common" and dtype.kind != "f" else dtype
     # Boolean arrays may stay: NumPy widens them as PyTorch does, and the condition of `where` must remain boolean.
     # Numbers next to them are converted, since NumPy makes float64 of a boolean array and a Python float.
     has_booleans = any(isinstance(value, np.ndarray) and value.dtype.kind == "b" for value in values)
 
     def stays(value: Any) -> bool:
-        return value.dtype.kind == "b" and how == "common" if isinstance(value, np.ndarray) else not has_booleans
+        return value.dtype.kind == "b" and promotion == "common" if isinstance(value, np.ndarray) else not has_booleans
 
     return [value if stays(value) else np.asarray(value, dtype) for value in values]
 

@@ -247,7 +247,7 @@ def _(grad: Array, out: Array) -> Array:
     return np.where(out <= 0, 0, grad)
 
 
-@operation(inputs=1, promote="floats")
+@operation(inputs=1, promote="floating_only")
 def leaky_relu(input: Input, negative_slope: float = 0.01) -> Array:
     """x if x > 0, else negative_slope · x."""
     return np.where(input > 0, input, input * negative_slope)
@@ -259,7 +259,7 @@ def _(grad: Array, input: Array, negative_slope: float) -> Array:
     return np.where(input > 0, grad, grad * negative_slope)
 
 
-@operation(inputs=1, promote="floats")
+@operation(inputs=1, promote="floating_only")
 def softplus(input: Input, beta: float = 1.0, threshold: float = 20.0) -> Array:
     """ln(1 + e^(βx)) / β, a smooth relu; for βx above `threshold` simply x, which is the same up to rounding."""
     beta_x = input * beta
@@ -272,7 +272,7 @@ def _(grad: Array, input: Array, beta: float, threshold: float) -> Array:
     return np.where(input * beta > threshold, grad, grad * sigmoid(input * beta))
 
 
-@operation(promote="floats")
+@operation(promote="floating_only")
 def logsigmoid(input: Input) -> Array:
     """ln σ(x), computed as min(x, 0) - ln(1 + e^-|x|), which does not overflow."""
     return np.minimum(input, 0) - np.log1p(np.exp(-np.absolute(input)))
@@ -284,7 +284,7 @@ def _(grad: Array, input: Array) -> Array:
     return grad * sigmoid(-input)
 
 
-@operation(inputs=1, promote="floats")
+@operation(inputs=1, promote="floating_only")
 def elu(input: Input, alpha: float = 1.0) -> Array:
     """x if x > 0, else α (eˣ - 1). Source: Clevert et al., Fast and accurate deep network learning by ELUs (2016)."""
     return np.where(input > 0, input, alpha * np.expm1(np.minimum(input, 0)))
@@ -296,7 +296,7 @@ def _(grad: Array, input: Array, alpha: float) -> Array:
     return np.where(input > 0, grad, grad * (alpha * np.exp(np.minimum(input, 0))))
 
 
-@operation(promote="floats")
+@operation(promote="floating_only")
 def silu(input: Input) -> Array:
     """x σ(x). Source: Elfwing et al., Sigmoid-weighted linear units (2018)."""
     return input * sigmoid(input)

@@ -85,7 +85,7 @@ def gather(input: Input, dim: int, index: Input) -> Tensor:
     Raises:
         ValueError: the shapes do not fit.
         IndexError: an index is out of range.
-        TypeError: the index is not of integers.
+        TypeError: the indices are not integers.
     """
     index, dim, source = _as_index(index), wrap_dim(input, dim, "gather"), _at_least_1d(input)
     if not math.prod(index.shape):  # an empty result
@@ -123,7 +123,7 @@ def index_select(input: Input, dim: int, index: Input) -> Tensor:
         IndexError: an index is out of range.
     """
     index = _as_index(index)
-    check("index_select", index.ndim < 2, f"the index must have one dimension, it has shape {index.shape}")
+    check("index_select", index.ndim < 2, f"the index must have at most one dimension, but has shape {index.shape}")
     slices = pick(_at_least_1d(input), index, dim=wrap_dim(input, dim, "index_select"), name="index_select")
     return slices if input.ndim else reshape(slices, shape=())
 
@@ -233,7 +233,7 @@ def _is_integer(part: Any) -> bool:
     return getattr(part, "ndim", None) == 0 and part.dtype.kind in "iu"
 
 
-def torch_order(index: tuple[Any, ...], ndim: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+def split_index(index: tuple[Any, ...], ndim: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """Split an index with arrays into two which, applied one after the other by NumPy, give PyTorch's result.
 
     NumPy treats an integer next to arrays as one more array: in x[0, :, [0, 1]] the slice separates two arrays, so the
@@ -292,7 +292,7 @@ def pick(
     `from_end`, negative indices count from the end. The checked indices are returned as well, for the derivative.
 
     Raises:
-        TypeError: the index is not of integers.
+        TypeError: the indices are not integers.
         IndexError: an index is out of range.
     """
     positions, count = int64_copy(index, name), input.shape[dim]
@@ -320,11 +320,11 @@ def _grid_index(dim: int, positions: Any, sizes: tuple[int, ...] | None) -> tupl
 
 
 @operation
-def indices(input: Array, *, size: int, name: str, ignore_index: int | None = None) -> Array:
+def check_indices(input: Array, *, size: int, name: str, ignore_index: int | None = None) -> Array:
     """Check that the input holds integers from 0 to size - 1, or `ignore_index`; return them as an int64 copy.
 
     Raises:
-        TypeError: the input is not of integers.
+        TypeError: the input does not hold integers.
         IndexError: an index is out of range.
     """
     index = int64_copy(input, name)
@@ -361,7 +361,7 @@ def int64_copy(index: Array, name: str) -> Any:
     """Return the indices as an int64 copy.
 
     Raises:
-        TypeError: the index is not of integers.
+        TypeError: the indices are not integers.
     """
     copy = np.array(index)  # the caller may change the original before `backward()`
     if copy.dtype.kind not in "iu" and copy.size:

@@ -12,7 +12,7 @@ from chainrule.errors import check, check_floats
 from chainrule.kernels import sums
 from chainrule.ops.arithmetic import abs, clamp, ne, where
 from chainrule.ops.elementwise import log, logsigmoid
-from chainrule.ops.indexing import indices
+from chainrule.ops.indexing import check_indices
 from chainrule.ops.operation import Array, DTypeLike, Input, Tensor, only_tensors, operation
 from chainrule.ops.reductions import mean, sum
 from chainrule.ops.shape import reshape, wrap_dim
@@ -134,11 +134,13 @@ def binary_cross_entropy(input: Input, target: Input, weight: Input | None = Non
     return _reduce("binary_cross_entropy", elementwise_binary_cross_entropy(input, target), reduction, weight)
 
 
-@operation(promote="floats")
+@operation(promote="floating_only")
 def elementwise_binary_cross_entropy(input: Array, target: Array) -> Array:
     """-(y ln p + (1 - y) ln(1 - p)), with each logarithm at least -100, unreduced."""
     if input.size and not (input.min() >= 0 and input.max() <= 1):
-        raise ValueError(f"binary_cross_entropy: probabilities are {input.min():g} to {input.max():g}, must be 0 to 1")
+        raise ValueError(
+            f"binary_cross_entropy: probabilities must be 0 to 1, but are {input.min():g} to {input.max():g}"
+        )
     return -(target * np.maximum(np.log(input), -100) + (1 - target) * np.maximum(np.log1p(-input), -100))
 
 
@@ -218,7 +220,7 @@ def nll_loss(
     Raises:
         ValueError: the shapes do not fit, or the reduction is unknown.
         IndexError: a class index is out of range.
-        TypeError: the input is not floating, the target not of integers, or the weight's type is not the input's.
+        TypeError: the input is not floating, the target is not integer, or the weight's type is not the input's.
     """
     return _index_loss("nll_loss", input, target, weight, ignore_index, reduction)
 
@@ -327,7 +329,7 @@ def _classes(name: str, scores: Array, target: Array, weight: Array, ignore: int
         raise TypeError(f"{name}: weight is {weight.dtype}, but must be {scores.dtype} like the input")
     if weight is not None and weight.shape != (class_count,):
         raise ValueError(f"{name}: weight {weight.shape} must be ({class_count},), one number per class")
-    return indices(target, size=class_count, name=name, ignore_index=ignore)
+    return check_indices(target, size=class_count, name=name, ignore_index=ignore)
 
 
 def _class_dim(name: str, scores: Array) -> int:

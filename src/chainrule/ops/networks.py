@@ -12,7 +12,7 @@ from chainrule.errors import check, check_floats
 from chainrule.kernels import special, sums
 from chainrule.ops.arithmetic import gt, ne, where
 from chainrule.ops.elementwise import sqrt, tanh
-from chainrule.ops.indexing import embedding_lookup, getitem, index_put, indices, scatter_add
+from chainrule.ops.indexing import check_indices, embedding_lookup, getitem, index_put, scatter_add
 from chainrule.ops.linalg import matmul
 from chainrule.ops.losses import softmax
 from chainrule.ops.operation import Array, Input, Ints, Operand, Tensor, only_tensors, operation, stop_gradient
@@ -138,7 +138,7 @@ def layer_norm(
     Source: Ba et al., Layer normalization (2016).
     """
     dim = _normalized_dims("layer_norm", input, normalized_shape, weight, bias)
-    return _standardize_wide(input, weight, bias, dim, eps)
+    return _standardize_in_float32(input, weight, bias, dim, eps)
 
 
 def rms_norm(input: Input, normalized_shape: Ints, weight: Input | None = None, eps: float | None = None) -> Tensor:
@@ -189,7 +189,7 @@ def group_norm(
     groups = num_groups, channels // num_groups
     weight, bias = _by_channel("group_norm", input, weight, bias, shape=groups)
     grouped = reshape(input, shape=(count, *groups, *rest))
-    out = _standardize_wide(grouped, weight, bias, tuple(range(2, grouped.ndim)), eps)
+    out = _standardize_in_float32(grouped, weight, bias, tuple(range(2, grouped.ndim)), eps)
     return reshape(out, shape=input.shape)
 
 
@@ -232,11 +232,11 @@ def batch_norm(
         values = stop_gradient(input)
         _ema_update(running_mean, mean(values, dim=dim), momentum)
         _ema_update(running_var, variance(values, dim=dim), momentum)
-    return _standardize_wide(input, weight, bias, dim, eps) if count else _scale_and_shift(input, weight, bias)
+    return _standardize_in_float32(input, weight, bias, dim, eps) if count else _scale_and_shift(input, weight, bias)
 
 
-def _standardize_wide(input: Array, weight: Any, bias: Any, dim: Any, eps: float) -> Tensor:
-    """Apply `standardize` with optional weight and bias; compute float16 in float32."""
+def _standardize_in_float32(input: Array, weight: Any, bias: Any, dim: Any, eps: float) -> Tensor:
+    """Apply `standardize` with optional weight and bias; float16 is computed in float32."""
     weight = 1.0 if weight is None else widen_half(weight)
     bias = 0.0 if bias is None else widen_half(bias)
     return as_dtype(standardize(widen_half(input), weight, bias, dim=dim, eps=eps), input.dtype)
@@ -295,7 +295,7 @@ def embedding(input: Input, weight: Input, padding_idx: int | None = None) -> Te
     """
     check("embedding", weight.ndim == 2, f"the weight must be (V, D), not {weight.shape}")
     size = weight.shape[0]
-    checked = indices(input, size=size, name="embedding")
+    checked = check_indices(input, size=size, name="embedding")
     out = embedding_lookup(weight, checked)
     if padding_idx is None:
         return out

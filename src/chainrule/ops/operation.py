@@ -63,7 +63,7 @@ else:
 Ints: TypeAlias = int | Sequence[int]
 """One integer or a sequence of integers."""
 
-Promotion: TypeAlias = Literal["common", "floating", "floats"]
+Promotion: TypeAlias = Literal["common", "floating", "floating_only"]
 """How to convert inputs of several types to one; see `ops.dtypes`."""
 
 P = ParamSpec("P")
@@ -97,7 +97,7 @@ class Operation(Generic[P]):
         rule: the derivative, or None if there is none (comparisons, argmax).
         needs: what the rule needs besides `grad`, in the order of its parameters: pairs of a kind ("out", "extra",
             "input", "shape", "shapes" or "option") and the input's position or the option's name.
-        promote: how to convert inputs to one type: "common", "floating" or "floats" (see `ops.dtypes`), or
+        promote: how to convert inputs to one type: "common", "floating" or "floating_only" (see `ops.dtypes`), or
             None to leave them.
         tensors: the positions of inputs that must not be Python numbers if the operation is called by name, as in
             PyTorch (operators and NumPy functions take numbers on either side).
@@ -183,7 +183,7 @@ class Operation(Generic[P]):
                 return out
         return self.formula(*inputs, **options)
 
-    def pull_fused(self, grad: Any, saved: Sequence[Any], needs_grad: tuple[bool, ...]) -> Any:
+    def fused_vjp(self, grad: Any, saved: Sequence[Any], needs_grad: tuple[bool, ...]) -> Any:
         """Run the rule on arrays; if they are large, as fused loops that compute only the gradients that are needed.
 
         Args:
@@ -258,7 +258,8 @@ def operation(formula: Callable[..., Any] | None = None, **options: Any) -> Any:
 
             inputs: how many of the positional parameters are inputs, if not all; the others are options.
             numpy: the NumPy function to implement for Tensors.
-            promote: "common", "floating" or "floats" to convert inputs to one type as PyTorch does (see `ops.dtypes`).
+            promote: "common", "floating" or "floating_only": convert inputs to one type by PyTorch's rules (see
+                `ops.dtypes`).
             tensors: the positions of inputs that must not be Python numbers.
             view: the result may share memory with its input, as a reshaped array does.
             fused: large arrays run formula and rule as fused loops; `chainrule.jit` must be able to compile both.

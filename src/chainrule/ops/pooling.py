@@ -29,28 +29,28 @@ class PoolParams(NamedTuple):
     ceil_mode: bool = False
 
 
-@operation(extra="taps")
+@operation(extra="argmax")
 def max_pool(input: Array, *, params: PoolParams) -> Any:
-    """The maximum of each window, (N, C, H, W) to (N, C, H′, W′), and `taps`: its position in the window."""
+    """The maximum of each window, (N, C, H, W) to (N, C, H′, W′), and `argmax`: the position of each in its window."""
     return kernels.max_pool(input, *params)
 
 
 @max_pool.derivative
-def _(grad: Array, taps: Any, input_shape: Any, params: PoolParams) -> Array:
+def _(grad: Array, argmax: Any, input_shape: Any, params: PoolParams) -> Array:
     """The gradient goes to the maximum of each window."""
-    return max_unpool(grad, taps=taps, shape=input_shape, params=params)
+    return max_unpool(grad, argmax=argmax, shape=input_shape, params=params)
 
 
 @operation
-def max_unpool(input: Array, *, taps: Any, shape: Any, params: PoolParams) -> Array:
+def max_unpool(input: Array, *, argmax: Any, shape: Any, params: PoolParams) -> Array:
     """Zeros of `shape`, with each element of the input added at the position of its window's maximum."""
-    return kernels.max_pool_gradient(input, taps, shape, *params[:4])
+    return kernels.max_pool_gradient(input, argmax, shape, *params[:4])
 
 
 @max_unpool.derivative
-def _(grad: Array, taps: Any, shape: Any, params: PoolParams) -> Array:
+def _(grad: Array, argmax: Any, shape: Any, params: PoolParams) -> Array:
     """The gradient at the position of each window's maximum."""
-    indices = kernels.max_pool_indices(taps, shape[3], *params[:4])  # (N, C, H′, W′)
+    indices = kernels.max_pool_indices(argmax, shape[3], *params[:4])  # (N, C, H′, W′)
     flat = reshape(grad, shape=(*shape[:2], -1))  # (N, C, H W)
     return reshape(gather(flat, 2, indices.reshape(*shape[:2], -1)), shape=indices.shape)
 

@@ -125,8 +125,8 @@ def _(grad: Array, out: Array, input: Array, dim: int | None) -> Array:
         return grad * out / input
     x = np.reshape(input, (-1,)) if dim is None else np.moveaxis(input, dim, -1)  # (..., n)
     others = np.where(np.eye(x.shape[-1], dtype=bool), 1, np.expand_dims(x, -2))  # (..., n, n)
-    slopes: Array = prod(others, dim=-1)  # (..., n)
-    return grad * (np.reshape(slopes, input.shape) if dim is None else np.moveaxis(slopes, -1, dim))
+    derivatives: Array = prod(others, dim=-1)  # (..., n)
+    return grad * (np.reshape(derivatives, input.shape) if dim is None else np.moveaxis(derivatives, -1, dim))
 
 
 @operation(inputs=1, promote="floating")
@@ -134,9 +134,9 @@ def logsumexp(input: Input, dim: Dim, keepdim: bool = False) -> Array:
     """ln(Σ eˣ); the largest x is subtracted first so that nothing overflows."""
     axes = _axes(input, dim, "logsumexp")
     axes = axes if input.ndim else None  # np.squeeze takes no axis for a zero-dimensional array
-    top = np.max(input, axis=axes, keepdims=True, initial=-np.inf)
-    top = np.where(np.isfinite(top), top, 0)
-    total = np.log(sums.total(np.exp(input - top), axes, True)) + top
+    maxima = np.max(input, axis=axes, keepdims=True, initial=-np.inf)
+    maxima = np.where(np.isfinite(maxima), maxima, 0)
+    total = np.log(sums.total(np.exp(input - maxima), axes, True)) + maxima
     return total if keepdim else np.squeeze(total, axes)
 
 
@@ -218,8 +218,8 @@ def _(grad: Array, out: Array, input: Array, p: float, dim: Dim) -> Array:
     nonzero = np.where(out == 0, np.ones_like(out), out)  # no division by 0
     if p == 2:
         return np.where(out == 0, 0, input / nonzero * grad)
-    slope = np.sign(input) * (np.absolute(input) / nonzero) ** (p - 1)
-    return np.where((out == 0) + (input == 0), 0, slope * grad)
+    derivative = np.sign(input) * (np.absolute(input) / nonzero) ** (p - 1)
+    return np.where((out == 0) + (input == 0), 0, derivative * grad)
 
 
 # Composed of the operations above
@@ -247,8 +247,8 @@ def std(
 ) -> Tensor:  # fmt: skip
     """The standard deviation over `dim`, the square root of `var`; where that is 0, the derivative is 0."""
     variances = _variance("std", widen_half(input), dim, unbiased, keepdim, correction)
-    zero = variances == 0
-    return as_dtype(where(zero, 0, sqrt(where(zero, 1, variances))), input.dtype)
+    is_zero = variances == 0
+    return as_dtype(where(is_zero, 0, sqrt(where(is_zero, 1, variances))), input.dtype)
 
 
 def _variance(

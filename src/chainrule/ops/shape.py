@@ -299,7 +299,7 @@ def chunk(input: Input, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
         IndexError: `dim` is out of range.
     """
     if not isinstance(chunks, int) or chunks < 1:
-        raise ValueError(f"chunk: the number of chunks must be a whole number, at least 1, got {chunks}")
+        raise ValueError(f"chunk: the number of chunks must be an integer, at least 1, got {chunks}")
     size = input.shape[wrap_dim(input, dim, "chunk")] if input.ndim else 0
     return split(input, max(1, -(-size // chunks)), dim)
 
@@ -329,7 +329,7 @@ def int_tuple(value: Ints, name: str) -> tuple[int, ...]:
     numbers = tuple(value) if type(value) in (tuple, list) or isinstance(value, Iterable) else (value,)  # type: ignore[arg-type]
     for number in numbers:
         if type(number) is not int and (isinstance(number, bool) or not hasattr(number, "__index__")):
-            raise TypeError(f"{name}: takes a whole number or several, not {value!r}")
+            raise TypeError(f"{name}: takes one or more integers, not {value!r}")
     return numbers
 
 
@@ -347,7 +347,7 @@ def wrap_dim(input: Array, dim: int, name: str, new: int = 0) -> int:
     """
     n = input.ndim + new or 1
     if type(dim) is not int and (isinstance(dim, bool) or not hasattr(dim, "__index__")):
-        raise TypeError(f"{name}: a dimension must be a whole number, not {dim!r}")
+        raise TypeError(f"{name}: a dimension must be an integer, not {dim!r}")
     if not -n <= dim < n:
         raise IndexError(f"{name}: dim {dim} is out of range for shape {input.shape}: use {-n} to {n - 1}")
     return dim % n

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, SupportsFloat
 
 from chainrule.autograd.mode import refuse_compiled
-from chainrule.errors import check, named_numbers
+from chainrule.errors import check, require_numbers
 from chainrule.optim.optimizer import Optimizer
 
 Factor = Callable[[int], float]
@@ -73,9 +73,11 @@ class LRScheduler:
         self._set_rates(rates)
 
     def _add_new_groups(self, values: list[float]) -> None:
-        """Add the optimizer's groups that this scheduler has not seen; `values` has an entry for each that it has."""
+        """Add the groups that the optimizer has gained since the last step; `values` has one entry per known group."""
         groups = self.optimizer.param_groups
-        message = f"the optimizer has {len(groups)} groups, this scheduler was made for {len(values)}: make a new one"
+        message = (
+            f"the optimizer has {len(groups)} groups, but this scheduler was made for {len(values)}: make a new one"
+        )
         check(self, len(groups) >= len(values), message)
         for group in groups[len(values) :]:
             self._add_group(group)
@@ -161,7 +163,7 @@ class StepLR(LRScheduler):
     """η γ^⌊t / step_size⌋: multiplies the rate by `gamma` every `step_size` steps."""
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1) -> None:
-        self.step_size, self.gamma = named_numbers(self, step_size=step_size, gamma=gamma)
+        self.step_size, self.gamma = require_numbers(self, step_size=step_size, gamma=gamma)
         check(self, step_size >= 1, f"step_size must be at least 1, got {step_size}")
         super().__init__(optimizer, last_epoch)
 
@@ -177,7 +179,7 @@ class MultiStepLR(LRScheduler):
         self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1, last_epoch: int = -1
     ) -> None:
         self.milestones, self.gamma = sorted(milestones), gamma
-        named_numbers(self, gamma=gamma, **{f"milestone {i}": step for i, step in enumerate(self.milestones)})
+        require_numbers(self, gamma=gamma, **{f"milestone {i}": step for i, step in enumerate(self.milestones)})
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> Sequence[float]:
@@ -189,7 +191,7 @@ class ExponentialLR(LRScheduler):
     """η γᵗ: multiplies the rate by `gamma` at each step."""
 
     def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1) -> None:
-        (self.gamma,) = named_numbers(self, gamma=gamma)
+        (self.gamma,) = require_numbers(self, gamma=gamma)
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> Sequence[float]:
@@ -209,7 +211,7 @@ class LinearLR(LRScheduler):
         last_epoch: int = -1,
     ) -> None:  # fmt: skip
         self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
-        named_numbers(self, start_factor=start_factor, end_factor=end_factor, total_iters=total_iters)
+        require_numbers(self, start_factor=start_factor, end_factor=end_factor, total_iters=total_iters)
         check(self, 0 < start_factor <= 1, f"start_factor must be above 0 and at most 1, got {start_factor}")
         check(self, 0 <= end_factor <= 1, f"end_factor must be between 0 and 1, got {end_factor}")
         super().__init__(optimizer, last_epoch)
@@ -230,7 +232,7 @@ class CosineAnnealingLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:  # noqa: N803
-        self.T_max, self.eta_min = named_numbers(self, T_max=T_max, eta_min=eta_min)
+        self.T_max, self.eta_min = require_numbers(self, T_max=T_max, eta_min=eta_min)
         check(self, T_max >= 1, f"T_max must be at least 1, got {T_max}")
         super().__init__(optimizer, last_epoch)
 
@@ -284,8 +286,8 @@ class OneCycleLR(LRScheduler):
         if total_steps is None:
             raise ValueError("OneCycleLR: needs total_steps, or epochs and steps_per_epoch")
         has_momentum = {"betas", "momentum"} & _check_optimizer(self, optimizer).defaults.keys()
-        (self.total_steps,) = named_numbers(self, total_steps=total_steps)
-        named_numbers(self, pct_start=pct_start, div_factor=div_factor, final_div_factor=final_div_factor)
+        (self.total_steps,) = require_numbers(self, total_steps=total_steps)
+        require_numbers(self, pct_start=pct_start, div_factor=div_factor, final_div_factor=final_div_factor)
         check(self, div_factor > 0 and final_div_factor > 0, "div_factor and final_div_factor must be above 0")
         check(self, total_steps > 0, f"the number of steps must be at least 1, got {total_steps}")
         check(self, 0 <= pct_start <= 1, f"pct_start must be from 0 to 1, not {pct_start}")
@@ -294,16 +296,18 @@ class OneCycleLR(LRScheduler):
             self, has_momentum or not cycle_momentum, "the optimizer has no momentum to cycle; set cycle_momentum=False"
         )
         peaks = _per_group(self, optimizer, "max_lr", max_lr)
-        highest = _per_group(self, optimizer, "max_momentum", max_momentum)
-        lowest = _per_group(self, optimizer, "base_momentum", base_momentum)
+        max_momenta = _per_group(self, optimizer, "max_momentum", max_momentum)
+        base_momenta = _per_group(self, optimizer, "base_momentum", base_momentum)
         # Each group's rate and momentum at the start (0), at the peak (1) and at the end (2)
         self.rates = [(peak / div_factor, peak, peak / div_factor / final_div_factor) for peak in peaks]
-        self.momenta = [(high, low, high) for high, low in zip(highest, lowest, strict=True)] if cycle_momentum else []
+        self.momenta = (
+            [(high, low, high) for high, low in zip(max_momenta, base_momenta, strict=True)] if cycle_momentum else []
+        )
         # Each phase: its first and last step, and the indices of the values it starts and ends with
-        top, end = pct_start * total_steps - 1, total_steps - 1
-        self.phases = [(0, top, 0, 1), (top, end, 1, 2)]
+        peak_step, last_step = pct_start * total_steps - 1, total_steps - 1
+        self.phases = [(0, peak_step, 0, 1), (peak_step, last_step, 1, 2)]
         if three_phase:
-            self.phases = [(0, top, 0, 1), (top, 2 * top, 1, 0), (2 * top, end, 0, 2)]
+            self.phases = [(0, peak_step, 0, 1), (peak_step, 2 * peak_step, 1, 0), (2 * peak_step, last_step, 0, 2)]
         if last_epoch == -1:
             for group, (first, _, _) in zip(optimizer.param_groups, self.rates, strict=True):
                 group["initial_lr"] = first
@@ -356,7 +360,7 @@ class SequentialLR(LRScheduler):
         fits = 0 < len(schedulers) == len(milestones) + 1
         counts = f"{len(schedulers)} schedulers and {len(milestones)} milestones"
         check(self, fits, f"needs at least one scheduler, and one milestone fewer than schedulers, not {counts}")
-        named_numbers(self, **{f"milestone {i}": step for i, step in enumerate(milestones)})
+        require_numbers(self, **{f"milestone {i}": step for i, step in enumerate(milestones)})
         check(
             self,
             list(milestones) == sorted(milestones),
@@ -403,7 +407,7 @@ class SequentialLR(LRScheduler):
         super()._check_state(state_dict)
         states = state_dict["_schedulers"]
         same_count = len(states) == len(self._schedulers)
-        check(self, same_count, f"the state has {len(states)} schedulers, this has {len(self._schedulers)}")
+        check(self, same_count, f"the state has {len(states)} schedulers, but this one has {len(self._schedulers)}")
         for scheduler, state in zip(self._schedulers, states, strict=True):
             scheduler._check_state(state)
 
@@ -432,7 +436,7 @@ class ReduceLROnPlateau(LRScheduler):
         self, optimizer: Optimizer, mode: str = "min", factor: float = 0.1, patience: int = 10, threshold: float = 1e-4,
         threshold_mode: str = "rel", cooldown: int = 0, min_lr: float | Sequence[float] = 0.0, eps: float = 1e-8,
     ) -> None:  # fmt: skip
-        named_numbers(self, factor=factor, patience=patience, threshold=threshold, cooldown=cooldown, eps=eps)
+        require_numbers(self, factor=factor, patience=patience, threshold=threshold, cooldown=cooldown, eps=eps)
         check(self, factor < 1, f"factor must be below 1, got {factor}")
         self.mode = self._check_choice("mode", mode, "min", "max")
         self.threshold_mode = self._check_choice("threshold_mode", threshold_mode, "rel", "abs")
@@ -485,7 +489,7 @@ def _per_group(scheduler: LRScheduler, optimizer: Optimizer, name: str, option: 
     values = [option] * len(groups) if single else list(option)
     for value in values:
         if not callable(value):
-            named_numbers(scheduler, **{name: value})
+            require_numbers(scheduler, **{name: value})
     check(scheduler, len(values) == len(groups), f"{name} has {len(values)} values for {len(groups)} groups")
     if single:
         scheduler._shared_options = {**scheduler._shared_options, name: option}

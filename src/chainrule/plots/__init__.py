@@ -18,7 +18,7 @@ modules:
     pictures      image preprocessing, step by step
     animation     `save_descent`, `save_training`, `save_weights`: GIFs
 
-`style` holds the shared look and saves figures. These modules import matplotlib, so each is imported on first use of
+`style` holds the shared theme and saves figures. These modules import matplotlib, so each is imported on first use of
 one of its names. `text` needs no matplotlib.
 """
 

@@ -56,7 +56,7 @@ def lines(
     for name, values in columns.items():
         if values.ndim != 1 or not values.size or values.shape != x_values.shape:
             raise ValueError(f"lines: {name!r} has shape {values.shape}, but x has shape {x_values.shape}")
-    look = style.DARK if dark else style.LIGHT
+    theme = style.DARK if dark else style.LIGHT
     several = len(columns) > 1
     drawable = [
         np.isfinite(y) & ((y > 0) | ("y" not in log)) & ((x_values > 0) | ("x" not in log)) for y in columns.values()
@@ -66,20 +66,20 @@ def lines(
         for name, valid in zip(columns, drawable, strict=True)
     ]
     right = style.legend_width(labels) if several else 0.3
-    figure = style.new_figure(6 + right, 4, title, look, margins=(0.85, 0.6, right, 0.6))
+    figure = style.new_figure(6 + right, 4, title, theme, margins=(0.85, 0.6, right, 0.6))
     axes = figure.add_subplot()
-    style.style_axes(axes, look, x=x_label, y=y_label, open_frame=True)
+    style.style_axes(axes, theme, x=x_label, y=y_label, open_frame=True)
     axes.set(xscale="log" if "x" in log else "linear", yscale="log" if "y" in log else "linear")
     if "x" not in log and (x_values == np.round(x_values)).all():
         style.integer_ticks(axes)
-    strokes = style.strokes(len(columns), look)
+    strokes = style.strokes(len(columns), theme)
     for values, valid, label, (color, line, marker) in zip(columns.values(), drawable, labels, strokes, strict=True):
         dots = marker if valid.sum() <= _MOST_MARKERS else ""
         axes.plot(x_values[valid], values[valid], line + dots, color=color, label=label, lw=1.8, markersize=5)
     if not any(valid.any() for valid in drawable):
-        axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", color=look.ink)
+        axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", color=theme.foreground)
     if several:
-        style.legend(axes, look)
+        style.legend(axes, theme)
     return figure
 
 
@@ -105,26 +105,26 @@ def functions(
     """
     if not pairs:
         raise ValueError("functions: there are no functions; at least one name with its f and f′ is needed")
-    look = style.DARK if dark else style.LIGHT
+    theme = style.DARK if dark else style.LIGHT
     x = np.linspace(low, high, 401)
     columns = min(len(pairs), 2)
     rows = -(-len(pairs) // columns)
-    figure = style.new_figure(max(5, 0.4 + 4.3 * columns), 0.5 + 3.2 * rows, title, look, margins=(0.8, 0.6, 0.3, 0.9))
+    figure = style.new_figure(max(5, 0.4 + 4.3 * columns), 0.5 + 3.2 * rows, title, theme, margins=(0.8, 0.6, 0.3, 0.9))
     spacing = {"wspace": 0.25, "hspace": 0.45}
     panels = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False, gridspec_kw=spacing).flat)
     for unused in panels[len(pairs) :]:
         unused.remove()
     for axes, (name, pair) in zip(panels, pairs.items(), strict=False):
-        style.style_axes(axes, look, title=name, x="x", y="value", open_frame=True)
+        style.style_axes(axes, theme, title=name, x="x", y="value", open_frame=True)
         axes.tick_params(labelbottom=True, labelleft=True)
         for function, label, color, line in zip(
-            pair, ("f(x)", "f′(x)"), (look.first, look.second), ("-", "--"), strict=True
+            pair, ("f(x)", "f′(x)"), (theme.first, theme.second), ("-", "--"), strict=True
         ):
             y = style.as_array(function(x), float)
             if y.shape != x.shape:
                 raise ValueError(f"functions: {name} {label} returned shape {y.shape} for x of shape {x.shape}")
             axes.plot(x, y, line, color=color, label=label, lw=1.8)
-        style.legend(axes, look, loc="upper left")
+        style.legend(axes, theme, loc="upper left")
     return figure
 
 
@@ -233,8 +233,8 @@ def step_errors(
     figure = lines(
         labeled_errors, h, title=title, x_label="step h", y_label="error of the derivative", log="xy", dark=dark
     )
-    look, axes = style.DARK if dark else style.LIGHT, figure.axes[0]
-    axes.plot(*zip(*lowest, strict=True), "*", color=look.ink, markersize=12, clip_on=False)
+    theme, axes = style.DARK if dark else style.LIGHT, figure.axes[0]
+    axes.plot(*zip(*lowest, strict=True), "*", color=theme.foreground, markersize=12, clip_on=False)
     return figure
 
 
@@ -256,29 +256,29 @@ def word_probabilities(
         raise ValueError(
             f"word_probabilities: needs at least one word and probabilities from 0 to 1, got {len(words)} words"
         )
-    look = style.DARK if dark else style.LIGHT
+    theme = style.DARK if dark else style.LIGHT
     names, percent = [word for word, _ in words], 100 * np.array([probability for _, probability in words])
     left = 0.75 + 0.09 * max(map(len, names))
     heading = f"{text} …" if text else ""
     size = (max(left + 4.6, 0.6 + 0.095 * len(heading)), 1.6 + 0.3 * len(names))
-    figure = style.new_figure(*size, title, look, margins=(left, 0.6, 0.3, 0.9))
+    figure = style.new_figure(*size, title, theme, margins=(left, 0.6, 0.3, 0.9))
     axes = figure.add_subplot()
-    style.style_axes(axes, look, x="probability (%)", y="next word", open_frame=True)
-    bars(axes, names, percent, int(np.argmax(percent)), look)
+    style.style_axes(axes, theme, x="probability (%)", y="next word", open_frame=True)
+    bars(axes, names, percent, int(np.argmax(percent)), theme)
     axes.set_xlim(0, 1.25 * (percent.max() or 1))  # keeps small values comparable
     axes.xaxis.set_major_locator(MaxNLocator(5))
-    figure.text(0.3 / size[0], 1 - 0.72 / size[1], heading, size=style.TEXT, color=look.ink, parse_math=False)
+    figure.text(0.3 / size[0], 1 - 0.72 / size[1], heading, size=style.TEXT, color=theme.foreground, parse_math=False)
     return figure
 
 
-def bars(axes: Axes, names: Sequence[str], percent: Column, highlighted: int | None, look: style.Look) -> None:
+def bars(axes: Axes, names: Sequence[str], percent: Column, highlighted: int | None, theme: style.Theme) -> None:
     """Draw one horizontal bar per name, the first at the top; highlight one of them in color and bold."""
     positions = range(len(percent))
-    axes.barh(positions, percent, color=[look.second if i == highlighted else look.first for i in positions])
+    axes.barh(positions, percent, color=[theme.second if i == highlighted else theme.first for i in positions])
     for i in positions:
         weight = "bold" if i == highlighted else "normal"
         label = axes.annotate(f"{percent[i]:.1f}", (percent[i], i), (4, 0), textcoords="offset points", va="center")
-        label.set(size=style.SMALL, weight=weight, color=look.ink)
+        label.set(size=style.SMALL, weight=weight, color=theme.foreground)
     axes.set(xlim=(0, 125), xticks=[0, 50, 100], ylim=(len(percent) - 0.5, -0.5), yticks=positions)
     axes.set_yticklabels(names, parse_math=False)
     axes.grid(visible=False, axis="y")

@@ -53,25 +53,25 @@ def descent_on_curve(
     Raises:
         ValueError: there are no paths, a path has another number of variables, or `function` returns the wrong shape.
     """
-    look = style.DARK if dark else style.LIGHT
+    theme = style.DARK if dark else style.LIGHT
     steps = _steps("descent_on_curve", paths, ())
     columns = len(steps) if len(steps) < 4 else 2 + (len(steps) > 4)  # four paths are drawn in two rows of two
     rows = -(-len(steps) // columns)
     size = (max(5.6, 0.5 + 3.5 * columns), 0.6 + 3.4 * rows)
-    figure = style.new_figure(*size, title, look, margins=(0.85, 0.95, 0.3, 0.95))
+    figure = style.new_figure(*size, title, theme, margins=(0.85, 0.95, 0.3, 0.95))
     for panel, (name, (points, values)) in enumerate(steps.items(), start=1):
         axes = figure.add_subplot(rows, columns, panel)
         low, high = window or _widen(points.min(), points.max(), 0.25)
         x = np.linspace(low, high, 401)
         y = _heights("descent_on_curve", function, x, x.shape)
         heading = f"{name}, {len(points) - 1} steps" if name else f"{len(points) - 1} steps"
-        style.style_axes(axes, look, title=f"{heading}\nend: x = {points[-1]:.4g}", x="x", y="f(x)", open_frame=True)
-        curve = axes.plot(x, y, "-", color=look.quiet, lw=1.8, label="f")
-        trail = _trail(axes, np.stack([points, values], axis=-1), (look.first, "--", "o"), "steps", look)
+        style.style_axes(axes, theme, title=f"{heading}\nend: x = {points[-1]:.4g}", x="x", y="f(x)", open_frame=True)
+        curve = axes.plot(x, y, "-", color=theme.frame, lw=1.8, label="f")
+        trail = _trail(axes, np.stack([points, values], axis=-1), (theme.first, "--", "o"), "steps", theme)
         axes.set_xlim(low, high)
     figure.subplots_adjust(wspace=0.35, hspace=0.62)
     legend_position = {"loc": "lower center", "bbox_to_anchor": (0.5, 0.05 / size[1])}
-    style.legend(figure, look, handles=[*curve, *trail], ncols=4, **legend_position)
+    style.legend(figure, theme, handles=[*curve, *trail], ncols=4, **legend_position)
     return figure
 
 
@@ -88,7 +88,7 @@ def descent_on_contour(
     Like `descent_on_curve`, but paths have two variables, `function` takes (..., 2) and returns (...), and `window`
     holds the ranges of x₁ and x₂, ((low, high), (low, high)).
     """
-    look = style.DARK if dark else style.LIGHT
+    theme = style.DARK if dark else style.LIGHT
     steps = _steps("descent_on_contour", paths, (2,))
     (left, right), (low, high) = bounds = window or _bounds(steps)
     x, y, heights = _height_map("descent_on_contour", function, bounds)
@@ -96,22 +96,22 @@ def descent_on_contour(
     ratio = (high - low) / (right - left)
     map_ratio = min(max(ratio, 0.4), 1.6)  # equal units on both axes, unless the map would be very long
     size = (0.8 + map_width + 1.35, bottom + map_width * map_ratio + 0.6)
-    figure = style.new_figure(*size, title, look, margins=(0.8, bottom, 1.35, 0.6))
+    figure = style.new_figure(*size, title, theme, margins=(0.8, bottom, 1.35, 0.6))
     axes = figure.add_subplot()
-    style.style_axes(axes, look, x="x₁", y="x₂")
+    style.style_axes(axes, theme, x="x₁", y="x₂")
     levels = heights.min() + np.ptp(heights) * np.linspace(0, 1, 15) ** 2  # closer together at the bottom
     levels = np.unique(levels) if np.ptp(heights) else np.array([0.0, 1.0]) + heights.min()
-    grays = LinearSegmentedColormap.from_list("heights", [look.ground, look.faint])
+    grays = LinearSegmentedColormap.from_list("heights", [theme.background, theme.grid])
     trails = []
     filled_contours = axes.contourf(x, y, heights, levels, cmap=grays)
-    axes.contour(x, y, heights, levels, colors=look.quiet, linewidths=0.6)
-    for (name, (points, values)), stroke in zip(steps.items(), style.strokes(len(steps), look), strict=True):
-        trail, *ends = _trail(axes, points, stroke, _path_label(name, values), look)
+    axes.contour(x, y, heights, levels, colors=theme.frame, linewidths=0.6)
+    for (name, (points, values)), stroke in zip(steps.items(), style.strokes(len(steps), theme), strict=True):
+        trail, *ends = _trail(axes, points, stroke, _path_label(name, values), theme)
         trails.append(trail)
     axes.set(xlim=(left, right), ylim=(low, high), aspect="equal" if map_ratio == ratio else "auto")
-    style.color_bar(figure, filled_contours, "height f(x₁, x₂)", look, right=1.2)
+    style.color_bar(figure, filled_contours, "height f(x₁, x₂)", theme, right=1.2)
     position = {"loc": "lower left", "bbox_to_anchor": (0.7 / size[0], 0.05 / size[1])}
-    style.legend(figure, look, handles=[*trails, *ends], **position)
+    style.legend(figure, theme, handles=[*trails, *ends], **position)
     return figure
 
 
@@ -124,29 +124,29 @@ def descent_on_surface(
     dark: bool = False,
 ) -> Figure:
     """Draw gradient descent on the surface of a function of two variables; same arguments as `descent_on_contour`."""
-    look = style.DARK if dark else style.LIGHT
+    theme = style.DARK if dark else style.LIGHT
     steps = _steps("descent_on_surface", paths, (2,))
     x, y, heights = _height_map("descent_on_surface", function, window or _bounds(steps))
     bottom = 0.45 + 0.24 * (len(steps) + 2)
     size = (6.6, 4.9 + bottom)
-    figure = style.new_figure(*size, title, look, margins=(0.2, bottom, 0.5, 0.1))
+    figure = style.new_figure(*size, title, theme, margins=(0.2, bottom, 0.5, 0.1))
     axes: Any = figure.add_subplot(projection="3d", computed_zorder=False)  # 3D axes have no type stubs
-    axes.set_facecolor(look.ground)
+    axes.set_facecolor(theme.background)
     for axis, label in zip((axes.xaxis, axes.yaxis, axes.zaxis), ("x₁", "x₂", "f(x₁, x₂)"), strict=True):
-        axis.set_pane_color(look.ground)
-        axis.line.set_color(look.quiet)
-        axis.set_tick_params(color=look.quiet, labelcolor=look.ink, labelsize=style.SMALL)
-        axis.set_label_text(label, size=style.TEXT, color=look.ink)
+        axis.set_pane_color(theme.background)
+        axis.line.set_color(theme.frame)
+        axis.set_tick_params(color=theme.frame, labelcolor=theme.foreground, labelsize=style.SMALL)
+        axis.set_label_text(label, size=style.TEXT, color=theme.foreground)
     axes.grid(visible=False)
-    net = {"rcount": 27, "ccount": 27, "edgecolor": look.quiet, "linewidth": 0.25}
-    axes.plot_surface(*np.meshgrid(x, y), heights, color=look.faint, shade=False, alpha=0.85, **net)
+    net = {"rcount": 27, "ccount": 27, "edgecolor": theme.frame, "linewidth": 0.25}
+    axes.plot_surface(*np.meshgrid(x, y), heights, color=theme.grid, shade=False, alpha=0.85, **net)
     trails = []
-    for (name, (points, values)), stroke in zip(steps.items(), style.strokes(len(steps), look), strict=True):
-        trail, *ends = _trail(axes, np.column_stack([points, values]), stroke, _path_label(name, values), look)
+    for (name, (points, values)), stroke in zip(steps.items(), style.strokes(len(steps), theme), strict=True):
+        trail, *ends = _trail(axes, np.column_stack([points, values]), stroke, _path_label(name, values), theme)
         trails.append(trail)
     axes.view_init(elev=38, azim=-60)
     position = {"loc": "lower left", "bbox_to_anchor": (0.7 / size[0], 0.05 / size[1])}
-    style.legend(figure, look, handles=[*trails, *ends], **position)
+    style.legend(figure, theme, handles=[*trails, *ends], **position)
     return figure
 
 
@@ -214,11 +214,11 @@ def _path_label(name: str, values: Array) -> str:
     return f"{name + ': ' if name else ''}{len(values) - 1} steps to f = {values[-1]:.3g}"
 
 
-def _trail(axes: Axes, points: Array, stroke: tuple[str, str, str], name: str, look: style.Look) -> list[Line2D]:
+def _trail(axes: Axes, points: Array, stroke: tuple[str, str, str], name: str, theme: style.Theme) -> list[Line2D]:
     """Draw a path (S, n) in a panel of n dimensions; returns its line and the markers of its start and its end."""
     color, line, marker = stroke
     size = 4.0 if len(points) <= _MANY_STEPS else 2.5
     lines = axes.plot(*points.T, line, marker=marker, color=color, lw=1.5, markersize=size, label=name, zorder=3)
-    for point, fill, label in ((points[:1], look.ground, "start"), (points[-1:], look.ink, "end")):
-        lines += axes.plot(*point.T, "o", color=look.ink, mfc=fill, markersize=8, label=label, zorder=4)
+    for point, fill, label in ((points[:1], theme.background, "start"), (points[-1:], theme.foreground, "end")):
+        lines += axes.plot(*point.T, "o", color=theme.foreground, mfc=fill, markersize=8, label=label, zorder=4)
     return lines

@@ -41,7 +41,7 @@ def confusion_matrix(matrix: ArrayLike, classes: Sequence[str] | None = None, *,
     names = [str(i) for i in range(size)] if classes is None else list(classes)
     if len(names) != size:
         raise ValueError(f"confusion_matrix: {len(names)} class names for {size} classes")
-    look = style.DARK if dark else style.LIGHT
+    theme = style.DARK if dark else style.LIGHT
 
     totals = counts.sum(axis=1)  # (C,)
     fractions = counts / np.maximum(totals, 1)[:, None]  # (C, C), each row sums to 1
@@ -52,16 +52,16 @@ def confusion_matrix(matrix: ArrayLike, classes: Sequence[str] | None = None, *,
     left, bottom, right, top = 0.7 + 0.075 * longest, 0.75 + 0.05 * longest * slanted, 0.8, 0.8  # inches
     title = f"{hits:,} of {total:,} correct" + (f" ({hits / total:.2%})" if total else "")
     side = 0.5 * max(size, 6)  # small matrices get larger cells
-    figure = style.new_figure(left + side + right, bottom + side + top, title, look, (left, bottom, right, top))
+    figure = style.new_figure(left + side + right, bottom + side + top, title, theme, (left, bottom, right, top))
     axes = figure.add_subplot()
-    style.style_axes(axes, look, x="predicted class\n(color: fraction of the row)", y="true class")
-    colors = LinearSegmentedColormap.from_list("mistakes", [look.ground, look.second])
+    style.style_axes(axes, theme, x="predicted class\n(color: fraction of the row)", y="true class")
+    colors = LinearSegmentedColormap.from_list("mistakes", [theme.background, theme.second])
     norm = PowerNorm(0.5, vmin=0, vmax=max(_FULL_COLOR, off_diagonal.filled(0).max()))
-    axes.imshow(off_diagonal, cmap=colors.with_extremes(bad=look.faint), norm=norm)
+    axes.imshow(off_diagonal, cmap=colors.with_extremes(bad=theme.grid), norm=norm)
     for (row, column), count in np.ndenumerate(counts):
         hit = row == column
         bright = dark and not hit and norm(fractions[row, column]) > 0.6  # too bright for light text
-        color = look.ground if bright else look.ink if hit or count else look.quiet
+        color = theme.background if bright else theme.foreground if hit or count else theme.frame
         weight = "bold" if hit else "normal"
         axes.text(column, row, f"{count}", ha="center", va="center", size=style.SMALL, weight=weight, color=color)
 
@@ -72,7 +72,7 @@ def confusion_matrix(matrix: ArrayLike, classes: Sequence[str] | None = None, *,
     heights = [1 + 0.15 / side, *(1 - (np.arange(size) + 0.5) / size)]  # as fractions of the side; the heading is above
     for height, recall in zip(heights, ["recall", *recalls], strict=True):
         x = 1 + 0.1 / side
-        axes.text(x, height, recall, transform=axes.transAxes, va="center", size=style.SMALL, color=look.ink)
+        axes.text(x, height, recall, transform=axes.transAxes, va="center", size=style.SMALL, color=theme.foreground)
     return figure
 
 
@@ -117,10 +117,12 @@ def mistakes(
         raise ValueError(f"mistakes: count must be at least 1, got {count}")
     wrong = np.flatnonzero(labels != predictions)
     shown = wrong[np.argsort(-probabilities[wrong], kind="stable")][:count]
-    look = style.DARK if dark else style.LIGHT
+    theme = style.DARK if dark else style.LIGHT
     if not len(wrong):
-        figure = style.new_figure(5, 2, "No mistakes", look)
-        figure.text(0.5, 0.4, f"All {len(labels):,} images are classified correctly.", ha="center", color=look.ink)
+        figure = style.new_figure(5, 2, "No mistakes", theme)
+        figure.text(
+            0.5, 0.4, f"All {len(labels):,} images are classified correctly.", ha="center", color=theme.foreground
+        )
         return figure
 
     def name(label: int) -> str:
@@ -129,7 +131,7 @@ def mistakes(
     captions = [f"true {name(labels[i])}\nread {name(predictions[i])}, {probabilities[i]:.1%}" for i in shown]
     scope = f"The worst {len(shown)} of" if len(shown) < len(wrong) else "All"
     title = "The only mistake" if len(wrong) == 1 else f"{scope} {len(wrong):,} mistakes"
-    return style.sheet(list(images[shown]), captions, title, look)
+    return style.sheet(list(images[shown]), captions, title, theme)
 
 
 def calibration(probabilities: ArrayLike, correct: ArrayLike, bins: int = 10, *, dark: bool = False) -> Figure:
@@ -157,7 +159,7 @@ def calibration(probabilities: ArrayLike, correct: ArrayLike, bins: int = 10, *,
         )
     if bins < 1 or not ((scores >= 0) & (scores <= 1)).all():
         raise ValueError("calibration: needs probabilities from 0 to 1 and at least one bin")
-    look = style.DARK if dark else style.LIGHT
+    theme = style.DARK if dark else style.LIGHT
     bin_index = np.minimum((scores * bins).astype(int), bins - 1)  # (N,)
     counts = np.bincount(bin_index, minlength=bins)  # (bins,)
     filled = counts > 0
@@ -166,17 +168,19 @@ def calibration(probabilities: ArrayLike, correct: ArrayLike, bins: int = 10, *,
     )
     error = float(np.abs(confidence - accuracy) @ counts[filled] / scores.size)
     title = f"Expected calibration error: {error:.2%}"
-    figure = style.new_figure(6.4, 6.2, title, look, margins=(0.9, 0.6, 0.3, 0.6))
+    figure = style.new_figure(6.4, 6.2, title, theme, margins=(0.9, 0.6, 0.3, 0.6))
     above, below = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (3, 1.3), "hspace": 0.3})
-    style.style_axes(above, look, y="accuracy (%)", open_frame=True)
-    above.plot([0, 100], [0, 100], ":", color=look.quiet, lw=1.5, label="perfect")
-    above.plot(100 * confidence, 100 * accuracy, "-o", color=look.first, lw=1.8, label="the model")
+    style.style_axes(above, theme, y="accuracy (%)", open_frame=True)
+    above.plot([0, 100], [0, 100], ":", color=theme.frame, lw=1.5, label="perfect")
+    above.plot(100 * confidence, 100 * accuracy, "-o", color=theme.first, lw=1.8, label="the model")
     above.set(xlim=(0, 100), ylim=(0, 103))
-    style.legend(above, look, loc="upper left")
-    style.style_axes(below, look, title="Count", x="confidence (%)", y="predictions", open_frame=True)
+    style.legend(above, theme, loc="upper left")
+    style.style_axes(below, theme, title="Count", x="confidence (%)", y="predictions", open_frame=True)
     middles = 100 * (np.arange(bins) + 0.5) / bins
-    below.bar(middles, counts, 92 / bins, color=look.first)
+    below.bar(middles, counts, 92 / bins, color=theme.first)
     below.set(yscale="log", ylim=(0.7, 6 * counts.max()))
     for middle, count in zip(middles[filled], counts[filled], strict=True):
-        below.text(middle, 1.15 * count, f"{count:,}", ha="center", va="bottom", size=style.SMALL, color=look.ink)
+        below.text(
+            middle, 1.15 * count, f"{count:,}", ha="center", va="bottom", size=style.SMALL, color=theme.foreground
+        )
     return figure

@@ -39,23 +39,29 @@ def computation_graph(
     """
     boxes, arrows = graph(loss, names)
     positions = _layout([box.leaf for box in boxes], arrows)
-    look = style.DARK if dark else style.LIGHT
+    theme = style.DARK if dark else style.LIGHT
     columns, rows = (max(position[axis] for position in positions) for axis in (0, 1))
     width, height = _COLUMN_WIDTH * (columns + 1), _ROW_HEIGHT * (rows + 1)
     total = max(width, 0.115 * len(title) + 0.3)
     side = (total - width) / 2
-    figure = style.new_figure(total, height + 0.6, title, look, margins=(side, 0.1, side, 0.5))
+    figure = style.new_figure(total, height + 0.6, title, theme, margins=(side, 0.1, side, 0.5))
     axes = figure.add_subplot()
     axes.set_axis_off()
     axes.set(xlim=(-0.5, columns + 0.5), ylim=(rows + 0.5, -0.5))
     frames = []
     for (label, leaf), position in zip(boxes, positions, strict=True):
-        box = {"boxstyle": "round,pad=0.4", "facecolor": look.faint if leaf else look.ground, "edgecolor": look.ink}
-        text = axes.text(*position, "  ".join(label), bbox=box, color=look.ink, size=style.SMALL, parse_math=False)
+        box = {
+            "boxstyle": "round,pad=0.4",
+            "facecolor": theme.grid if leaf else theme.background,
+            "edgecolor": theme.foreground,
+        }
+        text = axes.text(
+            *position, "  ".join(label), bbox=box, color=theme.foreground, size=style.SMALL, parse_math=False
+        )
         text.set(horizontalalignment="center", verticalalignment="center")
         frames.append(text.get_bbox_patch())
     for start, end in arrows:
-        line = {"arrowstyle": "-|>", "color": look.quiet, "patchA": frames[start], "patchB": frames[end]}
+        line = {"arrowstyle": "-|>", "color": theme.frame, "patchA": frames[start], "patchB": frames[end]}
         axes.annotate("", positions[end], positions[start], arrowprops=line, zorder=4)  # needs the sizes of the boxes
     return figure
 

@@ -69,14 +69,14 @@ def network_diagram(
     if len(names) != len(sizes):
         raise ValueError(f"network_diagram: {len(names)} names for {len(sizes)} layers, including the inputs")
 
-    look = style.DARK if dark else style.LIGHT
+    theme = style.DARK if dark else style.LIGHT
     shown = [_first_and_last(size, most) for size in sizes]
     tallest = max(len(indices) + (len(indices) < size) for indices, size in zip(shown, sizes, strict=True))
     column_gap, height = max(2.2, 0.09 * max(map(len, names)) + 0.7), max(0.55 * tallest, 1.6)  # inches, as in the axes
     width = column_gap * (len(sizes) - 1) + 1.6
     total = max(width, 5.2)
     side_margin = (total - width) / 2
-    figure = style.new_figure(total, height + 1.95, title, look, margins=(side_margin, 0.7, side_margin, 0.6))
+    figure = style.new_figure(total, height + 1.95, title, theme, margins=(side_margin, 0.7, side_margin, 0.6))
     axes = figure.add_subplot()
     axes.set_axis_off()
     axes.set(xlim=(-0.8, width - 0.8), ylim=(height, -0.65), aspect="equal")
@@ -89,24 +89,34 @@ def network_diagram(
     for i, matrix in enumerate(drawn):
         wires = matrix * widest / (largest[i] or 1)
         ends = (column_gap * i, heights[i]), (column_gap * (i + 1), heights[i + 1])
-        _wires(axes, wires, *ends, look)
+        _wires(axes, wires, *ends, theme)
         if label_wires:
-            _wire_labels(axes, matrix, *ends, look)
+            _wire_labels(axes, matrix, *ends, theme)
     for i, (indices, size, name) in enumerate(zip(shown, sizes, names, strict=True)):
         axes.text(
-            column_gap * i, -0.45, f"{name} ({size:,})", ha="center", size=style.TEXT, weight="bold", color=look.ink
+            column_gap * i,
+            -0.45,
+            f"{name} ({size:,})",
+            ha="center",
+            size=style.TEXT,
+            weight="bold",
+            color=theme.foreground,
         )
         if len(indices) < size:
-            axes.text(column_gap * i, height / 2, "⋮", ha="center", va="center", size=style.TITLE, color=look.ink)
-        _neurons(axes, column_gap * i, heights[i], columns[i][indices] if columns else None, decimals, look)
+            axes.text(
+                column_gap * i, height / 2, "⋮", ha="center", va="center", size=style.TITLE, color=theme.foreground
+            )
+        _neurons(axes, column_gap * i, heights[i], columns[i][indices] if columns else None, decimals, theme)
     suffix = " of each layer" if len(largest) > 1 else ""
     keys = [
-        Line2D([], [], color=look.first, lw=3, label="positive weight"),
-        Line2D([], [], color=look.second, lw=3, ls=_DASHES, label="negative weight"),
-        Line2D([], [], color=look.quiet, lw=widest, label=f"widest{suffix}: " + ", ".join(f"{w:.3g}" for w in largest)),
+        Line2D([], [], color=theme.first, lw=3, label="positive weight"),
+        Line2D([], [], color=theme.second, lw=3, ls=_DASHES, label="negative weight"),
+        Line2D(
+            [], [], color=theme.frame, lw=widest, label=f"widest{suffix}: " + ", ".join(f"{w:.3g}" for w in largest)
+        ),
     ]
     legend_position = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.1 / (height + 0.65)), "ncols": 3}
-    style.legend(axes, look, handles=keys, handlelength=2, columnspacing=1.2, **legend_position)
+    style.legend(axes, theme, handles=keys, handlelength=2, columnspacing=1.2, **legend_position)
     return figure
 
 
@@ -125,7 +135,7 @@ def activations(
     """
     if not layers:
         raise ValueError("activations: there are no layers; at least one (name, array) pair is needed")
-    look = style.DARK if dark else style.LIGHT
+    theme = style.DARK if dark else style.LIGHT
     arrays = [(name, style.as_array(array, float)) for name, array in layers]
     for name, array in arrays:
         if array.ndim not in (1, 2, 3) or not array.size:
@@ -133,15 +143,15 @@ def activations(
         style.check_finite("activations", **{repr(name): array})
     wide = max(2.4, 0.085 * max(len(name) for name, _ in arrays) + 0.5)
     size = (max(4.5, 0.5 + wide * len(arrays)), 3.9)
-    figure = style.new_figure(*size, title, look, margins=(0.4, 0.85, 0.3, 0.95))
+    figure = style.new_figure(*size, title, theme, margins=(0.4, 0.85, 0.3, 0.95))
     figure.subplots_adjust(wspace=0.45)
     for panel, (name, array) in enumerate(arrays, start=1):
         axes = figure.add_subplot(1, len(arrays), panel, anchor="N")
         shape = " × ".join(f"{n:,}" for n in array.shape)
         kind = "neurons" if array.ndim == 1 else "values"
         low, high = array.min(), array.max()
-        style.style_axes(axes, look, title=name, x=f"{shape} {kind}\nfrom {low:.3g} to {high:.3g}")
-        axes.imshow(_tiled(array), cmap=look.paper, vmin=min(low, 0), vmax=high if high > min(low, 0) else 1)
+        style.style_axes(axes, theme, title=name, x=f"{shape} {kind}\nfrom {low:.3g} to {high:.3g}")
+        axes.imshow(_tiled(array), cmap=theme.grays, vmin=min(low, 0), vmax=high if high > min(low, 0) else 1)
         axes.set(xticks=[], yticks=[])
         if array.ndim == 1 and array.size <= _MAX_COLUMN:
             axes.set_yticks(range(array.size), [str(i) for i in range(array.size)])
@@ -199,14 +209,14 @@ def filters(weights: ArrayLike, title: str = "The filters", most: int = 16, *, d
     if kernels.ndim != 4 or not kernels.size:
         raise ValueError(f"filters: weights have shape {kernels.shape}; expected (O, I, H, W)")
     style.check_finite("filters", weights=kernels)
-    look = style.DARK if dark else style.LIGHT
+    theme = style.DARK if dark else style.LIGHT
     outputs, inputs = kernels.shape[:2]
     if inputs == 1:
-        return _signed(list(kernels[:, 0]), [f"{i}" for i in range(outputs)], title, look, side=0.7)
+        return _signed(list(kernels[:, 0]), [f"{i}" for i in range(outputs)], title, theme, side=0.7)
     kernels = kernels[:most, :most]
     captions = [f"{o} ← {i}" for o, i in np.ndindex(*kernels.shape[:2])]
     note = f"{title}: {min(outputs, most)} of {outputs} outputs ← {min(inputs, most)} of {inputs} inputs"
-    return _signed(list(kernels.reshape(-1, *kernels.shape[2:])), captions, note, look, kernels.shape[1], side=0.5)
+    return _signed(list(kernels.reshape(-1, *kernels.shape[2:])), captions, note, theme, kernels.shape[1], side=0.5)
 
 
 def feature_maps(maps: ArrayLike, title: str = "The feature maps", *, dark: bool = False) -> Figure:
@@ -224,17 +234,17 @@ def feature_maps(maps: ArrayLike, title: str = "The feature maps", *, dark: bool
     if channels.ndim != 3 or not channels.size:
         raise ValueError(f"feature_maps: maps have shape {channels.shape}; expected (C, H, W)")
     style.check_finite("feature_maps", maps=channels)
-    look = style.DARK if dark else style.LIGHT
+    theme = style.DARK if dark else style.LIGHT
     limits = (min(0.0, float(channels.min())), float(channels.max()))
     names = [f"channel {i}" for i in range(len(channels))]
-    return style.sheet(list(channels), names, title, look, limits=limits, bar="activation")
+    return style.sheet(list(channels), names, title, theme, limits=limits, bar="activation")
 
 
 def _signed(
     pictures: Sequence[Array],
     captions: Sequence[str],
     title: str,
-    look: style.Look,
+    theme: style.Theme,
     columns: int | None = None,
     side: float = 1.0,
 ) -> Figure:
@@ -242,7 +252,7 @@ def _signed(
     largest = max(float(np.abs(picture).max()) for picture in pictures) or 1.0
     limits = (-largest, largest)
     return style.sheet(
-        pictures, captions, title, look, columns=columns, colors=style.SIGNED, limits=limits, bar="weight", side=side
+        pictures, captions, title, theme, columns=columns, colors=style.SIGNED, limits=limits, bar="weight", side=side
     )
 
 
@@ -274,10 +284,10 @@ def _neuron_heights(count: int, gap: bool, height: float) -> NDArray[np.float64]
     return np.array(height / 2 + 0.55 * (slots - middle))
 
 
-def _wires(axes: Axes, matrix: Array, start: tuple[float, Array], end: tuple[float, Array], look: style.Look) -> None:
+def _wires(axes: Axes, matrix: Array, start: tuple[float, Array], end: tuple[float, Array], theme: style.Theme) -> None:
     """Draw a line for each weight; `matrix` (outputs, inputs) holds signed widths in points, the widest on top."""
     (x, sources), (to_x, targets) = start, end
-    for positive, color, dashes in ((True, look.first, "solid"), (False, look.second, _DASHES)):
+    for positive, color, dashes in ((True, theme.first, "solid"), (False, theme.second, _DASHES)):
         outputs, inputs = np.nonzero(matrix > 0 if positive else matrix < 0)
         order = np.argsort(np.abs(matrix[outputs, inputs]), kind="stable")
         outputs, inputs = outputs[order], inputs[order]
@@ -287,26 +297,26 @@ def _wires(axes: Axes, matrix: Array, start: tuple[float, Array], end: tuple[flo
 
 
 def _wire_labels(
-    axes: Axes, matrix: Array, start: tuple[float, Array], end: tuple[float, Array], look: style.Look
+    axes: Axes, matrix: Array, start: tuple[float, Array], end: tuple[float, Array], theme: style.Theme
 ) -> None:
     """Print each weight (outputs, inputs) on its line, near the outputs; near the inputs if there is one output."""
     (x, sources), (to_x, targets) = start, end
-    ground = {"boxstyle": "square,pad=0.1", "facecolor": look.ground, "edgecolor": "none"}
+    ground = {"boxstyle": "square,pad=0.1", "facecolor": theme.background, "edgecolor": "none"}
     nearest = 0.6 if len(targets) > 1 else 0.2
     for (output, i), weight in np.ndenumerate(matrix):
         part = nearest + 0.2 * i / max(len(sources) - 1, 1)  # of the line's length, different for each input
         x_label, y_label = x + part * (to_x - x), sources[i] + part * (targets[output] - sources[i])
         label = axes.text(x_label, y_label, f"{weight:.3g}", ha="center", va="center", size=style.SMALL, zorder=5)
-        label.set_color(look.ink)
+        label.set_color(theme.foreground)
         label.set_bbox(ground)
 
 
-def _neurons(axes: Axes, x: float, heights: Array, values: Array | None, decimals: int, look: style.Look) -> None:
+def _neurons(axes: Axes, x: float, heights: Array, values: Array | None, decimals: int, theme: style.Theme) -> None:
     """Draw a circle for each neuron of a column above the lines, with its value inside if given."""
-    axes.scatter([x] * len(heights), heights, 1300, facecolor=look.ground, edgecolor=look.ink, zorder=3)
+    axes.scatter([x] * len(heights), heights, 1300, facecolor=theme.background, edgecolor=theme.foreground, zorder=3)
     for y, value in zip(heights, () if values is None else values, strict=values is not None):
         text = f"{value:.{decimals}f}" if abs(value) < 10 else f"{value:.3g}"
-        axes.text(x, y, text, ha="center", va="center", size=style.SMALL, color=look.ink, zorder=4)
+        axes.text(x, y, text, ha="center", va="center", size=style.SMALL, color=theme.foreground, zorder=4)
 
 
 def _tiled(array: Array) -> Array:

@@ -51,28 +51,28 @@ def stages(
         style.check_finite("stages", **{repr(title): picture})
     if probabilities is not None:
         style.check_finite("stages", probabilities=probabilities)
-    look = style.DARK if dark else style.LIGHT
+    theme = style.DARK if dark else style.LIGHT
     panels = len(pictures) + (probabilities is not None)
     rows = 1 if panels <= _MOST_IN_A_ROW else 2
     columns = ceil(panels / rows)
     heading = "From the picture to the network" if digit is None else f"Read as {digit}"
     width, height = 0.3 + 2.4 * columns, 0.45 + 2.9 * rows  # inches: each panel is 1.9 × 1.9
-    figure = style.new_figure(max(4, width), height, heading, look, margins=(0.3, 0.5, 0.5, 0.95))
+    figure = style.new_figure(max(4, width), height, heading, theme, margins=(0.3, 0.5, 0.5, 0.95))
     figure.subplots_adjust(wspace=0.5 / 1.9, hspace=1 / 1.9)
     for panel, (title, picture) in enumerate(pictures, start=1):
         axes = figure.add_subplot(rows, columns, panel, anchor="NW")
         down, across = picture.shape
-        style.style_axes(axes, look, title=fill(title, 20), x=f"{across} × {down} pixels")
+        style.style_axes(axes, theme, title=fill(title, 20), x=f"{across} × {down} pixels")
         white = 255 if np.issubdtype(picture.dtype, np.integer) or picture.max() > 1 else 1
         axes.imshow(_reduced(picture), cmap="gray", vmin=0, vmax=white)
         axes.set(xticks=[], yticks=[])
     if max(down, across) <= _MAX_GRID_SIDE:
-        axes.vlines(np.arange(1, across) - 0.5, -0.5, down - 0.5, color=look.quiet, lw=0.5)
-        axes.hlines(np.arange(1, down) - 0.5, -0.5, across - 0.5, color=look.quiet, lw=0.5)
+        axes.vlines(np.arange(1, across) - 0.5, -0.5, down - 0.5, color=theme.frame, lw=0.5)
+        axes.hlines(np.arange(1, down) - 0.5, -0.5, across - 0.5, color=theme.frame, lw=0.5)
     if probabilities is not None:
         axes = figure.add_subplot(rows, columns, panels)
-        style.style_axes(axes, look, title="probabilities", x="probability (%)", y="digit", open_frame=True)
-        charts.bars(axes, [str(i) for i in range(10)], 100 * style.as_array(probabilities), digit, look)
+        style.style_axes(axes, theme, title="probabilities", x="probability (%)", y="digit", open_frame=True)
+        charts.bars(axes, [str(i) for i in range(10)], 100 * style.as_array(probabilities), digit, theme)
     return figure
 
 

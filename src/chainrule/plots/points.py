@@ -51,7 +51,7 @@ def decision_boundary(
             f"decision_boundary: points and labels have shapes {x.shape} and {truth.shape}; expected (N, 2) and (N,)"
         )
     style.check_finite("decision_boundary", points=x)
-    look = style.DARK if dark else style.LIGHT
+    theme = style.DARK if dark else style.LIGHT
     low, high = x.min(axis=0), x.max(axis=0)
     padding = np.maximum(0.2 * (high - low), 0.1 * (high - low).max()) + 0.1 * ((high - low).max() == 0)
     (left, bottom), (right, top) = (low - padding).tolist(), (high + padding).tolist()
@@ -71,24 +71,24 @@ def decision_boundary(
     ratio = (top - bottom) / (right - left)
     margin = style.legend_width([*names, "misclassified", "w · x + b = 0"])
     size = (0.85 + 4.4 + margin, 0.6 + 0.9 + 4.4 * min(max(ratio, 0.5), 1.5))
-    figure = style.new_figure(*size, title, look, margins=(0.85, 0.6, margin, 0.9))
+    figure = style.new_figure(*size, title, theme, margins=(0.85, 0.6, margin, 0.9))
     axes = figure.add_subplot()
     correct = int((~wrong).sum())
     heading = f"{correct} of {len(x)} points correct"
-    style.style_axes(axes, look, title=heading, x=axes_labels[0], y=axes_labels[1])
-    strokes = style.strokes(count, look)
-    tints = ListedColormap([_tint(color, look, i) for i, (color, _, _) in enumerate(strokes)])
+    style.style_axes(axes, theme, title=heading, x=axes_labels[0], y=axes_labels[1])
+    strokes = style.strokes(count, theme)
+    tints = ListedColormap([_tint(color, theme, i) for i, (color, _, _) in enumerate(strokes)])
     extent = (left, right, bottom, top)
     plane = regions.astype(int).reshape(_GRID, _GRID)
     axes.imshow(plane, cmap=tints, vmin=-0.5, vmax=count - 0.5, extent=extent, origin="lower", aspect="auto")
     borders = np.arange(plane.min(), plane.max()) + 0.5
     if borders.size and line is None:
-        axes.contour(across, up, plane, borders, colors=look.quiet, linewidths=1)
+        axes.contour(across, up, plane, borders, colors=theme.frame, linewidths=1)
     for i, (color, _, marker) in enumerate(strokes):
         members = x[truth == i]
-        axes.plot(*members.T, marker, color=color, mec=look.ground, mew=0.8, markersize=9, label=names[i])
+        axes.plot(*members.T, marker, color=color, mec=theme.background, mew=0.8, markersize=9, label=names[i])
     if wrong.any():
-        axes.plot(*x[wrong].T, "x", color=look.ink, markersize=12, mew=2, label="misclassified")
+        axes.plot(*x[wrong].T, "x", color=theme.foreground, markersize=12, mew=2, label="misclassified")
     if line is not None:
         weights, bias = style.as_array(line[0], float), float(line[1])
         if weights.shape != (2,) or not weights.any() or not np.isfinite([*weights, bias]).all():
@@ -98,9 +98,11 @@ def decision_boundary(
             )
         nearest = -bias * weights / (weights @ weights)  # the point of the line nearest to the origin
         beyond = nearest + np.array([-weights[1], weights[0]])
-        axes.axline(tuple(nearest), tuple(beyond), color=look.ink, lw=1.8, ls="--", zorder=1.8, label="w · x + b = 0")
+        axes.axline(
+            tuple(nearest), tuple(beyond), color=theme.foreground, lw=1.8, ls="--", zorder=1.8, label="w · x + b = 0"
+        )
     axes.set(xlim=(left, right), ylim=(bottom, top))
-    style.legend(axes, look)
+    style.legend(axes, theme)
     return figure
 
 
@@ -138,27 +140,29 @@ def hidden_map(
     count = int(truth.max()) + 1
     if classes is not None and len(classes) < count:
         raise ValueError(f"hidden_map: {len(classes)} class names for {count} classes")
-    look = style.DARK if dark else style.LIGHT
+    theme = style.DARK if dark else style.LIGHT
     right = 0.3 if classes is None else style.legend_width(classes)
-    figure = style.new_figure(0.85 + 5.6 + right, 6.2, title, look, margins=(0.85, 0.6, right, 0.6))
+    figure = style.new_figure(0.85 + 5.6 + right, 6.2, title, theme, margins=(0.85, 0.6, right, 0.6))
     axes = figure.add_subplot()
     component_names = [
         f"{ordinal} principal component ({share:.0%} of the variance)"
         for ordinal, share in zip(("first", "second"), shares, strict=True)
     ]
-    style.style_axes(axes, look, x=component_names[0], y=component_names[1], open_frame=True)
-    colors = [color for color, _, _ in style.strokes(count, look)]
+    style.style_axes(axes, theme, x=component_names[0], y=component_names[1], open_frame=True)
+    colors = [color for color, _, _ in style.strokes(count, theme)]
     for i in np.unique(truth):
         members = projected[:most][truth[:most] == i]
         axes.plot(*members.T, ls="", marker=f"${i}$", color=colors[i], mew=0.2, markersize=5.5, alpha=0.8, label=f"{i}")
     for i in np.unique(truth):
         across, up = projected[truth == i].mean(axis=0).tolist()
-        frame = {"boxstyle": "circle,pad=0.25", "facecolor": look.ground, "edgecolor": look.ink}
+        frame = {"boxstyle": "circle,pad=0.25", "facecolor": theme.background, "edgecolor": theme.foreground}
         number = axes.text(across, up, str(i), ha="center", va="center", size=style.TITLE, weight="bold", bbox=frame)
-        number.set_color(look.ink)
+        number.set_color(theme.foreground)
     if classes is not None:
-        keys = [Line2D([], [], ls="", marker=f"${i}$", color=look.ink, label=name) for i, name in enumerate(classes)]
-        style.legend(axes, look, handles=keys)
+        keys = [
+            Line2D([], [], ls="", marker=f"${i}$", color=theme.foreground, label=name) for i, name in enumerate(classes)
+        ]
+        style.legend(axes, theme, handles=keys)
     return figure
 
 
@@ -189,8 +193,8 @@ def principal_components(rows: ArrayLike, count: int = 2) -> tuple[NDArray[np.fl
     return signs * left[:, :count] * sizes[:count], variance[:count] / (variance.sum() or 1.0)
 
 
-def _tint(color: str, look: style.Look, class_index: int) -> str:
+def _tint(color: str, theme: style.Theme, class_index: int) -> str:
     """A region's color: the class's color blended into the background, alternating in strength for gray prints."""
     share: float = 0.38 if class_index % 2 else 0.16
-    mixed: Any = share * np.array(to_rgb(color)) + (1 - share) * np.array(to_rgb(look.ground))
+    mixed: Any = share * np.array(to_rgb(color)) + (1 - share) * np.array(to_rgb(theme.background))
     return to_hex(mixed)

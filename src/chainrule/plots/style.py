@@ -1,4 +1,4 @@
-"""The shared look of all figures, light or dark, and saving figures to files.
+"""The shared theme of all figures, light or dark, and saving figures to files.
 
 The first two data colors follow Okabe and Ito's palette for color-blind readers (https://jfly.uni-koeln.de/color/). All
 colors differ in lightness, and lines and markers also in shape, so that a gray print is readable. Colors and sizes are
@@ -43,22 +43,25 @@ FORMATS: dict[str, dict[str, str | None]] = {  # by file extension, with metadat
 
 
 @dataclass(frozen=True)
-class Look:
+class Theme:
     """The colors of a figure."""
 
-    ground: str
-    faint: str  # areas and lines behind the data
-    quiet: str  # frames and marks beside the data
-    ink: str  # text
+    background: str
+    grid: str  # grid lines and areas behind the data
+    frame: str  # frames, ticks and marks beside the data
+    foreground: str  # text
     first: str  # colors of data
     second: str
     third: str
-    paper: str  # the name of the gray colormap from the ground (low values) to the ink (high values)
-    many: tuple[float, float]  # the range of viridis with enough contrast to `ground`, from the color closest to `ink`
+    grays: str  # the name of the gray colormap from the background (low values) to the foreground (high values)
+    viridis_range: tuple[float, float]
+    """The part of viridis that contrasts with `background`; it starts with the color closest to `foreground`."""
 
 
-LIGHT = Look("#ffffff", "#e0e0e0", "#7a7a7a", "#222222", "#0072b2", "#d55e00", "#5b2a86", "gray_r", (0, 0.6))
-DARK = Look("#15181d", "#343a42", "#8a9099", "#e8e8e8", "#8fd0f5", "#e69f00", "#b377a8", "gray", (1, 0.45))
+Look = Theme  # its former name
+
+LIGHT = Theme("#ffffff", "#e0e0e0", "#7a7a7a", "#222222", "#0072b2", "#d55e00", "#5b2a86", "gray_r", (0, 0.6))
+DARK = Theme("#15181d", "#343a42", "#8a9099", "#e8e8e8", "#8fd0f5", "#e69f00", "#b377a8", "gray", (1, 0.45))
 
 
 def as_array(values: Any, dtype: Any = None) -> NDArray[Any]:
@@ -83,26 +86,26 @@ def check_finite(function: str, **arrays: Any) -> None:
             )
 
 
-def strokes(count: int, look: Look) -> list[tuple[str, str, str]]:
+def strokes(count: int, theme: Theme) -> list[tuple[str, str, str]]:
     """`count` combinations of color, line style and marker, with distinct colors.
 
     Up to four colors are very different. More are taken from the viridis colormap, which suits ordered data such as
     layers.
     """
-    colors = [look.first, look.second, look.ink, look.third]
+    colors = [theme.first, theme.second, theme.foreground, theme.third]
     if count > len(colors):
-        colors = [to_hex(color) for color in colormaps["viridis"](np.linspace(*look.many, count))]
+        colors = [to_hex(color) for color in colormaps["viridis"](np.linspace(*theme.viridis_range, count))]
     return [(colors[i], LINES[i % 4], MARKERS[i % 4]) for i in range(count)]
 
 
 def new_figure(
-    width: float, height: float, title: str, look: Look, margins: tuple[float, float, float, float] = (0, 0, 0, 0.5)
+    width: float, height: float, title: str, theme: Theme, margins: tuple[float, float, float, float] = (0, 0, 0, 0.5)
 ) -> Figure:
     """Create an empty figure with a title; sizes are in inches, and `margins` are left, bottom, right and top."""
     left, bottom, right, top = margins
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor=look.ground)
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor=theme.background)
     figure.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height)
-    figure.suptitle(title, y=1 - 0.13 / height, va="top", weight="bold", color=look.ink, parse_math=False)
+    figure.suptitle(title, y=1 - 0.13 / height, va="top", weight="bold", color=theme.foreground, parse_math=False)
     retitle(figure, title)
     return figure
 
@@ -113,17 +116,19 @@ def retitle(figure: Figure, title: str) -> None:
     figure.texts[0].set(text=title, size=min(TITLE, max(SMALL, fitting)))
 
 
-def style_axes(axes: Axes, look: Look, *, title: str = "", x: str = "", y: str = "", open_frame: bool = False) -> None:
+def style_axes(
+    axes: Axes, theme: Theme, *, title: str = "", x: str = "", y: str = "", open_frame: bool = False
+) -> None:
     """Set a panel's colors, title and axis labels; an open frame has two sides and a grid."""
-    axes.set_facecolor(look.ground)
-    axes.set_title(title, loc="left", y=1.02, size=TEXT, weight="bold", color=look.ink, parse_math=False)
-    axes.set_xlabel(x, size=TEXT, color=look.ink)
-    axes.set_ylabel(y, size=TEXT, color=look.ink)
-    axes.tick_params(which="both", color=look.quiet, labelcolor=look.ink, labelsize=SMALL)
-    axes.spines[:].set_color(look.quiet)
+    axes.set_facecolor(theme.background)
+    axes.set_title(title, loc="left", y=1.02, size=TEXT, weight="bold", color=theme.foreground, parse_math=False)
+    axes.set_xlabel(x, size=TEXT, color=theme.foreground)
+    axes.set_ylabel(y, size=TEXT, color=theme.foreground)
+    axes.tick_params(which="both", color=theme.frame, labelcolor=theme.foreground, labelsize=SMALL)
+    axes.spines[:].set_color(theme.frame)
     if open_frame:
         axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(color=look.faint, linewidth=0.8)
+        axes.grid(color=theme.grid, linewidth=0.8)
         axes.set_axisbelow(True)
 
 
@@ -135,13 +140,13 @@ def integer_ticks(axes: Axes) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
 
 
-def legend(owner: Axes | Figure, look: Look, **options: Any) -> None:
+def legend(owner: Axes | Figure, theme: Theme, **options: Any) -> None:
     """Add a legend to the right of the panel; `options` holds more arguments for matplotlib, and `loc` moves it."""
     default_position = {"loc": "upper left", "bbox_to_anchor": (1.02, 1), "borderpad": 0, "borderaxespad": 0}
     box = owner.legend(
         **(options if "loc" in options else default_position | options),
         fontsize=SMALL,
-        labelcolor=look.ink,
+        labelcolor=theme.foreground,
         frameon=False,
         labelspacing=0.7,
     )
@@ -154,21 +159,21 @@ def legend_width(names: Sequence[str]) -> float:
     return 0.75 + 0.075 * max(len(line) for name in names for line in name.splitlines() or [""])
 
 
-def color_bar(figure: Figure, mappable: ScalarMappable, label: str, look: Look, right: float = 1.2) -> None:
+def color_bar(figure: Figure, mappable: ScalarMappable, label: str, theme: Theme, right: float = 1.2) -> None:
     """Add a color bar for `mappable` in the right margin, which is `right` inches wide."""
     width, margins = figure.get_size_inches()[0], figure.subplotpars
     axes = figure.add_axes((1 - (right - 0.15) / width, margins.bottom, 0.15 / width, margins.top - margins.bottom))
     bar = figure.colorbar(mappable, cax=axes)
-    bar.set_label(label, size=TEXT, color=look.ink)
-    bar.outline.set_edgecolor(look.quiet)
-    axes.tick_params(color=look.quiet, labelcolor=look.ink, labelsize=SMALL)
+    bar.set_label(label, size=TEXT, color=theme.foreground)
+    bar.outline.set_edgecolor(theme.frame)
+    axes.tick_params(color=theme.frame, labelcolor=theme.foreground, labelsize=SMALL)
 
 
 def sheet(
     pictures: Sequence[NDArray[Any]],
     captions: Sequence[str],
     title: str,
-    look: Look,
+    theme: Theme,
     *,
     columns: int | None = None,
     colors: str | None = None,
@@ -182,9 +187,9 @@ def sheet(
         pictures: (H, W) each.
         captions: one per image; may be empty or have several lines.
         title: title of the figure.
-        look: the colors of the figure.
+        theme: the colors of the figure.
         columns: images per row; default: about as many as rows.
-        colors: name of a colormap; default: the look's gray scale.
+        colors: name of a colormap; default: the theme's gray scale.
         limits: the values with the first and the last color; default: the minimum and the maximum.
         bar: label of a color bar; default: no color bar.
         side: length of an image's longer side, in inches.
@@ -198,7 +203,7 @@ def sheet(
     right = 1.2 if bar else 0.0
     total = max(4.5 + 0.5 * bool(bar), columns * width + right, 0.115 * len(title))
     margins = (0.0, 0.15 if bar else 0.0, right, 0.5)
-    figure = new_figure(total, margins[1] + 0.5 + rows * height, title, look, margins)
+    figure = new_figure(total, margins[1] + 0.5 + rows * height, title, theme, margins)
     axes = figure.add_subplot()  # a single one for all images, because many are slow
     axes.set_axis_off()
     low, high = limits or (min(map(np.min, pictures)), max(map(np.max, pictures)))
@@ -206,12 +211,14 @@ def sheet(
         middle, top = (index % columns + 0.5) * width, index // columns * height
         down, across = (side * size / max(picture.shape) for size in picture.shape)
         box = (middle - across / 2, middle + across / 2, top + down, top)
-        axes.imshow(picture, cmap=colors or look.paper, vmin=low, vmax=high, extent=box)
+        axes.imshow(picture, cmap=colors or theme.grays, vmin=low, vmax=high, extent=box)
         caption_position = (middle, top + down + 0.05)
-        axes.text(*caption_position, caption, ha="center", va="top", size=SMALL, color=look.ink, parse_math=False)
+        axes.text(
+            *caption_position, caption, ha="center", va="top", size=SMALL, color=theme.foreground, parse_math=False
+        )
     axes.set(xlim=(0, columns * width), ylim=(rows * height, 0))  # imshow sets them for a single image
     if bar:
-        color_bar(figure, axes.images[0], bar, look, right)
+        color_bar(figure, axes.images[0], bar, theme, right)
     return figure
 
 

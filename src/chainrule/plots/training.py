@@ -38,23 +38,23 @@ def curves(history: Sequence[Mapping[str, float | None]], title: str = "Training
     """
     if not history:
         raise ValueError("curves: history is empty; at least one epoch is needed")
-    look = style.DARK if dark else style.LIGHT
+    theme = style.DARK if dark else style.LIGHT
     epochs = _column(history, "epoch")
     train, validation = _column(history, "train_loss"), _column(history, "validation_loss")
     accuracy = 100 * _column(history, "validation_accuracy")
 
-    figure = style.new_figure(10.4, 4.2, title, look, margins=(0.8, 0.55, 0.25, 0.8))
+    figure = style.new_figure(10.4, 4.2, title, theme, margins=(0.8, 0.55, 0.25, 0.8))
     left, right = figure.subplots(1, 2, gridspec_kw={"wspace": 0.22})
-    style.style_axes(left, look, title="Loss", x="epoch", y="loss (mean per example)", open_frame=True)
-    style.style_axes(right, look, title="Accuracy", x="epoch", y="accuracy (%)", open_frame=True)
-    _line(left, epochs, train, "training", look.first, "-", "o")
-    _line(left, epochs, validation, "validation", look.second, "--", "s")
-    _line(right, epochs, accuracy, "validation", look.second, "--", "s")
+    style.style_axes(left, theme, title="Loss", x="epoch", y="loss (mean per example)", open_frame=True)
+    style.style_axes(right, theme, title="Accuracy", x="epoch", y="accuracy (%)", open_frame=True)
+    _line(left, epochs, train, "training", theme.first, "-", "o")
+    _line(left, epochs, validation, "validation", theme.second, "--", "s")
+    _line(right, epochs, accuracy, "validation", theme.second, "--", "s")
 
     if np.isfinite(accuracy).any():
-        _mark_best(right, left, epochs, accuracy, int(np.nanargmax(accuracy)), "%", look)
+        _mark_best(right, left, epochs, accuracy, int(np.nanargmax(accuracy)), "%", theme)
     elif np.isfinite(validation).any():
-        _mark_best(left, right, epochs, validation, int(np.nanargmin(validation)), "", look)
+        _mark_best(left, right, epochs, validation, int(np.nanargmin(validation)), "", theme)
 
     for axes in (left, right):
         axes.set_xlim(epochs.min() - 0.5, epochs.max() + 0.5)  # centers a single epoch
@@ -63,10 +63,10 @@ def curves(history: Sequence[Mapping[str, float | None]], title: str = "Training
         if axes.get_legend_handles_labels()[0]:
             position = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 3}  # above the panel
             spacing = {"borderpad": 0, "handlelength": 2, "handletextpad": 0.5, "columnspacing": 1}
-            axes.legend(**position, **spacing, fontsize=style.SMALL, labelcolor=look.ink, frameon=False)
+            axes.legend(**position, **spacing, fontsize=style.SMALL, labelcolor=theme.foreground, frameon=False)
         else:
             axes.set_yticks([])
-            axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", color=look.ink)
+            axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", color=theme.foreground)
     return figure
 
 
@@ -84,9 +84,11 @@ def _line(axes: Axes, epochs: Column, values: Column, label: str, color: str, li
         axes.plot(epochs[finite], values[finite], line + marker, color=color, label=label, lw=1.8, markersize=5)
 
 
-def _mark_best(axes: Axes, other: Axes, epochs: Column, values: Column, best: int, unit: str, look: style.Look) -> None:
+def _mark_best(
+    axes: Axes, other: Axes, epochs: Column, values: Column, best: int, unit: str, theme: style.Theme
+) -> None:
     """Mark the best value with a star, and its epoch with a dotted line through both panels."""
     for panel in (axes, other):
-        panel.axvline(epochs[best], color=look.quiet, linestyle=":", lw=1.2)
+        panel.axvline(epochs[best], color=theme.frame, linestyle=":", lw=1.2)
     label = f"best: {values[best]:.4g}{unit} in epoch {epochs[best]:.0f}"
-    axes.plot(epochs[best], values[best], "*", color=look.ink, markersize=11, label=label, clip_on=False)
+    axes.plot(epochs[best], values[best], "*", color=theme.foreground, markersize=11, label=label, clip_on=False)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule import safetensors_io
-from chainrule.errors import RunError, shortened
+from chainrule.errors import RunError, shorten
 from chainrule.tensor import Tensor
 from chainrule.training.upgrade import upgrade
 
@@ -86,4 +86,4 @@ def load(path: str | os.PathLike[str]) -> Any:
     try:
         return join(json.loads(note or ""))
     except (ArithmeticError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise RunError(f"{path}: is not a checkpoint ({shortened(str(error))})") from None
+        raise RunError(f"{path}: is not a checkpoint ({shorten(str(error))})") from None

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule import safetensors_io
-from chainrule.errors import RunError, shortened
+from chainrule.errors import RunError, shorten
 from chainrule.files import atomic_write, remove_leftovers
 from chainrule.models import Recipe
 from chainrule.training import checkpoint
@@ -138,7 +138,7 @@ def finish_going_back(run: Run) -> None:
     kind, number, steps_per_epoch = target["kind"], target["number"], target["steps_per_epoch"]
     source = run.kept_states.get((kind, number))
     if source is None:
-        raise RunError(f"{run.config_file}: the run goes back to {shortened(kind)} {number:,}, whose state is not kept")
+        raise RunError(f"{run.config_file}: the run goes back to {shorten(kind)} {number:,}, whose state is not kept")
     if steps_per_epoch < 1:  # otherwise every kept state would count as later
         raise RunError(f"{run.config_file}: going_back.steps_per_epoch must be at least 1, not {steps_per_epoch}")
     checkpoint.load(source)  # do not replace the last state by a damaged one
@@ -266,8 +266,8 @@ def _check_optimizer_state(run: Run, trainer: Trainer, state: dict[str, Any], ch
                 fits = type(value) is int and (value == steps if is_count_known else 0 < value < 2**53)
             else:
                 array = np.asarray(value)
-                least = 0.0 if name == "exp_avg_sq" else -math.inf
-                fits = array.dtype.kind == "f" and bool((np.isfinite(array) & (array >= least)).all())
+                minimum = 0.0 if name == "exp_avg_sq" else -math.inf
+                fits = array.dtype.kind == "f" and bool((np.isfinite(array) & (array >= minimum)).all())
             if not fits:
                 raise ValueError(f"the optimizer's {name} of parameter {position} is not possible after {steps} steps")
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from chainrule import models, safetensors_io
 from chainrule.autograd import no_grad
-from chainrule.errors import RunError, join_names, shortened
+from chainrule.errors import RunError, join_names, shorten
 from chainrule.files import open_regular, remove_leftovers, write_text
 from chainrule.nn.init import skip_init
 from chainrule.tensor import from_numpy
@@ -200,7 +200,7 @@ class Run:
         if len(shape) != 2 or min(shape) < 1 or math.prod(shape) > models.MOST_PARAMETERS:
             raise RunError(
                 f"{self.config_file}: data.image_shape must be a height and a width, of {models.MOST_PARAMETERS:,} "
-                f"pixels at most, not {shortened(str(shape))}"
+                f"pixels at most, not {shorten(str(shape))}"
             )
         try:
             outputs = check_model_input(self.model.name, network, shape)

@@ -10,7 +10,7 @@ import numpy as np
 
 from chainrule.capture import jit
 from chainrule.data.loader import DataLoader
-from chainrule.errors import UserError, check_whole, type_name
+from chainrule.errors import UserError, check_integer, type_name
 from chainrule.training.modes import restore_modes
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class Trainer:
             Interrupted: `interrupt` was set.
             DivergedError: a callback found a loss that is not finite.
         """
-        check_whole("fit", "the number of epochs", epochs, least=0)
+        check_integer("fit", "the number of epochs", epochs, minimum=0)
         parameter_ids = {id(parameter) for parameter in self.network.parameters()}
         if parameter_ids.isdisjoint(id(p) for group in self.optimizer.param_groups for p in group["params"]):
             warnings.warn(
