@@ -24,6 +24,7 @@ ROOMS = [
     ("data",),
     ("models",),
     ("images", "plots", "first_principles", "lessons"),
+    ("text",),
     ("training",),
     ("cli",),
 ]

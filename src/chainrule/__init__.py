@@ -48,7 +48,8 @@ from chainrule.tensor import (  # isort: skip
 )  # fmt: skip
 
 if TYPE_CHECKING:
-    from chainrule import data as data, images as images, models as models, plots as plots, training as training  # isort: skip
+    from chainrule import data as data, images as images, models as models, plots as plots  # isort: skip
+    from chainrule import text as text, training as training  # isort: skip
     from chainrule.capture import jit as jit  # isort: skip
 
 sys.modules["chainrule.weights"] = weights  # the old name, which warning filters for its ChecksumWarning may hold
@@ -61,6 +62,7 @@ _LATER = (
     "images",
     "models",
     "plots",
+    "text",
     "training",
 )  # imported at their first use, to keep `import chainrule` fast
 
@@ -79,6 +81,6 @@ if not TYPE_CHECKING:  # type checkers would take any misspelled name for one th
         "Tensor", "arange", "as_tensor", "autograd", "data", "default_generator", "draw", "enable_grad", "eye",
         "from_numpy", "full", "grad", "images", "is_grad_enabled", "jit", "linspace", "load", "manual_seed", "models",
         "nn", "no_grad", "ones", "ones_like", "ops", "optim", "plots", "rand", "randint", "randn", "save",
-        "set_grad_enabled", "set_num_threads", "tensor", "training", "zeros", "zeros_like",
+        "set_grad_enabled", "set_num_threads", "tensor", "text", "training", "zeros", "zeros_like",
     ]  # fmt: skip
     __all__ += ops.__all__

@@ -1,8 +1,8 @@
-"""TensorDataset: Tensors with a common first dimension, such as images and their labels."""
+"""TensorDataset: Tensors with a common first dimension, such as images and labels; Dataset: what a loader needs."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -14,6 +14,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import ArrayLike, NDArray
+
+
+class Dataset(Protocol):
+    """Examples that are indexed in batches."""
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+
+    def __getitem__(self, index: Any) -> tuple[Tensor, ...]:
+        """Return the examples at an array of indices or a slice, as Tensors with a common first dimension."""
 
 
 class TensorDataset:

@@ -8,6 +8,7 @@ from weakref import WeakSet
 
 import numpy as np
 
+from chainrule.errors import check_integer
 from chainrule.random import default_generator
 from chainrule.tensor import as_tensor
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from chainrule.data.dataset import TensorDataset
+    from chainrule.data.dataset import Dataset
     from chainrule.tensor import Tensor
 
 
@@ -30,6 +31,9 @@ class DataLoader:
         drop_last: skip a last batch that is smaller.
         generator: source of the random orders; by default chainrule's default generator. For an exact resume it must
             not be shared, since the loader's state contains its state.
+        num_samples: with `shuffle`, draw this many examples in each pass, independently and with replacement, instead
+            of all of them in a new order (as PyTorch's `RandomSampler(dataset, replacement=True, num_samples=N)`): for
+            the windows of a text, of which there are as many as tokens.
         augment: called with the first array of each batch and a generator, returns the array to use instead, such as
             `Augment(shift=2)`. The generator is seeded with a random number, drawn once per pass, and
             the position of the batch, so that a resumed loader gives the same images.
@@ -41,12 +45,13 @@ class DataLoader:
 
     def __init__(
         self,
-        dataset: TensorDataset,
+        dataset: Dataset,
         batch_size: int = 1,
         shuffle: bool = False,
         drop_last: bool = False,
         generator: np.random.Generator | None = None,
         augment: Callable[[NDArray[Any], np.random.Generator], NDArray[Any]] | None = None,
+        num_samples: int | None = None,
     ) -> None:
         if not isinstance(batch_size, (int, np.integer)):
             raise TypeError(f"DataLoader: batch_size must be an integer, not {batch_size!r}")
@@ -58,15 +63,25 @@ class DataLoader:
             raise ValueError(f"DataLoader: batch_size must be at least 1, got {batch_size}")
         if shuffle and not len(dataset):
             raise ValueError("DataLoader: there are no examples to shuffle; use shuffle=False for an empty data set")
+        if num_samples is not None:
+            check_integer("DataLoader", "num_samples", num_samples, minimum=1)
+            if not shuffle:
+                raise ValueError("DataLoader: num_samples is the number of examples to draw: it needs shuffle=True")
+        self.num_samples = num_samples
         self.dataset, self.batch_size, self.shuffle, self.drop_last = dataset, batch_size, shuffle, drop_last
         self.augment, self._is_random = augment, shuffle or augment is not None
         self.generator = generator if generator is not None or not self._is_random else default_generator()
         self._resumed: BatchIterator | None = None  # the resumed pass, which the next iter() returns
         self._passes: WeakSet[BatchIterator] = WeakSet()  # running passes; abandoned ones are collected
 
+    @property
+    def examples(self) -> int:
+        """The number of examples in a pass."""
+        return len(self.dataset) if self.num_samples is None else self.num_samples
+
     def __len__(self) -> int:
         """Return the number of batches."""
-        whole, rest = divmod(len(self.dataset), self.batch_size)
+        whole, rest = divmod(self.examples, self.batch_size)
         return whole + (1 if rest and not self.drop_last else 0)
 
     def __iter__(self) -> BatchIterator:
@@ -168,13 +183,17 @@ class BatchIterator:
     def _draw_order(self) -> NDArray[np.int64]:
         """Draw the order; a resumed pass draws it again, from the generator state it was first drawn from."""
         loader, generator = self.loader, self.loader.generator
-        order, self._length, self._batch_size = np.arange(len(loader.dataset)), len(loader), loader.batch_size
+        self._length, self._batch_size = len(loader), loader.batch_size
+        order = np.arange(loader.examples)
         if loader._is_random and generator is not None:
             current = generator.bit_generator.state
             if self._start_state is None:
                 self._start_state = dict(current)
             generator.bit_generator.state = dict(self._start_state)
-            order = generator.permutation(order) if loader.shuffle else order
+            if loader.num_samples is not None:
+                order = generator.integers(len(loader.dataset), size=loader.num_samples)
+            elif loader.shuffle:
+                order = generator.permutation(order)
             self._seed = int(generator.integers(2**63)) if loader.augment else 0
             if self._order_was_drawn:
                 generator.bit_generator.state = current

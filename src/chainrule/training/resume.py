@@ -193,7 +193,7 @@ def _check_progress(run: Run, trainer: Trainer, progress: dict[str, Any], change
         raise ValueError(f"it is at step {step} of {len(trainer.loader)} after {epoch} of {epochs} epochs")
     if step and "batch_size" in changed:
         raise ValueError(f"it was saved within an epoch, with batches of {changed['batch_size'][0]}")
-    seen = min(step * trainer.loader.batch_size, len(trainer.loader.dataset))
+    seen = min(step * trainer.loader.batch_size, trainer.loader.examples)
     if progress["seen"] != seen or not math.isfinite(progress["total"]) or not 0 <= progress["seconds"] < math.inf:
         raise ValueError(
             f"its sums do not fit {step} steps: {progress['seen']} examples, a total loss of {progress['total']}, "

@@ -1,0 +1,323 @@
+"""Tokenizers: from text to integers and back, by characters or by byte pairs.
+
+A character tokenizer has one token per character of its training text. A byte-pair tokenizer starts from the 256 bytes
+and merges the most frequent pairs into longer tokens; it can encode any text.
+
+A tokenizer is saved as JSON, which holds no code and is checked when it is read.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+
+from chainrule.errors import DataError, UserError, join_names, shorten
+from chainrule.files import open_regular, write_text
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    Tokens = NDArray[np.integer[Any]]
+
+MAX_FILE_BYTES = 32_000_000
+"""Limit on the bytes of a tokenizer's file: one of 100,000 tokens takes 8 MB."""
+
+
+class Tokenizer(Protocol):
+    """What a text model needs of a tokenizer."""
+
+    kind: ClassVar[str]
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of tokens."""
+
+    def encode(self, text: str, what: str = "the text") -> Tokens:
+        """Return the tokens of a text, (N,)."""
+
+    def decode(self, tokens: Sequence[int] | Tokens) -> str:
+        """Return the text of tokens."""
+
+    def document(self) -> dict[str, Any]:
+        """Return the content of the tokenizer's file, which JSON can hold."""
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the tokenizer as JSON, atomically."""
+
+
+def token_type(vocab_size: int) -> np.dtype[Any]:
+    """Return the smallest integer type for tokens below `vocab_size` that an IDX file can hold."""
+    return np.dtype(np.uint8 if vocab_size <= 1 << 8 else np.int16 if vocab_size <= 1 << 15 else np.int32)
+
+
+class CharTokenizer:
+    """One token per character.
+
+    Args:
+        characters: the vocabulary: the character of each token, in order.
+
+    Raises:
+        ValueError: there are no characters, or one appears twice.
+
+    Example:
+        >>> tokenizer = CharTokenizer.train("abracadabra")
+        >>> tokenizer.characters
+        'abcdr'
+        >>> tokenizer.encode("bad")
+        array([1, 0, 3], dtype=uint8)
+        >>> tokenizer.decode([2, 0, 1])
+        'cab'
+    """
+
+    kind: ClassVar[str] = "characters"
+
+    def __init__(self, characters: str) -> None:
+        if not characters or len(set(characters)) < len(characters):
+            raise ValueError("CharTokenizer: the vocabulary must be different characters, and at least one")
+        self.characters = characters
+        points = _code_points(characters)
+        self._order = np.argsort(points, kind="stable")
+        self._sorted_points = points[self._order]
+
+    @classmethod
+    def train(cls, text: str) -> CharTokenizer:
+        """Return a tokenizer of the characters that a text contains, in the order of their code points.
+
+        Raises:
+            DataError: the text is empty.
+        """
+        if not text:
+            raise DataError("a tokenizer cannot be trained on an empty text")
+        return cls("".join(sorted(set(text))))
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of tokens."""
+        return len(self.characters)
+
+    def encode(self, text: str, what: str = "the text") -> Tokens:
+        """Return the token of each character, (N,), in the smallest type.
+
+        Args:
+            text: the text.
+            what: how an error message calls it.
+
+        Raises:
+            DataError: the text has characters that are not in the vocabulary; the message names them.
+        """
+        points = _code_points(text)
+        indices = np.minimum(np.searchsorted(self._sorted_points, points), self.vocab_size - 1)
+        known = self._sorted_points[indices] == points
+        if not known.all():
+            unknown = [f"'{shorten(chr(point))}'" for point in np.unique(points[~known])]
+            raise DataError(
+                f"{what} has {join_names(unknown)}, and the model has only the {self.vocab_size} characters of the "
+                f"text that it was trained on: {shorten(self.characters)}"
+            )
+        return self._order[indices].astype(token_type(self.vocab_size))
+
+    def decode(self, tokens: Sequence[int] | Tokens) -> str:
+        """Return the text of tokens, (N,).
+
+        Raises:
+            ValueError: a token is not below `vocab_size`.
+        """
+        _check_tokens(tokens, self.vocab_size)
+        return "".join([self.characters[token] for token in tokens])
+
+    def document(self) -> dict[str, Any]:
+        """Return the content of the tokenizer's file."""
+        return {"kind": self.kind, "characters": self.characters}
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the tokenizer as JSON, atomically."""
+        write_text(path, json.dumps(self.document()) + "\n")
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any]) -> CharTokenizer:
+        """Return the tokenizer of a parsed JSON document.
+
+        Raises:
+            ValueError: it is not a vocabulary of characters.
+        """
+        characters = document.get("characters")
+        if document.keys() != {"kind", "characters"} or not isinstance(characters, str):
+            raise ValueError("it must have the entry characters, a string, and no other")
+        return cls(characters)
+
+
+class BPETokenizer:
+    """Byte-pair encoding over bytes, by the `tokenizers` library.
+
+    Args:
+        tokenizer: a `tokenizers.Tokenizer`; `train` makes one.
+
+    Source: Sennrich, Haddow and Birch, Neural Machine Translation of Rare Words with Subword Units (2016).
+    """
+
+    kind: ClassVar[str] = "bpe"
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+
+    @classmethod
+    def train(cls, text: str, vocab_size: int) -> BPETokenizer:
+        """Return a tokenizer with the 256 bytes and the most useful merges of a text.
+
+        Args:
+            text: the text.
+            vocab_size: the number of tokens; a short text may not have enough pairs to reach it.
+
+        Raises:
+            DataError: the text is empty, or the vocabulary does not have room for the 256 bytes.
+            UserError: the package `tokenizers` is missing.
+        """
+        if not text:
+            raise DataError("a tokenizer cannot be trained on an empty text")
+        if not 256 <= vocab_size <= 1_000_000:
+            raise DataError(
+                f"a byte-pair vocabulary has 256 to 1,000,000 tokens, the first 256 for bytes: {vocab_size:,}"
+            )
+        library = _library()
+        tokenizer = library.Tokenizer(library.models.BPE())
+        tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = library.decoders.ByteLevel()
+        alphabet = library.pre_tokenizers.ByteLevel.alphabet()
+        trainer = library.trainers.BpeTrainer(
+            vocab_size=vocab_size, initial_alphabet=alphabet, special_tokens=[], show_progress=False
+        )
+        tokenizer.train_from_iterator(text.splitlines(keepends=True), trainer)
+        return cls(tokenizer)
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of tokens."""
+        size: int = self._tokenizer.get_vocab_size()
+        return size
+
+    def encode(self, text: str, what: str = "the text") -> Tokens:
+        """Return the tokens of a text, (N,), in the smallest type.
+
+        Raises:
+            DataError: the text has bytes that are not UTF-8, as a command's arguments can.
+        """
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(f"{what} is not UTF-8 at character {error.start + 1}") from None
+        return np.array(self._tokenizer.encode(text).ids, token_type(self.vocab_size))
+
+    def decode(self, tokens: Sequence[int] | Tokens) -> str:
+        """Return the text of tokens, (N,); an incomplete character at either end becomes U+FFFD.
+
+        Raises:
+            ValueError: a token is not below `vocab_size`.
+        """
+        _check_tokens(tokens, self.vocab_size)
+        text: str = self._tokenizer.decode([int(token) for token in tokens], skip_special_tokens=False)
+        return text
+
+    def document(self) -> dict[str, Any]:
+        """Return the content of the tokenizer's file."""
+        return {"kind": self.kind, "tokenizer": json.loads(self._tokenizer.to_str())}
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the tokenizer as JSON, atomically."""
+        write_text(path, json.dumps(self.document()) + "\n")
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any]) -> BPETokenizer:
+        """Return the tokenizer of a parsed JSON document.
+
+        Raises:
+            ValueError: it is not a byte-pair tokenizer over bytes.
+            UserError: the package `tokenizers` is missing.
+        """
+        content = document.get("tokenizer")
+        if document.keys() != {"kind", "tokenizer"} or not isinstance(content, dict):
+            raise ValueError("it must have the entry tokenizer, an object, and no other")
+        parts = {name: content.get(name) for name in ("model", "pre_tokenizer", "decoder")}
+        kinds = {name: part.get("type") if isinstance(part, dict) else None for name, part in parts.items()}
+        if kinds != {"model": "BPE", "pre_tokenizer": "ByteLevel", "decoder": "ByteLevel"}:
+            raise ValueError("it must be byte-pair encoding over bytes")
+        if content.get("added_tokens") or content.get("normalizer") or content.get("post_processor"):
+            raise ValueError("it must not have added tokens, a normalizer or a post-processor")
+        try:
+            tokenizer = _library().Tokenizer.from_str(json.dumps(content))
+        except UserError:
+            raise
+        except Exception as error:  # the library raises Exception itself
+            raise ValueError(shorten(str(error))) from None
+        if sorted(tokenizer.get_vocab().values()) != list(range(tokenizer.get_vocab_size())):
+            raise ValueError("its tokens must be numbered from 0 without gaps")
+        return cls(tokenizer)
+
+
+KINDS: dict[str, type[CharTokenizer] | type[BPETokenizer]] = {
+    tokenizer.kind: tokenizer for tokenizer in (CharTokenizer, BPETokenizer)
+}
+"""The tokenizers by the name in their files."""
+
+
+def load_tokenizer(path: str | os.PathLike[str]) -> CharTokenizer | BPETokenizer:
+    """Read a tokenizer that `save` wrote.
+
+    Raises:
+        DataError: the file is missing, too large, not JSON, or not a tokenizer.
+        UserError: it is a byte-pair tokenizer, and the package `tokenizers` is missing.
+    """
+    try:
+        with open_regular(path) as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    if len(content) > MAX_FILE_BYTES:
+        raise DataError(f"{path}: is larger than {MAX_FILE_BYTES:,} bytes, the limit for a tokenizer")
+    try:
+        document = json.loads(content.decode())
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: is not JSON ({shorten(str(error))})") from None
+    kind = document.get("kind") if isinstance(document, dict) else None
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise DataError(f"{path}: is not a tokenizer: kind must be one of {', '.join(KINDS)}")
+    try:
+        return KINDS[kind].from_document(document)
+    except ValueError as error:
+        if isinstance(error, UserError):
+            raise
+        raise DataError(f"{path}: is not a tokenizer: {error}") from None
+
+
+def _code_points(text: str) -> NDArray[np.uint32]:
+    """Return the Unicode code point of each character, (N,)."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+
+
+def _check_tokens(tokens: Sequence[int] | Tokens, vocab_size: int) -> None:
+    array = np.asarray(tokens)
+    if array.size and (array.min() < 0 or array.max() >= vocab_size):
+        wrong = array[(array < 0) | (array >= vocab_size)][0]
+        raise ValueError(f"decode: the tokens must be from 0 to {vocab_size - 1}, not {wrong}")
+
+
+def _library() -> Any:
+    """Import the `tokenizers` library, an extra.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        import tokenizers.decoders
+        import tokenizers.models
+        import tokenizers.pre_tokenizers
+        import tokenizers.trainers
+    except ImportError:
+        raise UserError(
+            "byte-pair tokens need the package tokenizers: pip install 'chainrule[text]', or train on characters"
+        ) from None
+    return tokenizers

@@ -1,0 +1,60 @@
+"""TokenWindows: a text as a data set of windows, and of the same windows one token later."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule.errors import DataError, check_integer
+from chainrule.tensor import Tensor, from_numpy
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+
+class TokenWindows:
+    """All windows of a text: example i has the tokens from i on as input, and those from i + 1 on as targets.
+
+    For a `DataLoader`: with `shuffle=True` and `num_samples`, it draws windows from anywhere in the text.
+
+    Args:
+        tokens: the tokens, integers (N,); they are not copied, even from a memory-mapped file.
+        block_size: T, the tokens per window.
+        name: the text's name, for messages.
+
+    Raises:
+        DataError: the text is shorter than a window and its last target, T + 1 tokens.
+
+    Example:
+        >>> inputs, targets = TokenWindows(np.arange(10), block_size=3)[[0, 5]]
+        >>> inputs.tolist(), targets.tolist()
+        ([[0, 1, 2], [5, 6, 7]], [[1, 2, 3], [6, 7, 8]])
+    """
+
+    def __init__(self, tokens: ArrayLike, block_size: int, name: str = "the text") -> None:
+        self.tokens: NDArray[Any] = np.asarray(tokens)
+        if self.tokens.ndim != 1 or self.tokens.dtype.kind not in "iu":
+            raise ValueError(
+                f"TokenWindows: takes integers in one dimension, not {self.tokens.dtype} of shape {self.tokens.shape}"
+            )
+        check_integer("TokenWindows", "block_size", block_size, minimum=1)
+        self.block_size = block_size
+        if len(self.tokens) <= block_size:
+            raise DataError(
+                f"{name}: has {len(self.tokens):,} tokens, too few for a window of {block_size:,} and the token that "
+                f"follows; use a longer text"
+            )
+        self._offsets = np.arange(block_size + 1)
+
+    def __len__(self) -> int:
+        return len(self.tokens) - self.block_size
+
+    def __getitem__(self, index: Any) -> tuple[Tensor, Tensor]:
+        """Return the windows that start at an index: inputs (N, T) and targets (N, T), int64; (T,) for one."""
+        starts = np.asarray(range(len(self))[index] if isinstance(index, slice) else index)
+        if starts.size and not (-len(self) <= starts.min() and starts.max() < len(self)):
+            raise IndexError(f"TokenWindows: the index must be from 0 to {len(self) - 1:,}, not {index!r}")
+        starts = np.where(starts < 0, starts + len(self), starts)
+        windows = self.tokens[starts[..., None] + self._offsets].astype(np.int64)  # (N, T + 1)
+        return from_numpy(windows[..., :-1].copy()), from_numpy(windows[..., 1:].copy())

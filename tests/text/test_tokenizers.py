@@ -1,0 +1,176 @@
+"""Tokenizers: round trips against Python's own strings and bytes, files that are checked, unknown characters named."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chainrule.errors import DataError, UserError
+from chainrule.text import BPETokenizer, CharTokenizer, load_tokenizer
+from chainrule.text.tokenizers import token_type
+
+TEXT = "the cat sat on the mat. the dog sat on the log.\nein Kätzchen saß auf der Matte — 猫\n" * 8
+
+
+@settings(max_examples=40)
+@given(st.text(min_size=1), st.data())
+def test_characters_come_back(text, data):
+    tokenizer = CharTokenizer.train(text)
+    other = "".join(data.draw(st.lists(st.sampled_from(text))))
+    for sample in (text, other):
+        tokens = tokenizer.encode(sample)
+        assert tokens.tolist() == [sorted(set(text)).index(character) for character in sample]
+        assert tokenizer.decode(tokens) == sample
+    assert tokenizer.vocab_size == len(set(text))
+
+
+def test_the_order_of_a_vocabulary_is_its_own():
+    tokenizer = CharTokenizer("zebra")
+    assert tokenizer.encode("bazaar").tolist() == [2, 4, 0, 4, 4, 3]
+    assert tokenizer.decode([3, 1]) == "re"
+
+
+@pytest.mark.parametrize(
+    ("size", "kind"), [(2, "uint8"), (256, "uint8"), (257, "int16"), (2**15, "int16"), (2**15 + 1, "int32")]
+)
+def test_tokens_have_the_smallest_type(size, kind):
+    characters = "".join(map(chr, range(0x10000, 0x10000 + size)))
+    tokens = CharTokenizer(characters).encode(characters[-1] + characters[0])
+    assert tokens.dtype == token_type(size) == kind
+    assert tokens.tolist() == [size - 1, 0]
+
+
+def test_unknown_characters_are_named():
+    with pytest.raises(DataError, match="the prompt has '!', 'é', and the model has only the 4 characters .* abcd"):
+        CharTokenizer("dcba"[::-1]).encode("aé!bé", "the prompt")
+    with pytest.raises(DataError, match=r"the text has '\\x1b', and"):
+        CharTokenizer("a").encode("\x1b")
+    with pytest.raises(DataError, match=r"the text has '\\xff'"):  # a byte of a command's argument that is not UTF-8
+        CharTokenizer("a").encode("\udcff")
+
+
+@pytest.mark.parametrize("tokens", [[5], [0, -1], np.array([1, 255], np.uint8)])
+@pytest.mark.parametrize("tokenizer", [CharTokenizer("abcde")])
+def test_a_token_outside_is_refused(tokenizer, tokens):
+    with pytest.raises(ValueError, match=r"decode: the tokens must be from 0 to 4, not (5|-1|255)"):
+        tokenizer.decode(tokens)
+
+
+@pytest.mark.parametrize("characters", ["", "abca"])
+def test_a_vocabulary_has_different_characters(characters):
+    with pytest.raises(ValueError, match="must be different characters, and at least one"):
+        CharTokenizer(characters)
+
+
+@pytest.mark.parametrize("train", [CharTokenizer.train, lambda text: BPETokenizer.train(text, 300)])
+def test_an_empty_text_trains_nothing(train):
+    with pytest.raises(DataError, match="cannot be trained on an empty text"):
+        train("")
+
+
+@settings(max_examples=40)
+@given(st.text())
+def test_byte_pairs_encode_any_text(text):
+    assert BYTES.decode(BYTES.encode(text)) == text
+
+
+BYTES = BPETokenizer.train(TEXT, 300)
+
+
+def test_byte_pairs_are_the_frequent_ones():
+    """The first merges by hand: the most frequent pair in the text, then the most frequent one with it."""
+    tokenizer = BPETokenizer.train("ab ab ab ab abc abc", 258)
+    assert tokenizer.vocab_size == 258
+    assert len(tokenizer.encode("ab")) == 1  # a b, merged first
+    assert len(tokenizer.encode(" ab")) == 1  # then with the space before it
+    assert len(tokenizer.encode("ba")) == 2
+    assert len(tokenizer.encode("猫")) == 3  # its bytes
+
+
+def test_byte_pairs_of_a_short_text_are_fewer():
+    assert BPETokenizer.train("aaaa", 1000).vocab_size < 300
+
+
+@pytest.mark.parametrize("size", [255, 0, 2_000_000])
+def test_a_byte_pair_vocabulary_has_room_for_the_bytes(size):
+    with pytest.raises(DataError, match=f"256 to 1,000,000 tokens, the first 256 for bytes: {size:,}"):
+        BPETokenizer.train("text", size)
+
+
+@pytest.mark.parametrize(
+    "tokenizer", [CharTokenizer.train(TEXT), CharTokenizer("zyx\n\0"), BYTES], ids=["sorted", "own", "bpe"]
+)
+def test_a_file_gives_the_same_tokenizer(tokenizer, tmp_path):
+    tokenizer.save(tmp_path / "tokenizer.json")
+    loaded = load_tokenizer(tmp_path / "tokenizer.json")
+    assert type(loaded) is type(tokenizer)
+    sample = "\n" if tokenizer.vocab_size < 6 else TEXT
+    assert loaded.encode(sample).tolist() == tokenizer.encode(sample).tolist()
+    assert loaded.document() == tokenizer.document()
+
+
+BPE = BYTES.document()["tokenizer"]
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ([], "kind must be one of characters, bpe"),
+        ({}, "kind must be one of characters, bpe"),
+        ({"kind": []}, "kind must be one of characters, bpe"),
+        ({"kind": "words"}, "kind must be one of characters, bpe"),
+        ({"kind": "characters"}, "must have the entry characters, a string, and no other"),
+        ({"kind": "characters", "characters": ["a"]}, "must have the entry characters"),
+        ({"kind": "characters", "characters": "ab", "more": 1}, "must have the entry characters"),
+        ({"kind": "characters", "characters": "aba"}, "must be different characters"),
+        ({"kind": "bpe", "tokenizer": "x"}, "must have the entry tokenizer, an object"),
+        ({"kind": "bpe", "tokenizer": {}}, "must be byte-pair encoding over bytes"),
+        ({"kind": "bpe", "tokenizer": {**BPE, "model": {"type": "WordLevel"}}}, "must be byte-pair encoding over bytes"),
+        ({"kind": "bpe", "tokenizer": {**BPE, "normalizer": {"type": "Lowercase"}}}, "must not have added tokens, a normalizer"),
+        ({"kind": "bpe", "tokenizer": {**BPE, "model": {"type": "BPE", "vocab": {"a": 0}, "merges": [["b", "c"]]}}}, "is not a tokenizer: Token `b` out of vocabulary"),
+        ({"kind": "bpe", "tokenizer": {**BPE, "model": {"type": "BPE", "vocab": {"a": 7}, "merges": []}}}, "numbered from 0 without gaps"),
+    ],
+)  # fmt: skip
+def test_a_wrong_file_is_refused(document, message, tmp_path):
+    file = tmp_path / "tokenizer.json"
+    file.write_text(json.dumps(document))
+    with pytest.raises(DataError, match=message) as refused:
+        load_tokenizer(file)
+    assert str(refused.value).startswith(str(file))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "is not JSON"),
+        (b"\xff", "is not JSON"),
+        (b"[" * 100_000, "is not JSON"),
+        (b" " * 32_000_001, "larger than"),
+    ],
+)
+def test_a_damaged_file_is_refused(content, message, tmp_path):
+    file = tmp_path / "tokenizer.json"
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        load_tokenizer(file)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(DataError, match="cannot be read"):
+        load_tokenizer(tmp_path / "none.json")
+
+
+def test_without_the_library_the_command_is_named(monkeypatch, tmp_path):
+    BYTES.save(tmp_path / "tokenizer.json")
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    for refused in (lambda: BPETokenizer.train("text", 300), lambda: load_tokenizer(tmp_path / "tokenizer.json")):
+        with pytest.raises(UserError, match=r"pip install 'chainrule\[text\]', or train on characters"):
+            refused()
+
+
+def test_bytes_that_are_no_text_are_refused():
+    with pytest.raises(DataError, match="the prompt is not UTF-8 at character 3"):
+        BYTES.encode("ab\udcff", "the prompt")
