@@ -110,6 +110,13 @@ def test_an_unknown_model_is_told(digits):
         experiment.configure("resnet", digits)
 
 
+def test_a_model_of_text_is_refused_for_images(digits):
+    with pytest.raises(
+        RunError, match=rf"^model 'gpt' does not read images, and {digits.name} is a set of images; .*mlp"
+    ):
+        experiment.configure("gpt", digits)
+
+
 def test_too_few_images_to_set_some_aside_are_told(make_digits):
     with pytest.raises(RunError, match="toy has too few training images, 5: at least 6 are needed"):
         experiment.configure("mlp", make_digits(train=5))

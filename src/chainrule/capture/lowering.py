@@ -21,7 +21,7 @@ from chainrule.kernels import pooling_loops, special, team
 from chainrule.kernels import rows as row_kernels
 from chainrule.kernels.copy import copy_job
 from chainrule.kernels.tree import computes_with, type_of
-from chainrule.lower.graph import Value
+from chainrule.lower.graph import Value, base_of
 from chainrule.lower.schedule import is_balanced
 from chainrule.lower.tracer import Tracer, Untraceable
 from chainrule.ops import convolution, indexing, networks, pooling, shape
@@ -188,12 +188,13 @@ def _check(works: bool) -> None:
 
 
 def _indices(trace: Trace, input: Any, *, size: int, name: str, ignore_index: int | None = None) -> Tracer:
-    """Check an index argument before each run, so that an error is raised before anything changes."""
+    """Check an index argument, or a view of all of it, before each run: an error is raised before anything changes."""
     x = trace.as_tracer(input)
-    _check(x.value.kind == "argument" and x.dtype.kind in "iu")
+    argument = base_of(x.value)
+    _check(argument.kind == "argument" and argument.example.size == x.size and x.dtype.kind in "iu")
     indexing.check_indices(x.value.example, size=size, name=name, ignore_index=ignore_index)
     validate = partial(indexing.check_indices, size=size, name=name, ignore_index=ignore_index)
-    trace.glue.indices.append((x.value, size, ignore_index, validate))
+    trace.glue.indices.append((argument, size, ignore_index, validate))
     return Tracer(trace, x.value) if x.dtype == np.int64 else trace.cast(x, np.int64)
 
 
@@ -206,7 +207,7 @@ def _embedding_lookup(trace: Trace, input: Any, index: Any) -> Tracer:
     return step(trace, "rows", job, [table, indices], example)[0]
 
 
-def _index_add(trace: Trace, input: Any, *, index: Any, count: int) -> Tracer:
+def _index_add(trace: Trace, input: Any, index: Any, *, count: int) -> Tracer:
     """Add rows to a matrix of zeros, by index."""
     grad, indices = contiguous(trace, input), contiguous(trace, index)
     width = grad.shape[-1]

@@ -17,17 +17,22 @@ from chainrule.models.sigmoid_mlp import network, sigmoid_mlp
 from chainrule.models.small_convnets import cnn, lenet5
 from chainrule.models.tuned_convnet import best, quick
 
+from chainrule.models.gpt import GPT, GPTConfig, gpt  # isort: skip  # the last of the registry: the first are of images
+
 __all__ = [
     "ALIASES",
+    "GPT",
     "MOST_PARAMETERS",
     "PIXEL",
     "REGISTRY",
+    "GPTConfig",
     "Model",
     "Recipe",
     "best",
     "build",
     "cnn",
     "get",
+    "gpt",
     "images_to_inputs",
     "lenet5",
     "mlp",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from chainrule.errors import RunError
 from chainrule.nn.functional import cross_entropy, softmax
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from chainrule.tensor import Tensor
 
     Build = Callable[..., Module]
+
+Task = Literal["images", "text"]
+"""What a model reads: images, to tell their class; or texts, to tell the next token."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,9 @@ class Model:
         build: builds the network; its keyword-only parameters are the options that a run records, and `generator`.
         summary: a one-line description.
         recipe: the default training settings.
-        loss: maps outputs and labels (N,) to a scalar.
-        probabilities: maps outputs to class probabilities (N, classes).
+        loss: maps outputs and labels (N,), or logits (N, T, V) and next tokens (N, T), to a scalar.
+        probabilities: maps outputs to class probabilities (N, classes), or (N, T, V).
+        task: what the model reads: "images" or "text".
     """
 
     name: str
@@ -72,6 +76,7 @@ class Model:
     recipe: Recipe
     loss: Callable[[Tensor, Tensor], Tensor]
     probabilities: Callable[[Tensor], Tensor]
+    task: Task = "images"
     confidences = property(lambda self: self.probabilities)  # the former name
 
 
@@ -94,6 +99,7 @@ def register(
     recipe: Recipe,
     loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
     probabilities: Callable[[Tensor], Tensor] = softmax,
+    task: Task = "images",
 ) -> Callable[[Build], Build]:
     """Decorator: register the function that builds a model, under its name. The arguments are those of `Model`."""
 
@@ -101,7 +107,7 @@ def register(
         name = build.__name__
         if name in REGISTRY or name in ALIASES:
             raise ValueError(f"a model named {name!r} is already registered")
-        REGISTRY[name] = Model(name, build, summary, recipe, loss, probabilities)
+        REGISTRY[name] = Model(name, build, summary, recipe, loss, probabilities, task)
         return build
 
     return add
@@ -155,7 +161,7 @@ def _check_size(model: Model, options: Mapping[str, Any]) -> None:
     Raises:
         RunError: there are too many.
     """
-    remedy = "models by name are for small images; build a larger network with chainrule.nn"
+    remedy = "models by name are small; build a larger network with chainrule.nn"
     try:
         with skip_init():
             count = sum(parameter.numel() for parameter in model.build(**options).parameters())

@@ -342,19 +342,19 @@ def embedding_lookup(input: Array, index: Array) -> Array:
 @embedding_lookup.derivative
 def _(grad: Array, input_shape: tuple[int, ...], index: Array) -> Any:
     """Zeros with the gradient of each row added at its index."""
-    return lambda: index_add(grad, index=np.asarray(index), count=input_shape[0]), None
+    return lambda: index_add(grad, index, count=input_shape[0]), None
 
 
 @operation
-def index_add(input: Array, *, index: Any, count: int) -> Array:
+def index_add(input: Array, index: Array, *, count: int) -> Array:
     """Zeros (count, D), with rows (..., D) added at their indices (...)."""
     return row_kernels.scatter_add(input, index, count)
 
 
 @index_add.derivative
-def _(grad: Array, index: Any) -> Array:
+def _(grad: Array, index: Array) -> Any:
     """The rows of the gradient at the indices."""
-    return embedding_lookup(grad, index)
+    return lambda: embedding_lookup(grad, index), None
 
 
 def int64_copy(index: Array, name: str) -> Any:

@@ -69,6 +69,9 @@ def configure(
     """
     model = models.get(model).name  # resolves a former name
     recipe = models.get(model).recipe
+    if models.get(model).task != "images":
+        names = ", ".join(name for name, other in models.REGISTRY.items() if other.task == "images")
+        raise RunError(f"model {model!r} does not read images, and {data.name} is a set of images; choose from {names}")
     changes = {name: value for name, value in changes.items() if value is not None}
     optimizer = changes.get("optimizer", recipe.optimizer)
     if optimizer != recipe.optimizer:

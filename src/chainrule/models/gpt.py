@@ -1,0 +1,400 @@
+"""`gpt`: a decoder-only transformer that predicts the next token, in the variants of GPT-2 and of Llama.
+
+Both are pre-norm transformers with causal self-attention (Vaswani et al., Attention is all you need, 2017). GPT-2
+(Radford et al., Language models are unsupervised multitask learners, 2019) has layer normalization, learned positions,
+GELU and biases. Llama (Touvron et al., LLaMA: open and efficient foundation language models, 2023) has RMSNorm (Zhang
+and Sennrich, Root mean square layer normalization, 2019), rotary positions (Su et al., RoFormer, 2021), SwiGLU
+(Shazeer, GLU variants improve transformer, 2020), groups of heads that share a key and value head (Ainslie et al., GQA,
+2023), and no biases.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule import nn, ops
+from chainrule.errors import RunError, check, check_integer, check_not_negative
+from chainrule.models.registry import Recipe, register
+from chainrule.nn import functional as F  # noqa: N812  # the field's name for it
+from chainrule.tensor import Tensor, from_numpy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.random import Generator
+
+INITIAL_STD = 0.02
+"""Standard deviation of the initial weights, as in GPT-2."""
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """The sizes of a GPT, and its variant.
+
+    Attributes:
+        vocab_size: V, the number of different tokens.
+        block_size: the longest context, in tokens.
+        layers: the number of blocks.
+        heads: the number of query heads of each attention; must divide `width`.
+        width: E, the size of a token's vector.
+        kv_heads: the number of key and value heads, each shared by heads / kv_heads query heads; 0 for `heads`.
+        hidden: the width of the feed-forward networks; 0 for 4 E, or with SwiGLU 8/3 E, rounded up to a multiple of 32.
+        dropout: the probability of dropout after the embedding and after each sublayer; attention weights are kept.
+        rms_norm: RMSNorm instead of layer normalization.
+        rotary: rotary positions instead of learned ones.
+        swiglu: SwiGLU instead of GELU.
+        bias: whether linear layers and layer normalization have biases.
+        tied: whether the embedding's weight is also the weight of the output layer.
+        norm_eps: the `eps` of the normalizations.
+        rope_theta: the base of the rotary frequencies.
+
+    Raises:
+        ValueError: a size is below 1, or one does not divide another; the message names it.
+        TypeError: a size is not an integer.
+    """
+
+    vocab_size: int = 65
+    block_size: int = 64
+    layers: int = 4
+    heads: int = 4
+    width: int = 128
+    kv_heads: int = 0
+    hidden: int = 0
+    dropout: float = 0.0
+    rms_norm: bool = False
+    rotary: bool = False
+    swiglu: bool = False
+    bias: bool = True
+    tied: bool = True
+    norm_eps: float = 1e-5
+    rope_theta: float = 10_000.0
+
+    def __post_init__(self) -> None:
+        """Check the sizes, and fill in those that are 0."""
+        for name in ("vocab_size", "block_size", "layers", "heads", "width"):
+            check_integer(self, name, getattr(self, name), minimum=1)
+        for name in ("kv_heads", "hidden"):
+            check_integer(self, name, getattr(self, name), minimum=0)
+        F.check_probability(self, self.dropout)
+        check_not_negative(self, norm_eps=self.norm_eps)
+        check(self, self.rope_theta > 0, f"rope_theta must be positive, not {self.rope_theta}")
+        check(self, not self.width % self.heads, f"heads={self.heads} must divide width={self.width}")
+        head_size = self.width // self.heads
+        check(self, not (self.rotary and head_size % 2), f"rotary positions need heads of even width, not {head_size}")
+        hidden = -(-8 * self.width // 96) * 32 if self.swiglu else 4 * self.width
+        object.__setattr__(self, "kv_heads", self.kv_heads or self.heads)
+        object.__setattr__(self, "hidden", self.hidden or hidden)
+        check(self, not self.heads % self.kv_heads, f"kv_heads={self.kv_heads} must divide heads={self.heads}")
+
+    @property
+    def head_size(self) -> int:
+        """D, the width of a head."""
+        return self.width // self.heads
+
+    @property
+    def cache_shape(self) -> tuple[int, int, int, int]:
+        """The shape of the keys and values of one text: (layers, 2, kv_heads, D), for each token."""
+        return self.layers, 2, self.kv_heads, self.head_size
+
+
+class Past:
+    """The keys and values of the tokens that precede those which a layer is given, and how both are combined.
+
+    Args:
+        keys: (N, kv_heads, S, D), or None if nothing precedes.
+        values: as `keys`.
+        visible: (S + T,), whether the T tokens attend to each of the S earlier keys and of their own; or None.
+
+    Attributes:
+        new: the keys and values of the tokens themselves, each (N, kv_heads, T, D), once the layer has run.
+    """
+
+    def __init__(self, keys: Tensor | None = None, values: Tensor | None = None, visible: Tensor | None = None) -> None:
+        self.keys, self.values, self.visible = keys, values, visible
+        self.new: tuple[Tensor, Tensor] | None = None
+
+    def extend(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Append the keys and values of the tokens to those before them."""
+        self.new = key, value
+        if self.keys is None or self.values is None:
+            return key, value
+        return ops.cat([self.keys, key], dim=2), ops.cat([self.values, value], dim=2)
+
+
+class CausalSelfAttention(nn.Module):
+    """Multi-head attention of each token to itself and to those before it.
+
+    Queries, keys and values come from one linear layer, `qkv`: (heads + 2 kv_heads) · D outputs.
+    """
+
+    def __init__(self, config: GPTConfig, generator: Generator | None = None) -> None:
+        width = (config.heads + 2 * config.kv_heads) * config.head_size
+        self.heads, self.kv_heads, self.head_size = config.heads, config.kv_heads, config.head_size
+        self.qkv = nn.Linear(config.width, width, config.bias, generator=generator)
+        self.projection = nn.Linear(config.width, config.width, config.bias, generator=generator)
+
+    def forward(self, x: Tensor, rotation: Sequence[Tensor] | None = None, past: Past | None = None) -> Tensor:
+        """Map (N, T, E) to the same shape.
+
+        Args:
+            x: the tokens' vectors.
+            rotation: cos and sin of the rotary angles of their positions, each (T, D), or None.
+            past: what precedes them.
+        """
+        n, length, width = x.shape
+        split = [self.heads * self.head_size, *[self.kv_heads * self.head_size] * 2]
+        q, k, v = (
+            part.reshape(n, length, -1, self.head_size).transpose(1, 2) for part in self.qkv(x).split(split, dim=2)
+        )  # (N, heads, T, D)
+        if rotation is not None:
+            q, k = rotate(q, *rotation), rotate(k, *rotation)
+        visible = None
+        if past is not None:
+            (k, v), visible = past.extend(k, v), past.visible
+        out = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=visible, is_causal=visible is None, enable_gqa=self.kv_heads != self.heads
+        )
+        return self.projection(out.transpose(1, 2).reshape(n, length, width))
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate the pairs (x[i], x[i + D/2]) of each vector (..., T, D) by the angles of its position.
+
+    So the product of a query and a key depends on their positions only by the difference.
+
+    Source: Su et al., RoFormer: enhanced transformer with rotary position embedding (2021). The pairs are those of
+    Llama's checkpoints in the Hugging Face format.
+    """
+    half = x.shape[-1] // 2
+    return x * cos + ops.cat([-x[..., half:], x[..., :half]], dim=-1) * sin
+
+
+def rotary_tables(config: GPTConfig) -> tuple[Tensor, Tensor]:
+    """Return cos and sin of the angles, position · theta^(-2i / D), of each position and pair: (block_size, D)."""
+    frequencies = config.rope_theta ** (-np.arange(0, config.head_size, 2) / config.head_size)
+    angles = np.outer(np.arange(config.block_size), np.concatenate([frequencies, frequencies]))
+    return from_numpy(np.cos(angles).astype(np.float32)), from_numpy(np.sin(angles).astype(np.float32))
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with GELU, in the approximation by tanh that GPT-2 uses."""
+
+    def __init__(self, config: GPTConfig, generator: Generator | None = None) -> None:
+        self.up = nn.Linear(config.width, config.hidden, config.bias, generator=generator)
+        self.projection = nn.Linear(config.hidden, config.width, config.bias, generator=generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., E) to the same shape."""
+        return self.projection(F.gelu(self.up(x), approximate="tanh"))
+
+
+class SwiGLU(nn.Module):
+    """silu(x Wᵍ) · (x Wᵘ), projected back; Wᵍ and Wᵘ are the halves of one layer, `gate_up`.
+
+    Source: Shazeer, GLU variants improve transformer (2020).
+    """
+
+    def __init__(self, config: GPTConfig, generator: Generator | None = None) -> None:
+        self.gate_up = nn.Linear(config.width, 2 * config.hidden, config.bias, generator=generator)
+        self.projection = nn.Linear(config.hidden, config.width, config.bias, generator=generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., E) to the same shape."""
+        gate, up = self.gate_up(x).chunk(2, dim=-1)
+        return self.projection(F.silu(gate) * up)
+
+
+class Block(nn.Module):
+    """Attention, then a feed-forward network; each normalizes its input and adds its output to it."""
+
+    def __init__(self, config: GPTConfig, generator: Generator | None = None) -> None:
+        self.norm1, self.norm2 = _norm(config), _norm(config)
+        self.attention = CausalSelfAttention(config, generator)
+        self.feed_forward = (SwiGLU if config.swiglu else FeedForward)(config, generator)
+        self.dropout1 = nn.Dropout(config.dropout, generator=generator)
+        self.dropout2 = nn.Dropout(config.dropout, generator=generator)
+
+    def forward(self, x: Tensor, rotation: Sequence[Tensor] | None = None, past: Past | None = None) -> Tensor:
+        """Map (N, T, E) to the same shape; arguments as in `CausalSelfAttention`."""
+        x = x + self.dropout1(self.attention(self.norm1(x), rotation, past))
+        return x + self.dropout2(self.feed_forward(self.norm2(x)))
+
+
+class GPT(nn.Module):
+    """A language model: for each token of a text, the logits of the token that comes next.
+
+    Args:
+        config: its sizes and variant.
+        generator: source of the initial weights and of dropout.
+
+    Weights are drawn from N(0, 0.02²), and those that project back onto the residual stream from
+    N(0, 0.02² / (2 layers)), so that its variance does not grow with the number of layers; biases are 0.
+
+    Shapes: tokens (N, T), integers from 0 to V - 1, to logits (N, T, V), for T up to `block_size`.
+
+    Source: Radford et al., Language models are unsupervised multitask learners (2019), section 2.3.
+
+        import chainrule
+        from chainrule.models import GPT, GPTConfig
+
+        model = GPT(GPTConfig(vocab_size=27, block_size=16, layers=2, heads=2, width=32))
+        model(chainrule.tensor([[1, 2, 3]])).shape  # (1, 3, 27)
+    """
+
+    def __init__(self, config: GPTConfig | None = None, *, generator: Generator | None = None) -> None:
+        self.config = config = GPTConfig() if config is None else config
+        self.vocab_size, self.block_size = config.vocab_size, config.block_size
+        self.token_embedding = nn.Embedding(config.vocab_size, config.width, generator=generator)
+        self.position_embedding = (
+            None if config.rotary else nn.Embedding(config.block_size, config.width, generator=generator)
+        )
+        self.rotary_tables = rotary_tables(config) if config.rotary else ()
+        self.dropout = nn.Dropout(config.dropout, generator=generator)
+        self.blocks = [Block(config, generator) for _ in range(config.layers)]
+        self.norm = _norm(config)
+        self.head = None if config.tied else nn.Linear(config.width, config.vocab_size, bias=False)
+        residual_std = INITIAL_STD / math.sqrt(2 * config.layers)
+        for name, parameter in self.named_parameters():
+            if parameter.ndim == 2:
+                std = residual_std if name.endswith("projection.weight") else INITIAL_STD
+                nn.init.normal_(parameter, 0.0, std, generator)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+
+    def forward(self, tokens: Tensor, past: Sequence[Past] | None = None) -> Tensor:
+        """Map tokens (N, T) to logits (N, T, V).
+
+        Args:
+            tokens: integers.
+            past: an empty `Past` for each layer, to get the keys and values of the tokens.
+
+        Raises:
+            ValueError: T is 0 or more than `block_size`.
+            IndexError: a token is not from 0 to V - 1.
+            TypeError: the tokens are not integers.
+        """
+        check(self, tokens.ndim == 2, f"tokens must be (N, T), not {tokens.shape}")
+        length = tokens.shape[1]
+        check(self, length, "there are no tokens: a text needs at least one")
+        if length > self.block_size:
+            raise ValueError(f"GPT: a context of {length} tokens is longer than the block of {self.block_size}")
+        return self._logits(tokens, [table[:length] for table in self._position_tables()], past)
+
+    def step(self, tokens: Tensor, position: Tensor, cache: Tensor) -> tuple[Tensor, Tensor]:
+        """Read one more token of each text, given the keys and values of those before it.
+
+        Args:
+            tokens: (N, 1), integers.
+            position: (1,), the number of tokens before them, below `block_size`.
+            cache: (layers, 2, N, kv_heads, S, D), keys and values of earlier tokens; those from `position` on are
+                ignored. So one compiled program serves all lengths.
+
+        Returns:
+            The logits (N, V), and the keys and values of the tokens, (layers, 2, N, kv_heads, D).
+        """
+        slots = np.arange(cache.shape[-2] + 1)
+        visible = (from_numpy(slots) < position) | from_numpy(slots == cache.shape[-2])  # earlier tokens, and itself
+        past = [Past(layer[0], layer[1], visible) for layer in (cache[i] for i in range(self.config.layers))]
+        rows = [F.embedding(position, table) for table in self._position_tables()]
+        logits = self._logits(tokens, rows, past)[:, -1]
+        return logits, stack_new(past)[..., 0, :]
+
+    def _position_tables(self) -> Sequence[Tensor]:
+        """The tables with a row for each position: the learned vectors, or cos and sin of the rotary angles."""
+        return self.rotary_tables if self.position_embedding is None else [self.position_embedding.weight]
+
+    def _logits(self, tokens: Tensor, positions: Sequence[Tensor], past: Sequence[Past] | None) -> Tensor:
+        """Compute logits (N, T, V), given the rows of the position tables."""
+        x = self.token_embedding(tokens)  # (N, T, E)
+        if self.position_embedding is not None:
+            x = x + positions[0]
+        x = self.dropout(x)
+        rotation = positions if self.rotary_tables else None
+        for i, block in enumerate(self.blocks):
+            x = block(x, rotation, None if past is None else past[i])
+        x = self.norm(x)
+        return F.linear(x, self.token_embedding.weight) if self.head is None else self.head(x)
+
+    def extra_repr(self) -> str:
+        """Return what differs from the default sizes."""
+        changed = [f for f in fields(GPTConfig) if getattr(self.config, f.name) != f.default]
+        return ", ".join(f"{f.name}={getattr(self.config, f.name)!r}" for f in changed)
+
+
+def stack_new(past: Sequence[Past]) -> Tensor:
+    """Return the keys and values that the layers have computed: (layers, 2, N, kv_heads, T, D)."""
+    return ops.stack([ops.stack(list(layer.new)) for layer in past if layer.new is not None])
+
+
+def _norm(config: GPTConfig) -> nn.Module:
+    if config.rms_norm:
+        return nn.RMSNorm(config.width, config.norm_eps)
+    return nn.LayerNorm(config.width, config.norm_eps, bias=config.bias)
+
+
+def next_token_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross entropy of logits (N, T, V) and the tokens (N, T) that come next, in nats a token."""
+    return F.cross_entropy(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1))
+
+
+SIZES: dict[str, dict[str, Any]] = {
+    "names": {"vocab_size": 27, "block_size": 16, "layers": 4, "heads": 4, "width": 64},
+    "shakespeare": {"vocab_size": 65, "block_size": 64, "layers": 4, "heads": 4, "width": 128},
+    "tiny": {"vocab_size": 65, "block_size": 32, "layers": 2, "heads": 2, "width": 32},
+}
+"""Sizes by name: for names of up to 15 letters; nanoGPT's for characters on a CPU; and one for tests."""
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "gpt2": {},
+    "llama": {"rms_norm": True, "rotary": True, "swiglu": True, "bias": False, "norm_eps": 1e-6},
+}
+"""The options of each variant by name."""
+
+
+@register(
+    "a small GPT, 4 layers of 4 heads, 128 wide, contexts of 64 tokens; cross entropy",
+    Recipe(epochs=1, batch_size=12, optimizer="adamw", lr=0.001, weight_decay=0.1, schedule="cosine"),
+    loss=next_token_loss,
+    task="text",
+)
+def gpt(
+    *, size: str = "shakespeare", variant: str = "gpt2", vocab_size: int = 0, block_size: int = 0, layers: int = 0,
+    heads: int = 0, kv_heads: int = 0, width: int = 0, dropout: float = 0.0, generator: Generator | None = None,
+) -> GPT:  # fmt: skip
+    """Build a GPT of a named size; the other options replace its parts, where they are not 0.
+
+    Args:
+        size: "names", "shakespeare" or "tiny"; see `SIZES`.
+        variant: "gpt2" or "llama"; see `VARIANTS`.
+        vocab_size: number of different tokens.
+        block_size: longest context.
+        layers: number of blocks.
+        heads: number of query heads.
+        kv_heads: number of key and value heads; 0 for as many as `heads`.
+        width: size of a token's vector.
+        dropout: probability of dropout.
+        generator: source of the initial weights and of dropout.
+
+    Shapes: tokens (N, T) to logits (N, T, V).
+
+    Raises:
+        RunError: an unknown size or variant, or sizes that do not fit each other.
+    """
+    for option, value, table in (("size", size, SIZES), ("variant", variant, VARIANTS)):
+        if value not in table:
+            raise RunError(f"model 'gpt': option {option} must be one of {', '.join(table)}, not {value!r}")
+    changes = {
+        "vocab_size": vocab_size, "block_size": block_size, "layers": layers, "heads": heads, "kv_heads": kv_heads,
+        "width": width, "dropout": dropout,
+    }  # fmt: skip
+    try:
+        config = GPTConfig(
+            **SIZES[size] | VARIANTS[variant] | {name: value for name, value in changes.items() if value}
+        )
+    except ValueError as error:
+        raise RunError(f"model 'gpt': {error}") from None
+    return GPT(config, generator=generator)
