@@ -10,7 +10,7 @@ import pytest
 import chainrule
 from chainrule import models, no_grad, optim
 from chainrule.errors import RunError
-from chainrule.models.gpt import GPT, SIZES, GPTConfig, Past, stack_new
+from chainrule.models.gpt import GPT, SIZES, GPTConfig
 
 SMALL = {"vocab_size": 11, "block_size": 7, "layers": 2, "heads": 4, "width": 24, "hidden": 40}
 LLAMA = {"rms_norm": True, "rotary": True, "swiglu": True, "bias": False, "norm_eps": 1e-6}
@@ -250,6 +250,8 @@ def test_options_replace_parts_of_a_size():
     model = models.build("gpt", {**options, "variant": "llama", "kv_heads": 2})
     assert (model.vocab_size, model.block_size) == (40, 9)
     config = model.config
+    assert config.tied
+    assert not models.build("gpt", {"size": "tiny", "tied": False}).config.tied
     assert (config.layers, config.heads, config.kv_heads, config.width, config.dropout) == (3, 8, 2, 64, 0.25)
     assert config.hidden == 192  # 8/3 · 64 = 170.7, rounded up to a multiple of 32
     assert model(chainrule.tensor(texts(2, 9, 40))).shape == (2, 9, 40)
@@ -320,21 +322,21 @@ def test_the_repr_names_what_differs_from_the_defaults():
 @VARIANT
 def test_a_step_with_the_cache_gives_the_logits_of_the_whole_text(changes):
     model, tokens = small(**changes).eval(), texts(2)
-    step = chainrule.jit(lambda *inputs: model.step(*inputs))
-    past = [Past() for _ in model.blocks]
+    step = chainrule.jit(model.step)
     with no_grad():
         expected = model(chainrule.tensor(tokens)).numpy()
-        first = model(chainrule.tensor(tokens[:, :2]), past).numpy()
-        np.testing.assert_allclose(first, expected[:, :2], rtol=1e-4, atol=1e-5)
-        layers, two, kv_heads, size = model.config.cache_shape
+        logits, first = model.prefill(chainrule.tensor(tokens[:, :2]))
+        np.testing.assert_allclose(logits.numpy(), expected[:, 1], rtol=1e-4, atol=1e-5)
+        assert first.shape == (2, 2, 2, model.config.kv_heads, 2, 6)
         cache = np.full(
-            (layers, two, 2, kv_heads, 7, size), 1e30, np.float32
+            (2, 2, 2, model.config.kv_heads, 7, 6), 1e30, np.float32
         )  # what is not yet written does not matter
-        cache[..., :2, :] = stack_new(past).numpy()
+        cache[..., :2, :] = first.numpy()
         for t in range(2, 7):
             logits, new = step(
                 chainrule.tensor(tokens[:, t : t + 1]), chainrule.tensor([t]), chainrule.from_numpy(cache)
             )
             np.testing.assert_allclose(logits.numpy(), expected[:, t], rtol=1e-4, atol=1e-5)
-            cache[..., t, :] = new.numpy()
+            cache[..., t : t + 1, :] = new.numpy()
     assert len(step.programs) == 1, "one program for all lengths"
+    assert "Python call" not in step.explain()

@@ -289,6 +289,14 @@ def _mean(trace: Recorder, x: Any, axis: Any = None, dtype: Any = None, out: Any
     return total / (x.size // max(1, total.size) or np.nan)
 
 
+def _any(trace: Recorder, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    return np.sum(x != 0, axis=axis, keepdims=keepdims) != 0
+
+
+def _all(trace: Recorder, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    return np.sum(x == 0, axis=axis, keepdims=keepdims) == 0
+
+
 def _reshape(trace: Recorder, x: Any, shape: Any, **options: Any) -> Tracer:
     return trace.record_view(x, lambda array: np.reshape(array, shape, **options))
 
@@ -322,6 +330,7 @@ def _from_example(function: Any) -> Any:
 
 FUNCTIONS: dict[Any, Any] = {
     np.sum: _reduce("sum"), np.max: _reduce("max"), np.min: _reduce("min"), np.mean: _mean,
+    np.any: _any, np.all: _all,
     np.where: _where, np.clip: _clip, np.reshape: _reshape, np.ascontiguousarray: _contiguous,
     np.zeros_like: _constant_like(0), np.ones_like: _constant_like(1), np.empty_like: _constant_like(0),
     np.copy: lambda trace, x: x.copy(),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from chainrule.nn import functional as F  # noqa: N812  # the field's name for i
 from chainrule.tensor import Tensor, from_numpy
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.random import Generator
 
@@ -95,11 +96,6 @@ class GPTConfig:
         """D, the width of a head."""
         return self.width // self.heads
 
-    @property
-    def cache_shape(self) -> tuple[int, int, int, int]:
-        """The shape of the keys and values of one text: (layers, 2, kv_heads, D), for each token."""
-        return self.layers, 2, self.kv_heads, self.head_size
-
 
 class Past:
     """The keys and values of the tokens that precede those which a layer is given, and how both are combined.
@@ -115,7 +111,7 @@ class Past:
 
     def __init__(self, keys: Tensor | None = None, values: Tensor | None = None, visible: Tensor | None = None) -> None:
         self.keys, self.values, self.visible = keys, values, visible
-        self.new: tuple[Tensor, Tensor] | None = None
+        self.new: tuple[Tensor, ...] = ()
 
     def extend(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Append the keys and values of the tokens to those before them."""
@@ -254,6 +250,7 @@ class GPT(nn.Module):
         )
         self.rotary_tables = rotary_tables(config) if config.rotary else ()
         self.dropout = nn.Dropout(config.dropout, generator=generator)
+        self.programs = Programs(self)
         self.blocks = [Block(config, generator) for _ in range(config.layers)]
         self.norm = _norm(config)
         self.head = None if config.tied else nn.Linear(config.width, config.vocab_size, bias=False)
@@ -265,24 +262,28 @@ class GPT(nn.Module):
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
 
-    def forward(self, tokens: Tensor, past: Sequence[Past] | None = None) -> Tensor:
-        """Map tokens (N, T) to logits (N, T, V).
-
-        Args:
-            tokens: integers.
-            past: an empty `Past` for each layer, to get the keys and values of the tokens.
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map tokens (N, T), integers, to logits (N, T, V).
 
         Raises:
             ValueError: T is 0 or more than `block_size`.
             IndexError: a token is not from 0 to V - 1.
             TypeError: the tokens are not integers.
         """
-        check(self, tokens.ndim == 2, f"tokens must be (N, T), not {tokens.shape}")
-        length = tokens.shape[1]
-        check(self, length, "there are no tokens: a text needs at least one")
-        if length > self.block_size:
-            raise ValueError(f"GPT: a context of {length} tokens is longer than the block of {self.block_size}")
-        return self._logits(tokens, [table[:length] for table in self._position_tables()], past)
+        return self._logits(self._features(tokens, self._first_positions(tokens)))
+
+    def prefill(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Read the beginning of each text, (N, T), to continue it with `step`.
+
+        Returns:
+            The logits of the next token (N, V), and the keys and values of all tokens, (layers, 2, N, kv_heads, T, D).
+
+        Raises:
+            ValueError, IndexError, TypeError: as `forward`.
+        """
+        past = [Past() for _ in self.blocks]
+        features = self._features(tokens, self._first_positions(tokens), past)
+        return self._logits(features[:, -1]), _new_keys_and_values(past)
 
     def step(self, tokens: Tensor, position: Tensor, cache: Tensor) -> tuple[Tensor, Tensor]:
         """Read one more token of each text, given the keys and values of those before it.
@@ -291,33 +292,44 @@ class GPT(nn.Module):
             tokens: (N, 1), integers.
             position: (1,), the number of tokens before them, below `block_size`.
             cache: (layers, 2, N, kv_heads, S, D), keys and values of earlier tokens; those from `position` on are
-                ignored. So one compiled program serves all lengths.
+                ignored, so that one compiled program serves all lengths.
 
         Returns:
-            The logits (N, V), and the keys and values of the tokens, (layers, 2, N, kv_heads, D).
+            The logits of the next token (N, V), and the keys and values of this one, (layers, 2, N, kv_heads, 1, D).
         """
         slots = np.arange(cache.shape[-2] + 1)
         visible = (from_numpy(slots) < position) | from_numpy(slots == cache.shape[-2])  # earlier tokens, and itself
-        past = [Past(layer[0], layer[1], visible) for layer in (cache[i] for i in range(self.config.layers))]
+        past = [Past(cache[layer, 0], cache[layer, 1], visible) for layer in range(self.config.layers)]
         rows = [F.embedding(position, table) for table in self._position_tables()]
-        logits = self._logits(tokens, rows, past)[:, -1]
-        return logits, stack_new(past)[..., 0, :]
+        return self._logits(self._features(tokens, rows, past)[:, -1]), _new_keys_and_values(past)
+
+    def _first_positions(self, tokens: Tensor) -> list[Tensor]:
+        """Check tokens (N, T), and return the first T rows of the position tables."""
+        check(self, tokens.ndim == 2, f"tokens must be (N, T), not {tokens.shape}")
+        length = tokens.shape[1]
+        check(self, length, "there are no tokens: a text needs at least one")
+        if length > self.block_size:
+            raise ValueError(f"GPT: a context of {length} tokens is longer than the block of {self.block_size}")
+        return [table[:length] for table in self._position_tables()]
 
     def _position_tables(self) -> Sequence[Tensor]:
         """The tables with a row for each position: the learned vectors, or cos and sin of the rotary angles."""
         return self.rotary_tables if self.position_embedding is None else [self.position_embedding.weight]
 
-    def _logits(self, tokens: Tensor, positions: Sequence[Tensor], past: Sequence[Past] | None) -> Tensor:
-        """Compute logits (N, T, V), given the rows of the position tables."""
-        x = self.token_embedding(tokens)  # (N, T, E)
+    def _features(self, tokens: Tensor, positions: Sequence[Tensor], past: Sequence[Past] | None = None) -> Tensor:
+        """Map tokens (N, T) to what the output layer reads, (N, T, E), given their rows of the position tables."""
+        x = self.token_embedding(tokens)
         if self.position_embedding is not None:
             x = x + positions[0]
         x = self.dropout(x)
         rotation = positions if self.rotary_tables else None
         for i, block in enumerate(self.blocks):
             x = block(x, rotation, None if past is None else past[i])
-        x = self.norm(x)
-        return F.linear(x, self.token_embedding.weight) if self.head is None else self.head(x)
+        return self.norm(x)
+
+    def _logits(self, features: Tensor) -> Tensor:
+        weight = self.token_embedding.weight if self.head is None else self.head.weight
+        return F.linear(features, weight)
 
     def extra_repr(self) -> str:
         """Return what differs from the default sizes."""
@@ -325,12 +337,37 @@ class GPT(nn.Module):
         return ", ".join(f"{f.name}={getattr(self.config, f.name)!r}" for f in changed)
 
 
-def stack_new(past: Sequence[Past]) -> Tensor:
-    """Return the keys and values that the layers have computed: (layers, 2, N, kv_heads, T, D)."""
-    return ops.stack([ops.stack(list(layer.new)) for layer in past if layer.new is not None])
+class Programs:
+    """The compiled functions that generation calls, of one model; a copy of the model compiles its own."""
+
+    def __init__(self, model: GPT) -> None:
+        self.model = model
+
+    @cached_property
+    def step(self) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """`GPT.step`."""
+        from chainrule.capture import jit  # imported here to keep the start of the command line fast
+
+        return jit(self.model.step)
+
+    @cached_property
+    def next_logits(self) -> Callable[[Tensor], Tensor]:
+        """The logits of the next token, (N, V), of texts (N, T)."""
+        from chainrule.capture import jit
+
+        return jit(lambda tokens: self.model.prefill(tokens)[0])
+
+    def __reduce__(self) -> tuple[type[Programs], tuple[GPT]]:
+        """Copy and pickle without the compiled functions."""
+        return Programs, (self.model,)
 
 
-def _norm(config: GPTConfig) -> nn.Module:
+def _new_keys_and_values(past: Sequence[Past]) -> Tensor:
+    """Return the keys and values that the layers have computed, (layers, 2, N, kv_heads, T, D)."""
+    return ops.stack([ops.stack(list(layer.new)) for layer in past])
+
+
+def _norm(config: GPTConfig) -> nn.LayerNorm | nn.RMSNorm:
     if config.rms_norm:
         return nn.RMSNorm(config.width, config.norm_eps)
     return nn.LayerNorm(config.width, config.norm_eps, bias=config.bias)
@@ -363,9 +400,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
 )
 def gpt(
     *, size: str = "shakespeare", variant: str = "gpt2", vocab_size: int = 0, block_size: int = 0, layers: int = 0,
-    heads: int = 0, kv_heads: int = 0, width: int = 0, dropout: float = 0.0, generator: Generator | None = None,
+    heads: int = 0, kv_heads: int = 0, width: int = 0, dropout: float = 0.0, tied: bool = True,
+    generator: Generator | None = None,
 ) -> GPT:  # fmt: skip
-    """Build a GPT of a named size; the other options replace its parts, where they are not 0.
+    """Build a GPT of a named size; sizes among the other options replace its own, where they are not 0.
 
     Args:
         size: "names", "shakespeare" or "tiny"; see `SIZES`.
@@ -377,6 +415,7 @@ def gpt(
         kv_heads: number of key and value heads; 0 for as many as `heads`.
         width: size of a token's vector.
         dropout: probability of dropout.
+        tied: whether the embedding's weight is also the weight of the output layer.
         generator: source of the initial weights and of dropout.
 
     Shapes: tokens (N, T) to logits (N, T, V).
@@ -387,14 +426,13 @@ def gpt(
     for option, value, table in (("size", size, SIZES), ("variant", variant, VARIANTS)):
         if value not in table:
             raise RunError(f"model 'gpt': option {option} must be one of {', '.join(table)}, not {value!r}")
-    changes = {
+    sizes = {
         "vocab_size": vocab_size, "block_size": block_size, "layers": layers, "heads": heads, "kv_heads": kv_heads,
-        "width": width, "dropout": dropout,
+        "width": width,
     }  # fmt: skip
+    changes = {name: value for name, value in sizes.items() if value}
     try:
-        config = GPTConfig(
-            **SIZES[size] | VARIANTS[variant] | {name: value for name, value in changes.items() if value}
-        )
+        config = GPTConfig(**SIZES[size] | VARIANTS[variant] | changes, dropout=dropout, tied=tied)
     except ValueError as error:
         raise RunError(f"model 'gpt': {error}") from None
     return GPT(config, generator=generator)

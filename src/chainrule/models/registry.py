@@ -149,7 +149,7 @@ def build(
             raise RunError(
                 f"model {name!r}: option {option} must be of type {expected}, like {defaults[option]!r}, not {value!r}"
             )
-        if isinstance(value, int) and value < 1:
+        if isinstance(value, int) and not isinstance(value, bool) and value < 1:
             raise RunError(f"model {name!r}: option {option} must be at least 1, not {value}")
     _check_size(model, options)
     return model.build(generator=generator, **options)

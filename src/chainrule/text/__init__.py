@@ -1,4 +1,4 @@
-"""Text: tokenizers, corpora by name or from a file, and windows of tokens to train on.
+"""Text: tokenizers, corpora by name or from a file, windows of tokens to train on; generation.
 
 text = chainrule.text.load("everyday")
 windows = chainrule.text.TokenWindows(text.train, block_size=32)
@@ -6,6 +6,7 @@ windows = chainrule.text.TokenWindows(text.train, block_size=32)
 
 from chainrule.text.corpora import CORPORA, CorpusSource, available
 from chainrule.text.corpus import TextData, load
+from chainrule.text.generation import Sampler, generate, generate_batch
 from chainrule.text.tokenizers import BPETokenizer, CharTokenizer, Tokenizer, load_tokenizer
 from chainrule.text.windows import TokenWindows
 
@@ -14,10 +15,13 @@ __all__ = [
     "BPETokenizer",
     "CharTokenizer",
     "CorpusSource",
+    "Sampler",
     "TextData",
     "TokenWindows",
     "Tokenizer",
     "available",
+    "generate",
+    "generate_batch",
     "load",
     "load_tokenizer",
 ]
