@@ -88,7 +88,7 @@ def done_once(patch: pytest.MonkeyPatch) -> None:
 
     def set_once(self: Any, key: str, value: Any) -> None:
         if type(value) in (int, float):
-            self.real[key] = value
+            self.mapping[key] = value
         else:
             set_item(self, key, value)
 
@@ -98,7 +98,7 @@ def done_once(patch: pytest.MonkeyPatch) -> None:
         return generator
 
     patch.setattr(settings.Settings, "__setitem__", set_once)
-    patch.setattr(observe.Observer, "retrace_reason", lambda self: None)
+    patch.setattr(observe.Observer, "find_retrace_reason", lambda self: None)
     patch.setattr("chainrule.manual_seed", seeded)
     patch.setattr(trace.Trace, "_check_generator", lambda self, generator: None)
 

@@ -2,7 +2,7 @@
 
 The bytecode of a function does not lead to every function that it runs: some are looked up by name or generated. The
 profiler reports those to the `Observer`. It also shows calls whose results may differ each time, such as reading the
-clock or a file: after one of these, the trace is not kept, and `retrace_reason` says why.
+clock or a file: after one of these, the trace is not kept, and `unguarded_action` says which.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import nullcontext
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-from chainrule.capture.frames import is_chainrule, is_compiler, is_installed, is_library
+from chainrule.capture.frames import is_chainrule, is_in_compiler, is_installed, is_library
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +35,7 @@ _IMPURE_IN_USER_CODE = {
     "datetime": ("datetime.now", "datetime.utcnow", "datetime.today", "date.today"),
     "os": ("times", "getloadavg"),
 }  # fmt: skip
-"""C functions whose results no guard can check; they count where user code calls them directly."""
+"""C functions whose results no guard can check; they count only where user code itself calls them."""
 _IMPURE_ANYWHERE = {
     "builtins": ("open", "input"),
     "os": (
@@ -48,7 +48,7 @@ _IMPURE_ANYWHERE = {
 """C functions whose results no guard can check; they also count where a library calls them for user code."""
 _DATES = {"now", "utcnow", "today"}
 """Methods of `datetime.date` and its subclasses that read the clock."""
-_USERS, _METHOD, _COPY, _IMPORT = "the user's", "a library's method", "copy", "import"
+_USER_CODE, _METHOD, _COPY, _IMPORT = "the user's", "a library's method", "copy", "import"
 _SPECIAL = {
     id(copy.copy.__code__): _COPY,
     id(copy.deepcopy.__code__): _COPY,
@@ -64,11 +64,11 @@ class Calls:
     """Profiles the current thread during a trace.
 
     Attributes:
-        retrace_reason: the first call or action whose result no guard can check, or None.
+        unguarded_action: the first call or action whose result no guard can check, or None.
     """
 
     def __init__(self, observer: Observer) -> None:
-        self.retrace_reason: str | None = None
+        self.unguarded_action: str | None = None
         self._observer = observer
         self._kinds: dict[int, str] = {}  # kinds of code that has run, by identity
         self._codes: list[CodeType] = []  # references that keep these identities valid
@@ -76,7 +76,7 @@ class Calls:
         self._impure = self._impure_anywhere | _functions(_IMPURE_IN_USER_CODE)
         self._profiler: Any = self._event  # one object, which can be compared by identity
         self._previous: Any = None  # the user's profiler
-        self._is_active = self._replaced = False
+        self._is_active = self._is_replaced = False
 
     def start(self) -> None:
         """Install the profiler. The user's profiler still gets its events, except `cProfile` before Python 3.12."""
@@ -84,7 +84,7 @@ class Calls:
         is_c_profiler = self._previous is not None and not callable(self._previous)
         if is_c_profiler and not hasattr(self._previous, "disable"):
             kind = type(self._previous).__qualname__
-            self.retrace_reason = f"a profiler ({kind}) is active that cannot be restored"
+            self.unguarded_action = f"a profiler ({kind}) is active that cannot be restored"
             return
         self._is_active = True  # first, because an interrupt may come in between
         if is_c_profiler:
@@ -96,9 +96,9 @@ class Calls:
         if not self._is_active:
             return
         current = sys.getprofile()
-        if self._replaced or current is not self._profiler:  # some events were missed
-            self.retrace_reason = self.retrace_reason or "it sets a profiler"
-        if current is self._profiler or (current is None and not self._replaced):  # an interrupt may have removed it
+        if self._is_replaced or current is not self._profiler:  # some events were missed
+            self.unguarded_action = self.unguarded_action or "it sets a profiler"
+        if current is self._profiler or (current is None and not self._is_replaced):  # an interrupt may have removed it
             if self._previous is None or callable(self._previous):
                 sys.setprofile(self._previous)
             else:
@@ -119,19 +119,21 @@ class Calls:
             kind = self._kinds.get(id(code))
             if kind is None:
                 kind = self._kinds[id(code)] = self._kind(code)
-                if kind is _USERS and not (frame.f_back is not None and is_compiler(frame.f_back.f_code.co_filename)):
+                if kind is _USER_CODE and not (
+                    frame.f_back is not None and is_in_compiler(frame.f_back.f_code.co_filename)
+                ):
                     self._observer.enter(frame)
             if kind is _METHOD:
                 self._library_method(frame)
             elif kind is _IMPORT:
-                self._record_impure_call("importlib.import_module", frame.f_back, directly=True)
-            elif kind is _COPY and _users_frame(frame) is not None:
+                self._record_impure_call("importlib.import_module", frame.f_back, only_in_user_code=True)
+            elif kind is _COPY and _user_frame(frame) is not None:
                 self._observer.before_copy(frame.f_locals["x"])
         elif event == "c_call" and (argument in self._impure or argument.__name__ in _DATES):
             name = self._impure.get(argument) or _date_method(argument)
-            self._record_impure_call(name, frame, directly=argument not in self._impure_anywhere)
+            self._record_impure_call(name, frame, only_in_user_code=argument not in self._impure_anywhere)
         elif event == "c_call" and argument is sys.setprofile and not is_chainrule(frame.f_code.co_filename):
-            self._replaced = True
+            self._is_replaced = True
         if callable(self._previous):
             self._previous(frame, event, argument)
 
@@ -140,7 +142,7 @@ class Calls:
         if is_chainrule(code.co_filename):
             return ""
         if not is_library(code.co_filename):
-            return _USERS
+            return _USER_CODE
         if code.co_argcount and code.co_varnames[0] == "self":
             return _METHOD
         return _SPECIAL.get(id(code), "")
@@ -148,18 +150,18 @@ class Calls:
     def _library_method(self, frame: FrameType) -> None:
         """Handle the start of a standard-library method."""
         if id(frame.f_code) in _ENVIRONMENT_CODE:
-            if _users_frame(frame) is not None:
+            if _user_frame(frame) is not None:
                 self._observer.track_environment()
-        elif frame.f_back is not None and _users_frame(frame.f_back) is frame.f_back:
+        elif frame.f_back is not None and _user_frame(frame.f_back) is frame.f_back:
             self._observer.run_library_method(frame.f_locals.get("self"))
 
-    def _record_impure_call(self, name: str | None, caller: FrameType | None, directly: bool) -> None:
-        """Record a call whose result no guard can check; if `directly` is set, only when user code itself makes it."""
-        frame = None if name is None else _users_frame(caller)
-        if frame is not None and (frame is caller or not directly):
+    def _record_impure_call(self, name: str | None, caller: FrameType | None, only_in_user_code: bool) -> None:
+        """Record a call whose result no guard can check; with `only_in_user_code`, only if user code makes it."""
+        frame = None if name is None else _user_frame(caller)
+        if frame is not None and (frame is caller or not only_in_user_code):
             line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
-            self.retrace_reason = (
-                self.retrace_reason or f"it calls {name}(), whose result may differ in each call ({line})"
+            self.unguarded_action = (
+                self.unguarded_action or f"it calls {name}(), whose result may differ in each call ({line})"
             )
 
 
@@ -179,7 +181,7 @@ class _Pause:
             sys.setprofile(self._profiler)
 
 
-def _users_frame(frame: FrameType | None) -> FrameType | None:
+def _user_frame(frame: FrameType | None) -> FrameType | None:
     """The user's frame that calls into library code; None if chainrule or the library itself is the caller."""
     while frame is not None:
         code, file = frame.f_code, frame.f_code.co_filename
@@ -200,7 +202,7 @@ def _date_method(function: Any) -> str | None:
 
 
 def _functions(names: Mapping[str, tuple[str, ...]]) -> dict[Any, str]:
-    """From the named functions to their names, such as "time.time", for those modules that are imported."""
+    """Return the named functions of imported modules, each with its name, such as "time.time"."""
     result = {}
     for module, members in names.items():
         for member in members if module in sys.modules else ():

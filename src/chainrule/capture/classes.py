@@ -30,7 +30,7 @@ LIBRARIES = {*sys.stdlib_module_names, "numpy", "chainrule"} - {"__main__"}
 """Packages whose modules and classes are assumed not to change."""
 _UNOBSERVED_PACKAGES = {"autograd", "capture", "kernels", "lower", "ops", "random", "tensor"}
 """Packages of chainrule whose objects do not change, or are observed elsewhere."""
-_CONFIGURATIONS = (argparse.Namespace, ChainMap, UserDict, UserList)
+_USER_FILLED_CLASSES = (argparse.Namespace, ChainMap, UserDict, UserList)
 """Standard-library classes that users fill with their own values, for example with a configuration."""
 _HEAP_TYPE, _IMMUTABLE_TYPE = 1 << 9, 1 << 8  # flags of classes in CPython's object.h
 
@@ -43,7 +43,7 @@ def attributes_of(thing: Any) -> dict[str, Any]:
         return {}
 
 
-def in_class(cls: type, name: str) -> Any:
+def class_attribute(cls: type, name: str) -> Any:
     """Return a class attribute without calling descriptors, or MISSING."""
     for base in cls.__mro__:
         if name in vars(base):
@@ -65,8 +65,8 @@ def has_default_lookup(cls: type) -> bool:
 def static_attribute(owner: Any, name: str) -> Any:
     """Return an attribute of a module, class or function without calling descriptors, or MISSING."""
     if isinstance(owner, EnumType):
-        return owner._member_map_.get(name, in_class(owner, name))
-    return in_class(owner, name) if isinstance(owner, type) else vars(owner).get(name, MISSING)
+        return owner._member_map_.get(name, class_attribute(owner, name))
+    return class_attribute(owner, name) if isinstance(owner, type) else vars(owner).get(name, MISSING)
 
 
 def has_static_attributes(owner: Any) -> bool:
@@ -82,12 +82,12 @@ def package_of(thing: Any) -> str:
     return str(name).partition(".")[0]
 
 
-def users_bases(cls: type) -> list[type]:
+def user_bases(cls: type) -> list[type]:
     """Return a class and its bases, without those that belong to libraries."""
     return [base for base in cls.__mro__ if package_of(base) not in LIBRARIES]
 
 
-def contents_of(cell: CellType) -> Any:
+def cell_value(cell: CellType) -> Any:
     """Return the value of a closure variable, or MISSING if it is unbound."""
     try:
         return cell.cell_contents
@@ -97,7 +97,7 @@ def contents_of(cell: CellType) -> Any:
 
 def attribute_restorer(thing: Any, name: str) -> Callable[[], None]:
     """Return a function that restores an attribute to its present value."""
-    attributes, member = attributes_of(thing), in_class(type(thing), name)
+    attributes, member = attributes_of(thing), class_attribute(type(thing), name)
     if isinstance(member, MemberDescriptorType):
         try:
             return functools.partial(member.__set__, thing, member.__get__(thing))
@@ -123,7 +123,7 @@ def is_observable(cls: type) -> bool:
         return False
     if cls.__module__.startswith("chainrule."):
         return cls.__module__.split(".")[1] not in _UNOBSERVED_PACKAGES and not issubclass(cls, Tensor)
-    return package_of(cls) not in LIBRARIES or cls in _CONFIGURATIONS
+    return package_of(cls) not in LIBRARIES or cls in _USER_FILLED_CLASSES
 
 
 _lock = threading.Lock()

@@ -24,7 +24,7 @@ from chainrule.capture import report
 from chainrule.capture.frames import at_user_line, user_line, warn
 from chainrule.capture.guards import DictEntries, ListEntries, format_value
 from chainrule.capture.observe import has_tracer
-from chainrule.capture.settings import Number, UnsettledError
+from chainrule.capture.settings import LazyStateError, Number
 from chainrule.capture.trace import STALE_GRADIENT, Trace
 from chainrule.errors import CaptureError, check, type_name
 from chainrule.kernels import team
@@ -81,7 +81,7 @@ class Compiled(Generic[P, Out]):
         self.lock = threading.RLock()  # a program has one memory: one thread at a time
         self.running = False  # in the thread that holds the lock
         functools.update_wrapper(self, function, updated=())
-        _all.add(self)
+        _instances.add(self)
 
     @overload
     def __get__(self, instance: None, owner: Any = None) -> Self: ...
@@ -209,11 +209,11 @@ class Compiled(Generic[P, Out]):
                 (target, _Constant(value) if observer.is_fixed(value) else _map_tree(value, to_placeholder))
                 for target, _, value, _ in observer.assignments()
             ]
-            self.retrace_reason = observer.retrace_reason()
+            self.retrace_reason = observer.find_retrace_reason()
             if trace.error is not None:  # the function has caught the error
                 raise trace.error
             specialization = Specialization(trace, argument_values, outputs, structure, assigned)
-        except UnsettledError:
+        except LazyStateError:
             self.retrace_reason = "an optimizer creates new state in it, so it runs eagerly"
         except Untraceable as error:
             raise CaptureError(f"jit: this cannot be compiled: {error}{_line(error)}") from error
@@ -391,17 +391,17 @@ class Specialization:
             shape = next(leaf.shape for leaf in self.leaves_without_grad if leaf.grad is not None)
             raise CaptureError(f"jit: {STALE_GRADIENT.format(shape)}{at_user_line()}")
         program = self.program
-        pending = self.compute_scalars(program.numbers)
-        before = program.table_view[PROGRESS]
+        pending = self.compute_scalars(program.scalars_view)
+        initial_progress = program.table_view[PROGRESS]
         try:
             program.run(arrays)
         finally:  # also after an interrupt, which may come after the run or during it
-            done = program.table_view[PROGRESS] - before
-            if done == program.progress_per_run:
+            progress = program.table_view[PROGRESS] - initial_progress
+            if progress == program.progress_per_run:
                 for update, values in self.updates:
                     update(*map(program.array, values))
                 self.store(pending)
-            elif done:
+            elif progress:
                 self._discard_gradients()
         return self._result(self.structure)
 
@@ -409,13 +409,13 @@ class Specialization:
         """Return the function's result, or a value that it assigns, with the Tensors and numbers of the last run."""
         if type(structure) is _TensorRef:
             return Tensor._wrap(self.program.array(self.outputs[structure]).copy())
-        return _map_tree(structure, self._fill_leaf)
+        return _map_tree(structure, self._fill_placeholder)
 
-    def _fill_leaf(self, x: Any) -> Any:
+    def _fill_placeholder(self, x: Any) -> Any:
         if type(x) is _Constant:
             return x.value
         if type(x) is _NumberRef:
-            return x.kind(self.program.numbers[x.slot])
+            return x.kind(self.program.scalars_view[x.slot])
         return self._result(x) if type(x) is _TensorRef else x
 
     def _discard_gradients(self) -> None:
@@ -546,15 +546,15 @@ def _detached_copy(x: Any) -> Any:
     return Tensor._wrap(x._data.copy()) if isinstance(x, Tensor) else x
 
 
-def _map_tree(x: Any, function: Callable[[Any], Any], is_leaf: Callable[[Any], bool] | None = None) -> Any:
-    """Apply a function to each leaf of nested tuples, lists and dicts."""
-    if is_leaf is not None and is_leaf(x):
+def _map_tree(x: Any, function: Callable[[Any], Any], keep_whole: Callable[[Any], bool] | None = None) -> Any:
+    """Apply a function to the elements of nested tuples, lists and dicts; `keep_whole` selects containers to keep."""
+    if keep_whole is not None and keep_whole(x):
         return function(x)
     if isinstance(x, (tuple, list)):
-        parts = [_map_tree(part, function, is_leaf) for part in x]
+        parts = [_map_tree(part, function, keep_whole) for part in x]
         return type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts)
     if isinstance(x, dict):
-        entries = {key: _map_tree(value, function, is_leaf) for key, value in x.items()}
+        entries = {key: _map_tree(value, function, keep_whole) for key, value in x.items()}
         if type(x) is dict:
             return entries
         result = copy.copy(x)  # keeps its type and, for example, its default for missing keys
@@ -572,12 +572,12 @@ def _containers(x: Any) -> Iterator[Any]:
             yield from _containers(part)
 
 
-_all: weakref.WeakSet[Compiled[..., Any]] = weakref.WeakSet()
+_instances: weakref.WeakSet[Compiled[..., Any]] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
     """Reset the locks in a forked process: the threads that held them do not exist there."""
-    for compiled in list(_all):
+    for compiled in list(_instances):
         compiled.lock, compiled.running = threading.RLock(), False
 
 

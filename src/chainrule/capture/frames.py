@@ -28,7 +28,7 @@ def is_chainrule(file: str) -> bool:
     return file.startswith(PACKAGE_FOLDER)
 
 
-def is_compiler(file: str) -> bool:
+def is_in_compiler(file: str) -> bool:
     """Whether a source file belongs to `kernels` or `lower`, which call no user code."""
     return file.startswith((f"{PACKAGE_FOLDER}kernels{os.sep}", f"{PACKAGE_FOLDER}lower{os.sep}"))
 

@@ -134,12 +134,12 @@ class ListEntries:
 
     def __init__(self, container: Any) -> None:
         self.values = tuple(container)
-        self.short = not isinstance(container, (set, WeakSet)) and len(self.values) <= MAX_INLINE_ENTRIES
+        self.is_short = not isinstance(container, (set, WeakSet)) and len(self.values) <= MAX_INLINE_ENTRIES
 
     def condition(self, code: str, names: Names) -> str:
         """Return an expression: whether the container that `code` evaluates to equals the snapshot."""
         complete_check = f"{names[self.unchanged]}({code})"
-        if not self.short:
+        if not self.is_short:
             return complete_check
         entry_checks = [f"{code}[{i}] is {names[value]}" for i, value in enumerate(self.values)]
         return f"({' and '.join([f'len({code}) == {len(self.values)}', *entry_checks])} or {complete_check})"
@@ -161,12 +161,12 @@ class DictEntries:
 
     def __init__(self, container: Mapping[Any, Any]) -> None:
         self.keys, self.values = tuple(container), tuple(container.values())
-        self.short = len(self.keys) <= MAX_INLINE_ENTRIES and all(type(key) is str for key in self.keys)
+        self.is_short = len(self.keys) <= MAX_INLINE_ENTRIES and all(type(key) is str for key in self.keys)
 
     def condition(self, code: str, names: Names) -> str:
         """Return an expression: whether the container that `code` evaluates to equals the snapshot."""
         complete_check = f"{names[self.unchanged]}({code})"
-        if not self.short:
+        if not self.is_short:
             return complete_check
         entry_checks = [f"{code}[{key!r}] is {names[value]}" for key, value in zip(self.keys, self.values, strict=True)]
         return f"({' and '.join([f'[*{code}] == {names[[*self.keys]]}', *entry_checks])} or {complete_check})"
@@ -244,15 +244,15 @@ class ArrayEntries:
 
     def unchanged(self, container: NDArray[Any]) -> bool:
         """Whether the array has the same shape, type and elements."""
-        now, before = np.asarray(container), self.values
-        if now.shape != before.shape or now.dtype != before.dtype:
+        current, expected = np.asarray(container), self.values
+        if current.shape != expected.shape or current.dtype != expected.dtype:
             return False
-        if before.dtype.hasobject:
-            return all(map(is_same_value, elements_of(now), elements_of(before)))
-        if before.itemsize not in (1, 2, 4, 8):
-            return now.tobytes() == before.tobytes()
-        bits = f"u{before.itemsize}"
-        return np.array_equal(now.view(bits), before.view(bits))
+        if expected.dtype.hasobject:
+            return all(map(is_same_value, elements_of(current), elements_of(expected)))
+        if expected.itemsize not in (1, 2, 4, 8):
+            return current.tobytes() == expected.tobytes()
+        bits = f"u{expected.itemsize}"
+        return np.array_equal(current.view(bits), expected.view(bits))
 
     def restore(self, container: NDArray[Any]) -> None:
         """Set the contents back to the snapshot."""
@@ -276,9 +276,9 @@ class PartEntries(DictEntries):
 
     def unchanged(self, container: Mapping[Any, Any]) -> bool:
         """Whether the attributes are the same objects under the same names in the same order."""
-        parts, before = _parts(container.items()), _parts(zip(self.keys, self.values, strict=True))
-        return len(parts) == len(before) and all(
-            name == old_name and value is old for (name, value), (old_name, old) in zip(parts, before, strict=True)
+        parts, expected = _parts(container.items()), _parts(zip(self.keys, self.values, strict=True))
+        return len(parts) == len(expected) and all(
+            name == old_name and value is old for (name, value), (old_name, old) in zip(parts, expected, strict=True)
         )
 
 
@@ -298,17 +298,23 @@ def is_plain(x: Any) -> bool:
     return isinstance(x, (tuple, *PLAIN))
 
 
-def is_same_value(now: Any, before: Any) -> bool:
+def is_same_value(current: Any, expected: Any) -> bool:
     """Whether two values are interchangeable: the same object, or equal plain values."""
-    if now is before:
+    if current is expected:
         return True
-    if type(now) is not type(before) or has_attributes(now) or has_attributes(before):
+    if type(current) is not type(expected) or has_attributes(current) or has_attributes(expected):
         return False
-    if isinstance(before, (tuple, frozenset)):  # == is not enough: (1,) == (1.0,) == (True,)
-        return len(now) == len(before) and all(map(is_same_value, now, before))
-    if isinstance(before, slice):
-        return all(map(is_same_value, (now.start, now.stop, now.step), (before.start, before.stop, before.step)))
-    return isinstance(before, PLAIN) and bool(exact_key(now) == exact_key(before))
+    if isinstance(expected, (tuple, frozenset)):  # == is not enough: (1,) == (1.0,) == (True,)
+        return len(current) == len(expected) and all(map(is_same_value, current, expected))
+    if isinstance(expected, slice):
+        return all(
+            map(
+                is_same_value,
+                (current.start, current.stop, current.step),
+                (expected.start, expected.stop, expected.step),
+            )
+        )
+    return isinstance(expected, PLAIN) and bool(exact_key(current) == exact_key(expected))
 
 
 def has_attributes(x: Any) -> bool:

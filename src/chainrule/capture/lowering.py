@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from chainrule.capture.trace import Trace
 
 
-UNSUPPORTED = "a convolution or pooling of an empty array or of mixed types"
+UNSUPPORTED = "arrays of a shape or type that the kernel does not support"
 
 
-def step(
+def record_kernel(
     trace: Trace,
     name: str,
     job: Any,
@@ -101,14 +101,16 @@ def _convolution_input_gradient(trace: Trace, input: Any, weight: Any, *, shape:
 def _correlated(
     trace: Trace, name: str, plan: Any, x: Tracer, weight: Tracer, example: Any, multiply_adds: int
 ) -> Tracer:
-    _check(plan.correlate is not None and x.dtype == weight.dtype)
+    _require(plan.correlate is not None and x.dtype == weight.dtype)
     # threads that divide an image among them read the weights only once each, so each packs its own copy
     size = plan.packed_size * x.dtype.itemsize
     copies, per_thread = (1, {}) if is_balanced(x.shape[0]) else (team.threads(), {"bytes_per_thread": size})
     example_packed = np.empty((copies, plan.packed_size), x.dtype)
-    packed = step(trace, "packed weights", plan.pack, [contiguous(trace, weight)], example_packed, **per_thread)
+    packed = record_kernel(
+        trace, "packed weights", plan.pack, [contiguous(trace, weight)], example_packed, **per_thread
+    )
     inputs = [channels_last(trace, x), *packed]
-    return step(trace, name, plan.correlate, inputs, example, flops=2 * multiply_adds, images=x.shape[0])[0]
+    return record_kernel(trace, name, plan.correlate, inputs, example, flops=2 * multiply_adds, images=x.shape[0])[0]
 
 
 def _convolution_weight_gradient(trace: Trace, input: Any, out_grad: Any, *, shape: Any, params: Any) -> Tracer:
@@ -121,18 +123,20 @@ def _convolution_weight_gradient(trace: Trace, input: Any, out_grad: Any, *, sha
     flops = 2 * grad.size * math.prod(shape[1:])
     name = "convolution_weight_gradient"
     if pieces == 1:
-        sums = step(trace, name, plan.sum_images, inputs, example, flops=flops, images=x.shape[0], parts=parts)
+        sums = record_kernel(trace, name, plan.sum_images, inputs, example, flops=flops, images=x.shape[0], parts=parts)
     else:
-        sums = step(trace, name, plan.sum_items, inputs, example, flops=flops)
+        sums = record_kernel(trace, name, plan.sum_items, inputs, example, flops=flops)
     example = convolutions.convolve_weight_gradient(x.value.example, grad.value.example, shape, *params)
-    return step(trace, "sum of parts", plan.unpack, sums, example, flops=math.prod(plan.sums_shape))[0]
+    return record_kernel(trace, "sum of parts", plan.unpack, sums, example, flops=math.prod(plan.sums_shape))[0]
 
 
 def _max_pool(trace: Trace, input: Any, *, params: Any) -> tuple[Tracer, Tracer]:
     x = trace.as_tracer(input)
     out, argmax = pools.max_pool(x.value.example, *params)
     job = _pool_job(pooling_loops.MAX_POOL, x.shape, out, params, x.dtype, argmax.dtype)
-    largest, positions = step(trace, "max_pool", job, [channels_last(trace, x)], out, [argmax], images=x.shape[0])
+    largest, positions = record_kernel(
+        trace, "max_pool", job, [channels_last(trace, x)], out, [argmax], images=x.shape[0]
+    )
     return largest, positions
 
 
@@ -141,7 +145,7 @@ def _max_unpool(trace: Trace, input: Any, *, argmax: Any, shape: Any, params: An
     job = _pool_job(pooling_loops.MAX_POOL_GRADIENT, shape, grad, params, grad.dtype, argmax.dtype)
     example = pools.max_pool_gradient(grad.value.example, argmax.value.example, shape, *params[:4])
     inputs = [channels_last(trace, grad), channels_last(trace, argmax)]
-    return step(trace, "max_pool_gradient", job, inputs, example, images=shape[0])[0]
+    return record_kernel(trace, "max_pool_gradient", job, inputs, example, images=shape[0])[0]
 
 
 def _avg_pool(trace: Trace, input: Any, *, params: Any, divisor: Any) -> Tracer:
@@ -154,7 +158,7 @@ def _avg_pool(trace: Trace, input: Any, *, params: Any, divisor: Any) -> Tracer:
         x.shape[2:], example.shape[2:], kernel, stride, padding, count_pad, override, x.dtype
     )
     inputs = [channels_last(trace, x), trace.add_constant(divisors)]
-    return step(trace, "avg_pool", job, inputs, example, images=x.shape[0])[0]
+    return record_kernel(trace, "avg_pool", job, inputs, example, images=x.shape[0])[0]
 
 
 def _avg_unpool(trace: Trace, input: Any, *, shape: Any, params: Any, divisor: Any) -> Tracer:
@@ -165,13 +169,13 @@ def _avg_unpool(trace: Trace, input: Any, *, shape: Any, params: Any, divisor: A
     example = pools.avg_pool_gradient(grad.value.example, shape, kernel, stride, padding, count_pad, override)
     divisors = pools.pool_divisors(shape[2:], grad.shape[2:], kernel, stride, padding, count_pad, override, grad.dtype)
     inputs = [channels_last(trace, grad), trace.add_constant(divisors)]
-    return step(trace, "avg_pool_gradient", job, inputs, example, images=shape[0])[0]
+    return record_kernel(trace, "avg_pool_gradient", job, inputs, example, images=shape[0])[0]
 
 
 def _pool_job(pool: Any, shape: Any, outputs: Any, params: Any, *dtypes: Any) -> Any:
     """Return a pooling kernel for images (N, C, H, W) and an array with one element per window (N, C, H′, W′)."""
     images, channels, *size = shape
-    _check(math.prod(shape) > 0 and outputs.size > 0)
+    _require(math.prod(shape) > 0 and outputs.size > 0)
     return pools.pool_job(
         pool, (images, *size, channels), (images, *outputs.shape[2:], channels), tuple(params[:4]), dtypes
     )
@@ -182,8 +186,9 @@ def _terms(weight: Any) -> int:
     return int(math.prod(weight.shape[1:]))
 
 
-def _check(works: bool) -> None:
-    if not works:
+def _require(is_supported: bool) -> None:
+    """Raise `Untraceable` unless the kernel supports the arrays."""
+    if not is_supported:
         raise Untraceable(UNSUPPORTED)
 
 
@@ -191,7 +196,7 @@ def _indices(trace: Trace, input: Any, *, size: int, name: str, ignore_index: in
     """Check an index argument, or a view of all of it, before each run: an error is raised before anything changes."""
     x = trace.as_tracer(input)
     argument = base_of(x.value)
-    _check(argument.kind == "argument" and argument.example.size == x.size and x.dtype.kind in "iu")
+    _require(argument.kind == "argument" and argument.example.size == x.size and x.dtype.kind in "iu")
     indexing.check_indices(x.value.example, size=size, name=name, ignore_index=ignore_index)
     validate = partial(indexing.check_indices, size=size, name=name, ignore_index=ignore_index)
     trace.glue.indices.append((argument, size, ignore_index, validate))
@@ -201,41 +206,41 @@ def _indices(trace: Trace, input: Any, *, size: int, name: str, ignore_index: in
 def _embedding_lookup(trace: Trace, input: Any, index: Any) -> Tracer:
     """Copy rows of a matrix by index."""
     table, indices = contiguous(trace, input), contiguous(trace, index)
-    _check(table.ndim == 2 and indices.dtype == np.int64 and computes_with(table.dtype))
+    _require(table.ndim == 2 and indices.dtype == np.int64 and computes_with(table.dtype))
     example = table.value.example[indices.value.example]
     job = row_kernels.gather_job(type_of(table.dtype), indices.size, table.shape[1])
-    return step(trace, "rows", job, [table, indices], example)[0]
+    return record_kernel(trace, "rows", job, [table, indices], example)[0]
 
 
 def _index_add(trace: Trace, input: Any, index: Any, *, count: int) -> Tracer:
     """Add rows to a matrix of zeros, by index."""
     grad, indices = contiguous(trace, input), contiguous(trace, index)
     width = grad.shape[-1]
-    _check(indices.dtype == np.int64 and grad.dtype.kind == "f" and grad.dtype.itemsize > 2)
+    _require(indices.dtype == np.int64 and grad.dtype.kind == "f" and grad.dtype.itemsize > 2)
     example = row_kernels.scatter_add(grad.value.example, indices.value.example, count)
     job = row_kernels.scatter_job(type_of(grad.dtype), indices.size, width, count * width)
-    return step(trace, "rows added", job, [grad, indices], example)[0]
+    return record_kernel(trace, "rows added", job, [grad, indices], example)[0]
 
 
 def _scatter_add(trace: Trace, input: Any, *, index: Any, shape: Any) -> Tracer:
     """Compute the gradient of a slice: zeros outside the slice."""
-    _check(indexing.is_basic(index))
+    _require(indexing.is_basic(index))
     x = trace.as_tracer(input)
     return copies(trace, np.zeros(shape, x.dtype), [(x, lambda out: out[index])], fill=True)
 
 
 def _index_put(trace: Trace, input: Any, value: Any, *, index: Any) -> Tracer:
     """Copy an array with new values at an index."""
-    _check(indexing.is_basic(index))
+    _require(indexing.is_basic(index))
     x, value = trace.as_tracer(input), trace.as_tracer(value)
-    _check(value.dtype == x.dtype)
+    _require(value.dtype == x.dtype)
     return copies(trace, np.array(x.value.example), [(x, lambda out: out), (value, lambda out: out[index])])
 
 
 def _concatenate(trace: Trace, *inputs: Any, dim: int = 0) -> Tracer:
     """Concatenate arrays along a dimension."""
     arrays = [trace.as_tracer(x) for x in inputs]
-    _check(len({x.dtype for x in arrays}) == 1)
+    _require(len({x.dtype for x in arrays}) == 1)
     out = np.ascontiguousarray(np.concatenate([x.value.example for x in arrays], dim))
     pieces, begin = [], 0
     for x in arrays:
@@ -256,7 +261,7 @@ def copies(trace: Trace, out: Any, pieces: Sequence[tuple[Tracer, Callable[[Any]
         fill: set all other elements to 0.
     """
     parts = [(x, part(out)) for x, part in pieces if x.size]
-    _check(bool(parts) and out.flags.c_contiguous and all(np.may_share_memory(target, out) for _, target in parts))
+    _require(bool(parts) and out.flags.c_contiguous and all(np.may_share_memory(target, out) for _, target in parts))
     plans = []
     for x, target in parts:
         source = np.broadcast_to(x.value.example, target.shape)
@@ -266,7 +271,7 @@ def copies(trace: Trace, out: Any, pieces: Sequence[tuple[Tracer, Callable[[Any]
     job = copy_job(out.dtype, out.shape, plans, fill)
     if job is None:
         raise Untraceable("copies of more than four dimensions")
-    return step(trace, "copy", job, [x for x, _ in parts], out)[0]
+    return record_kernel(trace, "copy", job, [x for x, _ in parts], out)[0]
 
 
 RULES: dict[Any, Callable[..., Any]] = {

@@ -8,7 +8,7 @@ Guards compare the contents of lists, dicts, sets, arrays of objects, tuples, fr
 value with attributes, such as an object of a subclass of `str`.
 
 Assignments: assignments to outside attributes and variables are undone after the trace and repeated by each run of the
-program. Changes of a list, dict or set cannot be repeated, so the trace is used once and not kept: `retrace_reason`.
+program. Changes of a list, dict or set cannot be repeated, so the trace is used only once: see `find_retrace_reason`.
 
 `compiled` starts and stops an `Observer` around the call; the trace asks it which objects are external. It does not
 record operations.
@@ -60,10 +60,10 @@ from chainrule.capture.classes import (
     OBSERVING,
     attribute_restorer,
     attributes_of,
-    contents_of,
+    cell_value,
+    class_attribute,
     has_default_lookup,
     has_static_attributes,
-    in_class,
     is_descriptor,
     is_heap_type,
     is_observable,
@@ -71,7 +71,7 @@ from chainrule.capture.classes import (
     patch,
     static_attribute,
     unpatch,
-    users_bases,
+    user_bases,
 )
 from chainrule.capture.code import variables, with_inner
 from chainrule.capture.frames import is_chainrule, is_installed, is_library
@@ -106,9 +106,9 @@ if TYPE_CHECKING:
 Entries = ListEntries | DictEntries | BufferEntries | ArrayEntries
 _LISTS = (list, set, deque, WeakSet)
 _DICTS = (dict, MappingProxyType, WeakKeyDictionary, WeakValueDictionary)
-_NOT_RUN = {"__repr__", "__str__", "__format__", "__del__", "__reduce__", "__reduce_ex__", "__getstate__"}
+_METHODS_NOT_RUN = {"__repr__", "__str__", "__format__", "__del__", "__reduce__", "__reduce_ex__", "__getstate__"}
 """Special methods that are assumed not to run in a step."""
-_ON_CREATION = {"__new__", "__init__", "__post_init__", "__init_subclass__", "__set_name__"}
+_CREATION_METHODS = {"__new__", "__init__", "__post_init__", "__init_subclass__", "__set_name__"}
 """Special methods that run only when a class or an object is created."""
 _IMMUTABLE = (type, ModuleType, BuiltinFunctionType, np.ufunc, Operation)
 """Types of objects that do not change."""
@@ -124,7 +124,7 @@ _ARRAYS = (np.ndarray, np.void)
 """NumPy memory. A record (`np.void`) is a view of its array."""
 _CALLABLES = (FunctionType, functools.partial, type(functools.cache(len)))
 """Callables whose own attributes cannot be observed through their class."""
-_CHANGING = {"modules", "stdin", "stdout", "stderr"}
+_VOLATILE_SYS_ATTRIBUTES = {"modules", "stdin", "stdout", "stderr"}
 """Attributes of `sys` that any code may change; they are not guarded."""
 _METADATA = {"shape", "dtype", "ndim", "size", "nbytes", "itemsize"}
 """Attributes of an array that do not depend on its elements."""
@@ -192,7 +192,7 @@ class Observer:
         inner = function.__func__ if isinstance(function, MethodType) else function
         if isinstance(inner, FunctionType):
             self._package = str(inner.__module__).partition(".")[0]
-            self._track_function(inner, own=True)
+            self._track_function(inner, is_traced=True)
         self._track(function, getattr(function, "__name__", "the function"))
         for position, argument in enumerate(arguments):
             self._track(argument, f"argument {position + 1}")
@@ -221,7 +221,7 @@ class Observer:
     def read(self, thing: Any, name: str, value: Any, reader: str) -> Any:
         """Handle a read of an attribute by code in the file `reader`; return the value that this code gets."""
         if isinstance(thing, Optimizer) and name in ("param_groups", "state"):
-            return self._options(thing, name, value, reader)
+            return self._groups_or_state(thing, name, value, reader)
         # `functools.cached_property` reads __dict__ for a single attribute
         if (id(thing), name) not in self._observed_attributes and (name != "__dict__" or reader != functools.__file__):
             with self.calls.paused():
@@ -234,21 +234,21 @@ class Observer:
     def _read(self, thing: Any, name: str, value: Any, reader: str) -> None:
         """Handle the first read of an attribute."""
         self._observed_attributes.add((id(thing), name))
-        member = in_class(type(thing), name)
-        own = name in attributes_of(thing) and not hasattr(type(member), "__set__")
-        if isinstance(thing, (Tensor, np.ndarray)) and not own and not _is_users(type(thing), name):
+        member = class_attribute(type(thing), name)
+        is_own = name in attributes_of(thing) and not hasattr(type(member), "__set__")
+        if isinstance(thing, (Tensor, np.ndarray)) and not is_own and not _is_user_defined(type(thing), name):
             return  # the trace guards Tensors; arrays are compared
         label = f"{self.label(thing)}.{name}"
         # a Tensor of the trace: this call has computed and cached it, so each run must assign it, too
-        if own and isinstance(member, functools.cached_property) and has_tracer(value) and self.is_external(thing):
+        if is_own and isinstance(member, functools.cached_property) and has_tracer(value) and self.is_external(thing):
             self._read_descriptor(type(thing), name, member)
             self._guard_class_attribute(thing, name, label)
             undo = functools.partial(attributes_of(thing).pop, name, None)
             self.after_assign(thing, name, Assignment(f"{self.names[thing]}.{name}", label, value, undo))
             return
-        if own or not is_descriptor(member):
+        if is_own or not is_descriptor(member):
             if id(thing) not in self._created_objects:
-                self._guard_attribute(thing, name, label, value, own)
+                self._guard_attribute(thing, name, label, value, is_own)
         elif isinstance(value, MethodType):
             self._read_method(thing, name, label, value.__func__, reader)
             return
@@ -256,10 +256,10 @@ class Observer:
             self._read_descriptor(type(thing), name, member)
         self._track(value, label, opaque=id(thing) in self._created_objects)
 
-    def _guard_attribute(self, thing: Any, name: str, label: str, value: Any, own: bool) -> None:
+    def _guard_attribute(self, thing: Any, name: str, label: str, value: Any, is_own: bool) -> None:
         """Guard the value of an attribute, of the object or its class."""
         owner, is_default = self.names[thing], has_default_lookup(type(thing))
-        if is_default and own:
+        if is_default and is_own:
             self.depend_on(f"{self.names[attributes_of(thing)]}[{name!r}]", label, value)
         elif is_default and value is None:  # such as hooks; this guard is cheaper
             self._guard_class_attribute(thing, name, label)
@@ -271,15 +271,15 @@ class Observer:
         cls = type(thing)
         self.guards.add_value(f"type({self.names[thing]})", f"the type of {self.label(thing)}", cls)
         self.guards.add(f"{name!r} not in {self.names[attributes_of(thing)]}", label, "is that of its class")
-        if name == "forward" or _is_users(cls, name):
+        if name == "forward" or _is_user_defined(cls, name):
             self._depend_on_static(
-                f"{self.names[cls]}.{name}", f"{cls.__name__}.{name}", cls, name, in_class(cls, name)
+                f"{self.names[cls]}.{name}", f"{cls.__name__}.{name}", cls, name, class_attribute(cls, name)
             )
 
     def _read_method(self, thing: Any, name: str, label: str, function: Any, reader: str) -> None:
         """Guard a method; with `super()` it may call the methods of the same name in the bases."""
         self._track(function, label)
-        bases = [base for base in users_bases(type(thing)) if isinstance(vars(base).get(name), FunctionType)]
+        bases = [base for base in user_bases(type(thing)) if isinstance(vars(base).get(name), FunctionType)]
         for base in bases:
             self._depend_on_static(
                 f"{self.names[base]}.{name}", f"{base.__name__}.{name}", base, name, vars(base)[name]
@@ -287,22 +287,22 @@ class Observer:
         # the object may have its own method; where chainrule's code reads a method, only `forward` is checked
         if id(thing) in self._created_objects or not (bases or name == "forward" or not is_chainrule(reader)):
             return
-        if has_default_lookup(type(thing)) and isinstance(in_class(type(thing), name), FunctionType):
+        if has_default_lookup(type(thing)) and isinstance(class_attribute(type(thing), name), FunctionType):
             self._guard_class_attribute(thing, name, label)
         else:
             self.guards.add_value(f"{self.names[thing]}.{name}.__func__", label, function)
 
     def _read_descriptor(self, cls: type, name: str, member: Any) -> None:
         """Handle a read of a descriptor, such as a property; guard it if it belongs to a user's class."""
-        label, code = f"{cls.__name__}.{name}", f"{self.names[in_class]}({self.names[cls]}, {name!r})"
+        label, code = f"{cls.__name__}.{name}", f"{self.names[class_attribute]}({self.names[cls]}, {name!r})"
         if type(member) in _READ_FROM_CLASS and type(cls) is type:  # this guard is cheaper
             code = f"{self.names[cls]}.{name}"
-        if _is_users(cls, name):
+        if _is_user_defined(cls, name):
             self._depend_on_static(code, label, cls, name, member)
         for part in _functions_of(member):
             self._track(part, label)
 
-    def _options(self, optimizer: Optimizer, name: str, value: Any, reader: str) -> Any:
+    def _groups_or_state(self, optimizer: Optimizer, name: str, value: Any, reader: str) -> Any:
         """Return an optimizer's groups or state for the reader: as `Settings` if the trace must see the reads."""
         if id(optimizer) in self._created_objects:
             return value
@@ -342,7 +342,7 @@ class Observer:
         if self._is_created(thing):
             return None
         self._track(thing, type(thing).__name__)  # it may have been reached in a way that is not observed
-        label, owner, member = f"{self.label(thing)}.{name}", self.names[thing], in_class(type(thing), name)
+        label, owner, member = f"{self.label(thing)}.{name}", self.names[thing], class_attribute(type(thing), name)
         if isinstance(member, property):  # its setter assigns
             self._track(member.fset, label)
             return None
@@ -395,7 +395,7 @@ class Observer:
         """Yield the assignments of the call."""
         for variable in self._variables.values():
             value = variable.read()
-            if value is not variable.before:
+            if value is not variable.initial:
                 self._check(value, variable.label)
                 yield Assignment(variable.code, variable.label, value, variable.undo)
         yield from self._attribute_assignments.values()
@@ -432,7 +432,7 @@ class Observer:
                     f"be restored: the function must not change its length, release it or close it"
                 )
 
-    def retrace_reason(self) -> str | None:
+    def find_retrace_reason(self) -> str | None:
         """Return why the trace cannot be kept as a program, or None: a side effect that a run would not repeat.
 
         Adding Tensors to an outside container is no such reason: they are of this trace, and using one raises an error.
@@ -454,8 +454,8 @@ class Observer:
                 f"it may compute in NumPy with {self._large_array}, which is too large to compare in each call: turn "
                 f"it into a Tensor with from_numpy()"
             )
-        if self.calls.retrace_reason is not None:
-            return self.calls.retrace_reason
+        if self.calls.unguarded_action is not None:
+            return self.calls.unguarded_action
         if self._iterators:
             return f"it may advance {self._iterators[0]}, an iterator from outside"
         return self._random.draw_reason()
@@ -504,7 +504,7 @@ class Observer:
                 self._track(part, label)
             self._track_contents(value.keywords, f"{self.names[value]}.keywords", label)
         elif isinstance(value, type):
-            self._track_class(value, created=True)
+            self._track_class(value, may_be_created=True)
             self._read_class(value)
             self._class_objects[value] = None
         elif isinstance(value, weakref.ref):
@@ -588,21 +588,21 @@ class Observer:
             if is_dict:
                 self._track(key, f"a key of {label}")
 
-    def _track_class(self, cls: type, created: bool = False) -> None:
-        """Observe the objects of a class; with `created`, the call may create some."""
-        if cls in self._object_classes and not created:
+    def _track_class(self, cls: type, may_be_created: bool = False) -> None:
+        """Observe the objects of a class; with `may_be_created`, the call may create more of them."""
+        if cls in self._object_classes and not may_be_created:
             return
         self._object_classes[cls] = None
-        for base in users_bases(cls):
+        for base in user_bases(cls):
             for name, member in [*vars(base).items()]:
-                if is_descriptor(member) and users_bases(type(member)):  # examine it before its methods run
+                if is_descriptor(member) and user_bases(type(member)):  # examine it before its methods run
                     self._track(member, f"{base.__name__}.{name}")
-                if name[:2] != "__" or name in _NOT_RUN or not isinstance(member, FunctionType):
+                if name[:2] != "__" or name in _METHODS_NOT_RUN or not isinstance(member, FunctionType):
                     continue
                 if name in OBSERVING:  # it may be patched at this moment
                     self._track(getattr(member, "original", member), f"{base.__name__}.{name}")
                     continue
-                if created or name not in _ON_CREATION:  # operators, calls and loops run such methods
+                if may_be_created or name not in _CREATION_METHODS:  # operators, calls and loops run such methods
                     self.depend_on(f"{self.names[base]}.{name}", f"{base.__name__}.{name}", member)
         if is_observable(cls) and not any(base in self._patched_classes for base in cls.__mro__):
             self._patch(cls)
@@ -621,9 +621,9 @@ class Observer:
     def _read_class(self, cls: type) -> None:
         """Guard the plain attributes of a class that the function holds as an object."""
         hidden = "_" if isinstance(cls, EnumType) else "__"
-        for base in users_bases(cls):
+        for base in user_bases(cls):
             for name in [*vars(base)]:
-                value = in_class(cls, name)
+                value = class_attribute(cls, name)
                 is_member = isinstance(cls, EnumType) and isinstance(value, cls)
                 if isinstance(value, (*PLAIN, type)) and not is_member and not name.startswith(hidden):
                     self._depend_on_static(f"{self.names[cls]}.{name}", f"{cls.__name__}.{name}", cls, name, value)
@@ -632,11 +632,11 @@ class Observer:
         """Return the attribute names in the code of all examined functions."""
         return {name for code in self._codes.values() for name in variables(code).attributes} - OBSERVING.keys()
 
-    def _read_named(self, cls: type, names: set[str]) -> None:
+    def _guard_named_members(self, cls: type, names: set[str]) -> None:
         """Guard the methods and containers of a class whose names occur in the code."""
-        for base in [] if isinstance(cls, EnumType) else users_bases(cls):
+        for base in [] if isinstance(cls, EnumType) else user_bases(cls):
             for name in names & vars(base).keys():
-                member = in_class(cls, name)
+                member = class_attribute(cls, name)
                 if isinstance(member, (FunctionType, staticmethod, *_LISTS, *_DICTS)):
                     self._depend_on_static(f"{self.names[cls]}.{name}", f"{cls.__name__}.{name}", cls, name, member)
                 elif isinstance(member, (classmethod, property)):
@@ -650,13 +650,13 @@ class Observer:
 
     # Functions
 
-    def _track_function(self, function: FunctionType, own: bool = False) -> None:
-        """Examine a function: its defaults and its outside variables; `own` if it is the traced function."""
+    def _track_function(self, function: FunctionType, is_traced: bool = False) -> None:
+        """Examine a function: its defaults and its outside variables; `is_traced` if it is the traced one."""
         if id(function) in self._functions:
             return
         self._functions[id(function)] = function
         code = function.__code__
-        is_foreign = not own and self._is_library_function(code, function.__module__)
+        is_foreign = not is_traced and self._is_library_function(code, function.__module__)
         if not is_foreign:
             self._guard_function(function)
         for default in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
@@ -664,7 +664,7 @@ class Observer:
         cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
         if is_library(code.co_filename):  # a wrapper, such as a context manager's, holds user functions
             for name, cell in cells.items():
-                self._track(contents_of(cell), name)
+                self._track(cell_value(cell), name)
         if not is_foreign:
             self._track_variables(code, function.__globals__, cells)
 
@@ -686,7 +686,7 @@ class Observer:
     def _enter_method(self, thing: Any, code: CodeType) -> None:
         """Guard the method of an object's class whose code starts to run."""
         cls = type(thing)
-        for base in users_bases(cls):
+        for base in user_bases(cls):
             for name, member in [*vars(base).items()]:
                 if isinstance(member, FunctionType) and member.__code__ is code and name not in OBSERVING:
                     self._depend_on_static(f"{self.names[base]}.{name}", f"{base.__name__}.{name}", base, name, member)
@@ -704,8 +704,8 @@ class Observer:
         """Note that a standard-library method runs on an external object whose state cannot be observed."""
         if self.is_external(thing) and not isinstance(thing, _TRANSPARENT):
             kind, label = type(thing).__qualname__, self.label(thing)
-            self.calls.retrace_reason = (
-                self.calls.retrace_reason or f"it calls a method of {label}, a {kind} from outside"
+            self.calls.unguarded_action = (
+                self.calls.unguarded_action or f"it calls a method of {label}, a {kind} from outside"
             )
 
     def _track_variables(self, code: CodeType, module: dict[str, Any], cells: dict[str, CellType]) -> None:
@@ -718,7 +718,7 @@ class Observer:
             elif not hasattr(builtins, name):
                 self.guards.add(f"{name!r} not in {self.names[module]}", name, "is not defined")
         for name, chains in names.enclosing.items():
-            if (value := contents_of(cells[name])) is not MISSING:
+            if (value := cell_value(cells[name])) is not MISSING:
                 self._follow(f"{self.names[cells[name]]}.cell_contents", name, value, chains)
         for name in names.assigned_globals:
             self._track_variable(_Variable(f"{self.names[module]}[{name!r}]", name, module, name))
@@ -731,9 +731,9 @@ class Observer:
         if names.reads_clock:
             line = f"{code.co_filename}:{code.co_firstlineno}"
             what = f'it converts "now" or "today" to a NumPy date, which may differ in each call ({line})'
-            self.calls.retrace_reason = self.calls.retrace_reason or what
+            self.calls.unguarded_action = self.calls.unguarded_action or what
         if "super" in names.globals and "__class__" in cells:
-            self._track_bases(contents_of(cells["__class__"]), names.attributes)
+            self._track_bases(cell_value(cells["__class__"]), names.attributes)
         if "__class__" in names.attributes or "type" in names.globals:
             self._reads_classes = True
 
@@ -755,7 +755,7 @@ class Observer:
 
     def _track_bases(self, cls: Any, names: Iterable[str]) -> None:
         """Guard the methods of a class's bases that a method may call through `super()`."""
-        for base in users_bases(cls)[1:] if isinstance(cls, type) else ():
+        for base in user_bases(cls)[1:] if isinstance(cls, type) else ():
             for name in {*names} - OBSERVING.keys():
                 if isinstance(member := vars(base).get(name), FunctionType):
                     self.depend_on(f"{self.names[base]}.{name}", f"{base.__name__}.{name}", member)
@@ -780,8 +780,8 @@ class Observer:
                 break
             owner, code, label = value, f"{code}.{name}", f"{label}.{name}"
             if owner is sys and name == "modules":
-                self.calls.retrace_reason = self.calls.retrace_reason or "it looks for modules in sys.modules"
-            if owner is sys and name in _CHANGING:
+                self.calls.unguarded_action = self.calls.unguarded_action or "it looks for modules in sys.modules"
+            if owner is sys and name in _VOLATILE_SYS_ATTRIBUTES:
                 return
             value = static_attribute(owner, name) if has_static_attributes(owner) else MISSING
             if isinstance(owner, ModuleType) and package_of(owner) in LIBRARIES:  # its attributes may be replaced
@@ -798,17 +798,17 @@ class Observer:
                 self.guards.add_value(code, label, value)
             elif value is not MISSING:
                 self._depend_on_static(code, label, owner, name, value)
-            elif isinstance(owner, type) and _is_users(type(owner), name):
-                self._read_of_metaclass(code, label, owner, name)
+            elif isinstance(owner, type) and _is_user_defined(type(owner), name):
+                self._guard_metaclass_attribute(code, label, owner, name)
                 return
             else:
                 return
         if isinstance(value, ModuleType):
             self._track(value, label)
 
-    def _read_of_metaclass(self, code: str, label: str, cls: type, name: str) -> None:
+    def _guard_metaclass_attribute(self, code: str, label: str, cls: type, name: str) -> None:
         """Guard an attribute of a class that its metaclass defines."""
-        member = in_class(type(cls), name)
+        member = class_attribute(type(cls), name)
         if is_descriptor(member):
             self._read_descriptor(type(cls), name, member)
         else:
@@ -818,8 +818,8 @@ class Observer:
         """Record an outside variable that a function may assign."""
         if variable.code not in self._variables:
             self._variables[variable.code] = variable
-            if variable.before is not MISSING:
-                self.depend_on(variable.code, variable.label, variable.before)
+            if variable.initial is not MISSING:
+                self.depend_on(variable.code, variable.label, variable.initial)
 
     def finish(self) -> None:
         """Add the guards that can only be known when the call has ended."""
@@ -828,7 +828,7 @@ class Observer:
         while count_before != count:  # each round may lead to more functions
             names = self._attribute_names()
             for cls in [*self._class_objects, *(self._object_classes if self._reads_classes else ())]:
-                self._read_named(cls, names)
+                self._guard_named_members(cls, names)
             for thing, entries, label in [*self._callables]:
                 for name, value in zip(entries.keys, entries.values, strict=True):
                     if name in names:
@@ -894,7 +894,7 @@ class _RandomStates:
     def draw_reason(self) -> str | None:
         """Return which of them the call has drawn from, as a reason; None if there is none."""
         for label, read, _, state in self._states:
-            if any(not np.array_equal(now, before) for now, before in zip(read(), state, strict=True)):
+            if any(not np.array_equal(current, initial) for current, initial in zip(read(), state, strict=True)):
                 return f"it draws from {label}"
         for name in self._absent & sys.modules.keys():  # imported by the call
             module = sys.modules[name]
@@ -919,25 +919,25 @@ class _Variable:
 
     def __init__(self, code: str, label: str, holder: Any, name: str | None = None) -> None:
         self.code, self.label, self.holder, self.name = code, label, holder, name
-        self.before = self.read()
+        self.initial = self.read()
 
     def read(self) -> Any:
         """Return the present value, or MISSING."""
-        return contents_of(self.holder) if self.name is None else self.holder.get(self.name, MISSING)
+        return cell_value(self.holder) if self.name is None else self.holder.get(self.name, MISSING)
 
     def undo(self) -> None:
         """Restore the value from before the call."""
-        if self.read() is self.before:
+        if self.read() is self.initial:
             return
         if self.name is None:
-            if self.before is MISSING:
+            if self.initial is MISSING:
                 del self.holder.cell_contents
             else:
-                self.holder.cell_contents = self.before
-        elif self.before is MISSING:
+                self.holder.cell_contents = self.initial
+        elif self.initial is MISSING:
             self.holder.pop(self.name, None)
         else:
-            self.holder[self.name] = self.before
+            self.holder[self.name] = self.initial
 
 
 def _functions_of(member: Any) -> Iterable[Any]:
@@ -949,9 +949,9 @@ def _functions_of(member: Any) -> Iterable[Any]:
     return [member, *attributes_of(member).values()]
 
 
-def _is_users(cls: type, name: str) -> bool:
+def _is_user_defined(cls: type, name: str) -> bool:
     """Whether a user's class defines an attribute of a class."""
-    return any(name in vars(base) for base in users_bases(cls))
+    return any(name in vars(base) for base in user_bases(cls))
 
 
 def _bases(array: Any) -> Iterator[Any]:

@@ -35,14 +35,14 @@ def explain(program: Program) -> str:
     """
     rows = [("stage", "what it does", "over", "Mflop", "kB", "µs", "Gflop/s")]
     totals, group = np.zeros(3), np.zeros(2)  # flops, bytes, seconds; flops and stages of a group
-    stages, copy = program.plan.stages, Copy(program)
+    stages, copy = program.plan.stages, MemoryCopy(program)
     for number, stage in enumerate(stages):
         flops, byte_count = _flops(stage), _bytes(stage)
         with blas.one_thread():
             seconds = _seconds(program, number, stage, copy)
         is_ungrouped = stage.group is None
         totals += flops, byte_count, 0 if math.isnan(seconds) or not is_ungrouped else seconds
-        rows.append((str(number), _operations(stage), _size(stage), *_numbers(flops, byte_count, seconds)))
+        rows.append((str(number), _operations(stage), _size(stage), *_format_measurements(flops, byte_count, seconds)))
         if stage.group is not None:
             group += flops, 1
             if number + 1 == len(stages) or stages[number + 1].group is not stage.group:
@@ -51,9 +51,9 @@ def explain(program: Program) -> str:
                     seconds = _median(copy.group(range(first, number + 1)))
                 totals[2] += seconds
                 what = f"these {group[1]:.0f} together, image by image"
-                rows.append(("", what, "", *_numbers(group[0], math.nan, seconds)))
+                rows.append(("", what, "", *_format_measurements(group[0], math.nan, seconds)))
                 group[:] = 0
-    rows.append(("", "all", "", *_numbers(*totals)))
+    rows.append(("", "all", "", *_format_measurements(*totals)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join(
@@ -73,7 +73,7 @@ def explain(program: Program) -> str:
     )
 
 
-class Copy:
+class MemoryCopy:
     """A copy of a program's memory, in which stages can run without changing the program's own memory."""
 
     def __init__(self, program: Program) -> None:
@@ -160,13 +160,13 @@ def _bytes(stage: Stage) -> float:
     return float(sum(min(value.size, base_of(value).size) * value.dtype.itemsize for value in values))
 
 
-def _numbers(flops: float, byte_count: float, seconds: float) -> tuple[str, str, str, str]:
+def _format_measurements(flops: float, byte_count: float, seconds: float) -> tuple[str, str, str, str]:
     rate = f"{flops / seconds / 1e9:,.1f}" if flops and seconds > 0 else ""
     microseconds = "" if math.isnan(seconds) else f"{seconds * 1e6:,.1f}"
     return f"{flops / 1e6:,.3f}", "" if math.isnan(byte_count) else f"{byte_count / 1e3:,.1f}", microseconds, rate
 
 
-def _seconds(program: Program, number: int, stage: Stage, copy: Copy) -> float:
+def _seconds(program: Program, number: int, stage: Stage, copy: MemoryCopy) -> float:
     """Time a stage; NaN for random draws, because timing them would advance the generator."""
     if stage.kind != "call":
         return _median(copy.stage(number))

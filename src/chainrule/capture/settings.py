@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _SCALARS = (bool, int, float, np.generic)
 
 
-class UnsettledError(BaseException):  # so that the user's `except Exception` does not catch it
+class LazyStateError(BaseException):  # so that the user's `except Exception` does not catch it
     """The optimizer creates its state lazily, in this step: jit runs the step eagerly and compiles the next."""
 
 
@@ -113,8 +113,8 @@ class Number(Scalar):
         )
 
     def _literal(self, x: Any) -> str:
-        plain = type(x) in (bool, int) or (type(x) is float and math.isfinite(x))
-        return repr(x) if plain else self.trace.glue.names[x]
+        is_literal = type(x) in (bool, int) or (type(x) is float and math.isfinite(x))
+        return repr(x) if is_literal else self.trace.glue.names[x]
 
     def __neg__(self) -> Number:
         return self._apply("(-{})", operator.neg, self)
@@ -188,24 +188,24 @@ class Settings(MutableMapping[str, Any]):
 
     Args:
         trace: the trace.
-        real: the optimizer's own dict, which this stands for.
+        mapping: the optimizer's own dict, which this stands for.
         label: the name in messages.
     """
 
-    def __init__(self, trace: Trace, real: dict[str, Any], label: str) -> None:
-        self.trace, self.real, self.label = trace, real, label
-        self.name = trace.glue.names[real]
+    def __init__(self, trace: Trace, mapping: dict[str, Any], label: str) -> None:
+        self.trace, self.mapping, self.label = trace, mapping, label
+        self.name = trace.glue.names[mapping]
         self.assigned: dict[str, Any] = {}  # entries assigned by this call
 
     def __getitem__(self, key: str) -> Any:
         if key in self.assigned:
             return self.assigned[key]
-        if key not in self.real:
+        if key not in self.mapping:
             self._guard_presence(key)
             raise KeyError(key)
-        value = self.real[key]
+        value = self.mapping[key]
         if isinstance(value, np.ndarray):
-            self.trace.state_arrays[id(self.real), key] = self.real, key, value
+            self.trace.state_arrays[id(self.mapping), key] = self.mapping, key, value
         return self._trace_value(f"{self.name}[{key!r}]", f"{self.label}[{key!r}]", value)
 
     # these two accept a missing entry, so they guard whether it is present
@@ -239,8 +239,8 @@ class Settings(MutableMapping[str, Any]):
         return self.trace.settings(value, label) if isinstance(value, dict) else value
 
     def __setitem__(self, key: str, value: Any) -> None:
-        if key not in self.real and key not in self.assigned:
-            raise UnsettledError
+        if key not in self.mapping and key not in self.assigned:
+            raise LazyStateError
         if type(value) is Tracer:
             self._set_array(key, value)
         elif type(value) is Number:
@@ -258,22 +258,22 @@ class Settings(MutableMapping[str, Any]):
 
     def _set_array(self, key: str, value: Tracer) -> None:
         """Assign an array to an entry, by writing its values into the entry's present memory."""
-        array, label = self.real.get(key), f"{self.label}[{key!r}]"
+        array, label = self.mapping.get(key), f"{self.label}[{key!r}]"
         captures = self.trace.captures
         if value is captures.get(id(array), (None,))[0]:
             return  # `state[key] += ...` has already changed it in place
         if not isinstance(array, np.ndarray) or (array.shape, array.dtype) != (value.shape, value.dtype):
-            before = f"{array.shape}, {array.dtype}" if isinstance(array, np.ndarray) else f"{array!r}"
+            old_value = f"{array.shape}, {array.dtype}" if isinstance(array, np.ndarray) else f"{array!r}"
             raise self.trace.capture_error(
-                f"{label} ({before}) is set to an array of shape {value.shape} and type {value.dtype}: an entry must "
-                f"keep its shape and type"
+                f"{label} ({old_value}) is set to an array of shape {value.shape} and type {value.dtype}: an entry "
+                f"must keep its shape and type"
             )
         memory = value if value.base is None else value.base
         if id(memory) in self.trace.arguments or any(memory is capture for capture, _, _ in captures.values()):
             raise self.trace.capture_error(
                 f"{label} is set to an array that is also used elsewhere: set it to a copy()"
             )
-        self.trace.state_arrays[id(self.real), key] = self.real, key, array
+        self.trace.state_arrays[id(self.mapping), key] = self.mapping, key, array
         self.trace.capture_array(array)
         captures[id(array)] = (value, *captures[id(array)][1:])
 
@@ -281,7 +281,7 @@ class Settings(MutableMapping[str, Any]):
         self.trace.refuse(f"removing {self.label}[{key!r}]")
 
     def __iter__(self) -> Iterator[str]:
-        keys = [*self.real]
+        keys = [*self.mapping]
         code = f"[*{self.name}] == {self.trace.glue.names[keys]}"
         self.trace.glue.guards.add(code, self.label, f"has the entries {', '.join(map(str, keys))}")
         return iter(keys)
@@ -293,10 +293,10 @@ class Settings(MutableMapping[str, Any]):
         return key in self.assigned or self._guard_presence(key)
 
     def _guard_presence(self, key: object) -> bool:
-        present = key in self.real
-        code = f"{self.trace.glue.names[key]} {'in' if present else 'not in'} {self.name}"
-        self.trace.glue.guards.add(code, self.label, f"has {'an' if present else 'no'} entry {key!r}")
-        return present
+        is_present = key in self.mapping
+        code = f"{self.trace.glue.names[key]} {'in' if is_present else 'not in'} {self.name}"
+        self.trace.glue.guards.add(code, self.label, f"has {'an' if is_present else 'no'} entry {key!r}")
+        return is_present
 
     def __repr__(self) -> str:
         return repr(dict(self))

@@ -25,7 +25,7 @@ from chainrule.capture.frames import at_user_line, is_chainrule
 from chainrule.capture.glue import Glue
 from chainrule.capture.lowering import RULES
 from chainrule.capture.observe import Observer
-from chainrule.capture.settings import Number, Settings, UnsettledError
+from chainrule.capture.settings import LazyStateError, Number, Settings
 from chainrule.errors import CaptureError, LeakedTracerError
 from chainrule.kernels.tree import computes_with
 from chainrule.lower.graph import (
@@ -218,19 +218,19 @@ class Trace(Recorder):
         example = np.asarray(number.value)
         return self.add_value("elementwise", "cast", ((number, self.glue.slot(number)),), example, type=example.dtype)
 
-    def viewed_at(self, x: Tracer, index: Any, value: Value) -> Tracer:
+    def view_at_computed_index(self, x: Tracer, index: Any, value: Value) -> Tracer:
         """Return the view x[index], if the program computes integers in the index; `value` is its present value."""
         parts = index if isinstance(index, tuple) else (index,)
         positions = tuple([part for part in parts if isinstance(part, Tracer)])
         view_parent, parent_count = x.view_of, len(x.positions)
 
-        def pick(array: Any, *numbers: Any) -> Any:
+        def take_view(array: Any, *numbers: Any) -> Any:
             indices = iter(numbers[parent_count:])
             plain_index = [int(next(indices)) if isinstance(part, Tracer) else part for part in parts]
             view = array if x.base is None else view_parent(array, *numbers[:parent_count])
             return view[(*plain_index, ...) if ... not in plain_index else tuple(plain_index)]
 
-        return Tracer(self, value, x if x.base is None else x.base, pick, (*x.positions, *positions))
+        return Tracer(self, value, x if x.base is None else x.base, take_view, (*x.positions, *positions))
 
     def assign(self, out: Any, result: Any) -> Any:
         """Record a change in place: `out` has the value `result` from now on.
@@ -270,16 +270,16 @@ class Trace(Recorder):
         self, operation: Operation[...], inputs: Sequence[Any], options: dict[str, Any]
     ) -> tuple[list[Any], Any, Any]:
         """Record an operation; return its inputs as Tracers, its result, and the extra result of its formula."""
-        with self.observer.calls.paused(_is_ours(operation.formula)):
+        with self.observer.calls.paused(_belongs_to_chainrule(operation.formula)):
             arrays = [self.lift(x) for x in inputs]
             if operation.promote is not None:
-                arrays = self._promoted(arrays, operation)
+                arrays = self._promote_inputs(arrays, operation)
             try:
                 result = self.apply(operation, arrays, options)
             except Exception:  # the formula needs arrays, or raises an error, which the Python call raises again
                 result = self.call(operation.name, partial(_run_formula, operation), arrays, options)
                 if operation is getitem and is_basic_with_tensors(options["index"]):
-                    result = self.viewed_at(arrays[0], options["index"], result.value)
+                    result = self.view_at_computed_index(arrays[0], options["index"], result.value)
         array, extra = result if operation.extra is not None else (result, None)
         return arrays, self.as_tracer(array), extra
 
@@ -288,7 +288,7 @@ class Trace(Recorder):
         rule = RULES.get(operation)
         return operation.formula(*inputs, **options) if rule is None else rule(self, *inputs, **options)
 
-    def _promoted(self, arrays: list[Any], operation: Operation[...]) -> list[Any]:
+    def _promote_inputs(self, arrays: list[Any], operation: Operation[...]) -> list[Any]:
         """Return the inputs of an operation, converted to their common type."""
         examples = [
             x.value.example if isinstance(x, Tracer) else x.value if isinstance(x, Number) else x for x in arrays
@@ -296,18 +296,18 @@ class Trace(Recorder):
         common = promote(list(examples), operation.promote or "common", operation.name)
         return [
             x
-            if now is before or isinstance(x, Number)
-            else self.cast(x, now.dtype)
+            if new is old or isinstance(x, Number)
+            else self.cast(x, new.dtype)
             if isinstance(x, Tracer)
-            else self.capture_array(now)
-            for x, before, now in zip(arrays, examples, common, strict=True)
+            else self.capture_array(new)
+            for x, old, new in zip(arrays, examples, common, strict=True)
         ]
 
     def vjp(self, node: Node, grad: Any) -> Any:
         """Record the derivative of a node; return the gradients of its inputs."""
         rule, saved, parents = node.operation.rule, node.saved or (), node.parents
         with self.observer.calls.paused(
-            _is_ours(rule) and not any(map(callable, saved))
+            _belongs_to_chainrule(rule) and not any(map(callable, saved))
         ):  # hooks of modules are user code
             try:
                 parts = rule(grad, *saved)  # type: ignore[misc]  # the node has a rule and is not freed
@@ -437,8 +437,8 @@ class Trace(Recorder):
 
     def undo_state_creation(self) -> None:
         """Delete the optimizer state that the trace created, if the function is not compiled after all."""
-        for optimizer, before in self.optimizers.values():
-            for position in [p for p in optimizer.state if p not in before]:
+        for optimizer, initial_positions in self.optimizers.values():
+            for position in [p for p in optimizer.state if p not in initial_positions]:
                 del optimizer.state[position]
 
     def finish(self, outputs: Sequence[Tracer]) -> Outcome:
@@ -453,7 +453,7 @@ class Trace(Recorder):
             for tracer, before, array in self.captures.values()
             if tracer.value is not before
         ]
-        self._check_apart([array for array, _, _ in changed])
+        self._check_no_shared_memory([array for array, _, _ in changed])
         arrays = {id(array) for array, _, _ in changed}
         tensors = [ref() for ref, array, _ in self.tensors.values() if id(array) in arrays]
         self.versions = [*{id(t._version): t._version for t in tensors if t is not None}.values()]
@@ -514,17 +514,17 @@ class Trace(Recorder):
         value = self.add_value("call", "an index", step.inputs[1:], np.zeros(()), function=check).value
         return [value]
 
-    def _check_apart(self, changed: Sequence[NDArray[Any]]) -> None:
+    def _check_no_shared_memory(self, changed: Sequence[NDArray[Any]]) -> None:
         """Refuse changes to memory that two external arrays share: the graph treats them as separate."""
         keys = {id(array) for array in changed}
         arrays = [(*byte_bounds(array), array) for _, _, array in self.captures.values() if array.size]
-        before: list[tuple[int, int, NDArray[Any]]] = []  # those that end after the current one begins
+        overlapping: list[tuple[int, int, NDArray[Any]]] = []  # arrays that end after the current one begins
         for low, high, array in sorted(arrays, key=lambda item: item[:2]):
-            before = [item for item in before if item[1] > low]
-            for _, _, other in before:
+            overlapping = [item for item in overlapping if item[1] > low]
+            for _, _, other in overlapping:
                 if not keys.isdisjoint((id(array), id(other))) and share_memory(array, other):
                     raise Untraceable("a change in place of memory that two tensors share")
-            before.append((low, high, array))
+            overlapping.append((low, high, array))
 
     def owned_value(self, x: Tracer) -> Value:
         """Return a value with its own memory and no repeated elements, to be returned to the user."""
@@ -533,11 +533,11 @@ class Trace(Recorder):
             x = self.reorder(x, np.array(x.value.example))
         return x.value
 
-    def settings(self, real: dict[str, Any], label: str) -> Settings:
+    def settings(self, mapping: dict[str, Any], label: str) -> Settings:
         """Return the `Settings` of an optimizer's options or state, one object per mapping."""
-        settings = self.mappings.get(id(real))
+        settings = self.mappings.get(id(mapping))
         if settings is None:
-            settings = self.mappings[id(real)] = Settings(self, real, label)
+            settings = self.mappings[id(mapping)] = Settings(self, mapping, label)
         return settings
 
     def describe_code(self, code: str) -> str:
@@ -563,9 +563,9 @@ class Trace(Recorder):
         if not isinstance(group, Settings):  # the call created the optimizer
             group = self.settings(group, type(optimizer).__name__)
         if position not in optimizer.state:
-            optimizer.state[position] = optimizer.start(parameter._data, group.real)
+            optimizer.state[position] = optimizer.start(parameter._data, group.mapping)
             if optimizer.state[position] and not self.observer.is_external(optimizer):
-                raise UnsettledError  # each call creates the optimizer, and so its state
+                raise LazyStateError  # each call creates the optimizer, and so its state
         state = optimizer.state[position]
         value, gradient = self.lift(parameter), self.lift(parameter.grad)
         for tracer in (value, gradient):
@@ -695,7 +695,7 @@ def _write_view(view_of: Any, array: NDArray[Any], value: NDArray[Any], *positio
     view_of(array, *positions)[...] = value
 
 
-def _is_ours(function: Any) -> bool:
+def _belongs_to_chainrule(function: Any) -> bool:
     return is_chainrule(function.__code__.co_filename)
 
 

@@ -78,7 +78,7 @@ def forward(shape: Shape, weight: Shape, params: Any, dtype: Dtype) -> Correlati
     images, channels, *size = shape
     tables = forward_tables(tuple(size), channels, depth, tuple(kernel), stride, padding, dilation)
     positions = [output_size(size[a], padding[a], kernel[a], stride[a], dilation[a]) for a in (0, 1)]
-    sources = _numbered(weight, groups).transpose(0, 3, 4, 2, 1)
+    sources = _flat_indices(weight, groups).transpose(0, 3, 4, 2, 1)
     return _correlation([tables], shape, sources, (images, *positions, outputs), dtype)
 
 
@@ -93,11 +93,11 @@ def input_gradient(shape: Shape, weight: Shape, input_shape: Shape, params: Any,
         passes = backward_tables(
             tuple(size), shape[2:], outputs, outputs // groups, tuple(kernel), stride, padding, dilation
         )
-    sources = _numbered(weight, groups).transpose(0, 3, 4, 1, 2)
+    sources = _flat_indices(weight, groups).transpose(0, 3, 4, 1, 2)
     return _correlation(passes, shape, sources, (images, *size, channels), dtype)
 
 
-def _numbered(weight: Shape, groups: int) -> NDArray[np.int64]:
+def _flat_indices(weight: Shape, groups: int) -> NDArray[np.int64]:
     """The flat index of each weight, as (group, its output channel, its input channel, row, column)."""
     return np.arange(math.prod(weight)).reshape(groups, weight[0] // groups, *weight[1:])
 
@@ -178,9 +178,9 @@ def weight_gradient(shape: Shape, grad: Shape, weight: Shape, params: Any, dtype
     }  # fmt: skip
     work = images * positions * outputs * tables.terms.size // 8
     scratch = tables.frame[2] * tables.frame[3] * channels + positions * columns
-    locations = [(q, i) for q, piece in enumerate(pieces) for i in range(len(piece))]
-    targets = _numbered(weight, groups).transpose(0, 3, 4, 2, 1)[..., 0].reshape(groups, -1)
-    sources = np.array([[(q * groups + g) * rows + i for q, i in locations] for g in range(groups)]) * columns
+    locations = [(number, i) for number, piece in enumerate(pieces) for i in range(len(piece))]
+    targets = _flat_indices(weight, groups).transpose(0, 3, 4, 2, 1)[..., 0].reshape(groups, -1)
+    sources = np.array([[(number * groups + g) * rows + i for number, i in locations] for g in range(groups)]) * columns
     types = [type_of(dtype)]
     unpack = UNPACK.job(
         types, targets.size, math.prod(sums_shape), columns, parts=parts, size=math.prod(sums_shape[1:]),

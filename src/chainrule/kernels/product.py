@@ -96,29 +96,39 @@ def _dots(type: Type) -> Kernel:
         "n": I8, "m": I8, "k": I8, "x": ADDRESS, "x_row": I8, "y": ADDRESS, "y_row": I8, "out": ADDRESS, "out_row": I8,
     }, internal=True)  # fmt: skip
     # rows of y in a tile of many rows, so that its sums and factors fit into registers
-    wide = 4 if registers().has_32_registers else 2
-    tiles = {size: _tile(type, *size) for size in ((TALL, wide), (3, 4), (1, 4), (1, 1))}
+    tall_columns = 4 if registers().has_32_registers else 2
+    tiles = {size: _tile(type, *size) for size in ((TALL, tall_columns), (3, 4), (1, 4), (1, 1))}
     n, m, k, x_row, y_row, out_row = (kernel[name] for name in ("n", "m", "k", "x_row", "y_row", "out_row"))
     x, y, out = (kernel.array(name, type) for name in ("x", "y", "out"))
 
-    def band(tall: int, wide: int, row: Expr) -> None:
-        """A band of `tall` rows: tiles of `wide` columns, then the remaining columns one by one."""
-        whole = m // wide * wide
-        with kernel.loop(0, whole, wide, as_written=True) as column:
-            tile(tall, wide, row, column)
-        with kernel.loop(whole, m, as_written=True) as column, kernel.loop(row, row + tall, as_written=True) as single:
+    def band(row_count: int, column_count: int, row: Expr) -> None:
+        """A band of `row_count` rows: tiles of `column_count` columns, then the remaining columns one by one."""
+        whole = m // column_count * column_count
+        with kernel.loop(0, whole, column_count, as_written=True) as column:
+            tile(row_count, column_count, row, column)
+        with (
+            kernel.loop(whole, m, as_written=True) as column,
+            kernel.loop(row, row + row_count, as_written=True) as single,
+        ):
             tile(1, 1, single, column)
 
-    def tile(tall: int, wide: int, row: Expr, column: Expr) -> None:
+    def tile(row_count: int, column_count: int, row: Expr, column: Expr) -> None:
         operands = x.at(row * x_row), y.at(column * y_row), out.at(row * out_row + column)
         kernel.call(
-            tiles[tall, wide], k, operands[0].address, x_row, operands[1].address, y_row, operands[2].address, out_row
+            tiles[row_count, column_count],
+            k,
+            operands[0].address,
+            x_row,
+            operands[1].address,
+            y_row,
+            operands[2].address,
+            out_row,
         )
 
     tall_rows = n // TALL * TALL
     triple_rows = tall_rows + (n - tall_rows) // 3 * 3
     with kernel.loop(0, tall_rows, TALL, as_written=True) as row:
-        band(TALL, wide, row)
+        band(TALL, tall_columns, row)
     with kernel.loop(tall_rows, triple_rows, 3, as_written=True) as row:
         band(3, 4, row)
     with kernel.loop(triple_rows, n, as_written=True) as row:

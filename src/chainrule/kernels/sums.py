@@ -152,9 +152,9 @@ def _sum_in_memory_order(x: Array, axes: list[int]) -> Any:
     if len(axes) == 1 and axes[0] == x.ndim - 1:
         return _add(x, axis=-1)
     longest = max(axes, key=lambda d: x.shape[d])
-    before, after = x.shape[:longest], x.shape[longest + 1 :]
-    sums = np.empty((*before, *after))
-    rows = math.prod(before), x.shape[longest], math.prod(after)
+    leading, trailing = x.shape[:longest], x.shape[longest + 1 :]
+    sums = np.empty((*leading, *trailing))
+    rows = math.prod(leading), x.shape[longest], math.prod(trailing)
     _add_rows(x.reshape(rows), sums.reshape(rows[0], rows[2]))
     rest = tuple([d - (d > longest) for d in axes if d != longest])
     return _add(sums, axis=rest) if rest else sums

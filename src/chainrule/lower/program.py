@@ -72,7 +72,7 @@ class Program:
         launches: how each compiled stage is run, by its number in the plan.
         entries: the table entry of each array, by identity of its value.
         scalars: the numbers that change from call to call; write them before a run.
-        numbers: the same memory as a memoryview, which is faster to write one by one.
+        scalars_view: the same memory as a memoryview, which is faster to write one by one.
         table_view: the table as a memoryview.
         arrays: the arrays of values, by identity.
     """
@@ -96,7 +96,7 @@ class Program:
             for thread_id in range(self.thread_count)
         ]
         self.scalars = np.zeros(max(1, number_count))
-        self.numbers = self.scalars.data  # a memoryview: faster to write one by one
+        self.scalars_view = self.scalars.data  # a memoryview: faster to write one by one
         self.buffers: list[NDArray[np.int64]] = []  # descriptors and scripts
         self.allocate = {id(v): _allocator(v) for v in map(base_of, outputs) if v.kind not in SOURCES}
         self._allocate(outputs, size, allocate_arena or (lambda size: np.empty(size, np.uint8)))

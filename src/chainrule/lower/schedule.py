@@ -269,7 +269,7 @@ def _group_stages(stages: list[Stage]) -> list[Stage]:
 
 
 def _block_size(stages: Sequence[Stage], images: int) -> int:
-    """How many images a group of stages should run at a time; 0 if grouping does not pay."""
+    """How many images a group of stages should run at a time; 0 if grouping is not worthwhile."""
     if len(stages) < 2:
         return 0
     if any(stage.kind == "kernel" for stage in stages):
@@ -291,9 +291,9 @@ def _collect_group(stages: list[Stage], images: int) -> tuple[list[Stage], list[
     end = 0
     for n, stage in enumerate(stages[:LOOK_AHEAD]):
         reads = {id(base_of(v)) for v in stage.reads()}
-        connected = (not n or reads & computed_ids["inside"]) and not reads & computed_ids["after"]
+        is_connected = (not n or reads & computed_ids["inside"]) and not reads & computed_ids["after"]
         same_parts = stage.parts in (0, parts or stage.parts)
-        if connected and same_parts and _runs_by_image(stage, images, computed_ids["inside"]):
+        if is_connected and same_parts and _runs_by_image(stage, images, computed_ids["inside"]):
             where = "inside"
             parts, end = parts or stage.parts, n
         elif reads & (computed_ids["inside"] | computed_ids["after"]) or stage.kind == "call":
