@@ -141,9 +141,9 @@ show(charts.lines(heights, np.arange(101), title="Momentum pays in a narrow vall
 momentum = 0.98  # change me
 
 
-def steps_needed(momentum, most=5000):
+def steps_needed(momentum, max_steps=5000):
     """The number of steps until the height stays below 1e-6."""
-    path = descend(valley, valley_gradient, start, 0.9, most, momentum)
+    path = descend(valley, valley_gradient, start, 0.9, max_steps, momentum)
     return int(np.flatnonzero(path.values > 1e-6)[-1]) + 1
 
 

@@ -31,7 +31,7 @@ from chainrule.plots import charts
 # that counts its calls shows it:
 
 for count in (1, 10, 100):
-    heights = finite_difference.Counted(lambda w: float(np.sum(w**2)))
+    heights = finite_difference.CallCounter(lambda w: float(np.sum(w**2)))
     finite_difference.forward_difference(heights, np.ones(count))
     print(f"{count:3} numbers: {heights.calls:3} runs")
 

@@ -181,7 +181,7 @@ def outcome(path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", safetensors_io.ChecksumWarning)
         try:
-            arrays, note = safetensors_io.load_with_note(path, ours=True)
+            arrays, note = safetensors_io.load_with_note(path, from_chainrule=True)
         except UserError as error:
             named = str(error).startswith(f"{path}: ") and "\n" not in str(error)
             return "refused" if named else f"refused in other words: {error}"
@@ -253,7 +253,7 @@ def test_other_programs_files_are_read_without_a_word(tmp_path):
     for metadata in (None, {"format": "pt"}, {"format": "pt", "sha256": "0"}):
         save_file({"a": np.ones(2)}, tmp_path / "w", metadata)
         assert safetensors_io.load(tmp_path / "w")["a"].tolist() == [1, 1]
-    safetensors_io.load(tmp_path / "w", ours=True)
+    safetensors_io.load(tmp_path / "w", from_chainrule=True)
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_other_programs_files_are_read_without_a_word(tmp_path):
 def test_our_older_files_are_read_with_one_line(tmp_path, metadata, ours):
     save_file({"a": np.ones(2)}, tmp_path / "w", metadata)
     with pytest.warns(safetensors_io.ChecksumWarning) as caught:
-        arrays, note = safetensors_io.load_with_note(tmp_path / "w", ours=ours)
+        arrays, note = safetensors_io.load_with_note(tmp_path / "w", from_chainrule=ours)
     assert [str(warning.message) for warning in caught] == [
         f"{tmp_path / 'w'}: has no checksum, like files of older versions: damage would go unnoticed"
     ]
@@ -275,7 +275,7 @@ def test_a_checksum_whose_own_name_is_damaged(tmp_path, metadata):
     """It must not make a file of ours one that was never checked."""
     save_file({"a": np.ones(2)}, tmp_path / "w", metadata)
     with pytest.raises(RunError, match="w: its checksum is missing: the file is damaged; restore it from a backup"):
-        safetensors_io.load(tmp_path / "w", ours=True)
+        safetensors_io.load(tmp_path / "w", from_chainrule=True)
 
 
 @pytest.mark.parametrize(

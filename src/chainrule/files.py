@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp", re.DOTALL)
 _NOT_REGULAR = "not a regular file"
-_ABANDONED = 3600.0  # seconds; without file locks, a temporary file unchanged for longer counts as abandoned
+_ABANDONED_AFTER = 3600.0  # seconds; without file locks, a temporary file unchanged for longer counts as abandoned
 
 
 @contextmanager
@@ -142,7 +142,7 @@ def _remove_abandoned(temporary: Path) -> bool:
             handle = os.open(temporary, os.O_RDWR | os.O_NOFOLLOW)
             abandoned = _lock(handle)
         if abandoned is None:
-            abandoned = time.time() - temporary.stat().st_mtime > _ABANDONED
+            abandoned = time.time() - temporary.stat().st_mtime > _ABANDONED_AFTER
         if abandoned:
             temporary.unlink()
     except OSError:  # already removed, or owned by another user

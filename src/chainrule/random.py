@@ -24,7 +24,7 @@ def default_generator() -> np.random.Generator:
 
 
 def draw(name: str, shape: Any, generator: np.random.Generator | None = None, **options: Any) -> Any:
-    """Return `generator.<name>(size=shape, **options)`, an array. Compiled functions draw anew in each call.
+    """Return `generator.<name>(size=shape, **options)`, an array. A compiled function draws again each time it runs.
 
     Raises:
         TypeError: `generator` is not a numpy.random.Generator.
@@ -35,7 +35,7 @@ def draw(name: str, shape: Any, generator: np.random.Generator | None = None, **
 def draw_with(function: Callable[[np.random.Generator], Any], name: str, generator: np.random.Generator | None) -> Any:
     """Return `function(generator)`, an array of random numbers; `name` is for the error.
 
-    A compiled function calls `function` anew each time it runs.
+    A compiled function calls `function` again each time it runs.
 
     Raises:
         TypeError: `generator` is not a numpy.random.Generator.

@@ -101,21 +101,23 @@ def _bytes(array: NDArray[Any]) -> memoryview:
     return little_endian.reshape(-1).view(np.uint8).data
 
 
-def load(path: str | os.PathLike[str], *, ours: bool = False) -> dict[str, Tensor]:
+def load(path: str | os.PathLike[str], *, from_chainrule: bool = False) -> dict[str, Tensor]:
     """Read the Tensors in a safetensors file, by name.
 
     Args:
         path: the file.
-        ours: whether chainrule wrote the file, so that a missing checksum is a `ChecksumWarning`.
+        from_chainrule: whether chainrule wrote the file, so that a missing checksum is a `ChecksumWarning`.
 
     Raises:
         RunError: the file is missing, not a complete safetensors file, does not match its checksum, or has a dtype
             that Tensors do not have.
     """
-    return {name: Tensor._wrap(array) for name, array in load_with_note(path, ours=ours)[0].items()}
+    return {name: Tensor._wrap(array) for name, array in load_with_note(path, from_chainrule=from_chainrule)[0].items()}
 
 
-def load_with_note(path: str | os.PathLike[str], *, ours: bool = False) -> tuple[dict[str, NDArray[Any]], str | None]:
+def load_with_note(
+    path: str | os.PathLike[str], *, from_chainrule: bool = False
+) -> tuple[dict[str, NDArray[Any]], str | None]:
     """Read the arrays in a safetensors file, by name, and its note. See `load`."""
     from safetensors import SafetensorError, safe_open
 
@@ -143,11 +145,11 @@ def load_with_note(path: str | os.PathLike[str], *, ours: bool = False) -> tuple
                 f"{path}: does not match its checksum: it is damaged, or another program changed it; "
                 "restore it from a backup"
             )
-    elif ours and metadata and "format" not in metadata and not (note or "").startswith('{"'):
+    elif from_chainrule and metadata and "format" not in metadata and not (note or "").startswith('{"'):
         # The file is not from another program (they name a format) nor from a version of chainrule without checksums
         # (whose checkpoints have a JSON note, and whose weights have no metadata)
         raise RunError(f"{path}: its checksum is missing: the file is damaged; restore it from a backup")
-    elif note is not None or (ours and not metadata):
+    elif note is not None or (from_chainrule and not metadata):
         warnings.warn(
             f"{path}: has no checksum, like files of older versions: damage would go unnoticed",
             ChecksumWarning,

@@ -120,11 +120,11 @@ def _own_tensors(module: nn.Module) -> dict[str, Any]:
 def _restore_generator() -> Iterator[None]:
     """Restore the default generator's state afterwards."""
     bits = default_generator().bit_generator
-    before = bits.state
+    initial_state = bits.state
     try:
         yield
     finally:
-        bits.state = before
+        bits.state = initial_state
 
 
 _CHAINRULE = _Library("chainrule", nn, from_numpy, lambda m: dict(m._all_children()), _own_tensors, _restore_generator)
@@ -151,7 +151,7 @@ class _Conversion:
         """Convert the outermost module."""
         if not isinstance(module, self.source.nn.Module):
             raise TypeError(f"{self.call}: takes a {self.source.name} module, not {type(module).__name__}")
-        converted = self.module(module, "")
+        converted = self.convert_module(module, "")
         state = converted.state_dict()
         for entry in module.state_dict():
             if entry not in state:
@@ -162,15 +162,15 @@ class _Conversion:
         """Return the error for a module that cannot be converted: its path, the name of its class, and the reason."""
         return ValueError(f"{self.call}: {f'module {path!r}' if path else 'the module'}, {kind}: {why}")
 
-    def module(self, module: Any, path: str, replaces: Any = None) -> Any:
+    def convert_module(self, module: Any, path: str, replaces: Any = None) -> Any:
         """Convert a module, once. `replaces` is the module that the enclosing one created under this name, if any."""
         if id(module) in self.modules:
             return self.modules[id(module)]
-        kind = self.kind(module, path)
+        kind = self.class_name(module, path)
         build = getattr(self.target.nn, kind)
         if isinstance(replaces, build):  # the enclosing module may have created a subclass
             build = type(replaces)
-        options = self.options(module, path, kind)
+        options = self.read_options(module, path, kind)
         try:
             with self.target.no_draws():
                 converted = build(**options)
@@ -181,10 +181,10 @@ class _Conversion:
             child_path = f"{path}.{name}" if path else name
             if not self.can_hold(converted, name):
                 raise self.fault(child_path, type(child).__name__, f"{self.target.name}'s {kind} cannot hold {name!r}")
-            setattr(converted, name, self.module(child, child_path, replaces=getattr(converted, name, None)))
+            setattr(converted, name, self.convert_module(child, child_path, replaces=getattr(converted, name, None)))
         for name in self.source.tensors(module) | self.target.tensors(converted):
             if hasattr(converted, name):
-                setattr(converted, name, self.tensor(getattr(module, name, None), path, kind, name))
+                setattr(converted, name, self.convert_tensor(getattr(module, name, None), path, kind, name))
         converted.training = module.training
         if hasattr(module, "track_running_stats"):  # may have changed since construction
             converted.track_running_stats = module.track_running_stats
@@ -198,7 +198,7 @@ class _Conversion:
         is_container = isinstance(module, (library.Sequential, library.ModuleList, library.ModuleDict))
         return is_container and not hasattr(module, name) and "." not in name
 
-    def kind(self, module: Any, path: str) -> str:
+    def class_name(self, module: Any, path: str) -> str:
         """Return the name of the module's class, if both libraries have it and nothing overrides its behavior."""
         cls: Any = type(module)
         if cls is torch.nn.modules.linear.NonDynamicallyQuantizableLinear:
@@ -216,25 +216,27 @@ class _Conversion:
             raise self.fault(path, kind, f"has functions, which cannot be converted: {', '.join(functions)}")
         return kind
 
-    def options(self, module: Any, path: str, kind: str) -> dict[str, Any]:
+    def read_options(self, module: Any, path: str, kind: str) -> dict[str, Any]:
         """Return the options to build its counterpart with."""
-        ours, theirs = (inspect.signature(getattr(library, kind)).parameters for library in (nn, torch.nn))
+        own_options, torch_options = (
+            inspect.signature(getattr(library, kind)).parameters for library in (nn, torch.nn)
+        )
         options = {
-            name: self.option(module, path, kind, option)
-            for name, option in ours.items()
+            name: self.read_option(module, path, kind, option)
+            for name, option in own_options.items()
             if name not in _CHAINRULE_ONLY | {"modules"} and option.kind is option.POSITIONAL_OR_KEYWORD
         }
-        for name, option in theirs.items():
+        for name, option in torch_options.items():
             value = getattr(module, name, option.default)
-            if name not in {*ours, *_IGNORED} and value != option.default:
+            if name not in {*own_options, *_IGNORED} and value != option.default:
                 raise self.fault(path, kind, f"{name}={value!r} has no counterpart in chainrule")
         return options
 
-    def option(self, module: Any, path: str, kind: str, option: inspect.Parameter) -> Any:
+    def read_option(self, module: Any, path: str, kind: str, option: inspect.Parameter) -> Any:
         """Read one option from the module, converted if it is a tensor, a module or an activation function."""
         name = option.name
         if kind == "ParameterList":
-            return [self.tensor(value, path, kind, str(i)) for i, value in enumerate(module)]
+            return [self.convert_tensor(value, path, kind, str(i)) for i, value in enumerate(module)]
         if name == "kernel_size" and not hasattr(module, name):  # our convolutions have it only in the weight's shape
             return tuple(module.weight.shape[2:])
         attribute = _ATTRIBUTES.get(f"{kind}.{name}", _ATTRIBUTES.get(name, name))
@@ -247,9 +249,9 @@ class _Conversion:
             # the attribute is the flag itself, or a tensor such as the bias, which is None without the option
             return value is not None if is_tensor or value is None else value
         if is_tensor:
-            return self.tensor(value, path, kind, name)
+            return self.convert_tensor(value, path, kind, name)
         if isinstance(value, self.source.nn.Module):
-            return self.module(value, f"{path}.{name}" if path else name)
+            return self.convert_module(value, f"{path}.{name}" if path else name)
         if callable(value):
             function = next((n for n in ("relu", "gelu") if value is getattr(self.source.nn.functional, n)), None)
             if function is None:
@@ -261,11 +263,11 @@ class _Conversion:
             raise self.fault(path, kind, f"{name}={value!r} has no counterpart in chainrule")
         return value
 
-    def tensor(self, tensor: Any, path: str, kind: str, name: str) -> Any:
+    def convert_tensor(self, tensor: Any, path: str, kind: str, name: str) -> Any:
         """Convert a tensor, once; None stays None."""
         if tensor is None or id(tensor) in self.tensors:
             return self.tensors.get(id(tensor))
-        reason = self.refusal(tensor)
+        reason = self.refusal_reason(tensor)
         if reason:
             raise self.fault(path, kind, f"{name} {reason}")
         array, tensor_path = tensor.detach().numpy(), f"{path}.{name}" if path else name
@@ -279,7 +281,7 @@ class _Conversion:
         self.tensors[id(tensor)] = converted
         return converted
 
-    def refusal(self, tensor: Any) -> str | None:
+    def refusal_reason(self, tensor: Any) -> str | None:
         """Return why a tensor cannot be converted, or None."""
         if not isinstance(tensor, (Tensor, torch.Tensor)):
             return f"is a {type(tensor).__name__}, not a parameter"

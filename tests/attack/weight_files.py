@@ -74,7 +74,7 @@ def load_and_compare(file: Path, original: Path) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            loaded = safetensors_io.load(file, ours=True)
+            loaded = safetensors_io.load(file, from_chainrule=True)
         except RunError as error:
             if "\n" in str(error) or len(str(error)) > 5000:
                 raise WrongError(f"not one sentence: {str(error)[:200]!r}") from None

@@ -200,7 +200,7 @@ def test_a_bar_only_where_somebody_looks(
 
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    list(source.make([FILES[0]]))
+    list(source.create([FILES[0]]))
     assert f"{FILES[0]}.gz" in terminal.getvalue()
     assert "━" in terminal.getvalue()
 
@@ -212,6 +212,6 @@ def test_the_published_sources_are_well_formed(real: Source) -> None:
     assert all(len(bytes.fromhex(sha256)) == 32 for sha256 in real.sha256.values())
     assert len(set(real.sha256.values())) == 4
     assert len(real.classes) == 10
-    mirrors = real.make.keywords["mirrors"]
+    mirrors = real.create.keywords["mirrors"]
     assert len(mirrors) >= 2
     assert all(mirror.startswith("http") and mirror.endswith("/") for mirror in mirrors)

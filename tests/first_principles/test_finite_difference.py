@@ -10,7 +10,7 @@ from chainrule.first_principles.finite_difference import (
     CENTRAL_STEP,
     EPSILON,
     FORWARD_STEP,
-    Counted,
+    CallCounter,
     central_difference,
     error_curve,
     forward_difference,
@@ -39,7 +39,7 @@ def test_a_single_number() -> None:
 
 
 def test_what_they_cost() -> None:
-    counted = Counted(hills)
+    counted = CallCounter(hills)
     forward_difference(counted, POINT)
     assert counted.calls == POINT.size + 1
     central_difference(counted, POINT)

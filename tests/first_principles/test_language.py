@@ -22,7 +22,7 @@ from chainrule.first_principles.language import (
     loss,
     softmax,
     split,
-    trained,
+    train_model,
     windows,
 )
 
@@ -34,7 +34,7 @@ CONTEXTS, TARGETS = RANDOM.integers(0, 7, (9, CONTEXT)), RANDOM.integers(0, 7, 9
 
 @pytest.fixture(scope="module")
 def model() -> NextWord:
-    return trained()
+    return train_model()
 
 
 def test_agrees_with_the_engine() -> None:
@@ -69,7 +69,7 @@ def test_windows() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_money_comes_first_by_a_clear_margin(seed: int) -> None:
-    (word, chance), (_, second) = trained(seed).likeliest(SENTENCE, 2)
+    (word, chance), (_, second) = train_model(seed).likeliest(SENTENCE, 2)
     assert word == "money"
     assert chance > 0.6
     assert chance > 5 * second

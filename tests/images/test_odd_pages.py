@@ -11,7 +11,7 @@ import pytest
 
 from chainrule.cli.read import classifier
 from chainrule.images.lines import _slope, group_into_lines
-from chainrule.images.page import MOST_SPECKS, SMALLEST, _surplus_specks, read_page
+from chainrule.images.page import MIN_DIGIT_PIXELS, MOST_SPECKS, _surplus_specks, read_page
 from chainrule.training import run as runs
 
 from .test_page import digits_of, write
@@ -49,7 +49,7 @@ def test_specks_do_not_hide_digits(read):
 
 
 def test_only_the_shortest_specks_are_surplus():
-    lengths = np.concatenate([np.full(MOST_SPECKS, 5), np.full(10, 3), np.full(50, SMALLEST), [6] * 20])
+    lengths = np.concatenate([np.full(MOST_SPECKS, 5), np.full(10, 3), np.full(50, MIN_DIGIT_PIXELS), [6] * 20])
     surplus = _surplus_specks(lengths)
     assert len(surplus) == 30
     assert {lengths[number - 1] for number in surplus} == {3, 5}

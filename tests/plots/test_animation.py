@@ -113,7 +113,7 @@ def test_weights_take_shape(tmp_path, monkeypatch, shape):
         patch.setattr(animation, "_write", look)
         plots.save_weights(snapshots, tmp_path / "w.gif", (2, 3))
     np.testing.assert_array_equal(seen, snapshots.reshape(4, 2, 2, 3))
-    plots.save_weights(snapshots, tmp_path / "w.gif", (2, 3), most=2)
+    plots.save_weights(snapshots, tmp_path / "w.gif", (2, 3), max_frames=2)
     assert len(frames(tmp_path / "w.gif")[0]) == 2  # the first and the last
 
 
@@ -131,8 +131,8 @@ def test_errors(tmp_path):
     (tmp_path / "folder.gif").mkdir()
     with pytest.raises(UserError, match=r"folder\.gif: the animation cannot be written \("):
         plots.save_training(HISTORY, tmp_path / "folder.gif")
-    with pytest.raises(ValueError, match="at least 2 frames, got most=1"):
-        plots.save_training(HISTORY, tmp_path / "run.gif", most=1)
+    with pytest.raises(ValueError, match="at least 2 frames, got max_frames=1"):
+        plots.save_training(HISTORY, tmp_path / "run.gif", max_frames=1)
     with pytest.raises(ValueError, match=r"snapshots have shape \(2, 784\)"):
         plots.save_weights(np.zeros((2, 784)), tmp_path / "w.gif")
     assert list(tmp_path.iterdir()) == [tmp_path / "folder.gif"]

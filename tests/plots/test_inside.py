@@ -44,7 +44,9 @@ class TestNetworkDiagram:
         assert wires == [[circles[0][i], circles[1][i]] for i in range(2)]
 
     def test_layers_are_named_and_counted_and_large_ones_cut(self):
-        (axes,) = plots.network_diagram([RANDOM.normal(size=(30, 784)), RANDOM.normal(size=(10, 30))], most=10).axes
+        (axes,) = plots.network_diagram(
+            [RANDOM.normal(size=(30, 784)), RANDOM.normal(size=(10, 30))], max_neurons=10
+        ).axes
         words = captions(axes.figure)
         assert {"inputs (784)", "hidden (30)", "outputs (10)"} < set(words)
         assert words.count("⋮") == 2
@@ -95,8 +97,8 @@ class TestNetworkDiagram:
             plots.network_diagram(WEIGHTS, [[1, 2], [1, 2], [1]])
         with pytest.raises(ValueError, match="2 names for 3 layers"):
             plots.network_diagram(WEIGHTS, layers=["a", "b"])
-        with pytest.raises(ValueError, match="most must be at least 2, got 1"):
-            plots.network_diagram(WEIGHTS, most=1)
+        with pytest.raises(ValueError, match="max_neurons must be at least 2, got 1"):
+            plots.network_diagram(WEIGHTS, max_neurons=1)
 
 
 class TestActivations:
@@ -168,7 +170,7 @@ class TestFilters:
 
     def test_a_row_an_output_and_a_column_an_input(self):
         weights = RANDOM.normal(size=(3, 5, 2, 2))
-        figure = plots.filters(weights, most=4)
+        figure = plots.filters(weights, max_channels=4)
         np.testing.assert_array_equal(pictures(figure), weights[:, :4].reshape(12, 2, 2))
         assert captions(figure)[:5] == ["0 ← 0", "0 ← 1", "0 ← 2", "0 ← 3", "1 ← 0"]
         assert figure.get_suptitle() == "The filters: 3 of 3 outputs ← 4 of 5 inputs"

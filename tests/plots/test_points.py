@@ -127,7 +127,7 @@ class TestHiddenMap:
         assert axes.get_legend() is None
 
     def test_most_and_classes(self):
-        (axes,) = plots.hidden_map(TestPrincipalComponents.ROWS, self.LABELS, ["a", "b", "c"], most=9).axes
+        (axes,) = plots.hidden_map(TestPrincipalComponents.ROWS, self.LABELS, ["a", "b", "c"], max_points=9).axes
         assert [len(line.get_xdata()) for line in axes.lines] == [3, 3, 3]
         assert legend(axes) == ["a", "b", "c"]
 

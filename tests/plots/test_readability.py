@@ -59,7 +59,7 @@ FIGURES = {
     "network_diagram": lambda dark: plots.network_diagram(
         [RANDOM.normal(size=(3, 20)), RANDOM.normal(size=(1, 3))],
         [np.zeros(20), [-0.25, 1, 12.5], [0.5]],
-        most=4,
+        max_neurons=4,
         dark=dark,
     ),
     "activations": lambda dark: plots.activations(

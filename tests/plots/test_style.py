@@ -30,6 +30,13 @@ def test_the_ending_decides_the_format(tmp_path, name, start):
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
+def test_the_former_names_of_the_colors_still_work():
+    theme = style.Look("#000001", "#000002", "#000003", "#000004", "#000005", "#000006", "#000007", "gray", (0, 1))
+    assert isinstance(theme, style.Theme)
+    assert [theme.ground, theme.faint, theme.quiet, theme.ink] == ["#000001", "#000002", "#000003", "#000004"]
+    assert theme.paper == "gray"
+
+
 @pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
 def test_the_same_figure_has_the_same_bytes(tmp_path, kind, monkeypatch):
     style.save(small(), tmp_path / f"one.{kind}")

@@ -109,15 +109,17 @@ def test_the_best_so_far_is_remembered(make_trainer, tmp_path):
     assert empty.best == -math.inf
 
 
-def test_another_measure(make_trainer, tmp_path):
-    best_model = BestModel(tmp_path / "best", measure="minus_loss")
+@pytest.mark.parametrize("keyword", ["metric", "measure"])  # the second is its former name
+def test_another_metric(make_trainer, tmp_path, keyword):
+    assert EarlyStopping(1, **{keyword: "minus_loss"}).metric == "minus_loss"
+    best_model = BestModel(tmp_path / "best", **{keyword: "minus_loss"})
     losses = [3.0, 1.0, 2.0]
     make_trainer(callbacks=[best_model], validate=lambda: {"minus_loss": -losses.pop(0)}).fit(3)
     assert (best_model.epoch, best_model.best) == (2, -1.0)
 
 
 @pytest.mark.parametrize("callback", [BestModel("unused"), EarlyStopping(1)], ids=lambda c: type(c).__name__)
-def test_a_measure_that_nobody_takes_is_named(make_trainer, callback):
+def test_a_metric_that_nobody_takes_is_named(make_trainer, callback):
     trainer = make_trainer(callbacks=[callback], validate=None)
     message = "the history has no 'validation_accuracy', only epoch, train_loss, seconds, learning_rate"
     with pytest.raises(ValueError, match=message):
@@ -219,7 +221,8 @@ def test_the_loss_itself_may_be_the_one(make_trainer):
     trainer = make_trainer(callbacks=[StopOnNaN()])
     trainer.loss = lambda outputs, targets: (outputs * 0).sum().log() * 0  # 0 · ln 0
     with pytest.raises(
-        DivergedError, match="step 1: the loss is nan; the values of all layers are finite, so it is the loss function"
+        DivergedError,
+        match="step 1: the loss is nan; all layers have finite weights and outputs, so the loss function is the cause",
     ):
         trainer.fit(1)
 

@@ -93,10 +93,10 @@ def test_what_the_network_gives_no_numbers_for_is_read_as_nothing(model, value):
     evaluation = evaluate(network, model, pictures(SCORES), np.zeros(5, np.uint8), batch_size=2)
     expected = [0, -1, 2, 1, 0] if value != -np.inf else [0, 0, 2, 1, 0]
     assert evaluation.predictions.tolist() == expected
-    assert evaluation.unread == expected.count(-1)
+    assert evaluation.nan_count == expected.count(-1)
     assert evaluation.accuracy == expected.count(0) / 5
-    assert np.isfinite(evaluation.loss) == (evaluation.unread == 0)
-    if evaluation.unread:
+    assert np.isfinite(evaluation.loss) == (evaluation.nan_count == 0)
+    if evaluation.nan_count:
         with pytest.raises(ValueError, match="confusion: 1 of 5 images have no prediction"):
             _ = evaluation.confusion
         assert evaluation.mistakes.tolist()[-1] == 1

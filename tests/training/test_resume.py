@@ -154,7 +154,7 @@ def test_whatever_stands_in_a_checkpoint_it_is_refused_or_trained_with(begin, di
             0.123,
             "the best epoch is recorded as {'best': 0.123, 'epoch': 1}, but is {'best': ",
         ),
-        (("generators",), [{}], "the state has 1 generators, the trainer has 0"),
+        (("generators",), [{}], "the state has 1 generators, but the trainer has 0"),
         (("loader", "current", "state", "state"), -1, "int"),
     ],
     ids=lambda value: str(value)[:40],
@@ -225,7 +225,7 @@ def test_a_run_of_earlier_versions_is_resumed_to_the_same_bits(begin, digits, st
         trainer.fit(2)
         best = {
             key: tensor.numpy().tobytes()
-            for key, tensor in safetensors_io.load(this_run.weights_file, ours=True).items()
+            for key, tensor in safetensors_io.load(this_run.weights_file, from_chainrule=True).items()
         }
         outcomes.append((best, [row["train_loss"] for row in this_run.history]))
     assert outcomes[0] == outcomes[1]

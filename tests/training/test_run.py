@@ -324,7 +324,7 @@ def test_a_models_name_never_leads_to_code(config, folder, name):
     (folder / "config.json").write_text(json.dumps(spoiled(config, "model.name", name)))
     this_run = run.Run(folder)  # a run of a later version is still listed
     message = f"{folder / 'config.json'}: unknown model {name!r}; choose from mlp, sigmoid_mlp"
-    for use in (lambda: this_run.model, this_run.untrained, this_run.network):
+    for use in (lambda: this_run.model, this_run.build_network, this_run.untrained, this_run.network):
         with pytest.raises(RunError, match=message):
             use()
 
@@ -362,7 +362,7 @@ def test_a_run_not_trained_yet(folder):
 
 def test_weights_come_back_ready_to_be_used(config, folder):
     this_run = run.Run(folder)
-    network = this_run.untrained(np.random.default_rng(5))
+    network = this_run.build_network(np.random.default_rng(5))
     safetensors_io.save(network.state_dict(), this_run.weights_file)
     again = this_run.load_network()
     assert not again.training
@@ -379,7 +379,7 @@ def test_weights_that_went_missing(folder):
 
 def test_weights_that_do_not_fit_are_named(folder):
     this_run = run.Run(folder)
-    good = this_run.untrained().state_dict()
+    good = this_run.build_network().state_dict()
     for name, state in {
         "missing: 3.bias": {key: value for key, value in good.items() if key != "3.bias"},
         r"unknown: 4.bias \(10,\)": {**good, "4.bias": good["3.bias"]},
@@ -393,7 +393,7 @@ def test_weights_that_do_not_fit_are_named(folder):
 def test_weights_of_before_checksums_are_read_with_one_line(folder):
     """And those that PyTorch has written, who may stand in their place, without any."""
     this_run = run.Run(folder)
-    state = {name: tensor.numpy() for name, tensor in this_run.untrained().state_dict().items()}
+    state = {name: tensor.numpy() for name, tensor in this_run.build_network().state_dict().items()}
     save_file(state, this_run.weights_file)
     with pytest.warns(
         safetensors_io.ChecksumWarning, match="model.safetensors: has no checksum, like files of older versions"
@@ -405,7 +405,7 @@ def test_weights_of_before_checksums_are_read_with_one_line(folder):
 
 def test_a_flipped_bit_in_the_weights_is_noticed(folder):
     this_run = run.Run(folder)
-    safetensors_io.save(this_run.untrained().state_dict(), this_run.weights_file)
+    safetensors_io.save(this_run.build_network().state_dict(), this_run.weights_file)
     content = bytearray(this_run.weights_file.read_bytes())
     content[-1000] ^= 1
     this_run.weights_file.write_bytes(content)
@@ -415,7 +415,7 @@ def test_a_flipped_bit_in_the_weights_is_noticed(folder):
 
 def test_weights_that_are_damaged_are_named_once(folder):
     this_run = run.Run(folder)
-    safetensors_io.save(this_run.untrained().state_dict(), this_run.weights_file)
+    safetensors_io.save(this_run.build_network().state_dict(), this_run.weights_file)
     this_run.weights_file.write_bytes(this_run.weights_file.read_bytes()[:-100])
     with pytest.raises(RunError) as caught:
         this_run.load_network()
@@ -468,6 +468,6 @@ def test_a_damaged_result_is_named(folder, content):
 
 
 def test_a_run_may_be_moved(config, folder, tmp_path):
-    safetensors_io.save(run.Run(folder).untrained().state_dict(), folder / "model.safetensors")
+    safetensors_io.save(run.Run(folder).build_network().state_dict(), folder / "model.safetensors")
     shutil.move(folder, tmp_path / "elsewhere")
     assert run.find(tmp_path / "elsewhere").load_network()

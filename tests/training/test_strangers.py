@@ -59,7 +59,7 @@ def test_large_images_are_judged_within_memory(
         idx.write(tmp_path / "data" / name, array)
     config = experiment.configure(model, datasets.load(tmp_path / "data"))
     this_run = run.create(config, tmp_path / "run")
-    safetensors_io.save(this_run.untrained().state_dict(), this_run.weights_file)
+    safetensors_io.save(this_run.build_network().state_dict(), this_run.weights_file)
     done = measure("-m", "chainrule", "evaluate", this_run.folder, "--mistakes", tmp_path / "mistakes.png")
     assert (done.code, done.err) == (0, "")
     assert done.megabytes < 400

@@ -76,8 +76,8 @@ def backward_barrier(
     """Return the same values; in the backward pass, `callback` gets all their gradients at once and may change them.
 
     Each Tensor goes through a `_pass_through`, whose second input is one `_barrier` for all of them. The derivative of
-    a `_pass_through` stores its gradient in `waiting`. The barrier was recorded before them, so its derivative runs
-    after theirs, and calls `callback`.
+    a `_pass_through` stores its gradient in `pending_grads`. The barrier was recorded before them, so its derivative
+    runs after theirs, and calls `callback`.
 
     Args:
         values: Tensors that require gradients; other values are returned unchanged.
@@ -86,16 +86,16 @@ def backward_barrier(
     positions = [i for i, value in enumerate(values) if getattr(value, "requires_grad", False)]
     if not positions or not mode.recording:
         return values
-    waiting: list[Any] = [None] * len(values)
+    pending_grads: list[Any] = [None] * len(values)
 
     def release() -> tuple[Any, ...]:
-        grads = tuple(waiting)
-        waiting[:] = [None] * len(grads)
+        grads = tuple(pending_grads)
+        pending_grads[:] = [None] * len(grads)
         replacements = callback(grads)
         return tuple(replacements[i] for i in positions)
 
     barrier = _barrier(*(values[i] for i in positions), release=release)
-    results = {i: _pass_through(values[i], barrier, store=partial(waiting.__setitem__, i)) for i in positions}
+    results = {i: _pass_through(values[i], barrier, store=partial(pending_grads.__setitem__, i)) for i in positions}
     for i, result in results.items():
         result._version = values[i]._version  # they share memory
     return tuple(results.get(i, value) for i, value in enumerate(values))

@@ -80,7 +80,7 @@ class Node:
     Attributes:
         operation: the operation.
         parents: for each input, the Node or Leaf that its gradient goes to, or None.
-        saved: what the rule needs besides `grad`: arrays, shapes and options; None after they were freed.
+        saved: what the rule needs besides `grad`: arrays, shapes and options; None once they are freed.
         checks: for each entry of `saved` that belongs to a Tensor: (position in `saved`, number of the input or -1 for
             the result, version counter, the counter's value when it was saved). The counter must still have that value
             when the rule runs. With `create_graph`, these entries become Tensors again, with their histories.

@@ -307,13 +307,7 @@ def is_same_value(current: Any, expected: Any) -> bool:
     if isinstance(expected, (tuple, frozenset)):  # == is not enough: (1,) == (1.0,) == (True,)
         return len(current) == len(expected) and all(map(is_same_value, current, expected))
     if isinstance(expected, slice):
-        return all(
-            map(
-                is_same_value,
-                (current.start, current.stop, current.step),
-                (expected.start, expected.stop, expected.step),
-            )
-        )
+        return all(is_same_value(getattr(current, name), getattr(expected, name)) for name in ("start", "stop", "step"))
     return isinstance(expected, PLAIN) and bool(exact_key(current) == exact_key(expected))
 
 

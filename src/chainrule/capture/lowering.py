@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 UNSUPPORTED = "arrays of a shape or type that the kernel does not support"
 
 
-def record_kernel(
+def record(
     trace: Trace,
     name: str,
     job: Any,
@@ -106,11 +106,9 @@ def _correlated(
     size = plan.packed_size * x.dtype.itemsize
     copies, per_thread = (1, {}) if is_balanced(x.shape[0]) else (team.threads(), {"bytes_per_thread": size})
     example_packed = np.empty((copies, plan.packed_size), x.dtype)
-    packed = record_kernel(
-        trace, "packed weights", plan.pack, [contiguous(trace, weight)], example_packed, **per_thread
-    )
+    packed = record(trace, "packed weights", plan.pack, [contiguous(trace, weight)], example_packed, **per_thread)
     inputs = [channels_last(trace, x), *packed]
-    return record_kernel(trace, name, plan.correlate, inputs, example, flops=2 * multiply_adds, images=x.shape[0])[0]
+    return record(trace, name, plan.correlate, inputs, example, flops=2 * multiply_adds, images=x.shape[0])[0]
 
 
 def _convolution_weight_gradient(trace: Trace, input: Any, out_grad: Any, *, shape: Any, params: Any) -> Tracer:
@@ -123,21 +121,19 @@ def _convolution_weight_gradient(trace: Trace, input: Any, out_grad: Any, *, sha
     flops = 2 * grad.size * math.prod(shape[1:])
     name = "convolution_weight_gradient"
     if pieces == 1:
-        sums = record_kernel(trace, name, plan.sum_images, inputs, example, flops=flops, images=x.shape[0], parts=parts)
+        sums = record(trace, name, plan.sum_images, inputs, example, flops=flops, images=x.shape[0], parts=parts)
     else:
-        sums = record_kernel(trace, name, plan.sum_items, inputs, example, flops=flops)
+        sums = record(trace, name, plan.sum_items, inputs, example, flops=flops)
     example = convolutions.convolve_weight_gradient(x.value.example, grad.value.example, shape, *params)
-    return record_kernel(trace, "sum of parts", plan.unpack, sums, example, flops=math.prod(plan.sums_shape))[0]
+    return record(trace, "sum of parts", plan.unpack, sums, example, flops=math.prod(plan.sums_shape))[0]
 
 
 def _max_pool(trace: Trace, input: Any, *, params: Any) -> tuple[Tracer, Tracer]:
     x = trace.as_tracer(input)
     out, argmax = pools.max_pool(x.value.example, *params)
     job = _pool_job(pooling_loops.MAX_POOL, x.shape, out, params, x.dtype, argmax.dtype)
-    largest, positions = record_kernel(
-        trace, "max_pool", job, [channels_last(trace, x)], out, [argmax], images=x.shape[0]
-    )
-    return largest, positions
+    results = record(trace, "max_pool", job, [channels_last(trace, x)], out, [argmax], images=x.shape[0])
+    return results[0], results[1]
 
 
 def _max_unpool(trace: Trace, input: Any, *, argmax: Any, shape: Any, params: Any) -> Tracer:
@@ -145,7 +141,7 @@ def _max_unpool(trace: Trace, input: Any, *, argmax: Any, shape: Any, params: An
     job = _pool_job(pooling_loops.MAX_POOL_GRADIENT, shape, grad, params, grad.dtype, argmax.dtype)
     example = pools.max_pool_gradient(grad.value.example, argmax.value.example, shape, *params[:4])
     inputs = [channels_last(trace, grad), channels_last(trace, argmax)]
-    return record_kernel(trace, "max_pool_gradient", job, inputs, example, images=shape[0])[0]
+    return record(trace, "max_pool_gradient", job, inputs, example, images=shape[0])[0]
 
 
 def _avg_pool(trace: Trace, input: Any, *, params: Any, divisor: Any) -> Tracer:
@@ -158,7 +154,7 @@ def _avg_pool(trace: Trace, input: Any, *, params: Any, divisor: Any) -> Tracer:
         x.shape[2:], example.shape[2:], kernel, stride, padding, count_pad, override, x.dtype
     )
     inputs = [channels_last(trace, x), trace.add_constant(divisors)]
-    return record_kernel(trace, "avg_pool", job, inputs, example, images=x.shape[0])[0]
+    return record(trace, "avg_pool", job, inputs, example, images=x.shape[0])[0]
 
 
 def _avg_unpool(trace: Trace, input: Any, *, shape: Any, params: Any, divisor: Any) -> Tracer:
@@ -169,7 +165,7 @@ def _avg_unpool(trace: Trace, input: Any, *, shape: Any, params: Any, divisor: A
     example = pools.avg_pool_gradient(grad.value.example, shape, kernel, stride, padding, count_pad, override)
     divisors = pools.pool_divisors(shape[2:], grad.shape[2:], kernel, stride, padding, count_pad, override, grad.dtype)
     inputs = [channels_last(trace, grad), trace.add_constant(divisors)]
-    return record_kernel(trace, "avg_pool_gradient", job, inputs, example, images=shape[0])[0]
+    return record(trace, "avg_pool_gradient", job, inputs, example, images=shape[0])[0]
 
 
 def _pool_job(pool: Any, shape: Any, outputs: Any, params: Any, *dtypes: Any) -> Any:
@@ -209,7 +205,7 @@ def _embedding_lookup(trace: Trace, input: Any, index: Any) -> Tracer:
     _require(table.ndim == 2 and indices.dtype == np.int64 and computes_with(table.dtype))
     example = table.value.example[indices.value.example]
     job = row_kernels.gather_job(type_of(table.dtype), indices.size, table.shape[1])
-    return record_kernel(trace, "rows", job, [table, indices], example)[0]
+    return record(trace, "rows", job, [table, indices], example)[0]
 
 
 def _index_add(trace: Trace, input: Any, index: Any, *, count: int) -> Tracer:
@@ -219,7 +215,7 @@ def _index_add(trace: Trace, input: Any, index: Any, *, count: int) -> Tracer:
     _require(indices.dtype == np.int64 and grad.dtype.kind == "f" and grad.dtype.itemsize > 2)
     example = row_kernels.scatter_add(grad.value.example, indices.value.example, count)
     job = row_kernels.scatter_job(type_of(grad.dtype), indices.size, width, count * width)
-    return record_kernel(trace, "rows added", job, [grad, indices], example)[0]
+    return record(trace, "rows added", job, [grad, indices], example)[0]
 
 
 def _scatter_add(trace: Trace, input: Any, *, index: Any, shape: Any) -> Tracer:
@@ -271,7 +267,7 @@ def copies(trace: Trace, out: Any, pieces: Sequence[tuple[Tracer, Callable[[Any]
     job = copy_job(out.dtype, out.shape, plans, fill)
     if job is None:
         raise Untraceable("copies of more than four dimensions")
-    return record_kernel(trace, "copy", job, [x for x, _ in parts], out)[0]
+    return record(trace, "copy", job, [x for x, _ in parts], out)[0]
 
 
 RULES: dict[Any, Callable[..., Any]] = {

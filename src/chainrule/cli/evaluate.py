@@ -14,7 +14,7 @@ from chainrule.errors import DataError, RunError
 from chainrule.training import run as runs
 from chainrule.training.evaluation import evaluate as evaluate_network
 from chainrule.training.evaluation import nan_message
-from chainrule.training.experiment import has_other_test_images
+from chainrule.training.experiment import test_images_changed
 
 if TYPE_CHECKING:
     from chainrule.data import ImageData
@@ -52,11 +52,11 @@ def evaluate(run: str | None, as_json: bool, confusion: str | None, mistakes: st
     data = datasets.load(expected["name"])
     if [list(data.test_images.shape[1:]), list(data.classes)] != [expected["image_shape"], expected["classes"]]:
         raise DataError(f"{data.name}: image size or classes differ from those {trained_run.folder} was trained on")
-    if has_other_test_images(trained_run, data):
+    if test_images_changed(trained_run, data):
         say(f"chainrule: the test images of {data.name} have changed since {trained_run.folder} was created", err=True)
     result = evaluate_network(trained_run.load_network(), trained_run.model, data.test_images, data.test_labels)
-    if result.unread:
-        raise RunError(f"{trained_run.weights_file}: {nan_message(result.unread, len(result.labels))}")
+    if result.nan_count:
+        raise RunError(f"{trained_run.weights_file}: {nan_message(result.nan_count, len(result.labels))}")
     _draw(result, data, confusion, mistakes)
     counts = result.confusion
     correct, totals = np.diagonal(counts), counts.sum(axis=1)

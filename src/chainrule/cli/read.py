@@ -19,7 +19,7 @@ from chainrule.training.evaluation import nan_message
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from chainrule.images.page import Digit, Reader
+    from chainrule.images.page import Classifier, Digit
     from chainrule.training.run import Run
 
 
@@ -83,7 +83,7 @@ def _gray(photo: str) -> tuple[NDArray[np.uint8], float]:
     return np.asarray(image.convert("L")), scale
 
 
-def classifier(run: Run) -> Reader:
+def classifier(run: Run) -> Classifier:
     """The run's network as a function from images (N, 28, 28) to class probabilities (N, classes).
 
     Raises:

@@ -35,13 +35,13 @@ class CacheWarning(UserWarning):
     """The cache folder cannot be used; everything works, but each start is slower."""
 
 
-def load(name: str, checksums: Mapping[str, str], make: Creator, patience: float) -> list[NDArray[Any]]:
+def load(name: str, checksums: Mapping[str, str], create: Creator, patience: float) -> list[NDArray[Any]]:
     """Return the arrays of a data set from the cache; create missing or damaged files first.
 
     Args:
         name: the name of the data set's folder in the cache.
         checksums: by file name, the SHA-256 of the published file: the IDX file or a gzip of it.
-        make: yields (file name, verified bytes, not gzipped) for each requested file; called only for missing or
+        create: yields (file name, verified bytes, not gzipped) for each requested file; called only for missing or
             damaged files. It raises a `DataError` if it fails.
         patience: seconds to wait for another process that is creating the same files.
 
@@ -54,11 +54,11 @@ def load(name: str, checksums: Mapping[str, str], make: Creator, patience: float
     try:
         folder = cache_folder() / name
     except OSError as error:
-        return _in_memory(name, checksums, make, f"there is no folder for a cache ({error.strerror or error})")
+        return _in_memory(name, checksums, create, f"there is no folder for a cache ({error.strerror or error})")
     remove_leftovers(folder)
     if not _is_verified(folder, checksums):
         try:
-            _renew(folder, checksums, make, patience)
+            _renew(folder, checksums, create, patience)
         except (
             OSError,
             NotImplementedError,
@@ -66,11 +66,11 @@ def load(name: str, checksums: Mapping[str, str], make: Creator, patience: float
             record = _read_record(folder)  # correct files are usable even if the folder is read-only
             if not all(_verified_sha256(folder / file, record, checksum) for file, checksum in checksums.items()):
                 reason = f"the cache folder {folder} cannot be used ({error})"
-                return _in_memory(name, checksums, make, reason)
+                return _in_memory(name, checksums, create, reason)
     return [idx.memory_map(folder / file) for file in checksums]
 
 
-def _in_memory(name: str, checksums: Mapping[str, str], make: Creator, reason: str) -> list[NDArray[Any]]:
+def _in_memory(name: str, checksums: Mapping[str, str], create: Creator, reason: str) -> list[NDArray[Any]]:
     """Return the arrays without using the cache, after a warning."""
     warnings.warn(
         f"{name} is kept in memory for this run only, because {reason}; "
@@ -78,7 +78,7 @@ def _in_memory(name: str, checksums: Mapping[str, str], make: Creator, reason: s
         CacheWarning,
         stacklevel=4,
     )
-    return [idx.decode(data, file) for file, data in make(list(checksums))]
+    return [idx.decode(data, file) for file, data in create(list(checksums))]
 
 
 def is_ready(name: str, checksums: Mapping[str, str]) -> bool:
@@ -103,7 +103,7 @@ def _is_verified(folder: Path, checksums: Mapping[str, str]) -> bool:
     return all(_unchanged(folder / file, record, checksum) for file, checksum in checksums.items())
 
 
-def _renew(folder: Path, checksums: Mapping[str, str], make: Creator, patience: float) -> None:
+def _renew(folder: Path, checksums: Mapping[str, str], create: Creator, patience: float) -> None:
     """Verify changed files, create missing or wrong ones, and write the record."""
     import filelock  # slow to import, and rarely needed
 
@@ -127,7 +127,7 @@ def _renew(folder: Path, checksums: Mapping[str, str], make: Creator, patience: 
                 remember(file, sha256)
             else:
                 missing.append(file)
-        for file, data in make(missing):
+        for file, data in create(missing):
             with atomic_write(folder / file) as target:
                 target.write(data)
             remember(file, hashlib.sha256(data).hexdigest())

@@ -28,7 +28,7 @@ class Source:
         about: a one-line description.
         classes: what each label means.
         sha256: checksum of each published file, in the order of `FILES`.
-        make: yields the names and bytes of the requested files.
+        create: yields the names and bytes of the requested files.
         patience: seconds to wait for another process that is creating them.
     """
 
@@ -36,7 +36,7 @@ class Source:
     about: str
     classes: tuple[str, ...]
     sha256: Mapping[str, str]
-    make: cache.Creator
+    create: cache.Creator
     patience: float
 
     def load(self) -> ImageData:
@@ -45,7 +45,7 @@ class Source:
         Raises:
             DataError: it cannot be created: the packed file is damaged, or no mirror has it.
         """
-        return ImageData(self.name, self.classes, *cache.load(self.name, self.sha256, self.make, self.patience))
+        return ImageData(self.name, self.classes, *cache.load(self.name, self.sha256, self.create, self.patience))
 
     @property
     def cached(self) -> bool:
@@ -63,7 +63,7 @@ def download_source(
 ) -> Source:
     """Return a source published as four gzip files on mirrors; `sums` are their SHA-256, in the order of `FILES`."""
     sha256 = dict(zip(FILES, sums, strict=True))
-    return Source(name, about, classes, sha256, make=partial(fetch, sha256=sha256, mirrors=mirrors), patience=900)
+    return Source(name, about, classes, sha256, create=partial(fetch, sha256=sha256, mirrors=mirrors), patience=900)
 
 
 MNIST = Source(
@@ -71,7 +71,7 @@ MNIST = Source(
     "handwritten digits, 60,000 + 10,000 of 28×28, by LeCun and Cortes (CC BY-SA 3.0); comes with chainrule",
     classes=tuple("0123456789"),
     sha256={file: sha256 for file, (_, sha256) in ORIGINALS.items()},
-    make=unpack,
+    create=unpack,
     patience=60,
 )
 

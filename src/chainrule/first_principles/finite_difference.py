@@ -36,7 +36,7 @@ FORWARD_STEP = EPSILON ** (1 / 2)  # 1.5e-8
 CENTRAL_STEP = EPSILON ** (1 / 3)  # 6.1e-6
 
 
-class Counted:
+class CallCounter:
     """A function that counts its calls in `calls`."""
 
     def __init__(self, function: Callable[[Array], float]) -> None:
@@ -113,7 +113,7 @@ def race(hidden: Sequence[int], inputs: int = 20, outputs: int = 2) -> list[tupl
     x, target = random.random((inputs, 1)), random.random((outputs, 1))
     for h in hidden:
         layers = backprop.start(inputs, h, outputs, random)
-        cost = Counted(lambda numbers, template=layers: _cost(numbers, template, x, target))  # type: ignore[misc]
+        cost = CallCounter(lambda numbers, template=layers: _cost(numbers, template, x, target))  # type: ignore[misc]
         numbers = np.concatenate([part.ravel() for part in layers])  # (N,)
         started = time.perf_counter()
         forward_difference(cost, numbers)

@@ -194,7 +194,7 @@ class NextWord:
         return " ".join(words)
 
 
-def trained(seed: int = 0) -> NextWord:
+def train_model(seed: int = 0) -> NextWord:
     """A model trained on the included corpus, in a few seconds."""
     model = NextWord(CORPUS.read_text(encoding="utf-8"), seed=seed)
     model.train()
@@ -203,7 +203,7 @@ def trained(seed: int = 0) -> NextWord:
 
 def main() -> None:
     """Print next-word predictions and a few generated sentences."""
-    model = trained()
+    model = train_model()
     print(
         f"{len(model.words) - 1} words, {len(model.targets):,} examples, {sum(w.size for w in model.weights):,} weights"
     )

@@ -66,8 +66,8 @@ def check_size(image: Image.Image, path: str | os.PathLike[str], factor: int) ->
         image.draft(None, (math.ceil(width / factor), math.ceil(height / factor)))
     needed += decoding_bytes(image)
     if needed > MOST_BYTES:
-        most = width * height * MOST_BYTES / needed / 1e6
-        raise PictureError(f"{size}; the limit for this format is {most:.0f} megapixels")
+        megapixels = width * height * MOST_BYTES / needed / 1e6
+        raise PictureError(f"{size}; the limit for this format is {megapixels:.0f} megapixels")
 
 
 def decoding_bytes(image: Image.Image) -> float:

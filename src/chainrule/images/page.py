@@ -26,35 +26,36 @@ if TYPE_CHECKING:
 
     from chainrule.images.raster import Gray
 
-    Reader = Callable[[NDArray[np.uint8]], NDArray[np.floating]]  # images (N, 28, 28) to probabilities (N, classes)
+    Classifier = Callable[[NDArray[np.uint8]], NDArray[np.floating]]  # images (N, 28, 28) to probabilities (N, classes)
     Box = tuple[int, int, int, int]
 
 LONGEST_SIDE = 2000  # pixels: larger photos are downsampled; a page of small digits is still readable
 READING_HEIGHT = 64  # pixels: photos with taller digits are downsampled, since more pixels only add noise
-# Digits taller than LARGE, a fraction of the image's shorter side, can have strokes as wide as shadows. They are read
-# on a copy with a longer side of LARGE_SIDE pixels, with strokes up to WIDEST_LARGE, a fraction of its shorter side.
-LARGE, LARGE_SIDE, WIDEST_LARGE = 0.35, 160, 0.35
-SMALLEST = 14  # minimum height of a digit in pixels: smaller ones look like dust
+# Digits taller than LARGE_DIGIT, a fraction of the image's shorter side, can have strokes as wide as shadows. They are
+# read on a copy with a longer side of LARGE_SIDE pixels, with strokes up to LARGE_STROKE, a fraction of its shorter
+# side.
+LARGE_DIGIT, LARGE_SIDE, LARGE_STROKE = 0.35, 160, 0.35
+MIN_DIGIT_PIXELS = 14  # minimum height of a digit in pixels: smaller ones look like dust
 MOST_SPECKS = 4000  # maximum number of parts shorter than half of that; a dusty scan has ten times as many
-RIM = 0.02  # of the image's shorter side: parts that lie only in this border are remains of rules or cut-off objects
-EDGE = 0.75  # a part with this fraction of its ink next to the edge of a sheet or a shadow belongs to that edge
-CORE = 0.3  # of a part's darkest ink: lighter pixels are the blur around its strokes
+BORDER = 0.02  # of the image's shorter side: parts that lie only in this border are remains of rules or cut-off objects
+EDGE_FRACTION = 0.75  # a part with this fraction of its ink along the edge of a sheet or a shadow belongs to that edge
+CORE_INK = 0.3  # of a part's darkest ink: lighter pixels are the blur around its strokes
 MIN_CONFIDENT = 5  # this many confident digits are taken as the page's content, despite larger objects such as a pen
 SURE_CONFIDENCE = 0.95  # minimum confidence of a digit with unusual size or darkness
 
 # The following are fractions of the typical height of a digit.
-SPECK = 0.12  # a shorter part is dust
-PIECE = 0.6  # a shorter part is a piece of a digit, or not a digit
-NEAR = 0.15  # maximum distance between pieces of one digit
+SPECK_HEIGHT = 0.12  # a shorter part is dust
+PIECE_HEIGHT = 0.6  # a shorter part is a piece of a digit, or not a digit
+MAX_GAP = 0.15  # maximum distance between pieces of one digit
 TALLEST_JOINED, WIDEST_JOINED = 1.75, 1.3  # maximum size of joined pieces: less than two digits
-SHORTEST, TALLEST, WIDEST = 0.3, 2.2, 6.0  # size limits of a digit, or of several touching digits
+MIN_HEIGHT, MAX_HEIGHT, MAX_WIDTH = 0.3, 2.2, 6.0  # size limits of a digit, or of several touching digits
 THICKEST_JOINT = 0.3  # maximum thickness where two digits touch, relative to their height
-THINNEST, THICKEST = 0.012, 0.6  # limits of the stroke thickness, relative to the part's longer side
-# A frame has ink within FRAME of each side of its box, along more than FRAMED of the side, and no strokes thicker than
-# THIN_FRAME, relative to its longer side.
-FRAME, FRAMED, THIN_FRAME = 0.08, 0.8, 0.05
-FAINTEST = 0.3  # minimum darkness relative to the page's typical ink: pencil next to a marker has a third
-SOFTEST = 0.1  # minimum sharpness: strokes have edges, shadows are gradual
+MIN_THICKNESS, MAX_THICKNESS = 0.012, 0.6  # limits of the stroke thickness, relative to the part's longer side
+# A frame has ink within FRAME_MARGIN of each side of its box, along more than FRAME_COVERAGE of the side, and no
+# strokes thicker than FRAME_THICKNESS, relative to its longer side.
+FRAME_MARGIN, FRAME_COVERAGE, FRAME_THICKNESS = 0.08, 0.8, 0.05
+MIN_DARKNESS = 0.3  # minimum darkness relative to the page's typical ink: pencil next to a marker has a third
+MIN_SHARPNESS = 0.1  # minimum sharpness: strokes have edges, shadows are gradual
 
 
 @dataclass(frozen=True)
@@ -117,12 +118,12 @@ class InkPart:
         return float(np.median(self.ink[self.ink > 0.5 * self.ink.max()]))
 
 
-def read_page(photo: NDArray[np.floating | np.uint8], read: Reader) -> list[list[Digit]]:
+def read_page(photo: NDArray[np.floating | np.uint8], classify: Classifier) -> list[list[Digit]]:
     """Find and read the handwritten digits in a photo of a page, dark on light.
 
     Args:
         photo: gray values `(height, width)`: floats from 0 (black) to 1 (white), or uint8 from 0 to 255.
-        read: the network, a function from images `(N, 28, 28)`, uint8, in MNIST's format, to class probabilities
+        classify: the network, a function from images `(N, 28, 28)`, uint8, in MNIST's format, to class probabilities
             `(N, classes)`.
 
     Returns:
@@ -132,59 +133,61 @@ def read_page(photo: NDArray[np.floating | np.uint8], read: Reader) -> list[list
         PictureError: the array does not hold gray values as above.
     """
     gray = validate_gray(photo, LONGEST_SIDE)
-    if min(gray.shape) < 2 * SMALLEST:
+    if min(gray.shape) < 2 * MIN_DIGIT_PIXELS:
         return []
-    large, scale = _read_large(gray, read), max(photo.shape) / max(gray.shape)
-    lines = _read_small(gray, read)
+    large, scale = _read_large(gray, classify), max(photo.shape) / max(gray.shape)
+    lines = _read_small(gray, classify)
     if large and all(_belongs_to(one, large) for one in _flat(lines)):
         lines = large
     return _rescale(lines, scale)
 
 
-def _read_small(gray: Gray, read: Reader) -> list[list[Digit]]:
+def _read_small(gray: Gray, classify: Classifier) -> list[list[Digit]]:
     """Read small digits, the usual case. If there are many digits next to larger objects, read only the digits."""
     parts, size = _find_parts(gray)
-    lines = _read_at_reading_height(gray, parts, size, read)
-    min_darkness = FAINTEST * _median([part.darkness for part in parts], parts)
-    shorter = [part for part in parts if part.height < SHORTEST * size and part.darkness > min_darkness]
-    if _count_confident(lines) >= MIN_CONFIDENT or len(_digit_like(shorter)) < MIN_CONFIDENT:
+    lines = _read_at_reading_height(gray, parts, size, classify)
+    min_darkness = MIN_DARKNESS * _median([part.darkness for part in parts], parts)
+    shorter = [part for part in parts if part.height < MIN_HEIGHT * size and part.darkness > min_darkness]
+    if _count_confident(lines) >= MIN_CONFIDENT or len(_digit_candidates(shorter)) < MIN_CONFIDENT:
         return lines
-    shorter_lines = _read_at_reading_height(gray, shorter, _typical_height(shorter), read)
+    shorter_lines = _read_at_reading_height(gray, shorter, _typical_height(shorter), classify)
     required = max(MIN_CONFIDENT, 2 * _count_confident(lines))
     return shorter_lines if _count_confident(shorter_lines) > required else lines
 
 
-def _read_at_reading_height(gray: Gray, parts: Sequence[InkPart], size: float, read: Reader) -> list[list[Digit]]:
+def _read_at_reading_height(
+    gray: Gray, parts: Sequence[InkPart], size: float, classify: Classifier
+) -> list[list[Digit]]:
     """Read the digits among parts of typical height `size`, on a downsampled copy if they are tall."""
     if size <= 1.4 * READING_HEIGHT:
-        return _read_lines(parts, size, read)
+        return _read_lines(parts, size, classify)
     downsampled = shrink(gray, round(READING_HEIGHT / size * max(gray.shape)))
     scale = max(gray.shape) / max(downsampled.shape)
     parts, _ = _find_parts(downsampled)
-    lines = _read_lines(parts, size / scale, read)
+    lines = _read_lines(parts, size / scale, classify)
     return _rescale(lines, scale)
 
 
-def _read_large(gray: Gray, read: Reader) -> list[list[Digit]]:
+def _read_large(gray: Gray, classify: Classifier) -> list[list[Digit]]:
     """Read digits so large that their strokes can be as wide as shadows; an empty list if there are none."""
     small = shrink(gray, LARGE_SIDE)
-    parts, size = _find_parts(small, WIDEST_LARGE)
-    if size < LARGE * min(small.shape):
+    parts, size = _find_parts(small, LARGE_STROKE)
+    if size < LARGE_DIGIT * min(small.shape):
         return []
     narrow = 0.9 * WIDEST_STROKE * min(small.shape)  # excludes a pen lying on the sheet, but not marker strokes
     thick = [part for part in parts if part.thickness > narrow]
-    return _rescale(_read_lines(thick, size, read), max(gray.shape) / max(small.shape))
+    return _rescale(_read_lines(thick, size, classify), max(gray.shape) / max(small.shape))
 
 
-def _read_lines(parts: Sequence[InkPart], size: float, read: Reader) -> list[list[Digit]]:
+def _read_lines(parts: Sequence[InkPart], size: float, classify: Classifier) -> list[list[Digit]]:
     """Read the digits among parts of typical height `size`, in lines."""
     if not size:
         return []
-    parts = [part for part in _join(parts, size) if _may_be_digit(part, size)]
+    parts = [part for part in _join(parts, size) if _has_digit_size(part, size)]
     typical_darkness = _median([part.darkness for part in parts], parts)
     # Much fainter parts are remains of rules, shadows, stains
-    parts = [part for part in parts if part.darkness > FAINTEST * typical_darkness]
-    lines = [_read_line(line, read, size, typical_darkness) for line in group_into_lines(parts)]
+    parts = [part for part in parts if part.darkness > MIN_DARKNESS * typical_darkness]
+    lines = [_read_line(line, classify, size, typical_darkness) for line in group_into_lines(parts)]
     return [line for line in lines if line]
 
 
@@ -228,10 +231,10 @@ def _find_parts(gray: Gray, widest: float = WIDEST_STROKE) -> tuple[list[InkPart
     inked = labels > 0
     darkest = np.zeros(count + 1, ink.dtype)
     np.maximum.at(darkest, labels[inked], ndimage.uniform_filter(ink, 3)[inked])
-    labels, count = ndimage.label(ink > CORE * darkest[labels], np.ones((3, 3)))
+    labels, count = ndimage.label(ink > CORE_INK * darkest[labels], np.ones((3, 3)))
     inside = ndimage.binary_erosion(sheet, np.ones((3, 3)))  # excludes the image's border
     outside = set(labels[~inside & (labels > 0)].tolist())
-    parts, rim = [], RIM * min(ink.shape)
+    parts, border = [], BORDER * min(ink.shape)
     boxes = ndimage.find_objects(labels)
     lengths = np.array([max(extent.stop - extent.start for extent in box) for box in boxes])
     outside |= _surplus_specks(lengths)
@@ -239,32 +242,34 @@ def _find_parts(gray: Gray, widest: float = WIDEST_STROKE) -> tuple[list[InkPart
         rows, columns = box_slices
         if number in outside or lengths[number - 1] < 3:
             continue
-        if any(min(extent.stop, side - extent.start) < rim for extent, side in zip(box_slices, ink.shape, strict=True)):
+        if any(
+            min(extent.stop, side - extent.start) < border for extent, side in zip(box_slices, ink.shape, strict=True)
+        ):
             continue
         padded_box = (slice(rows.start - 1, rows.stop + 1), slice(columns.start - 1, columns.stop + 1))
         nearby = labels[padded_box]
         pixels = ndimage.binary_dilation(nearby == number, np.ones((3, 3))) & np.isin(nearby, (0, number))
-        if edge[box_slices][labels[box_slices] == number].mean() < EDGE:
+        if edge[box_slices][labels[box_slices] == number].mean() < EDGE_FRACTION:
             parts.append(InkPart(padded_box[0].start, padded_box[1].start, np.where(pixels, ink[padded_box], 0)))
     return parts, _typical_height(parts)
 
 
 def _surplus_specks(lengths: NDArray[np.int64]) -> set[int]:
     """The labels (from 1) of all specks but the `MOST_SPECKS` longest."""
-    specks = np.flatnonzero(lengths < SMALLEST / 2)
+    specks = np.flatnonzero(lengths < MIN_DIGIT_PIXELS / 2)
     longest_first = specks[np.argsort(-lengths[specks], kind="stable")]
     return set((1 + longest_first[MOST_SPECKS:]).tolist())
 
 
 def _typical_height(parts: Iterable[InkPart]) -> float:
     """The median height, weighted by ink, of parts that may be digits; 0 if there are none."""
-    likely = _digit_like(parts)
+    likely = _digit_candidates(parts)
     return _median([p.height for p in likely], likely)
 
 
-def _digit_like(parts: Iterable[InkPart]) -> list[InkPart]:
+def _digit_candidates(parts: Iterable[InkPart]) -> list[InkPart]:
     """The parts that may be digits by shape."""
-    return [p for p in parts if p.height >= SMALLEST and p.height > 0.4 * p.width and not _is_not_stroke(p)]
+    return [p for p in parts if p.height >= MIN_DIGIT_PIXELS and p.height > 0.4 * p.width and _is_stroke(p)]
 
 
 def _median(values: Sequence[float], parts: Sequence[InkPart]) -> float:
@@ -276,26 +281,27 @@ def _median(values: Sequence[float], parts: Sequence[InkPart]) -> float:
     return float(values[order[np.searchsorted(mass, mass[-1] / 2)]])
 
 
-def _is_not_stroke(part: InkPart) -> bool:
-    """Whether a part is too thick for its size, like a blot, or too thin, like a frame or a long line."""
-    return not THINNEST < part.thickness / max(part.height, part.width) < THICKEST or _is_frame(part)
+def _is_stroke(part: InkPart) -> bool:
+    """Whether a part is neither too thick for its size, like a blot, nor too thin, like a frame or a long line."""
+    return MIN_THICKNESS < part.thickness / max(part.height, part.width) < MAX_THICKNESS and not _is_frame(part)
 
 
 def _is_frame(part: InkPart) -> bool:
     """Whether a part is a thin outline along all sides of its box, empty inside, and too wide for a 1."""
-    if part.thickness > THIN_FRAME * max(part.height, part.width):
+    if part.thickness > FRAME_THICKNESS * max(part.height, part.width):
         return False
-    down, across = max(3, round(FRAME * part.height)), max(3, round(FRAME * part.width))
+    down, across = max(3, round(FRAME_MARGIN * part.height)), max(3, round(FRAME_MARGIN * part.width))
     if part.width < 0.4 * part.height or part.ink[2 * down : -2 * down, 2 * across : -2 * across].any():
         return False
     inked = part.ink > 0
     sides = inked[:down].any(0), inked[-down:].any(0), inked[:, :across].any(1), inked[:, -across:].any(1)
-    return all(float(side.mean()) > FRAMED for side in sides)
+    return all(float(side.mean()) > FRAME_COVERAGE for side in sides)
 
 
-def _may_be_digit(part: InkPart, size: float) -> bool:
-    fits = SHORTEST * size <= part.height <= TALLEST * size and part.width <= WIDEST * size
-    return fits and part.sharpness > SOFTEST and part.height > 0.3 * part.width and not _is_not_stroke(part)
+def _has_digit_size(part: InkPart, size: float) -> bool:
+    """Whether a part may be a digit, or several touching ones, on a page with digits of typical height `size`."""
+    fits = MIN_HEIGHT * size <= part.height <= MAX_HEIGHT * size and part.width <= MAX_WIDTH * size
+    return fits and part.sharpness > MIN_SHARPNESS and part.height > 0.3 * part.width and _is_stroke(part)
 
 
 # Joining and cutting
@@ -303,12 +309,12 @@ def _may_be_digit(part: InkPart, size: float) -> bool:
 
 def _join(parts: Sequence[InkPart], size: float) -> list[InkPart]:
     """Join the pieces of each digit whose strokes have gaps."""
-    pieces = sorted((p for p in parts if max(p.height, p.width) >= SPECK * size), key=lambda p: -p.height)
+    pieces = sorted((p for p in parts if max(p.height, p.width) >= SPECK_HEIGHT * size), key=lambda p: -p.height)
     joined: list[InkPart] = []
     boxes = np.zeros((4, len(pieces)))  # left, top, right, bottom of the joined parts
     for piece in pieces:  # tallest first, so that small pieces are added to existing digits
         gaps = _gaps(piece, boxes[:, : len(joined)])
-        near = np.flatnonzero(gaps <= NEAR * size)
+        near = np.flatnonzero(gaps <= MAX_GAP * size)
         fitting = (i for i in near[np.argsort(gaps[near], kind="stable")] if _belong_together(piece, joined[i], size))
         index = next(fitting, len(joined))
         if index == len(joined):
@@ -337,7 +343,7 @@ def _belong_together(piece: InkPart, part: InkPart, size: float) -> bool:
     overlap = (min(piece.right, part.right) - max(piece.left, part.left)) / min(piece.width, part.width)
     if overlap > 0.5:  # one above the other
         return True
-    if piece.height >= PIECE * size or max(piece.height, piece.width) <= 0.25 * size:
+    if piece.height >= PIECE_HEIGHT * size or max(piece.height, piece.width) <= 0.25 * size:
         return False
     return (
         overlap > 0.15 or piece.height < 0.5 * piece.width or piece.width < 0.15 * size
@@ -384,29 +390,29 @@ def _crop_columns(part: InkPart, start: int, stop: int) -> InkPart | None:
 # Reading
 
 
-def _read_line(line: Sequence[InkPart], read: Reader, size: float, dark: float) -> list[Digit]:
+def _read_line(line: Sequence[InkPart], classify: Classifier, size: float, typical_darkness: float) -> list[Digit]:
     """Read the digits of a line, splitting touching digits and dropping parts that are not digits.
 
     Args:
         line: the parts of the line.
-        read: the network.
+        classify: the network.
         size: the typical height of a digit on the page.
-        dark: the typical darkness of ink on the page.
+        typical_darkness: the typical darkness of ink on the page.
     """
     typical = float(np.median([part.height for part in line]))
     digits: list[Digit] = []
-    for part, digit in zip(line, _read(line, read), strict=True):
-        for piece, candidate in _split_touching(part, digit, read):
+    for part, digit in zip(line, _read(line, classify), strict=True):
+        for piece, candidate in _split_touching(part, digit, classify):
             unsure = candidate.confidence < SURE_CONFIDENCE
             unusual = not 0.6 * typical <= piece.height <= 2.0 * typical or not 0.6 * size <= piece.height <= 2.0 * size
-            if not (unsure and (unusual or piece.darkness < 0.5 * dark)):
+            if not (unsure and (unusual or piece.darkness < 0.5 * typical_darkness)):
                 digits.append(candidate)
     return digits
 
 
-def _read(parts: Sequence[InkPart], read: Reader) -> list[Digit]:
+def _read(parts: Sequence[InkPart], classify: Classifier) -> list[Digit]:
     images = np.stack([_image(part) for part in parts])
-    probabilities = read(images)  # (N, classes)
+    probabilities = classify(images)  # (N, classes)
     digits = []
     for part, image, row in zip(parts, images, probabilities, strict=True):
         best = int(row.argmax())
@@ -423,20 +429,22 @@ def _image(part: InkPart) -> NDArray[np.uint8]:
     return ink_to_mnist(np.pad(np.clip((part.ink - start) / (full - start), 0, 1), 2))
 
 
-def _split_touching(part: InkPart, whole: Digit, read: Reader, most: int = 4) -> list[tuple[InkPart, Digit]]:
+def _split_touching(
+    part: InkPart, whole: Digit, classify: Classifier, cuts_left: int = 3
+) -> list[tuple[InkPart, Digit]]:
     """Cut a part that is too wide for one digit, if the pieces are read with more confidence than the whole.
 
-    The pieces are cut again in the same way; `most` - 1 is how often a part may be cut in succession.
+    The pieces are cut again in the same way, at most `cuts_left` times in succession.
     """
     aspect = part.width / part.height
-    if most < 2 or aspect < 1.1 or (aspect < 1.4 and whole.confidence > 0.8):
+    if not cuts_left or aspect < 1.1 or (aspect < 1.4 and whole.confidence > 0.8):
         return [(part, whole)]
     best, min_confidence = None, SURE_CONFIDENCE if aspect < 1.4 else 0.7 * whole.confidence
     for halves in _cuts(part):
-        digits = _read(halves, read)
+        digits = _read(halves, classify)
         confidence = min(digit.confidence for digit in digits)
         if confidence > min_confidence:
             best, min_confidence = list(zip(halves, digits, strict=True)), confidence
     if best is None:
         return [(part, whole)]
-    return [piece for half, digit in best for piece in _split_touching(half, digit, read, most - 1)]
+    return [piece for half, digit in best for piece in _split_touching(half, digit, classify, cuts_left - 1)]

@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
     from chainrule.images.raster import Gray, Values
 
-BOX, FIELD = 20, 28  # the sizes of MNIST's digits and images
+DIGIT_SIDE, IMAGE_SIDE = 20, 28  # the sizes of MNIST's digits and images
 WORKING_SIDE = 256  # pixels of the longer side: enough detail for 20×20, and downsampling averages out noise
 WINDOWS = (0.35, 0.15)  # of a side: wider than a stroke, narrower than a shadow; the second is the fallback
 LEAST_CONTRAST = 0.06  # minimum contrast of ink, as a fraction of the paper's brightness
 LEAST_CLARITY = 3.5  # minimum contrast of ink, in standard deviations of the paper's noise
-STROKE = 0.3  # of full ink: the threshold for pixels of a stroke
-DIGIT = 0.2  # of the longer side: a part this long is not dust
-THINNEST = 2.0  # pixels in the 20×20 box: three quarters of MNIST's digits have wider strokes
+STROKE_INK = 0.3  # of full ink: the threshold for pixels of a stroke
+MIN_PART_LENGTH = 0.2  # of the longer side: a part this long is not dust
+MIN_STROKE_WIDTH = 2.0  # pixels in the 20×20 box: three quarters of MNIST's digits have wider strokes
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,11 +165,11 @@ def _paper(gray: Gray, window: float) -> Gray:
     A plane is fitted to the lighting of the whole image. A closing of the remainder fills every dark detail narrower
     than the window with the brightness beside it, and preserves the edges of shadows.
     """
-    plane = _slope(gray)
+    plane = _fitted_plane(gray)
     return plane + closing(gray - plane, max(3, round(window * sum(gray.shape) / 2)))
 
 
-def _slope(gray: Gray) -> Gray:
+def _fitted_plane(gray: Gray) -> Gray:
     """A plane fitted to the half of the pixels closest to it (trimmed least squares, by repeated fits)."""
     y, x = np.linspace(-1, 1, gray.shape[0])[:, None], np.linspace(-1, 1, gray.shape[1])
     terms = np.stack(np.broadcast_arrays(1.0, x, y), axis=-1).reshape(-1, 3)  # (pixels, 3)
@@ -209,7 +209,7 @@ def _threshold(values: Gray) -> float:
 
 def _drop_specks(ink: Gray) -> Gray:
     """Keep only the parts of the digit; remove dust, and objects that touch the image's border."""
-    parts = connected_parts(ink > STROKE)  # (height, width)
+    parts = connected_parts(ink > STROKE_INK)  # (height, width)
     mass = np.bincount(parts.ravel(), ink.ravel())  # (parts,); part 0 is the paper
     mass[0] = 0
     y, x = np.nonzero(parts)
@@ -218,7 +218,7 @@ def _drop_specks(ink: Gray) -> Gray:
         np.minimum.at(corner, parts[y, x], coordinate)
     length = -np.minimum(corners[2] + corners[0], corners[3] + corners[1])
     inside = ~np.isin(np.arange(mass.size), _border(parts)) & (mass > 0.02 * mass.max())
-    if (length[inside] > DIGIT * max(ink.shape)).any():  # else the digit itself touches the border
+    if (length[inside] > MIN_PART_LENGTH * max(ink.shape)).any():  # else the digit itself touches the border
         mass = np.where(inside, mass, 0)
     is_digit = mass >= 0.15 * mass.max()
     bounds = corners[:, is_digit].min(axis=1)
@@ -229,8 +229,8 @@ def _drop_specks(ink: Gray) -> Gray:
 
 def _crop(ink: Gray) -> Gray:
     """Crop to the digit's bounding box, sharpening edges to compensate for the blur of scaling down."""
-    rows, columns = (np.flatnonzero((ink > STROKE).any(axis=axis)) for axis in (1, 0))
-    gain = np.clip(max(np.ptp(rows) + 1, np.ptp(columns) + 1) / BOX, 1, 3)
+    rows, columns = (np.flatnonzero((ink > STROKE_INK).any(axis=axis)) for axis in (1, 0))
+    gain = np.clip(max(np.ptp(rows) + 1, np.ptp(columns) + 1) / DIGIT_SIDE, 1, 3)
     sharp = np.clip(0.5 + gain * (ink - 0.5), 0, 1)
     rows, columns = (np.flatnonzero((sharp > 0.1).any(axis=axis)) for axis in (1, 0))
     return sharp[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
@@ -241,13 +241,13 @@ def _thicken(ink: Gray) -> Gray:
     mask = np.pad(ink > 0.5, 1)
     outline = np.sum(mask[1:] != mask[:-1]) + np.sum(mask[:, 1:] != mask[:, :-1])
     width = 2 * np.sum(mask) / (math.pi / 4 * outline)  # a pixelated outline is 4/π times as long as a smooth one
-    growth = int(THINNEST * max(ink.shape) / BOX - width)
+    growth = int(MIN_STROKE_WIDTH * max(ink.shape) / DIGIT_SIDE - width)
     return sliding_reduce(np.pad(ink, growth), growth + 1, np.maximum) if growth > 0 else ink
 
 
 def _scale(ink: Gray) -> Gray:
     """Scale the longer side to 20 pixels, preserving the aspect ratio, and the maximum ink to 1."""
-    scale = BOX / max(ink.shape)
+    scale = DIGIT_SIDE / max(ink.shape)
     height, width = (max(1, round(scale * side)) for side in ink.shape)
     scaled: Gray = np.clip(resize(ink, (height, width), "BOX" if scale < 1 else "BICUBIC"), 0, 1)
     return np.asarray(scaled / scaled.max())
@@ -255,10 +255,10 @@ def _scale(ink: Gray) -> Gray:
 
 def _center(ink: Gray) -> NDArray[np.uint8]:
     """Center the digit in 28×28 by its center of mass, shifted by whole pixels as in MNIST."""
-    field = np.zeros((FIELD, FIELD), np.uint8)
+    field = np.zeros((IMAGE_SIDE, IMAGE_SIDE), np.uint8)
     start = []
     for axis, side in enumerate(ink.shape):
         center = float(ink.sum(axis=1 - axis) @ np.arange(side) / ink.sum())
-        start.append(min(max(round(FIELD / 2 - center), 0), FIELD - side))
+        start.append(min(max(round(IMAGE_SIDE / 2 - center), 0), IMAGE_SIDE - side))
     field[start[0] : start[0] + ink.shape[0], start[1] : start[1] + ink.shape[1]] = np.rint(255 * ink)
     return field

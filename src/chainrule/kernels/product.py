@@ -101,29 +101,18 @@ def _dots(type: Type) -> Kernel:
     n, m, k, x_row, y_row, out_row = (kernel[name] for name in ("n", "m", "k", "x_row", "y_row", "out_row"))
     x, y, out = (kernel.array(name, type) for name in ("x", "y", "out"))
 
-    def band(row_count: int, column_count: int, row: Expr) -> None:
-        """A band of `row_count` rows: tiles of `column_count` columns, then the remaining columns one by one."""
-        whole = m // column_count * column_count
-        with kernel.loop(0, whole, column_count, as_written=True) as column:
-            tile(row_count, column_count, row, column)
-        with (
-            kernel.loop(whole, m, as_written=True) as column,
-            kernel.loop(row, row + row_count, as_written=True) as single,
-        ):
+    def band(rows: int, columns: int, row: Expr) -> None:
+        """A band of `rows` rows: tiles of `columns` columns, then the remaining columns one by one."""
+        whole = m // columns * columns
+        with kernel.loop(0, whole, columns, as_written=True) as column:
+            tile(rows, columns, row, column)
+        with kernel.loop(whole, m, as_written=True) as column, kernel.loop(row, row + rows, as_written=True) as single:
             tile(1, 1, single, column)
 
-    def tile(row_count: int, column_count: int, row: Expr, column: Expr) -> None:
+    def tile(rows: int, columns: int, row: Expr, column: Expr) -> None:
         operands = x.at(row * x_row), y.at(column * y_row), out.at(row * out_row + column)
-        kernel.call(
-            tiles[row_count, column_count],
-            k,
-            operands[0].address,
-            x_row,
-            operands[1].address,
-            y_row,
-            operands[2].address,
-            out_row,
-        )
+        x_address, y_address, out_address = (operand.address for operand in operands)
+        kernel.call(tiles[rows, columns], k, x_address, x_row, y_address, y_row, out_address, out_row)
 
     tall_rows = n // TALL * TALL
     triple_rows = tall_rows + (n - tall_rows) // 3 * 3

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from chainrule.nn import Module
     from chainrule.tensor import Tensor
 
-    Build = Callable[..., Module]
+    NetworkBuilder = Callable[..., Module]
 
 Task = Literal["images", "text"]
 """What a model reads: images, to tell their class; or texts, to tell the next token."""
@@ -71,7 +71,7 @@ class Model:
     """
 
     name: str
-    build: Build
+    build: NetworkBuilder
     summary: str
     recipe: Recipe
     loss: Callable[[Tensor, Tensor], Tensor]
@@ -100,10 +100,10 @@ def register(
     loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
     probabilities: Callable[[Tensor], Tensor] = softmax,
     task: Task = "images",
-) -> Callable[[Build], Build]:
+) -> Callable[[NetworkBuilder], NetworkBuilder]:
     """Decorator: register the function that builds a model, under its name. The arguments are those of `Model`."""
 
-    def add(build: Build) -> Build:
+    def add(build: NetworkBuilder) -> NetworkBuilder:
         name = build.__name__
         if name in REGISTRY or name in ALIASES:
             raise ValueError(f"a model named {name!r} is already registered")

@@ -122,8 +122,8 @@ class MultiheadAttention(Module):
             TypeError: an integer mask.
         """
         check(self, attn_mask is not None or not is_causal, "is_causal=True requires an attn_mask")
-        unbatched = query.ndim == 2
-        if unbatched:
+        is_unbatched = query.ndim == 2
+        if is_unbatched:
             query, key, value = (part[None] for part in (query, key, value))
         elif not self.batch_first:
             query, key, value = (part.transpose(0, 1) for part in (query, key, value))  # (N, L, E)
@@ -139,12 +139,12 @@ class MultiheadAttention(Module):
             shape = pair_shape if attn_mask.ndim == 2 else (n, self.num_heads, *pair_shape)
             scores = _apply_mask(scores, attn_mask.reshape(shape))
         if key_padding_mask is not None:
-            self._check_mask("key_padding_mask", key_padding_mask, key.shape[1:2] if unbatched else key.shape[:2])
+            self._check_mask("key_padding_mask", key_padding_mask, key.shape[1:2] if is_unbatched else key.shape[:2])
             scores = _apply_mask(scores, key_padding_mask.reshape((n, 1, 1, -1)))
         weights = F.softmax(scores, dim=-1)
         weights_after_dropout = F.dropout(weights, self.dropout, self.training, self.generator)
         out = self.out_proj((weights_after_dropout @ v).transpose(1, 2).reshape(n, length, self.embed_dim))
-        if unbatched:
+        if is_unbatched:
             out, weights = out[0], weights[0]
         elif not self.batch_first:
             out = out.transpose(0, 1)

@@ -101,7 +101,7 @@ def ones_(tensor: T) -> T:
 
 
 def xavier_uniform_(tensor: T, gain: float = 1.0, generator: Generator | None = None) -> T:
-    """Fill uniformly in ±gain √(6 / (fan_in + fan_out)).
+    """Fill with values uniform in ±gain √(6 / (fan_in + fan_out)).
 
     Keeps the variance of activations and gradients roughly constant; for tanh and sigmoid.
     """
@@ -120,7 +120,7 @@ def kaiming_uniform_(
     tensor: T, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu",
     generator: Generator | None = None,
 ) -> T:  # fmt: skip
-    """Fill uniformly in ±gain √(3 / fan): keeps the variance of activations through ReLUs.
+    """Fill with values uniform in ±gain √(3 / fan): keeps the variance of activations through ReLUs.
 
     Args:
         tensor: the weight.

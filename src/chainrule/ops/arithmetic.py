@@ -94,7 +94,7 @@ def _(grad: Array, out: Array, input: Array, exponent: Array) -> Array:
         return grad * np.where(exponent == 0, 0, exponent * input ** (exponent - 1))
 
     def exponent_grad() -> Array:
-        is_grad_zero = (input == 0) * (exponent >= 0)  # the product is a logical and
+        is_grad_zero = (input == 0) * (exponent >= 0)  # a product: `bool & Tensor` is not defined
         return grad * np.where(is_grad_zero, 0, out * np.log(np.where(is_grad_zero, np.ones_like(out), input)))
 
     return base_grad, exponent_grad
@@ -123,8 +123,8 @@ def trunc_divide(input: Array, other: Array) -> Array:
     """x / y, rounded toward zero; an integer for integers."""
     if np.result_type(input, other).kind == "f":
         return np.trunc(input / other)
-    down = np.floor_divide(input, other)
-    return down + ((down < 0) & (down * other != input))
+    quotient = np.floor_divide(input, other)  # rounded down
+    return quotient + ((quotient < 0) & (quotient * other != input))
 
 
 def _zero_gradients(grad: Array) -> Any:

@@ -37,12 +37,12 @@ def matmul(input: Input, other: Input) -> Array:
         TypeError: the types differ, or an input is a Python number.
     """
     only_tensors("matmul", input, other)
-    first, second = input.shape, other.shape
-    if not first or not second:
-        raise ValueError(f"matmul: takes matrices and vectors, not a number (shapes {first}, {second})")
-    if first[-1] != second[-2:][0]:
-        mismatch = f"the last dimension of the first is {first[-1]}, but must be {second[-2:][0]}"
-        raise ValueError(f"matmul: {first} @ {second} does not fit: {mismatch}")
+    shape, other_shape = input.shape, other.shape
+    if not shape or not other_shape:
+        raise ValueError(f"matmul: takes matrices and vectors, not a number (shapes {shape}, {other_shape})")
+    if shape[-1] != other_shape[-2:][0]:
+        mismatch = f"the last dimension of the first is {shape[-1]}, but must be {other_shape[-2:][0]}"
+        raise ValueError(f"matmul: {shape} @ {other_shape} does not fit: {mismatch}")
     _check_one_type("matmul", input, other)
     return np.matmul(input, other)
 

@@ -121,8 +121,8 @@ def max_pool2d(
         ValueError: the parameters do not fit.
     """
     params = _pool_params("max_pool2d", input, kernel_size, stride, padding, dilation, ceil_mode)
-    out = _batched(max_pool, input, params=params)
-    return (out, _batched(max_pool_indices, input, params=params)) if return_indices else out
+    out = _pool_images(max_pool, input, params=params)
+    return (out, _pool_images(max_pool_indices, input, params=params)) if return_indices else out
 
 
 def avg_pool2d(
@@ -145,7 +145,7 @@ def avg_pool2d(
     """
     params = _pool_params("avg_pool2d", input, kernel_size, stride, padding, 1, ceil_mode)
     check("avg_pool2d", divisor_override != 0, "divisor_override must not be 0")
-    return _batched(avg_pool, input, params=params, divisor=(count_include_pad, divisor_override))
+    return _pool_images(avg_pool, input, params=params, divisor=(count_include_pad, divisor_override))
 
 
 def _pool_params(
@@ -166,7 +166,7 @@ def _pool_params(
     return params
 
 
-def _batched(pool: Operation[...], input: Array, **options: Any) -> Tensor:
+def _pool_images(pool: Operation[...], input: Array, **options: Any) -> Tensor:
     """Apply a pooling operation to a batch or to a single image."""
     return pool(input, **options) if input.ndim == 4 else squeeze(pool(unsqueeze(input, 0), **options), 0)
 

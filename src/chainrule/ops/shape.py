@@ -160,7 +160,7 @@ def unsqueeze(input: Input, dim: int) -> Tensor:
     Raises:
         IndexError: `dim` is out of that range.
     """
-    dim = wrap_dim(input, dim, "unsqueeze", new=1)
+    dim = wrap_dim(input, dim, "unsqueeze", new_dims=1)
     return reshape(input, shape=(*input.shape[:dim], 1, *input.shape[dim:]))
 
 
@@ -208,9 +208,9 @@ def expand(input: Input, *sizes: Ints) -> Tensor:
     """
     target = _unpack(sizes, "expand")
     check("expand", len(target) >= input.ndim, f"{target} has fewer dimensions than the input's shape {input.shape}")
-    new = len(target) - input.ndim
-    padded_shape = (1,) * new + input.shape
-    shape = [padded_shape[d] if size == -1 and d >= new else size for d, size in enumerate(target)]
+    new_dims = len(target) - input.ndim
+    padded_shape = (1,) * new_dims + input.shape
+    shape = [padded_shape[d] if size == -1 and d >= new_dims else size for d, size in enumerate(target)]
     if shape == [*padded_shape]:  # nothing is repeated: a writable view
         return reshape(input, shape=shape)
     return broadcast_to(input, shape=shape)
@@ -333,19 +333,19 @@ def int_tuple(value: Ints, name: str) -> tuple[int, ...]:
     return numbers
 
 
-def wrap_dim(input: Array, dim: int, name: str, new: int = 0) -> int:
+def wrap_dim(input: Array, dim: int, name: str, new_dims: int = 0) -> int:
     """Return a dimension as a non-negative number. A zero-dimensional input counts as one-dimensional.
 
     Args:
         input: the array or Tensor.
         dim: the dimension; negative counts from the end.
         name: the operation's name, for the error.
-        new: the number of dimensions to be added.
+        new_dims: the number of dimensions that will be added.
 
     Raises:
         IndexError: the dimension is out of range.
     """
-    n = input.ndim + new or 1
+    n = input.ndim + new_dims or 1
     if type(dim) is not int and (isinstance(dim, bool) or not hasattr(dim, "__index__")):
         raise TypeError(f"{name}: a dimension must be an integer, not {dim!r}")
     if not -n <= dim < n:

@@ -456,9 +456,9 @@ class ReduceLROnPlateau(LRScheduler):
         metric = float(metrics)
         self._add_new_groups(self.min_lrs)
         self.last_epoch += 1
-        better = self._is_better(metric)
-        self.best = metric if better else self.best
-        self.num_bad_epochs = 0 if better or self.cooldown_counter else self.num_bad_epochs + 1
+        is_better = self._is_better(metric)
+        self.best = metric if is_better else self.best
+        self.num_bad_epochs = 0 if is_better or self.cooldown_counter else self.num_bad_epochs + 1
         self.cooldown_counter = max(self.cooldown_counter - 1, 0)
         if self.num_bad_epochs > self.patience:
             self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0

@@ -32,7 +32,7 @@ def save_descent(
     file: str | os.PathLike[str],
     window: Any = None,
     title: str = "Rolling downhill",
-    most: int = 60,
+    max_frames: int = 60,
     *,
     dark: bool = False,
 ) -> None:
@@ -44,7 +44,7 @@ def save_descent(
         file: output file, ending in .gif.
         window: as for `descent_on_curve` or `descent_on_contour`.
         title: title of the figure; the step and the value of f are appended.
-        most: maximum number of frames; for a longer path, they are evenly spaced steps.
+        max_frames: maximum number of frames; for a longer path, they are evenly spaced steps.
         dark: use a dark background.
 
     Raises:
@@ -69,14 +69,14 @@ def save_descent(
         ball.set_data(x[step : step + 1], y[step : step + 1])
         style.retitle(figure, f"{title}: step {step}, f = {path.values[step]:.3g}")
 
-    _write(figure, show, len(x), file, most, 150)
+    _write(figure, show, len(x), file, max_frames, 150)
 
 
 def save_training(
     history: Sequence[Mapping[str, float | None]],
     file: str | os.PathLike[str],
     title: str = "Training",
-    most: int = 60,
+    max_frames: int = 60,
     *,
     dark: bool = False,
 ) -> None:
@@ -86,7 +86,7 @@ def save_training(
         history: as for `curves`.
         file: output file, ending in .gif.
         title: title of the figure; the epoch is appended.
-        most: maximum number of frames.
+        max_frames: maximum number of frames.
         dark: use a dark background.
 
     Raises:
@@ -111,7 +111,7 @@ def save_training(
             part.set_visible(row == len(history) - 1)  # the best epoch is marked in the last frame
         style.retitle(figure, f"{title}: epoch {epoch:g}")
 
-    _write(figure, show, len(history), file, most, 200)
+    _write(figure, show, len(history), file, max_frames, 200)
 
 
 def save_weights(
@@ -119,7 +119,7 @@ def save_weights(
     file: str | os.PathLike[str],
     shape: tuple[int, int] = (28, 28),
     title: str = "What each neuron looks for",
-    most: int = 60,
+    max_frames: int = 60,
     *,
     dark: bool = False,
 ) -> None:
@@ -130,7 +130,7 @@ def save_weights(
         file: output file, ending in .gif.
         shape: H and W, for flat weights.
         title: title of the figure; the epoch is appended.
-        most: maximum number of frames.
+        max_frames: maximum number of frames.
         dark: use a dark background.
 
     Raises:
@@ -151,20 +151,25 @@ def save_weights(
             image.set_data(weights.reshape(shape) if weights.ndim == 1 else weights)
         style.retitle(figure, f"{title}: epoch {epoch}")
 
-    _write(figure, show, len(table), file, most, 250)
+    _write(figure, show, len(table), file, max_frames, 250)
 
 
 def _write(
-    figure: Figure, show: Callable[[int], None], count: int, file: str | os.PathLike[str], most: int, milliseconds: int
+    figure: Figure,
+    show: Callable[[int], None],
+    count: int,
+    file: str | os.PathLike[str],
+    max_frames: int,
+    milliseconds: int,
 ) -> None:
-    """Render a frame for each of at most `most` steps from 0 to `count` - 1, and write the file atomically."""
+    """Render a frame for each of at most `max_frames` steps from 0 to `count` - 1, and write the file atomically."""
     check_destination(file, "animation", [".gif"])
-    if most < 2:
-        raise ValueError(f"an animation needs at least 2 frames, got most={most}")
+    if max_frames < 2:
+        raise ValueError(f"an animation needs at least 2 frames, got max_frames={max_frames}")
     figure.set_dpi(_DPI)
     canvas: Any = FigureCanvasAgg(figure)  # its methods have no type stubs
     pictures = []
-    for step in np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int)).tolist():
+    for step in np.unique(np.linspace(0, count - 1, min(max_frames, count)).round().astype(int)).tolist():
         show(step)
         canvas.draw()
         pictures.append(Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]))

@@ -54,12 +54,13 @@ def descent_on_curve(
         ValueError: there are no paths, a path has another number of variables, or `function` returns the wrong shape.
     """
     theme = style.DARK if dark else style.LIGHT
-    steps = _steps("descent_on_curve", paths, ())
-    columns = len(steps) if len(steps) < 4 else 2 + (len(steps) > 4)  # four paths are drawn in two rows of two
-    rows = -(-len(steps) // columns)
+    points_by_name = _finite_points("descent_on_curve", paths, ())
+    count = len(points_by_name)
+    columns = count if count < 4 else 2 + (count > 4)  # four paths are drawn in two rows of two
+    rows = -(-count // columns)
     size = (max(5.6, 0.5 + 3.5 * columns), 0.6 + 3.4 * rows)
     figure = style.new_figure(*size, title, theme, margins=(0.85, 0.95, 0.3, 0.95))
-    for panel, (name, (points, values)) in enumerate(steps.items(), start=1):
+    for panel, (name, (points, values)) in enumerate(points_by_name.items(), start=1):
         axes = figure.add_subplot(rows, columns, panel)
         low, high = window or _widen(points.min(), points.max(), 0.25)
         x = np.linspace(low, high, 401)
@@ -89,10 +90,10 @@ def descent_on_contour(
     holds the ranges of x₁ and x₂, ((low, high), (low, high)).
     """
     theme = style.DARK if dark else style.LIGHT
-    steps = _steps("descent_on_contour", paths, (2,))
-    (left, right), (low, high) = bounds = window or _bounds(steps)
+    points_by_name = _finite_points("descent_on_contour", paths, (2,))
+    (left, right), (low, high) = bounds = window or _bounds(points_by_name)
     x, y, heights = _height_map("descent_on_contour", function, bounds)
-    bottom, map_width = 0.68 + 0.24 * (len(steps) + 2), 5.2  # inches: the legend and the label of x₁; the map
+    bottom, map_width = 0.68 + 0.24 * (len(points_by_name) + 2), 5.2  # inches: the legend and the label of x₁; the map
     ratio = (high - low) / (right - left)
     map_ratio = min(max(ratio, 0.4), 1.6)  # equal units on both axes, unless the map would be very long
     size = (0.8 + map_width + 1.35, bottom + map_width * map_ratio + 0.6)
@@ -105,7 +106,9 @@ def descent_on_contour(
     trails = []
     filled_contours = axes.contourf(x, y, heights, levels, cmap=grays)
     axes.contour(x, y, heights, levels, colors=theme.frame, linewidths=0.6)
-    for (name, (points, values)), stroke in zip(steps.items(), style.strokes(len(steps), theme), strict=True):
+    for (name, (points, values)), stroke in zip(
+        points_by_name.items(), style.strokes(len(points_by_name), theme), strict=True
+    ):
         trail, *ends = _trail(axes, points, stroke, _path_label(name, values), theme)
         trails.append(trail)
     axes.set(xlim=(left, right), ylim=(low, high), aspect="equal" if map_ratio == ratio else "auto")
@@ -125,9 +128,9 @@ def descent_on_surface(
 ) -> Figure:
     """Draw gradient descent on the surface of a function of two variables; same arguments as `descent_on_contour`."""
     theme = style.DARK if dark else style.LIGHT
-    steps = _steps("descent_on_surface", paths, (2,))
-    x, y, heights = _height_map("descent_on_surface", function, window or _bounds(steps))
-    bottom = 0.45 + 0.24 * (len(steps) + 2)
+    points_by_name = _finite_points("descent_on_surface", paths, (2,))
+    x, y, heights = _height_map("descent_on_surface", function, window or _bounds(points_by_name))
+    bottom = 0.45 + 0.24 * (len(points_by_name) + 2)
     size = (6.6, 4.9 + bottom)
     figure = style.new_figure(*size, title, theme, margins=(0.2, bottom, 0.5, 0.1))
     axes: Any = figure.add_subplot(projection="3d", computed_zorder=False)  # 3D axes have no type stubs
@@ -141,7 +144,9 @@ def descent_on_surface(
     net = {"rcount": 27, "ccount": 27, "edgecolor": theme.frame, "linewidth": 0.25}
     axes.plot_surface(*np.meshgrid(x, y), heights, color=theme.grid, shade=False, alpha=0.85, **net)
     trails = []
-    for (name, (points, values)), stroke in zip(steps.items(), style.strokes(len(steps), theme), strict=True):
+    for (name, (points, values)), stroke in zip(
+        points_by_name.items(), style.strokes(len(points_by_name), theme), strict=True
+    ):
         trail, *ends = _trail(axes, np.column_stack([points, values]), stroke, _path_label(name, values), theme)
         trails.append(trail)
     axes.view_init(elev=38, azim=-60)
@@ -150,9 +155,9 @@ def descent_on_surface(
     return figure
 
 
-def _steps(function: str, paths: Paths, shape: tuple[int, ...]) -> PathPoints:
+def _finite_points(function: str, paths: Paths, shape: tuple[int, ...]) -> PathPoints:
     """The finite points (S, *shape) and values (S,) of each path by name."""
-    steps = {}
+    points_by_name = {}
     for name, path in paths.items() if isinstance(paths, Mapping) else [("", paths)]:
         points, values = style.as_array(path.points, float), style.as_array(path.values, float)
         if points.shape[1:] != shape or values.shape != points.shape[:1]:
@@ -164,10 +169,10 @@ def _steps(function: str, paths: Paths, shape: tuple[int, ...]) -> PathPoints:
         finite = (np.abs(numbers) < _LIMIT).all(axis=1)  # False for NaN, too
         if not finite.any():
             raise ValueError(f"{function}: the path has no finite point")
-        steps[name] = (points[finite], values[finite])
-    if not steps:
+        points_by_name[name] = (points[finite], values[finite])
+    if not points_by_name:
         raise ValueError(f"{function}: there are no paths; at least one is needed")
-    return steps
+    return points_by_name
 
 
 def _heights(name: str, function: Function, x: Array, shape: tuple[int, ...]) -> Array:
@@ -199,9 +204,9 @@ def _widen(low: float, high: float, fraction: float = 0.15) -> tuple[float, floa
     return float(low - margin), float(high + margin)
 
 
-def _bounds(steps: PathPoints) -> Bounds:
+def _bounds(points_by_name: PathPoints) -> Bounds:
     """The ranges of x₁ and x₂ around all points, with a margin; neither is shorter than half of the other."""
-    points = np.concatenate([points for points, _ in steps.values()])  # (S, 2)
+    points = np.concatenate([points for points, _ in points_by_name.values()])  # (S, 2)
     ends = np.array([_widen(*side) for side in zip(points.min(axis=0), points.max(axis=0), strict=True)])  # (2, 2)
     middle, half = ends.mean(axis=1), np.ptp(ends, axis=1) / 2
     half = np.maximum(half, half.max() / 2)

@@ -31,7 +31,7 @@ def network_diagram(
     values: Sequence[ArrayLike] | None = None,
     layers: Sequence[str] | None = None,
     title: str = "The network",
-    most: int = 12,
+    max_neurons: int = 12,
     *,
     decimals: int = 2,
     label_wires: bool = False,
@@ -40,26 +40,26 @@ def network_diagram(
     """Draw a network of dense layers, with a circle for each neuron and a line for each weight.
 
     The line width is proportional to the absolute weight, relative to the largest of its layer. Positive weights are
-    solid; negative ones are dashed in another color. Of a layer with more than `most` neurons, only the first and the
-    last are drawn, with dots in between.
+    solid; negative ones are dashed in another color. Of a layer with more than `max_neurons` neurons, only the first
+    and the last are drawn, with dots in between.
 
     Args:
         weights: (outputs, inputs) of each layer, such as `layer.weight` or `network.weights`.
         values: a number for each neuron, (inputs,), (neurons,), ..., printed in the circles; optional.
         layers: names of the columns, starting with the inputs.
         title: title of the figure.
-        most: maximum number of neurons drawn per layer.
+        max_neurons: maximum number of neurons drawn per layer.
         decimals: decimals of the printed values, if below 10.
         label_wires: print each weight on its line; for small networks.
         dark: use a dark background.
 
     Raises:
-        ValueError: the shapes do not match, numbers are not finite, or `most` is less than 2.
+        ValueError: the shapes do not match, numbers are not finite, or `max_neurons` is less than 2.
     """
     matrices = [style.as_array(matrix, float) for matrix in weights]
     sizes = _sizes(matrices)
-    if most < 2:
-        raise ValueError(f"network_diagram: most must be at least 2, got {most}")
+    if max_neurons < 2:
+        raise ValueError(f"network_diagram: max_neurons must be at least 2, got {max_neurons}")
     columns = [style.as_array(column, float).ravel() for column in values or []]
     if values is not None and [column.size for column in columns] != sizes:
         raise ValueError(f"network_diagram: values have sizes {[c.size for c in columns]}; expected {sizes}")
@@ -70,7 +70,7 @@ def network_diagram(
         raise ValueError(f"network_diagram: {len(names)} names for {len(sizes)} layers, including the inputs")
 
     theme = style.DARK if dark else style.LIGHT
-    shown = [_first_and_last(size, most) for size in sizes]
+    shown = [_first_and_last(size, max_neurons) for size in sizes]
     tallest = max(len(indices) + (len(indices) < size) for indices, size in zip(shown, sizes, strict=True))
     column_gap, height = max(2.2, 0.09 * max(map(len, names)) + 0.7), max(0.55 * tallest, 1.6)  # inches, as in the axes
     width = column_gap * (len(sizes) - 1) + 1.6
@@ -83,10 +83,10 @@ def network_diagram(
     heights = [
         _neuron_heights(len(indices), len(indices) < size, height) for indices, size in zip(shown, sizes, strict=True)
     ]
-    drawn = [m[np.ix_(outputs, inputs)] for m, (inputs, outputs) in zip(matrices, pairwise(shown), strict=True)]
-    largest = [float(np.abs(matrix).max()) for matrix in drawn]
+    shown_weights = [m[np.ix_(outputs, inputs)] for m, (inputs, outputs) in zip(matrices, pairwise(shown), strict=True)]
+    largest = [float(np.abs(matrix).max()) for matrix in shown_weights]
     widest = min(_WIDEST, 36 / tallest)
-    for i, matrix in enumerate(drawn):
+    for i, matrix in enumerate(shown_weights):
         wires = matrix * widest / (largest[i] or 1)
         ends = (column_gap * i, heights[i]), (column_gap * (i + 1), heights[i + 1])
         _wires(axes, wires, *ends, theme)
@@ -191,7 +191,7 @@ def weight_images(
     return _signed(list(table), names, title, style.DARK if dark else style.LIGHT)
 
 
-def filters(weights: ArrayLike, title: str = "The filters", most: int = 16, *, dark: bool = False) -> Figure:
+def filters(weights: ArrayLike, title: str = "The filters", max_channels: int = 16, *, dark: bool = False) -> Figure:
     """Draw the filters of a convolution: one row per output channel and one column per input channel.
 
     Filters with a single input channel are arranged in a square.
@@ -199,7 +199,7 @@ def filters(weights: ArrayLike, title: str = "The filters", most: int = 16, *, d
     Args:
         weights: (outputs, inputs, height, width), such as `layer.weight`.
         title: title of the figure.
-        most: maximum number of input and of output channels; with a single input channel all filters are drawn.
+        max_channels: maximum number of input and of output channels; with a single input channel all filters are drawn.
         dark: use a dark background.
 
     Raises:
@@ -213,9 +213,11 @@ def filters(weights: ArrayLike, title: str = "The filters", most: int = 16, *, d
     outputs, inputs = kernels.shape[:2]
     if inputs == 1:
         return _signed(list(kernels[:, 0]), [f"{i}" for i in range(outputs)], title, theme, side=0.7)
-    kernels = kernels[:most, :most]
+    kernels = kernels[:max_channels, :max_channels]
     captions = [f"{o} ← {i}" for o, i in np.ndindex(*kernels.shape[:2])]
-    note = f"{title}: {min(outputs, most)} of {outputs} outputs ← {min(inputs, most)} of {inputs} inputs"
+    note = (
+        f"{title}: {min(outputs, max_channels)} of {outputs} outputs ← {min(inputs, max_channels)} of {inputs} inputs"
+    )
     return _signed(list(kernels.reshape(-1, *kernels.shape[2:])), captions, note, theme, kernels.shape[1], side=0.5)
 
 
@@ -270,9 +272,13 @@ def _layer_names(count: int) -> list[str]:
     return ["inputs", *hidden, "outputs"]
 
 
-def _first_and_last(size: int, most: int) -> list[int]:
+def _first_and_last(size: int, max_neurons: int) -> list[int]:
     """The indices of the neurons of a layer that are drawn."""
-    return list(range(size)) if size <= most else [*range(ceil(most / 2)), *range(size - most // 2, size)]
+    return (
+        list(range(size))
+        if size <= max_neurons
+        else [*range(ceil(max_neurons / 2)), *range(size - max_neurons // 2, size)]
+    )
 
 
 def _neuron_heights(count: int, gap: bool, height: float) -> NDArray[np.float64]:
@@ -301,14 +307,14 @@ def _wire_labels(
 ) -> None:
     """Print each weight (outputs, inputs) on its line, near the outputs; near the inputs if there is one output."""
     (x, sources), (to_x, targets) = start, end
-    ground = {"boxstyle": "square,pad=0.1", "facecolor": theme.background, "edgecolor": "none"}
+    label_box = {"boxstyle": "square,pad=0.1", "facecolor": theme.background, "edgecolor": "none"}
     nearest = 0.6 if len(targets) > 1 else 0.2
     for (output, i), weight in np.ndenumerate(matrix):
         part = nearest + 0.2 * i / max(len(sources) - 1, 1)  # of the line's length, different for each input
         x_label, y_label = x + part * (to_x - x), sources[i] + part * (targets[output] - sources[i])
         label = axes.text(x_label, y_label, f"{weight:.3g}", ha="center", va="center", size=style.SMALL, zorder=5)
         label.set_color(theme.foreground)
-        label.set_bbox(ground)
+        label.set_bbox(label_box)
 
 
 def _neurons(axes: Axes, x: float, heights: Array, values: Array | None, decimals: int, theme: style.Theme) -> None:

@@ -111,7 +111,7 @@ def hidden_map(
     labels: ArrayLike,
     classes: Sequence[str] | None = None,
     title: str = "Hidden activations, projected to two dimensions",
-    most: int = 2000,
+    max_points: int = 2000,
     *,
     dark: bool = False,
 ) -> Figure:
@@ -124,7 +124,7 @@ def hidden_map(
         labels: (N,) true class indices.
         classes: class names for the legend; default: no legend.
         title: title of the figure.
-        most: draw only the first `most` examples; all are used to compute the components.
+        max_points: draw only the first `max_points` examples; all are used to compute the components.
         dark: use a dark background.
 
     Raises:
@@ -151,7 +151,7 @@ def hidden_map(
     style.style_axes(axes, theme, x=component_names[0], y=component_names[1], open_frame=True)
     colors = [color for color, _, _ in style.strokes(count, theme)]
     for i in np.unique(truth):
-        members = projected[:most][truth[:most] == i]
+        members = projected[:max_points][truth[:max_points] == i]
         axes.plot(*members.T, ls="", marker=f"${i}$", color=colors[i], mew=0.2, markersize=5.5, alpha=0.8, label=f"{i}")
     for i in np.unique(truth):
         across, up = projected[truth == i].mean(axis=0).tolist()

@@ -57,6 +57,13 @@ class Theme:
     viridis_range: tuple[float, float]
     """The part of viridis that contrasts with `background`; it starts with the color closest to `foreground`."""
 
+    # The former names
+    ground = property(lambda self: self.background)
+    faint = property(lambda self: self.grid)
+    quiet = property(lambda self: self.frame)
+    ink = property(lambda self: self.foreground)
+    paper = property(lambda self: self.grays)
+
 
 Look = Theme  # its former name
 

@@ -112,9 +112,9 @@ class CharTokenizer:
         """
         points = _code_points(text)
         indices = np.minimum(np.searchsorted(self._sorted_points, points), self.vocab_size - 1)
-        known = self._sorted_points[indices] == points
-        if not known.all():
-            unknown = [f"'{shorten(chr(point))}'" for point in np.unique(points[~known])]
+        in_vocabulary = self._sorted_points[indices] == points
+        if not in_vocabulary.all():
+            unknown = [f"'{shorten(chr(point))}'" for point in np.unique(points[~in_vocabulary])]
             raise DataError(
                 f"{what} has {join_names(unknown)}, and the model has only the {self.vocab_size} characters of the "
                 f"text that it was trained on: {shorten(self.characters)}"

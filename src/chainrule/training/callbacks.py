@@ -59,16 +59,19 @@ class BestModel(Callback):
 
     Args:
         path: the safetensors file to write.
-        measure: the metric to maximize, an entry of the history.
+        metric: the metric to maximize, an entry of the history.
+        measure: the former name of `metric`.
     """
 
-    def __init__(self, path: str | os.PathLike[str], measure: str = "validation_accuracy") -> None:
-        self.path, self.measure = path, measure
+    def __init__(
+        self, path: str | os.PathLike[str], metric: str = "validation_accuracy", *, measure: str | None = None
+    ) -> None:
+        self.path, self.metric = path, measure or metric
         self.best, self.epoch = -math.inf, 0
 
     def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
         """Save the weights if this epoch is the best."""
-        value = _metric(record, self.measure)
+        value = _finite_metric(record, self.metric)
         if value > self.best:
             safetensors_io.save(trainer.network.state_dict(), self.path)
             self.best, self.epoch = value, record["epoch"]
@@ -145,17 +148,18 @@ class EarlyStopping(Callback):
 
     Args:
         patience: how many epochs without improvement to allow.
-        measure: the metric to maximize, an entry of the history.
+        metric: the metric to maximize, an entry of the history.
+        measure: the former name of `metric`.
     """
 
-    def __init__(self, patience: int, measure: str = "validation_accuracy") -> None:
+    def __init__(self, patience: int, metric: str = "validation_accuracy", *, measure: str | None = None) -> None:
         if patience < 1:
             raise ValueError(f"EarlyStopping: patience must be at least 1 epoch, got {patience}")
-        self.patience, self.measure = patience, measure
+        self.patience, self.metric = patience, measure or metric
 
     def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
         """Stop if the best epoch was `patience` epochs ago."""
-        if len(trainer.history) - 1 - best_epoch(trainer.history, self.measure) >= self.patience:
+        if len(trainer.history) - 1 - best_epoch(trainer.history, self.metric) >= self.patience:
             trainer.stop = True
 
 
@@ -252,26 +256,26 @@ class StopOnNaN(Callback):
         )
 
 
-def best_epoch(history: Sequence[Mapping[str, Any]], measure: str = "validation_accuracy") -> int:
+def best_epoch(history: Sequence[Mapping[str, Any]], metric: str = "validation_accuracy") -> int:
     """Return the index of the first epoch with the largest metric; 0 if none is finite.
 
     Raises:
         ValueError: the history is empty or does not have the metric.
     """
-    return int(np.argmax([_metric(record, measure) for record in history]))
+    return int(np.argmax([_finite_metric(record, metric) for record in history]))
 
 
-def _metric(record: Mapping[str, Any], measure: str) -> float:
+def _finite_metric(record: Mapping[str, Any], metric: str) -> float:
     """Return an epoch's metric; -inf if it is not finite.
 
     Raises:
         ValueError: the record does not have the metric.
     """
-    if measure not in record:
+    if metric not in record:
         raise ValueError(
-            f"the history has no {measure!r}, only {', '.join(record)}: the trainer's `validate` must return it"
+            f"the history has no {metric!r}, only {', '.join(record)}: the trainer's `validate` must return it"
         )
-    value: float = record[measure]
+    value: float = record[metric]
     return value if math.isfinite(value) else -math.inf
 
 
@@ -283,8 +287,9 @@ def first_bad_layer(network: Module, inputs: Tensor) -> str:
     paths = {id(m): f"layer {path!r}" if path else "the network" for path, m in network.named_modules()}
 
     def check_output(module: Module, _: tuple[Any, ...], output: Any) -> None:
-        bad = [name for name, p in module.named_parameters() if "." not in name and not np.isfinite(p.numpy()).all()]
-        invalid = bad[0] if bad else None if np.isfinite(np.asarray(output)).all() else "output"
+        values = {name: p.numpy() for name, p in module.named_parameters() if "." not in name}
+        values["output"] = np.asarray(output)
+        invalid = next((name for name, array in values.items() if not np.isfinite(array).all()), None)
         if invalid is not None:
             kind = repr(module).split("\n", 1)[0].removesuffix("(")
             faults.append(f"the first values that are not finite are in the {invalid} of {paths[id(module)]}, {kind}")
@@ -296,4 +301,4 @@ def first_bad_layer(network: Module, inputs: Tensor) -> str:
     finally:
         for handle in handles:
             handle.remove()
-    return faults[0] if faults else "the values of all layers are finite, so it is the loss function"
+    return faults[0] if faults else "all layers have finite weights and outputs, so the loss function is the cause"

@@ -73,7 +73,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     Raises:
         RunError: the file is missing or damaged.
     """
-    arrays, note = safetensors_io.load_with_note(path, ours=True)
+    arrays, note = safetensors_io.load_with_note(path, from_chainrule=True)
 
     def join(value: Any) -> Any:
         if isinstance(value, dict):

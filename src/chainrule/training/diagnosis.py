@@ -37,15 +37,15 @@ def diagnose(run: Run, data: ImageData) -> str | None:
     """
     history = run.history
     (images, labels), (_, validation_labels), _ = data.split()
-    chance = guessing_accuracy(validation_labels)
-    # chance >= 1: all labels are equal, or too few to tell any accuracy from guessing
-    if not history or chance >= 1 or any("validation_accuracy" not in record for record in history):
+    guessing = guessing_accuracy(validation_labels)
+    # guessing >= 1: all labels are equal, or too few to tell any accuracy from guessing
+    if not history or guessing >= 1 or any("validation_accuracy" not in record for record in history):
         return None
     best = best_epoch(history)
     highest, last = history[best]["validation_accuracy"], history[-1]["validation_accuracy"]
     losses = [record["train_loss"] for record in history]
-    if highest > chance:
-        if last > chance and losses[-1] <= losses[0] * (1 + _MIN_RISE):
+    if highest > guessing:
+        if last > guessing and losses[-1] <= losses[0] * (1 + _MIN_RISE):
             return None
         reasons, lowest = [], int(np.argmin(losses))
         if losses[-1] > losses[lowest] * (1 + _MIN_RISE):
@@ -68,7 +68,7 @@ def diagnose(run: Run, data: ImageData) -> str | None:
             f"training did not work: {no_better}, though {on_training_images.accuracy:.2%} of the training images "
             f"are classified correctly; check that labels and images belong together, and train on more of them"
         )
-    initial_loss = evaluate(run.untrained(run.generators()[0]), run.model, images, labels).loss
+    initial_loss = evaluate(run.build_network(run.generators()[0]), run.model, images, labels).loss
     peak = int(np.argmax(losses))
     if losses[peak] > initial_loss * (1 + _MIN_CHANGE):
         rise = f"the loss rose from {initial_loss:.4g} before training to {losses[peak]:.4g} in epoch {peak + 1}"
@@ -91,18 +91,18 @@ def _three_deviations(accuracy: float, count: int) -> float:
 
 
 def _smaller_rate(run: Run) -> str:
-    rate, recipe_rate = run.config["training"]["lr"], _usual_rate(run)
+    rate, recipe_rate = run.config["training"]["lr"], _recipe_rate(run)
     return f"try a smaller learning rate than {rate:g}, such as {recipe_rate if recipe_rate < rate else rate / 10:.2g}"
 
 
 def _more_training(run: Run) -> str:
-    recipe, recipe_rate = run.config["training"], _usual_rate(run)
+    recipe, recipe_rate = run.config["training"], _recipe_rate(run)
     rate = recipe["lr"]
     advice = f"try more epochs than {recipe['epochs']}, or a larger learning rate than {rate:g}, such as "
     return advice + f"{recipe_rate if recipe_rate > rate else rate * 10:.2g}"
 
 
-def _usual_rate(run: Run) -> float:
+def _recipe_rate(run: Run) -> float:
     """Return the learning rate of the model's recipe if it has the same optimizer; else NaN, which compares false."""
     recipe = run.model.recipe
     return recipe.lr if recipe.optimizer == run.config["training"]["optimizer"] else math.nan

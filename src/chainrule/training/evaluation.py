@@ -49,7 +49,7 @@ class Evaluation:
         return float(np.mean(self.predictions == self.labels))
 
     @property
-    def unread(self) -> int:
+    def nan_count(self) -> int:
         """The number of images without a prediction, because the outputs are not finite."""
         return int((self.predictions < 0).sum())
 
@@ -60,8 +60,8 @@ class Evaluation:
         Raises:
             ValueError: some images have no prediction.
         """
-        if self.unread:
-            raise ValueError(f"confusion: {self.unread:,} of {len(self.labels):,} images have no prediction (NaN)")
+        if self.nan_count:
+            raise ValueError(f"confusion: {self.nan_count:,} of {len(self.labels):,} images have no prediction (NaN)")
         classes = self.probabilities.shape[1]
         return np.bincount(self.labels * classes + self.predictions, minlength=classes**2).reshape(classes, classes)
 
@@ -72,10 +72,10 @@ class Evaluation:
         return wrong[np.argsort(-self.probabilities[wrong].max(axis=1), kind="stable")]
 
 
-def nan_message(unread: int, count: int) -> str:
+def nan_message(nan_count: int, count: int) -> str:
     """Return the message for a network whose outputs are not finite for some images."""
     return (
-        f"the network outputs NaN for {unread:,} of {count:,} images: its weights are too large; "
+        f"the network outputs NaN for {nan_count:,} of {count:,} images: its weights are too large; "
         f"train with a smaller learning rate"
     )
 

@@ -128,7 +128,7 @@ def prepare(run: Run, data: ImageData, callbacks: Sequence[Callback] = ()) -> Tr
     except RunError as error:
         raise RunError(f"{run.config_file}: {error}") from None
     weights_generator, order_generator = run.generators()
-    network, model = run.untrained(weights_generator), run.model
+    network, model = run.build_network(weights_generator), run.model
     (images, labels), validation, _ = data.split()
     dataset = TensorDataset(images[:limit], labels[:limit], scale=models.PIXEL)
     augment = Augment(**recipe.augment) if recipe.augment else None
@@ -177,12 +177,12 @@ def check_data(run: Run, data: ImageData) -> None:
         DataError: the training or test data differ.
     """
     train_changed = run.config["data"]["crc32"] != _crc32(data.train_images, data.train_labels)
-    if train_changed or has_other_test_images(run, data):
+    if train_changed or test_images_changed(run, data):
         part = "images" if train_changed else "test images"
         raise DataError(f"{data.name}: the {part} have changed since {run.folder} was started; it cannot be resumed")
 
 
-def has_other_test_images(run: Run, data: ImageData) -> bool:
+def test_images_changed(run: Run, data: ImageData) -> bool:
     """Return whether the test data differ from those the run was started with; False if the config has no checksum."""
     checksum = run.config["data"].get("test_crc32")
     return checksum is not None and checksum != _crc32(data.test_images, data.test_labels)
@@ -205,8 +205,8 @@ def finish(run: Run, data: ImageData, seconds: float) -> dict[str, Any]:
         RunError: there are no weights, they do not fit, or the network's outputs are not finite.
     """
     evaluation = evaluate(run.load_network(), run.model, data.test_images, data.test_labels)
-    if evaluation.unread:
-        raise RunError(f"{run.weights_file}: {nan_message(evaluation.unread, len(evaluation.labels))}")
+    if evaluation.nan_count:
+        raise RunError(f"{run.weights_file}: {nan_message(evaluation.nan_count, len(evaluation.labels))}")
     result = {"test_accuracy": evaluation.accuracy, "test_loss": evaluation.loss, "seconds": seconds}
     write_text(run.folder / "result.json", json.dumps(result, indent=2) + "\n")
     return result

@@ -1,8 +1,8 @@
 """Changes a run before it is resumed: more epochs, other settings, or back to an earlier state.
 
-config.json records each change: the time, the step, old and new values, and "own_bits": whether the result may differ
-from that of a run started with the new settings. Everything is checked before anything is written. The process may
-be killed at any moment: config.json is written first, atomically, and `resume` completes the rest.
+config.json records each change: the time, the step, old and new values, and whether the result may differ from that of
+a run started with the new settings (`DIFFERS`). Everything is checked before anything is written. The process may be
+killed at any moment: config.json is written first, atomically, and `resume` completes the rest.
 
 A change is recorded relative to the settings under which the resumed state was saved. Changes recorded at that state or
 later have not affected it and are dropped.
@@ -19,7 +19,7 @@ from chainrule.errors import RunError
 from chainrule.models import Recipe
 from chainrule.training.experiment import check_data, check_settings, refuse_shipped, worth_compiling
 from chainrule.training.resume import finish_going_back, load_state, saved_settings
-from chainrule.training.run import RECIPE_SCHEMA, Run, check_schema, write_config
+from chainrule.training.run import DIFFERS, RECIPE_SCHEMA, Run, check_schema, write_config
 from chainrule.training.upgrade import FORMER_SETTINGS
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def reopen(
             "epoch": completed_epochs,
             "step": step_in_epoch,
             "settings": differing,
-            "own_bits": bool(reasons) or any(change["own_bits"] for change in earlier),
+            DIFFERS: bool(reasons) or any(change[DIFFERS] for change in earlier),
             "why": "; ".join(reasons),
         }
         config["changes"] = [*earlier, change] if differing or kept_key else earlier

@@ -278,9 +278,9 @@ def _check_best(trainer: Trainer) -> None:
         if isinstance(callback, BestModel):
             best = {"best": None, "epoch": 0}
             if trainer.history:
-                row = trainer.history[best_epoch(trainer.history, callback.measure)]
-                if math.isfinite(row[callback.measure]):
-                    best = {"best": row[callback.measure], "epoch": row["epoch"]}
+                row = trainer.history[best_epoch(trainer.history, callback.metric)]
+                if math.isfinite(row[callback.metric]):
+                    best = {"best": row[callback.metric], "epoch": row["epoch"]}
             if callback.state_dict() != best:
                 raise ValueError(f"the best epoch is recorded as {callback.state_dict()}, but is {best}")
 

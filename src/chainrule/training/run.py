@@ -42,6 +42,10 @@ RUNS = Path("runs")
 SHIPPED = Path(models.__file__).with_name("shipped")
 """The folder of the run shipped with chainrule."""
 
+DIFFERS = "own_bits"
+"""Key of a recorded change: whether the result may differ from that of a run started with the new settings. (Files keep
+the former name.)"""
+
 RECIPE_SCHEMA = {**get_type_hints(models.Recipe), "augment": dict}
 # The schema of settings under their former names, as in the files of older versions
 _FORMER = {name: RECIPE_SCHEMA[new_name] for name, new_name in FORMER_SETTINGS.items()}
@@ -56,7 +60,7 @@ _CONFIG_SCHEMA = {
     "versions": dict,
     "keep": int,
     "changes": [
-        {"created": str, "epoch": int, "step": int, "settings": dict, "own_bits": bool, "why": str},
+        {"created": str, "epoch": int, "step": int, "settings": dict, DIFFERS: bool, "why": str},
     ],
     "going_back": {"kind": str, "number": int, "steps_per_epoch": int},
 }  # fmt: skip
@@ -110,7 +114,7 @@ class Run:
         """
         file = self.folder / "metrics.jsonl"
         lines = _read(file).splitlines() if file.exists() else []
-        return [_record(line, f"{file}, line {number}") for number, line in enumerate(lines, start=1)]
+        return [_parse_record(line, f"{file}, line {number}") for number, line in enumerate(lines, start=1)]
 
     @property
     def result(self) -> dict[str, Any] | None:
@@ -155,7 +159,7 @@ class Run:
         weights_seed, order_seed = np.random.SeedSequence(self.config["seed"]).spawn(2)
         return np.random.default_rng(weights_seed), np.random.default_rng(order_seed)
 
-    def untrained(self, generator: np.random.Generator | None = None) -> Module:
+    def build_network(self, generator: np.random.Generator | None = None) -> Module:
         """Build the untrained network, with initial weights drawn from a generator.
 
         Raises:
@@ -177,11 +181,11 @@ class Run:
                 the images and classes.
         """
         with skip_init():
-            network = self.untrained()
+            network = self.build_network()
         if not self.weights_file.exists():
             reason = "is missing" if self.history else "does not exist yet: the first epoch is not complete"
             raise RunError(f"{self.weights_file}: {reason}")
-        state = safetensors_io.load(self.weights_file, ours=True)
+        state = safetensors_io.load(self.weights_file, from_chainrule=True)
         try:
             network.load_state_dict(state)
         except ValueError as error:
@@ -192,7 +196,7 @@ class Run:
         self._check_fit(network.eval())
         return network
 
-    network = load_network  # its former name
+    untrained, network = build_network, load_network  # their former names
 
     def _check_fit(self, network: Module) -> None:
         """Check that a network accepts images of the config's size and has an output per class."""
@@ -348,7 +352,7 @@ def _read_json(file: Path, schema: dict[str, Any]) -> dict[str, Any]:
     return _parse(_read(file), str(file), schema)
 
 
-def _record(text: str, source: str) -> dict[str, Any]:
+def _parse_record(text: str, source: str) -> dict[str, Any]:
     """Parse an epoch's line of metrics.jsonl."""
     record = {key: math.nan if value is None else value for key, value in _parse(text, source, {}).items()}
     check_record(record, source)

@@ -249,7 +249,9 @@ class Trainer:
         generators, callbacks = _generators(self.network), self.stateful_callbacks()
         for name, expected in (("generators", generators), ("callbacks", callbacks)):
             if len(expected) != len(state[name]):
-                raise ValueError(f"Trainer: the state has {len(state[name])} {name}, the trainer has {len(expected)}")
+                raise ValueError(
+                    f"Trainer: the state has {len(state[name])} {name}, but the trainer has {len(expected)}"
+                )
         progress = state["progress"]
         epoch, step, epochs = progress["epoch"], progress["step"], [record["epoch"] for record in progress["history"]]
         if epochs != list(range(1, epoch + 1)) or step != state["loader"]["position"]:

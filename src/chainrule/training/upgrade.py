@@ -54,6 +54,6 @@ def add_settings(state: Any, config: Mapping[str, Any]) -> None:
         return  # saved by a later version
     settings = asdict(Recipe(**config["training"]))
     for change in reversed(config.get("changes", [])):
-        settings.update({name: before for name, (before, _) in change["settings"].items()})
+        settings.update({name: old for name, (old, _) in change["settings"].items()})
     other_settings = {"model": config["model"], "limit": config["data"]["limit"], "seed": config["seed"]}
     callbacks.append(other_settings | settings)
