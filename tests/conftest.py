@@ -28,9 +28,9 @@ SLOW_TEST = 300
 
 def pytest_configure(config: pytest.Config) -> None:
     """Where PyTorch is promised (`make test`), its tests are not left out because it is missing."""
-    missing = [name for name in ("torch", "expecttest") if importlib.util.find_spec(name) is None]
+    missing = [name for name in ("torch", "expecttest", "transformers") if importlib.util.find_spec(name) is None]
     if os.environ.get("CHAINRULE_ORACLE") == "1" and missing:
-        raise pytest.UsageError(f"{' and '.join(missing)} cannot be imported; make test TORCH=0 does without")
+        raise pytest.UsageError(f"{', '.join(missing)} cannot be imported; make test TORCH=0 does without")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -51,13 +51,17 @@ class ChecksumWarning(UserWarning):
     """A file has no checksum, so damage would go unnoticed."""
 
 
-def save(tensors: Mapping[str, Tensor | ArrayLike], path: str | os.PathLike[str], note: str | None = None) -> None:
+def save(
+    tensors: Mapping[str, Tensor | ArrayLike], path: str | os.PathLike[str], note: str | None = None, *,
+    file_format: str | None = None,
+) -> None:  # fmt: skip
     """Write Tensors or arrays by name, such as a `state_dict()`, to a safetensors file, atomically.
 
     Args:
         tensors: the Tensors or arrays, by name.
         path: the file.
         note: a text to store with them.
+        file_format: the entry "format" of the metadata, such as "pt", without which some programs refuse the file.
 
     Raises:
         OSError: the file cannot be written.
@@ -72,15 +76,16 @@ def save(tensors: Mapping[str, Tensor | ArrayLike], path: str | os.PathLike[str]
     arrays = {name: as_tensor(tensor)._data for name, tensor in tensors.items()}
     first_line = _CHECKSUM + _sha256(arrays, note)
     with atomic_write(path) as file:
-        _write(file, arrays, first_line if note is None else f"{first_line}\n{note}")
+        metadata = {"note": first_line if note is None else f"{first_line}\n{note}"}
+        _write(file, arrays, metadata if file_format is None else {"format": file_format, **metadata})
 
 
-def _write(file: IO[bytes], arrays: Mapping[str, NDArray[Any]], note: str) -> None:
+def _write(file: IO[bytes], arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
     """Write the format: the length of the header in eight bytes, the header in JSON, and all values.
 
     The file is byte for byte what the library safetensors writes, but that library holds three copies in memory.
     """
-    header: dict[str, Any] = {_METADATA: {"note": note}}
+    header: dict[str, Any] = {_METADATA: metadata}
     order = sorted(arrays, key=lambda name: (list(_DTYPES).index(arrays[name].dtype.name), name))
     start = 0
     for name in order:

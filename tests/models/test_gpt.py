@@ -10,7 +10,8 @@ import pytest
 import chainrule
 from chainrule import models, no_grad, optim
 from chainrule.errors import RunError
-from chainrule.models.gpt import GPT, SIZES, GPTConfig
+from chainrule.models.gpt import GPT, SIZES
+from chainrule.models.transformer import GPTConfig, rotary_tables, rotate
 
 SMALL = {"vocab_size": 11, "block_size": 7, "layers": 2, "heads": 4, "width": 24, "hidden": 40}
 LLAMA = {"rms_norm": True, "rotary": True, "swiglu": True, "bias": False, "norm_eps": 1e-6}
@@ -113,8 +114,6 @@ def test_a_token_does_not_see_later_ones(changes):
 
 def test_rotary_attention_depends_on_distances_only():
     """The same three tokens later, after others whose keys nothing attends to, would attend to each other the same."""
-    from chainrule.models.gpt import rotary_tables, rotate
-
     cos, sin = rotary_tables(GPTConfig(**{**SMALL, "block_size": 20, **LLAMA}))
     query, key = (chainrule.from_numpy(np.random.default_rng(i).normal(size=(1, 6)).astype(np.float32)) for i in (0, 1))
     products = [

@@ -193,24 +193,6 @@ def test_draws_have_the_probabilities():
     assert not counts[0]
 
 
-@pytest.mark.parametrize(
-    "settings", [{"top_k": 3}, {"top_p": 0.7}, {"top_k": 5, "top_p": 0.5}, {"temperature": 0.3}], ids=str
-)
-def test_probabilities_are_those_of_transformers(settings):
-    transformers = pytest.importorskip("transformers", reason="transformers is not installed: pip install transformers")
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'chainrule[torch]'")
-    logits = np.random.default_rng(2).normal(0, 2, (6, 9))
-    scores = torch.tensor(logits)
-    steps = {
-        "temperature": transformers.TemperatureLogitsWarper,
-        "top_k": transformers.TopKLogitsWarper,
-        "top_p": transformers.TopPLogitsWarper,
-    }
-    for name, value in settings.items():
-        scores = steps[name](value)(None, scores)
-    np.testing.assert_allclose(Sampler(**settings).probabilities(logits), scores.softmax(-1).numpy(), rtol=1e-9)
-
-
 # What is refused
 
 

@@ -17,7 +17,9 @@ from chainrule.models.sigmoid_mlp import network, sigmoid_mlp
 from chainrule.models.small_convnets import cnn, lenet5
 from chainrule.models.tuned_convnet import best, quick
 
-from chainrule.models.gpt import GPT, GPTConfig, gpt  # isort: skip  # the last of the registry: the first are of images
+from chainrule.models.gpt import GPT, gpt  # isort: skip  # the last in the registry, after the models of images
+from chainrule.models.gpt_weights import from_pretrained, save_pretrained  # isort: skip
+from chainrule.models.transformer import GPTConfig  # isort: skip
 
 __all__ = [
     "ALIASES",
@@ -31,6 +33,7 @@ __all__ = [
     "best",
     "build",
     "cnn",
+    "from_pretrained",
     "get",
     "gpt",
     "images_to_inputs",
@@ -39,5 +42,6 @@ __all__ = [
     "network",
     "quick",
     "register",
+    "save_pretrained",
     "sigmoid_mlp",
 ]
