@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from chainrule import tensor
 from chainrule.capture import jit
+from chainrule.data import idx, npy
 from chainrule.data.dataset import TensorDataset
 from chainrule.tensor import Tensor
 
@@ -122,3 +125,44 @@ def test_a_number_has_no_length():
 def test_an_index_that_does_not_fit_is_an_error(images, index):
     with pytest.raises(IndexError):
         TensorDataset(images)[index]
+
+
+@pytest.mark.parametrize("index", [np.array([4, 0, 4]), [1, 2], slice(1, 4), 3, np.arange(10) < 2], ids=str)
+@pytest.mark.parametrize("scale", [None, 0.5])
+@pytest.mark.parametrize("dtype", [">i2", ">f4", ">f8"])
+def test_an_array_in_another_byte_order_is_converted_by_the_batch(tmp_path, dtype, index, scale):
+    numbers = np.arange(10 * 3).reshape(10, 3)
+    idx.write(tmp_path / "a", numbers.astype(dtype))
+    mapped = idx.memory_map(tmp_path / "a")
+    assert not mapped.dtype.isnative or np.little_endian is False
+    data = TensorDataset(mapped, np.arange(10), scale=scale)
+    actual, labels = data[index]
+    native = np.dtype(dtype).newbyteorder("=")
+    assert actual.dtype == (native if scale is None else np.float32)
+    np.testing.assert_array_equal(actual.numpy(), numbers[index] * (scale or 1))
+    np.testing.assert_array_equal(labels.numpy(), np.arange(10)[index])
+    np.testing.assert_array_equal(jit(lambda: data[index])()[0].numpy(), actual.numpy())
+    assert data.tensors[0].dtype == native
+
+
+@pytest.mark.parametrize("scale", [None, 1 / 255])
+@pytest.mark.parametrize("kind", ["native", "swapped", "a view of columns"])
+def test_a_batch_takes_no_more_memory_than_its_examples(tmp_path, scale, kind):
+    """Whatever the layout of a large file, the whole of it is never copied: not once, and not for every batch."""
+    path = tmp_path / "a.npy"
+    np.save(path, np.zeros((100, 5), ">i4" if kind == "swapped" else np.uint8))
+    with path.open("r+b") as file:  # the header of a file of 100 MB, of which nothing is on disk
+        rows, itemsize = 10**8 // 20, 4 if kind == "swapped" else 1
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": ">i4" if kind == "swapped" else "|u1", "fortran_order": False, "shape": (rows, 5)}
+        )
+        file.truncate(file.tell() + rows * 5 * itemsize)
+    mapped = npy.memory_map(path)
+    tracemalloc.start()
+    try:
+        data = TensorDataset(mapped[:, ::2] if kind == "a view of columns" else mapped, scale=scale)
+        for index in ([1, 3], np.array([rows - 1, 0]), slice(5, 7)):
+            assert data[index][0].sum().item() == 0
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()

@@ -13,6 +13,7 @@ import pytest
 
 from chainrule.data import idx, load
 from chainrule.data.image_data import FILES
+from chainrule.data.mapping import mapped_files
 from chainrule.errors import DataError
 
 if TYPE_CHECKING:
@@ -210,3 +211,115 @@ def test_test_images_times_classes(monkeypatch: pytest.MonkeyPatch, folder: Path
     idx.write(folder / "train-labels-idx1-ubyte", np.arange(12, dtype="uint8") % 4)
     with pytest.raises(DataError, match=r"t10k-labels.* holds 4 labels, and there are 4 classes: .* at most 12"):
         load(folder)
+
+
+# Memory-mapped folders
+
+
+def write_npy(folder: Path, arrays: dict[str, np.ndarray], prefix: str = "test") -> Path:
+    """Save a data set as train-images.npy, train-labels.npy, test-images.npy and test-labels.npy."""
+    folder.mkdir()
+    for part, (kind, array) in zip(("train", "train", prefix, prefix), arrays.items(), strict=True):
+        np.save(folder / f"{part}-{'images' if 'images' in kind else 'labels'}.npy", array)
+    return folder
+
+
+@pytest.mark.parametrize("prefix", ["test", "t10k"])
+@pytest.mark.parametrize("dtype", ["uint8", "int64", ">i4", "uint64"])
+def test_npy_files(tmp_path: Path, arrays: dict[str, np.ndarray], prefix: str, dtype: str) -> None:
+    arrays = {name: array if array.ndim == 3 else array.astype(dtype) for name, array in arrays.items()}
+    data = load(write_npy(tmp_path / "folder", arrays, prefix))
+    loaded = (data.train_images, data.train_labels, data.test_images, data.test_labels)
+    for array, expected in zip(loaded, arrays.values(), strict=True):
+        np.testing.assert_array_equal(array, expected)
+        assert array.dtype == expected.dtype
+    assert data.classes == ("0", "1", "2")
+    assert len(mapped_files(*loaded)) == 4
+
+
+def test_what_is_mapped(folder: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Bytes that can be used as they are."""
+    data = load(folder)
+    parts = data.split(3)
+    assert len(mapped_files(*parts.train, *parts.validation, *parts.test)) == 6
+    (folder / "train-images-idx3-ubyte").unlink()
+    idx.write(folder / "train-images-idx3-ubyte.gz", arrays["train-images-idx3-ubyte"])
+    idx.write(folder / "train-labels-idx1-ubyte", arrays["train-labels-idx1-ubyte"].astype("int16"))
+    data = load(folder)
+    assert mapped_files(data.train_images, data.train_labels) == []
+    assert data.train_labels.dtype.isnative
+    np.testing.assert_array_equal(data.train_images, arrays["train-images-idx3-ubyte"])
+
+
+@pytest.mark.parametrize(
+    ("file", "array", "message"),
+    [
+        (
+            "train-images.npy",
+            np.zeros((12, 5, 4), "float32"),
+            "holds float32 in 3 dimensions: images must be uint8 in 3",
+        ),
+        ("train-images.npy", np.zeros((12, 20), "uint8"), "holds uint8 in 2 dimensions: images must be uint8 in 3"),
+        ("train-images.npy", np.zeros((11, 5, 4), "uint8"), "11 images, but .*train-labels.npy 12 labels"),
+        ("train-images.npy", np.zeros((12, 5, 4), "uint8", "F"), "is in Fortran order"),
+        ("test-labels.npy", np.zeros(4, "float64"), "holds float64 in 1 dimensions: labels must be integers"),
+        ("test-labels.npy", np.array([0, 1, 2, -1]), "holds labels from -1 to 2: they must be from 0 to 999"),
+        ("test-labels.npy", np.array([0, 1, 2, 1 << 40]), "to 1099511627776: they must be from 0 to 999"),
+        ("test-labels.npy", np.array([None] * 4), "holds Python objects"),
+    ],
+)
+def test_npy_files_that_do_not_fit(
+    tmp_path: Path, arrays: dict[str, np.ndarray], file: str, array: np.ndarray, message: str
+) -> None:
+    folder = write_npy(tmp_path / "folder", arrays)
+    np.save(folder / file, array)
+    with pytest.raises(DataError, match=message) as caught:
+        load(folder)
+    assert str(caught.value).startswith(str(folder / file))
+
+
+def test_an_image_file_in_two_formats(folder: Path, arrays: dict[str, np.ndarray]) -> None:
+    np.save(folder / "train-images.npy", arrays["train-images-idx3-ubyte"])
+    with pytest.raises(
+        DataError, match=r"has the training images twice, as train-images-idx3-ubyte and train-images.npy"
+    ):
+        load(folder)
+
+
+def test_a_missing_file_is_named_in_both_formats(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:
+    folder = write_npy(tmp_path / "folder", arrays)
+    (folder / "test-labels.npy").unlink()
+    with pytest.raises(DataError, match=r"there should be a file t10k-labels-.*gz, or test-labels.npy"):
+        load(folder)
+
+
+def test_a_file_beyond_4_gigabytes_is_mapped(folder: Path) -> None:
+    """A sparse one: only a header, and a digit at its end, take space on disk."""
+    count = (5 << 30) // (1 << 16)
+    shape = (count, 256, 256)
+    for part in ("train", "t10k"):
+        with (folder / f"{part}-images-idx3-ubyte").open("wb") as file:
+            images = shape if part == "train" else (4, 256, 256)
+            file.write(struct.pack(">HBB3I", 0, 8, 3, *images))
+            file.truncate(file.tell() + math.prod(images))
+            file.seek(-1, 2)
+            file.write(b"\x09")
+    idx.write(folder / "train-labels-idx1-ubyte", np.zeros(count, "uint8"))
+    data = load(folder)
+    assert data.train_images.shape == shape
+    assert data.train_images[-1, -1, -2:].tolist() == [0, 9]
+
+
+def test_too_many_images_even_of_a_mapped_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chainrule.data.folder._MAX_MAPPED_IMAGES", 11)
+    with pytest.raises(DataError, match="holds 12 images: at most 11 are allowed"):
+        load(folder)
+
+
+def test_checksums_are_those_of_the_whole_arrays(folder: Path, arrays: dict[str, np.ndarray]) -> None:
+    """As earlier versions computed them, over all bytes in memory at once; labels of two bytes in native order."""
+    arrays["train-labels-idx1-ubyte"] = arrays["train-labels-idx1-ubyte"].astype("int16")
+    idx.write(folder / "train-labels-idx1-ubyte", arrays["train-labels-idx1-ubyte"])
+    data = load(folder)
+    joined = [b"".join(array.tobytes() for array in list(arrays.values())[i : i + 2]) for i in (0, 2)]
+    assert [data.train_crc32, data.test_crc32] == [zlib.crc32(content) for content in joined]

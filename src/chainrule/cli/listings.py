@@ -35,7 +35,7 @@ Examples:
   chainrule train --data fashion-mnist"""
 )
 def data() -> None:
-    """List the data sets and the cache folder. `train --data` also takes any folder of IDX files."""
+    """List the data sets and the cache folder. `train --data` also takes any folder of IDX or .npy files."""
     from chainrule.data import available, cache_folder
 
     rows = [(e.name, f"cached, {e.bytes / 1e6:.0f} MB" if e.cached else "not cached", e.about) for e in available()]

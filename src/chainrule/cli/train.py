@@ -56,7 +56,10 @@ Examples:
 )
 @click.option("--model", type=ModelName(list(models.REGISTRY)), help="The model to train.  [default: mlp]")
 @click.option(
-    "--data", type=PathName(), metavar="NAME|DIR", help="A data set's name, or a folder of IDX files.  [default: mnist]"
+    "--data",
+    type=PathName(),
+    metavar="NAME|DIR",
+    help="A data set's name, or a folder of IDX or .npy files.  [default: mnist]",
 )
 @click.option("--epochs", type=int, help="Passes through the training images.  [default: the model's]")
 @click.option("--batch-size", type=int, help="Images per step.  [default: the model's]")

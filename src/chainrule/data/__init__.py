@@ -1,4 +1,4 @@
-"""Data: IDX files, MNIST (included in the package), data sets to download, and folders of IDX files.
+"""Data: MNIST (included in the package), data sets to download, and folders of IDX or `.npy` files.
 
     train, validation, test = chainrule.data.mnist().split()
     images, labels = train
@@ -6,7 +6,7 @@
 Importing this is cheap: modules for unpacking and downloading are imported when they are needed.
 """
 
-from chainrule.data import idx
+from chainrule.data import idx, npy
 from chainrule.data.augment import Augment
 from chainrule.data.cache import CacheWarning
 from chainrule.data.catalog import Source, available, load, mnist
@@ -29,4 +29,5 @@ __all__ = [
     "idx",
     "load",
     "mnist",
+    "npy",
 ]

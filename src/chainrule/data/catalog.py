@@ -122,7 +122,7 @@ def mnist() -> ImageData:
 
 
 def load(name: str | os.PathLike[str]) -> ImageData:
-    """Load a data set by its name (`available` lists them), or from a folder of IDX files.
+    """Load a data set by its name (`available` lists them), or memory-map a folder of IDX or `.npy` files.
 
     A name takes precedence over a folder of the same name; `./mnist` is always the folder.
 
@@ -141,7 +141,7 @@ def load(name: str | os.PathLike[str]) -> ImageData:
         return load_folder(folder)
     names = ", ".join(SOURCES)
     if folder.exists():
-        raise DataError(f"{folder} is a file: give the folder that holds the four IDX files, or one of {names}")
+        raise DataError(f"{folder} is a file: give the folder that holds the four files, or one of {names}")
     raise DataError(f"there is no data set or folder {str(name)!r}: the data sets are {names}")
 
 

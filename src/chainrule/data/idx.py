@@ -13,21 +13,19 @@ from __future__ import annotations
 
 import io
 import math
-import mmap
-import os
 import struct
 import sys
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from chainrule.data.mapping import map_array, open_file
 from chainrule.errors import DataError
-from chainrule.files import atomic_write, open_regular
+from chainrule.files import atomic_write
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    import os
+    from collections.abc import Callable
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -57,13 +55,13 @@ def read(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> NDArr
         DataError: the file is missing, not an IDX file, damaged, inconsistent with its header, or larger than
             `max_bytes`.
     """
-    with _open(path) as (file, size):
+    with open_file(path) as (file, size):
         return _decode(file, size, str(path), max_bytes, _read_array)
 
 
 def header(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> tuple[np.dtype[Any], tuple[int, ...]]:
     """Read the dtype and shape in the header of an IDX file; only the beginning of a gzip is inflated. See `read`."""
-    with _open(path) as (file, size):
+    with open_file(path) as (file, size):
         dtype, shape = _decode(file, size, str(path), max_bytes, _read_header)
         return dtype.newbyteorder("="), shape
 
@@ -81,10 +79,19 @@ def memory_map(path: str | os.PathLike[str]) -> NDArray[Any]:
     Raises:
         DataError: as `read`.
     """
-    with _open(path) as (file, size):
+    with open_file(path) as (file, size):
         dtype, shape = _read_header(file, size, str(path), sys.maxsize)
-        pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        return np.ndarray(shape, dtype, buffer=pages, offset=file.tell())
+        return map_array(file, path, dtype, shape)
+
+
+def is_gzipped(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file is a gzip, which cannot be memory-mapped.
+
+    Raises:
+        DataError: the file is missing or cannot be read.
+    """
+    with open_file(path) as (file, _):
+        return file.read(2) == _GZIP
 
 
 def encode(array: ArrayLike) -> bytes:
@@ -117,19 +124,6 @@ def write(path: str | os.PathLike[str], array: ArrayLike) -> None:
         data = gzip.compress(data, compresslevel=6, mtime=0)
     with atomic_write(path) as file:
         file.write(data)
-
-
-@contextmanager
-def _open(path: str | os.PathLike[str]) -> Iterator[tuple[io.BufferedIOBase, int]]:
-    """Yield the open file and its size in bytes; an OSError becomes a DataError."""
-    path = Path(path)
-    try:
-        if path.is_dir():
-            raise DataError(f"{path} is a folder, not an IDX file")
-        with open_regular(path) as file:
-            yield file, os.fstat(file.fileno()).st_size
-    except OSError as fault:
-        raise DataError(f"{path} cannot be read: {fault.strerror or fault}") from fault
 
 
 def _decode(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from chainrule.data.mapping import chunks
 from chainrule.errors import DataError
 
 if TYPE_CHECKING:
@@ -34,6 +37,8 @@ class Split(NamedTuple):
 class ImageData:
     """A data set of grayscale images in classes, with the published split into training and test images.
 
+    The arrays may be memory-mapped files that are larger than the memory: nothing here copies them.
+
     Attributes:
         name: the name or the folder it was loaded by.
         classes: what each label means.
@@ -60,6 +65,16 @@ class ImageData:
         train, test, (height, width) = len(self.train_images), len(self.test_images), self.train_images.shape[1:]
         return f"ImageData({self.name}: {train:,} + {test:,} images of {height}×{width}, {len(self.classes)} classes)"
 
+    @cached_property
+    def train_crc32(self) -> int:
+        """The checksum of the training images and labels; every page of a mapped file is read once."""
+        return _crc32(self.train_images, self.train_labels)
+
+    @cached_property
+    def test_crc32(self) -> int:
+        """The checksum of the test images and labels."""
+        return _crc32(self.test_images, self.test_labels)
+
     def split(self, validation: int | None = None) -> Split:
         """Split off the last `validation` training images for validation; all parts are views, not copies.
 
@@ -82,3 +97,12 @@ class ImageData:
             validation=Part(self.train_images[count:], self.train_labels[count:]),
             test=Part(self.test_images, self.test_labels),
         )
+
+
+def _crc32(*arrays: NDArray[Any]) -> int:
+    """Return the CRC-32 of the bytes of arrays in native byte order, one after the other."""
+    checksum = 0
+    for array in arrays:
+        for piece in chunks(array):
+            checksum = zlib.crc32(piece.data, checksum)
+    return checksum

@@ -81,7 +81,7 @@ def diagnose(run: Run, data: ImageData) -> str | None:
 
 def guessing_accuracy(labels: NDArray[np.integer]) -> float:
     """Return the accuracy of always predicting the most common label, plus three standard deviations."""
-    accuracy = float(np.bincount(labels).max()) / len(labels)
+    accuracy = float(np.bincount(labels.astype(np.int64)).max()) / len(labels)
     return accuracy + _three_deviations(accuracy, len(labels))
 
 

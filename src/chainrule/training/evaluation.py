@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.autograd import no_grad
+from chainrule.data.mapping import check_files, mapped_files
 from chainrule.models import images_to_inputs
 from chainrule.tensor import from_numpy
 from chainrule.training.modes import restore_modes
@@ -88,22 +89,24 @@ def evaluate(
     Args:
         network: the network; it runs in eval mode, and each module's mode is restored.
         model: defines the loss and the probabilities.
-        images: (N, H, W) uint8.
+        images: (N, H, W) uint8; a memory-mapped file is read batch by batch.
         labels: (N,) integers.
         batch_size: images per batch; by default 1000, or `BATCH_PIXELS` pixels of images larger than 28×28.
 
     Raises:
         ValueError: there are no images.
+        DataError: a memory-mapped file has become shorter.
     """
     if not len(images):
         raise ValueError("evaluate: there are no images")
     if batch_size is None:
         size = images[0].size
         batch_size = BATCH if size <= 28 * 28 else max(1, min(BATCH, BATCH_PIXELS // size))
-    total, probabilities = 0.0, []
+    total, probabilities, files = 0.0, [], mapped_files(images, labels)
     with restore_modes(network), no_grad():
         network.eval()
         for start in range(0, len(images), batch_size):
+            check_files(files)
             batch = slice(start, start + batch_size)
             outputs = network(images_to_inputs(from_numpy(images[batch])))
             targets = from_numpy(labels[batch].astype(np.int64))
