@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gc
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from chainrule import manual_seed
+from chainrule.data.augment import Augment
 from chainrule.data.dataset import TensorDataset
 from chainrule.data.loader import DataLoader
 from chainrule.random import default_generator
@@ -392,3 +394,103 @@ def test_a_state_must_be_whole(key):
 def test_what_makes_no_loader(make_it, message):
     with pytest.raises(TypeError, match=message):
         make_it(make().dataset)
+
+
+# Large data sets
+
+
+@pytest.mark.parametrize("kind", GENERATORS)
+def test_the_order_is_that_of_a_permutation_in_half_the_memory(kind):
+    count = 1_000_003
+    loader = DataLoader(numbers(count), count // 2, shuffle=True, generator=np.random.Generator(GENERATORS[kind](3)))
+    generator = np.random.Generator(GENERATORS[kind](3))
+    first, second, _ = (part.numpy() for part, _ in loader)
+    expected = generator.permutation(count)
+    np.testing.assert_array_equal(np.concatenate([first, second]), expected[: 2 * (count // 2)])
+    assert first.dtype == np.int64
+    np.testing.assert_equal(loader.generator.bit_generator.state, generator.bit_generator.state)
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_a_pass_holds_no_more_than_four_bytes_an_example(shuffle):
+    count = 2_000_000
+    loader = DataLoader(
+        TensorDataset(np.broadcast_to(np.uint8(1), (count, 784))), 10, shuffle, generator=np.random.default_rng(0)
+    )
+    batches = iter(loader)
+    tracemalloc.start()
+    try:
+        assert next(batches)[0].sum().item() == 7840
+        assert tracemalloc.get_traced_memory()[1] < (4 * count if shuffle else 0) + 200_000
+    finally:
+        tracemalloc.stop()
+
+
+# A part of each batch
+
+
+def rank_rows(rank: int, ranks: int):
+    """Every rank's share of a batch, in order."""
+    return lambda size: slice(size * rank // ranks, size * (rank + 1) // ranks)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 8])
+@pytest.mark.parametrize("ahead", [None, 2])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_the_parts_of_all_ranks_are_the_batches(ranks, ahead, shuffle):
+    whole = [indices.tolist() for indices, _ in make(25, 8, shuffle=shuffle)]
+    loaders = [
+        make(25, 8, shuffle=shuffle, rows=rank_rows(rank, ranks), prefetch_factor=ahead) for rank in range(ranks)
+    ]
+    assert {len(loader) for loader in loaders} == {4}
+    parts = [[indices.tolist() for indices, _ in loader] for loader in loaders]
+    assert [[index for share in shares for index in share] for shares in zip(*parts, strict=True)] == whole
+    states = [loader.state_dict() for loader in loaders]
+    assert all(state == states[0] for state in states)
+
+
+def test_rows_may_be_indices_and_in_any_order():
+    whole = one_pass(make(10, 4, shuffle=True))
+    part = one_pass(make(10, 4, shuffle=True, rows=lambda size: np.arange(size)[::-2]))
+    assert part == [batch[::-2] for batch in whole]
+
+
+def test_only_the_rows_are_gathered():
+    gathered = []
+
+    class Recorder(TensorDataset):
+        def __getitem__(self, index):
+            gathered.extend(np.asarray(index).tolist())
+            return super().__getitem__(index)
+
+    loader = DataLoader(Recorder(np.arange(8)), 4, rows=lambda size: slice(1, 3))
+    assert [part.tolist() for (part,) in loader] == [[1, 2], [5, 6]]
+    assert gathered == [1, 2, 5, 6]
+
+
+@pytest.mark.parametrize("elastic", [0, 2])
+def test_an_image_is_augmented_as_in_the_whole_batch(elastic):
+    images = np.random.default_rng(0).integers(0, 256, (11, 9, 8), np.uint8)
+    augment = Augment(shift=1, rotation=20, scale=0.2, shear=5, elastic=elastic, smoothing=2)
+
+    def batches(rows=None):
+        generator = np.random.default_rng(4)
+        loader = DataLoader(TensorDataset(images), 4, True, generator=generator, augment=augment, rows=rows)
+        return [part.numpy() for (part,) in loader]
+
+    whole = batches()
+    for ranks in (2, 3):
+        parts = zip(*(batches(rank_rows(rank, ranks)) for rank in range(ranks)), strict=True)
+        for expected, shares in zip(whole, parts, strict=True):
+            np.testing.assert_array_equal(np.concatenate(shares), expected)
+
+
+def test_rows_must_be_those_of_the_images():
+    images = np.zeros((3, 5, 5), np.uint8)
+    with pytest.raises(ValueError, match="Augment: there are 3 images, but 2 rows of a batch of 4"):
+        Augment(shift=1)(images, np.random.default_rng(0), rows=slice(2), batch_size=4)
+
+
+def test_rows_must_be_a_function():
+    with pytest.raises(TypeError, match="DataLoader: rows must be a function of the size of a batch, not slice"):
+        make(rows=slice(0, 2))

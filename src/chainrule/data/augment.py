@@ -21,6 +21,8 @@ from chainrule.kernels.warp import warp
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_ALL = slice(None)
+
 
 @dataclass(frozen=True)
 class Augment:
@@ -61,18 +63,27 @@ class Augment:
         if not self.smoothing:
             raise ValueError("Augment: smoothing must be above 0 pixels, got 0")
 
-    def __call__(self, images: NDArray[Any], generator: np.random.Generator) -> NDArray[Any]:
+    def __call__(
+        self,
+        images: NDArray[Any],
+        generator: np.random.Generator,
+        *,
+        rows: slice | NDArray[np.integer[Any]] | None = None,
+        batch_size: int | None = None,
+    ) -> NDArray[Any]:
         """Return a transformed copy of the images.
 
         Args:
             images: (N, H, W), uint8 or floats.
             generator: the only source of randomness: the same state gives the same images.
+            rows: if the images are only a part of a batch, which part: each is then transformed as in the whole batch.
+            batch_size: the number of images in that batch.
 
         Returns:
             Images of the same shape and dtype.
 
         Raises:
-            ValueError: the images are not 3-d.
+            ValueError: the images are not 3-d, or their number is not that of the rows.
             TypeError: the images are neither uint8 nor floats.
         """
         images = np.asarray(images)
@@ -80,7 +91,14 @@ class Augment:
             raise ValueError(f"Augment: images must be (N, H, W), got shape {images.shape}")
         if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
             raise TypeError(f"Augment: images must be uint8 or floats, got {images.dtype}")
-        result = warp(images, self._maps(images.shape, generator), self._field(images.shape, generator))
+        if rows is None or batch_size is None:
+            rows, batch_size = _ALL, len(images)
+        maps = self._maps((batch_size, *images.shape[1:]), generator)[rows]
+        if len(maps) != len(images):
+            raise ValueError(
+                f"Augment: there are {len(images)} images, but {len(maps)} rows of a batch of {batch_size}"
+            )
+        result = warp(images, maps, self._field((batch_size, *images.shape[1:]), generator, rows))
         return np.rint(result).astype(np.uint8) if images.dtype == np.uint8 else result.astype(images.dtype, copy=False)
 
     def _maps(self, shape: tuple[int, ...], generator: np.random.Generator) -> NDArray[np.float64]:
@@ -102,12 +120,14 @@ class Augment:
         offset = target - np.einsum("ijn,j->in", linear, center)
         return np.concatenate([linear, offset[:, None]], axis=1).transpose(2, 0, 1)
 
-    def _field(self, shape: tuple[int, ...], generator: np.random.Generator) -> NDArray[np.float32]:
-        """Draw the elastic displacement of each pixel, vertical and horizontal: (N, 2, H, W)."""
+    def _field(
+        self, shape: tuple[int, ...], generator: np.random.Generator, rows: slice | NDArray[np.integer[Any]] = _ALL
+    ) -> NDArray[np.float32]:
+        """Draw the elastic displacement of each pixel, vertical and horizontal, and return some rows: (N, 2, H, W)."""
         count, height, width = shape
         if not self.elastic:
-            return np.zeros((count, 2, height, width), np.float32)
-        noise = generator.random((count, 2, height, width), np.float32)
+            return np.zeros((count, 2, height, width), np.float32)[rows]
+        noise = generator.random((count, 2, height, width), np.float32)[rows]
         noise -= np.float32(0.5)
         noise *= np.float32(self.elastic * math.sqrt(12))  # uniform on [0, 1) has variance 1/12
         smooth: NDArray[np.float32] = _gaussian(height, self.smoothing) @ (noise @ _gaussian(width, self.smoothing).T)

@@ -1,13 +1,20 @@
-"""DataLoader: a data set in batches, optionally shuffled, with a state from which to resume exactly."""
+"""DataLoader: a data set in batches, optionally shuffled, with a state from which to resume exactly.
+
+A pass over N examples holds their order, 4 bytes each (8 from 2³¹ examples on), and the batches being prepared: a data
+set of memory-mapped files may be larger than the memory.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import numpy as np
 
+from chainrule.autograd.mode import mode
+from chainrule.data.prefetch import Prefetcher
 from chainrule.errors import check_integer
 from chainrule.random import default_generator
 from chainrule.tensor import as_tensor
@@ -19,6 +26,9 @@ if TYPE_CHECKING:
 
     from chainrule.data.dataset import Dataset
     from chainrule.tensor import Tensor
+
+
+_MAX_INT32 = 2**31 - 1
 
 
 class DataLoader:
@@ -37,10 +47,18 @@ class DataLoader:
         augment: called with the first array of each batch and a generator, returns the array to use instead, such as
             `Augment(shift=2)`. The generator is seeded with a random number, drawn once per pass, and
             the position of the batch, so that a resumed loader gives the same images.
+        prefetch_factor: how many batches a background thread prepares in advance; None or 0: each is prepared when
+            requested. It pays if examples are read from disk. The batches are the same, and so is the state, whose
+            position counts the batches returned. But a change to the contents of the data set affects only batches
+            that are not prepared yet, and a `transform` must not draw from a generator that others use too.
+        rows: the part of each batch to return, for a process that shares batches with others: maps the number of
+            examples in a batch to a slice or array of rows, such as `lambda size: slice(size // 2)`. Only these
+            examples are read. `augment` is then also called with `rows` and `batch_size`, as `Augment` takes them.
 
     Raises:
-        ValueError: a batch size below 1, or no examples to shuffle.
-        TypeError: a batch size that is not an integer, or an argument that is not a data set or generator.
+        ValueError: a batch size below 1, a prefetch factor below 0, or no examples to shuffle.
+        TypeError: a batch size or prefetch factor that is not an integer, or an argument that is not a data set,
+            generator or function.
     """
 
     def __init__(
@@ -50,8 +68,10 @@ class DataLoader:
         shuffle: bool = False,
         drop_last: bool = False,
         generator: np.random.Generator | None = None,
-        augment: Callable[[NDArray[Any], np.random.Generator], NDArray[Any]] | None = None,
+        augment: Callable[..., NDArray[Any]] | None = None,
         num_samples: int | None = None,
+        prefetch_factor: int | None = None,
+        rows: Callable[[int], slice | NDArray[np.integer[Any]]] | None = None,
     ) -> None:
         if not isinstance(batch_size, (int, np.integer)):
             raise TypeError(f"DataLoader: batch_size must be an integer, not {batch_size!r}")
@@ -59,6 +79,10 @@ class DataLoader:
             raise TypeError(f"DataLoader: takes a data set, such as a TensorDataset, not {type(dataset).__name__}")
         if not isinstance(generator, (np.random.Generator, NoneType)):
             raise TypeError(f"DataLoader: generator must be a numpy.random.Generator, not {type(generator).__name__}")
+        if prefetch_factor is not None:
+            check_integer("DataLoader", "prefetch_factor", prefetch_factor, minimum=0)
+        if rows is not None and not callable(rows):
+            raise TypeError(f"DataLoader: rows must be a function of the size of a batch, not {type(rows).__name__}")
         if batch_size < 1:
             raise ValueError(f"DataLoader: batch_size must be at least 1, got {batch_size}")
         if shuffle and not len(dataset):
@@ -70,6 +94,7 @@ class DataLoader:
         self.num_samples = num_samples
         self.dataset, self.batch_size, self.shuffle, self.drop_last = dataset, batch_size, shuffle, drop_last
         self.augment, self._is_random = augment, shuffle or augment is not None
+        self.prefetch_factor, self.rows = prefetch_factor, rows
         self.generator = generator if generator is not None or not self._is_random else default_generator()
         self._resumed: BatchIterator | None = None  # the resumed pass, which the next iter() returns
         self._passes: WeakSet[BatchIterator] = WeakSet()  # running passes; abandoned ones are collected
@@ -158,8 +183,9 @@ class BatchIterator:
         self._start_state: dict[str, Any] | None = None  # the generator's state before this pass
         # Whether the resumed pass had drawn its order: then the generator's state is already the one after the draw
         self._order_was_drawn = False
-        self._order: NDArray[np.int64] | None = None
-        self._batch_size = self._length = self._seed = 0
+        self._order: _Order | None = None
+        self._prepare: _Preparation | None = None
+        self._prefetcher: Prefetcher | None = None
         if state is not None:
             self._start_state, self._order_was_drawn = state["generator"], state.get("current") is not None
             loader._passes.add(self)
@@ -169,37 +195,43 @@ class BatchIterator:
 
     def __next__(self) -> tuple[Tensor, ...]:
         order = self._draw_order() if self._order is None else self._order
-        if self.position >= self._length:
+        if self.position >= order.batches:
             self.loader._passes.discard(self)
+            self._prefetcher = None
             raise StopIteration
-        start = self.position * self._batch_size
-        batch = self.loader.dataset[order[start : start + self._batch_size]]
-        if self.loader.augment is not None:
-            generator = np.random.default_rng((self._seed, self.position))
-            batch = as_tensor(self.loader.augment(batch[0].numpy(), generator)), *batch[1:]
+        loader, prepare = self.loader, self._prepare
+        if prepare is None or not prepare.fits(loader):
+            prepare = self._prepare = _Preparation(order, loader.dataset, loader.augment, loader.rows)
+        if loader.prefetch_factor and mode.trace is None:  # a compiled function records what this thread does
+            if self._prefetcher is None or not self._prefetcher.fits(prepare):
+                self._prefetcher = Prefetcher(prepare, order.batches, loader.prefetch_factor)
+            batch = self._prefetcher.take(self.position)
+        else:
+            batch = prepare(self.position)
         self.position += 1
         return batch
 
-    def _draw_order(self) -> NDArray[np.int64]:
+    def _draw_order(self) -> _Order:
         """Draw the order; a resumed pass draws it again, from the generator state it was first drawn from."""
-        loader, generator = self.loader, self.loader.generator
-        self._length, self._batch_size = len(loader), loader.batch_size
-        order = np.arange(loader.examples)
+        loader, generator, count = self.loader, self.loader.generator, self.loader.examples
+        indices: NDArray[Any] | None = None
+        seed = 0
         if loader._is_random and generator is not None:
             current = generator.bit_generator.state
             if self._start_state is None:
                 self._start_state = dict(current)
             generator.bit_generator.state = dict(self._start_state)
             if loader.num_samples is not None:
-                order = generator.integers(len(loader.dataset), size=loader.num_samples)
+                indices = generator.integers(len(loader.dataset), size=count)
             elif loader.shuffle:
-                order = generator.permutation(order)
-            self._seed = int(generator.integers(2**63)) if loader.augment else 0
+                indices = np.arange(count, dtype=np.int32 if count <= _MAX_INT32 else np.int64)
+                generator.shuffle(indices)  # in place; the same order whatever the type of integer
+            seed = int(generator.integers(2**63)) if loader.augment else 0
             if self._order_was_drawn:
                 generator.bit_generator.state = current
-        self._order = order
+        self._order = _Order(indices, count, loader.batch_size, len(loader), seed)
         loader._passes.add(self)
-        return order
+        return self._order
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position and generator state: they determine the rest of this pass and all later passes.
@@ -212,3 +244,55 @@ class BatchIterator:
         state = {"position": self.position, "generator": dict(self._start_state)}
         has_order = self._order is not None or self._order_was_drawn
         return {**state, "current": current} if has_order else state
+
+
+@dataclass(frozen=True, eq=False)
+class _Order:
+    """The order of one pass.
+
+    Attributes:
+        indices: of the examples, in order; None if they are 0, 1, 2, …
+        count: the number of examples in the pass.
+        batch_size: examples per batch.
+        batches: the number of batches.
+        seed: for augmentation.
+    """
+
+    indices: NDArray[np.integer[Any]] | None
+    count: int
+    batch_size: int
+    batches: int
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Preparation:
+    """Prepares the batches of a pass, from an order, a data set, and the loader's options at that time."""
+
+    order: _Order
+    dataset: Dataset
+    augment: Callable[..., NDArray[Any]] | None
+    rows: Callable[[int], slice | NDArray[np.integer[Any]]] | None
+
+    def fits(self, loader: DataLoader) -> bool:
+        """Return whether the loader still has the same data set and options."""
+        return self.dataset is loader.dataset and self.augment is loader.augment and self.rows is loader.rows
+
+    def __call__(self, position: int) -> tuple[Tensor, ...]:
+        """Return the batch at a position."""
+        order = self.order
+        start = position * order.batch_size
+        end = min(start + order.batch_size, order.count)
+        if order.indices is None:
+            indices = np.arange(start, end)
+        else:
+            indices = order.indices[start:end].astype(np.int64, copy=False)
+        options: dict[str, Any] = {}
+        if self.rows is not None:
+            options = {"rows": self.rows(end - start), "batch_size": end - start}
+            indices = indices[options["rows"]]
+        batch = self.dataset[indices]
+        if self.augment is not None:
+            generator = np.random.default_rng((order.seed, position))
+            batch = as_tensor(self.augment(batch[0].numpy(), generator, **options)), *batch[1:]
+        return batch

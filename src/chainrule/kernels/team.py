@@ -50,6 +50,9 @@ STEPS_PER_THREAD = 50_000
 MAX_THREADS = 1024
 """The largest number of threads."""
 
+background = threading.local()
+"""A thread sets `background.active` to run its kernels alone and to leave the team to the main computation."""
+
 _threads: int | None = None
 
 
@@ -63,7 +66,7 @@ def parallel_for(kernel: Callable[..., Any], count: int, steps: int, *arguments:
         arguments: leading arguments for the kernel.
     """
     thread_count = min(threads(), max(1, count), 1 + steps // STEPS_PER_THREAD, MAX_THREADS)
-    if thread_count == 1:
+    if thread_count == 1 or getattr(background, "active", False):
         kernel(*arguments, 0, count)
         return
     control, words, ticket = _control(), _words(), next(_tickets)

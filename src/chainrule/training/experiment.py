@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import platform
-import zlib
 from dataclasses import asdict, replace
 from datetime import datetime
 from importlib.metadata import version
@@ -34,8 +33,6 @@ from chainrule.training.trainer import Callback, Trainer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
     from chainrule.data import ImageData
     from chainrule.models import Recipe
     from chainrule.training.run import Run
@@ -45,6 +42,10 @@ OPTIMIZERS = {"sgd": {"lr": 0.1, "momentum": 0.9}, "adam": {"lr": 0.002}, "adamw
 
 MIN_COMPILED_STEPS = 200
 """Total number of steps from which compiling the step saves time."""
+
+PREFETCH_BYTES, PREFETCH_FACTOR = 1 << 30, 2
+"""Above so many bytes of training images, batches are prefetched: such images are likely to be read from disk in every
+epoch. Fewer stay in memory, where gathering a batch takes less time than passing it between threads."""
 
 _MAX_COUNT = 1_000_000_000  # limit on epochs, batch size and number of images, to catch typos
 
@@ -89,8 +90,8 @@ def configure(
             "limit": limit,
             "image_shape": [height, width],
             "classes": list(data.classes),
-            "crc32": _crc32(data.train_images, data.train_labels),
-            "test_crc32": _crc32(data.test_images, data.test_labels),
+            "crc32": data.train_crc32,
+            "test_crc32": data.test_crc32,
         },
         "training": asdict(recipe),
         "seed": seed,
@@ -132,7 +133,14 @@ def prepare(run: Run, data: ImageData, callbacks: Sequence[Callback] = ()) -> Tr
     (images, labels), validation, _ = data.split()
     dataset = TensorDataset(images[:limit], labels[:limit], scale=models.PIXEL)
     augment = Augment(**recipe.augment) if recipe.augment else None
-    loader = DataLoader(dataset, recipe.batch_size, shuffle=True, generator=order_generator, augment=augment)
+    loader = DataLoader(
+        dataset,
+        recipe.batch_size,
+        shuffle=True,
+        generator=order_generator,
+        augment=augment,
+        prefetch_factor=PREFETCH_FACTOR if images[:limit].nbytes > PREFETCH_BYTES else None,
+    )
     optimizer = _optimizer(recipe, network.parameters())
 
     def validate() -> dict[str, float]:
@@ -176,7 +184,7 @@ def check_data(run: Run, data: ImageData) -> None:
     Raises:
         DataError: the training or test data differ.
     """
-    train_changed = run.config["data"]["crc32"] != _crc32(data.train_images, data.train_labels)
+    train_changed = run.config["data"]["crc32"] != data.train_crc32
     if train_changed or test_images_changed(run, data):
         part = "images" if train_changed else "test images"
         raise DataError(f"{data.name}: the {part} have changed since {run.folder} was started; it cannot be resumed")
@@ -185,7 +193,7 @@ def check_data(run: Run, data: ImageData) -> None:
 def test_images_changed(run: Run, data: ImageData) -> bool:
     """Return whether the test data differ from those the run was started with; False if the config has no checksum."""
     checksum = run.config["data"].get("test_crc32")
-    return checksum is not None and checksum != _crc32(data.test_images, data.test_labels)
+    return checksum is not None and checksum != data.test_crc32
 
 
 def worth_compiling(recipe: Recipe, steps_per_epoch: int) -> bool:
@@ -259,8 +267,3 @@ def check_settings(recipe: Recipe, seed: int, limit: int | None, data: ImageData
         raise RunError(f"{data.name} has too few training images, {len(train.images)}: at least 6 are needed")
     if limit is not None and limit > len(train.images):
         raise RunError(f"the limit is {limit:,}, but {data.name} has {len(train.images):,} training images")
-
-
-def _crc32(images: NDArray[Any], labels: NDArray[Any]) -> int:
-    """Return a checksum of images and labels."""
-    return zlib.crc32(np.ascontiguousarray(labels).data, zlib.crc32(np.ascontiguousarray(images).data))
