@@ -5,7 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
-# Byte code for the first import too, as pip makes it for what it copies
+# Byte code for the first import too, as pip makes it for what it copies; tests start hundreds of processes, and where
+# PYTHONDONTWRITEBYTECODE is set, each of them would compile all that it imports
 COMPILE := $(BIN)/python -m compileall -q src
 # The tests run side by side, one process a core: each product of matrices then has one core, too
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 CHAINRULE_THREADS=1
@@ -34,6 +35,7 @@ train: $(VENV)/.installed
 	$(BIN)/chainrule train
 
 test: $(VENV)/.installed-test $(if $(filter 1,$(TORCH)),$(VENV)/.installed-torch)
+	$(COMPILE) tests
 	$(ONE_THREAD) CHAINRULE_ORACLE=$(TORCH) $(BIN)/python -m pytest $(BY_FILE)
 
 # The versions that users get, each in an environment of its own: the oldest that pyproject.toml allows of every dependency,

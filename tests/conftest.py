@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import importlib.util
 import json
 import os
@@ -17,7 +18,7 @@ import pytest
 from . import poison
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from chainrule.data import ImageData
@@ -31,6 +32,20 @@ def pytest_configure(config: pytest.Config) -> None:
     missing = [name for name in ("torch", "expecttest", "transformers") if importlib.util.find_spec(name) is None]
     if os.environ.get("CHAINRULE_ORACLE") == "1" and missing:
         raise pytest.UsageError(f"{', '.join(missing)} cannot be imported; make test TORCH=0 does without")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Keep what collecting makes out of the garbage collector's sight: tens of thousands of tests, and PyTorch.
+
+    Nothing of it is freed before the end, and each full collection, also one that a test asks for, would visit it all.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
