@@ -82,11 +82,16 @@ def prepare(folder: Path, names: Iterable[str]) -> float:
     """Import everything and create fixtures; returns the memory of an idle process in megabytes."""
     idle = idle_megabytes()
     import_everything()
+    make_fixtures(folder, names, idle)
+    return idle
+
+
+def make_fixtures(folder: Path, names: Iterable[str], idle: float) -> None:
+    """Create what the cases of some attacks start from."""
     base.make(folder / "base", idle)
     for name in names:
         (folder / name).mkdir()
         ATTACKS[name].prepare(folder / name)
-    return idle
 
 
 def idle_megabytes() -> float:

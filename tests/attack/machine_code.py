@@ -37,7 +37,7 @@ def draw(random: np.random.Generator, folder: Path) -> Case:
     about = []
     for _ in range(int(random.integers(1, 4))):
         file, other = (files[int(i)] for i in random.integers(len(files), size=2))
-        match random.integers(5):
+        match random.integers(6):
             case 0:
                 content, more = file.read_bytes(), other.read_bytes()
                 file.write_bytes(more)
@@ -53,6 +53,12 @@ def draw(random: np.random.Generator, folder: Path) -> Case:
             case 3 if os.geteuid() == 0:
                 os.chown(file, 54321, 54321)
                 about.append("somebody else's")
+            case 4:  # as a power cut leaves it
+                content = file.read_bytes()
+                code = max(0, content.find(b"\x7fELF"))  # after the text that says what it is for
+                start = int(random.integers(code, len(content) + 1))
+                file.write_bytes(content[:start] + bytes(len(content) - start))
+                about.append("zeros from somewhere in the code on")
             case _:
                 content = file.read_bytes()
                 file.write_bytes(apply(content, edits(random, content)))

@@ -1,4 +1,4 @@
-"""Deliberate faults that the attacks must find: `python -m tests.attack.planted steps`, or the name of an attack.
+"""Deliberate faults that the attacks must find: `python -m tests.attack.planted steps`, or `faults`, or `attack`.
 
 Steps that do what must not be done, for the judge; faults in chainrule itself, for each attack one that it is there
 for; and an attack some of whose cases fall, for what is printed and for its repetition.
@@ -94,7 +94,7 @@ STEPS: dict[str, tuple[Step, str | None]] = {
     ),
     "a signal that was sent": (Step("", partial(time.sleep, 9), (0,), (Signal(0.1, signal.SIGTERM),)), None),
     "killed as it should be": (Step("", partial(time.sleep, 9), (0,), (Signal(0.1, signal.SIGKILL),)), None),
-    "too long": (Step("", partial(compute, 1.8)), "hang"),
+    "too long": (Step("", partial(compute, 0.8)), "hang"),
     "not too long": (Step("", partial(compute, 0.1)), None),
     "for ever": (Step("", partial(compute, 99)), "hang"),
     "waits for ever": (Step("", signal.pause), "hang"),
@@ -113,7 +113,7 @@ STEPS: dict[str, tuple[Step, str | None]] = {
 
 def judge_steps(folder: Path) -> dict[str, str | None]:
     """The kind of fall of each step, with shorter time limits."""
-    attack.MOST_SECONDS, child.CPU_SECONDS, child.WALL_SECONDS = 1.5, 3, 5.0
+    attack.MOST_SECONDS, child.CPU_SECONDS, child.WALL_SECONDS = 0.5, 1, 5.0
     (folder / "job").mkdir()
     idle = child.run(lambda: None, folder / "job", 0.0).megabytes
     falls = {}
@@ -145,11 +145,11 @@ def pages_slowly() -> None:
     """A page takes seconds."""
     from chainrule.images import page
 
-    attack.MOST_SECONDS = 2.0  # shorter wait
+    attack.MOST_SECONDS = 1.5  # shorter wait
     right = page.read_page
 
     def read_page(*arguments: Any) -> Any:
-        compute(attack.MOST_SECONDS + 0.5)
+        compute(attack.MOST_SECONDS + 0.1)
         return right(*arguments)
 
     page.read_page = read_page
@@ -243,18 +243,32 @@ PLANTS: dict[str, tuple[Callable[[], None], set[str]]] = {
 """For each attack a fault in chainrule, and the kinds of falls that it can cause."""
 
 
-def first_fall(folder: Path, name: str, seconds: float = 120.0) -> campaign.Result | None:
-    """The first case of an attack that falls because of the planted fault."""
+def find_faults(folder: Path, seconds: float = 120.0) -> dict[str, tuple[str, str] | None]:
+    """For each attack the kind of its first fall, and what it is; None if nothing falls.
+
+    Each fault is planted in a process of its own, forked from one that has imported everything.
+    """
+    idle = campaign.idle_megabytes()
     campaign.import_everything()
+    falls = {}
+    for name in PLANTS:
+        here = folder / name
+        here.mkdir()
+        campaign.in_a_process_of_its_own(partial(find_fault, here, name, idle, time.monotonic() + seconds))
+        falls[name] = json.loads((here / "fall.json").read_text())
+    return falls
+
+
+def find_fault(folder: Path, name: str, idle: float, until: float) -> None:
+    """Plant a fault and write down the first case of its attack that falls."""
     PLANTS[name][0]()
-    idle = campaign.prepare(folder, [name])
-    until, number = time.monotonic() + seconds, 0
-    while time.monotonic() < until:
+    campaign.make_fixtures(folder, [name], idle)
+    fall, number = None, 0
+    while fall is None and time.monotonic() < until:
         result = campaign.one(folder / "job", name, number, idle, folder / "kept")
-        if result.kind:
-            return result
+        fall = (result.kind, result.what) if result.kind else None
         number += 1
-    return None
+    (folder / "fall.json").write_text(json.dumps(fall))
 
 
 # An attack with some falling cases
@@ -291,14 +305,10 @@ def main() -> None:
     if what == "attack":
         campaign.ATTACKS = {name: sys.modules[__name__]}  # type: ignore[dict-item]
         sys.exit(__main__.main())
+    find: Callable[[Path], dict[str, Any]] = {"steps": judge_steps, "faults": find_faults}[what]
     with tempfile.TemporaryDirectory() as folder:
         base.environment(Path(folder))
-        if what == "steps":
-            result_json: Any = judge_steps(Path(folder))
-        else:
-            result = first_fall(Path(folder), what)
-            result_json = result and [result.kind, result.what]
-    print(json.dumps(result_json))
+        print(json.dumps(find(Path(folder))))
 
 
 if __name__ == "__main__":
