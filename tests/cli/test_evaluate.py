@@ -214,7 +214,7 @@ def test_two_drawings_do_not_go_to_one_file(command, trained, here, other, there
 
 @pytest.mark.parametrize("option", ["--confusion", "--mistakes"])
 def test_where_a_drawing_goes_is_seen_before_anything_is_judged(command, trained, monkeypatch, option):
-    monkeypatch.setattr("chainrule.cli.evaluate.evaluate_network", lambda *_: pytest.fail("it was judged"))
+    monkeypatch.setattr("chainrule.cli.image_report.evaluate", lambda *_: pytest.fail("it was judged"))
     assert command("evaluate", trained[0], option, "figure.txt").code == 2
 
 

@@ -181,14 +181,14 @@ def test_an_object_that_is_half_made_makes_no_noise(command, images, here, monke
 
 
 def test_a_ctrl_c_that_is_lost_ends_any_command_all_the_same(command, trained, monkeypatch):
-    monkeypatch.setattr("chainrule.cli.evaluate._draw", lambda *_: lose(signal.SIGINT))
+    monkeypatch.setattr("chainrule.cli.image_report._draw", lambda *_: lose(signal.SIGINT))
     done = command("evaluate", trained[0])
     assert (done.code, done.out, done.err.strip()) == (130, "", "")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_an_error_without_a_ctrl_c_stays_one(command, trained, monkeypatch):
-    monkeypatch.setattr("chainrule.cli.evaluate._draw", lambda *_: int("no number"))
+    monkeypatch.setattr("chainrule.cli.image_report._draw", lambda *_: int("no number"))
     done = command("evaluate", trained[0])
     assert done.code == 1
     assert "ValueError: invalid literal for int() with base 10: 'no number'" in done.err

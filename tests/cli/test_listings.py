@@ -25,8 +25,11 @@ def test_models_with_their_recipes(command):
 def test_data_and_where_it_is_kept(command, tmp_path):
     done = command("data")
     assert (done.code, done.err) == (0, "")
-    *sets, cache = table(done)
+    *entries, cache = table(done)
+    sets, texts = entries[:3], entries[3:]
     assert [row[0] for row in sets] == ["mnist", "fashion-mnist", "kmnist"]
+    assert [row[0] for row in texts] == ["everyday", "names", "shakespeare"]
+    assert texts[0][1] == "installed"
     assert {row[1] for row in sets} == {"not cached"}
     assert cache[0] == f"cache: {tmp_path / 'cache'}"
     assert not (tmp_path / "cache").exists()  # listing does not create it

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from chainrule.training import callbacks, experiment
+from chainrule.training import callbacks, image_task
 from chainrule.training.trainer import Interrupted
 
 if TYPE_CHECKING:
@@ -38,13 +38,13 @@ def prefetched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Batches are prefetched, as from a large data set; a list of the prefetch factors of loaders."""
     factors = []
 
-    class Loader(experiment.DataLoader):
+    class Loader(image_task.DataLoader):
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **options)
             factors.append(self.prefetch_factor)
 
-    monkeypatch.setattr(experiment, "PREFETCH_BYTES", 240 * 12 * 12)
-    monkeypatch.setattr(experiment, "DataLoader", Loader)
+    monkeypatch.setattr(image_task, "PREFETCH_BYTES", 240 * 12 * 12)
+    monkeypatch.setattr(image_task, "DataLoader", Loader)
     return factors
 
 
@@ -57,7 +57,7 @@ def test_another_format_or_prefetching_gives_the_same_bits(command, images, npy_
     assert prefetched == [None]  # not more bytes than the limit
     assert command("train", "--data", npy_folder, "--out", "prefetched", *SETTINGS).code == 0
     assert prefetched == [None, 2]
-    monkeypatch.setattr(experiment, "PREFETCH_BYTES", 1 << 30)
+    monkeypatch.setattr(image_task, "PREFETCH_BYTES", 1 << 30)
     assert command("train", "--data", npy_folder, "--out", "npy", *SETTINGS).code == 0
     assert prefetched == [None, 2, None]
     assert weights(here / "prefetched") == weights(here / "npy") != weights(here / "idx")
@@ -103,7 +103,7 @@ def test_a_file_that_shrinks_during_training_ends_it_with_a_sentence(
         write_history(self, trainer, record)
         os.truncate(path, len(content) - 1)
 
-    monkeypatch.setattr(experiment, "PREFETCH_BYTES", limit)
+    monkeypatch.setattr(image_task, "PREFETCH_BYTES", limit)
     with monkeypatch.context() as patch:
         patch.setattr(callbacks.History, "on_epoch", truncate)
         done = command("train", "--data", npy_folder, "--out", "stopped", *SETTINGS)

@@ -54,6 +54,17 @@ class TestCurves:
         assert line(loss, "best: 0.15 in epoch 2") == ([2], [0.15])
         assert texts(accuracy) == ["no values"]
 
+    def test_draws_perplexity_for_a_model_of_text(self):
+        rows = [
+            {"epoch": e, "train_loss": 2.0 / e, "validation_loss": v, "perplexity": math.exp(v)}
+            for e, v in [(1, 2.1), (2, 1.9), (3, 2.0)]
+        ]
+        loss, right = training.curves(rows).axes
+        assert (loss.get_ylabel(), right.get_ylabel()) == ("loss (mean per token)", "perplexity")
+        assert right.get_title("left") == "Perplexity"
+        assert line(right, "validation")[1] == pytest.approx([math.exp(2.1), math.exp(1.9), math.exp(2.0)])
+        assert line(loss, "best: 1.9 in epoch 2") == ([2], [1.9])
+
     @pytest.mark.parametrize("nothing", [{}, {"validation_loss": None, "validation_accuracy": math.nan}])
     def test_needs_no_validation(self, nothing):
         loss, accuracy = training.curves([{"epoch": 1, "train_loss": 2.0} | nothing]).axes

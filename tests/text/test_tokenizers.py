@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chainrule.errors import DataError, UserError
-from chainrule.text import BPETokenizer, CharTokenizer, load_tokenizer
+from chainrule.text import BPETokenizer, CharTokenizer, decode_stream, load_tokenizer
 from chainrule.text.tokenizers import token_type
 
 TEXT = "the cat sat on the mat. the dog sat on the log.\nein Kätzchen saß auf der Matte — 猫\n" * 8
@@ -174,3 +174,17 @@ def test_without_the_library_the_command_is_named(monkeypatch, tmp_path):
 def test_bytes_that_are_no_text_are_refused():
     with pytest.raises(DataError, match="the prompt is not UTF-8 at character 3"):
         BYTES.encode("ab\udcff", "the prompt")
+
+
+@settings(max_examples=40)
+@given(st.text())
+def test_a_stream_is_the_text_in_pieces(text):
+    for tokenizer in (BYTES, *([CharTokenizer.train(text)] if text else [])):
+        pieces = list(decode_stream(tokenizer, iter(tokenizer.encode(text).tolist())))
+        assert "".join(pieces) == text
+
+
+def test_a_character_of_a_stream_is_never_cut():
+    pieces = list(decode_stream(BYTES, BYTES.encode("a犬ß").tolist()))
+    assert pieces == ["a", "犬", "ß"]
+    assert list(decode_stream(BYTES, BYTES.encode("犬").tolist()[:2])) == ["\ufffd"]  # it ended too early

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from chainrule.data import DataLoader
+from chainrule.data import DataLoader, idx
 from chainrule.errors import DataError
 from chainrule.text import TokenWindows
 
@@ -104,3 +104,15 @@ def test_a_thousand_million_positions_take_no_memory():
 def test_samples_need_a_shuffle(options, message):
     with pytest.raises(ValueError, match=message):
         DataLoader(TokenWindows(TOKENS, 5), 6, **{"shuffle": True, "num_samples": 4, **options})
+
+
+def test_a_file_that_shrinks_is_told_before_it_is_read(tmp_path):
+    """Reading a missing page would kill the process."""
+    file = tmp_path / "tokens.idx"
+    idx.write(file, np.zeros(100_000, np.uint8))
+    windows = TokenWindows(idx.memory_map(file), 5)
+    assert windows[[99_000]][0].tolist() == [[0] * 5]
+    with file.open("r+b") as opened:
+        opened.truncate(5000)
+    with pytest.raises(DataError, match=r"tokens.idx has shrunk from 100,008 to 5,000 bytes while in use"):
+        windows[[99_000]]

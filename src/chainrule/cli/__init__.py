@@ -26,8 +26,10 @@ from chainrule.errors import UserError, shorten
 
 COMMANDS = {  # name: (module in chainrule.cli, summary)
     "train": ("train", "Train a model and save it as a run."),
-    "evaluate": ("evaluate", "Evaluate a trained model on the test images."),
+    "evaluate": ("evaluate", "Evaluate a trained model."),
     "predict": ("predict", "Recognize the digit in each image."),
+    "generate": ("generate", "Continue a text with a model trained on text."),
+    "say": ("sentence", "Complete a sentence with a small language model."),
     "lesson": ("lesson", "List the lessons, or run one."),
     "read": ("read", "Read every digit in a photo of a page."),
     "models": ("listings", "List the available models."),
@@ -61,7 +63,8 @@ class _Commands(click.Group):
 Examples:
   chainrule train                        learn to read handwritten digits, in seconds
   chainrule evaluate --mistakes m.png    measure its accuracy and draw its mistakes
-  chainrule predict photo.jpg            recognize a digit""",
+  chainrule predict photo.jpg            recognize a digit
+  chainrule say "i am going to the"      complete a sentence""",
 )
 @click.version_option(__version__, message="chainrule %(version)s")
 @click.pass_context

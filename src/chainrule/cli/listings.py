@@ -32,14 +32,20 @@ def models() -> None:
     epilog="""\b
 Examples:
   chainrule data
-  chainrule train --data fashion-mnist"""
+  chainrule train --data fashion-mnist
+  chainrule train --model gpt --data names"""
 )
 def data() -> None:
-    """List the data sets and the cache folder. `train --data` also takes any folder of IDX or .npy files."""
+    """List the data sets, the texts and the cache folder.
+
+    `train --data` also takes any folder of IDX or .npy files, and with a model of text any text file.
+    """
     from chainrule.data import available, cache_folder
+    from chainrule.text import CORPORA
 
     rows = [(e.name, f"cached, {e.bytes / 1e6:.0f} MB" if e.cached else "not cached", e.about) for e in available()]
-    print_table(rows)
+    texts = [(t.name, "installed" if t.installed else f"not installed: {t.command}", t.about) for t in CORPORA.values()]
+    print_table([*rows, *texts])
     try:
         say(f"cache: {cache_folder()}  (set CHAINRULE_CACHE to change it)")
     except OSError as error:
@@ -66,9 +72,7 @@ def runs(folder: str | None) -> int:
         except RunError as error:
             faults.append(error)
             continue
-        state = (
-            f"test {result['test_accuracy']:.2%}" if result else f"{completed} of {config['training']['epochs']} epochs"
-        )
+        state = run.task.headline(result) if result else f"{completed} of {config['training']['epochs']} epochs"
         rows.append((run.folder.name, config["model"]["name"], config["data"]["name"], f"seed {config['seed']}", state))
     if rows:
         print_table(rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +16,7 @@ from chainrule.models import images_to_inputs
 from chainrule.tensor import from_numpy
 from chainrule.training import run as runs
 from chainrule.training.evaluation import nan_message
+from chainrule.training.image_task import IMAGES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -89,6 +91,11 @@ def classifier(run: Run) -> Classifier:
     Raises:
         RunError: the network takes images of a different size, or (when called) its outputs are not finite.
     """
+    if run.task is not IMAGES:
+        raise RunError(
+            f"{run.folder}: {run.model.name} is a model of text and reads no pictures; for text: chainrule generate "
+            f"{shlex.quote(str(run.folder))}"
+        )
     if run.config["data"]["image_shape"] != [28, 28]:
         raise RunError(f"{run.folder}: reading digits needs a network trained on 28×28 images")
     network = run.load_network()

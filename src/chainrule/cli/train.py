@@ -6,32 +6,35 @@ import errno
 import math
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from chainrule import data as datasets
-from chainrule import models
+from chainrule import models, text
+from chainrule.cli import reports
 from chainrule.cli.arguments import PathName
 from chainrule.cli.output import ascii_only, json_number, print_json, say, terminal_width
 from chainrule.cli.signals import Interruption
 from chainrule.data.catalog import SOURCES
 from chainrule.errors import printable
 from chainrule.kernels.team import threads
-from chainrule.training import experiment
+from chainrule.training import experiment, tasks
 from chainrule.training import resume as resuming
 from chainrule.training import run as runs
 from chainrule.training.callbacks import best_epoch
-from chainrule.training.diagnosis import diagnose
 from chainrule.training.progress import Bar, EpochLines
 from chainrule.training.reopen import parse_settings, reopen
+from chainrule.training.text_task import TEXT
 from chainrule.training.trainer import Callback, DivergedError, Interrupted, Trainer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from chainrule.data import ImageData
+    from chainrule.text import TextData
     from chainrule.training.run import Run
 
 
@@ -50,24 +53,32 @@ Examples:
   chainrule train --model sigmoid_mlp --seed 1
   chainrule train --data fashion-mnist --epochs 20
   chainrule train --data my-idx-files/ --limit 1000 --out runs/first-try
+  chainrule train --model gpt --data names
+  chainrule train --model gpt --data my-diary.txt --size tiny
   chainrule train --resume runs/first-try
   chainrule train --resume runs/first-try --epochs 12
   chainrule train --resume runs/first-try --epoch 3 --override lr=0.001"""
 )
-@click.option("--model", type=ModelName(list(models.REGISTRY)), help="The model to train.  [default: mlp]")
+@click.option(
+    "--model", type=ModelName(list(models.REGISTRY)), help="The model to train.  [default: mlp; gpt for a text]"
+)
 @click.option(
     "--data",
     type=PathName(),
-    metavar="NAME|DIR",
-    help="A data set's name, or a folder of IDX or .npy files.  [default: mnist]",
+    metavar="NAME|DIR|TXT",
+    help="A data set's name, a folder of IDX or .npy files, or a text file.  [default: mnist; everyday for gpt]",
 )
-@click.option("--epochs", type=int, help="Passes through the training images.  [default: the model's]")
-@click.option("--batch-size", type=int, help="Images per step.  [default: the model's]")
+@click.option("--size", help="Size of a gpt: tiny, names or shakespeare.  [default: as the text suggests]")
+@click.option("--block-size", type=int, metavar="T", help="For text: the longest context, in tokens.")
+@click.option("--bpe", type=int, metavar="N", help="For text: N byte-pair tokens instead of characters.")
+@click.option("--epochs", type=int, help="Passes through the training images; for text, see below.")
+@click.option("--steps-per-epoch", type=int, metavar="N", help="For text: the steps that count as an epoch.")
+@click.option("--batch-size", type=int, help="Images, or windows of a text, per step.  [default: the model's]")
 @click.option("--lr", type=float, help="Learning rate; with a schedule, its peak.  [default: the model's]")
 @click.option("--optimizer", type=click.Choice(list(experiment.OPTIMIZERS)), help="Optimizer.  [default: the model's]")
 @click.option("--eager", is_flag=True, default=None, help="Run eagerly, without compiling the training step.")
 @click.option("--seed", type=int, help="Random seed; the same seed gives bit-identical results.  [default: 0]")
-@click.option("--limit", type=int, metavar="N", help="Train on the first N images only.")
+@click.option("--limit", type=int, metavar="N", help="Train on the first N images or tokens only.")
 @click.option("--out", type=PathName(), metavar="DIR", help="The run's folder.  [default: a new one in runs/]")
 @click.option("--keep", type=int, metavar="N", help="Keep the checkpoints of the last N epochs and the best one.")
 @click.option("--resume", type=PathName(), metavar="RUN", help="Resume a run that was stopped.")
@@ -82,7 +93,10 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.option("--quiet", is_flag=True, help="Print the result only.")
 def train(resume: str | None, as_json: bool, quiet: bool, **options: Any) -> None:
-    """Train a model, evaluate it on the test images, and save everything in a run folder.
+    """Train a model, evaluate it, and save everything in a run folder.
+
+    Images are trained on in passes and evaluated on the test images. Of a text, windows are drawn at random; an epoch
+    is 250 of these steps, and the last tenth of the text is for evaluation.
 
     Ctrl-C stops after the current step and saves; a second Ctrl-C quits immediately. SIGTERM and SIGHUP do the same.
 
@@ -105,9 +119,10 @@ def _train(interruption: Interruption, resume: str | None, as_json: bool, quiet:
     console = _terminal() if verbose else None
     progress: list[Callback] = []
     if verbose:
-        progress.append(EpochLines(_ignore_closed_terminal(console.print if console else say)))
-    if console:
-        progress.append(Bar(console))
+        table = reports.of(run).table
+        progress.append(EpochLines(_ignore_closed_terminal(console.print if console else say), table))
+        if console:
+            progress.append(Bar(console, table))
     trainer = experiment.prepare(run, data, progress)
     if resume is not None:
         resuming.resume(run, trainer)
@@ -138,7 +153,7 @@ def _train(interruption: Interruption, resume: str | None, as_json: bool, quiet:
         print_json(_document(run, result))
     else:
         _conclude(run, result, quiet)
-    advice = diagnose(run, data)
+    advice = run.task.diagnose(run, data)
     if advice is not None:
         say(f"chainrule: {advice}", err=True)
 
@@ -146,6 +161,9 @@ def _train(interruption: Interruption, resume: str | None, as_json: bool, quiet:
 def _begin(
     model: str | None,
     data: str | None,
+    size: str | None,
+    block_size: int | None,
+    bpe: int | None,
     seed: int | None,
     limit: int | None,
     out: str | None,
@@ -154,16 +172,35 @@ def _begin(
     step: int | None,
     override: Sequence[str],
     **changes: Any,
-) -> tuple[Run, ImageData]:
+) -> tuple[Run, ImageData | TextData]:
     """Create a new run from the command's options, and load its data."""
     for name, value in (("--epoch", epoch), ("--step", step), ("--override", override or None)):
         if value is not None:
             raise click.UsageError(f"{name} changes an existing run: use it with --resume RUN")
-    source = "mnist" if data is None else data
+    if model is None:
+        model = "gpt" if data is not None and _is_text(data) else "mlp"
+    loaded = _load(models.get(model), data, bpe)
+    options = {"size": size, "block_size": block_size}
+    config = experiment.configure(
+        model, loaded, seed=seed or 0, limit=limit, keep=keep or 0, options=options, **changes
+    )
+    return runs.create(config, out, partial(tasks.of(models.get(model)).write_files, loaded)), loaded
+
+
+def _is_text(data: str) -> bool:
+    """Whether `--data` names a text, or a text file."""
+    return data not in SOURCES and (data in text.CORPORA or (data.endswith(".txt") and not Path(data).is_dir()))
+
+
+def _load(model: models.Model, data: str | None, bpe: int | None) -> ImageData | TextData:
+    """Load the data set that `--data` names, or the default one of a model; a path becomes absolute, for the run."""
+    source = tasks.of(model).default_data if data is None else data
+    if _is_text(source) or (tasks.of(model) is TEXT and source not in SOURCES and not Path(source).is_dir()):
+        return text.load(source if source in text.CORPORA else Path(source).resolve(), bpe=bpe)
+    if bpe is not None:
+        raise click.UsageError(f"--bpe is for a text, and {source} is a set of images")
     is_folder = source not in SOURCES and Path(source).is_dir()
-    loaded = datasets.load(Path(source).resolve() if is_folder else source)  # the run stores it as an absolute path
-    config = experiment.configure(model or "mlp", loaded, seed=seed or 0, limit=limit, keep=keep or 0, **changes)
-    return runs.create(config, out), loaded
+    return datasets.load(Path(source).resolve() if is_folder else source)
 
 
 def _reopen(
@@ -174,7 +211,7 @@ def _reopen(
     step: int | None,
     override: Sequence[str],
     **unchangeable: Any,
-) -> tuple[Run, ImageData]:
+) -> tuple[Run, ImageData | TextData]:
     """Find the run to resume, apply the changes that the options ask for, if any, and load its data."""
     options = [f"--{name.replace('_', '-')}" for name, value in unchangeable.items() if value is not None]
     if options:
@@ -191,7 +228,7 @@ def _reopen(
             )
         settings["epochs"] = epochs
     run = runs.find(resume)
-    data = datasets.load(run.config["data"]["name"])
+    data = run.task.load(run)
     if settings or keep is not None or epoch is not None or step is not None:
         run = reopen(run, data, settings, epoch=epoch, step=step, keep=keep)
     return run, data
@@ -199,7 +236,7 @@ def _reopen(
 
 def _recovery_command(run: Run, trainer: Trainer) -> str:
     """The command that resumes a diverged run from its best epoch if kept, else from the last checkpoint."""
-    best = best_epoch(trainer.history) + 1
+    best = _best_epoch(run, trainer.history) + 1
     epoch = f" --epoch {best}" if ("epoch", best) in run.kept_states else ""
     rate = run.config["training"]["lr"] / 10
     return f"chainrule train --resume {shlex.quote(str(run.folder))}{epoch} --override lr={rate:.2g}"
@@ -227,14 +264,13 @@ def _ignore_closed_terminal(print_line: Callable[[str], None]) -> Callable[[str]
     return print_line_if_open
 
 
-def _introduce(run: Run, trainer: Trainer, data: ImageData) -> None:
+def _introduce(run: Run, trainer: Trainer, data: ImageData | TextData) -> None:
     spec, recipe = run.config["model"], run.config["training"]
     parameters = sum(p.numel() for p in trainer.network.parameters())
     say(f"{spec['name']}: {models.get(spec['name']).summary}; {parameters:,} parameters")
-    images = len(trainer.loader.dataset)
     say(
-        f"{data.name}: {images:,} training image{'' if images == 1 else 's'}; {recipe['optimizer']}, lr "
-        f"{recipe['lr']:g} ({recipe['schedule']}), batch size {recipe['batch_size']}, seed {run.config['seed']}"
+        f"{data.name}: {reports.of(run).amount(trainer, data)}; {recipe['optimizer']}, lr {recipe['lr']:g} "
+        f"({recipe['schedule']}), batch size {recipe['batch_size']}, seed {run.config['seed']}"
     )
     if recipe.get("augment"):
         transforms = ", ".join(f"{name} {value:g}" for name, value in recipe["augment"].items())
@@ -272,13 +308,13 @@ def _draw(run: Run) -> None:
 
 def _document(run: Run, result: dict[str, Any]) -> dict[str, Any]:
     """The JSON document that `--json` prints."""
-    keys = ("epoch", "train_loss", "validation_loss", "validation_accuracy", "seconds")
+    report = reports.of(run)
+    keys = ("epoch", "train_loss", *(key for _, key, _ in report.table.columns), "seconds")
     return {
         "run": str(run.folder),
         "model": run.config["model"]["name"],
         "seed": run.config["seed"],
-        "test_accuracy": result["test_accuracy"],
-        "test_loss": json_number(result["test_loss"]),
+        **report.document(result),
         "seconds": result["seconds"],
         "epochs": [{key: json_number(record.get(key, math.nan)) for key in keys} for record in run.history],
         **({"changes": run.changes} if run.changes else {}),
@@ -286,24 +322,27 @@ def _document(run: Run, result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _conclude(run: Run, result: dict[str, Any], quiet: bool) -> None:
-    """Print the result and, unless `quiet`, the learning curves as text."""
+    """Print the result and, unless `quiet`, the learning curves as text and what the network does."""
+    report = reports.of(run)
     if not quiet:
         from chainrule.plots import text
 
         history = run.history
         if len(history) > 1:
-            for title, key, scale in (
-                ("validation loss", "validation_loss", 1),
-                ("validation accuracy, %", "validation_accuracy", 100),
-            ):
+            for title, key, scale in report.charts:
                 say("", title)
                 values = [record.get(key, math.nan) * scale for record in history]
                 lines = text.curve(values, width=terminal_width(64), height=4, ascii=ascii_only())
                 say(*lines)
-        best = best_epoch(history) + 1
-        say("", f"best epoch     {best} of {len(history)}, by validation accuracy; its weights are saved")
-    say(f"test accuracy  {result['test_accuracy']:.2%}  (loss {result['test_loss']:.4f})")
+        best = _best_epoch(run, history) + 1
+        say("", f"best epoch     {best} of {len(history)}, by {report.best_by}; its weights are saved")
+    say(*report.result_lines(run, result))
     say(f"time           {result['seconds']:.1f} s")
     say(f"run            {run.folder}")
     if not quiet:
-        say("", f"next: chainrule evaluate {shlex.quote(str(run.folder))} --mistakes mistakes.png")
+        say(*report.samples(run), "", f"next: {report.next_command(run)}")
+
+
+def _best_epoch(run: Run, history: Sequence[dict[str, Any]]) -> int:
+    metric = run.task.metric
+    return best_epoch(history, metric.name, metric.mode)

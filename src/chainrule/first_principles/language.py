@@ -168,6 +168,23 @@ class NextWord:
         probabilities = self.probabilities(text)
         return [(self.words[i], float(probabilities[i])) for i in np.argsort(-probabilities)[:count]]
 
+    def complete(self, text: str = "", limit: int = 20, temperature: float = 0.0, seed: int = 0) -> str:
+        """Continue a text as `generate`, but with the most probable word each time if the temperature is 0.
+
+        Raises:
+            ValueError: the temperature is negative.
+            DataError: the text has words that are not in the corpus.
+        """
+        if temperature:
+            return self.generate(text, limit, temperature, seed)
+        words = split(text)
+        for _ in range(limit):
+            ((word, _),) = self.likeliest(" ".join(words), 1)
+            if word == END:
+                break
+            words.append(word)
+        return " ".join(words)
+
     def generate(self, text: str = "", limit: int = 20, temperature: float = 1.0, seed: int = 0) -> str:
         """Continue a text by sampling word by word, up to the end of the sentence or `limit` words.
 

@@ -195,8 +195,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 @register(
-    "a small GPT, 4 layers of 4 heads, 128 wide, contexts of 64 tokens; cross entropy",
-    Recipe(epochs=1, batch_size=12, optimizer="adamw", lr=0.001, weight_decay=0.1, schedule="cosine"),
+    "a small GPT, which predicts the next token of a text: sizes tiny, names, shakespeare",
+    Recipe(
+        epochs=8,
+        batch_size=12,
+        optimizer="adamw",
+        lr=0.001,
+        weight_decay=0.1,
+        schedule="warmup-cosine",
+        steps_per_epoch=250,
+    ),
     loss=next_token_loss,
     task="text",
 )

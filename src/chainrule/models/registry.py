@@ -32,16 +32,17 @@ class Recipe:
     """Default training settings of a model.
 
     Attributes:
-        epochs: passes over the training images.
-        batch_size: images per step.
+        epochs: passes over the training images; for text, see `steps_per_epoch`.
+        batch_size: images, or windows of a text, per step.
         optimizer: "sgd", "adam" or "adamw".
         lr: the learning rate; with a schedule, its maximum.
         momentum: the momentum of "sgd".
         weight_decay: the weight decay of any optimizer.
-        schedule: "constant", "cosine" or "one-cycle".
+        schedule: "constant", "cosine", "one-cycle" or "warmup-cosine".
         augment: options of `data.Augment` for the training images; empty for none.
         epochs_without_augmentation: the number of last epochs without augmentation, to fit unaugmented images.
         eager: run each step operation by operation instead of compiled.
+        steps_per_epoch: for text, whose windows are drawn at random, the steps that count as an epoch; 0 for images.
     """
 
     epochs: int
@@ -54,6 +55,7 @@ class Recipe:
     augment: dict[str, float] = field(default_factory=dict)
     epochs_without_augmentation: int = 0
     eager: bool = False
+    steps_per_epoch: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Training curves: loss and accuracy by epoch."""
+"""Training curves: loss and accuracy, or perplexity, by epoch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MOST_MARKERS = 30  # markers of more points would overlap
 
 
 def curves(history: Sequence[Mapping[str, float | None]], title: str = "Training", *, dark: bool = False) -> Figure:
-    """Draw loss and validation accuracy against the epoch, and mark the best epoch.
+    """Draw loss and validation accuracy, or perplexity, against the epoch, and mark the best epoch.
 
     The best epoch is the first with the highest validation accuracy or, if there are no accuracies, with the lowest
     validation loss; without validation none is marked. Values that are missing, None or not finite are skipped, and
@@ -29,7 +29,7 @@ def curves(history: Sequence[Mapping[str, float | None]], title: str = "Training
 
     Args:
         history: one mapping per epoch with `epoch` and optionally `train_loss`, `validation_loss` and
-            `validation_accuracy` (a fraction); other entries are ignored.
+            `validation_accuracy` (a fraction) or, for a model of text, `perplexity`; other entries are ignored.
         title: title of the figure.
         dark: use a dark background.
 
@@ -41,15 +41,17 @@ def curves(history: Sequence[Mapping[str, float | None]], title: str = "Training
     theme = style.DARK if dark else style.LIGHT
     epochs = _column(history, "epoch")
     train, validation = _column(history, "train_loss"), _column(history, "validation_loss")
-    accuracy = 100 * _column(history, "validation_accuracy")
+    accuracy, perplexity = 100 * _column(history, "validation_accuracy"), _column(history, "perplexity")
+    is_text = bool(np.isfinite(perplexity).any() and not np.isfinite(accuracy).any())
 
     figure = style.new_figure(10.4, 4.2, title, theme, margins=(0.8, 0.55, 0.25, 0.8))
     left, right = figure.subplots(1, 2, gridspec_kw={"wspace": 0.22})
-    style.style_axes(left, theme, title="Loss", x="epoch", y="loss (mean per example)", open_frame=True)
-    style.style_axes(right, theme, title="Accuracy", x="epoch", y="accuracy (%)", open_frame=True)
+    unit, title_right, y = ("token", "Perplexity", "perplexity") if is_text else ("example", "Accuracy", "accuracy (%)")
+    style.style_axes(left, theme, title="Loss", x="epoch", y=f"loss (mean per {unit})", open_frame=True)
+    style.style_axes(right, theme, title=title_right, x="epoch", y=y, open_frame=True)
     _line(left, epochs, train, "training", theme.first, "-", "o")
     _line(left, epochs, validation, "validation", theme.second, "--", "s")
-    _line(right, epochs, accuracy, "validation", theme.second, "--", "s")
+    _line(right, epochs, perplexity if is_text else accuracy, "validation", theme.second, "--", "s")
 
     if np.isfinite(accuracy).any():
         _mark_best(right, left, epochs, accuracy, int(np.nanargmax(accuracy)), "%", theme)

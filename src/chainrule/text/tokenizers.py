@@ -18,7 +18,7 @@ from chainrule.files import open_regular, write_text
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 MAX_FILE_BYTES = 32_000_000
 """Limit on the bytes of a tokenizer's file: one of 100,000 tokens takes 8 MB."""
+
+
+_MOST_PENDING = 4
+"""A character has at most 4 bytes, so no more tokens than that; U+FFFD may also be a character of the text."""
 
 
 class Tokenizer(Protocol):
@@ -262,6 +266,22 @@ KINDS: dict[str, type[CharTokenizer] | type[BPETokenizer]] = {
     tokenizer.kind: tokenizer for tokenizer in (CharTokenizer, BPETokenizer)
 }
 """The tokenizers by the name in their files."""
+
+
+def decode_stream(tokenizer: Tokenizer, tokens: Iterable[int]) -> Iterator[str]:
+    """Decode tokens one by one; a character that is spread over several tokens comes with the last of them.
+
+    The pieces in a row are the text of all tokens.
+    """
+    pending: list[int] = []
+    for token in tokens:
+        pending.append(token)
+        piece = tokenizer.decode(pending)
+        if not piece.endswith("\ufffd") or len(pending) >= _MOST_PENDING:
+            yield piece
+            pending = []
+    if pending:
+        yield tokenizer.decode(pending)
 
 
 def load_tokenizer(path: str | os.PathLike[str]) -> CharTokenizer | BPETokenizer:

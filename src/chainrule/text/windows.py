@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.data.mapping import check_files, mapped_files
 from chainrule.errors import DataError, check_integer
 from chainrule.tensor import Tensor, from_numpy
 
@@ -45,16 +46,23 @@ class TokenWindows:
                 f"{name}: has {len(self.tokens):,} tokens, too few for a window of {block_size:,} and the token that "
                 f"follows; use a longer text"
             )
+        self._files = mapped_files(self.tokens)
         self._offsets = np.arange(block_size + 1)
 
     def __len__(self) -> int:
         return len(self.tokens) - self.block_size
 
     def __getitem__(self, index: Any) -> tuple[Tensor, Tensor]:
-        """Return the windows that start at an index: inputs (N, T) and targets (N, T), int64; (T,) for one."""
+        """Return the windows that start at an index: inputs (N, T) and targets (N, T), int64; (T,) for one.
+
+        Raises:
+            DataError: the memory-mapped file of the tokens has become shorter.
+            IndexError: there is no such window.
+        """
         starts = np.asarray(range(len(self))[index] if isinstance(index, slice) else index)
         if starts.size and not (-len(self) <= starts.min() and starts.max() < len(self)):
             raise IndexError(f"TokenWindows: the index must be from 0 to {len(self) - 1:,}, not {index!r}")
         starts = np.where(starts < 0, starts + len(self), starts)
+        check_files(self._files)
         windows = self.tokens[starts[..., None] + self._offsets].astype(np.int64)  # (N, T + 1)
         return from_numpy(windows[..., :-1].copy()), from_numpy(windows[..., 1:].copy())

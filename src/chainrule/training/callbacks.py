@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from chainrule.nn import Module
     from chainrule.tensor import Tensor
+    from chainrule.training.task import Mode
     from chainrule.training.trainer import Trainer
 
 
@@ -59,20 +60,26 @@ class BestModel(Callback):
 
     Args:
         path: the safetensors file to write.
-        metric: the metric to maximize, an entry of the history.
+        metric: an entry of the history.
+        mode: whether to maximize ("max") or minimize ("min") it.
         measure: the former name of `metric`.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], metric: str = "validation_accuracy", *, measure: str | None = None
+        self,
+        path: str | os.PathLike[str],
+        metric: str = "validation_accuracy",
+        mode: Mode = "max",
+        *,
+        measure: str | None = None,
     ) -> None:
-        self.path, self.metric = path, measure or metric
-        self.best, self.epoch = -math.inf, 0
+        self.path, self.metric, self.mode = path, measure or metric, mode
+        self.best, self.epoch = _worst(mode), 0
 
     def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
         """Save the weights if this epoch is the best."""
-        value = _finite_metric(record, self.metric)
-        if value > self.best:
+        value = _finite_metric(record, self.metric, self.mode)
+        if value > self.best if self.mode == "max" else value < self.best:
             safetensors_io.save(trainer.network.state_dict(), self.path)
             self.best, self.epoch = value, record["epoch"]
 
@@ -89,7 +96,7 @@ class BestModel(Callback):
         best, epoch = state["best"], state["epoch"]
         if not isinstance(best, (int, float, NoneType)) or not isinstance(epoch, int) or isinstance(best, bool):
             raise ValueError(f"BestModel: the best value cannot be {best!r}, in epoch {epoch!r}")
-        self.best, self.epoch = -math.inf if best is None else best, epoch
+        self.best, self.epoch = _worst(self.mode) if best is None else best, epoch
 
 
 class SettingsCheck(Callback):
@@ -148,18 +155,21 @@ class EarlyStopping(Callback):
 
     Args:
         patience: how many epochs without improvement to allow.
-        metric: the metric to maximize, an entry of the history.
+        metric: an entry of the history.
+        mode: whether to maximize ("max") or minimize ("min") it.
         measure: the former name of `metric`.
     """
 
-    def __init__(self, patience: int, metric: str = "validation_accuracy", *, measure: str | None = None) -> None:
+    def __init__(
+        self, patience: int, metric: str = "validation_accuracy", mode: Mode = "max", *, measure: str | None = None
+    ) -> None:
         if patience < 1:
             raise ValueError(f"EarlyStopping: patience must be at least 1 epoch, got {patience}")
-        self.patience, self.metric = patience, measure or metric
+        self.patience, self.metric, self.mode = patience, measure or metric, mode
 
     def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
         """Stop if the best epoch was `patience` epochs ago."""
-        if len(trainer.history) - 1 - best_epoch(trainer.history, self.metric) >= self.patience:
+        if len(trainer.history) - 1 - best_epoch(trainer.history, self.metric, self.mode) >= self.patience:
             trainer.stop = True
 
 
@@ -172,8 +182,10 @@ class Checkpoint(Callback):
         folder: the folder to write the states to.
         seconds: the time between two saves within an epoch.
         keep: how many earlier states to keep: those of the last `keep` epochs, that of the best epoch (by
-            `validation_accuracy`), and the last `keep` states saved within an epoch.
+            `metric`), and the last `keep` states saved within an epoch.
         best: the file of the best weights so far; a copy of them is stored in each kept state.
+        metric: an entry of the history.
+        mode: whether to maximize ("max") or minimize ("min") it.
     """
 
     def __init__(
@@ -182,8 +194,11 @@ class Checkpoint(Callback):
         seconds: float = 30.0,
         keep: int = 0,
         best: str | os.PathLike[str] | None = None,
+        metric: str = "validation_accuracy",
+        mode: Mode = "max",
     ) -> None:
         self.folder, self.seconds, self.keep, self.best = Path(folder), seconds, keep, best
+        self.metric, self.mode = metric, mode
         self._last_save = time.perf_counter()
 
     def on_start(self, trainer: Trainer) -> None:
@@ -214,7 +229,8 @@ class Checkpoint(Callback):
 
     def _remove_old(self, trainer: Trainer) -> None:
         """Remove kept states other than the latest ones and that of the best epoch."""
-        best = trainer.history[best_epoch(trainer.history)]["epoch"] if trainer.history else 0
+        history = trainer.history
+        best = history[best_epoch(history, self.metric, self.mode)]["epoch"] if history else 0
         states = checkpoint.kept_states(self.folder)
         for kind in ("epoch", "step"):
             numbers = sorted(number for state_kind, number in states if state_kind == kind)
@@ -256,17 +272,27 @@ class StopOnNaN(Callback):
         )
 
 
-def best_epoch(history: Sequence[Mapping[str, Any]], metric: str = "validation_accuracy") -> int:
-    """Return the index of the first epoch with the largest metric; 0 if none is finite.
+def best_epoch(history: Sequence[Mapping[str, Any]], metric: str = "validation_accuracy", mode: Mode = "max") -> int:
+    """Return the index of the first epoch with the best metric; 0 if none is finite.
+
+    Args:
+        history: a record per epoch.
+        metric: an entry of the records.
+        mode: whether the best is the largest ("max") or the smallest ("min").
 
     Raises:
         ValueError: the history is empty or does not have the metric.
     """
-    return int(np.argmax([_finite_metric(record, metric) for record in history]))
+    values = [_finite_metric(record, metric, mode) for record in history]
+    return int(np.argmax(values) if mode == "max" else np.argmin(values))
 
 
-def _finite_metric(record: Mapping[str, Any], metric: str) -> float:
-    """Return an epoch's metric; -inf if it is not finite.
+def _worst(mode: Mode) -> float:
+    return -math.inf if mode == "max" else math.inf
+
+
+def _finite_metric(record: Mapping[str, Any], metric: str, mode: Mode) -> float:
+    """Return an epoch's metric; the worst value, an infinity, if it is not finite.
 
     Raises:
         ValueError: the record does not have the metric.
@@ -276,7 +302,7 @@ def _finite_metric(record: Mapping[str, Any], metric: str) -> float:
             f"the history has no {metric!r}, only {', '.join(record)}: the trainer's `validate` must return it"
         )
     value: float = record[metric]
-    return value if math.isfinite(value) else -math.inf
+    return value if math.isfinite(value) else _worst(mode)
 
 
 def first_bad_layer(network: Module, inputs: Tensor) -> str:

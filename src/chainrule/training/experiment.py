@@ -20,22 +20,22 @@ import numpy as np
 import chainrule
 from chainrule import models, optim
 from chainrule.data.augment import Augment
-from chainrule.data.dataset import TensorDataset
-from chainrule.data.loader import DataLoader
 from chainrule.errors import DataError, RunError
 from chainrule.files import write_text
-from chainrule.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
+from chainrule.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, OneCycleLR, SequentialLR
+from chainrule.training import tasks
 from chainrule.training.callbacks import BestModel, Checkpoint, History, SettingsCheck, StopAugmentation, StopOnNaN
-from chainrule.training.evaluation import evaluate, nan_message
-from chainrule.training.run import SHIPPED, check_model_input
+from chainrule.training.run import SHIPPED
 from chainrule.training.trainer import Callback, Trainer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from chainrule.data import ImageData
     from chainrule.models import Recipe
+    from chainrule.text import TextData
     from chainrule.training.run import Run
+    from chainrule.training.task import Task
 
 OPTIMIZERS = {"sgd": {"lr": 0.1, "momentum": 0.9}, "adam": {"lr": 0.002}, "adamw": {"lr": 0.002, "weight_decay": 0.01}}
 """Default settings of each optimizer, for a run that does not use the optimizer of the model's recipe."""
@@ -43,56 +43,56 @@ OPTIMIZERS = {"sgd": {"lr": 0.1, "momentum": 0.9}, "adam": {"lr": 0.002}, "adamw
 MIN_COMPILED_STEPS = 200
 """Total number of steps from which compiling the step saves time."""
 
-PREFETCH_BYTES, PREFETCH_FACTOR = 1 << 30, 2
-"""Above so many bytes of training images, batches are prefetched: such images are likely to be read from disk in every
-epoch. Fewer stay in memory, where gathering a batch takes less time than passing it between threads."""
-
 _MAX_COUNT = 1_000_000_000  # limit on epochs, batch size and number of images, to catch typos
 
-SCHEDULES = ("constant", "cosine", "one-cycle")
+SCHEDULES = ("constant", "cosine", "one-cycle", "warmup-cosine")
+
+WARMUP, FINAL_RATE = 0.05, 0.1
+"""Of "warmup-cosine": the fraction of the steps in which the rate rises, and its last value relative to the highest."""
 
 
 def configure(
-    model: str, data: ImageData, *, seed: int = 0, limit: int | None = None, keep: int = 0, **changes: Any
+    model: str,
+    data: ImageData | TextData,
+    *,
+    seed: int = 0,
+    limit: int | None = None,
+    keep: int = 0,
+    options: Mapping[str, Any] | None = None,
+    **changes: Any,
 ) -> dict[str, Any]:
     """Create a run's config from the model's recipe and changes to it.
 
     Args:
         model: a registered name.
-        data: the data set to train on.
+        data: the data set to train on: images or a text, as the model needs.
         seed: seed of all random numbers.
-        limit: train on the first `limit` images only; None for all.
+        limit: train on the first `limit` images or tokens only; None for all.
         keep: keep the states of the last `keep` epochs and of the best epoch, so that `reopen` can go back to them.
+        options: options of the model, besides those that the data set determines; None keeps an option's default.
         changes: values for fields of the `Recipe`; None keeps the recipe's.
 
     Raises:
+        DataError: the text is too short for the model.
         RunError: no such model or optimizer, an invalid value, or images that the model does not accept.
     """
-    model = models.get(model).name  # resolves a former name
-    recipe = models.get(model).recipe
-    if models.get(model).task != "images":
-        names = ", ".join(name for name, other in models.REGISTRY.items() if other.task == "images")
-        raise RunError(f"model {model!r} does not read images, and {data.name} is a set of images; choose from {names}")
-    changes = {name: value for name, value in changes.items() if value is not None}
+    entry = models.get(model)  # `model` may be a former name
+    task, recipe = tasks.of(entry), entry.recipe
+    tasks.check_data_type(entry, data)
+    data_options, suggested_changes = task.suggest(entry, data)
+    model_options = {**data_options, **{name: value for name, value in (options or {}).items() if value is not None}}
+    changes = {**suggested_changes, **{name: value for name, value in changes.items() if value is not None}}
     optimizer = changes.get("optimizer", recipe.optimizer)
     if optimizer != recipe.optimizer:
         changes = {"momentum": 0.0, "weight_decay": 0.0, **OPTIMIZERS.get(optimizer, {}), **changes}
     recipe = replace(recipe, **changes)
-    check_settings(recipe, seed, limit, data, keep)
-    height, width = data.train_images.shape[1:]
-    options = {"inputs": height * width, "classes": len(data.classes)}
-    check_model_input(model, models.build(model, options, generator=np.random.default_rng(0)).eval(), (height, width))
+    check_settings(task, recipe, seed, limit, data, keep)
+    network = models.build(entry.name, model_options, generator=np.random.default_rng(0)).eval()
+    task.check_model(entry, network, data)
     return {
         "created": datetime.now().astimezone().isoformat(timespec="microseconds"),
-        "model": {"name": model, "options": options},
-        "data": {
-            "name": data.name,
-            "limit": limit,
-            "image_shape": [height, width],
-            "classes": list(data.classes),
-            "crc32": data.train_crc32,
-            "test_crc32": data.test_crc32,
-        },
+        "model": {"name": entry.name, "options": model_options},
+        "data": task.describe(data, limit),
         "training": asdict(recipe),
         "seed": seed,
         "versions": versions(),
@@ -107,7 +107,7 @@ def versions() -> dict[str, str]:
     return own | compiler
 
 
-def prepare(run: Run, data: ImageData, callbacks: Sequence[Callback] = ()) -> Trainer:
+def prepare(run: Run, data: ImageData | TextData, callbacks: Sequence[Callback] = ()) -> Trainer:
     """Build a trainer for a run, with callbacks that keep the run's files up to date.
 
     Args:
@@ -122,46 +122,38 @@ def prepare(run: Run, data: ImageData, callbacks: Sequence[Callback] = ()) -> Tr
             which must not be overwritten.
     """
     config, recipe, limit = run.config, models.Recipe(**run.config["training"]), run.config["data"]["limit"]
+    task = run.task
     refuse_shipped(run)
     check_data(run, data)
     try:
-        check_settings(recipe, config["seed"], limit, data, config.get("keep", 0))
+        check_settings(task, recipe, config["seed"], limit, data, config.get("keep", 0))
     except RunError as error:
         raise RunError(f"{run.config_file}: {error}") from None
     weights_generator, order_generator = run.generators()
     network, model = run.build_network(weights_generator), run.model
-    (images, labels), validation, _ = data.split()
-    dataset = TensorDataset(images[:limit], labels[:limit], scale=models.PIXEL)
-    augment = Augment(**recipe.augment) if recipe.augment else None
-    loader = DataLoader(
-        dataset,
-        recipe.batch_size,
-        shuffle=True,
-        generator=order_generator,
-        augment=augment,
-        prefetch_factor=PREFETCH_FACTOR if images[:limit].nbytes > PREFETCH_BYTES else None,
-    )
+    loader = task.loader(run, recipe, data, network, order_generator)
     optimizer = _optimizer(recipe, network.parameters())
-
-    def validate() -> dict[str, float]:
-        evaluation = evaluate(network, model, *validation)
-        return {"validation_loss": evaluation.loss, "validation_accuracy": evaluation.accuracy}
-
     return Trainer(
         network,
         model.loss,
         optimizer,
         loader,
         scheduler=_scheduler(recipe, optimizer, recipe.epochs * len(loader)),
-        validate=validate,
+        validate=task.validator(network, model, data),
         callbacks=[
             StopOnNaN(),
             StopAugmentation(after=recipe.epochs - recipe.epochs_without_augmentation),
             *callbacks,
-            BestModel(run.weights_file),
+            BestModel(run.weights_file, task.metric.name, task.metric.mode),
             History(run.folder / "metrics.jsonl"),
             SettingsCheck({"model": config["model"], "limit": limit, "seed": config["seed"], **asdict(recipe)}),
-            Checkpoint(run.folder / "checkpoint", keep=config.get("keep", 0), best=run.weights_file),
+            Checkpoint(
+                run.folder / "checkpoint",
+                keep=config.get("keep", 0),
+                best=run.weights_file,
+                metric=task.metric.name,
+                mode=task.metric.mode,
+            ),
         ],
         compiled=worth_compiling(recipe, len(loader)),
     )
@@ -178,22 +170,15 @@ def refuse_shipped(run: Run) -> None:
         raise RunError(f"{run.folder}: is the run shipped with chainrule; train your own with: {command}")
 
 
-def check_data(run: Run, data: ImageData) -> None:
+def check_data(run: Run, data: ImageData | TextData) -> None:
     """Check that the data are those the run was started with.
 
     Raises:
-        DataError: the training or test data differ.
+        DataError: the training data, or those for the evaluation, differ.
     """
-    train_changed = run.config["data"]["crc32"] != data.train_crc32
-    if train_changed or test_images_changed(run, data):
-        part = "images" if train_changed else "test images"
+    part = run.task.changed_part(run, data)
+    if part is not None:
         raise DataError(f"{data.name}: the {part} have changed since {run.folder} was started; it cannot be resumed")
-
-
-def test_images_changed(run: Run, data: ImageData) -> bool:
-    """Return whether the test data differ from those the run was started with; False if the config has no checksum."""
-    checksum = run.config["data"].get("test_crc32")
-    return checksum is not None and checksum != data.test_crc32
 
 
 def worth_compiling(recipe: Recipe, steps_per_epoch: int) -> bool:
@@ -201,8 +186,8 @@ def worth_compiling(recipe: Recipe, steps_per_epoch: int) -> bool:
     return not recipe.eager and recipe.epochs * steps_per_epoch >= MIN_COMPILED_STEPS
 
 
-def finish(run: Run, data: ImageData, seconds: float) -> dict[str, Any]:
-    """Evaluate a run's best weights on the test images, write result.json, and return its content.
+def finish(run: Run, data: ImageData | TextData, seconds: float) -> dict[str, Any]:
+    """Evaluate a run's best weights on the test images or the validation text, write result.json, return its content.
 
     Args:
         run: a run whose training is complete.
@@ -212,10 +197,7 @@ def finish(run: Run, data: ImageData, seconds: float) -> dict[str, Any]:
     Raises:
         RunError: there are no weights, they do not fit, or the network's outputs are not finite.
     """
-    evaluation = evaluate(run.load_network(), run.model, data.test_images, data.test_labels)
-    if evaluation.nan_count:
-        raise RunError(f"{run.weights_file}: {nan_message(evaluation.nan_count, len(evaluation.labels))}")
-    result = {"test_accuracy": evaluation.accuracy, "test_loss": evaluation.loss, "seconds": seconds}
+    result = {**run.task.result(run, data), "seconds": seconds}
     write_text(run.folder / "result.json", json.dumps(result, indent=2) + "\n")
     return result
 
@@ -232,11 +214,18 @@ def _scheduler(recipe: Recipe, optimizer: optim.Optimizer, steps: int) -> LRSche
         has_momentum = recipe.optimizer != "sgd" or recipe.momentum > 0
         # one more step: the scheduler also computes the rate after the last step
         return OneCycleLR(optimizer, recipe.lr, total_steps=steps + 1, cycle_momentum=has_momentum)
+    if recipe.schedule == "warmup-cosine":
+        warmup = max(1, round(WARMUP * steps))
+        rise = LinearLR(optimizer, start_factor=1 / (warmup + 1), total_iters=warmup)
+        fall = CosineAnnealingLR(optimizer, T_max=max(1, steps - warmup), eta_min=FINAL_RATE * recipe.lr)
+        return SequentialLR(optimizer, [rise, fall], milestones=[warmup])
     return CosineAnnealingLR(optimizer, T_max=steps) if recipe.schedule == "cosine" else None
 
 
-def check_settings(recipe: Recipe, seed: int, limit: int | None, data: ImageData, keep: int = 0) -> None:
-    """Check a recipe, the seed, the limit and the number of states to keep, given the data set.
+def check_settings(
+    task: Task[Any], recipe: Recipe, seed: int, limit: int | None, data: ImageData | TextData, keep: int = 0
+) -> None:
+    """Check a recipe, the seed, the limit and the number of states to keep, given the task and its data set.
 
     Raises:
         RunError: a value is invalid.
@@ -262,8 +251,6 @@ def check_settings(recipe: Recipe, seed: int, limit: int | None, data: ImageData
         raise RunError(f"the seed must be at least 0, not {seed}")
     if keep < 0:
         raise RunError(f"the number of states to keep must be at least 0, not {keep}")
-    train, validation, _ = data.split()
-    if not len(validation.images):
-        raise RunError(f"{data.name} has too few training images, {len(train.images)}: at least 6 are needed")
-    if limit is not None and limit > len(train.images):
-        raise RunError(f"the limit is {limit:,}, but {data.name} has {len(train.images):,} training images")
+    if recipe.steps_per_epoch > _MAX_COUNT:
+        raise RunError(f"the number of steps per epoch must be at most {_MAX_COUNT:,}, not {recipe.steps_per_epoch:,}")
+    task.check_settings(recipe, limit, data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chainrule.training.trainer import Callback
 
@@ -14,16 +14,42 @@ if TYPE_CHECKING:
 
     from chainrule.training.trainer import Trainer
 
-HEADER = "epoch  train loss  validation loss  validation accuracy  seconds"
+
+class Table(NamedTuple):
+    """Which metrics are shown of each epoch.
+
+    Attributes:
+        columns: title and key of each, and the format of its value.
+        bar: label, key and format of the metric beside the progress bar, of the last epoch.
+    """
+
+    columns: tuple[tuple[str, str, str], ...]
+    bar: tuple[str, str, str]
+
+    @property
+    def header(self) -> str:
+        """The titles, above the lines."""
+        return "  ".join(["epoch", "train loss", *(title for title, _, _ in self.columns), "seconds"])
+
+    def format_line(self, record: dict[str, Any]) -> str:
+        """Format an epoch's record as a line under the header; without validation, it has no metrics."""
+        values = [
+            f"{'-' if record.get(key) is None else format(record[key], style):>{len(title)}}"
+            for title, key, style in self.columns
+        ]
+        cells = [f"{record['epoch']:5d}", f"{record['train_loss']:10.4f}", *values, f"{record['seconds']:7.1f}"]
+        return "  ".join(cells)
 
 
-def format_line(record: dict[str, Any]) -> str:
-    """Format an epoch's record as a line of the table under `HEADER`."""
-    loss, accuracy = record.get("validation_loss"), record.get("validation_accuracy")  # None without validation
-    return (
-        f"{record['epoch']:5d}  {record['train_loss']:10.4f}  {'-' if loss is None else f'{loss:.4f}':>15}"
-        f"  {'-' if accuracy is None else f'{accuracy:.2%}':>19}  {record['seconds']:7.1f}"
-    )
+ACCURACY = Table(
+    (("validation loss", "validation_loss", ".4f"), ("validation accuracy", "validation_accuracy", ".2%")),
+    ("accuracy", "validation_accuracy", ".2%"),
+)
+PERPLEXITY = Table(
+    (("validation loss", "validation_loss", ".4f"), ("perplexity", "perplexity", ".2f")),
+    ("perplexity", "perplexity", ".2f"),
+)
+HEADER, format_line = ACCURACY.header, ACCURACY.format_line
 
 
 class EpochLines(Callback):
@@ -31,30 +57,32 @@ class EpochLines(Callback):
 
     Args:
         say: called with each line.
+        table: the metrics to print.
     """
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self.say = say
+    def __init__(self, say: Callable[[str], None], table: Table = ACCURACY) -> None:
+        self.say, self.table = say, table
 
     def on_start(self, trainer: Trainer) -> None:
         """Print the table header and the lines of completed epochs."""
-        self.say(HEADER)
+        self.say(self.table.header)
         for record in trainer.history:
-            self.say(format_line(record))
+            self.say(self.table.format_line(record))
 
     def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
         """Print the epoch's line."""
-        self.say(format_line(record))
+        self.say(self.table.format_line(record))
 
 
 class Bar(Callback):
-    """A live progress bar over all epochs, with remaining time, loss and the last validation accuracy.
+    """A live progress bar over all epochs, with remaining time, loss and a metric of the last epoch.
 
     Args:
         console: the terminal.
+        table: says which metric.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, table: Table = ACCURACY) -> None:
         from rich.progress import (
             BarColumn,
             Progress,
@@ -67,11 +95,12 @@ class Bar(Callback):
             BarColumn(bar_width=None),
             TextColumn("{task.percentage:>3.0f}%"),
             TimeRemainingColumn(compact=True),
-            TextColumn("loss {task.fields[loss]}  accuracy {task.fields[accuracy]}"),
+            TextColumn("loss {task.fields[loss]}  " + table.bar[0] + " {task.fields[metric]}"),
             console=console,
             transient=True,
             refresh_per_second=8,
         )
+        self._table = table
         self._last_update = 0.0
 
     def on_start(self, trainer: Trainer) -> None:
@@ -93,11 +122,12 @@ class Bar(Callback):
             self._bar.remove_task(task)
 
     def _fields(self, trainer: Trainer) -> dict[str, Any]:
-        last = trainer.history[-1].get("validation_accuracy") if trainer.history else None
+        _, key, style = self._table.bar
+        last = trainer.history[-1].get(key) if trainer.history else None
         return {
             "completed": trainer.epoch * len(trainer.loader) + trainer.step,
             "epoch": min(trainer.epoch + 1, trainer.epochs),
             "epochs": trainer.epochs,
             "loss": f"{trainer.mean_loss:.4f}" if trainer.step else "-",
-            "accuracy": "-" if last is None else f"{last:.2%}",
+            "metric": "-" if last is None else format(last, style),
         }

@@ -27,9 +27,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from chainrule.data import ImageData
+    from chainrule.text import TextData
 
-_SETTING_TYPES = {name: kind for name, kind in get_type_hints(Recipe).items() if name not in ("optimizer", "augment")}
-"""The settings that can be changed. (Another optimizer could not use the state of the current one.)"""
+_FIXED = ("optimizer", "augment", "steps_per_epoch")
+_SETTING_TYPES = {name: kind for name, kind in get_type_hints(Recipe).items() if name not in _FIXED}
+"""The settings that can be changed. (Another optimizer could not use the state of the current one, and states are found
+by the number of epochs.)"""
 
 
 def parse_settings(assignments: Sequence[str]) -> dict[str, Any]:
@@ -65,7 +68,7 @@ def _parse(name: str, text: str) -> Any:
 
 def reopen(
     run: Run,
-    data: ImageData,
+    data: ImageData | TextData,
     settings: Mapping[str, Any],
     *,
     epoch: int | None = None,
@@ -97,9 +100,9 @@ def reopen(
     settings = {name: value for name, value in settings.items() if getattr(current, name) != value}
     new = replace(current, **settings)
     limit = run.config["data"]["limit"]
-    check_settings(new, run.config["seed"], limit, data, keep or 0)
+    check_settings(run.task, new, run.config["seed"], limit, data, keep or 0)
     _check_effect(current, settings)
-    steps_per_epoch = math.ceil((limit or len(data.split().train.images)) / current.batch_size)
+    steps_per_epoch = math.ceil(run.task.examples(current, limit, data) / current.batch_size)
     kept_key = _find_state(run, epoch, step, steps_per_epoch)
     source = run.checkpoint_file if kept_key is None else run.kept_states[kept_key]
     state = load_state(run, source) if source.exists() else None

@@ -278,7 +278,7 @@ def _check_best(trainer: Trainer) -> None:
         if isinstance(callback, BestModel):
             best = {"best": None, "epoch": 0}
             if trainer.history:
-                row = trainer.history[best_epoch(trainer.history, callback.metric)]
+                row = trainer.history[best_epoch(trainer.history, callback.metric, callback.mode)]
                 if math.isfinite(row[callback.metric]):
                     best = {"best": row[callback.metric], "epoch": row["epoch"]}
             if callback.state_dict() != best:

@@ -2,10 +2,12 @@
 
 config.json        everything needed to run it again
 metrics.jsonl      one line per epoch
-model.safetensors  the best weights so far, by validation accuracy
+model.safetensors  the best weights so far, by validation accuracy, or for text by validation loss
 checkpoint/        the last complete state, for an exact resume
-result.json        accuracy and loss of the best weights on the test images, once training is complete
-curves.png         loss and accuracy
+result.json        accuracy and loss of the best weights on the test images, or for text loss and perplexity on the
+                   validation part, once training is complete
+curves.png         loss and accuracy, or perplexity
+tokenizer.json     for text: from text to tokens
 """
 
 from __future__ import annotations
@@ -22,19 +24,19 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 import numpy as np
 
 from chainrule import models, safetensors_io
-from chainrule.autograd import no_grad
-from chainrule.errors import RunError, join_names, shorten
+from chainrule.errors import RunError, join_names
 from chainrule.files import open_regular, remove_leftovers, write_text
 from chainrule.nn.init import skip_init
-from chainrule.tensor import from_numpy
-from chainrule.training import checkpoint
+from chainrule.training import checkpoint, tasks
+from chainrule.training.text_task import TOKENIZER
 from chainrule.training.upgrade import FORMER_SETTINGS, rename_settings
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
     from chainrule.nn import Module
+    from chainrule.training.task import Task
 
 RUNS = Path("runs")
 """The default folder of runs, relative to the current folder."""
@@ -52,9 +54,7 @@ _FORMER = {name: RECIPE_SCHEMA[new_name] for name, new_name in FORMER_SETTINGS.i
 _CONFIG_SCHEMA = {
     "created": str,
     "model": {"name": str, "options": dict},
-    "data": {
-        "name": str, "limit": int | None, "image_shape": [int], "classes": [str], "crc32": int, "test_crc32": int,
-    },
+    "data": dict,  # see `Task.data_schema`
     "training": RECIPE_SCHEMA | _FORMER,
     "seed": int,
     "versions": dict,
@@ -64,11 +64,13 @@ _CONFIG_SCHEMA = {
     ],
     "going_back": {"kind": str, "number": int, "steps_per_epoch": int},
 }  # fmt: skip
-_OPTIONAL = {"augment", "epochs_without_augmentation", "eager", "test_crc32", "keep", "changes", "going_back", *_FORMER}
+_OPTIONAL = {
+    "augment", "epochs_without_augmentation", "eager", "steps_per_epoch", "test_crc32", "keep", "changes", "going_back",
+    *_FORMER,
+}  # fmt: skip
 """Entries that a config may lack, such as those added in later versions; the recipe's defaults apply then."""
 MAX_FILE_BYTES = 8_000_000
 """Limit on the bytes of config.json, result.json and metrics.jsonl, enough for 40,000 epochs."""
-_RESULT_SCHEMA = {"test_accuracy": float, "test_loss": float, "seconds": float}
 
 
 class Run:
@@ -94,6 +96,7 @@ class Run:
         self.config_file, self.weights_file = self.folder / "config.json", self.folder / "model.safetensors"
         self.checkpoint_file = self.folder / "checkpoint" / checkpoint.FILE
         self.config: dict[str, Any] = _read_json(self.config_file, _CONFIG_SCHEMA)
+        check_schema(self.config["data"], self.task.data_schema, str(self.config_file), "data")
         try:
             self.created = datetime.fromisoformat(self.config["created"]).astimezone()
         except (ValueError, OverflowError):  # OverflowError: a year that does not exist in the local time zone
@@ -118,7 +121,7 @@ class Run:
 
     @property
     def result(self) -> dict[str, Any] | None:
-        """The result on the test images; None while training is not complete.
+        """The result of the best weights; None while training is not complete.
 
         Raises:
             RunError: result.json is damaged.
@@ -126,9 +129,8 @@ class Run:
         file = self.folder / "result.json"
         if not file.exists():
             return None
-        result = _read_json(file, _RESULT_SCHEMA)
-        if not 0 <= result["test_accuracy"] <= 1:
-            raise RunError(f"{file}: test_accuracy must be from 0 to 1, not {result['test_accuracy']}")
+        result = _read_json(file, {**self.task.result_schema, "seconds": float})
+        self.task.check_result(result, str(file))
         return result
 
     @property
@@ -154,6 +156,11 @@ class Run:
         except RunError as error:
             raise RunError(f"{self.config_file}: {error}") from None
 
+    @property
+    def task(self) -> Task[Any]:
+        """What the run's model reads: images, or text. A model that does not exist counts as one for images."""
+        return tasks.find(self.config["model"]["name"])
+
     def generators(self) -> tuple[np.random.Generator, np.random.Generator]:
         """Create two generators from the seed: one for initial weights and dropout, one for order and augmentation."""
         weights_seed, order_seed = np.random.SeedSequence(self.config["seed"]).spawn(2)
@@ -178,7 +185,7 @@ class Run:
 
         Raises:
             RunError: there are no weights yet, they do not fit the model or are not finite, or the model does not fit
-                the images and classes.
+                the data set.
         """
         with skip_init():
             network = self.build_network()
@@ -193,54 +200,26 @@ class Run:
         for name, tensor in state.items():
             if not np.isfinite(tensor.numpy()).all():
                 raise RunError(f"{self.weights_file}: {name} holds values that are not finite")
-        self._check_fit(network.eval())
+        self.task.check_fit(self, network.eval())
         return network
 
     untrained, network = build_network, load_network  # their former names
 
-    def _check_fit(self, network: Module) -> None:
-        """Check that a network accepts images of the config's size and has an output per class."""
-        shape, classes = self.config["data"]["image_shape"], self.config["data"]["classes"]
-        if len(shape) != 2 or min(shape) < 1 or math.prod(shape) > models.MOST_PARAMETERS:
-            raise RunError(
-                f"{self.config_file}: data.image_shape must be a height and a width, of {models.MOST_PARAMETERS:,} "
-                f"pixels at most, not {shorten(str(shape))}"
-            )
-        try:
-            outputs = check_model_input(self.model.name, network, shape)
-        except RunError as error:
-            raise RunError(f"{self.config_file}: {error}") from None
-        if outputs != len(classes):
-            raise RunError(f"{self.config_file}: has {len(classes)} classes, but its model has {outputs} outputs")
 
-
-def check_model_input(name: str, network: Module, shape: Sequence[int]) -> int:
-    """Run a network on a blank image, to check that it accepts images of this size.
-
-    Args:
-        name: the model's name.
-        network: the network, in eval mode.
-        shape: (H, W).
-
-    Returns:
-        The number of classes it outputs.
-
-    Raises:
-        RunError: the network does not accept such images.
-    """
-    try:
-        with no_grad():
-            outputs = network(models.images_to_inputs(from_numpy(np.zeros((1, *shape), np.uint8))))  # (1, classes)
-    except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
-        raise RunError(f"model {name!r} does not take images of {'×'.join(map(str, shape))}: {error}") from None
-    classes: int = outputs.shape[1]
-    return classes
-
-
-def create(config: dict[str, Any], folder: str | os.PathLike[str] | None = None) -> Run:
+def create(
+    config: dict[str, Any],
+    folder: str | os.PathLike[str] | None = None,
+    write_files: Callable[[Path], None] | None = None,
+) -> Run:
     """Create a run's folder: `folder`, or a new one in `runs/`, named by date, model and four random hex digits.
 
-    A folder with only the temporary files of a killed process counts as empty.
+    A folder with only the temporary files of a killed process counts as empty, and so does one with only a tokenizer,
+    which is written before the config.
+
+    Args:
+        config: the run's config.
+        folder: the run's folder.
+        write_files: writes what the run needs besides its config (see `Task.write_files`).
 
     Raises:
         RunError: the folder is not empty, or cannot be created.
@@ -252,10 +231,12 @@ def create(config: dict[str, Any], folder: str | os.PathLike[str] | None = None)
             _remove_incomplete(RUNS)
         target.mkdir(parents=True, exist_ok=folder is not None)
         remove_leftovers(target)
-        if any(target.iterdir()):
+        if any(file.name != TOKENIZER for file in target.iterdir()):
             if (target / "config.json").exists():
                 raise RunError(f"{target}: already holds a run; resume it with --resume, or choose another folder")
             raise RunError(f"{target}: is not empty; choose another folder for the run")
+        if write_files is not None:
+            write_files(target)
         write_config(config, target)
     except OSError as error:
         raise RunError(f"{target}: cannot create the run's folder ({error.strerror})") from None

@@ -1,0 +1,135 @@
+"""`chainrule generate`."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from itertools import chain
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+import numpy as np
+
+from chainrule.cli.arguments import PathName
+from chainrule.errors import DataError, RunError, UserError, printable
+from chainrule.text import Sampler, decode_stream
+from chainrule.text import generate as generate_tokens
+from chainrule.training import run as runs
+from chainrule.training.text_task import TEXT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from chainrule.models import GPT
+    from chainrule.text import Tokenizer
+    from chainrule.text.tokenizers import Tokens
+    from chainrule.training.run import Run
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  chainrule generate
+  chainrule generate runs/names --prompt Mar --temperature 0.5
+  chainrule generate runs/plays --prompt "HAMLET:" --tokens 1000 --top-k 10 --seed 7"""
+)
+@click.argument("run", required=False, type=PathName())
+@click.option("--prompt", metavar="TEXT", help="The beginning of the text.  [default: a new line]")
+@click.option("--tokens", type=int, default=300, show_default=True, help="How many tokens to add.")
+@click.option(
+    "--temperature", type=float, default=0.8, show_default=True, help="Below 1 more of the likely tokens; 0 only those."
+)
+@click.option("--top-k", type=int, metavar="K", help="Choose among the K most likely tokens only.")
+@click.option("--top-p", type=float, metavar="P", help="Choose among the most likely tokens, with a total of P, only.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Random seed; the same seed gives the same text.")
+@click.option("--stream/--no-stream", default=None, help="Print each token at once.  [default: in a terminal]")
+def generate(run: str | None, prompt: str | None, tokens: int, seed: int, stream: bool | None, **settings: Any) -> None:
+    """Continue a text, token by token, with a model trained on text.
+
+    RUN is a run's folder, or a folder of runs (the newest is used); by default the newest run in runs/. The prompt and
+    what follows are printed, and nothing else.
+    """
+    if tokens < 1:
+        raise UserError(f"the number of tokens must be at least 1, not {tokens:,}")
+    if seed < 0:
+        raise UserError(f"the seed must be at least 0, not {seed}")
+    try:
+        sampler = Sampler(**settings)
+    except ValueError as error:
+        raise UserError(str(error).removeprefix("generate: ")) from None
+    trained_run = find_text_run(run)
+    pieces = continuation(trained_run, prompt, tokens, sampler, seed)
+    if stream is None:
+        stream = sys.stdout is not None and sys.stdout.isatty()
+    if not stream:
+        pieces = iter(["".join(pieces)])
+    last = ""
+    for piece in pieces:
+        # control characters of an untrusted tokenizer must not reach the terminal
+        text = re.sub(r"[^\n\t]+", lambda part: printable(part[0]), piece)
+        click.echo(text, nl=False)
+        last = text or last
+    if not last.endswith("\n"):
+        click.echo()
+
+
+def find_text_run(path: str | None) -> Run:
+    """Find a run, as `run.find`, and check that its model reads text.
+
+    Raises:
+        RunError: there is no such run, or its model reads images.
+    """
+    run = runs.find(path)
+    if run.task is not TEXT:
+        raise RunError(
+            f"{run.folder}: {run.model.name} reads images and generates no text; train a model of text with: chainrule "
+            f"train --model gpt; for a picture: chainrule predict IMAGE --run {shlex.quote(str(run.folder))}"
+        )
+    return run
+
+
+def continuation(run: Run, prompt: str | None, count: int, sampler: Sampler, seed: int) -> Iterator[str]:
+    """Yield a prompt and what a run's model continues it with, in pieces of one or more characters.
+
+    Args:
+        run: a run whose model is of text.
+        prompt: the beginning; None for a new line (which is not yielded), or where the tokenizer does not have it, for
+            the first token.
+        count: the number of tokens to add.
+        sampler: how they are drawn.
+        seed: random seed.
+
+    Raises:
+        DataError: the prompt has characters that the tokenizer does not.
+        RunError: the prompt is empty or longer than the model's block, or the weights have diverged.
+    """
+    network = cast("GPT", run.load_network())
+    tokenizer = TEXT.load_tokenizer(run)
+    beginning = _first_token(tokenizer) if prompt is None else tokenizer.encode(prompt, "the prompt")
+    if not len(beginning):
+        raise RunError("the prompt is empty; leave --prompt out to begin with a new line")
+    if len(beginning) > network.block_size:
+        raise RunError(
+            f"the prompt has {len(beginning):,} tokens, more than the {network.block_size:,} of the model's context; "
+            f"shorten it"
+        )
+    generator = np.random.default_rng(seed)
+    settings = sampler.temperature, sampler.top_k, sampler.top_p
+    tokens = generate_tokens(network, beginning.astype(np.int64), count, *settings, generator)
+    return chain([prompt or ""], _checked(run, decode_stream(tokenizer, tokens)))
+
+
+def _first_token(tokenizer: Tokenizer) -> Tokens:
+    """Return what a text without a prompt begins with: a new line or, if the tokenizer has none, the first token."""
+    try:
+        return tokenizer.encode("\n")
+    except DataError:
+        return np.zeros(1, np.int64)
+
+
+def _checked(run: Run, pieces: Iterator[str]) -> Iterator[str]:
+    try:
+        yield from pieces
+    except ValueError as error:
+        raise RunError(f"{run.weights_file}: {error}") from None

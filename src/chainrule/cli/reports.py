@@ -1,0 +1,58 @@
+"""What the commands print about a run, by the task of its model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from chainrule.cli.image_report import ImageReport
+from chainrule.cli.text_report import TextReport
+from chainrule.training.image_task import IMAGES
+from chainrule.training.text_task import TEXT
+
+if TYPE_CHECKING:
+    from chainrule.training.progress import Table
+    from chainrule.training.run import Run
+    from chainrule.training.trainer import Trainer
+
+D = TypeVar("D", contravariant=True)
+
+
+class Report(Protocol[D]):
+    """What the commands print about a run.
+
+    Attributes:
+        table: the metrics of an epoch, in the progress.
+        charts: title, key and scale of the metrics that are drawn as text after training.
+        best_by: by what the best epoch was chosen.
+    """
+
+    table: Table
+    charts: tuple[tuple[str, str, float], ...]
+    best_by: str
+
+    def amount(self, trainer: Trainer, data: D) -> str:
+        """Say how much there is to train on."""
+
+    def result_lines(self, run: Run, result: dict[str, Any]) -> list[str]:
+        """Return the lines that state a run's result."""
+
+    def samples(self, run: Run) -> list[str]:
+        """Return lines that show what the network does, printed before the result."""
+
+    def next_command(self, run: Run) -> str:
+        """Return a command to try next."""
+
+    def document(self, result: dict[str, Any]) -> dict[str, Any]:
+        """Return the entries of the JSON document of `train` that depend on the task."""
+
+    def evaluate(self, run: Run, as_json: bool, confusion: str | None, mistakes: str | None) -> None:
+        """Print the evaluation of a run, and draw the figures."""
+
+
+REPORTS: dict[str, Report[Any]] = {IMAGES.name: ImageReport(), TEXT.name: TextReport()}
+"""The reports by the name of the task."""
+
+
+def of(run: Run) -> Report[Any]:
+    """Return what the commands print about a run."""
+    return REPORTS[run.task.name]

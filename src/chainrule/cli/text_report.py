@@ -1,0 +1,76 @@
+"""What the commands print about a run on text."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from chainrule.cli.generate import continuation
+from chainrule.cli.output import json_number, print_json, say, terminal_width
+from chainrule.errors import shorten
+from chainrule.text import Sampler
+from chainrule.training.progress import PERPLEXITY
+from chainrule.training.text_task import TEXT, sizes
+
+if TYPE_CHECKING:
+    from chainrule.text import TextData
+    from chainrule.training.run import Run
+    from chainrule.training.trainer import Trainer
+
+
+SAMPLE_TOKENS, SAMPLE_LINES = 250, 8
+
+
+class TextReport:
+    """Loss per token and perplexity; see `reports.Report`."""
+
+    table = PERPLEXITY
+    charts: tuple[tuple[str, str, float], ...] = (("validation loss", "validation_loss", 1.0),)
+    best_by = "validation loss"
+
+    def amount(self, trainer: Trainer, data: TextData) -> str:
+        """Return the number of tokens, and what an epoch is."""
+        tokens = len(trainer.loader.dataset) + sizes(trainer.network)[0]
+        different = f"{data.tokenizer.vocab_size:,} different"
+        return f"{tokens:,} training tokens, {different}; {len(trainer.loader):,} steps per epoch"
+
+    def result_lines(self, run: Run, result: dict[str, Any]) -> list[str]:
+        """Return a line with loss and perplexity on the validation part."""
+        return [
+            f"validation loss  {result['validation_loss']:.4f} per token",
+            f"perplexity       {result['perplexity']:.2f}",
+        ]
+
+    def samples(self, run: Run) -> list[str]:
+        """Return the first lines of what the network generates."""
+        text = "".join(continuation(run, None, SAMPLE_TOKENS, Sampler(temperature=0.8), seed=0))
+        lines = [line for line in text.split("\n") if line][:SAMPLE_LINES]
+        return ["", "it writes", *[f"  {shorten(line, terminal_width(100) - 2)}" for line in lines]]
+
+    def next_command(self, run: Run) -> str:
+        """Return the command that generates text."""
+        return f"chainrule generate {shlex.quote(str(run.folder))}"
+
+    def document(self, result: dict[str, Any]) -> dict[str, Any]:
+        """Return loss and perplexity on the validation part, for the JSON document of `train`."""
+        return {name: json_number(result[name]) for name in ("validation_loss", "perplexity")}
+
+    def evaluate(self, run: Run, as_json: bool, confusion: str | None, mistakes: str | None) -> None:
+        """Print loss and perplexity on the validation part."""
+        if confusion is not None or mistakes is not None:
+            raise click.UsageError(f"--confusion and --mistakes are for images, and {run.folder} is a model of text")
+        data = TEXT.load(run)
+        if TEXT.changed_part(run, data) is not None:
+            say(f"chainrule: {shorten(data.name)} has changed since {run.folder} was created", err=True)
+        result = TEXT.result(run, data)
+        loss, perplexity = result["validation_loss"], result["perplexity"]
+        if as_json:
+            tokens = len(data.validation)
+            print_json({"run": str(run.folder), "loss": loss, "perplexity": json_number(perplexity), "tokens": tokens})
+            return
+        say(f"{run.folder}: {run.model.name} on the validation part of {data.name}, {len(data.validation):,} tokens")
+        say(f"validation loss  {loss:.4f} per token, {loss / math.log(2):.4f} bits")
+        say(f"perplexity       {perplexity:.2f}: as uncertain as a guess among {perplexity:.1f} tokens")

@@ -1,0 +1,205 @@
+"""The task of models that classify images."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule import data as datasets
+from chainrule import models
+from chainrule.autograd import no_grad
+from chainrule.data.augment import Augment
+from chainrule.data.dataset import TensorDataset
+from chainrule.data.image_data import ImageData
+from chainrule.data.loader import DataLoader
+from chainrule.errors import RunError, shorten
+from chainrule.tensor import from_numpy
+from chainrule.training.diagnosis import diagnose
+from chainrule.training.evaluation import evaluate, nan_message
+from chainrule.training.task import Metric
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from chainrule.models import Model, Recipe
+    from chainrule.nn import Module
+    from chainrule.training.run import Run
+
+
+PREFETCH_BYTES, PREFETCH_FACTOR = 1 << 30, 2
+"""Above so many bytes of training images, batches are prefetched: such images are likely to be read from disk in every
+epoch. Fewer stay in memory, where gathering a batch takes less time than passing it between threads."""
+
+
+class ImageTask:
+    """Images in classes: trained on passes over the training images, measured by accuracy."""
+
+    name = "images"
+    data_type = ImageData
+    data_noun = "a set of images"
+    metric = Metric("validation_accuracy")
+    data_schema: Mapping[str, Any] = {
+        "name": str, "limit": int | None, "image_shape": [int], "classes": [str], "crc32": int, "test_crc32": int,
+    }  # fmt: skip
+    result_schema: Mapping[str, Any] = {"test_accuracy": float, "test_loss": float}
+    default_data = "mnist"
+
+    def load(self, run: Run) -> ImageData:
+        """Load the data set that a run was started with."""
+        return datasets.load(run.config["data"]["name"])
+
+    def suggest(self, model: Model, data: ImageData) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the options of a new model that the data set determines, and changes to the model's recipe."""
+        return {"inputs": math.prod(data.train_images.shape[1:]), "classes": len(data.classes)}, {}
+
+    def describe(self, data: ImageData, limit: int | None) -> dict[str, Any]:
+        """Return the data section of a new run's config."""
+        return {
+            "name": data.name,
+            "limit": limit,
+            "image_shape": list(data.train_images.shape[1:]),
+            "classes": list(data.classes),
+            "crc32": data.train_crc32,
+            "test_crc32": data.test_crc32,
+        }
+
+    def write_files(self, data: ImageData, folder: Path) -> None:
+        """Write nothing: a run on images needs only its config."""
+
+    def check_settings(self, recipe: Recipe, limit: int | None, data: ImageData) -> None:
+        """Check the settings that depend on the data set.
+
+        Raises:
+            RunError: a value is invalid.
+        """
+        if recipe.steps_per_epoch:
+            raise RunError(f"an epoch is a pass over the images, so steps_per_epoch is 0, not {recipe.steps_per_epoch}")
+        train, validation, _ = data.split()
+        if not len(validation.images):
+            raise RunError(f"{data.name} has too few training images, {len(train.images)}: at least 6 are needed")
+        if limit is not None and limit > len(train.images):
+            raise RunError(f"the limit is {limit:,}, but {data.name} has {len(train.images):,} training images")
+
+    def check_model(self, model: Model, network: Module, data: ImageData) -> None:
+        """Check that a model's network, in eval mode, accepts the images.
+
+        Raises:
+            RunError: it does not.
+        """
+        check_model_input(model.name, network, data.train_images.shape[1:])
+
+    def check_fit(self, run: Run, network: Module) -> None:
+        """Check that a run's network accepts images of the config's size and has an output per class.
+
+        Raises:
+            RunError: it does not.
+        """
+        shape, classes = run.config["data"]["image_shape"], run.config["data"]["classes"]
+        if len(shape) != 2 or min(shape) < 1 or math.prod(shape) > models.MOST_PARAMETERS:
+            raise RunError(
+                f"{run.config_file}: data.image_shape must be a height and a width, of {models.MOST_PARAMETERS:,} "
+                f"pixels at most, not {shorten(str(shape))}"
+            )
+        try:
+            outputs = check_model_input(run.model.name, network, shape)
+        except RunError as error:
+            raise RunError(f"{run.config_file}: {error}") from None
+        if outputs != len(classes):
+            raise RunError(f"{run.config_file}: has {len(classes)} classes, but its model has {outputs} outputs")
+
+    def check_result(self, result: Mapping[str, Any], source: str) -> None:
+        """Check the values of result.json.
+
+        Raises:
+            RunError: the accuracy is impossible.
+        """
+        if not 0 <= result["test_accuracy"] <= 1:
+            raise RunError(f"{source}: test_accuracy must be from 0 to 1, not {result['test_accuracy']}")
+
+    def changed_part(self, run: Run, data: ImageData) -> str | None:
+        """Return "images" or "test images" if they have changed since a run was started, else None."""
+        if run.config["data"]["crc32"] != data.train_crc32:
+            return "images"
+        checksum = run.config["data"].get("test_crc32")  # not in configs of earlier versions
+        test_changed = checksum is not None and checksum != data.test_crc32
+        return "test images" if test_changed else None
+
+    def examples(self, recipe: Recipe, limit: int | None, data: ImageData) -> int:
+        """Return the number of images per epoch."""
+        return limit or len(data.split().train.images)
+
+    def loader(
+        self, run: Run, recipe: Recipe, data: ImageData, network: Module, generator: np.random.Generator
+    ) -> DataLoader:
+        """Return the loader of the training images, augmented as the recipe says."""
+        images, labels = data.split().train
+        limit = run.config["data"]["limit"]
+        dataset = TensorDataset(images[:limit], labels[:limit], scale=models.PIXEL)
+        augment = Augment(**recipe.augment) if recipe.augment else None
+        prefetch = PREFETCH_FACTOR if images[:limit].nbytes > PREFETCH_BYTES else None
+        return DataLoader(
+            dataset,
+            recipe.batch_size,
+            shuffle=True,
+            generator=generator,
+            augment=augment,
+            prefetch_factor=prefetch,
+        )
+
+    def validator(self, network: Module, model: Model, data: ImageData) -> Callable[[], dict[str, float]]:
+        """Return a function that measures loss and accuracy on the validation images."""
+        validation = data.split().validation
+
+        def validate() -> dict[str, float]:
+            evaluation = evaluate(network, model, *validation)
+            return {"validation_loss": evaluation.loss, "validation_accuracy": evaluation.accuracy}
+
+        return validate
+
+    def result(self, run: Run, data: ImageData) -> dict[str, float]:
+        """Evaluate a run's best weights on the test images.
+
+        Raises:
+            RunError: there are no weights, they do not fit, or the network's outputs are not finite.
+        """
+        evaluation = evaluate(run.load_network(), run.model, data.test_images, data.test_labels)
+        if evaluation.nan_count:
+            raise RunError(f"{run.weights_file}: {nan_message(evaluation.nan_count, len(evaluation.labels))}")
+        return {"test_accuracy": evaluation.accuracy, "test_loss": evaluation.loss}
+
+    def diagnose(self, run: Run, data: ImageData) -> str | None:
+        """Return a sentence on what went wrong in a completed run and what to try; None if nothing did."""
+        return diagnose(run, data)
+
+    def headline(self, result: Mapping[str, Any]) -> str:
+        """Return the test accuracy, for lists of runs."""
+        return f"test {result['test_accuracy']:.2%}"
+
+
+IMAGES = ImageTask()
+
+
+def check_model_input(name: str, network: Module, shape: Sequence[int]) -> int:
+    """Run a network on a blank image, to check that it accepts images of this size.
+
+    Args:
+        name: the model's name.
+        network: the network, in eval mode.
+        shape: (H, W).
+
+    Returns:
+        The number of classes it outputs.
+
+    Raises:
+        RunError: the network does not accept such images.
+    """
+    try:
+        with no_grad():
+            outputs = network(models.images_to_inputs(from_numpy(np.zeros((1, *shape), np.uint8))))  # (1, classes)
+    except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
+        raise RunError(f"model {name!r} does not take images of {'×'.join(map(str, shape))}: {error}") from None
+    classes: int = outputs.shape[1]
+    return classes

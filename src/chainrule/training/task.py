@@ -1,0 +1,106 @@
+"""Task: what differs between training on images and training on text.
+
+A run's model says which task it is for. All else (settings, checkpoints, the loop, resuming) is common to both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    import numpy as np
+
+    from chainrule.data import DataLoader
+    from chainrule.models import Model, Recipe
+    from chainrule.nn import Module
+    from chainrule.training.run import Run
+
+D = TypeVar("D")
+Mode = Literal["max", "min"]
+"""Whether larger or smaller values of a metric are better."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """The entry of the history that decides which epoch is the best.
+
+    Attributes:
+        name: such as "validation_accuracy".
+        mode: whether larger ("max") or smaller ("min") is better.
+    """
+
+    name: str
+    mode: Mode = "max"
+
+
+class Task(Protocol[D]):
+    """What a run's data section holds, how a loader is built from it, and what validation and evaluation measure.
+
+    `D` is the type of a loaded data set.
+
+    Attributes:
+        name: what the models read, as `Model.task`.
+        data_type: the type of a loaded data set.
+        data_noun: what a data set is, for messages.
+        metric: decides which epoch's weights are kept.
+        data_schema: the entries of "data" in config.json (see `run.check_schema`).
+        result_schema: the entries of result.json.
+        default_data: the name of the data set to train on if none is given.
+    """
+
+    name: str
+    data_type: type[D]
+    data_noun: str
+    metric: Metric
+    data_schema: Mapping[str, Any]
+    result_schema: Mapping[str, Any]
+    default_data: str
+
+    def load(self, run: Run) -> D:
+        """Load the data set that a run was started with."""
+
+    def suggest(self, model: Model, data: D) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the options of a new model that the data set determines, and changes to the model's recipe."""
+
+    def describe(self, data: D, limit: int | None) -> dict[str, Any]:
+        """Return the data section of a new run's config."""
+
+    def write_files(self, data: D, folder: Path) -> None:
+        """Write what a run needs besides its config into its folder."""
+
+    def check_settings(self, recipe: Recipe, limit: int | None, data: D) -> None:
+        """Check the settings that depend on the data set; raise a `RunError` if one is invalid."""
+
+    def check_model(self, model: Model, network: Module, data: D) -> None:
+        """Check that a model's network, in eval mode, can be trained on a data set; raise a `RunError` if not."""
+
+    def check_fit(self, run: Run, network: Module) -> None:
+        """Check that a run's network, in eval mode, fits the run's config; raise a `RunError` if not."""
+
+    def check_result(self, result: Mapping[str, Any], source: str) -> None:
+        """Check the values of result.json; raise a `RunError` that begins with `source` if one is impossible."""
+
+    def changed_part(self, run: Run, data: D) -> str | None:
+        """Return which part of a data set has changed since a run was started, such as "test images", or None."""
+
+    def examples(self, recipe: Recipe, limit: int | None, data: D) -> int:
+        """Return the number of examples per epoch."""
+
+    def loader(self, run: Run, recipe: Recipe, data: D, network: Module, generator: np.random.Generator) -> DataLoader:
+        """Return the loader of the training examples."""
+
+    def validator(self, network: Module, model: Model, data: D) -> Callable[[], dict[str, float]]:
+        """Return a function that measures the metrics of an epoch."""
+
+    def result(self, run: Run, data: D) -> dict[str, float]:
+        """Measure a run's best weights; raise a `RunError` if the network's outputs are not finite."""
+
+    def diagnose(self, run: Run, data: D) -> str | None:
+        """Return a sentence on what went wrong in a completed run and what to try; None if nothing did."""
+
+    def headline(self, result: Mapping[str, Any]) -> str:
+        """Return a result in two words, for lists of runs."""

@@ -1,0 +1,44 @@
+"""The task of each model: images or text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from chainrule import models
+from chainrule.errors import RunError
+from chainrule.training.image_task import IMAGES
+from chainrule.training.text_task import TEXT
+
+if TYPE_CHECKING:
+    from chainrule.data import ImageData
+    from chainrule.text import TextData
+    from chainrule.training.task import Task
+
+TASKS: dict[str, Task[Any]] = {IMAGES.name: IMAGES, TEXT.name: TEXT}
+"""The tasks by `Model.task`."""
+
+
+def of(model: models.Model) -> Task[Any]:
+    """Return the task of a model."""
+    return TASKS[model.task]
+
+
+def find(name: str) -> Task[Any]:
+    """Return the task of a model by name; that of images if there is no such model."""
+    model = models.REGISTRY.get(models.ALIASES.get(name, name))
+    return IMAGES if model is None else of(model)
+
+
+def check_data_type(model: models.Model, data: ImageData | TextData) -> None:
+    """Check that a model reads what a data set holds.
+
+    Raises:
+        RunError: it does not; the message names the models that do.
+    """
+    for task in TASKS.values():
+        if isinstance(data, task.data_type) and task is not of(model):
+            names = ", ".join(other.name for other in models.REGISTRY.values() if of(other) is task)
+            raise RunError(
+                f"model {model.name!r} does not read {task.name}, and {data.name} is {task.data_noun}; choose from "
+                f"{names}"
+            )

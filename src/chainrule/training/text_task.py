@@ -1,0 +1,249 @@
+"""The task of models that predict the next token of a text."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule import text
+from chainrule.autograd import no_grad
+from chainrule.data.loader import DataLoader
+from chainrule.errors import DataError, RunError
+from chainrule.text import TextData, TokenWindows
+from chainrule.training.callbacks import best_epoch
+from chainrule.training.modes import restore_modes
+from chainrule.training.task import Metric
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from chainrule.models import Model, Recipe
+    from chainrule.nn import Module
+    from chainrule.text import Tokenizer
+    from chainrule.training.run import Run
+
+TOKENIZER = "tokenizer.json"
+"""The file of a run's tokenizer."""
+
+MAX_WINDOWS = 2000
+"""Windows of the validation part that are evaluated, spread evenly over it."""
+
+BATCH_LOGITS = 4_000_000
+"""Logits per batch in an evaluation: 16 MB."""
+
+
+class TextTask:
+    """Text, as tokens: trained on windows drawn at random, measured by the loss per token on the validation part."""
+
+    name = "text"
+    data_type = TextData
+    data_noun = "a text"
+    metric = Metric("validation_loss", "min")
+    data_schema: Mapping[str, Any] = {"name": str, "limit": int | None, "crc32": int, "validation_crc32": int}
+    result_schema: Mapping[str, Any] = {"validation_loss": float, "perplexity": float}
+    default_data = "everyday"
+
+    def load(self, run: Run) -> TextData:
+        """Load the text that a run was started with, as tokens of the run's tokenizer."""
+        return text.load(run.config["data"]["name"], self.load_tokenizer(run))
+
+    def load_tokenizer(self, run: Run) -> Tokenizer:
+        """Return a run's tokenizer.
+
+        Raises:
+            DataError: its file is missing, damaged, or does not fit the model.
+        """
+        file = run.folder / TOKENIZER
+        tokenizer = text.load_tokenizer(file)
+        size = run.config["model"]["options"].get("vocab_size")
+        if tokenizer.vocab_size != size:
+            raise DataError(f"{file}: has {tokenizer.vocab_size:,} tokens, but the run's model is for {size:,}")
+        return tokenizer
+
+    def suggest(self, model: Model, data: TextData) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the options of a new model that the text determines, and changes to the model's recipe."""
+        options, changes = SUGGESTIONS.get(data.name, ({}, {}))
+        accepted = inspect.signature(model.build).parameters
+        options = {name: value for name, value in options.items() if name in accepted}
+        return {**options, "vocab_size": data.tokenizer.vocab_size}, dict(changes)
+
+    def describe(self, data: TextData, limit: int | None) -> dict[str, Any]:
+        """Return the data section of a new run's config."""
+        return {
+            "name": data.name, "limit": limit, "crc32": _crc32(data.train), "validation_crc32": _crc32(data.validation),
+        }  # fmt: skip
+
+    def write_files(self, data: TextData, folder: Path) -> None:
+        """Write the tokenizer into a run's folder."""
+        data.tokenizer.save(folder / TOKENIZER)
+
+    def check_settings(self, recipe: Recipe, limit: int | None, data: TextData) -> None:
+        """Check the settings that depend on the text.
+
+        Raises:
+            RunError: a value is invalid.
+        """
+        if recipe.steps_per_epoch < 1:
+            raise RunError(f"the number of steps per epoch must be at least 1, not {recipe.steps_per_epoch}")
+        if recipe.augment:
+            raise RunError("augmentation is for images; a text has none")
+        if limit is not None and limit > len(data.train):
+            raise RunError(f"the limit is {limit:,}, but {data.name} has {len(data.train):,} training tokens")
+
+    def check_model(self, model: Model, network: Module, data: TextData) -> None:
+        """Check that both parts of a text have at least one window of the network's block size.
+
+        Raises:
+            DataError: one is too short.
+        """
+        for part, tokens in (("training", data.train), ("validation", data.validation)):
+            TokenWindows(tokens, sizes(network)[0], f"the {part} part of {data.name}")
+
+    def check_fit(self, run: Run, network: Module) -> None:
+        """Check that a run's network has an output for each token of its tokenizer.
+
+        Raises:
+            DataError: it does not, or the tokenizer's file is missing or damaged.
+        """
+        self.load_tokenizer(run)
+
+    def check_result(self, result: Mapping[str, Any], source: str) -> None:
+        """Check the values of result.json.
+
+        Raises:
+            RunError: the perplexity is impossible.
+        """
+        if not result["perplexity"] >= 1:
+            raise RunError(f"{source}: perplexity must be at least 1, not {result['perplexity']}")
+
+    def changed_part(self, run: Run, data: TextData) -> str | None:
+        """Return "text" if it has changed since a run was started, else None."""
+        config = run.config["data"]
+        same = (config["crc32"], config["validation_crc32"]) == (_crc32(data.train), _crc32(data.validation))
+        return None if same else "tokens of the text"
+
+    def examples(self, recipe: Recipe, limit: int | None, data: TextData) -> int:
+        """Return the number of windows per epoch."""
+        return recipe.steps_per_epoch * recipe.batch_size
+
+    def loader(
+        self, run: Run, recipe: Recipe, data: TextData, network: Module, generator: np.random.Generator
+    ) -> DataLoader:
+        """Return a loader that draws windows from anywhere in the training part."""
+        limit = run.config["data"]["limit"]
+        windows = TokenWindows(data.train[:limit], sizes(network)[0], f"the training part of {data.name}")
+        count = self.examples(recipe, limit, data)
+        return DataLoader(windows, recipe.batch_size, shuffle=True, generator=generator, num_samples=count)
+
+    def validator(self, network: Module, model: Model, data: TextData) -> Callable[[], dict[str, float]]:
+        """Return a function that measures loss and perplexity on the validation part."""
+
+        def validate() -> dict[str, float]:
+            loss = mean_loss(network, model, data.validation)
+            return {"validation_loss": loss, "perplexity": perplexity(loss)}
+
+        return validate
+
+    def result(self, run: Run, data: TextData) -> dict[str, float]:
+        """Evaluate a run's best weights on the validation part.
+
+        Raises:
+            RunError: there are no weights, they do not fit, or the network's outputs are not finite.
+        """
+        loss = mean_loss(run.load_network(), run.model, data.validation)
+        if not math.isfinite(loss):
+            raise RunError(
+                f"{run.weights_file}: the network's loss is {loss}: its weights are too large; train with a smaller "
+                f"learning rate"
+            )
+        return {"validation_loss": loss, "perplexity": perplexity(loss)}
+
+    def diagnose(self, run: Run, data: TextData) -> str | None:
+        """Return a sentence if the best epoch is no better than guessing tokens by their frequency; else None."""
+        history = run.history
+        if not history or any(self.metric.name not in record for record in history):
+            return None
+        lowest = history[best_epoch(history, self.metric.name, self.metric.mode)][self.metric.name]
+        guessing = guessing_loss(data.train, data.validation, data.tokenizer.vocab_size)
+        if lowest < guessing:
+            return None
+        rate, usual_rate = run.config["training"]["lr"], run.model.recipe.lr
+        advice = (
+            f"a smaller learning rate than {rate:g}, such as {min(usual_rate, rate / 10):.2g}"
+            if rate > usual_rate
+            else f"more epochs than {run.config['training']['epochs']}, or a larger learning rate than {rate:g}"
+        )
+        return (
+            f"training did not work: the best validation loss, {lowest:.4g}, is no better than that of guessing tokens "
+            f"by their frequency, {guessing:.4g}; try {advice}"
+        )
+
+    def headline(self, result: Mapping[str, Any]) -> str:
+        """Return the perplexity, for lists of runs."""
+        return f"perplexity {result['perplexity']:.4g}"
+
+
+TEXT = TextTask()
+
+SUGGESTIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "names": ({"size": "names"}, {"batch_size": 32}),
+    "everyday": ({"size": "names"}, {"epochs": 4}),
+}
+"""For corpora by name: options of a new model, and changes to its recipe."""
+
+
+def sizes(network: Module) -> tuple[int, int]:
+    """Return a text model's block size, which is its longest context, and the size of its vocabulary."""
+    language_model: Any = network
+    return language_model.block_size, language_model.vocab_size
+
+
+def mean_loss(network: Module, model: Model, tokens: NDArray[Any]) -> float:
+    """Return the mean loss per token of a text, in nats.
+
+    The text is cut into windows of the network's block size, each evaluated on its own; of more than `MAX_WINDOWS`, as
+    many are taken, spread evenly over the text.
+
+    Args:
+        network: the network; it runs in eval mode, and each module's mode is restored.
+        model: defines the loss.
+        tokens: (N,), at least one more than the block size.
+    """
+    block, vocab_size = sizes(network)
+    windows = TokenWindows(tokens, block)
+    starts = np.arange(0, len(windows), block)
+    if len(starts) > MAX_WINDOWS:
+        starts = starts[np.linspace(0, len(starts) - 1, MAX_WINDOWS).astype(np.int64)]
+    total, batch_size = 0.0, max(1, min(100, BATCH_LOGITS // (block * vocab_size)))
+    with restore_modes(network), no_grad():
+        network.eval()
+        for first in range(0, len(starts), batch_size):
+            inputs, targets = windows[starts[first : first + batch_size]]
+            total += model.loss(network(inputs), targets).item() * len(targets)
+    return total / len(starts)
+
+
+def perplexity(loss: float) -> float:
+    """Return the perplexity of a mean loss in nats per token, e^loss: among how many tokens it is like guessing."""
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf
+
+
+def guessing_loss(train: NDArray[Any], validation: NDArray[Any], vocab_size: int) -> float:
+    """Return the loss of predicting each token by its frequency in the training part; 1 is added to each count."""
+    counts = np.bincount(train, minlength=vocab_size) + 1
+    return float(-np.log(counts / counts.sum())[validation].mean())
+
+
+def _crc32(tokens: NDArray[Any]) -> int:
+    """Return a checksum of tokens."""
+    return zlib.crc32(np.ascontiguousarray(tokens).data)
