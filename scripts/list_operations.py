@@ -15,10 +15,11 @@ from chainrule.ops import Operation
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "operations.md"
 FAMILIES = [
-    "elementwise", "arithmetic", "reductions", "shape", "indexing", "linalg", "losses", "networks",
+    "elementwise", "arithmetic", "reductions", "shape", "indexing", "linalg", "losses", "networks", "attention",
     "convolution", "pooling",
 ]  # fmt: skip
-FUNCTIONAL = {"losses", "networks", "convolution", "pooling"}  # families whose names are in torch.nn.functional
+# Families whose names are in torch.nn.functional
+FUNCTIONAL = {"losses", "networks", "attention", "convolution", "pooling"}
 ACTIVATIONS = {"elu", "hardtanh", "leaky_relu", "logsigmoid", "relu", "silu", "softplus"}
 ELSEWHERE = {
     "erf": "torch.erf",

@@ -186,6 +186,20 @@ def largest_of_windows(x: np.ndarray) -> np.ndarray:
     return np.array([[3 * h + w for h, w in [max(window, key=lambda at: x[at]) for window in row]] for row in windows])
 
 
+def query_gradient(x: Any) -> Any:
+    """The gradient of the query of fused attention, whose query, keys and values are x."""
+    query = x.detach().requires_grad_()
+    ops.attention.fused_attention(query, x, x, is_causal=False, scale=0.1).sum().backward()
+    return query.grad
+
+
+def plain_query_gradient(x: np.ndarray) -> np.ndarray:
+    powers = np.exp(0.1 * x @ x.T)
+    weights = powers / powers.sum(1, keepdims=True)
+    slopes = weights * (x.sum(1) - (weights @ x).sum(1, keepdims=True))
+    return 0.1 * slopes @ x
+
+
 FLAT: dict[str, tuple[Any, Any]] = {
     **{
         name: (lambda x, name=name: getattr(ops, name)(x, OTHER), lambda x, plain=plain: plain(x, OTHER))
@@ -202,7 +216,8 @@ FLAT: dict[str, tuple[Any, Any]] = {
     "logical_not": (ops.logical_not, lambda x: x == 0),
     "isfinite": (ops.isfinite, np.isfinite),
     "max_pool_indices": (lambda x: ops.max_pool2d(x[None], 2, 1, return_indices=True)[1][0], largest_of_windows),
-    "indices": (lambda x: ops.embedding(ROWS, x), lambda x: x[ROWS]),
+    "check_indices": (lambda x: ops.embedding(ROWS, x), lambda x: x[ROWS]),
+    "fused_attention_gradients": (query_gradient, plain_query_gradient),
 }
 
 

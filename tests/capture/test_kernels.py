@@ -1,4 +1,4 @@
-"""Convolution and pooling in compiled functions: the same kernels as in eager mode, so the same bits."""
+"""Convolution, pooling and attention in compiled functions: the same kernels as in eager mode, so the same bits."""
 
 import numpy as np
 import pytest
@@ -7,6 +7,7 @@ import chainrule
 from chainrule import nn
 from chainrule.capture import jit
 from chainrule.kernels import team
+from chainrule.ops import attention
 from chainrule.ops.pooling import avg_pool2d, max_pool2d
 
 RNG = np.random.default_rng(3)
@@ -98,6 +99,52 @@ def test_convolution_turned_round_bit_by_bit(threads):
 def test_pooling_bit_by_bit(threads, case):
     compiled = check(POOLS[case], tensor(6, 32 if case == "two by two" else 5, 9, 11))
     assert "Python" not in compiled.explain()
+
+
+@pytest.mark.parametrize("keys", [130, 9])
+@pytest.mark.parametrize("is_causal", [False, True], ids=["full", "causal"])
+def test_attention_bit_by_bit(threads, is_causal, keys):
+    compiled = check(
+        lambda *arrays: attention.scaled_dot_product_attention(*arrays, is_causal=is_causal),
+        tensor(2, 3, 130, 8), tensor(2, 3, keys, 8), tensor(2, 3, keys, 5),
+    )  # fmt: skip
+    assert "fused_attention_gradients" in compiled.explain()
+    assert "Python" not in compiled.explain()
+
+
+def test_heads_of_attention_are_read_where_a_projection_wrote_them(threads):
+    def attend(x):
+        heads = [part.reshape(2, 40, 4, 8).transpose(1, 2) for part in (x * 2).split(32, 2)]
+        out = attention.scaled_dot_product_attention(*heads, is_causal=True)
+        return out.transpose(1, 2).reshape(2, 40, 32)
+
+    compiled = check(attend, tensor(2, 40, 96))
+    stages = [line.split() for line in compiled.explain().splitlines()]
+    first = next(n for n, words in enumerate(stages) if "fused_attention" in words)
+    assert [words[1] for words in stages[first : first + 3]] == [
+        "fused_attention",
+        "multiply",
+        "fused_attention_gradients",
+    ]
+
+
+def test_the_curvature_of_attention(threads):
+    """A gradient of a gradient: the first is computed in steps that can be differentiated."""
+    leaves, others = ([tensor(2, 40, 4) for _ in range(3)] for _ in range(2))
+    for leaf, other in zip(leaves, others, strict=True):
+        other.copy_(leaf)
+        leaf.requires_grad_()
+        other.requires_grad_()
+
+    def learn(inputs):
+        out = attention.scaled_dot_product_attention(*inputs, is_causal=True)
+        slopes = chainrule.grad((out * out).sum(), inputs, create_graph=True)
+        sum((slope * slope).sum() for slope in slopes).backward()
+
+    learn(others)
+    jit(lambda: learn(leaves))()
+    for leaf, other in zip(leaves, others, strict=True):
+        np.testing.assert_allclose(leaf.grad.numpy(), other.grad.numpy(), rtol=1e-4, atol=1e-5)
 
 
 def test_any_memory_order(threads):

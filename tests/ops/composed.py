@@ -611,6 +611,18 @@ case(
     anything(3, 2),
     anything(3, 2),
 )
+for is_causal, keys in [(False, 4), (True, 3), (True, 5)]:
+    case(
+        ops.attention.fused_attention,
+        f"fused attention {is_causal} {keys}",
+        lambda q, k, v, c=is_causal: ops.attention.fused_attention(q, k, v, is_causal=c, scale=1 / math.sqrt(2)),
+        lambda q, k, v, c=is_causal, s=keys: attended(
+            q, k, v, np.where(np.tri(3, s) + (not c), 0, -np.inf).astype(q.dtype)
+        ),
+        anything(2, 3, 2),
+        anything(2, keys, 2),
+        anything(2, keys, 3),
+    )
 case(
     ATTENTION,
     "attention, mask of scores",

@@ -223,7 +223,7 @@ def test_where_the_largest_of_a_window_is(make):
 
 WITHOUT_DERIVATIVE = {
     *("eq", "ne", "lt", "le", "gt", "ge", "argmax", "argmin", "all", "any", "logical_not", "isfinite"),
-    *("max_pool_indices", "indices"),
+    *("max_pool_indices", "check_indices", "fused_attention_gradients"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Lowering rules: they record convolution, pooling, indexing and concatenation as calls of hand-written kernels.
+"""Lowering rules: they record convolution, pooling, attention, indexing and so on as calls of hand-written kernels.
 
 `RULES` maps operations to rules; `Trace.apply` calls them. An operation without a rule is traced through its formula.
 A kernel is called by its address (`kernels.job`) and is not compiled per program. A convolution is two steps: packing
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.kernels import attention as attentions
 from chainrule.kernels import convolution as convolutions
 from chainrule.kernels import convolution_setup as setup
 from chainrule.kernels import pooling as pools
@@ -24,7 +25,7 @@ from chainrule.kernels.tree import computes_with, type_of
 from chainrule.lower.graph import Value, base_of
 from chainrule.lower.schedule import is_balanced
 from chainrule.lower.tracer import Tracer, Untraceable
-from chainrule.ops import convolution, indexing, networks, pooling, shape
+from chainrule.ops import attention, convolution, indexing, networks, pooling, shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -177,6 +178,30 @@ def _pool_job(pool: Any, shape: Any, outputs: Any, params: Any, *dtypes: Any) ->
     )
 
 
+def _fused_attention(trace: Trace, *inputs: Any, **options: Any) -> tuple[Tracer, ...]:
+    """Attention of query, key and value, and its log sums."""
+    arrays = [_with_contiguous_rows(trace, x) for x in inputs]
+    examples: list[Any] = [x.value.example for x in arrays]
+    out, log_sums = attentions.attention(*examples, **options)
+    job = attentions.forward_job(attentions.layouts(*examples, out), dtype=out.dtype, **options)
+    return record(trace, "fused_attention", job, arrays, out, [log_sums], flops=attentions.flops(job))
+
+
+def _fused_attention_gradients(trace: Trace, *inputs: Any, **options: Any) -> tuple[Tracer, ...]:
+    """The gradients of query, key and value, from grad, query, key, value, out and log sums."""
+    arrays = [*(_with_contiguous_rows(trace, x) for x in inputs[:-1]), contiguous(trace, inputs[-1])]
+    examples: list[Any] = [x.value.example for x in arrays]
+    results = attentions.attention_gradients(*examples, **options)
+    job = attentions.gradient_job(attentions.layouts(*examples[:-1], *results), dtype=results[0].dtype, **options)
+    return record(trace, "fused_attention_gradients", job, arrays, results[0], results[1:], flops=attentions.flops(job))
+
+
+def _with_contiguous_rows(trace: Trace, x: Any) -> Tracer:
+    """Return x, copied if the kernels of attention cannot read it in place."""
+    tracer = trace.as_tracer(x)
+    return tracer if attentions.has_contiguous_rows(tracer.value.example) else contiguous(trace, tracer)
+
+
 def _terms(weight: Any) -> int:
     """The number of products in the sum of one output element."""
     return int(math.prod(weight.shape[1:]))
@@ -278,6 +303,8 @@ RULES: dict[Any, Callable[..., Any]] = {
     indexing.index_put: _index_put,
     shape.concatenate: _concatenate,
     networks.erf: lambda trace, input: trace.elementwise(special.erf, input),
+    attention.fused_attention: _fused_attention,
+    attention.fused_attention_gradients: _fused_attention_gradients,
     convolution.convolution: _convolution,
     convolution.convolution_input_gradient: _convolution_input_gradient,
     convolution.convolution_weight_gradient: _convolution_weight_gradient,

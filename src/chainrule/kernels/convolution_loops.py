@@ -158,7 +158,7 @@ def _slabs(type: Type) -> Kernel:
         destination = kernel.select(is_direct, out.at(first * outputs).address, sums.address)
         kernel.call(
             product(type), frame.at(group * group_channels).address, starts.at(first).address, rows,
-            kernel["offsets"], terms, weights.at(group * terms * columns).address, destination, columns, 1,
+            kernel["offsets"], terms, weights.at(group * terms * columns).address, destination, columns, columns, 1,
         )  # fmt: skip
         with kernel.loop(0, kernel.select(is_direct, 0, rows), as_written=True) as row:
             line = out.at(positions[first + row] * outputs + group * group_outputs)
@@ -217,7 +217,7 @@ def _add_images(
             kernel.call(
                 product(type), frame.at(group * group_channels).address, terms.address, d.rows - SPARE_ROWS,
                 starts.address, d.positions, kernel.select(is_direct, upstream.address, grad_copy.address),
-                total.at((item * d.groups + group) * (d.rows * d.columns)).address, d.columns, zero,
+                total.at((item * d.groups + group) * (d.rows * d.columns)).address, d.columns, d.columns, zero,
             )  # fmt: skip
 
 

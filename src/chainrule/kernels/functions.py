@@ -54,24 +54,39 @@ def library(name: str) -> Callable[[Expr], Expr]:
 
 @_library_for_doubles("exp")
 def exp(x: Expr) -> Expr:
-    """eˣ = 2ⁿ eʳ with n an integer and |r| ≤ ½ ln 2. ln 2 is split into two constants, so that r is accurate."""
+    """eˣ, from -104 to 89; the result may be subnormal, so 2ⁿ is multiplied in two factors."""
     select = x.kernel.select
-    clipped = select(x < -104.0, -104.0, select(x > 89.0, 89.0, x))
-    n = (clipped * 1.44269504088896341).apply("rint")
-    r = clipped - n * 0.693359375  # exact
-    r = r - n * -2.12194440e-4
-    p = polynomial(r, (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1,
-                       5.0000001201e-1))  # fmt: skip
-    p = p * r * r + r + 1.0
+    p, n = _exp_parts(select(x < -104.0, -104.0, select(x > 89.0, 89.0, x)))
     exponent = select(x.equals(x), n, 0.0).to(I4)
-    half = exponent >> 1  # 2ⁿ in two factors, because the result may be subnormal
+    half = exponent >> 1
     p = p * power_of_two(half) * power_of_two(exponent - half)
     return select(x.equals(x), p, x)
 
 
+@_library_for_doubles("exp")
+def exp_of_negative(x: Expr) -> Expr:
+    """eˣ for x ≤ 0 or hardly more, such as a score minus the largest; 0 below -87, where it is less than 2 · 10⁻³⁸.
+
+    Two thirds of the instructions of `exp`, and no subnormal results, which take a hundred times as long.
+    """
+    select = x.kernel.select
+    p, n = _exp_parts(select(x < -87.0, -87.0, x))
+    return select(x < -87.0, 0.0, p * power_of_two(n.to(I4.vector(x.type.lanes))))
+
+
+def _exp_parts(x: Expr) -> tuple[Expr, Expr]:
+    """eʳ and n, so that eˣ = 2ⁿ eʳ with |r| ≤ ½ ln 2. ln 2 is split into two constants, so that r is accurate."""
+    n = (x * 1.44269504088896341).apply("rint")
+    r = x - n * 0.693359375  # exact
+    r = r - n * -2.12194440e-4
+    p = polynomial(r, (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1,
+                       5.0000001201e-1))  # fmt: skip
+    return p * r * r + r + 1.0, n
+
+
 def power_of_two(n: Expr) -> Expr:
     """2ⁿ as float32, by setting the exponent bits, for n (int32) from -126 to 127."""
-    return ((n + 127) << 23).bits_as(F4)
+    return ((n + 127) << 23).bits_as(F4.vector(n.type.lanes))
 
 
 @_library_for_doubles("log")

@@ -15,6 +15,7 @@ import numpy as np
 
 from chainrule.kernels import machine, processor
 from chainrule.kernels.memory import data_pointer
+from chainrule.kernels.processor import CACHE_LINE
 from chainrule.kernels.team import parallel_for
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ class Job:
         """Compute all rows, on several threads.
 
         Args:
-            arrays: the arrays of the layout in order, without the scratch array; all contiguous.
+            arrays: the arrays of the layout in order, without the scratch array; contiguous, unless the kernel reads
+                strides.
         """
         call, descriptor = self._function_and_descriptor
         table = np.zeros(len(self.template.layout.arrays), np.int64)
@@ -106,8 +108,8 @@ class Job:
         def run_share(begin: int, end: int) -> None:
             own_table, scratch = table, None
             if self.scratch:
-                scratch, own_table = np.empty(self.scratch, np.uint8), table.copy()
-                own_table[-1] = data_pointer(scratch)
+                scratch, own_table = np.empty(self.scratch + CACHE_LINE, np.uint8), table.copy()
+                own_table[-1] = -(-data_pointer(scratch) // CACHE_LINE) * CACHE_LINE
             first, last = begin * self.rows_per_image, end * self.rows_per_image
             call(data_pointer(own_table), data_pointer(descriptor), 0, first, last, 1)
 

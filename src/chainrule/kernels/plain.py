@@ -1,8 +1,9 @@
-"""Convolution and pooling in NumPy, for machines where LLVM cannot be used: the same results, more slowly.
+"""Convolution, pooling and attention in NumPy, for machines where LLVM cannot be used: the same results, more slowly.
 
-Loops run over the taps of the filter or window; for each tap, one NumPy operation handles all pixels that it reads.
+Convolution and pooling loop over the taps of the filter or window; for each tap, one NumPy operation handles all pixels
+that it reads.
 
-Called by `convolution` and `pooling`, through `machine.with_numpy_fallback`.
+Called by `convolution`, `pooling` and `attention`, through `machine.with_numpy_fallback`.
 """
 
 from __future__ import annotations
@@ -96,6 +97,32 @@ def avg_pool_gradient(grad: Array, divisors: Array, out: Array, kernel: Any, str
     out[:] = 0
     for _, pixels, positions in _taps(out.shape, grad.shape, kernel, stride, padding, (1, 1)):
         out[pixels] += share[positions]
+
+
+def attention(query: Array, key: Array, value: Array, is_causal: bool, scale: float) -> tuple[Array, Array]:
+    """See `attention.attention`."""
+    scores = _scores(query, key, is_causal, scale)
+    maxima = np.max(scores, axis=-1, keepdims=True)
+    powers = np.exp(scores - maxima)
+    totals = np.sum(powers, axis=-1, keepdims=True)
+    return powers / totals @ value, (maxima + np.log(totals))[..., 0]
+
+
+def attention_gradients(
+    grad: Array, query: Array, key: Array, value: Array, out: Any, log_sums: Any, is_causal: bool, scale: float
+) -> tuple[Array, Array, Array]:
+    """See `attention.attention_gradients`. `out` and `log_sums` are not used, so that it can be differentiated."""
+    scores = _scores(query, key, is_causal, scale)
+    powers = np.exp(scores - np.max(scores, axis=-1, keepdims=True))
+    weights = powers / np.sum(powers, axis=-1, keepdims=True)
+    weight_grads = grad @ np.swapaxes(value, -1, -2)
+    slopes = scale * weights * (weight_grads - np.sum(weight_grads * weights, axis=-1, keepdims=True))
+    return slopes @ key, np.swapaxes(slopes, -1, -2) @ query, np.swapaxes(weights, -1, -2) @ grad
+
+
+def _scores(query: Array, key: Array, is_causal: bool, scale: float) -> Array:
+    scores = query * scale @ np.swapaxes(key, -1, -2)
+    return np.where(np.tri(*scores.shape[-2:]) > 0, scores, -np.inf) if is_causal else scores
 
 
 def _by_group(x: Array, groups: int) -> Array:

@@ -21,7 +21,7 @@ Performance is limited by the multipliers: on one core with AVX-512, 196 rows ×
 GFLOP/s (float32), as fast as a single tile repeated in the L1 cache. OpenBLAS reaches 175 on a 1024 × 1024 × 1024
 product on the same core.
 
-Used by `convolution_loops` only.
+Used by `convolution_loops` and `attention_blocks`.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ PREFETCH_STEPS = 24  # steps by which lines of w are prefetched: some 250 cycles
 def product(type: Type) -> Kernel:
     """The product above, for `rows` rows of the table; `columns` is a multiple of a vector's lanes.
 
-    It is added to `out`, or replaces it if `zero_accumulator`. w is (count, columns), out (rows, columns); out and the
-    table have SPARE_ROWS extra rows.
+    It is added to `out`, or replaces it if `zero_accumulator`. w is (count, columns), out (rows, columns), both with
+    `stride` elements from row to row; out and the table have SPARE_ROWS extra rows.
     """
     kernel = Kernel(f"tile_product_{type}", {
         "x": ADDRESS, "table": ADDRESS, "rows": I8, "terms": ADDRESS, "count": I8, "w": ADDRESS, "out": ADDRESS,
-        "columns": I8, "zero_accumulator": I8,
+        "columns": I8, "stride": I8, "zero_accumulator": I8,
     }, internal=True)  # fmt: skip
     r = registers()
     lanes = r.vector_bytes // type.bytes
@@ -63,7 +63,7 @@ def product(type: Type) -> Kernel:
             zero_accumulator = kernel.select(block.equals(0), kernel["zero_accumulator"], 0)
             kernel.call(
                 _tiles(type, rows, vectors), kernel["x"], kernel["table"], kernel["rows"], kernel["terms"], begin, end,
-                w.at(column).address, out.at(column).address, columns, zero_accumulator,
+                w.at(column).address, out.at(column).address, kernel["stride"], zero_accumulator,
             )  # fmt: skip
 
     wide, pair = r.wide_vectors * lanes, 2 * lanes
@@ -83,11 +83,11 @@ def _tiles(type: Type, n_rows: int, n_vectors: int) -> Kernel:
     """Add terms first … last - 1 to some columns of all rows of the result, which start at 0 if `zero_accumulator`."""
     kernel = Kernel(f"tiles_{type}_{n_rows}_{n_vectors}", {
         "x": ADDRESS, "table": ADDRESS, "rows": I8, "terms": ADDRESS, "first": I8, "last": I8, "w": ADDRESS,
-        "out": ADDRESS, "columns": I8, "zero_accumulator": I8,
+        "out": ADDRESS, "stride": I8, "zero_accumulator": I8,
     }, internal=True)  # fmt: skip
     lanes = registers().vector_bytes // type.bytes
     line_length = CACHE_LINE // type.bytes
-    columns = kernel["columns"]
+    stride = kernel["stride"]
     x, w, out = (kernel.array(name, type) for name in ("x", "w", "out"))
     table, terms = kernel.array("table", I8), kernel.array("terms", I8)
     zero = kernel.broadcast(kernel.lift(0.0, type), lanes)
@@ -99,7 +99,7 @@ def _tiles(type: Type, n_rows: int, n_vectors: int) -> Kernel:
 
     with kernel.loop(0, kernel["rows"], n_rows, as_written=True) as row:
         starts = [x.at(table[row + i]) for i in range(n_rows)]
-        lines = [out.at((row + i) * columns) for i in range(n_rows)]
+        lines = [out.at((row + i) * stride) for i in range(n_rows)]
         with kernel.when(kernel["zero_accumulator"].differs(0)):
             for line, totals in zip(lines, sums, strict=True):
                 prefetch(line, for_writing=True)
@@ -110,9 +110,9 @@ def _tiles(type: Type, n_rows: int, n_vectors: int) -> Kernel:
                 for v, total in enumerate(totals):
                     total.set(line.vector(v * lanes, lanes))
         with kernel.loop(kernel["first"], kernel["last"], as_written=True) as k:
-            offset, weights = terms[k], w.at(k * columns)
+            offset, weights = terms[k], w.at(k * stride)
             with kernel.when(row.equals(0)):  # later rows find w in the L1 cache
-                prefetch(weights.at(columns * PREFETCH_STEPS), for_writing=False)
+                prefetch(weights.at(stride * PREFETCH_STEPS), for_writing=False)
             factors = [weights.vector(v * lanes, lanes) for v in range(n_vectors)]
             for start, totals in zip(starts, sums, strict=True):
                 number = kernel.broadcast(start[offset], lanes)

@@ -395,7 +395,7 @@ class Kernel:
 
     def broadcast(self, x: Expr, lanes: int) -> Expr:
         """A vector with x in all lanes."""
-        return self.add("broadcast", (x,), x.type.vector(lanes))
+        return x if lanes == 1 else self.add("broadcast", (x,), x.type.vector(lanes))
 
     def shuffle(self, x: Expr, y: Expr, order: Sequence[int]) -> Expr:
         """Pick lanes from x followed by y."""
@@ -403,7 +403,7 @@ class Kernel:
 
     def add_lanes(self, x: Expr) -> Expr:
         """The sum of a vector's lanes, in an order that the compiler chooses."""
-        return self.add("add_lanes", (x,), x.type.vector(1))
+        return x if x.type.lanes == 1 else self.add("add_lanes", (x,), x.type.vector(1))
 
     def multiply_add(self, x: Expr, y: Expr, z: Expr) -> Expr:
         """x y + z, rounded once where the processor has a fused multiply-add."""

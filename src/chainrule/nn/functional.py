@@ -9,6 +9,7 @@ import numpy as np
 
 from chainrule.creation import one_hot, ones
 from chainrule.errors import check, check_floats
+from chainrule.ops.attention import *
 from chainrule.ops.convolution import *
 from chainrule.ops.elementwise import *
 from chainrule.ops.linalg import linear

@@ -6,11 +6,12 @@
 from typing import TYPE_CHECKING
 
 from chainrule.ops import (  # isort: skip
-    arithmetic as _arithmetic, convolution as _convolution, elementwise as _elementwise, indexing as _indexing,
-    linalg as _linalg, losses as _losses, networks as _networks, pooling as _pooling, reductions as _reductions,
-    shape as _shape,
+    arithmetic as _arithmetic, attention as _attention, convolution as _convolution, elementwise as _elementwise,
+    indexing as _indexing, linalg as _linalg, losses as _losses, networks as _networks, pooling as _pooling,
+    reductions as _reductions, shape as _shape,
 )  # fmt: skip
 from chainrule.ops.arithmetic import *
+from chainrule.ops.attention import *
 from chainrule.ops.convolution import *
 from chainrule.ops.elementwise import *
 from chainrule.ops.indexing import *
@@ -29,6 +30,7 @@ put, replace = _indexing.scatter_add, _indexing.index_put  # former names of the
 if not TYPE_CHECKING:  # type checkers read the literal lists of the families
     __all__ = ["NUMPY", "Operation", "operation"]
     __all__ += _arithmetic.__all__
+    __all__ += _attention.__all__
     __all__ += _convolution.__all__
     __all__ += _elementwise.__all__
     __all__ += _indexing.__all__

@@ -1,4 +1,4 @@
-"""Operations of modern networks: GELU, normalization, embedding, attention, padding.
+"""Operations of modern networks: GELU, normalization, embedding, padding.
 
 All but `erf`, `gelu` and `standardize` are composed of other operations.
 """
@@ -10,29 +10,23 @@ import numpy as np
 
 from chainrule.errors import check, check_floats
 from chainrule.kernels import special, sums
-from chainrule.ops.arithmetic import gt, ne, where
+from chainrule.ops.arithmetic import where
 from chainrule.ops.elementwise import sqrt, tanh
 from chainrule.ops.indexing import check_indices, embedding_lookup, getitem, index_put, scatter_add
-from chainrule.ops.linalg import matmul
-from chainrule.ops.losses import softmax
 from chainrule.ops.operation import Array, Input, Ints, Operand, Tensor, only_tensors, operation, stop_gradient
-from chainrule.ops.reductions import any, mean, variance
+from chainrule.ops.reductions import mean, variance
 from chainrule.ops.shape import (
     along,
     as_dtype,
-    broadcast_to,
     clone,
-    flatten,
     int_tuple,
     reshape,
-    transpose,
     unsqueeze,
     widen_half,
 )
 
 __all__ = [
-    "batch_norm", "embedding", "erf", "gelu", "group_norm", "layer_norm", "pad", "rms_norm",
-    "scaled_dot_product_attention", "standardize",
+    "batch_norm", "embedding", "erf", "gelu", "group_norm", "layer_norm", "pad", "rms_norm", "standardize",
 ]  # fmt: skip
 
 
@@ -277,7 +271,7 @@ def _scale_and_shift(out: Array, weight: Any, bias: Any = None) -> Tensor:
     return out if bias is None else out + bias  # type: ignore[no-any-return]
 
 
-# Embedding, attention, padding
+# Embedding, padding
 
 
 def embedding(input: Input, weight: Input, padding_idx: int | None = None) -> Tensor:
@@ -301,65 +295,6 @@ def embedding(input: Input, weight: Input, padding_idx: int | None = None) -> Te
         return out
     check("embedding", -size <= padding_idx < size, f"padding_idx {padding_idx} is out of range for {size} rows")
     return where(unsqueeze(checked == padding_idx % size, -1), stop_gradient(out), out)
-
-
-def scaled_dot_product_attention(
-    query: Input, key: Input, value: Input, attn_mask: Input | None = None, dropout_p: float = 0.0,
-    is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
-) -> Tensor:  # fmt: skip
-    """softmax(Q Kᵀ / √E) V: for each of L queries, the mean of S values, weighted by how well their keys match it.
-
-    Args:
-        query: (..., L, E).
-        key: (..., S, E).
-        value: (..., S, F).
-        attn_mask: broadcasts to (..., L, S): booleans, False for keys to ignore; or floats to add to the scores.
-        dropout_p: must be 0; dropout needs a generator, so apply it in your own module.
-        is_causal: query i attends to keys 0 to i only.
-        scale: the factor of the scores; 1/√E if None.
-        enable_gqa: grouped-query attention: several query heads share a key and value head (dimension -3).
-
-    Returns:
-        (..., L, F).
-
-    Raises:
-        ValueError: the shapes do not fit, there is a mask and `is_causal` is set, or `dropout_p` is not 0.
-        TypeError: the mask is neither boolean nor floating.
-
-    Source: Vaswani et al., Attention is all you need (2017), section 3.2.1.
-    """
-    name = "scaled_dot_product_attention"
-    check(name, not dropout_p, "'dropout_p' is not supported; it must be 0")
-    too_few_dims = min(query.ndim, key.ndim, value.ndim) < 2
-    if too_few_dims or query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
-        shapes = f"{query.shape}, {key.shape} and {value.shape}"
-        raise ValueError(f"{name}: takes query (..., L, E), key (..., S, E) and value (..., S, F), not {shapes}")
-    check(name, attn_mask is None or not is_causal, "takes attn_mask or is_causal, not both")
-    if enable_gqa:
-        key, value = (_repeat_heads(part, query.shape[-3]) for part in (key, value))
-    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    scores = matmul(query * scale, transpose(key, -2, -1))  # (..., L, S)
-    if is_causal:
-        scores = where(np.tri(query.shape[-2], key.shape[-2], dtype=bool), scores, -np.inf)
-    if attn_mask is None:
-        return matmul(softmax(scores, dim=-1), value)
-    check(name, attn_mask.dtype.kind in "bf", f"attn_mask holds booleans or floats, not {attn_mask.dtype}", TypeError)
-    if attn_mask.dtype == bool:
-        allowed = ne(attn_mask, False)  # a copy: the caller may change the mask before `backward()`
-        scores = where(allowed, scores, -np.inf)
-    else:
-        scores, allowed = scores + attn_mask, gt(attn_mask, -np.inf)
-    has_keys = any(allowed, dim=-1, keepdim=True)  # a query without keys gets 0, not NaN
-    return matmul(where(has_keys, softmax(where(has_keys, scores, 0), dim=-1), 0), value)
-
-
-def _repeat_heads(part: Array, heads: int) -> Tensor:
-    """Repeat each head: (..., h, S, E) to (..., heads, S, E)."""
-    key_heads = part.shape[-3]
-    message = f"{heads} query heads cannot share {key_heads} key heads evenly"
-    check("scaled_dot_product_attention", not heads % key_heads, message)
-    repeated = broadcast_to(unsqueeze(part, -3), shape=(*part.shape[:-2], heads // key_heads, *part.shape[-2:]))
-    return flatten(repeated, -4, -3)
 
 
 _MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}  # NumPy's names

@@ -1,0 +1,208 @@
+"""Scaled dot-product attention and its gradients, without the (L, S) matrix of weights in memory.
+
+For each head, with queries Q (L, E), keys K (S, E), values V (S, F), and the upstream gradient G (L, F):
+
+    P = softmax(scale Q Kᵀ)          row by row; causal: query i sees keys 0 … i only
+    out = P V
+    dV = Pᵀ G,   dS = P ∘ (G Vᵀ - D),   dQ = scale dS K,   dK = scale dSᵀ Q
+
+where D holds Σ_f G out of each row. `attention_loops` explains the algorithm and what limits it.
+
+All arrays of a call are float32, or all float64, of shape (..., L, E); they may have gaps between rows and heads.
+Results are in the memory order of what they belong to. The caller (`ops.attention`) has checked that shapes fit and
+that no array is empty.
+
+Source: Dao, FlashAttention-2 (2023), section 3.1.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule.kernels import plain
+from chainrule.kernels.attention_blocks import KEYS, QUERIES
+from chainrule.kernels.attention_loops import FORWARD, GRADIENT
+from chainrule.kernels.machine import with_numpy_fallback
+from chainrule.kernels.processor import SPARE_ROWS, registers
+from chainrule.kernels.tree import type_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from chainrule.kernels.job import Job
+
+    Array = NDArray[Any]
+    Layout = tuple[tuple[int, ...], tuple[int, ...]]
+    """The shape of an array, and its strides in elements."""
+
+
+@with_numpy_fallback(plain.attention)
+def attention(query: Array, key: Array, value: Array, is_causal: bool, scale: float) -> tuple[Array, Array]:
+    """Attention, and what its gradient needs.
+
+    Args:
+        query: (..., L, E).
+        key: (..., S, E), with the same leading dimensions.
+        value: (..., S, F), with the same leading dimensions.
+        is_causal: query i sees keys 0 to i only.
+        scale: the factor of the scores.
+
+    Returns:
+        The result (..., L, F), and for each query ln Σ exp(score) over the keys that it sees, (..., L).
+    """
+    query, key, value = map(with_contiguous_rows, (query, key, value))
+    out, log_sums = _like(query, value.shape[-1]), np.empty(query.shape[:-1], query.dtype)
+    job = forward_job(layouts(query, key, value, out), is_causal, scale, query.dtype)
+    job.run(query, key, value, out, log_sums)
+    return out, log_sums
+
+
+@with_numpy_fallback(plain.attention_gradients)
+def attention_gradients(
+    grad: Array, query: Array, key: Array, value: Array, out: Array, log_sums: Array, is_causal: bool, scale: float
+) -> tuple[Array, Array, Array]:
+    """The gradients with respect to query, key and value.
+
+    Args:
+        grad: the gradient of the result, (..., L, F).
+        query: (..., L, E).
+        key: (..., S, E).
+        value: (..., S, F).
+        out: the result, (..., L, F).
+        log_sums: the second result of `attention`.
+        is_causal: query i sees keys 0 to i only.
+        scale: the factor of the scores.
+    """
+    grad, query, key, value, out = map(with_contiguous_rows, (grad, query, key, value, out))
+    results = _like(query, query.shape[-1]), _like(key, key.shape[-1]), _like(value, value.shape[-1])
+    job = gradient_job(layouts(grad, query, key, value, out, *results), is_causal, scale, query.dtype)
+    job.run(grad, query, key, value, out, np.ascontiguousarray(log_sums), *results)
+    return results
+
+
+@functools.lru_cache(maxsize=256)
+def forward_job(arrays: tuple[Layout, ...], is_causal: bool, scale: float, dtype: np.dtype[Any]) -> Job:
+    """The job for (query, key, value, out, log_sums), with a row for each block of queries of each head."""
+    query, _, value, _ = arrays
+    fields, multiply_adds = _shape_fields(query, value, is_causal, scale, dtype)
+    keys, blocks = fields["keys"], -(-fields["queries"] // QUERIES)
+    width, value_width = fields["packed_width"], fields["packed_value_width"]
+    buffers, scratch = _lay_out(
+        dtype,
+        packed_query=(QUERIES + SPARE_ROWS) * width,
+        keys_transposed=-(-keys // KEYS) * KEYS * fields["width"],
+        packed_value=(keys + SPARE_ROWS) * value_width,
+        scores=(QUERIES + SPARE_ROWS) * KEYS,
+        sums=(QUERIES + SPARE_ROWS) * value_width,
+    )
+    fields |= _array_fields(("query", "key", "value", "out"), arrays)
+    rows, work = math.prod(query[0][:-2]) * blocks, multiply_adds // 8
+    return FORWARD.job([type_of(dtype)], rows, work, scratch, blocks=blocks, **fields, **buffers)
+
+
+@functools.lru_cache(maxsize=256)
+def gradient_job(arrays: tuple[Layout, ...], is_causal: bool, scale: float, dtype: np.dtype[Any]) -> Job:
+    """The job for (grad, query, key, value, out, log_sums, and three gradients), with a row for each head."""
+    _, query, _, value, *_ = arrays
+    fields, multiply_adds = _shape_fields(query, value, is_causal, scale, dtype)
+    width, value_width = fields["packed_width"], fields["packed_value_width"]
+    rows = fields["queries"] + SPARE_ROWS
+    buffers, scratch = _lay_out(
+        dtype,
+        packed_query=rows * width,
+        packed_grad=rows * value_width,
+        query_sums=rows * width,
+        dots=rows,
+        keys_transposed=KEYS * fields["width"],
+        values_transposed=KEYS * fields["value_width"],
+        packed_key=(KEYS + SPARE_ROWS) * width,
+        scores=(QUERIES + SPARE_ROWS) * KEYS,
+        slopes=(QUERIES + SPARE_ROWS) * KEYS,
+        key_sums=(KEYS + SPARE_ROWS) * width,
+        value_sums=(KEYS + SPARE_ROWS) * value_width,
+    )
+    names = ("grad", "query", "key", "value", "out", "query_grad", "key_grad", "value_grad")
+    fields |= _array_fields(names, arrays)
+    heads, work = math.prod(query[0][:-2]), multiply_adds * 5 // 16  # five products, of which two are forward
+    return GRADIENT.job([type_of(dtype)], heads, work, scratch, **fields, **buffers)
+
+
+def _shape_fields(
+    query: Layout, value: Layout, is_causal: bool, scale: float, dtype: np.dtype[Any]
+) -> tuple[dict[str, Any], int]:
+    """The descriptor's fields for the shape, and the number of multiply-adds of both products."""
+    *leading, queries, width = query[0]
+    keys, value_width = value[0][-2:]
+    packed_width, packed_value_width = whole_vectors(width, dtype), whole_vectors(value_width, dtype)
+    longest = max(QUERIES, KEYS, width, value_width) + SPARE_ROWS
+    steps = {"ones": 1, "by_width": packed_width, "by_value_width": packed_value_width, "by_key": KEYS}
+    pairs = queries * keys
+    if is_causal:  # query i sees i + 1 keys, at most all
+        fewer = min(queries, keys)
+        pairs = fewer * (fewer + 1) // 2 + (queries - fewer) * keys
+    fields = {
+        "queries": queries, "keys": keys, "width": width, "value_width": value_width, "packed_width": packed_width,
+        "packed_value_width": packed_value_width, "causal": is_causal, "scale": int(np.float64(scale).view(np.int64)),
+        **{name: np.arange(longest) * step for name, step in steps.items()},
+    }  # fmt: skip
+    return fields, math.prod(leading) * pairs * (width + value_width)
+
+
+def _array_fields(names: Sequence[str], arrays: Sequence[Layout]) -> dict[str, Any]:
+    """The descriptor's fields for arrays: the distance of their rows, and the offset of each head."""
+    fields: dict[str, Any] = {}
+    for name, (shape, strides) in zip(names, arrays, strict=True):
+        offsets = np.zeros(1, np.int64)
+        for size, stride in zip(shape[:-2], strides[:-2], strict=True):
+            offsets = (offsets[:, None] + np.arange(size) * stride).ravel()
+        fields |= {f"{name}_row": strides[-2], f"{name}_heads": offsets}
+    return fields
+
+
+def _lay_out(dtype: np.dtype[Any], **sizes: int) -> tuple[dict[str, int], int]:
+    """Where each buffer begins in the scratch array, in elements, each at a whole vector; and the size of all."""
+    buffers, size = {}, 0
+    for name, count in sizes.items():
+        buffers[name] = size
+        size += whole_vectors(count, dtype)
+    return buffers, size
+
+
+def whole_vectors(count: int, dtype: np.dtype[Any]) -> int:
+    """The count, rounded up to a multiple of the elements of a vector."""
+    lanes = registers().vector_bytes // dtype.itemsize
+    return -(-count // lanes) * lanes
+
+
+def has_contiguous_rows(array: Array) -> bool:
+    """Whether the kernels can read an array in place."""
+    strides = array.strides
+    aligned = array.dtype.isnative and array.flags.aligned and not any(s % array.itemsize for s in strides)
+    return aligned and (strides[-1] == array.itemsize or array.shape[-1] == 1)
+
+
+def with_contiguous_rows(array: Array) -> Array:
+    """The array, copied if the kernels cannot read it in place."""
+    return array if has_contiguous_rows(array) else np.array(array, array.dtype.newbyteorder("="), order="C")
+
+
+def _like(array: Array, width: int) -> Array:
+    """An empty array in the memory order of another, with rows of `width` contiguous elements."""
+    out = np.empty_like(array, shape=(*array.shape[:-1], width))
+    return out if out.strides[-1] == out.itemsize else np.empty(out.shape, out.dtype)
+
+
+def layouts(*arrays: Array) -> tuple[Layout, ...]:
+    """The shape of each array, and its strides in elements."""
+    return tuple((x.shape, tuple(s // x.itemsize for s in x.strides)) for x in arrays)
+
+
+def flops(job: Job) -> int:
+    """The number of additions and multiplications of a job."""
+    return 16 * job.work

@@ -1,0 +1,170 @@
+"""What the kernels of attention do with blocks: pack, transpose, multiply, mask, and the parts of a softmax.
+
+Used by `attention_loops` only.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from chainrule.kernels import functions
+from chainrule.kernels.processor import SPARE_ROWS, registers
+from chainrule.kernels.tile import product, transpose_square
+from chainrule.kernels.tree import F4, F8, I8, Kernel, Type
+
+if TYPE_CHECKING:
+    from chainrule.kernels.calling import DescriptorReader
+    from chainrule.kernels.tree import Array, Expr
+
+QUERIES = 60  # rows of a block of scores: a multiple of the rows of every tile (see `processor.Registers`)
+KEYS = 128  # columns of a block of scores: whole vectors
+TABLES = "ones by_width by_value_width by_key"  # fields: multiples of 1, of both packed widths and of KEYS
+
+
+class Heads:
+    """An array (heads, rows, columns) with gaps between rows and heads.
+
+    Args:
+        d: the descriptor.
+        name: the array's name there.
+        type: the type of its elements.
+    """
+
+    def __init__(self, d: DescriptorReader, name: str, type: Type) -> None:
+        self.array, self.offsets = d.array(name, type), d.lookup_table(f"{name}_heads")
+        self.step: Expr = getattr(d, f"{name}_row")
+
+    def from_row(self, head: Expr, number: Expr | int) -> Array:
+        """The array from a row of a head on; the next row is `step` elements further."""
+        return self.array.at(self.offsets[head] + self.step * number)
+
+
+class Blocks:
+    """What both kernels do with blocks.
+
+    Args:
+        kernel: the kernel.
+        d: its descriptor.
+        type: the type of all numbers.
+    """
+
+    def __init__(self, kernel: Kernel, d: DescriptorReader, type: Type) -> None:
+        self.kernel, self.d, self.type = kernel, d, type
+        self.lanes = registers().vector_bytes // type.bytes
+        self.exp_lanes = self.lanes if type == F4 else 1  # exp of doubles is the C library's, number by number
+        self.scale = d.scale.bits_as(F8).to(type)
+        self.scratch = d.array("scratch", type)
+        self.ones, self.by_width, self.by_value_width, self.by_key = map(d.lookup_table, TABLES.split())
+
+    def heads(self, name: str) -> Heads:
+        """An array of the kernel."""
+        return Heads(self.d, name, self.type)
+
+    def buffer(self, name: str) -> Array:
+        """A part of `scratch`."""
+        return self.scratch.at(getattr(self.d, name))
+
+    def pack(
+        self, source: Array, step: Expr, count: Expr, width: Expr, out: Array, out_width: Expr, scale: Expr
+    ) -> None:
+        """Copy `count` rows, scaled; each is padded with zeros, and SPARE_ROWS rows of zeros follow."""
+        kernel = self.kernel
+        with kernel.loop(0, count, as_written=True) as i:
+            line, packed = source.at(i * step), out.at(i * out_width)
+            with kernel.loop(0, width) as c:
+                packed[c] = line[c] * scale
+            with kernel.loop(width, out_width) as c:
+                packed[c] = 0.0
+        out.at(count * out_width).fill_zero(out_width * SPARE_ROWS)
+
+    def unpack(
+        self, packed: Array, packed_width: Expr, count: Expr, width: Expr, out: Array, step: Expr, scale: Expr
+    ) -> None:
+        """Copy `count` packed rows to the result, scaled."""
+        with self.kernel.loop(0, count, as_written=True) as i:
+            line, source = out.at(i * step), packed.at(i * packed_width)
+            with self.kernel.loop(0, width) as c:
+                line[c] = source[c] * scale
+
+    def transpose(self, source: Array, step: Expr, count: Expr, width: Expr, out: Array) -> None:
+        """Transpose `count` rows, which become columns of `out` (width, KEYS), with zeros after them."""
+        kernel, lanes = self.kernel, self.lanes
+        whole_rows, whole_columns = count // lanes * lanes, width // lanes * lanes
+        stride = kernel.lift(KEYS, I8)
+        with (
+            kernel.loop(0, whole_columns, lanes, as_written=True) as c,
+            kernel.loop(0, whole_rows, lanes, as_written=True) as j,
+        ):
+            transpose_square(kernel, source.at(j * step + c), step, out.at(j), self.ones.at(c), stride)
+        with kernel.loop(0, width, as_written=True) as c:
+            line = out.at(c * KEYS)
+            with kernel.loop(kernel.select(c < whole_columns, whole_rows, 0), count, as_written=True) as j:
+                line[j] = source[j * step + c]
+            line.at(count).fill_zero(self.whole_vectors(count) - count)
+
+    def whole_vectors(self, count: Expr) -> Expr:
+        """The count, rounded up to a multiple of a vector's lanes."""
+        return (count + (self.lanes - 1)) // self.lanes * self.lanes
+
+    def multiply(
+        self, x: Array, rows: Array, count: Expr, terms: Array, term_count: Expr, w: Array, out: Array, columns: Expr,
+        stride: Expr | int, zero: Expr | int,
+    ) -> None:  # fmt: skip
+        """The product of `tile`, for rows and terms of x at multiples in the tables."""
+        self.kernel.call(
+            product(self.type), x.address, rows.address, count, terms.address, term_count, w.address, out.address,
+            columns, stride, zero,
+        )  # fmt: skip
+
+    def seen(self, query: Expr, first_key: Expr, count: Expr) -> Expr:
+        """How many of `count` keys, from `first_key` on, a query sees."""
+        kernel = self.kernel
+        up_to_itself = kernel.maximum(kernel.minimum(query + 1 - first_key, count), 0)
+        return kernel.select(self.d.causal.equals(0), count, up_to_itself)
+
+    def hide(self, line: Array, seen: Expr, columns: Expr) -> None:
+        """Set the scores after those that a query sees to -inf: their weight is 0."""
+        with self.kernel.loop(seen, columns) as j:
+            line[j] = -math.inf
+
+    def maximum(self, line: Array, columns: Expr, initial: Expr) -> Expr:
+        """The largest number of a row and `initial`, ignoring NaN."""
+        kernel, lanes = self.kernel, self.lanes
+        largest = kernel.variable(self.type.vector(lanes), kernel.broadcast(initial, lanes))
+        with kernel.loop(0, columns, lanes, as_written=True) as j:
+            x = line.vector(j, lanes)
+            largest.set(kernel.select(x > largest.value, x, largest.value))
+        result = largest.value
+        distance = lanes
+        while distance > 1:  # compare the first half of the lanes with the second, and again
+            distance //= 2
+            other = kernel.shuffle(result, result, [(n + distance) % lanes for n in range(lanes)])
+            result = kernel.select(other > result, other, result)
+        return self.first_lane(result)
+
+    def exponentials(self, line: Array, columns: Expr, maximum: Expr) -> Expr:
+        """Replace a row of scores by exp(score - maximum), and return their sum."""
+        kernel, lanes = self.kernel, self.exp_lanes
+        vector = self.type.vector(lanes)
+        total = kernel.variable(vector, kernel.lift(0.0, vector))
+        with kernel.loop(0, columns, lanes, as_written=True) as j:
+            powers = functions.exp_of_negative(line.vector(j, lanes) - kernel.broadcast(maximum, lanes))
+            line[j] = powers
+            total.set(total.value + powers)
+        return kernel.add_lanes(total.value)
+
+    def weights_and_slopes(self, scores: Array, slopes: Array, columns: Expr, log_sum: Expr, dot: Expr) -> None:
+        """Replace a row of scores by weights P = exp(score - log_sum), and a row of dP by P (dP - dot)."""
+        kernel, lanes = self.kernel, self.exp_lanes
+        log_sum, dot = kernel.broadcast(log_sum, lanes), kernel.broadcast(dot, lanes)
+        with kernel.loop(0, columns, lanes, as_written=True) as j:
+            weights = functions.exp_of_negative(scores.vector(j, lanes) - log_sum)
+            scores[j] = weights
+            slopes[j] = weights * (slopes.vector(j, lanes) - dot)
+
+    def first_lane(self, x: Expr) -> Expr:
+        """The first number of a vector."""
+        memory = self.kernel.stack_array(self.type, self.lanes)
+        memory[0] = x
+        return memory[0]

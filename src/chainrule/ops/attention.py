@@ -1,0 +1,127 @@
+"""Attention: each query gets a mean of values, weighted by how well their keys match it.
+
+`scaled_dot_product_attention` is composed of matrix products and a softmax. Without a mask, and for enough queries and
+keys, it is a single operation, `fused_attention`, which keeps no matrix of scores or weights in memory.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import check
+from chainrule.kernels import attention as kernels
+from chainrule.kernels import plain
+from chainrule.ops.arithmetic import gt, ne, where
+from chainrule.ops.linalg import matmul
+from chainrule.ops.losses import softmax
+from chainrule.ops.operation import Array, Input, Tensor, operation
+from chainrule.ops.reductions import any
+from chainrule.ops.shape import broadcast_to, flatten, transpose, unsqueeze
+
+__all__ = ["scaled_dot_product_attention"]
+
+MIN_QUERIES, MIN_SCORES = 8, 1024
+"""Attention is fused from so many queries, and so many scores for each head (queries × keys), because it is faster from
+there on, compiled and eager. With fewer, most of its time goes into packing keys and values.
+"""
+
+
+@operation(extra="log_sums")
+def fused_attention(query: Array, key: Array, value: Array, *, is_causal: bool, scale: float) -> Any:
+    """softmax(scale Q Kᵀ) V, in one pass over blocks of keys: (..., L, E), (..., S, E) and (..., S, F) to (..., L, F).
+
+    `log_sums` is ln Σ exp(score) for each query.
+    """
+    return kernels.attention(query, key, value, is_causal, scale)
+
+
+@fused_attention.derivative
+def _(
+    grad: Array, query: Array, key: Array, value: Array, out: Array, log_sums: Any, is_causal: bool, scale: float
+) -> Any:
+    """dV = Pᵀ G, dS = P ∘ (G Vᵀ - Σ G out), dQ = scale dS K, dK = scale dSᵀ Q, for P = softmax(scale Q Kᵀ)."""
+    if hasattr(type(grad), "requires_grad"):  # Tensors, with `create_graph`: in steps that can be differentiated
+        return plain.attention_gradients(grad, query, key, value, out, log_sums, is_causal, scale)
+    return fused_attention_gradients(grad, query, key, value, out, log_sums, is_causal=is_causal, scale=scale)
+
+
+@operation
+def fused_attention_gradients(
+    grad: Array, query: Array, key: Array, value: Array, out: Array, log_sums: Array, *, is_causal: bool, scale: float
+) -> Any:
+    """The three gradients of fused attention, in one pass over blocks of keys."""
+    return kernels.attention_gradients(grad, query, key, value, out, log_sums, is_causal, scale)
+
+
+def scaled_dot_product_attention(
+    query: Input, key: Input, value: Input, attn_mask: Input | None = None, dropout_p: float = 0.0,
+    is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
+) -> Tensor:  # fmt: skip
+    """softmax(Q Kᵀ / √E) V: for each of L queries, the mean of S values, weighted by how well their keys match it.
+
+    Args:
+        query: (..., L, E).
+        key: (..., S, E).
+        value: (..., S, F).
+        attn_mask: broadcasts to (..., L, S): booleans, False for keys to ignore; or floats to add to the scores.
+        dropout_p: must be 0; dropout needs a generator, so apply it in your own module.
+        is_causal: query i attends to keys 0 to i only.
+        scale: the factor of the scores; 1/√E if None.
+        enable_gqa: grouped-query attention: several query heads share a key and value head (dimension -3).
+
+    Returns:
+        (..., L, F).
+
+    Raises:
+        ValueError: the shapes do not fit, there is a mask and `is_causal` is set, or `dropout_p` is not 0.
+        TypeError: the mask is neither boolean nor floating.
+
+    Source: Vaswani et al., Attention is all you need (2017), section 3.2.1.
+    """
+    name = "scaled_dot_product_attention"
+    check(name, not dropout_p, "'dropout_p' is not supported; it must be 0")
+    too_few_dims = min(query.ndim, key.ndim, value.ndim) < 2
+    if too_few_dims or query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
+        shapes = f"{query.shape}, {key.shape} and {value.shape}"
+        raise ValueError(f"{name}: takes query (..., L, E), key (..., S, E) and value (..., S, F), not {shapes}")
+    check(name, attn_mask is None or not is_causal, "takes attn_mask or is_causal, not both")
+    if enable_gqa:
+        key, value = (_repeat_heads(part, query.shape[-3]) for part in (key, value))
+    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    if attn_mask is None and isinstance(scale, (int, float)) and _can_fuse(query, key, value):
+        return fused_attention(query, key, value, is_causal=bool(is_causal), scale=float(scale))
+    scores = matmul(query * scale, transpose(key, -2, -1))  # (..., L, S)
+    if is_causal:
+        scores = where(np.tri(query.shape[-2], key.shape[-2], dtype=bool), scores, -np.inf)
+    if attn_mask is None:
+        return matmul(softmax(scores, dim=-1), value)
+    check(name, attn_mask.dtype.kind in "bf", f"attn_mask holds booleans or floats, not {attn_mask.dtype}", TypeError)
+    if attn_mask.dtype == bool:
+        allowed = ne(attn_mask, False)  # a copy: the caller may change the mask before `backward()`
+        scores = where(allowed, scores, -np.inf)
+    else:
+        scores, allowed = scores + attn_mask, gt(attn_mask, -np.inf)
+    has_keys = any(allowed, dim=-1, keepdim=True)  # a query without keys gets 0, not NaN
+    return matmul(where(has_keys, softmax(where(has_keys, scores, 0), dim=-1), 0), value)
+
+
+def _can_fuse(query: Array, key: Array, value: Array) -> bool:
+    """Whether fused attention can compute with these arrays, and is faster."""
+    (*heads, queries, width), keys = query.shape, key.shape[-2]
+    return (
+        (queries >= MIN_QUERIES and queries * keys >= MIN_SCORES)
+        and query.dtype == key.dtype == value.dtype
+        and query.dtype in (np.float32, np.float64)
+        and query.shape[:-2] == key.shape[:-2] == value.shape[:-2]
+        and math.prod(heads) * width * value.shape[-1] > 0
+    )
+
+
+def _repeat_heads(part: Array, heads: int) -> Tensor:
+    """Repeat each head: (..., h, S, E) to (..., heads, S, E)."""
+    key_heads = part.shape[-3]
+    message = f"{heads} query heads cannot share {key_heads} key heads evenly"
+    check("scaled_dot_product_attention", not heads % key_heads, message)
+    repeated = broadcast_to(unsqueeze(part, -3), shape=(*part.shape[:-2], heads // key_heads, *part.shape[-2:]))
+    return flatten(repeated, -4, -3)
