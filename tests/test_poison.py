@@ -101,7 +101,7 @@ def test_a_program_that_writes_nothing(interpreted, monkeypatch):
         found = [*compiled(chainrule.from_numpy(x)), net.weight.grad, net.bias.grad]
         for ours, right in zip(found, by_hand(net, x), strict=True):
             np.testing.assert_allclose(ours.numpy(), right, rtol=1e-4, atol=1e-4, err_msg=str(count))
-    [[specialization]] = compiled.programs.values()
+    [[specialization]] = compiled.specializations.values()
     words = specialization.program.table_view
 
     def nothing(*_):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def _create(array: NDArray[Any], requires_grad: bool = False) -> Tensor:
     """Return a new Tensor that holds the array."""
     storable_dtype(array.dtype)
-    out = Tensor._wrap(array if mode.trace is None else mode.trace.add_constant(array))
+    out = Tensor._wrap(array if mode.trace is None else mode.trace.add_array(array))
     return out.requires_grad_() if requires_grad else out
 
 

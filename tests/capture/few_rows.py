@@ -43,7 +43,7 @@ def wrong(shapes):
             if call and not np.allclose(result, expected, rtol=tolerance, atol=tolerance):
                 failures.append(shape)
                 break
-            [[specialization]] = compiled.programs.values()
+            [[specialization]] = compiled.specializations.values()
             program = specialization.program
             for value in program.bases:
                 if value.kind not in ("argument", "captured"):

@@ -81,7 +81,7 @@ def agree(build, optimizer, loss, batch=squares, steps=4, rtol=1e-10, schedule=N
             close({"grad": q.grad.numpy()}, {"grad": p.grad.numpy()}, rtol)
         for one in schedules:
             one.step(*([1.0] if isinstance(one, S.ReduceLROnPlateau) else []))  # no better than the last
-    (programs,) = compiled.programs.values()
+    (programs,) = compiled.specializations.values()
     return programs
 
 
@@ -327,7 +327,7 @@ def test_layers(name, interpreted):
             np.testing.assert_allclose(q.numpy(), p.numpy(), rtol=1e-12, atol=1e-15, err_msg=key)
         for one, other in zip(*generators, strict=True):
             assert one.bit_generator.state == other.bit_generator.state
-    (programs,) = compiled.programs.values()
+    (programs,) = compiled.specializations.values()
     assert len(programs) == 1
 
 
@@ -415,7 +415,7 @@ def test_another_batch_each_time_and_labels_of_bytes(interpreted):
         x, y = random.standard_normal((count, 6)), random.integers(0, 3, count).astype(np.int32)
         inputs = chainrule.from_numpy(x), chainrule.from_numpy(y)
         np.testing.assert_allclose(compiled(*inputs).item(), eager(*inputs).item(), rtol=1e-10)
-    assert [len(programs) for programs in compiled.programs.values()] == [1, 1, 1]
+    assert [len(programs) for programs in compiled.specializations.values()] == [1, 1, 1]
 
 
 def test_embedding(interpreted):

@@ -379,10 +379,10 @@ def _as_before(monkeypatch):
 def test_it_is_as_eager(name, tmp_path):
     compiled = compiled_through_changes(*CASES[name](tmp_path))
     if name in NOT_KEPT:
-        assert not any(compiled.programs.values())
+        assert not any(compiled.specializations.values())
         assert compiled.retrace_reason.startswith(NOT_KEPT[name])
     else:
-        assert sum(map(len, compiled.programs.values())) <= 3
+        assert sum(map(len, compiled.specializations.values())) <= 3
         assert compiled.retrace_reason is None
 
 
@@ -515,7 +515,7 @@ def test_a_profiler_that_cannot_be_set_again_stays():
         sys.setprofile(None)
     np.testing.assert_array_equal(result, [2, 2])
     assert compiled.retrace_reason == "a profiler (SimpleNamespace) is active that cannot be restored"
-    assert not any(compiled.programs.values())
+    assert not any(compiled.specializations.values())
 
 
 def set_for_good(watch):

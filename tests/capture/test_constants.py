@@ -66,7 +66,7 @@ def test_arguments_are_told_apart(wrap):
     for pair in itertools.permutations(values, 2):
         for x, a in itertools.product((whole, floating), pair):
             assert bits(compiled(x, WRAPS[wrap](a))) == bits(compute(x, a))
-    assert sum(map(len, compiled.programs.values())) == 2 * len(values)
+    assert sum(map(len, compiled.specializations.values())) == 2 * len(values)
 
 
 def test_scalars_of_numpy_are_told_apart():
@@ -76,7 +76,7 @@ def test_scalars_of_numpy_are_told_apart():
     compiled, x = jit(compute), chainrule.tensor([1.0, -2.0])
     for a in (np.float32(0), np.float32(-0.0), np.float64(-0.0), np.int64(1), np.float32("nan"), np.float32("nan")):
         assert bits(compiled(x, a)) == bits(compute(x, a))
-    assert sum(map(len, compiled.programs.values())) == 5
+    assert sum(map(len, compiled.specializations.values())) == 5
 
 
 def test_keys_of_dicts_are_told_apart():
@@ -93,7 +93,7 @@ def test_nan_is_an_argument_like_any_other():
     for _ in range(3):
         assert np.isnan(compiled(x, float("nan")).numpy()).all()
         assert np.isnan(compiled(x, (float("nan"), 1)[0]).numpy()).all()
-    assert sum(map(len, compiled.programs.values())) == 1
+    assert sum(map(len, compiled.specializations.values())) == 1
 
 
 def test_constants_of_one_program_are_told_apart():

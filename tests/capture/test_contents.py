@@ -413,7 +413,7 @@ def an_attribute_of_a_partial():
 def test_it_is_as_eager(name):
     compiled = compiled_through_changes(*CASES[name]())
     assert compiled.retrace_reason is None
-    assert 0 < sum(map(len, compiled.programs.values())) <= 3
+    assert 0 < sum(map(len, compiled.specializations.values())) <= 3
 
 
 @pytest.mark.parametrize("wrap", [lambda x: {x: 1}, lambda x: frozenset([x]), lambda x: slice(x).stop])
@@ -434,7 +434,7 @@ def test_equal_values_have_one_program():
         box.point, box.names, box.part = Point(float("2")), frozenset([*"ab"]), slice(int("3"))
         box.text, box.number = Text("abc"), np.float64("0.5")
         np.testing.assert_allclose(step(chainrule.ones(2)), [10.5, 10.5])
-    assert sum(map(len, step.programs.values())) == 1
+    assert sum(map(len, step.specializations.values())) == 1
 
 
 def test_a_failed_call_leaves_records_and_functions_as_they_were():

@@ -126,7 +126,7 @@ def test_equal_values_of_known_types_share_a_program(make):
     compiled = chainrule.jit(lambda x, _value: x * 2)
     for shift in range(3):
         np.testing.assert_array_equal(compiled(chainrule.from_numpy(X + shift), make()).numpy(), (X + shift) * 2)
-    assert sum(map(len, compiled.programs.values())) == 1
+    assert sum(map(len, compiled.specializations.values())) == 1
 
 
 @pytest.mark.parametrize("kind", [Labeled, Entries, Elements, SlottedElements, SlottedEntries])

@@ -63,7 +63,7 @@ def check(cases: list[Case], dtype: Any) -> None:
             assert_close(losses[position].numpy(), eager_losses[position].numpy(), what + "loss")
             for leaf, other in zip(leaves[position], eager_leaves[position], strict=True):
                 assert_close(leaf.grad.numpy(), other.grad.numpy(), what + "gradient")
-    assert [len(programs) for programs in compiled.programs.values()] == [1]
+    assert [len(programs) for programs in compiled.specializations.values()] == [1]
 
 
 def training_step(cases: list[Case], leaves: list[list[Any]]) -> Any:
@@ -232,4 +232,4 @@ def test_without_a_derivative(name, interpreted):
     for digits in (152420313, 321000789, 804111265):
         x = np.array([int(digit) for digit in str(digits)], np.float64).reshape(3, 3) - 1
         assert_close(compiled(chainrule.from_numpy(x)).numpy(), np.asarray(plain(x)), name)
-    assert [len(programs) for programs in compiled.programs.values()] == [1]
+    assert [len(programs) for programs in compiled.specializations.values()] == [1]

@@ -45,7 +45,7 @@ def gradients(function, *arrays):
     for leaf, array in zip(leaves, arrays, strict=True):
         leaf.detach().copy_(chainrule.from_numpy(array))
     out = compiled()
-    assert [len(programs) for programs in compiled.programs.values()] == [1]
+    assert [len(programs) for programs in compiled.specializations.values()] == [1]
     return out.numpy(), [leaf.grad.numpy() for leaf in leaves]
 
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("interpreted")
 
 
 def specializations(compiled):
-    return [specialization for group in compiled.programs.values() for specialization in group]
+    return [specialization for group in compiled.specializations.values() for specialization in group]
 
 
 def build_network():
@@ -48,7 +48,8 @@ def test_they_can_be_read():
     lines = step.explain(guards=True).splitlines()
     for line in (
         "net.0.weight is <Parameter (4, 3)>", "net.1.p is 0.5", "net.1.training is True", "optimizer is <SGD>",
-        "net.1.forward is that of its class", "Dropout.forward is Dropout.forward", "settings has the same contents", "net has the same parts",
+        "net.1.forward is that of its class", "Dropout.forward is Dropout.forward", "settings has the same contents",
+        "net has the same parameters, buffers and submodules",
         "bool(optimizer.param_groups[0]['momentum']) is False", "optimizer.param_groups[0]['params'][0] requires gradients",
     ):  # fmt: skip
         assert line in lines

@@ -76,7 +76,7 @@ def check(function, *parameters):
         np.testing.assert_array_equal(compiled(weigh).numpy(), eager(weigh).numpy())
         for p, other in zip(parameters, others, strict=True):
             np.testing.assert_array_equal(p.grad.numpy(), other.grad.numpy())
-    assert [len(programs) for programs in compiled.programs.values()] == [1]
+    assert [len(programs) for programs in compiled.specializations.values()] == [1]
     return compiled
 
 
@@ -185,7 +185,7 @@ def test_stages_that_run_image_by_image(threads, images):
         for p, q in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
             grad = p.grad.numpy()
             np.testing.assert_allclose(q.grad.numpy(), grad, rtol=1e-4, atol=1e-5 * np.abs(grad).max())
-    is_grouped = "image by image" in compiled.explain()
+    is_grouped = "block by block" in compiled.explain()
     assert is_grouped == (images > 1)
 
 
@@ -196,7 +196,7 @@ def test_one_image_of_what_is_handed_on_is_enough():
         x = tensor(200, 1, 14, 14)
         with chainrule.no_grad():
             np.testing.assert_allclose(read(x).numpy(), net(x).numpy(), rtol=1e-5, atol=1e-5)
-    [[specialization]] = read.programs.values()
+    [[specialization]] = read.specializations.values()
     assert specialization.program.plan.arena_size < 400_000  # the first convolution's result is five million
 
 

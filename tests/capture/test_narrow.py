@@ -62,7 +62,7 @@ def test_sums_over_narrow_rows(dtype, widths, threads):
             arrays = [tuple(map(chainrule.from_numpy, (pair * factor).astype(dtype))) for pair in pairs]
             arrays_out += [part.numpy() for part in work(arrays)]
         if compiled:
-            [[specialization]] = work.programs.values()
+            [[specialization]] = work.specializations.values()
             assert specialization.program.thread_count == number
         return arrays_out + [weight.numpy() for weight in changed]
 
@@ -100,7 +100,7 @@ def test_what_loops_take_for_apart_is_apart(number, monkeypatch, interpreted):
     x, y = np.random.default_rng(1).random((8, 1, 8, 8), np.float32), np.arange(8) % 3
     for _ in range(2):  # the first tells the optimizer what it will remember
         step(x, y)
-    [[specialization]] = step.programs.values()
+    [[specialization]] = step.specializations.values()
     program = specialization.program
     checked = 0
     for launch in program.launches.values():

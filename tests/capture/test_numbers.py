@@ -112,7 +112,7 @@ def test_numbers_are_computed_with(body, programs, kind):
         assert optimizer.param_groups[0]["lr"] == pytest.approx(group["lr"])
         if i == 3:
             optimizer.param_groups[0]["lr"] = group["lr"] = 0.05
-    assert 1 <= sum(map(len, step.programs.values())) <= programs
+    assert 1 <= sum(map(len, step.specializations.values())) <= programs
 
 
 REFUSED = [

@@ -238,7 +238,7 @@ def test_arguments_in_any_memory(form, compiler, request):
         for one, other in zip(compiled(chainrule.from_numpy(array)), expected, strict=True):
             np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-5)
         np.testing.assert_allclose(outside.numpy(), total, rtol=1e-6)
-    assert len(compiled.programs) == 1
+    assert len(compiled.specializations) == 1
 
 
 @pytest.mark.parametrize("rows", [4, 1000])
@@ -294,7 +294,7 @@ def test_memory_that_is_frozen_between_calls(compiler, request):
     assert (array.tolist(), other.tolist()) == ([0, 1, 2], [0, -1, -2])
     array.flags.writeable = True
     assert step(x * 2).tolist() == [0, 3, 6]
-    assert len(step.programs) == 1
+    assert len(step.specializations) == 1
 
 
 def test_where_flags_are_not_found_python_looks(monkeypatch, interpreted):

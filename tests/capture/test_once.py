@@ -250,7 +250,7 @@ def test_what_is_read_after_an_assignment_is_what_was_assigned():
             np.testing.assert_allclose(compiled(x).numpy(), expected, rtol=1e-12)
             assert net.training
             assert net[1].p == 0.5
-    assert sum(map(len, compiled.programs.values())) == 2  # for two probabilities, which are read first
+    assert sum(map(len, compiled.specializations.values())) == 2  # for two probabilities, which are read first
 
 
 def test_a_dropout_module_inside_a_hook_of_a_loss():
@@ -380,4 +380,4 @@ def test_a_generators_own_draws_are_noticed_beside_another_trace():
     end.set()
     thread.join(60)
     assert len(actual) == 1
-    assert ours.programs
+    assert ours.specializations

@@ -327,7 +327,7 @@ def test_an_empty_result_is_not_written(compiler, request):
 
     x = chainrule.from_numpy(np.array([2.0, 3.0]))
     step(x)
-    ((specialization,),) = step.programs.values()
+    ((specialization,),) = step.specializations.values()
     program = specialization.program
     canary = np.full(8, 7.25)
     for value in program.bases:
@@ -351,7 +351,8 @@ def test_arguments_of_other_kinds_make_other_programs(interpreted):
         assert compiled(x, 2.0).item() == number + 2
         whole = compiled(x.long(), 2)
         assert (whole.item(), whole.dtype) == (number + 2, np.int64)
-    assert len(compiled.programs) == 4
+    assert len(compiled.specializations) == 4
+    assert compiled.programs is compiled.specializations  # its former name
 
 
 @pytest.mark.filterwarnings("ignore:jit. <lambda> is compiled in nearly every call")
@@ -363,43 +364,43 @@ def test_the_oldest_shapes_are_forgotten_where_they_take_much_memory(monkeypatch
         np.testing.assert_allclose(compiled(chainrule.tensor(x)).numpy(), (np.exp(x @ x.T) @ x).sum(0), atol=1e-12)
 
     def used_bytes():
-        return sum(specialization.nbytes for (specialization,) in compiled.programs.values())
+        return sum(specialization.nbytes for (specialization,) in compiled.specializations.values())
 
     for count in range(100, 110):
         call(count)
-    assert len(compiled.programs) == 10
-    before, limit = list(compiled.programs), used_bytes()
+    assert len(compiled.specializations) == 10
+    before, limit = list(compiled.specializations), used_bytes()
     monkeypatch.setattr("chainrule.capture.compiled.MAX_PROGRAM_BYTES", limit)
     call(110)
-    assert list(compiled.programs)[:-1] == before[2:]  # one is not enough: the new one is larger
+    assert list(compiled.specializations)[:-1] == before[2:]  # one is not enough: the new one is larger
     assert used_bytes() <= limit
     call(100)  # which was forgotten
-    assert list(compiled.programs)[-1] == before[0]
+    assert list(compiled.specializations)[-1] == before[0]
     monkeypatch.setattr("chainrule.capture.compiled.MAX_PROGRAM_BYTES", 1)
     call(120)
-    last = list(compiled.programs)
+    last = list(compiled.specializations)
     assert len(last) == 4
     for count in (109, 110, 100, 120):
         call(count)
-    assert list(compiled.programs) == last
+    assert list(compiled.specializations) == last
 
 
 def test_a_shape_in_use_is_not_forgotten(monkeypatch, interpreted):
     compiled = jit(lambda x: x * 2)
     monkeypatch.setattr("chainrule.capture.compiled.MAX_PROGRAM_BYTES", 1)
     compiled(chainrule.ones(50))
-    (program,) = next(iter(compiled.programs.values()))
+    (program,) = next(iter(compiled.specializations.values()))
     for count in range(1, 8):
         compiled(chainrule.ones(50))  # a full batch, and then another size
         np.testing.assert_array_equal(compiled(chainrule.full((count,), count)).numpy(), np.full(count, 2 * count))
-    assert len(compiled.programs) == 4
-    assert any(program in group for group in compiled.programs.values())
+    assert len(compiled.specializations) == 4
+    assert any(program in group for group in compiled.specializations.values())
 
 
 def test_a_functions_memory_is_freed_with_it():
     compiled = jit(lambda x: (x @ x.T).exp().sum(0))
     compiled(chainrule.ones(50, 3))
-    ((specialization,),) = compiled.programs.values()
+    ((specialization,),) = compiled.specializations.values()
     memory = weakref.ref(specialization.program.memory)
     del compiled, specialization
     gc.collect()
@@ -410,7 +411,7 @@ def test_one_compiled_function_inside_another(interpreted):
     inner = jit(lambda x: x * 2)
     outer = jit(lambda x: inner(x) + 1)
     assert [outer(chainrule.full((1,), number)).item() for number in (1.0, 2.0, 5.0)] == [3, 5, 11]
-    assert not inner.programs
+    assert not inner.specializations
 
 
 def by_itself(ufunc):

@@ -46,7 +46,7 @@ def trained(steps=4, compiled=True):
     arrays = [p.numpy().copy() for p in net.parameters()]
     if not compiled:
         return arrays, losses, None
-    (specializations,) = step.programs.values()
+    (specializations,) = step.specializations.values()
     return arrays, losses, specializations[0].program
 
 
@@ -226,7 +226,7 @@ def test_where_nothing_can_be_compiled_functions_run_as_they_are(fault, untried,
     assert optimizer.state[0]["step"] == 1
     step(chainrule.ones(3))
     assert optimizer.state[0]["step"] == 2
-    assert not step.programs
+    assert not step.specializations
 
 
 def test_explain():
@@ -249,7 +249,7 @@ def test_threads_share_a_product_by_neurons_or_by_images(images, shared):
     for _ in range(2):
         x = random.random((images, 300), np.float32)
         np.testing.assert_allclose(compute(chainrule.from_numpy(x)).numpy(), x @ w.numpy(), rtol=1e-5)
-    [[specialization]] = compute.programs.values()
+    [[specialization]] = compute.specializations.values()
     (launch,) = specialization.program.launches.values()
     assert launch.rows == shared
 
@@ -339,8 +339,8 @@ def test_a_loop_that_is_refused_stops_no_other_function(refusing):
         np.testing.assert_allclose(out.numpy(), (np.cosh(values) / 7.25).max(0), rtol=1e-12)
     other = jit(lambda x: (x.sinh() / 7.5).amax(0))
     np.testing.assert_allclose(other(chainrule.from_numpy(x)).numpy(), (np.sinh(x) / 7.5).max(0), rtol=1e-12)
-    assert other.programs
-    assert not odd.programs
+    assert other.specializations
+    assert not odd.specializations
 
 
 def test_a_loop_that_is_refused_stops_no_other_formula(refusing, monkeypatch):

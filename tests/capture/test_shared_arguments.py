@@ -54,7 +54,7 @@ def test_an_argument_is_what_the_function_changes(either):
         refused(compiled, buffer.numpy(), unchanged=[buffer])
         refused(compiled, buffer.numpy()[::-1], unchanged=[buffer])
         np.testing.assert_allclose(compiled(buffer.clone()).numpy(), (buffer.numpy() - 2) * 2, rtol=1e-5)
-    assert len(compiled.programs) == 1
+    assert len(compiled.specializations) == 1
 
 
 def test_a_part_of_it(either):

@@ -66,7 +66,7 @@ class Pair:
 
     @property
     def programs(self):
-        return sum(map(len, self.steps[1].programs.values()))
+        return sum(map(len, self.steps[1].specializations.values()))
 
 
 def test_results_are_their_own_memory_from_the_first_call_on():
@@ -429,7 +429,7 @@ def test_arguments_lie_anyhow_in_memory():
             np.testing.assert_array_equal(actual[0].numpy(), inputs * 2)
             np.testing.assert_array_equal(actual[1].numpy(), inputs.sum(0))
             np.testing.assert_allclose(actual[2].numpy(), inputs.T @ inputs)
-        assert len(compiled.programs) == 1
+        assert len(compiled.specializations) == 1
 
 
 def test_a_checkpoint_goes_round(tmp_path):
@@ -482,7 +482,7 @@ def test_recording_or_not_is_another_program():
         assert compiled(x).tolist() == [2 * number] * 2
         with chainrule.no_grad():
             assert compiled(x).tolist() == [3 * number] * 2
-    assert sum(map(len, compiled.programs.values())) == 2
+    assert sum(map(len, compiled.specializations.values())) == 2
 
 
 def test_a_graph_notices_what_a_program_has_changed():

@@ -98,7 +98,7 @@ def test_logaddexp_equals_numpys(kind):
         finite = np.isfinite(exact)
         np.testing.assert_array_equal(result[~finite], exact[~finite])
         assert (off[finite] <= 4 * np.finfo(kind).eps * scale[finite]).all()
-    ((specialization,),) = compiled.programs.values()
+    ((specialization,),) = compiled.specializations.values()
     assert specialization.program.is_single_segment  # no Python call
 
 

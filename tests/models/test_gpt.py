@@ -337,5 +337,5 @@ def test_a_step_with_the_cache_gives_the_logits_of_the_whole_text(changes):
             )
             np.testing.assert_allclose(logits.numpy(), expected[:, t], rtol=1e-4, atol=1e-5)
             cache[..., t : t + 1, :] = new.numpy()
-    assert len(step.programs) == 1, "one program for all lengths"
+    assert len(step.specializations) == 1, "one program for all lengths"
     assert "Python call" not in step.explain()

@@ -87,8 +87,8 @@ def test_one_program_serves_all_lengths():
     model = build()
     for prompt in ([1], [1, 2, 3], [4] * 9):
         list(generate(model, prompt, 20, 0))
-    assert len(model.programs.step.programs) == 1
-    assert len(model.programs.next_logits.programs) == 1
+    assert len(model.programs.step.specializations) == 1
+    assert len(model.programs.next_logits.specializations) == 1
     assert "Python call" not in model.programs.step.explain()
 
 

@@ -44,7 +44,7 @@ def test_it_learns_what_the_eager_step_learns(optimizer):
     compiled, eager = trainer(optimizer), trainer(optimizer, compiled=False)
     for one in (compiled, eager):
         one.fit(3)
-    assert compiled._compiled_step.programs  # it did compile
+    assert compiled._compiled_step.specializations  # it did compile
     np.testing.assert_allclose(
         [record["train_loss"] for record in compiled.history],
         [record["train_loss"] for record in eager.history],

@@ -80,8 +80,8 @@ class Tracing(Protocol):
     def random_draw(self, name: str, generator: np.random.Generator, function: Callable[[], NDArray[Any]]) -> Any:
         """Record a random draw, which is repeated in each run."""
 
-    def add_constant(self, array: Any) -> Any:
-        """Return the tracer of an array that is the same in all runs."""
+    def add_array(self, array: Any) -> Any:
+        """Return the tracer of a new array, which is the same in all runs."""
 
     def from_data(self, data: Any, array: NDArray[Any]) -> Any:
         """Return the tracer of a new Tensor whose array was made from the user's data."""
@@ -96,7 +96,7 @@ class Tracing(Protocol):
         """Return the tracer of an array, and a tracer unchanged."""
 
     def match_layout(self, x: Any, like: Any) -> Any:
-        """Return the same elements in the memory layout of another tracer."""
+        """Return a new tracer of the same value, to which later operations ascribe the memory layout of another."""
 
     def index(self, index: Any) -> Any:
         """Return the tracer of an array that is used as an index."""

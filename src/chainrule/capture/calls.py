@@ -16,7 +16,7 @@ from contextlib import nullcontext
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-from chainrule.capture.frames import is_chainrule, is_in_compiler, is_installed, is_library
+from chainrule.capture.frames import is_chainrule, is_in_compiler, is_installed, is_stdlib_or_numpy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -141,7 +141,7 @@ class Calls:
         self._codes.append(code)
         if is_chainrule(code.co_filename):
             return ""
-        if not is_library(code.co_filename):
+        if not is_stdlib_or_numpy(code.co_filename):
             return _USER_CODE
         if code.co_argcount and code.co_varnames[0] == "self":
             return _METHOD
@@ -153,7 +153,7 @@ class Calls:
             if _user_frame(frame) is not None:
                 self._observer.track_environment()
         elif frame.f_back is not None and _user_frame(frame.f_back) is frame.f_back:
-            self._observer.run_library_method(frame.f_locals.get("self"))
+            self._observer.before_library_method(frame.f_locals.get("self"))
 
     def _record_impure_call(self, name: str | None, caller: FrameType | None, only_in_user_code: bool) -> None:
         """Record a call whose result no guard can check; with `only_in_user_code`, only if user code makes it."""
@@ -187,7 +187,7 @@ def _user_frame(frame: FrameType | None) -> FrameType | None:
         code, file = frame.f_code, frame.f_code.co_filename
         if is_chainrule(file) or any(part in file for part in _UNRELATED) or code.co_name == "<module>":
             return None  # an import runs a module only once
-        if not (is_library(file) or is_installed(file)):
+        if not (is_stdlib_or_numpy(file) or is_installed(file)):
             return frame
         frame = frame.f_back
     return None

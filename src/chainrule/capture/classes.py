@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 MISSING: Any = object()
 """Stands for the value of an attribute, a variable or an entry that does not exist."""
-LIBRARIES = {*sys.stdlib_module_names, "numpy", "chainrule"} - {"__main__"}
+STABLE_PACKAGES = {*sys.stdlib_module_names, "numpy", "chainrule"} - {"__main__"}
 """Packages whose modules and classes are assumed not to change."""
 _UNOBSERVED_PACKAGES = {"autograd", "capture", "kernels", "lower", "ops", "random", "tensor"}
 """Packages of chainrule whose objects do not change, or are observed elsewhere."""
@@ -70,9 +70,9 @@ def static_attribute(owner: Any, name: str) -> Any:
 
 
 def has_static_attributes(owner: Any) -> bool:
-    """Whether an object is a function, or a module or class that does not belong to a library."""
+    """Whether an object is a function, or a module or class outside STABLE_PACKAGES."""
     if isinstance(owner, (ModuleType, type)):
-        return package_of(owner) not in LIBRARIES
+        return package_of(owner) not in STABLE_PACKAGES
     return isinstance(owner, FunctionType)
 
 
@@ -83,8 +83,8 @@ def package_of(thing: Any) -> str:
 
 
 def user_bases(cls: type) -> list[type]:
-    """Return a class and its bases, without those that belong to libraries."""
-    return [base for base in cls.__mro__ if package_of(base) not in LIBRARIES]
+    """Return a class and its bases, without those in STABLE_PACKAGES."""
+    return [base for base in cls.__mro__ if package_of(base) not in STABLE_PACKAGES]
 
 
 def cell_value(cell: CellType) -> Any:
@@ -123,7 +123,7 @@ def is_observable(cls: type) -> bool:
         return False
     if cls.__module__.startswith("chainrule."):
         return cls.__module__.split(".")[1] not in _UNOBSERVED_PACKAGES and not issubclass(cls, Tensor)
-    return package_of(cls) not in LIBRARIES or cls in _USER_FILLED_CLASSES
+    return package_of(cls) not in STABLE_PACKAGES or cls in _USER_FILLED_CLASSES
 
 
 _lock = threading.Lock()
@@ -135,7 +135,7 @@ def patch(cls: type) -> None:
     with _lock:
         traces, originals = _patched.get(cls, (0, {}))
         if not traces:
-            for name, make_observing in OBSERVING.items():
+            for name, make_observing in PATCHED_METHODS.items():
                 originals[name] = vars(cls).get(name, MISSING)
                 original = getattr(cls, name)
                 type.__setattr__(cls, name, make_observing(getattr(original, "original", original)))
@@ -195,8 +195,9 @@ def _observing_delattr(original: Any) -> Any:
     return __delattr__
 
 
-OBSERVING = {
+PATCHED_METHODS = {
     "__getattribute__": _observing_getattribute,
     "__setattr__": _observing_setattr,
     "__delattr__": _observing_delattr,
 }
+"""The special methods that `patch` replaces, each with the function that makes the replacement from the original."""

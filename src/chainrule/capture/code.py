@@ -53,7 +53,9 @@ def variables(code: CodeType) -> Variables:
     """Return the outside variables that code, or a function defined inside it, may read or assign."""
     result = Variables(reads_clock=_reads_clock(code))
     parts = [(part, [i for i in dis.get_instructions(part) if i.opname != "EXTENDED_ARG"]) for part in with_inner(code)]
-    modules: dict[tuple[int, str], Chains] = {}  # imported modules, by the local variable that holds them
+    # imported modules, by the variable that holds them: (the id of its code object, or 0 if inner functions share the
+    # variable; its name)
+    modules: dict[tuple[int, str], Chains] = {}
     for part, instructions in parts:
         for store, module, chain in _imports(instructions):
             chains = result.imported  # stored in a variable that is not followed: any attribute may be read

@@ -67,12 +67,12 @@ class Compiled(Generic[P, Out]):
 
     Attributes:
         function: the original function.
-        programs: the specializations by signature, the most recently compiled signature last.
+        specializations: by signature, the most recently compiled signature last.
     """
 
     def __init__(self, function: Callable[P, Out]) -> None:
         self.function = function
-        self.programs: dict[Any, list[Specialization]] = {}
+        self.specializations: dict[Any, list[Specialization]] = {}
         self.retrace_reason: str | None = None  # why the last trace was not kept, or None
         self.is_rejected = False  # LLVM rejects one of its loops: it runs uncompiled
         self.last_signature: Any = None  # of the last call that ran a specialization
@@ -108,7 +108,7 @@ class Compiled(Generic[P, Out]):
                 return self.function(*arguments, **options)
             self.running = True
             try:
-                for specialization in self.programs.get(signature, ()):
+                for specialization in self.specializations.get(signature, ()):
                     if specialization.guards.hold():
                         if self.compilation_score:
                             self.compilation_score -= 1
@@ -126,9 +126,9 @@ class Compiled(Generic[P, Out]):
         """Say why no specialization can run."""
         if self.retrace_reason is not None:
             return self.retrace_reason
-        programs = self.programs.get(signature)
-        if programs:
-            return programs[0].guards.first_failure() or "something else has changed"
+        specializations = self.specializations.get(signature)
+        if specializations:
+            return specializations[0].guards.first_failure() or "something else has changed"
         values = ", ".join(
             [*map(format_value, arguments), *(f"{name}={format_value(value)}" for name, value in options.items())]
         )
@@ -169,7 +169,7 @@ class Compiled(Generic[P, Out]):
         def to_placeholder(x: Any) -> Any:
             if isinstance(x, np.ndarray):
                 raise trace.capture_error("an array is returned, which would be a constant: return a Tensor")
-            if isinstance(x, (list, tuple, dict)):
+            if isinstance(x, (list, tuple, dict)):  # external: `_map_tree` takes all others apart
                 return _Constant(x)
             if type(x) is Number:
                 return _NumberRef(trace.glue.slot(x), type(x.value))
@@ -240,21 +240,23 @@ class Compiled(Generic[P, Out]):
             trace.undo_state_creation()
             raise
         if self.retrace_reason is None:
-            if self.last_signature in self.programs:  # so that a signature in use is not the oldest
-                self.programs[self.last_signature] = self.programs.pop(self.last_signature)
-            programs = self.programs.setdefault(signature, [])
-            programs.insert(0, specialization)
-            del programs[PROGRAMS_PER_SIGNATURE:]
+            if self.last_signature in self.specializations:  # so that a signature in use is not the oldest
+                self.specializations[self.last_signature] = self.specializations.pop(self.last_signature)
+            specializations = self.specializations.setdefault(signature, [])
+            specializations.insert(0, specialization)
+            del specializations[PROGRAMS_PER_SIGNATURE:]
             self._forget_oldest()
         return result
+
+    programs = property(lambda self: self.specializations)  # the former name
 
     def _forget_oldest(self) -> None:
         """Drop the programs of the oldest signatures, to limit memory."""
         while (
-            len(self.programs) > MIN_SIGNATURES
-            and sum(s.nbytes for group in self.programs.values() for s in group) > MAX_PROGRAM_BYTES
+            len(self.specializations) > MIN_SIGNATURES
+            and sum(s.nbytes for same in self.specializations.values() for s in same) > MAX_PROGRAM_BYTES
         ):
-            del self.programs[next(iter(self.programs))]
+            del self.specializations[next(iter(self.specializations))]
 
     def explain(self, code: bool = False, guards: bool = False) -> str:
         """Describe the compiled programs: a table of stages each, with shapes, arithmetic, memory and time.
@@ -263,7 +265,7 @@ class Compiled(Generic[P, Out]):
             code: return the loops as Python code instead.
             guards: return the guards of each program instead: if one of them fails, another program is compiled.
         """
-        specializations = [specialization for group in self.programs.values() for specialization in group]
+        specializations = [specialization for same in self.specializations.values() for specialization in same]
         if not specializations:
             return "nothing is compiled before the first call"
         if guards:
@@ -467,9 +469,9 @@ def jit(function: Callable[P, Out]) -> Compiled[P, Out]:
     calls a method of a standard-library object such as a queue. The warning about frequent compilation says why.
 
     **What runs once per program.** Side effects: printing, logging, writing to an open file, and appending Tensors to
-    an outside list. Also: reading attributes of objects implemented in C, such as their descriptors; what other
-    packages read from their own variables; cached results of `functools.cache`; and computing in NumPy with an array
-    that the same call also turns into a Tensor.
+    an outside list. Reads that no guard covers: attributes of objects implemented in C, and variables of other
+    packages, read by these packages. Cached results of `functools.cache`. Computing in NumPy with an array that the
+    same call also turns into a Tensor.
 
     Args:
         function: takes and returns Tensors, also in tuples, lists and dicts, and any other objects. Array arguments
@@ -480,12 +482,12 @@ def jit(function: Callable[P, Out]) -> Compiled[P, Out]:
         A function that does the same. Its results have no graph. Its method `explain()` describes the programs.
 
     Raises:
-        CaptureError: when called, for what cannot be compiled; the message names the line, and nothing has changed. Not
-            possible are a Python branch on a value, a shape that depends on values, `print` or `item()` of a Tensor, a
-            scheduler step, `manual_seed`, registering a hook, and replacing a layer inside the function.
-            Also if a gradient from before the call would be added to: call `zero_grad()` inside the function.
-            Also if an argument shares memory with something that the function changes, or if two outside Tensors
-            share memory and one of them is changed: create the view inside the function.
+        CaptureError: when called, if the function cannot be compiled; the message names the line, and nothing has
+            changed. The function must not branch on a value, compute a shape from values, call `print` or `item()` on
+            a Tensor, step a scheduler, call `manual_seed`, register a hook or replace a layer.
+            It is also raised if the call would add to a gradient from before it (call `zero_grad()` inside the
+            function), if an argument shares memory with something that the function changes, or if two outside Tensors
+            share memory and one of them is changed (create the view inside the function).
         ValueError: memory that the function changes is read-only.
         TypeError: `function` is not callable.
     """

@@ -33,7 +33,7 @@ def is_in_compiler(file: str) -> bool:
     return file.startswith((f"{PACKAGE_FOLDER}kernels{os.sep}", f"{PACKAGE_FOLDER}lower{os.sep}"))
 
 
-def is_library(file: str) -> bool:
+def is_stdlib_or_numpy(file: str) -> bool:
     """Whether a source file belongs to the standard library or to NumPy."""
     if file.startswith(_STANDARD):
         return not is_installed(file)
@@ -64,12 +64,12 @@ def warn(message: str) -> None:
     """Issue a RuntimeWarning at the innermost line of the user."""
     frame: FrameType | None = sys._getframe(0)
     level = 1
-    while frame is not None and (is_chainrule(frame.f_code.co_filename) or is_library(frame.f_code.co_filename)):
+    while frame is not None and (is_chainrule(file := frame.f_code.co_filename) or is_stdlib_or_numpy(file)):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, RuntimeWarning, stacklevel=level)
 
 
 def user_line(lines: Sequence[tuple[str, int | None]]) -> str:
     """Return the last of the (file, line) pairs that is user code, as the end of a message."""
-    user_lines = [line for line in lines if not is_chainrule(line[0]) and not is_library(line[0])]
+    user_lines = [line for line in lines if not is_chainrule(line[0]) and not is_stdlib_or_numpy(line[0])]
     return " ({}:{})".format(*user_lines[-1]) if user_lines else ""

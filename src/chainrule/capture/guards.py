@@ -271,18 +271,18 @@ def elements_of(array: NDArray[Any]) -> list[Any]:
     return [element for name in array.dtype.names for element in elements_of(array[name])]
 
 
-class PartEntries(DictEntries):
+class ModuleEntries(DictEntries):
     """A snapshot of those attributes of an `nn.Module` that may hold parameters or modules: all but plain values."""
 
     def unchanged(self, container: Mapping[Any, Any]) -> bool:
         """Whether the attributes are the same objects under the same names in the same order."""
-        parts, expected = _parts(container.items()), _parts(zip(self.keys, self.values, strict=True))
-        return len(parts) == len(expected) and all(
-            name == old_name and value is old for (name, value), (old_name, old) in zip(parts, expected, strict=True)
+        current, expected = _not_plain(container.items()), _not_plain(zip(self.keys, self.values, strict=True))
+        return len(current) == len(expected) and all(
+            name == old_name and value is old for (name, value), (old_name, old) in zip(current, expected, strict=True)
         )
 
 
-def _parts(entries: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
+def _not_plain(entries: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
     return [(name, value) for name, value in entries if not isinstance(value, PLAIN)]
 
 
@@ -302,7 +302,7 @@ def is_same_value(current: Any, expected: Any) -> bool:
     """Whether two values are interchangeable: the same object, or equal plain values."""
     if current is expected:
         return True
-    if type(current) is not type(expected) or has_attributes(current) or has_attributes(expected):
+    if type(current) is not type(expected) or has_added_attributes(current) or has_added_attributes(expected):
         return False
     if isinstance(expected, (tuple, frozenset)):  # == is not enough: (1,) == (1.0,) == (True,)
         return len(current) == len(expected) and all(map(is_same_value, current, expected))
@@ -311,8 +311,8 @@ def is_same_value(current: Any, expected: Any) -> bool:
     return isinstance(expected, PLAIN) and bool(exact_key(current) == exact_key(expected))
 
 
-def has_attributes(x: Any) -> bool:
-    """Whether an object has its own attributes, as an object of a subclass of `str` may."""
+def has_added_attributes(x: Any) -> bool:
+    """Whether an object has attributes that Python code added, as an object of a subclass of `str` may."""
     cls = type(x)
     has_slots = is_heap_type(cls) and any(vars(base).get("__slots__") for base in cls.__mro__)
     return has_slots or (is_heap_type(cls) and bool(attributes_of(x)))

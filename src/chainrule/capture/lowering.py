@@ -87,46 +87,46 @@ def contiguous(trace: Trace, x: Any) -> Tracer:
 
 def _convolution(trace: Trace, input: Any, weight: Any, *, params: Any) -> Tracer:
     x, weight = trace.as_tracer(input), trace.as_tracer(weight)
-    plan = setup.forward(x.shape, weight.shape, tuple(params), x.dtype)
+    jobs = setup.forward(x.shape, weight.shape, tuple(params), x.dtype)
     example = convolutions.convolve(x.value.example, weight.value.example, *params)
-    return _correlated(trace, "convolution", plan, x, weight, example, example.size * _terms(weight))
+    return _correlation(trace, "convolution", jobs, x, weight, example, example.size * _terms(weight))
 
 
 def _convolution_input_gradient(trace: Trace, input: Any, weight: Any, *, shape: Any, params: Any) -> Tracer:
     grad, weight = trace.as_tracer(input), trace.as_tracer(weight)
-    plan = setup.input_gradient(grad.shape, weight.shape, tuple(shape), tuple(params), grad.dtype)
+    jobs = setup.input_gradient(grad.shape, weight.shape, tuple(shape), tuple(params), grad.dtype)
     example = convolutions.convolve_input_gradient(grad.value.example, weight.value.example, shape, *params)
-    return _correlated(trace, "convolution_input_gradient", plan, grad, weight, example, grad.size * _terms(weight))
+    return _correlation(trace, "convolution_input_gradient", jobs, grad, weight, example, grad.size * _terms(weight))
 
 
-def _correlated(
-    trace: Trace, name: str, plan: Any, x: Tracer, weight: Tracer, example: Any, multiply_adds: int
+def _correlation(
+    trace: Trace, name: str, jobs: Any, x: Tracer, weight: Tracer, example: Any, multiply_adds: int
 ) -> Tracer:
-    _require(plan.correlate is not None and x.dtype == weight.dtype)
+    _require(jobs.correlate is not None and x.dtype == weight.dtype)
     # threads that divide an image among them read the weights only once each, so each packs its own copy
-    size = plan.packed_size * x.dtype.itemsize
+    size = jobs.packed_size * x.dtype.itemsize
     copies, per_thread = (1, {}) if is_balanced(x.shape[0]) else (team.threads(), {"bytes_per_thread": size})
-    example_packed = np.empty((copies, plan.packed_size), x.dtype)
-    packed = record(trace, "packed weights", plan.pack, [contiguous(trace, weight)], example_packed, **per_thread)
+    example_packed = np.empty((copies, jobs.packed_size), x.dtype)
+    packed = record(trace, "packed weights", jobs.pack, [contiguous(trace, weight)], example_packed, **per_thread)
     inputs = [channels_last(trace, x), *packed]
-    return record(trace, name, plan.correlate, inputs, example, flops=2 * multiply_adds, images=x.shape[0])[0]
+    return record(trace, name, jobs.correlate, inputs, example, flops=2 * multiply_adds, images=x.shape[0])[0]
 
 
 def _convolution_weight_gradient(trace: Trace, input: Any, out_grad: Any, *, shape: Any, params: Any) -> Tracer:
     x, grad = trace.as_tracer(input), trace.as_tracer(out_grad)
-    plan = setup.weight_gradient(x.shape, grad.shape, tuple(shape), tuple(params), x.dtype)
-    if plan is None or x.dtype != grad.dtype:
+    jobs = setup.weight_gradient(x.shape, grad.shape, tuple(shape), tuple(params), x.dtype)
+    if jobs is None or x.dtype != grad.dtype:
         raise Untraceable(UNSUPPORTED)
-    parts, pieces = plan.sums_shape[:2]
-    inputs, example = [channels_last(trace, x), channels_last(trace, grad)], np.empty(plan.sums_shape, x.dtype)
+    parts, pieces = jobs.sums_shape[:2]
+    inputs, example = [channels_last(trace, x), channels_last(trace, grad)], np.empty(jobs.sums_shape, x.dtype)
     flops = 2 * grad.size * math.prod(shape[1:])
     name = "convolution_weight_gradient"
     if pieces == 1:
-        sums = record(trace, name, plan.sum_images, inputs, example, flops=flops, images=x.shape[0], parts=parts)
+        sums = record(trace, name, jobs.sum_images, inputs, example, flops=flops, images=x.shape[0], parts=parts)
     else:
-        sums = record(trace, name, plan.sum_items, inputs, example, flops=flops)
+        sums = record(trace, name, jobs.sum_items, inputs, example, flops=flops)
     example = convolutions.convolve_weight_gradient(x.value.example, grad.value.example, shape, *params)
-    return record(trace, "sum of parts", plan.unpack, sums, example, flops=math.prod(plan.sums_shape))[0]
+    return record(trace, "sum of parts", jobs.unpack, sums, example, flops=math.prod(jobs.sums_shape))[0]
 
 
 def _max_pool(trace: Trace, input: Any, *, params: Any) -> tuple[Tracer, Tracer]:
@@ -154,7 +154,7 @@ def _avg_pool(trace: Trace, input: Any, *, params: Any, divisor: Any) -> Tracer:
     divisors = pools.pool_divisors(
         x.shape[2:], example.shape[2:], kernel, stride, padding, count_pad, override, x.dtype
     )
-    inputs = [channels_last(trace, x), trace.add_constant(divisors)]
+    inputs = [channels_last(trace, x), trace.add_array(divisors)]
     return record(trace, "avg_pool", job, inputs, example, images=x.shape[0])[0]
 
 
@@ -165,7 +165,7 @@ def _avg_unpool(trace: Trace, input: Any, *, shape: Any, params: Any, divisor: A
     job = _pool_job(pooling_loops.AVG_POOL_GRADIENT, shape, grad, params, grad.dtype)
     example = pools.avg_pool_gradient(grad.value.example, shape, kernel, stride, padding, count_pad, override)
     divisors = pools.pool_divisors(shape[2:], grad.shape[2:], kernel, stride, padding, count_pad, override, grad.dtype)
-    inputs = [channels_last(trace, grad), trace.add_constant(divisors)]
+    inputs = [channels_last(trace, grad), trace.add_array(divisors)]
     return record(trace, "avg_pool_gradient", job, inputs, example, images=shape[0])[0]
 
 
@@ -230,7 +230,7 @@ def _embedding_lookup(trace: Trace, input: Any, index: Any) -> Tracer:
     _require(table.ndim == 2 and indices.dtype == np.int64 and computes_with(table.dtype))
     example = table.value.example[indices.value.example]
     job = row_kernels.gather_job(type_of(table.dtype), indices.size, table.shape[1])
-    return record(trace, "rows", job, [table, indices], example)[0]
+    return record(trace, "embedding_lookup", job, [table, indices], example)[0]
 
 
 def _index_add(trace: Trace, input: Any, index: Any, *, count: int) -> Tracer:
@@ -240,7 +240,7 @@ def _index_add(trace: Trace, input: Any, index: Any, *, count: int) -> Tracer:
     _require(indices.dtype == np.int64 and grad.dtype.kind == "f" and grad.dtype.itemsize > 2)
     example = row_kernels.scatter_add(grad.value.example, indices.value.example, count)
     job = row_kernels.scatter_job(type_of(grad.dtype), indices.size, width, count * width)
-    return record(trace, "rows added", job, [grad, indices], example)[0]
+    return record(trace, "index_add", job, [grad, indices], example)[0]
 
 
 def _scatter_add(trace: Trace, input: Any, *, index: Any, shape: Any) -> Tracer:
@@ -283,13 +283,13 @@ def copies(trace: Trace, out: Any, pieces: Sequence[tuple[Tracer, Callable[[Any]
     """
     parts = [(x, part(out)) for x, part in pieces if x.size]
     _require(bool(parts) and out.flags.c_contiguous and all(np.may_share_memory(target, out) for _, target in parts))
-    plans = []
+    copied_pieces = []
     for x, target in parts:
         source = np.broadcast_to(x.value.example, target.shape)
         begin = target.__array_interface__["data"][0] - out.__array_interface__["data"][0]
         strides = [[s // out.itemsize for s in array.strides] for array in (source, target)]
-        plans.append((target.shape, *strides, begin // out.itemsize))
-    job = copy_job(out.dtype, out.shape, plans, fill)
+        copied_pieces.append((target.shape, *strides, begin // out.itemsize))
+    job = copy_job(out.dtype, out.shape, copied_pieces, fill)
     if job is None:
         raise Untraceable("copies of more than four dimensions")
     return record(trace, "copy", job, [x for x, _ in parts], out)[0]

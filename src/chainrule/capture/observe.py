@@ -18,7 +18,7 @@ Not observed:
 - reads through `object.__getattribute__`;
 - settings of libraries, such as NumPy's error state, the `decimal` context and the level of a logger;
 - replaced methods of chainrule's own classes, such as `Tensor.relu`;
-- class attributes whose names `getattr` and `hasattr` get from a variable;
+- class attributes that `getattr` or `hasattr` reads by a computed name;
 - results of `isinstance` that change after `ABCMeta.register` or an assignment to `__class__`;
 - weak references that would have died: the program keeps the object alive;
 - the replacement of an object's whole `__dict__`;
@@ -55,9 +55,9 @@ import numpy as np
 
 from chainrule.capture.calls import ENVIRONMENT, Calls
 from chainrule.capture.classes import (
-    LIBRARIES,
     MISSING,
-    OBSERVING,
+    PATCHED_METHODS,
+    STABLE_PACKAGES,
     attribute_restorer,
     attributes_of,
     cell_value,
@@ -74,14 +74,14 @@ from chainrule.capture.classes import (
     user_bases,
 )
 from chainrule.capture.code import variables, with_inner
-from chainrule.capture.frames import is_chainrule, is_installed, is_library
+from chainrule.capture.frames import is_chainrule, is_installed, is_stdlib_or_numpy
 from chainrule.capture.guards import (
     PLAIN,
     ArrayEntries,
     BufferEntries,
     DictEntries,
     ListEntries,
-    PartEntries,
+    ModuleEntries,
     elements_of,
     format_value,
 )
@@ -119,7 +119,8 @@ _TRANSPARENT = (
     PurePath, numbers.Number, tuple, Enum, random.Random, type, ModuleType, threading.local, logging.Filterer,
     np.recarray, np.record,
 )  # fmt: skip
-"""Standard-library classes whose methods may run: their objects are compared, never change, or only write output."""
+"""Standard-library classes whose methods need no new trace: guards compare their objects, or these never change or only
+write output."""
 _ARRAYS = (np.ndarray, np.void)
 """NumPy memory. A record (`np.void`) is a view of its array."""
 _CALLABLES = (FunctionType, functools.partial, type(functools.cache(len)))
@@ -163,10 +164,10 @@ class Observer:
         self._created_objects: dict[int, Any] = {}  # objects that the call created, by identity
         self._observed_attributes: set[tuple[int, str]] = set()  # attributes that were read or assigned: (object, name)
         self._attribute_assignments: dict[tuple[int, str], Assignment] = {}  # by object and name
-        self._variables: dict[str, _Variable] = {}  # outside variables that a function may assign, by code
+        self._variables: dict[str, _Variable] = {}  # variables that a function may assign, by the expression for each
         self._statics: dict[
             str, tuple[Any, str, Any, str]
-        ] = {}  # attributes of modules, classes and functions that are read, by code
+        ] = {}  # attributes of modules, classes and functions that are read, by the expression that reads them
         self._containers: list[tuple[Any, Entries, str, str]] = []  # with their snapshots, guards and labels
         self._arrays: dict[int, tuple[NDArray[Any], str]] = {}  # NumPy arrays that code has read, and labels
         self._large_array: str | None = None  # an array that is too large to compare
@@ -323,17 +324,17 @@ class Observer:
 
     def _read_all(self, thing: Any, attributes: dict[str, Any], by_chainrule: bool) -> None:
         """Guard all attributes of an object; for modules read by chainrule, only parameters, buffers and submodules."""
-        parts_only = by_chainrule and isinstance(thing, Module)
-        key = id(thing), "parts" if parts_only else "__dict__"
+        members_only = by_chainrule and isinstance(thing, Module)
+        key = id(thing), "members" if members_only else "__dict__"
         if key in self._observed_attributes or self._is_created(thing):
             return
         self._observed_attributes.add(key)
-        entries = PartEntries(attributes) if parts_only else DictEntries(attributes)
+        entries = ModuleEntries(attributes) if members_only else DictEntries(attributes)
         label, code = self.label(thing), self.names[attributes]
-        state = "has the same parts" if parts_only else "has the same attributes"
-        self.guards.add(entries.condition(code, self.names), label, state)
+        members = "parameters, buffers and submodules" if members_only else "attributes"
+        self.guards.add(entries.condition(code, self.names), label, f"has the same {members}")
         for name, value in attributes.items():
-            self._track(value, f"{label}.{name}", opaque=parts_only)
+            self._track(value, f"{label}.{name}", opaque=members_only)
 
     # Assignments
 
@@ -435,7 +436,8 @@ class Observer:
     def find_retrace_reason(self) -> str | None:
         """Return why the trace cannot be kept as a program, or None: a side effect that a run would not repeat.
 
-        Adding Tensors to an outside container is no such reason: they are of this trace, and using one raises an error.
+        Adding Tensors to an outside container is no such reason: they belong to the trace, and using one raises an
+        error.
         """
         for container, entries, code, label in self._containers:
             if entries.unchanged(container):
@@ -464,7 +466,7 @@ class Observer:
 
     def depend_on(self, code: str, label: str, value: Any, opaque: bool = False) -> None:
         """Guard an external value, to which `code` evaluates, and track it; for `opaque` see `_track`."""
-        if not (isinstance(value, ModuleType) and package_of(value) in LIBRARIES):
+        if not (isinstance(value, ModuleType) and package_of(value) in STABLE_PACKAGES):
             self.guards.add_value(code, label, value)
             self._track(value, label, opaque)
 
@@ -599,18 +601,19 @@ class Observer:
                     self._track(member, f"{base.__name__}.{name}")
                 if name[:2] != "__" or name in _METHODS_NOT_RUN or not isinstance(member, FunctionType):
                     continue
-                if name in OBSERVING:  # it may be patched at this moment
+                if name in PATCHED_METHODS:  # it may be patched at this moment
                     self._track(getattr(member, "original", member), f"{base.__name__}.{name}")
                     continue
-                if may_be_created or name not in _CREATION_METHODS:  # operators, calls and loops run such methods
+                # operators, calls and loops run special methods without naming them
+                if may_be_created or name not in _CREATION_METHODS:
                     self.depend_on(f"{self.names[base]}.{name}", f"{base.__name__}.{name}", member)
         if is_observable(cls) and not any(base in self._patched_classes for base in cls.__mro__):
             self._patch(cls)
 
     def _read_module(self, module: ModuleType, label: str) -> None:
-        """Guard all attributes of a module that the function holds as an object."""
+        """Guard all attributes of a module that the function uses as a value: it may read any of them."""
         installed = is_installed(getattr(module, "__file__", None) or "") and package_of(module) != self._package
-        if installed or package_of(module) in LIBRARIES:
+        if installed or package_of(module) in STABLE_PACKAGES:
             return
         names = self.names[vars(module)]
         self.guards.add(f"len({names}) == {len(vars(module))}", label, "has as many attributes as before")
@@ -619,7 +622,7 @@ class Observer:
                 self._depend_on_static(f"{names}[{name!r}]", f"{label}.{name}", module, name, value)
 
     def _read_class(self, cls: type) -> None:
-        """Guard the plain attributes of a class that the function holds as an object."""
+        """Guard the plain attributes of a class that the function uses as a value: it may read any of them."""
         hidden = "_" if isinstance(cls, EnumType) else "__"
         for base in user_bases(cls):
             for name in [*vars(base)]:
@@ -630,7 +633,7 @@ class Observer:
 
     def _attribute_names(self) -> set[str]:
         """Return the attribute names in the code of all examined functions."""
-        return {name for code in self._codes.values() for name in variables(code).attributes} - OBSERVING.keys()
+        return {name for code in self._codes.values() for name in variables(code).attributes} - PATCHED_METHODS.keys()
 
     def _guard_named_members(self, cls: type, names: set[str]) -> None:
         """Guard the methods and containers of a class whose names occur in the code."""
@@ -662,7 +665,7 @@ class Observer:
         for default in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
             self._track(default, f"a default of {function.__name__}")
         cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
-        if is_library(code.co_filename):  # a wrapper, such as a context manager's, holds user functions
+        if is_stdlib_or_numpy(code.co_filename):  # a wrapper, such as a context manager's, holds user functions
             for name, cell in cells.items():
                 self._track(cell_value(cell), name)
         if not is_foreign:
@@ -688,7 +691,7 @@ class Observer:
         cls = type(thing)
         for base in user_bases(cls):
             for name, member in [*vars(base).items()]:
-                if isinstance(member, FunctionType) and member.__code__ is code and name not in OBSERVING:
+                if isinstance(member, FunctionType) and member.__code__ is code and name not in PATCHED_METHODS:
                     self._depend_on_static(f"{self.names[base]}.{name}", f"{base.__name__}.{name}", base, name, member)
 
     def track_environment(self) -> None:
@@ -700,8 +703,8 @@ class Observer:
         if is_observable(type(thing)) and attributes_of(thing) and self.is_external(thing):
             self._read_all(thing, attributes_of(thing), by_chainrule=False)
 
-    def run_library_method(self, thing: Any) -> None:
-        """Note that a standard-library method runs on an external object whose state cannot be observed."""
+    def before_library_method(self, thing: Any) -> None:
+        """Record that a standard-library method is about to run on an object, if it is external and not observable."""
         if self.is_external(thing) and not isinstance(thing, _TRANSPARENT):
             kind, label = type(thing).__qualname__, self.label(thing)
             self.calls.unguarded_action = (
@@ -751,12 +754,13 @@ class Observer:
         """Whether a function belongs to chainrule, Python, NumPy, or an installed package other than the user's."""
         file, package = code.co_filename, str(module).partition(".")[0]
         installed = is_installed(file) and package != self._package
-        return is_chainrule(file) or is_library(file) or installed or package in LIBRARIES  # also generated code
+        # generated code has no file, but a module
+        return is_chainrule(file) or is_stdlib_or_numpy(file) or installed or package in STABLE_PACKAGES
 
     def _track_bases(self, cls: Any, names: Iterable[str]) -> None:
         """Guard the methods of a class's bases that a method may call through `super()`."""
         for base in user_bases(cls)[1:] if isinstance(cls, type) else ():
-            for name in {*names} - OBSERVING.keys():
+            for name in {*names} - PATCHED_METHODS.keys():
                 if isinstance(member := vars(base).get(name), FunctionType):
                     self.depend_on(f"{self.names[base]}.{name}", f"{base.__name__}.{name}", member)
 
@@ -768,7 +772,7 @@ class Observer:
             self.guards.add(condition, label, "has the same shape and type")
         if not isinstance(value, ModuleType):
             self.depend_on(code, label, value, opaque=is_metadata)
-        elif package_of(value) not in LIBRARIES:
+        elif package_of(value) not in STABLE_PACKAGES:
             self.guards.add_value(code, label, value)
         for chain in chains:
             self._follow_chain(code, label, value, chain)
@@ -784,7 +788,7 @@ class Observer:
             if owner is sys and name in _VOLATILE_SYS_ATTRIBUTES:
                 return
             value = static_attribute(owner, name) if has_static_attributes(owner) else MISSING
-            if isinstance(owner, ModuleType) and package_of(owner) in LIBRARIES:  # its attributes may be replaced
+            if isinstance(owner, ModuleType) and package_of(owner) in STABLE_PACKAGES:  # its attributes may be replaced
                 value = vars(owner).get(name, MISSING)
                 if value is MISSING:
                     return

@@ -30,8 +30,8 @@ REPEATS = 20
 def explain(program: Program) -> str:
     """Return the table of a program's stages.
 
-    Times are medians of stages that run one by one, on one thread, on a copy of all arrays. Stages that run together
-    image by image are also timed together, and the total uses that time.
+    Times are medians of stages that run one by one, on one thread, on a copy of all arrays. Stages of a
+    group are also timed together, and the total uses that time.
     """
     rows = [("stage", "what it does", "over", "Mflop", "kB", "µs", "Gflop/s")]
     totals, group = np.zeros(3), np.zeros(2)  # flops, bytes, seconds; flops and stages of a group
@@ -50,7 +50,7 @@ def explain(program: Program) -> str:
                 with blas.one_thread():
                     seconds = _median(copy.group(range(first, number + 1)))
                 totals[2] += seconds
-                what = f"these {group[1]:.0f} together, image by image"
+                what = f"these {group[1]:.0f} together, block by block"
                 rows.append(("", what, "", *_format_measurements(group[0], math.nan, seconds)))
                 group[:] = 0
     rows.append(("", "all", "", *_format_measurements(*totals)))

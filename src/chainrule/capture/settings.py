@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from chainrule.capture.frames import callers, is_chainrule, is_library
+from chainrule.capture.frames import callers, is_chainrule, is_stdlib_or_numpy
 from chainrule.capture.guards import is_plain
 from chainrule.lower.tracer import Scalar, Tracer, Untraceable
 from chainrule.tensor import Tensor
@@ -62,7 +62,7 @@ class Number(Scalar):
 
     def _refuse(self, what: str) -> NoReturn:
         reason = f"{what} from a number of the optimizer"
-        caller = next(frame for frame in callers() if not is_library(frame.f_code.co_filename))
+        caller = next(frame for frame in callers() if not is_stdlib_or_numpy(frame.f_code.co_filename))
         if is_chainrule(caller.f_code.co_filename):
             raise Untraceable(reason)  # the operation may be recorded as a Python call instead
         raise self.trace.capture_error(

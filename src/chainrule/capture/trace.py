@@ -3,9 +3,9 @@
 During the call `mode.trace` is this trace, and Tensors, the tape and optimizers call its methods (`mode.Tracing` lists
 them). `lift` replaces Tensors from outside by Tracers. Formulas, derivatives and optimizer updates run on Tracers;
 an optimizer's options are `Number`s. Each step is also computed, for its shape and type, but nothing outside changes:
-in-place changes, gradients and random draws are undone, and each run of the program repeats them. `finish` returns the
-results and side effects that the program must produce; `compiled.Specialization` builds the program from them. The
-user's variables and attributes are left to `observe`.
+in-place changes are only recorded, gradients and random draws are undone, and each run of the program makes them all.
+`finish` returns the results and side effects that the program must produce; `compiled.Specialization` builds the
+program from them. The user's variables and attributes are left to `observe`.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ class Trace(Recorder):
         capture = self.captures.get(id(array))
         if capture is None:
             if is_readable_in_place(array):
-                tracer = self.add_constant(array)
+                tracer = self.add_array(array)
             else:  # compiled code cannot read it in place
                 tracer = self.call("copy", partial(native_copy, array), (), {})
                 tracer.memory = array
@@ -164,7 +164,7 @@ class Trace(Recorder):
         Each run reads an external array again. An array that the function has computed with NumPy is a constant.
         """
         if not isinstance(data, np.ndarray) or not self.observer.is_external_memory(data):
-            return self.add_constant(array)
+            return self.add_array(array)
         tracer = self.capture_array(data)
         if array is data:
             return tracer
@@ -222,12 +222,12 @@ class Trace(Recorder):
         """Return the view x[index], if the program computes integers in the index; `value` is its present value."""
         parts = index if isinstance(index, tuple) else (index,)
         positions = tuple([part for part in parts if isinstance(part, Tracer)])
-        view_parent, parent_count = x.view_of, len(x.positions)
+        take_x, x_count = x.view_of, len(x.positions)  # x itself may be a view
 
         def take_view(array: Any, *numbers: Any) -> Any:
-            indices = iter(numbers[parent_count:])
+            indices = iter(numbers[x_count:])
             plain_index = [int(next(indices)) if isinstance(part, Tracer) else part for part in parts]
-            view = array if x.base is None else view_parent(array, *numbers[:parent_count])
+            view = array if x.base is None else take_x(array, *numbers[:x_count])
             return view[(*plain_index, ...) if ... not in plain_index else tuple(plain_index)]
 
         return Tracer(self, value, x if x.base is None else x.base, take_view, (*x.positions, *positions))

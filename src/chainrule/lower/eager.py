@@ -1,6 +1,6 @@
 """Runs eager operations on large arrays as small compiled programs.
 
-NumPy makes a pass over whole arrays for each step of a formula. Here the formula is recorded once for each kind of
+NumPy makes a pass over whole arrays for each step of a formula. Here the formula is recorded once for each signature of
 arguments, fused, and run as a program; its machine code serves all shapes. Whether a formula is compiled depends only
 on shapes and types, so that repeated computations give the same bits.
 
@@ -161,7 +161,7 @@ def compute(function: Callable[..., Any], inputs: Sequence[Any], options: Mappin
         return NotImplemented
     arrays = [x for x in inputs if type(x) is _ndarray]
     try:
-        key = (function, team.threads(), *map(_kind, inputs), *options, *map(exact_key, options.values()))
+        key = (function, team.threads(), *map(_signature, inputs), *options, *map(exact_key, options.values()))
         hash(key)
     except TypeError:
         return NotImplemented
@@ -191,8 +191,8 @@ def update(formula: Callable[..., Any], changed: Sequence[Any], inputs: Sequence
     first = changed[0]
     if type(first) is _ndarray and first.size > SMALL_UPDATE and machine.available() and _can_run(changed, inputs):
         arrays = [x for x in (*changed, *inputs) if x is not None]
-        kinds = tuple(None if x is None else _kind(x) for x in (*changed, *inputs))
-        key = (formula, team.threads(), len(changed), *kinds, *(x is None for x in numbers))
+        signatures = tuple(None if x is None else _signature(x) for x in (*changed, *inputs))
+        key = (formula, team.threads(), len(changed), *signatures, *(x is None for x in numbers))
         with _lock:
             program = None if _running else _lookup(key, lambda: _record_update(formula, changed, inputs, numbers))
             if program is not None:
@@ -211,11 +211,11 @@ def _can_run(changed: Sequence[Any], inputs: Sequence[Any]) -> bool:
     )
 
 
-def _kind(x: Any) -> Any:
-    """What a program depends on in an argument."""
+def _signature(x: Any) -> Any:
+    """What a program depends on in an argument: an array's layout and type, any other object's value."""
     if type(x) is _ndarray:
         if not is_readable_in_place(x):
-            raise TypeError("eager.compute: kernels cannot read an unaligned or packed array in place")
+            raise TypeError("eager.compute: kernels cannot read the array in place (see is_readable_in_place)")
         return x.shape, x.strides, x.dtype
     return exact_key(x)
 
@@ -240,7 +240,7 @@ def _lookup(key: Any, record: Callable[[], _FormulaProgram]) -> _FormulaProgram 
 
 
 def _record(function: Callable[..., Any], inputs: Sequence[Any], options: Mapping[str, Any]) -> _FormulaProgram:
-    """Record and compile a formula for inputs of these kinds."""
+    """Record and compile a formula for inputs with these signatures."""
     arrays = [x for x in inputs if type(x) is _ndarray]
 
     def call(tracers: list[Tracer]) -> Any:

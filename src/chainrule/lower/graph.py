@@ -50,7 +50,8 @@ class Value:
     Attributes:
         kind: "argument", "captured", "elementwise", "reduce", "view", "matmul", "kernel", "call", "part" (a further
             result of a kernel or call with several) or "scratch" (working memory of a kernel).
-        op: for elementwise and reduce, the function; for a kernel or call, its name.
+        op: for elementwise, the ufunc, or "cast" for a conversion or a copy in another memory order; for reduce, "sum",
+            "max" or "min"; for a kernel or call, its name.
         inputs: Values; for elementwise steps also Python numbers, and pairs (Scalar, its index among the program's
             numbers).
         example: the array in the traced call, with the memory order that the program's array will have.
@@ -188,14 +189,14 @@ def reachable(values: Sequence[Value], roots: Sequence[Value]) -> list[Value]:
 
 
 _LIBRARIES = sys.stdlib_module_names - {"__main__"} | {"numpy"}
-"""Libraries whose objects are the same if they are equal and have the same repr; equal alone are Decimal(0) and
-Decimal("-0"), times in different zones, range(0, 3, 2) and range(0, 4, 2)."""
+"""Libraries whose objects are interchangeable if they are equal and have the same repr. Equality alone is not enough:
+Decimal(0) == Decimal("-0"), a time == the same time in another zone, and range(0, 3, 2) == range(0, 4, 2)."""
 
 _PLAIN_VALUE: dict[Any, Callable[[Any], Any]] = {
     float.__eq__: float.__repr__, complex.__eq__: complex.__repr__, int.__eq__: int.__index__, str.__eq__: str.__str__,
     bytes.__eq__: bytes.__bytes__,
 }  # fmt: skip
-"""For plain types and their subclasses, by their `__eq__`: what to compare objects by instead."""
+"""Maps the `__eq__` of a plain type, which subclasses inherit, to the function that returns an object's plain value."""
 
 
 class Identity:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Descriptor = NDArray[np.int64]
     Entry = Callable[[Value], int]
 
-FEW_ROWS = 24  # with more rows, BLAS is faster although it packs the weights (see `kernels.product`)
+MAX_FEW_ROWS = 24  # with more rows, BLAS is faster although it packs the weights (see `kernels.product`)
 MIN_SHARED_WORK = 4_000
 """Stages with less work than this (see `schedule.work`) run on one thread."""
 
@@ -92,7 +92,7 @@ def _handwritten(stage: Stage) -> Launch:
 
     def descriptor(entry: Entry) -> Descriptor:
         bindings = [(entry(base_of(v)), offset_of(v)) for v in arrays]
-        bindings += [(0, 0)] * (count - len(bindings) - len(scratch))
+        bindings += [(0, 0)] * (count - len(bindings) - len(scratch))  # a scratch array that this job does not need
         return job.template.layout.bind(job.descriptor, [*bindings, *((entry(v), 0) for v in scratch)])
 
     partial_sums = [v for v in stage.steps if stage.parts and is_partial(v)]
@@ -109,7 +109,7 @@ def _product(stage: Stage) -> Launch:
     if stack and len(y.shape) == 2 and _is_one_matrix(x):  # one product of all rows
         rows, stack = math.prod(step.shape[:-1]), ()
     (x_transposed, x_row), (y_transposed, y_row) = _layout(x), _layout(y)
-    has_few_rows = not x_transposed and y_transposed and rows <= FEW_ROWS
+    use_few_rows = not x_transposed and y_transposed and rows <= MAX_FEW_ROWS
     if stack:
         split, count = product.BY_MATRIX, math.prod(stack)
     elif base_of(y).kind == "captured" and rows <= columns:
@@ -117,11 +117,11 @@ def _product(stage: Stage) -> Launch:
         split, count = product.BY_COLUMNS, columns
     else:
         split, count = product.BY_ROWS, rows
-    kind = type_of(step.dtype)
-    job = (product.FEW_ROWS if has_few_rows else product.BLAS_PRODUCT).job(
-        [kind], count, int(work(stage)), rows=rows, columns=columns, terms=x.shape[-1], x_row=x_row, y_row=y_row,
-        out_row=columns, x_transposed=x_transposed, y_transposed=y_transposed, split=split,
-        gemm=SGEMM if kind == F4 else DGEMM,
+    element_type = type_of(step.dtype)
+    job = (product.FEW_ROWS if use_few_rows else product.BLAS_PRODUCT).job(
+        [element_type], count, int(work(stage)), rows=rows, columns=columns, terms=x.shape[-1], x_row=x_row,
+        y_row=y_row, out_row=columns, x_transposed=x_transposed, y_transposed=y_transposed, split=split,
+        gemm=SGEMM if element_type == F4 else DGEMM,
         **{f"{name}_offsets": _offsets(v, stack) for name, v in (("x", x), ("y", y), ("out", step))},
     )  # fmt: skip
 

@@ -73,7 +73,7 @@ class Nest:
 
     Attributes:
         sizes: the size of each loop, from the outermost.
-        strides: the strides of each operand, by loop, by identity.
+        strides: by the identity of an operand, its stride in each loop.
         operands: arrays that are read, then those that are written.
         reductions: the steps that reduce.
         level: for each reduction, the number of loops outside the register that accumulates it; the number of all
@@ -128,7 +128,9 @@ class Nest:
         return bool(sums) and len(sums) == len(self.reductions) and all(map(self.in_memory, sums))
 
     def additions(self, r: Value, in_blocks: bool) -> int:
-        """How many rounding additions in memory contribute to one result, whether they add numbers, rows or registers.
+        """How many additions to memory, each of which rounds, contribute to one result.
+
+        An addition adds a number, a sum of ROWS rows, or what a register has accumulated.
 
         Args:
             r: the reduction.
@@ -480,13 +482,13 @@ class _Builder:
 
     def formula(self, step: Value, exprs: dict[int, Expr]) -> Expr:
         """The expression of a step, from those of its inputs."""
-        kernel, kind = self.kernel, type_of(step.options["type"])
+        kernel, step_type = self.kernel, type_of(step.options["type"])
         if step.op is np.power and isinstance(step.inputs[1], (int, float)) and step.inputs[1] in POWERS:
-            result = POWERS[step.inputs[1]](exprs[id(step.inputs[0])].to(kind))
+            result = POWERS[step.inputs[1]](exprs[id(step.inputs[0])].to(step_type))
             return result.to(type_of(step.dtype))
         inputs = []
         for position, x in enumerate(step.inputs):
-            target_type = BOOL if step.op is np.where and position == 0 else kind
+            target_type = BOOL if step.op is np.where and position == 0 else step_type
             if isinstance(x, Value):
                 inputs.append(exprs[id(x)].to(target_type))
             elif isinstance(x, tuple):

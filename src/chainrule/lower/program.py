@@ -60,7 +60,7 @@ class Program:
         plan: the stages and their memory.
         number_count: how many numbers change from call to call.
         indices: arguments that must be integers from 0 to size - 1, or equal to `ignore_index` if that is not None:
-            (value, size, ignore_index, refuse); `refuse` raises the error for an array with others.
+            (value, size, ignore_index, refuse); `refuse` raises the error for an array with an invalid index.
         arguments: the values that stand for the function's arguments.
         outputs: the values to return, in memory of their own.
         changed: the external arrays that the program writes.
@@ -242,8 +242,8 @@ class Program:
                 descriptor = [self.entries[id(value)], value.example.nbytes, value.dtype.itemsize, changed]
                 script.check(ARGUMENT - i, machine.address_of("count_overlaps", driver.count_overlaps), descriptor)
         for number, (value, size, ignore_index, _) in enumerate(self.indices, 1):
-            kind = type_of(value.dtype)
-            kernel = machine.address_of(f"count_invalid_indices {kind}", partial(driver.count_invalid_indices, kind))
+            type = type_of(value.dtype)
+            kernel = machine.address_of(f"count_invalid_indices {type}", partial(driver.count_invalid_indices, type))
             script.check(number, kernel, [self.entries[id(value)], value.size, size, ignore_index or 0])
 
     # Running

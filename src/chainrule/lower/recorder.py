@@ -41,7 +41,7 @@ class Recorder:
 
     def capture_array(self, array: NDArray[Any]) -> Tracer:
         """The Tracer of external memory: here, of an array that is never changed."""
-        return self.add_constant(array)
+        return self.add_array(array)
 
     def slot(self, number: Scalar) -> int:
         """The index of a number that changes from call to call, among all such numbers."""
@@ -96,8 +96,8 @@ class Recorder:
             self.cached_values[key] = value
         return Tracer(self, value)
 
-    def add_constant(self, array: Any) -> Tracer:
-        """Add an array that is the same in all calls, and that is not referenced elsewhere."""
+    def add_array(self, array: Any) -> Tracer:
+        """Add an array that exists before each run: a constant, which nothing else may refer to, or external memory."""
         if type(array) is Tracer:
             return array
         value = Value("captured", None, (), array)
@@ -166,7 +166,10 @@ class Recorder:
         return self.add_value("elementwise", "cast", (x.value,), example, type=example.dtype)
 
     def match_layout(self, x: Tracer, like: Tracer) -> Tracer:
-        """A new Tracer for the same elements, whose memory layout is that of another."""
+        """A new Tracer for the value of `x`, whose `memory` is that of `like`; nothing is copied.
+
+        An in-place change keeps the layout of the array that it changes.
+        """
         out = Tracer(self, x.value)
         out.memory = like.memory
         return out

@@ -97,7 +97,9 @@ class Tracer(NDArrayOperatorsMixin):
 
     @property
     def memory(self) -> NDArray[Any]:
-        """An array with the same memory layout and writability. Its elements may be outdated.
+        """An array with the memory layout and writability that NumPy's array would have here.
+
+        After an in-place change `value.example` may have another layout, and the elements of this array are outdated.
 
         Raises:
             LeakedTracerError: the trace has ended.
@@ -311,7 +313,7 @@ def _clip(trace: Recorder, x: Any, low: Any = None, high: Any = None) -> Any:
 
 
 def _constant_like(number: int) -> Any:
-    return lambda trace, x, **options: trace.add_constant(np.full_like(x.value.example, number, **options))
+    return lambda trace, x, **options: trace.add_array(np.full_like(x.value.example, number, **options))
 
 
 def _view_function(function: Any) -> Any:
