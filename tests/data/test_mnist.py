@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from chainrule.data import available, load, mnist
 from chainrule.data.packed_mnist import ORIGINALS, PACKED, unpack
 from chainrule.errors import DataError
+from chainrule.training.run import SHIPPED
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +127,10 @@ def test_the_catalog() -> None:
     assert not entries["kmnist"].cached
     assert entries["kmnist"].bytes == 0
     assert all(entry.about for entry in entries.values())
+
+
+@pytest.mark.usefixtures("ready")
+def test_its_checksum_is_that_of_runs_of_before() -> None:
+    """The network in the package was trained when all images were read at once."""
+    config = json.loads((SHIPPED / "config.json").read_text())
+    assert mnist().train_crc32 == config["data"]["crc32"]
