@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 FRAME = "height width top left frame_height frame_width"  # of an image, and of the padded copy of it
 PACK_FIELDS = DescriptorLayout("weight packed", "columns used_columns column_stride rows ends sources")
-"""`columns`: the length of a packed row, in whole vectors; `used_columns`: how many of them hold weights;
+"""`columns`: the length of a packed row, rounded up to whole vectors; `used_columns`: how many columns hold weights;
 `column_stride`: the distance between the weights of a row; `rows` and `sources`: for each row, its number in `packed`
 and its offset in `weight`; `ends`: where each block of rows ends.
 """
@@ -53,7 +53,7 @@ CORRELATE_FIELDS = DescriptorLayout(
     "x weights out scratch",
     f"steps channels {FRAME} groups columns positions outputs uncovered uncovered_count passes pass_count tables",
 )
-"""`steps`: shares of an image; `columns`: output channels of a group, in whole vectors; `positions`: H′ W′;
+"""`steps`: shares of an image; `columns`: output channels of a group, rounded up to whole vectors; `positions`: H′ W′;
 `uncovered`: positions that no tap reaches; `passes`: PASS_WORDS integers each; `tables`: index tables of all passes.
 """
 PASS_WORDS = 6
@@ -65,7 +65,7 @@ SUM_FIELDS = DescriptorLayout(
     f"images channels {FRAME} outputs parts pieces groups rows columns positions terms starts",
 )
 """`parts`: shares of the images; `pieces`: shares of the `rows`, each with SPARE_ROWS more; `columns`: output channels
-of a group, in whole vectors; `positions`: H′ W′; `terms`, `starts`: index tables."""
+of a group, rounded up to whole vectors; `positions`: H′ W′; `terms`, `starts`: index tables."""
 UNPACK_FIELDS = DescriptorLayout("total out scratch", "parts size columns column_stride sources targets")
 """`size`: the elements of one part; `column_stride`: the distance between the columns of a row in `out`; `sources` and
 `targets`: each row's offset in `total` and in `out`."""
@@ -117,7 +117,7 @@ def correlate(type: Type) -> Kernel:
     slabs = _slabs(type)
     with kernel.loop(first // steps, (last + steps - 1) // steps, as_written=True) as image:
         begin, end = kernel.maximum(first - image * steps, 0), kernel.minimum(last - image * steps, steps)
-        _frame(kernel, d, x.at(image * (d.height * d.width * d.channels)), frame)
+        _fill_frame(kernel, d, x.at(image * (d.height * d.width * d.channels)), frame)
         result = out.at(image * (d.positions * d.outputs))
         uncovered_first, uncovered_last = begin * d.uncovered_count // steps, end * d.uncovered_count // steps
         with kernel.loop(uncovered_first, uncovered_last, as_written=True) as k:
@@ -208,7 +208,7 @@ def _add_images(
     group_outputs, group_channels = d.outputs // d.groups, d.channels // d.groups
     is_direct = d.groups.equals(1) & d.columns.equals(d.outputs)  # the product can read grad in place
     with kernel.loop(first, last, as_written=True) as image:
-        _frame(kernel, d, x.at(image * (d.height * d.width * d.channels)), frame)
+        _fill_frame(kernel, d, x.at(image * (d.height * d.width * d.channels)), frame)
         with kernel.loop(0, d.groups, as_written=True) as group:
             upstream = grad.at(image * (d.positions * d.outputs) + group * group_outputs)
             with kernel.loop(0, kernel.select(is_direct, 0, d.positions), as_written=True) as position:
@@ -241,7 +241,7 @@ def unpack(type: Type) -> Kernel:
     return kernel
 
 
-def _frame(kernel: Kernel, d: DescriptorReader, image: Array, frame: Array) -> None:
+def _fill_frame(kernel: Kernel, d: DescriptorReader, image: Array, frame: Array) -> None:
     """Copy an image into its frame, with zeros around it."""
     frame_row, image_row = d.frame_width * d.channels, d.width * d.channels
     frame.fill_zero(d.top * frame_row)

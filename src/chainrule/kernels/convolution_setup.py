@@ -72,11 +72,11 @@ class WeightGradient:
 
 @functools.lru_cache(maxsize=256)
 def forward(shape: Shape, weight: Shape, params: Any, dtype: Dtype) -> Correlation:
-    """The convolution of images of a shape (N, C, H, W); params are (stride, padding, dilation, groups)."""
+    """The jobs of a convolution of images (N, C, H, W); params are (stride, padding, dilation, groups)."""
     stride, padding, dilation, groups = params
-    outputs, depth, *kernel = weight
+    outputs, group_channels, *kernel = weight
     images, channels, *size = shape
-    tables = forward_tables(tuple(size), channels, depth, tuple(kernel), stride, padding, dilation)
+    tables = forward_tables(tuple(size), channels, group_channels, tuple(kernel), stride, padding, dilation)
     positions = [output_size(size[a], padding[a], kernel[a], stride[a], dilation[a]) for a in (0, 1)]
     sources = _flat_indices(weight, groups).transpose(0, 3, 4, 2, 1)
     return _correlation([tables], shape, sources, (images, *positions, outputs), dtype)
@@ -84,7 +84,7 @@ def forward(shape: Shape, weight: Shape, params: Any, dtype: Dtype) -> Correlati
 
 @functools.lru_cache(maxsize=256)
 def input_gradient(shape: Shape, weight: Shape, input_shape: Shape, params: Any, dtype: Dtype) -> Correlation:
-    """The gradient with respect to images of `input_shape`, from grad of `shape` (N, O, H', W')."""
+    """The jobs of the gradient with respect to images of `input_shape`, from grad of `shape` (N, O, H', W')."""
     stride, padding, dilation, groups = params
     outputs, _, *kernel = weight
     images, channels, *size = input_shape
@@ -139,7 +139,7 @@ def _correlation(
     )
     work = out[0] * steps * packed_size // 8
     correlate = CORRELATE.job(
-        types, out[0] * steps, work, scratch, steps, steps=steps, **_frame(shape, pass_tables[0]), groups=groups,
+        types, out[0] * steps, work, scratch, steps, steps=steps, **_frame_fields(shape, pass_tables[0]), groups=groups,
         columns=columns, positions=out[1] * out[2], outputs=out[3], uncovered=uncovered,
         uncovered_count=uncovered.size, passes=np.array(passes), pass_count=len(passes) // PASS_WORDS,
         tables=np.concatenate(tables),
@@ -147,7 +147,7 @@ def _correlation(
     return Correlation(packed_size, out, pack, correlate)
 
 
-def _frame(shape: Shape, tables: IndexTables) -> dict[str, int]:
+def _frame_fields(shape: Shape, tables: IndexTables) -> dict[str, int]:
     """The descriptor's fields for images (N, C, H, W) and the frame that each is copied into."""
     top, left, height, width = tables.frame
     return {
@@ -158,13 +158,13 @@ def _frame(shape: Shape, tables: IndexTables) -> dict[str, int]:
 
 @functools.lru_cache(maxsize=256)
 def weight_gradient(shape: Shape, grad: Shape, weight: Shape, params: Any, dtype: Dtype) -> WeightGradient | None:
-    """The gradient with respect to weights, from images (N, C, H, W) and grad (N, O, H', W'); None if it is 0."""
+    """The jobs of the weight gradient, from images (N, C, H, W) and grad (N, O, H', W'); None if it is 0."""
     stride, padding, dilation, groups = params
-    outputs, depth, *kernel = weight
+    outputs, group_channels, *kernel = weight
     images, channels, *size = shape
-    if not (math.prod(shape) and math.prod(grad) and outputs * depth):
+    if not (math.prod(shape) and math.prod(grad) and outputs * group_channels):
         return None
-    tables = forward_tables(tuple(size), channels, depth, tuple(kernel), stride, padding, dilation)
+    tables = forward_tables(tuple(size), channels, group_channels, tuple(kernel), stride, padding, dilation)
     positions, per_group = tables.positions.size, outputs // groups
     columns = _whole_vectors(per_group, dtype)
     parts = max(1, min(PARTS, images, PARTS_ELEMENTS // (groups * tables.terms.size * columns)))
@@ -172,7 +172,7 @@ def weight_gradient(shape: Shape, grad: Shape, weight: Shape, params: Any, dtype
     rows = len(pieces[0]) + SPARE_ROWS  # the first piece is the longest
     sums_shape = parts, len(pieces), groups, rows, columns
     fields = {
-        "images": images, **_frame(shape, tables), "outputs": outputs, "parts": parts, "pieces": len(pieces),
+        "images": images, **_frame_fields(shape, tables), "outputs": outputs, "parts": parts, "pieces": len(pieces),
         "groups": groups, "rows": rows, "columns": columns, "positions": positions,
         "terms": np.concatenate([_pad(piece, rows) for piece in pieces]), "starts": tables.starts,
     }  # fmt: skip
@@ -184,7 +184,7 @@ def weight_gradient(shape: Shape, grad: Shape, weight: Shape, params: Any, dtype
     types = [type_of(dtype)]
     unpack = UNPACK.job(
         types, targets.size, math.prod(sums_shape), columns, parts=parts, size=math.prod(sums_shape[1:]),
-        columns=per_group, column_stride=depth * kernel[0] * kernel[1], sources=sources, targets=targets,
+        columns=per_group, column_stride=group_channels * kernel[0] * kernel[1], sources=sources, targets=targets,
     )  # fmt: skip
     sum_items = SUM_ITEMS.job(types, parts * len(pieces), work, scratch, **fields)
     return WeightGradient(sums_shape, sum_items, SUM_IMAGES.job(types, images, work, scratch, **fields), unpack)

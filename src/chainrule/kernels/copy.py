@@ -56,10 +56,10 @@ def copy_job(dtype: Any, shape: Sequence[int], pieces: Sequence[Piece], fill: bo
         table += [0, begin, *[1] * missing, *outer]
         for steps in strides:
             table += [*[0] * missing, *steps]
-    kind = Type("u", np.dtype(dtype).itemsize)
+    type = Type("u", np.dtype(dtype).itemsize)
     size = math.prod(shape)
     return copy_template(len(pieces)).job(
-        [kind], 1, 2 * size, zeros=size if fill else 0, pieces=np.array(table, np.int64)
+        [type], 1, 2 * size, zeros=size if fill else 0, pieces=np.array(table, np.int64)
     )
 
 

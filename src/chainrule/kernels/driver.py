@@ -51,7 +51,8 @@ member (kernel, descriptor, rows per block, all rows).
 - NUMBERS: the numbers that change from call to call.
 - CHECK_RESULT: the number of the check that failed, or 0.
 - PROGRESS: how many segments, Python calls and separate argument checks have been completed so far.
-- SCRIPTS: the addresses of the scripts.
+- SCRIPTS: the addresses of the scripts: one that only runs the checks; then for each segment, one that runs it on a
+  single thread, and one for each of THREAD_COUNT threads.
 - THREAD_COUNT: how many threads run the program.
 - CHANGED_ARRAYS: for each external array that the program writes: start, end, address of its flags.
 - FLUSH: FLUSH_DENORMALS, or 0.
@@ -248,7 +249,7 @@ def _set_denormal_mode(kernel: Kernel, flush: Expr) -> Expr:
     """Set this thread's denormal mode (FLUSH_DENORMALS or 0), and return the control word from before."""
     if not _X86:
         return kernel.lift(0, I4)
-    before = kernel.add("control_word", (), I4)
+    before = kernel.append("control_word", (), I4)
     kernel.effect("set_control_word", (before & ~FLUSH_DENORMALS | flush.to(I4),))
     return before
 

@@ -1,7 +1,7 @@
 """Index tables of a convolution: the memory offsets that it reads.
 
 `IndexTables` reduce strides, dilation and padding to additions of offsets, for `convolution_loops`: each image is
-copied into a zero-padded frame (height, width, depth), and the tables hold element offsets in it. Called by
+copied into a zero-padded frame (height, width, channels), and the tables hold element offsets in it. Called by
 `convolution_setup`.
 """
 
@@ -52,16 +52,16 @@ def output_size(size: int, padding: Pair, kernel: int, stride: int, dilation: in
 
 @functools.lru_cache(maxsize=256)
 def forward_tables(
-    size: Pair, depth: int, group_depth: int, kernel: Pair, stride: Pair, padding: Padding, dilation: Pair
+    size: Pair, channels: int, group_channels: int, kernel: Pair, stride: Pair, padding: Padding, dilation: Pair
 ) -> IndexTables:
-    """The tables of a convolution of images of `size` with `depth` channels."""
+    """The tables of a convolution of images of `size` with `channels` channels."""
     height, width = (size[a] + sum(padding[a]) for a in (0, 1))
     rows, columns = (
         np.arange(output_size(size[a], padding[a], kernel[a], stride[a], dilation[a])) * stride[a] for a in (0, 1)
     )
     taps = np.arange(kernel[0]), np.arange(kernel[1])
-    terms = _terms(taps[0] * dilation[0] * width, taps[1] * dilation[1], depth, group_depth)
-    starts = _grid(rows * width, columns) * depth
+    terms = _terms(taps[0] * dilation[0] * width, taps[1] * dilation[1], channels, group_channels)
+    starts = _grid(rows * width, columns) * channels
     return IndexTables((padding[0][0], padding[1][0], height, width), starts, np.arange(starts.size), taps, terms)
 
 
@@ -69,14 +69,14 @@ def forward_tables(
 def backward_tables(
     size: Pair,
     output: Pair,
-    depth: int,
-    group_depth: int,
+    channels: int,
+    group_channels: int,
     kernel: Pair,
     stride: Pair,
     padding: Padding,
     dilation: Pair,
 ) -> list[IndexTables]:
-    """The tables of the input gradient: images of `size`, from gradients of size `output` with `depth` channels.
+    """The tables of the input gradient: images of `size`, from gradients of size `output` with `channels` channels.
 
     With padding p, dilation d and stride s, tap k connects the input's position h with the output's position
     i = (h + p - k d) / s, if that is an integer: that is, if h + p and k d have the same remainder modulo s. There is
@@ -100,8 +100,8 @@ def backward_tables(
     passes = []
     for i, h, taps_y, offsets_y in vertical:
         for j, w, taps_x, offsets_x in horizontal:
-            starts, positions = _grid(i * width, j) * depth, _grid(h * size[1], w)
-            terms = _terms(offsets_y * width, offsets_x, depth, group_depth)
+            starts, positions = _grid(i * width, j) * channels, _grid(h * size[1], w)
+            terms = _terms(offsets_y * width, offsets_x, channels, group_channels)
             passes.append(IndexTables((-top, -left, height, width), starts, positions, (taps_y, taps_x), terms))
     return passes
 
@@ -111,6 +111,6 @@ def _grid(rows: Table, columns: Table) -> Table:
     return (rows[:, None] + columns).ravel().astype(np.intp)
 
 
-def _terms(rows: Table, columns: Table, depth: int, group_depth: int) -> Table:
+def _terms(rows: Table, columns: Table, channels: int, group_channels: int) -> Table:
     """The offsets of the taps' channels, for one group."""
-    return _grid(_grid(rows, columns) * depth, np.arange(group_depth))
+    return _grid(_grid(rows, columns) * channels, np.arange(group_channels))

@@ -54,10 +54,10 @@ def convolve_weight_gradient(
     x: Array, grad: Array, weight_shape: Any, stride: Any, padding: Any, dilation: Any, groups: int
 ) -> Array:
     """See `convolution.convolve_weight_gradient`."""
-    outputs, depth, *kernel = weight_shape
+    outputs, group_channels, *kernel = weight_shape
     padded = _by_group(np.pad(channels_last(x), ((0, 0), *padding, (0, 0))), groups)[..., 0, :]
     upstream = _by_group(channels_last(grad), groups)[..., 0, :]
-    out = np.empty((*kernel, groups, outputs // groups, depth), x.dtype)
+    out = np.empty((*kernel, groups, outputs // groups, group_channels), x.dtype)
     for row, column, window in _windows(kernel, grad.shape[2:], stride, dilation):
         out[row, column] = np.einsum("nijgo,nijgc->goc", upstream, padded[window], optimize=True)
     return np.ascontiguousarray(out.transpose(2, 3, 4, 0, 1)).reshape(weight_shape)
@@ -132,8 +132,8 @@ def _by_group(x: Array, groups: int) -> Array:
 
 def _filters(weight: Array, groups: int) -> Array:
     """(O, C / groups, KH, KW) as (KH, KW, groups, C / groups, O / groups)."""
-    outputs, depth, *kernel = weight.shape
-    return weight.reshape(groups, outputs // groups, depth, *kernel).transpose(3, 4, 0, 2, 1)
+    outputs, group_channels, *kernel = weight.shape
+    return weight.reshape(groups, outputs // groups, group_channels, *kernel).transpose(3, 4, 0, 2, 1)
 
 
 def _windows(kernel: Any, positions: Any, stride: Any, dilation: Any) -> Iterator[tuple[int, int, Any]]:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 NO_DILATION = (1, 1)
 BY_IMAGE = (MAX_POOL_GRADIENT, AVG_POOL_GRADIENT)
-"""Kernels whose rows are whole images, because windows may overlap; the rows of the others are lines of positions."""
+"""Kernels whose rows are whole images, because windows may overlap; the rows of the others are lines of the results."""
 
 
 def pooled_size(size: Pair, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil_mode: bool) -> Pair:
@@ -175,26 +175,26 @@ def pool_divisors(
 
 
 @functools.lru_cache(maxsize=256)
-def pool_job(template: KernelTemplate, shape: Shape, positions: Shape, params: Any, dtypes: Any) -> Job:
-    """The job for images (N, H, W, C), positions (N, H′, W′, C), and params (kernel, stride, padding, dilation)."""
+def pool_job(template: KernelTemplate, shape: Shape, out_shape: Shape, params: Any, dtypes: Any) -> Job:
+    """The job for images (N, H, W, C), results (N, H′, W′, C), and params (kernel, stride, padding, dilation)."""
     kernel, stride, padding, dilation = params
     images, height, width, channels = shape
-    rows = images if template in BY_IMAGE else images * positions[1]
+    rows = images if template in BY_IMAGE else images * out_shape[1]
     return template.job(
-        [type_of(dtype) for dtype in dtypes], rows, math.prod(positions) * kernel[0] * kernel[1], images=images,
-        height=height, width=width, channels=channels, lines=positions[1], positions=positions[2],
+        [type_of(dtype) for dtype in dtypes], rows, math.prod(out_shape) * kernel[0] * kernel[1], images=images,
+        height=height, width=width, channels=channels, out_height=out_shape[1], out_width=out_shape[2],
         kernel_height=kernel[0], kernel_width=kernel[1], stride_down=stride[0], stride_across=stride[1],
         padding_top=padding[0], padding_left=padding[1], dilation_down=dilation[0], dilation_across=dilation[1],
-        tiled=_tiled(shape, positions, *params),
+        tiled=_tiled(shape, out_shape, *params),
     )  # fmt: skip
 
 
-def _tiled(shape: Any, positions: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> bool:
+def _tiled(shape: Any, out_shape: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> bool:
     """Whether each pixel is in exactly one window."""
     return all(
         kernel[a] == stride[a]
         and (dilation[a] == 1 or kernel[a] == 1)
-        and positions[1 + a] * stride[a] - padding[a] >= shape[1 + a]
+        and out_shape[1 + a] * stride[a] - padding[a] >= shape[1 + a]
         for a in (0, 1)
     )
 

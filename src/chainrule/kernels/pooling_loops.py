@@ -35,11 +35,11 @@ PREFETCH_BYTES = 4096  # how far ahead memory is prefetched
 CHANNEL_BLOCK = 256  # channels at a time, where sums are in double precision
 
 _FIELDS = (
-    "images height width channels lines positions kernel_height kernel_width stride_down stride_across padding_top "
-    "padding_left dilation_down dilation_across tiled"
+    "images height width channels out_height out_width kernel_height kernel_width stride_down stride_across "
+    "padding_top padding_left dilation_down dilation_across tiled"
 )
-"""Sizes of the images (N, H, W, C); `lines` and `positions`: H′ and W′; the pooling parameters; `tiled`: whether each
-pixel is in exactly one window."""
+"""Sizes of the images (N, H, W, C) and of a result (H′, W′); the pooling parameters; `tiled`: whether each pixel is in
+exactly one window."""
 MAX_FIELDS = DescriptorLayout("x out argmax", _FIELDS)
 MAX_GRADIENT_FIELDS = DescriptorLayout("grad argmax out", _FIELDS)
 AVG_FIELDS = DescriptorLayout("x divisors out", _FIELDS)
@@ -60,7 +60,7 @@ class _Windows:
 
     def position(self, results: Array, line: Expr, column: Expr) -> Array:
         """The channels of a position of the result; lines are counted over all images."""
-        return results.at((line * self.d.positions + column) * self.channels)
+        return results.at((line * self.d.out_width + column) * self.channels)
 
     def top(self, i: Expr) -> Expr:
         """The first image line of the windows in line i of the result."""
@@ -107,7 +107,7 @@ class _Windows:
 
 @cache
 def max_pool(type: Type, tap_type: Type) -> Kernel:
-    """Store each window's maximum in `out` and its tap in `argmax`, for lines of positions first … last - 1."""
+    """Store each window's maximum in `out` and its tap in `argmax`, for lines first … last - 1 of all results."""
     kernel = stage_kernel(f"max_pool_{type}_{tap_type}")
     windows = _Windows(kernel, MAX_FIELDS)
     d = windows.d
@@ -115,9 +115,9 @@ def max_pool(type: Type, tap_type: Type) -> Kernel:
     is_2x2 = d.kernel_height.equals(2) & d.kernel_width.equals(2)
     with (
         kernel.loop(kernel["first"], kernel["last"], as_written=True) as line,
-        kernel.loop(0, d.positions, as_written=True) as j,
+        kernel.loop(0, d.out_width, as_written=True) as j,
     ):
-        image, top, left = line // d.lines, windows.top(line % d.lines), windows.left(j)
+        image, top, left = line // d.out_height, windows.top(line % d.out_height), windows.left(j)
         bottom, right = top + d.dilation_down, left + d.dilation_across  # of a 2 × 2 window
         largest, largest_tap = windows.position(out, line, j), windows.position(argmax, line, j)
         all_inside = (top >= 0) & (left >= 0) & (bottom < d.height) & (right < d.width)
@@ -166,14 +166,14 @@ def max_pool_gradient(type: Type, tap_type: Type) -> Kernel:
     with kernel.loop(kernel["first"], kernel["last"], as_written=True) as image:
         windows.clear(out, image)
         with (
-            kernel.loop(0, d.lines, as_written=True) as i,
+            kernel.loop(0, d.out_height, as_written=True) as i,
             kernel.loop(0, d.kernel_height, as_written=True) as y,
         ):
             h = windows.top(i) + y * d.dilation_down
-            positions = kernel.select(windows.in_lines(h), d.positions, 0)
-            with kernel.loop(0, positions, as_written=True) as j:
+            columns = kernel.select(windows.in_lines(h), d.out_width, 0)
+            with kernel.loop(0, columns, as_written=True) as j:
                 windows.fetch_ahead(out, image, h, windows.left(j), for_writing=True)
-                line = image * d.lines + i
+                line = image * d.out_height + i
                 upstream, max_taps = windows.position(grad, line, j), windows.position(argmax, line, j)
                 with kernel.loop(0, d.kernel_width, as_written=True) as column:
                     w = windows.left(j) + column * d.dilation_across
@@ -186,17 +186,17 @@ def max_pool_gradient(type: Type, tap_type: Type) -> Kernel:
 
 @cache
 def avg_pool(type: Type) -> Kernel:
-    """Store each window's average in `out`, for lines of positions first … last - 1."""
+    """Store each window's average in `out`, for lines first … last - 1 of all results."""
     kernel = stage_kernel(f"avg_pool_{type}")
     windows = _Windows(kernel, AVG_FIELDS)
     d = windows.d
     x, divisors, out = d.array("x", type), d.array("divisors", type), d.array("out", type)
     with (
         kernel.loop(kernel["first"], kernel["last"], as_written=True) as line,
-        kernel.loop(0, d.positions, as_written=True) as j,
+        kernel.loop(0, d.out_width, as_written=True) as j,
     ):
-        image, i = line // d.lines, line % d.lines
-        total, divisor = windows.position(out, line, j), divisors[i * d.positions + j]
+        image, i = line // d.out_height, line % d.out_height
+        total, divisor = windows.position(out, line, j), divisors[i * d.out_width + j]
         with kernel.when(d.kernel_height * d.kernel_width <= SHORT_SUM):
             total.fill_zero(windows.channels)
             with _window_lines(windows, i) as h, _window_columns(windows, j) as w:
@@ -243,12 +243,12 @@ def avg_pool_gradient(type: Type) -> Kernel:
     with kernel.loop(kernel["first"], kernel["last"], as_written=True) as image:
         windows.clear(out, image)
         with (
-            kernel.loop(0, d.lines, as_written=True) as i,
+            kernel.loop(0, d.out_height, as_written=True) as i,
             _window_lines(windows, i) as h,
-            kernel.loop(0, d.positions, as_written=True) as j,
+            kernel.loop(0, d.out_width, as_written=True) as j,
         ):
             windows.fetch_ahead(out, image, h, windows.left(j), for_writing=True)
-            upstream, divisor = windows.position(grad, image * d.lines + i, j), divisors[i * d.positions + j]
+            upstream, divisor = windows.position(grad, image * d.out_height + i, j), divisors[i * d.out_width + j]
             with _window_columns(windows, j) as w:
                 pixel = windows.pixel(out, image, h, w)
                 windows.accumulate(pixel, lambda c: upstream[c] / divisor)

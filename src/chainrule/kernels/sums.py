@@ -29,7 +29,7 @@ BLOCK = 32
 """Rows added in float32. In the worst case, each addition costs 1.6e-8 of the sum."""
 SHORT = 2 * BLOCK
 """Sums of at most this many numbers are left to NumPy."""
-CACHED = 2**20
+CACHE_ELEMENTS = 2**20
 """Numbers processed at a time; they fit into a cache."""
 NEIGHBORS = 64
 """If this many numbers of one sum are contiguous, summing them first is worth a separate pass."""
@@ -53,14 +53,14 @@ def total(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     strategy, contiguous = _strategy(x.shape, axis), x.flags.c_contiguous
     in_pairs = strategy.paired if contiguous else axis is None and x.flags.f_contiguous
     # not for larger arrays, whose long lines older versions of NumPy sum only partly pairwise
-    if strategy.short or (in_pairs and x.size <= CACHED):
+    if strategy.short or (in_pairs and x.size <= CACHE_ELEMENTS):
         return _add(x, axis=axis, keepdims=keepdims)
     if not contiguous and type(axis) is int and x.flags.f_contiguous:
         return total(x.T, ~axis, keepdims).T
     if strategy.rows is None or not contiguous or x.dtype is not _FLOAT32:
         sums = _sum_any_layout(x, strategy.axes)
         return sums.reshape(strategy.keepdims_shape) if keepdims else sums
-    if strategy.lines and x.size <= CACHED:
+    if strategy.lines and x.size <= CACHE_ELEMENTS:
         lines_shape, line_shape, line_axis = strategy.lines
         sums = _add(_add(x.reshape(lines_shape), axis=line_axis).reshape(line_shape), axis=line_axis)
         return sums.reshape(strategy.keepdims_shape) if keepdims else sums
@@ -90,9 +90,9 @@ class _SumStrategy(NamedTuple):
         short: leave the sum to NumPy, which is accurate enough, or raises its own error.
         paired: the same for contiguous arrays, because enough summed numbers are contiguous for pairwise summation.
         rows: (A, B, C) if the summed dimensions are adjacent: B is their product. Otherwise None.
-        lines: a line is some successive rows as one long row. The sum takes two steps: add the lines, then the rows of
-            the line that results. (The shape as lines, the shape of that line as rows, the axis of both sums.) None
-            if the rows do not divide into equal lines.
+        lines: for a sum in two steps, on lines that consist of several successive rows: add the lines, then the rows of
+            the resulting line. (The shape of the array as lines, the shape of a line as rows, the axis of both sums.)
+            None if the rows do not divide into equal lines.
         keepdims_shape: the shape of the result with keepdims.
         result_shape: the shape of the result without.
     """
@@ -163,7 +163,7 @@ def _sum_in_memory_order(x: Array, axes: list[int]) -> Any:
 def _add_rows(x: Array, out: Array) -> None:
     """Store the sums over B of x (A, B, C), which is contiguous, in `out` (A, C)."""
     a, b, c = x.shape
-    rows_at_once = max(SHORT, CACHED // max(1, a * c))
+    rows_at_once = max(SHORT, CACHE_ELEMENTS // max(1, a * c))
     if b <= rows_at_once:
         _add_few_rows(x, out)
         return

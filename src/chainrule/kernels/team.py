@@ -2,7 +2,7 @@
 
 `parallel_for` divides the rows of one kernel. `run_parallel` runs a segment of a compiled program on several threads,
 which meet at barriers. The pool's state (its owner, and what each worker does) is a block of 64-bit words that only
-compiled code changes (`team_loops`). Meanwhile BLAS is limited to one thread (`kernels.blas`).
+compiled code changes (`team_loops`). While a program runs, BLAS is limited to one thread (`kernels.driver`).
 
 Called by `job` and `lower.program`.
 

@@ -6,15 +6,15 @@ two bytecodes of Python. To Python code, "start the workers" and "wait until all
 The words (allocated by `kernels.team`, aligned to a cache line):
 
 - OWNER: the owner's ticket, or 0. LOCK, UNLOCK: addresses of Python's functions that acquire and release a lock.
-  ARRIVED, TURN: the counters of the barrier.
+  ARRIVED: how many threads wait at the barrier. TURN: how often all have arrived there.
 - For worker `thread_id`, from 1 on, starting at WORKER * thread_id: its STATE; CALLS, the number of calls it has
   received; its locks BEGIN and END; and its current call: FUNCTION (the driver), TABLE, SEGMENT, THREAD_COUNT. FUNCTION
   is 0 for a Python task; BUSY is then 1 until the owner has waited for its end.
 
 Words on which different threads spin are on different cache lines.
 
-A worker that has run a program spins for about as long as loading a batch of data takes: calling a spinning worker
-takes less than a microsecond, waking a sleeping one twenty or more. Then it sleeps on its lock BEGIN.
+A worker that has run a program spins for about as long as loading a batch of data takes, then sleeps on its lock BEGIN:
+calling a spinning worker takes less than a microsecond, waking a sleeping one twenty or more.
 
 Used by `team` (from Python) and `driver` (from compiled code).
 """

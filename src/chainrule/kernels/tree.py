@@ -12,7 +12,8 @@ So a scalar function such as exp is an ordinary Python function of expressions (
 renders a kernel to LLVM IR, `kernels.python` to Python for reading and testing.
 
 Semantics: instructions run in the order in which they were written. Floats follow IEEE 754 and are neither reordered
-nor contracted, except in a `sum`, whose order the compiler chooses. Integers wrap around.
+nor contracted; only the order of additions in `Variable.accumulate` and `Kernel.add_lanes` is left to the compiler, and
+`Kernel.multiply_add` may round once. Integers wrap around.
 
 Built by `lower.loops` and by the hand-written kernels. It is independent of renderers, NumPy arrays and
 threads.
@@ -110,7 +111,7 @@ class Expr:
             if op == "mul" and 1 in (_constant_value(self), _constant_value(other)):
                 return other if _constant_value(self) == 1 else self
         args = (other, self) if swapped else (self, other)
-        return self.kernel.add(op, args, type or self.type)
+        return self.kernel.append(op, args, type or self.type)
 
     def _compare(self, op: str, other: Any) -> Expr:
         return self._append_binary(op, other, Type("b", 1, self.type.lanes))
@@ -182,10 +183,10 @@ class Expr:
         return self._compare("ne", other)
 
     def __neg__(self) -> Expr:
-        return self.kernel.add("neg", (self,), self.type)
+        return self.kernel.append("neg", (self,), self.type)
 
     def __invert__(self) -> Expr:
-        return self.kernel.add("not", (self,), self.type)
+        return self.kernel.append("not", (self,), self.type)
 
     # fmt: on
 
@@ -196,17 +197,17 @@ class Expr:
         """Convert to another type, as C does; to a boolean: x != 0."""
         if type == self.type:
             return self
-        return self.differs(0) if type.kind == "b" else self.kernel.add("cast", (self,), type)
+        return self.differs(0) if type.kind == "b" else self.kernel.append("cast", (self,), type)
 
     def bits_as(self, type: Type) -> Expr:
         """Reinterpret the bits as another type."""
-        return self.kernel.add("bitcast", (self,), type)
+        return self.kernel.append("bitcast", (self,), type)
 
     def apply(self, name: str, *others: Any) -> Expr:
         """Apply an LLVM intrinsic on floats: sqrt, floor, ceil, trunc, rint, fabs, maximum, minimum, copysign ..."""
         if self.type.kind != "f":
             raise TypeError(f"{name}: takes floats, not {self.type}")
-        return self.kernel.add(name, (self, *(self.kernel.lift(x, self.type) for x in others)), self.type)
+        return self.kernel.append(name, (self, *(self.kernel.lift(x, self.type) for x in others)), self.type)
 
 
 def _constant_value(expr: Expr) -> Any:
@@ -259,7 +260,7 @@ class Variable:
     @property
     def value(self) -> Expr:
         """Its current value."""
-        return self.kernel.add("get", (self.number,), self.type)
+        return self.kernel.append("get", (self.number,), self.type)
 
     def set(self, value: Any) -> None:
         """Assign a value."""
@@ -267,7 +268,7 @@ class Variable:
 
     def accumulate(self, value: Expr) -> None:
         """Add a value. The compiler may reorder such additions, so that a loop of them can be vectorized."""
-        self.set(self.kernel.add("sum" if self.type.kind == "f" else "add", (self.value, value), self.type))
+        self.set(self.kernel.append("sum" if self.type.kind == "f" else "add", (self.value, value), self.type))
 
 
 class Array:
@@ -294,11 +295,11 @@ class Array:
 
     def vector(self, index: Any, lanes: int) -> Expr:
         """Load `lanes` neighboring numbers as one vector. `array[index] = vector` stores one."""
-        return self.kernel.add("load", (self, self.kernel.lift(index, I8)), self.type.vector(lanes))
+        return self.kernel.append("load", (self, self.kernel.lift(index, I8)), self.type.vector(lanes))
 
     def at(self, index: Any) -> Array:
         """The same memory, starting at an index."""
-        address = self.kernel.add("offset", (self.address, self.kernel.lift(index, I8), self.type), ADDRESS)
+        address = self.kernel.append("offset", (self.address, self.kernel.lift(index, I8), self.type), ADDRESS)
         return Array(self.kernel, address, self.type, self.alias_scope)
 
     def prefetch(self, index: Any, for_writing: bool = False) -> None:
@@ -352,7 +353,7 @@ class Kernel:
 
     # Instructions
 
-    def add(self, op: str, args: tuple[Any, ...], type: Type) -> Expr:
+    def append(self, op: str, args: tuple[Any, ...], type: Type) -> Expr:
         """Append an instruction to the current block."""
         expr = Expr(op, args, type, self)
         self._blocks[-1].append(expr)
@@ -360,7 +361,7 @@ class Kernel:
 
     def effect(self, op: str, args: tuple[Any, ...]) -> None:
         """Append an instruction without a result."""
-        self.add(op, args, BOOL)
+        self.append(op, args, BOOL)
 
     def lift(self, x: Any, type: Type) -> Expr:
         """Make a Python number a constant; leave an expression as it is."""
@@ -376,12 +377,12 @@ class Kernel:
 
     def stack_array(self, type: Type, count: int) -> Array:
         """An array of `count` numbers on the stack."""
-        return Array(self, self.add("alloca", (type, count), ADDRESS), type)
+        return Array(self, self.append("alloca", (type, count), ADDRESS), type)
 
     def select(self, test: Expr, yes: Any, no: Any) -> Expr:
         """`yes` where the test holds, else `no`; both are computed."""
         type = next(x.type for x in (yes, no) if isinstance(x, Expr))
-        return self.add("select", (test, self.lift(yes, type), self.lift(no, type)), type)
+        return self.append("select", (test, self.lift(yes, type), self.lift(no, type)), type)
 
     def minimum(self, x: Expr, y: Any) -> Expr:
         """The smaller of two integers."""
@@ -395,34 +396,34 @@ class Kernel:
 
     def broadcast(self, x: Expr, lanes: int) -> Expr:
         """A vector with x in all lanes."""
-        return x if lanes == 1 else self.add("broadcast", (x,), x.type.vector(lanes))
+        return x if lanes == 1 else self.append("broadcast", (x,), x.type.vector(lanes))
 
     def shuffle(self, x: Expr, y: Expr, order: Sequence[int]) -> Expr:
         """Pick lanes from x followed by y."""
-        return self.add("shuffle", (x, y, tuple(order)), x.type.vector(len(order)))
+        return self.append("shuffle", (x, y, tuple(order)), x.type.vector(len(order)))
 
     def add_lanes(self, x: Expr) -> Expr:
         """The sum of a vector's lanes, in an order that the compiler chooses."""
-        return x if x.type.lanes == 1 else self.add("add_lanes", (x,), x.type.vector(1))
+        return x if x.type.lanes == 1 else self.append("add_lanes", (x,), x.type.vector(1))
 
     def multiply_add(self, x: Expr, y: Expr, z: Expr) -> Expr:
         """x y + z, rounded once where the processor has a fused multiply-add."""
-        return self.add("fmuladd", (x, y, z), x.type)
+        return self.append("fmuladd", (x, y, z), x.type)
 
     def call(self, kernel: Kernel, *args: Any) -> Expr:
         """Call another kernel, which becomes part of the same module."""
         if kernel not in self.calls:
             self.calls.append(kernel)
         operands = [self.lift(x, a.type) for x, a in zip(args, kernel.arguments.values(), strict=True)]
-        return self.add("call", (kernel, *operands), kernel.result or BOOL)
+        return self.append("call", (kernel, *operands), kernel.result or BOOL)
 
     def call_address(self, address: Expr, args: Sequence[Expr], result: Type | None = None) -> Expr:
         """Call a C function by its address."""
-        return self.add("call_address", (address, tuple(args), result), result or BOOL)
+        return self.append("call_address", (address, tuple(args), result), result or BOOL)
 
     def call_library(self, name: str, args: Sequence[Expr], result: Type) -> Expr:
         """Call a function of the C library by its name."""
-        return self.add("call_library", (name, *args), result)
+        return self.append("call_library", (name, *args), result)
 
     def atomic(self, op: str, address: Expr, *args: Any) -> Expr:
         """Append an atomic instruction on a 64-bit word.
@@ -430,7 +431,7 @@ class Kernel:
         It is load, store, add (returns the old value), or compare_exchange (returns whether it stored the new one).
         """
         result = BOOL if op == "compare_exchange" else I8
-        return self.add(f"atomic_{op}", (address, *(self.lift(x, I8) for x in args)), result)
+        return self.append(f"atomic_{op}", (address, *(self.lift(x, I8) for x in args)), result)
 
     def return_(self, value: Any) -> None:
         """Return from the kernel. It must be the last instruction of its block."""

@@ -73,15 +73,15 @@ def warp_kernel(image_type: Type, map_type: Type, field_type: Type) -> Kernel:
     """Resample images first … last - 1."""
     kernel = stage_kernel(f"warp_{image_type}_{map_type}_{field_type}")
     d = WARP_FIELDS.read(kernel)
-    images, maps, fields = d.array("images", image_type), d.array("maps", map_type), d.array("field", field_type)
+    images, maps, field = d.array("images", image_type), d.array("maps", map_type), d.array("field", field_type)
     out, size = d.array("out", F4), d.height * d.width
     with kernel.loop(kernel["first"], kernel["last"]) as n:
-        image, map_, field = images.at(n * size), maps.at(n * 6), fields.at(n * 2 * size)
+        image, map_, shifts = images.at(n * size), maps.at(n * 6), field.at(n * 2 * size)
         with kernel.loop(0, d.height) as i, kernel.loop(0, d.width) as j:
             index = i * d.width + j
             y, x = (
                 map_[3 * row].to(F8) * i.to(F8) + map_[3 * row + 1].to(F8) * j.to(F8) + map_[3 * row + 2].to(F8)
-                + field[index + size * row].to(F8)
+                + shifts[index + size * row].to(F8)
                 for row in (0, 1)
             )  # fmt: skip
             value = kernel.variable(F8, 0.0)
