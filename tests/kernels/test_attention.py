@@ -30,28 +30,28 @@ def numbers(seed, *shape, dtype=np.float64):
 def by_loops(query, key, value, is_causal, scale, grad):
     """The result, the log sums and the three gradients of one head, query by query."""
     query, key, value, grad = (x.astype(np.float64) for x in (query, key, value, grad))
-    out, log_sums = np.zeros((len(query), value.shape[1])), np.zeros(len(query))
+    out, logsumexp = np.zeros((len(query), value.shape[1])), np.zeros(len(query))
     gradients = np.zeros_like(query), np.zeros_like(key), np.zeros_like(value)
     for i, (q, g) in enumerate(zip(query, grad, strict=True)):
         seen = min(i + 1, len(key)) if is_causal else len(key)
         scores = scale * (key[:seen] @ q)
-        log_sums[i] = np.logaddexp.reduce(scores)
-        weights = np.exp(scores - log_sums[i])
+        logsumexp[i] = np.logaddexp.reduce(scores)
+        weights = np.exp(scores - logsumexp[i])
         out[i] = weights @ value[:seen]
         slopes = scale * weights * (value[:seen] @ g - out[i] @ g)
         gradients[0][i] = slopes @ key[:seen]
         gradients[1][:seen] += np.outer(slopes, q)
         gradients[2][:seen] += np.outer(weights, g)
-    return out, log_sums, *gradients
+    return out, logsumexp, *gradients
 
 
 def check(query, key, value, grad, is_causal, scale, tolerance):
     """Results in the type and shape of the arrays, close to the loop over queries."""
-    out, log_sums = attention(query, key, value, is_causal, scale)
-    results = out, log_sums, *attention_gradients(grad, query, key, value, out, log_sums, is_causal, scale)
+    out, logsumexp = attention(query, key, value, is_causal, scale)
+    results = out, logsumexp, *attention_gradients(grad, query, key, value, out, logsumexp, is_causal, scale)
     for head in np.ndindex(query.shape[:-2]):
         wanted = by_loops(query[head], key[head], value[head], is_causal, scale, grad[head])
-        for name, result, right in zip(("out", "log_sums", "dq", "dk", "dv"), results, wanted, strict=True):
+        for name, result, right in zip(("out", "logsumexp", "dq", "dk", "dv"), results, wanted, strict=True):
             assert result.dtype == query.dtype.newbyteorder("=")
             size = max(1.0, np.abs(right).max())
             np.testing.assert_allclose(result[head], right, rtol=0, atol=tolerance * size, err_msg=f"{name} {head}")
@@ -104,8 +104,8 @@ def test_any_memory_order(backend, threads, layout):
 
 def test_results_are_in_the_memory_order_of_what_they_belong_to():
     query, key, value, grad = parts_of_a_projection(np.float32)
-    out, log_sums = attention(query, key, value, True, 1.0)
-    for x in (out, *attention_gradients(grad, query, key, value, out, log_sums, True, 1.0)):
+    out, logsumexp = attention(query, key, value, True, 1.0)
+    for x in (out, *attention_gradients(grad, query, key, value, out, logsumexp, True, 1.0)):
         assert x.transpose(0, 2, 1, 3).flags.c_contiguous
 
 
@@ -115,8 +115,8 @@ def test_the_same_bits_with_any_number_of_threads(monkeypatch):
     results = []
     for threads in (1, 2, 3, 7):
         monkeypatch.setattr(team, "_threads", threads)
-        out, log_sums = attention(*arrays[:3], True, 0.2)
-        results.append((out, log_sums, *attention_gradients(arrays[3], *arrays[:3], out, log_sums, True, 0.2)))
+        out, logsumexp = attention(*arrays[:3], True, 0.2)
+        results.append((out, logsumexp, *attention_gradients(arrays[3], *arrays[:3], out, logsumexp, True, 0.2)))
     for others in results[1:]:
         for result, other in zip(results[0], others, strict=True):
             np.testing.assert_array_equal(result, other)
@@ -127,12 +127,12 @@ def test_scores_of_any_size(backend, size):
     """The largest score is subtracted: weights neither overflow nor vanish, and float32 results stay accurate."""
     query, key, value, grad = (numbers(seed, 1, 150, 8, dtype=np.float32) for seed in range(4))
     query *= np.float32(size)
-    out, log_sums = attention(query, key, value, True, 0.5)
-    gradients = attention_gradients(grad, query, key, value, out, log_sums, True, 0.5)
+    out, logsumexp = attention(query, key, value, True, 0.5)
+    gradients = attention_gradients(grad, query, key, value, out, logsumexp, True, 0.5)
     wanted = by_loops(query[0], key[0], value[0], True, 0.5, grad[0])
     # a score's own rounding error, some 1e-7 of it, is a relative error of its weight
     tolerance = 3e-7 * max(10.0, np.abs(wanted[1]).max())
-    for result, right in zip((out, log_sums, *gradients), wanted, strict=True):
+    for result, right in zip((out, logsumexp, *gradients), wanted, strict=True):
         np.testing.assert_allclose(result[0], right, rtol=0, atol=tolerance * max(np.abs(right).max(), 1e-30))
 
 
@@ -140,17 +140,17 @@ def test_a_weight_of_almost_nothing_is_0(backend):
     """e⁻⁹⁰ of the largest weight, which is below the smallest normal number, and less."""
     key = np.array([[[0.0], [-90.0], [-1000.0], [-np.inf]]], np.float32)
     value = np.array([[[3.0], [1e30], [7.0], [5.0]]], np.float32)
-    out, log_sums = attention(np.ones((1, 1, 1), np.float32), key, value, False, 1.0)
+    out, logsumexp = attention(np.ones((1, 1, 1), np.float32), key, value, False, 1.0)
     np.testing.assert_allclose(out, [[[3.0]]], rtol=1e-6)
-    np.testing.assert_array_equal(log_sums, [[0.0]])
+    np.testing.assert_array_equal(logsumexp, [[0.0]])
 
 
 def test_nan_stays_in_its_own_row(backend):
     query, key, value, grad = (numbers(seed, 1, 130, 6, dtype=np.float32) for seed in range(4))
     query[0, 65, 2] = np.nan
-    out, log_sums = attention(query, key, value, True, 1.0)
-    gradient = attention_gradients(grad, query, key, value, out, log_sums, True, 1.0)[0]
-    for result in (out[0], log_sums[0][:, None], gradient[0]):
+    out, logsumexp = attention(query, key, value, True, 1.0)
+    gradient = attention_gradients(grad, query, key, value, out, logsumexp, True, 1.0)[0]
+    for result in (out[0], logsumexp[0][:, None], gradient[0]):
         np.testing.assert_array_equal(np.isnan(result).any(1), np.arange(130) == 65)
 
 
@@ -165,8 +165,8 @@ def test_an_infinite_score_gives_nan_as_softmax_does(backend):
 def test_keys_that_no_query_sees_have_no_gradient(backend):
     query, grad = numbers(0, 1, 10, 4), numbers(1, 1, 10, 4)
     key, value = numbers(2, 1, 3 * KEYS, 4), numbers(3, 1, 3 * KEYS, 4)
-    out, log_sums = attention(query, key, value, True, 1.0)
-    _, key_grad, value_grad = attention_gradients(grad, query, key, value, out, log_sums, True, 1.0)
+    out, logsumexp = attention(query, key, value, True, 1.0)
+    _, key_grad, value_grad = attention_gradients(grad, query, key, value, out, logsumexp, True, 1.0)
     assert not key_grad[:, 10:].any()
     assert not value_grad[:, 10:].any()
     assert key_grad[:, 1:10].all()
@@ -178,8 +178,8 @@ def test_no_matrix_of_scores_in_memory():
     arrays = [numbers(seed, 1, length, width, dtype=np.float32) for seed in range(4)]
     tracemalloc.start()
     try:
-        out, log_sums = attention(*arrays[:3], True, 1.0)
-        attention_gradients(arrays[3], *arrays[:3], out, log_sums, True, 1.0)
+        out, logsumexp = attention(*arrays[:3], True, 1.0)
+        attention_gradients(arrays[3], *arrays[:3], out, logsumexp, True, 1.0)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -179,16 +179,16 @@ def _pool_job(pool: Any, shape: Any, outputs: Any, params: Any, *dtypes: Any) ->
 
 
 def _fused_attention(trace: Trace, *inputs: Any, **options: Any) -> tuple[Tracer, ...]:
-    """Attention of query, key and value, and its log sums."""
+    """Attention of query, key and value, and the logsumexp of its scores."""
     arrays = [_with_contiguous_rows(trace, x) for x in inputs]
     examples: list[Any] = [x.value.example for x in arrays]
-    out, log_sums = attentions.attention(*examples, **options)
+    out, logsumexp = attentions.attention(*examples, **options)
     job = attentions.forward_job(attentions.layouts(*examples, out), dtype=out.dtype, **options)
-    return record(trace, "fused_attention", job, arrays, out, [log_sums], flops=attentions.flops(job))
+    return record(trace, "fused_attention", job, arrays, out, [logsumexp], flops=attentions.flops(job))
 
 
 def _fused_attention_gradients(trace: Trace, *inputs: Any, **options: Any) -> tuple[Tracer, ...]:
-    """The gradients of query, key and value, from grad, query, key, value, out and log sums."""
+    """The gradients of query, key and value, from grad, query, key, value, out and logsumexp."""
     arrays = [*(_with_contiguous_rows(trace, x) for x in inputs[:-1]), contiguous(trace, inputs[-1])]
     examples: list[Any] = [x.value.example for x in arrays]
     results = attentions.attention_gradients(*examples, **options)

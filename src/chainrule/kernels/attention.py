@@ -8,9 +8,9 @@ For each head, with queries Q (L, E), keys K (S, E), values V (S, F), and the up
 
 where D holds Σ_f G out of each row. `attention_loops` explains the algorithm and what limits it.
 
-All arrays of a call are float32, or all float64, of shape (..., L, E); they may have gaps between rows and heads.
-Results are in the memory order of what they belong to. The caller (`ops.attention`) has checked that shapes fit and
-that no array is empty.
+All arrays of a call are float32, or all float64, of shape (..., L, E); they may have gaps between rows and heads. The
+result has the memory order of the queries, each gradient that of its input. The caller (`ops.attention`) has checked
+that shapes fit and that no array is empty.
 
 Source: Dao, FlashAttention-2 (2023), section 3.1.
 """
@@ -57,15 +57,15 @@ def attention(query: Array, key: Array, value: Array, is_causal: bool, scale: fl
         The result (..., L, F), and for each query ln Σ exp(score) over the keys that it sees, (..., L).
     """
     query, key, value = map(with_contiguous_rows, (query, key, value))
-    out, log_sums = _like(query, value.shape[-1]), np.empty(query.shape[:-1], query.dtype)
+    out, logsumexp = _like(query, value.shape[-1]), np.empty(query.shape[:-1], query.dtype)
     job = forward_job(layouts(query, key, value, out), is_causal, scale, query.dtype)
-    job.run(query, key, value, out, log_sums)
-    return out, log_sums
+    job.run(query, key, value, out, logsumexp)
+    return out, logsumexp
 
 
 @with_numpy_fallback(plain.attention_gradients)
 def attention_gradients(
-    grad: Array, query: Array, key: Array, value: Array, out: Array, log_sums: Array, is_causal: bool, scale: float
+    grad: Array, query: Array, key: Array, value: Array, out: Array, logsumexp: Array, is_causal: bool, scale: float
 ) -> tuple[Array, Array, Array]:
     """The gradients with respect to query, key and value.
 
@@ -75,20 +75,20 @@ def attention_gradients(
         key: (..., S, E).
         value: (..., S, F).
         out: the result, (..., L, F).
-        log_sums: the second result of `attention`.
+        logsumexp: the second result of `attention`.
         is_causal: query i sees keys 0 to i only.
         scale: the factor of the scores.
     """
     grad, query, key, value, out = map(with_contiguous_rows, (grad, query, key, value, out))
     results = _like(query, query.shape[-1]), _like(key, key.shape[-1]), _like(value, value.shape[-1])
     job = gradient_job(layouts(grad, query, key, value, out, *results), is_causal, scale, query.dtype)
-    job.run(grad, query, key, value, out, np.ascontiguousarray(log_sums), *results)
+    job.run(grad, query, key, value, out, np.ascontiguousarray(logsumexp), *results)
     return results
 
 
 @functools.lru_cache(maxsize=256)
 def forward_job(arrays: tuple[Layout, ...], is_causal: bool, scale: float, dtype: np.dtype[Any]) -> Job:
-    """The job for (query, key, value, out, log_sums), with a row for each block of queries of each head."""
+    """The job for (query, key, value, out, logsumexp), with a row for each block of queries of each head."""
     query, _, value, _ = arrays
     fields, multiply_adds = _shape_fields(query, value, is_causal, scale, dtype)
     keys, blocks = fields["keys"], -(-fields["queries"] // QUERIES)
@@ -108,7 +108,7 @@ def forward_job(arrays: tuple[Layout, ...], is_causal: bool, scale: float, dtype
 
 @functools.lru_cache(maxsize=256)
 def gradient_job(arrays: tuple[Layout, ...], is_causal: bool, scale: float, dtype: np.dtype[Any]) -> Job:
-    """The job for (grad, query, key, value, out, log_sums, and three gradients), with a row for each head."""
+    """The job for (grad, query, key, value, out, logsumexp, and three gradients), with a row for each head."""
     _, query, _, value, *_ = arrays
     fields, multiply_adds = _shape_fields(query, value, is_causal, scale, dtype)
     width, value_width = fields["packed_width"], fields["packed_value_width"]
@@ -123,7 +123,7 @@ def gradient_job(arrays: tuple[Layout, ...], is_causal: bool, scale: float, dtyp
         values_transposed=KEYS * fields["value_width"],
         packed_key=(KEYS + SPARE_ROWS) * width,
         scores=(QUERIES + SPARE_ROWS) * KEYS,
-        slopes=(QUERIES + SPARE_ROWS) * KEYS,
+        score_grads=(QUERIES + SPARE_ROWS) * KEYS,
         key_sums=(KEYS + SPARE_ROWS) * width,
         value_sums=(KEYS + SPARE_ROWS) * value_width,
     )

@@ -22,8 +22,8 @@ KEYS = 128  # columns of a block of scores: whole vectors
 TABLES = "ones by_width by_value_width by_key"  # fields: multiples of 1, of both packed widths and of KEYS
 
 
-class Heads:
-    """An array (heads, rows, columns) with gaps between rows and heads.
+class HeadArray:
+    """An array (heads, rows, columns), possibly with gaps between rows and heads.
 
     Args:
         d: the descriptor.
@@ -57,9 +57,9 @@ class Blocks:
         self.scratch = d.array("scratch", type)
         self.ones, self.by_width, self.by_value_width, self.by_key = map(d.lookup_table, TABLES.split())
 
-    def heads(self, name: str) -> Heads:
+    def head_array(self, name: str) -> HeadArray:
         """An array of the kernel."""
-        return Heads(self.d, name, self.type)
+        return HeadArray(self.d, name, self.type)
 
     def buffer(self, name: str) -> Array:
         """A part of `scratch`."""
@@ -111,21 +111,21 @@ class Blocks:
         self, x: Array, rows: Array, count: Expr, terms: Array, term_count: Expr, w: Array, out: Array, columns: Expr,
         stride: Expr | int, zero: Expr | int,
     ) -> None:  # fmt: skip
-        """The product of `tile`, for rows and terms of x at multiples in the tables."""
+        """The product of `tile`; `rows` and `terms` are two of the tables of multiples, so that x is a matrix."""
         self.kernel.call(
             product(self.type), x.address, rows.address, count, terms.address, term_count, w.address, out.address,
             columns, stride, zero,
         )  # fmt: skip
 
-    def seen(self, query: Expr, first_key: Expr, count: Expr) -> Expr:
+    def visible_keys(self, query: Expr, first_key: Expr, count: Expr) -> Expr:
         """How many of `count` keys, from `first_key` on, a query sees."""
         kernel = self.kernel
         up_to_itself = kernel.maximum(kernel.minimum(query + 1 - first_key, count), 0)
         return kernel.select(self.d.causal.equals(0), count, up_to_itself)
 
-    def hide(self, line: Array, seen: Expr, columns: Expr) -> None:
-        """Set the scores after those that a query sees to -inf: their weight is 0."""
-        with self.kernel.loop(seen, columns) as j:
+    def hide(self, line: Array, visible: Expr, columns: Expr) -> None:
+        """Set the scores after the visible keys to -inf: their weight is 0."""
+        with self.kernel.loop(visible, columns) as j:
             line[j] = -math.inf
 
     def maximum(self, line: Array, columns: Expr, initial: Expr) -> Expr:
@@ -154,14 +154,14 @@ class Blocks:
             total.set(total.value + powers)
         return kernel.add_lanes(total.value)
 
-    def weights_and_slopes(self, scores: Array, slopes: Array, columns: Expr, log_sum: Expr, dot: Expr) -> None:
-        """Replace a row of scores by weights P = exp(score - log_sum), and a row of dP by P (dP - dot)."""
+    def weights_and_grads(self, scores: Array, score_grads: Array, columns: Expr, logsumexp: Expr, dot: Expr) -> None:
+        """Replace a row of scores by weights P = exp(score - logsumexp), and a row of dP by P (dP - dot)."""
         kernel, lanes = self.kernel, self.exp_lanes
-        log_sum, dot = kernel.broadcast(log_sum, lanes), kernel.broadcast(dot, lanes)
+        logsumexp, dot = kernel.broadcast(logsumexp, lanes), kernel.broadcast(dot, lanes)
         with kernel.loop(0, columns, lanes, as_written=True) as j:
-            weights = functions.exp_of_negative(scores.vector(j, lanes) - log_sum)
+            weights = functions.exp_of_negative(scores.vector(j, lanes) - logsumexp)
             scores[j] = weights
-            slopes[j] = weights * (slopes.vector(j, lanes) - dot)
+            score_grads[j] = weights * (score_grads.vector(j, lanes) - dot)
 
     def first_lane(self, x: Expr) -> Expr:
         """The first number of a vector."""

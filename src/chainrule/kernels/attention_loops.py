@@ -12,9 +12,9 @@
 
 **Forward**, for each block of queries: for each block of keys, scores; their running maximum m and the running sum of
 exp(score - m), row by row; the sums of values are rescaled whenever m grows, and exp(score - m) times the values is
-added. At the end they are divided by the sum, and its logarithm plus m is stored (`log_sums`) for the gradient.
+added. At the end they are divided by the sum, and its logarithm plus m is stored (`logsumexp`) for the gradient.
 
-**Gradient**, for each block of keys: for each block of queries, the weights P = exp(score - log_sum) once more, then
+**Gradient**, for each block of keys: for each block of queries, the weights P = exp(score - logsumexp) once more, then
 five products in all: scores, dP = G Vᵀ, and additions to dV, dK and dQ (see `attention`). dK and dV of the block of
 keys stay in the cache; dQ of a head, with its packed Q and G, takes 3 L E numbers for each thread.
 
@@ -44,23 +44,23 @@ from chainrule.kernels.tree import F8, I8, Kernel, Type
 
 _SHAPE = "queries keys width value_width packed_width packed_value_width causal scale"
 FORWARD_FIELDS = DescriptorLayout(
-    "query key value out log_sums scratch",
+    "query key value out logsumexp scratch",
     f"{_SHAPE} blocks query_row key_row value_row out_row query_heads key_heads value_heads out_heads "
     f"packed_query keys_transposed packed_value scores sums {TABLES}",
 )
-"""`queries`, `keys`: L and S; `width`, `value_width`: E and F; the same in whole vectors; `causal`: 1 or 0; `scale`: as
-the bits of a double; `blocks`: the number of blocks of queries in a head. Then for each array the distance of its rows
-(`…_row`) and the offset of each head (`…_heads`); where each buffer begins in `scratch`; and tables of multiples of 1,
-of both packed widths and of KEYS.
+"""`queries`, `keys`: L and S; `width`, `value_width`: E and F; both rounded up to whole vectors; `causal`: 1 or 0;
+`scale`: as the bits of a double; `blocks`: the number of blocks of queries in a head. Then for each array the distance
+of its rows (`…_row`) and the offset of each head (`…_heads`); where each buffer begins in `scratch`; and tables of
+multiples of 1, of both packed widths and of KEYS.
 """
 GRADIENT_FIELDS = DescriptorLayout(
-    "grad query key value out log_sums query_grad key_grad value_grad scratch",
+    "grad query key value out logsumexp query_grad key_grad value_grad scratch",
     f"{_SHAPE} grad_row query_row key_row value_row out_row query_grad_row key_grad_row value_grad_row "
     "grad_heads query_heads key_heads value_heads out_heads query_grad_heads key_grad_heads value_grad_heads "
-    "packed_query packed_grad query_sums dots keys_transposed values_transposed packed_key scores slopes key_sums "
+    "packed_query packed_grad query_sums dots keys_transposed values_transposed packed_key scores score_grads key_sums "
     f"value_sums {TABLES}",
 )
-"""The same."""
+"""As above, with the fields of this kernel's arrays and buffers, and without `blocks`."""
 
 
 @cache
@@ -69,8 +69,8 @@ def forward(type: Type) -> Kernel:
     kernel = stage_kernel(f"attention_{type}")
     d = FORWARD_FIELDS.read(kernel)
     b = Blocks(kernel, d, type)
-    query, key, value, out = map(b.heads, ("query", "key", "value", "out"))
-    log_sums, one = d.array("log_sums", type), kernel.lift(1.0, type)
+    query, key, value, out = map(b.head_array, ("query", "key", "value", "out"))
+    logsumexp, one = d.array("logsumexp", type), kernel.lift(1.0, type)
     packed_query, keys_transposed, packed_value = map(b.buffer, ("packed_query", "keys_transposed", "packed_value"))
     scores, sums = b.buffer("scores"), b.buffer("sums")
     maxima, totals = kernel.stack_array(type, QUERIES), kernel.stack_array(F8, QUERIES)
@@ -93,15 +93,15 @@ def forward(type: Type) -> Kernel:
             b.pack(query.from_row(head, first_query), query.step, rows, d.width, packed_query, width, b.scale)
             with kernel.loop(0, rows) as i:
                 maxima[i] = -math.inf
-            all_seen = b.seen(first_query + rows - 1, kernel.lift(0, I8), d.keys)
-            with kernel.loop(0, all_seen, KEYS, as_written=True) as first_key:
-                count = kernel.minimum(all_seen - first_key, KEYS)
+            visible = b.visible_keys(first_query + rows - 1, kernel.lift(0, I8), d.keys)
+            with kernel.loop(0, visible, KEYS, as_written=True) as first_key:
+                count = kernel.minimum(visible - first_key, KEYS)
                 columns = b.whole_vectors(count)
                 keys, values = keys_transposed.at(first_key * d.width), packed_value.at(first_key * value_width)
                 b.multiply(packed_query, b.by_width, rows, b.ones, d.width, keys, scores, columns, KEYS, 1)
                 with kernel.loop(0, rows, as_written=True) as i:
                     line, before = scores.at(i * KEYS), maxima[i]
-                    b.hide(line, b.seen(first_query + i, first_key, count), columns)
+                    b.hide(line, b.visible_keys(first_query + i, first_key, count), columns)
                     maxima[i] = b.maximum(line, columns, before)
                     total = b.exponentials(line, columns, maxima[i]).to(F8)
                     with kernel.when(first_key.equals(0)):
@@ -117,7 +117,7 @@ def forward(type: Type) -> Kernel:
                 line, total = out.from_row(head, first_query + i), totals[i].to(type)
                 with kernel.loop(0, d.value_width) as c:
                     line[c] = sums[i * value_width + c] / total
-                log_sums[head * d.queries + first_query + i] = maxima[i] + functions.log(total)
+                logsumexp[head * d.queries + first_query + i] = maxima[i] + functions.log(total)
     return kernel
 
 
@@ -127,13 +127,13 @@ def gradient(type: Type) -> Kernel:
     kernel = stage_kernel(f"attention_gradient_{type}")
     d = GRADIENT_FIELDS.read(kernel)
     b = Blocks(kernel, d, type)
-    grad, query, key, value, out = map(b.heads, ("grad", "query", "key", "value", "out"))
-    query_grad, key_grad, value_grad = map(b.heads, ("query_grad", "key_grad", "value_grad"))
-    log_sums, one = d.array("log_sums", type), kernel.lift(1.0, type)
+    grad, query, key, value, out = map(b.head_array, ("grad", "query", "key", "value", "out"))
+    query_grad, key_grad, value_grad = map(b.head_array, ("query_grad", "key_grad", "value_grad"))
+    logsumexp, one = d.array("logsumexp", type), kernel.lift(1.0, type)
     packed_query, packed_grad, query_sums, dots = map(b.buffer, ("packed_query", "packed_grad", "query_sums", "dots"))
     keys_transposed, values_transposed = b.buffer("keys_transposed"), b.buffer("values_transposed")
     packed_key, key_sums, value_sums = map(b.buffer, ("packed_key", "key_sums", "value_sums"))
-    scores, slopes = b.buffer("scores"), b.buffer("slopes")
+    scores, score_grads = b.buffer("scores"), b.buffer("score_grads")
     width, value_width = d.packed_width, d.packed_value_width
 
     with kernel.loop(kernel["first"], kernel["last"], as_written=True) as head:
@@ -156,25 +156,26 @@ def gradient(type: Type) -> Kernel:
             first_block = kernel.select(d.causal.equals(0), 0, first_key // QUERIES)
             with kernel.loop(first_block * QUERIES, d.queries, QUERIES, as_written=True) as first_query:
                 rows = kernel.minimum(d.queries - first_query, QUERIES)
-                count = b.seen(first_query + rows - 1, first_key, keys)
+                count = b.visible_keys(first_query + rows - 1, first_key, keys)
                 columns = b.whole_vectors(count)
                 # the tiles of dV and dK read up to SPARE_ROWS keys more, and add what they read to sums of later keys
                 spare = kernel.select(count < keys, kernel.minimum(KEYS - columns, SPARE_ROWS), 0)
                 queries, grads = packed_query.at(first_query * width), packed_grad.at(first_query * value_width)
                 b.multiply(queries, b.by_width, rows, b.ones, d.width, keys_transposed, scores, columns, KEYS, 1)
                 b.multiply(
-                    grads, b.by_value_width, rows, b.ones, d.value_width, values_transposed, slopes, columns, KEYS, 1
-                )
+                    grads, b.by_value_width, rows, b.ones, d.value_width, values_transposed, score_grads, columns,
+                    KEYS, 1,
+                )  # fmt: skip
                 with kernel.loop(0, rows, as_written=True) as i:
-                    line, slope_line, number = scores.at(i * KEYS), slopes.at(i * KEYS), first_query + i
-                    b.hide(line, b.seen(number, first_key, count), columns)
-                    b.weights_and_slopes(line, slope_line, columns, log_sums[head * d.queries + number], dots[number])
+                    line, grad_line, number = scores.at(i * KEYS), score_grads.at(i * KEYS), first_query + i
+                    b.hide(line, b.visible_keys(number, first_key, count), columns)
+                    b.weights_and_grads(line, grad_line, columns, logsumexp[head * d.queries + number], dots[number])
                     with kernel.loop(columns, columns + spare) as j:
-                        line[j], slope_line[j] = 0.0, 0.0
+                        line[j], grad_line[j] = 0.0, 0.0
                 b.multiply(scores, b.ones, count, b.by_key, rows, grads, value_sums, value_width, value_width, 0)
-                b.multiply(slopes, b.ones, count, b.by_key, rows, queries, key_sums, width, width, 0)
+                b.multiply(score_grads, b.ones, count, b.by_key, rows, queries, key_sums, width, width, 0)
                 sums = query_sums.at(first_query * width)
-                b.multiply(slopes, b.by_key, rows, b.ones, count, packed_key, sums, width, width, 0)
+                b.multiply(score_grads, b.by_key, rows, b.ones, count, packed_key, sums, width, width, 0)
             key_result, value_result = key_grad.from_row(head, first_key), value_grad.from_row(head, first_key)
             b.unpack(key_sums, width, keys, d.width, key_result, key_grad.step, one)
             b.unpack(value_sums, value_width, keys, d.value_width, value_result, value_grad.step, one)

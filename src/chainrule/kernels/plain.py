@@ -109,15 +109,15 @@ def attention(query: Array, key: Array, value: Array, is_causal: bool, scale: fl
 
 
 def attention_gradients(
-    grad: Array, query: Array, key: Array, value: Array, out: Any, log_sums: Any, is_causal: bool, scale: float
+    grad: Array, query: Array, key: Array, value: Array, out: Any, logsumexp: Any, is_causal: bool, scale: float
 ) -> tuple[Array, Array, Array]:
-    """See `attention.attention_gradients`. `out` and `log_sums` are not used, so that it can be differentiated."""
+    """See `attention.attention_gradients`. `out` and `logsumexp` are not used, so that it can be differentiated."""
     scores = _scores(query, key, is_causal, scale)
     powers = np.exp(scores - np.max(scores, axis=-1, keepdims=True))
     weights = powers / np.sum(powers, axis=-1, keepdims=True)
     weight_grads = grad @ np.swapaxes(value, -1, -2)
-    slopes = scale * weights * (weight_grads - np.sum(weight_grads * weights, axis=-1, keepdims=True))
-    return slopes @ key, np.swapaxes(slopes, -1, -2) @ query, np.swapaxes(weights, -1, -2) @ grad
+    score_grads = scale * weights * (weight_grads - np.sum(weight_grads * weights, axis=-1, keepdims=True))
+    return score_grads @ key, np.swapaxes(score_grads, -1, -2) @ query, np.swapaxes(weights, -1, -2) @ grad
 
 
 def _scores(query: Array, key: Array, is_causal: bool, scale: float) -> Array:

@@ -27,31 +27,31 @@ there on, compiled and eager. With fewer, most of its time goes into packing key
 """
 
 
-@operation(extra="log_sums")
+@operation(extra="logsumexp")
 def fused_attention(query: Array, key: Array, value: Array, *, is_causal: bool, scale: float) -> Any:
     """softmax(scale Q Kᵀ) V, in one pass over blocks of keys: (..., L, E), (..., S, E) and (..., S, F) to (..., L, F).
 
-    `log_sums` is ln Σ exp(score) for each query.
+    `logsumexp` is ln Σ exp(score) for each query.
     """
     return kernels.attention(query, key, value, is_causal, scale)
 
 
 @fused_attention.derivative
 def _(
-    grad: Array, query: Array, key: Array, value: Array, out: Array, log_sums: Any, is_causal: bool, scale: float
+    grad: Array, query: Array, key: Array, value: Array, out: Array, logsumexp: Any, is_causal: bool, scale: float
 ) -> Any:
     """dV = Pᵀ G, dS = P ∘ (G Vᵀ - Σ G out), dQ = scale dS K, dK = scale dSᵀ Q, for P = softmax(scale Q Kᵀ)."""
     if hasattr(type(grad), "requires_grad"):  # Tensors, with `create_graph`: in steps that can be differentiated
-        return plain.attention_gradients(grad, query, key, value, out, log_sums, is_causal, scale)
-    return fused_attention_gradients(grad, query, key, value, out, log_sums, is_causal=is_causal, scale=scale)
+        return plain.attention_gradients(grad, query, key, value, out, logsumexp, is_causal, scale)
+    return fused_attention_gradients(grad, query, key, value, out, logsumexp, is_causal=is_causal, scale=scale)
 
 
 @operation
 def fused_attention_gradients(
-    grad: Array, query: Array, key: Array, value: Array, out: Array, log_sums: Array, *, is_causal: bool, scale: float
+    grad: Array, query: Array, key: Array, value: Array, out: Array, logsumexp: Array, *, is_causal: bool, scale: float
 ) -> Any:
     """The three gradients of fused attention, in one pass over blocks of keys."""
-    return kernels.attention_gradients(grad, query, key, value, out, log_sums, is_causal, scale)
+    return kernels.attention_gradients(grad, query, key, value, out, logsumexp, is_causal, scale)
 
 
 def scaled_dot_product_attention(
