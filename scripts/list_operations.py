@@ -61,7 +61,7 @@ def page() -> str:
             parts.append(row(family, name, found, public))
     told = (
         f"There are {counts['differentiable']} with a derivative, {counts['composed']} composed, and "
-        f"{counts['flat']} without one (comparisons and places: they do not vary smoothly)."
+        f"{counts['flat']} without one (their results are booleans or indices)."
     )
     return INTRODUCTION.format(counts=told) + "\n".join(parts) + "\n"
 

@@ -11,7 +11,7 @@ from chainrule import ops
 from chainrule.autograd.mode import mode
 from chainrule.errors import check, check_numbers
 from chainrule.ops.dtypes import DEFAULT, storable_dtype
-from chainrule.ops.operation import only_tensors
+from chainrule.ops.operation import check_tensors
 from chainrule.ops.shape import int_tuple
 from chainrule.random import draw
 from chainrule.tensor import Tensor, _numeric_array, _sizes, as_tensor
@@ -69,13 +69,13 @@ def full(
 
 def zeros_like(input: Tensor, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
     """Zeros in the shape and, by default, the type of another Tensor."""
-    only_tensors("zeros_like", input)
+    check_tensors("zeros_like", input)
     return _create(np.zeros(input.shape, input.dtype if dtype is None else dtype), requires_grad)
 
 
 def ones_like(input: Tensor, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
     """Ones in the shape and, by default, the type of another Tensor."""
-    only_tensors("ones_like", input)
+    check_tensors("ones_like", input)
     return _create(np.ones(input.shape, input.dtype if dtype is None else dtype), requires_grad)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.autograd.mode import mode, refuse_compiled
+from chainrule.autograd.mode import mode, refuse_while_tracing
 from chainrule.errors import check_integer, type_name
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def manual_seed(seed: int) -> np.random.Generator:
         ValueError: the seed is negative.
     """
     check_integer("manual_seed", "the seed", seed, minimum=0)
-    refuse_compiled("manual_seed()")
+    refuse_while_tracing("manual_seed()")
     generator = default_generator()
     generator.bit_generator.state = np.random.default_rng(seed).bit_generator.state
     return generator

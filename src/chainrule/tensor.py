@@ -112,8 +112,8 @@ class Tensor:
     @staticmethod
     def __operation__(operation: Operation[...], inputs: tuple[Any, ...], options: dict[str, Any]) -> Tensor:
         """Run an operation on Tensors, arrays and numbers; record it if an input requires gradients."""
-        if operation.input_defaults and len(inputs) < len(operation.inputs):
-            inputs += operation.input_defaults[len(inputs) - len(operation.inputs) :]
+        if operation.input_default_values and len(inputs) < len(operation.inputs):
+            inputs += operation.input_default_values[len(inputs) - len(operation.inputs) :]
         arrays: list[Any] = []
         parents: list[tape.Node | tape.Leaf | None] = []
         for x in inputs:  # twice as fast as two comprehensions, which matters for small arrays
@@ -363,7 +363,7 @@ class Tensor:
     def grad(self) -> Tensor | None:
         """The gradient dL/d(this) that `backward()` accumulated, in this Tensor's shape; None before the first call."""
         if mode.trace is not None and type(self._node) is tape.Leaf:
-            mode.trace.read_grad(self._node, outside=type(self._data) is _ndarray)
+            mode.trace.before_grad_read(self._node, outside=type(self._data) is _ndarray)
         node = self._node
         if type(node) is tape.Node and node.grad is None and not (node.hooks and tape.RETAIN in node.hooks):
             warnings.warn(
@@ -379,7 +379,7 @@ class Tensor:
             tape.node_of(self, "grad")
         if self._node is not None:
             if mode.trace is not None:
-                value = mode.trace.set_grad(self._node, value)
+                value = mode.trace.before_grad_assigned(self._node, value)
             self._node.grad = value
 
     def _check_fits(self, what: str, new: NDArray[Any] | Tensor) -> None:

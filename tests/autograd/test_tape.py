@@ -108,8 +108,12 @@ class TestBackward:
         upstream = chainrule.tensor([10.0, 20.0])
         (x * 2).backward(upstream)
         assert x.grad.tolist() == [20, 40]
-        with pytest.raises(ValueError, match=r"shape \(3,\) must be the result's, \(2,\)"):
+        with pytest.raises(ValueError, match=r"^backward: the gradient's shape \(3,\) must be the result's, \(2,\)"):
             (x * 2).backward(chainrule.ones(3))
+        with pytest.raises(ValueError, match=r"^grad: the gradient's shape \(3,\) must be the result's, \(2,\)"):
+            chainrule.grad(x * 2, x, chainrule.ones(3))
+        with pytest.raises(RuntimeError, match="^grad: the gradient is optional only for a result of one element"):
+            chainrule.grad(x * 2, x)
 
     def test_takes_the_gradient_as_an_array_or_a_number(self):
         x = leaf(1.0, 2.0)
@@ -506,9 +510,7 @@ class TestNoGrad:
             yield 1
 
         for function in (wait, several):
-            with pytest.raises(
-                TypeError, match=f"an asynchronous function \\({function.__name__}\\) cannot be decorated"
-            ):
+            with pytest.raises(TypeError, match=f"{function.__name__}: an asynchronous function cannot be decorated"):
                 no_grad()(function)
 
     def test_nested_and_left_by_an_error(self):

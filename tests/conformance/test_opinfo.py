@@ -14,7 +14,7 @@ pytest.importorskip("expecttest", reason="PyTorch's samples need expecttest: pip
 from . import opinfo  # noqa: E402  # only where PyTorch is installed
 
 UNSUPPORTED = {
-    "norm.nuc": (4, "norm: p='nuc' is not supported, only numbers and 'fro' are"),
+    "norm.nuc": (4, "norm: p must be a number, 'fro' or None, not 'nuc'"),
     "nn.functional.scaled_dot_product_attention": (
         24,
         "scaled_dot_product_attention: 'dropout_p' is not supported; it must be 0",

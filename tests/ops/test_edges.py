@@ -329,6 +329,13 @@ class TestShapesThatDoNotFit:
             (lambda z: z(2, 3).sum(2), IndexError, "sum: dim 2 is out of range for shape (2, 3): use -2 to 1"),
             (lambda z: z(2, 3).sum((0, 0)), ValueError, "sum: a dimension is named twice in (0, 0)"),
             (lambda z: z(2, 3).softmax(2), IndexError, "softmax: dim 2 is out of range for shape (2, 3)"),
+            (lambda z: ops.gather(z(2, 3), 0, np.array([1])), ValueError, "gather: index (1,) does not fit input (2, 3): it must have as many dimensions and be no longer, except in dim 0"),
+            (lambda z: ops.gather(z(2, 3), 0, np.zeros((1, 4), int)), ValueError, "gather: index (1, 4) does not fit input (2, 3)"),
+            (lambda z: ops.einsum("...i,...i->...", z(2, 3), z(4, 3)), ValueError, 'einsum: a dimension of "..." is 2 in one operand and 4 in another'),
+            (lambda z: ops.einsum("ij,jk", z(2, 3), z(4, 3)), ValueError, "einsum: 'j' is 3 in one operand and 4 in another"),
+            (lambda z: ops.conv_transpose2d(z(1, 3, 4, 4), z(2, 3)), ValueError, "conv_transpose2d: takes input (N, C, H, W) and weight (C, O / groups, KH, KW) "),
+            (lambda z: ops.conv2d(z(1, 3, 4, 4), z(2, 3)), ValueError, "conv2d: takes input (N, C, H, W) and weight (O, C / groups, KH, KW) "),
+            (lambda z: ops.conv2d(z(1, 4, 4, 4), z(3, 2, 2, 2), groups=2), ValueError, "conv2d: groups=2 must be positive and divide the first size of weight (3, 2, 2, 2)"),
             (lambda z: z(0).amax(), ValueError, "amax: (0,) does not fit"),
             (lambda z: z(0).argmax(), ValueError, "argmax: (0,) does not fit"),
             (lambda z: z(2, 3)[2], IndexError, "getitem: (2, 3) does not fit: index 2 is out of bounds"),
@@ -477,7 +484,7 @@ class TestNoTensorsNoNumbers:
             (
                 lambda x: x.to("cuda"),
                 TypeError,
-                "a dtype must be NumPy's, such as numpy.float32, not 'cuda'; there are no",
+                "a dtype must be NumPy's, such as numpy.float32, not 'cuda'; tensors are always on the CPU",
             ),
             (lambda x: x.to(None), TypeError, "a dtype must be NumPy's, such as numpy.float32, not None"),
             (

@@ -78,7 +78,7 @@ class Tracing(Protocol):
         """Record an optimizer's update of one parameter."""
 
     def random_draw(self, name: str, generator: np.random.Generator, function: Callable[[], NDArray[Any]]) -> Any:
-        """Record a random draw, which is repeated in each run."""
+        """Record a random draw; each run of the program draws again, from the generator's present state."""
 
     def add_array(self, array: Any) -> Any:
         """Return the tracer of a new array, which is the same in all runs."""
@@ -89,7 +89,8 @@ class Tracing(Protocol):
     def lift(self, x: Any, detached: bool = False) -> Any:
         """Return the tracer of a Tensor or an array, and a number unchanged.
 
-        With `detached`, a Tensor may have a graph from outside.
+        A Tensor with a graph from outside is refused, because no gradient could reach that graph. With `detached` it is
+        accepted: the caller passes no gradient to it.
         """
 
     def as_tracer(self, x: Any) -> Any:
@@ -102,13 +103,13 @@ class Tracing(Protocol):
         """Return the tracer of an array that is used as an index."""
 
     def example_at(self, array: Any, index: Any) -> Any:
-        """Return the current values at an index."""
+        """Return the elements at an index in the traced call itself, for their shape."""
 
-    def read_grad(self, leaf: Leaf, outside: bool) -> None:
-        """Called before the gradient of a leaf is read; `outside` tells whether its Tensor is from outside."""
+    def before_grad_read(self, leaf: Leaf, outside: bool) -> None:
+        """Called before a leaf's gradient is read, to guard or refuse it; `outside`: is its Tensor from outside?"""
 
-    def set_grad(self, node: Leaf | Node, grad: Tensor | None) -> Tensor | None:
-        """Called before a gradient is assigned; returns the value to assign."""
+    def before_grad_assigned(self, node: Leaf | Node, grad: Tensor | None) -> Tensor | None:
+        """Called before a gradient is assigned, to record that; returns the value to assign."""
 
     # Refusing what cannot be compiled
 
@@ -138,8 +139,11 @@ mode = _Mode()
 """The recording mode of the current thread."""
 
 
-def refuse_compiled(what: str) -> None:
-    """Refuse an action that a compiled function would not repeat in each run; call it before anything changes."""
+def refuse_while_tracing(what: str) -> None:
+    """While a function is traced, refuse an action that its program would not repeat in each run.
+
+    Call it before anything changes.
+    """
     if mode.trace is not None:
         mode.trace.refuse(what)
 
@@ -170,8 +174,8 @@ class _Recording(ContextDecorator):
             TypeError: the function is asynchronous: while it waits, other code in its thread would run in the mode.
         """
         if inspect.iscoroutinefunction(func) or inspect.isasyncgenfunction(func):
-            instead = "use the `with` block inside, with no await in it"
-            raise TypeError(f"an asynchronous function ({func.__name__}) cannot be decorated with this: {instead}")
+            problem = "an asynchronous function cannot be decorated with no_grad() or the like"
+            raise TypeError(f"{func.__name__}: {problem}: use a `with` block inside it, with no await in the block")
         return self._generator(func) if inspect.isgeneratorfunction(func) else super().__call__(func)
 
     def _generator(self, func: Callable[..., Any]) -> Any:

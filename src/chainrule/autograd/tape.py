@@ -56,11 +56,11 @@ class Leaf:
     def grad(self) -> Tensor | None:
         """The accumulated gradient, or None."""
         if self.deferred_grad is not None:
-            with _grad_lock:  # a second thread waits, and a newer gradient is not overwritten
+            with _grad_lock:  # a second thread waits
                 fetch = self.deferred_grad
                 if fetch is not None:
                     self._grad = fetch()
-                    if self.deferred_grad is fetch:
+                    if self.deferred_grad is fetch:  # not if another compiled call has deferred a newer gradient
                         self.deferred_grad = None
         return self._grad
 
@@ -122,7 +122,7 @@ class Node:
             elif kind == "shapes":
                 saved.append([array.shape for array in arrays])
             else:
-                saved.append(options[source] if source in options else operation.defaults[source])
+                saved.append(options[source] if source in options else operation.option_defaults[source])
         self.saved: Sequence[Any] | None = saved
         self.checks: Sequence[tuple[int, int, list[int], int]] = checks
 
@@ -151,7 +151,8 @@ class Node:
         if mode.anomaly is not None:  # operations recorded by the rule get the same frames
             mode.recording = Anomaly(mode.anomaly.check_nan, getattr(self, "recorded_at", None))
         values = list(self.saved)
-        for position, source, version, _ in self.checks:  # new Tensors: `+=` may have changed the original ones since
+        # new Tensors: a recorded `+=` may have given the original ones another array and another node
+        for position, source, version, _ in self.checks:
             tensor = values[position] = gradient_as_tensor(values[position], wrap)
             tensor._node, tensor._version = (self if source < 0 else self.parents[source]), version
         return self.operation.rule(grad, *values)  # type: ignore[misc]
@@ -207,7 +208,7 @@ def walk(
         grad = grads[node] if target_set and node in target_set else grads.pop(node)
         parents = node.parents
         if path_nodes is not None and path_nodes.isdisjoint(parents):
-            continue  # no target is reached through this node: its rule does not run, and its values stay
+            continue  # no target is reached through this node: its rule does not run, and its saved values are kept
         input_grads = node.vjp(grad, create_graph, wrap)
         input_grads = input_grads if type(input_grads) is tuple else (input_grads,)
         if len(input_grads) != len(parents):
@@ -240,7 +241,7 @@ def backward(
 ) -> None:  # fmt: skip
     """Implement `Tensor.backward`: compute gradients and add them to the `grad` of the leaves, or of `inputs`."""
     targets = None if inputs is None else [node_of(x, "backward") for x in _nonempty("backward: inputs", inputs)]
-    roots = [_node_and_gradient(root, gradient, create_graph)]
+    roots = [_make_root("backward", root, gradient, create_graph)]
     with set_grad_enabled(create_graph), np.errstate(all="ignore"):
         for node, grad in dict(walk(roots, targets, root._wrap, retain_graph, create_graph)).items():
             if grad is not None and not (node.hooks and RETAIN in node.hooks):  # `walk` has stored retained ones
@@ -275,7 +276,7 @@ def grad(
     seeds: list[Any] = [None] * len(outputs) if grad_outputs is None else as_list(grad_outputs)
     check("grad", len(seeds) == len(outputs), f"{len(outputs)} outputs but {len(seeds)} grad_outputs")
     targets = [node_of(x, "grad") for x in _nonempty("grad: inputs", inputs)]
-    roots = [_node_and_gradient(out, seed, create_graph) for out, seed in zip(outputs, seeds, strict=True)]
+    roots = [_make_root("grad", out, seed, create_graph) for out, seed in zip(outputs, seeds, strict=True)]
     with set_grad_enabled(create_graph), np.errstate(all="ignore"):
         pairs = walk(roots, targets, outputs[0]._wrap, retain_graph, create_graph)
     for position, (target, grad) in enumerate(pairs):
@@ -335,21 +336,21 @@ def _with_own_memory(grad: Any, in_use: dict[int, Any], wrap: Callable[[Any], Te
     return tensor
 
 
-def _node_and_gradient(tensor: Tensor, gradient: Tensor | None, create_graph: bool) -> tuple[Node | Leaf, Any]:
-    """Return the node of a result and its initial gradient; by default 1, for a result of one element."""
-    node = node_of(tensor, "backward")
+def _make_root(name: str, tensor: Tensor, gradient: Tensor | None, create_graph: bool) -> tuple[Node | Leaf, Any]:
+    """Return a root for `walk`: the node of a result, and its gradient, by default 1 for a result of one element."""
+    node = node_of(tensor, name)
     if gradient is None:
         if tensor._data.size != 1:
             problem = f"the gradient is optional only for a result of one element, but this has shape {tensor.shape}"
-            raise RuntimeError(f"backward: {problem}; reduce it (.sum(), .mean()) or pass the gradient of each element")
+            raise RuntimeError(f"{name}: {problem}; reduce it (.sum(), .mean()) or pass the gradient of each element")
         seed = np.ones_like(tensor._data)
     else:
         array = getattr(gradient, "_data", gradient)
         numeric = mode.trace is not None or np.asarray(array).dtype.kind in "biuf"
-        check("backward", numeric, f"the gradient must be a Tensor, not {type_name(gradient)}", TypeError)
+        check(name, numeric, f"the gradient must be a Tensor, not {type_name(gradient)}", TypeError)
         seed = np.asarray(array, tensor.dtype) if mode.trace is None else mode.trace.lift(gradient)
         if seed.shape != node.shape:
-            raise ValueError(f"backward: the gradient's shape {seed.shape} must be the result's, {node.shape}")
+            raise ValueError(f"{name}: the gradient's shape {seed.shape} must be the result's, {node.shape}")
     if not create_graph:
         return node, seed
     return node, gradient if hasattr(gradient, "requires_grad") else tensor._wrap(seed)
@@ -382,7 +383,7 @@ def _unbroadcast(grad: Any, shape: tuple[int, ...], node: Node) -> Any:
     extra = len(grad.shape) - len(shape)
     if extra < 0 or any(size not in (1, actual) for size, actual in zip(shape, grad.shape[extra:], strict=True)):
         shapes = f"a gradient of shape {grad.shape} for an input of shape {shape}"
-        raise ValueError(_rule_error(node, f"{shapes}; it must have that shape or one that it broadcasts to"))
+        raise ValueError(_rule_error(node, f"{shapes}; it must have that shape or one that the input broadcasts to"))
     repeated = [extra + d for d, size in enumerate(shape) if size == 1 and grad.shape[extra + d] != 1]
     summed = (*range(extra), *repeated)
     total = add_up.compute(grad, dim=summed) if type(grad) is np.ndarray else np.sum(grad, axis=summed)

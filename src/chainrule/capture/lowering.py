@@ -238,7 +238,7 @@ def _index_add(trace: Trace, input: Any, index: Any, *, count: int) -> Tracer:
     grad, indices = contiguous(trace, input), contiguous(trace, index)
     width = grad.shape[-1]
     _require(indices.dtype == np.int64 and grad.dtype.kind == "f" and grad.dtype.itemsize > 2)
-    example = row_kernels.scatter_add(grad.value.example, indices.value.example, count)
+    example = row_kernels.index_add(grad.value.example, indices.value.example, count)
     job = row_kernels.scatter_job(type_of(grad.dtype), indices.size, width, count * width)
     return record(trace, "index_add", job, [grad, indices], example)[0]
 

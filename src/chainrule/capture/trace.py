@@ -609,7 +609,7 @@ class Trace(Recorder):
 
         return self.lift(array).value.example[without_tracers(index)]
 
-    def read_grad(self, leaf: Leaf, outside: bool) -> None:
+    def before_grad_read(self, leaf: Leaf, outside: bool) -> None:
         """Handle a read of a leaf's gradient, which must have been computed by this call.
 
         Args:
@@ -623,7 +623,7 @@ class Trace(Recorder):
         elif outside:
             self.check_gradient(leaf)
 
-    def set_grad(self, node: Leaf | Node, grad: Tensor | None) -> Tensor | None:
+    def before_grad_assigned(self, node: Leaf | Node, grad: Tensor | None) -> Tensor | None:
         """Handle the assignment of a gradient; return the value to assign."""
         self.assigned_grads.setdefault(id(node), (node, node.grad))
         return None if grad is None else Tensor._wrap(self.lift(grad))

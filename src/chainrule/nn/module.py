@@ -15,7 +15,7 @@ import numpy as np
 
 from chainrule.autograd import views
 from chainrule.autograd.hooks import Handle, backward_barrier, check_replacement, copy_for_tape, gradient_as_tensor
-from chainrule.autograd.mode import no_grad, refuse_compiled
+from chainrule.autograd.mode import no_grad, refuse_while_tracing
 from chainrule.errors import check, join_names, type_name
 from chainrule.nn.nesting import explain_nesting, name_layer, raise_nesting_error
 from chainrule.ops.dtypes import storable_dtype
@@ -271,7 +271,7 @@ class Module:
     def to(self, dtype: DTypeLike) -> Self:
         """Convert all floating-point parameters and buffers to another floating dtype."""
         new_dtype = storable_dtype(dtype)
-        refuse_compiled("changing the type of parameters")
+        refuse_while_tracing("changing the type of parameters")
         check(self, new_dtype.kind == "f", f"parameters are floats and cannot become {new_dtype}", TypeError)
         for tensor in (*self.parameters(), *self.buffers()):
             if tensor.dtype.kind == "f":

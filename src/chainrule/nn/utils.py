@@ -8,7 +8,7 @@ from chainrule import ops
 from chainrule.autograd import no_grad
 from chainrule.creation import zeros
 from chainrule.errors import check_not_negative
-from chainrule.ops.operation import only_tensors
+from chainrule.ops.operation import check_tensors
 from chainrule.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -66,5 +66,5 @@ def _gradients(name: str, parameters: Tensor | Iterable[Tensor]) -> list[Tensor]
     """Return the existing gradients, detached: scaling them in place must not be recorded."""
     is_iterable = hasattr(parameters, "__iter__") and not isinstance(parameters, Tensor)
     tensors: Any = list(parameters) if is_iterable else [parameters]
-    only_tensors(name, *tensors)
+    check_tensors(name, *tensors)
     return [p.grad.detach() for p in tensors if p.grad is not None]

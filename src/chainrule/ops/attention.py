@@ -22,8 +22,8 @@ from chainrule.ops.shape import broadcast_to, flatten, transpose, unsqueeze
 __all__ = ["scaled_dot_product_attention"]
 
 MIN_QUERIES, MIN_SCORES = 8, 1024
-"""Attention is fused from so many queries, and so many scores for each head (queries × keys), because it is faster from
-there on, compiled and eager. With fewer, most of its time goes into packing keys and values.
+"""The fewest queries, and scores of each head (queries × keys), for which attention is fused. With fewer it would be
+slower, compiled and eager, because most of its time goes into packing keys and values.
 """
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from chainrule.kernels import convolution as kernels
 from chainrule.ops.indexing import scatter_add
-from chainrule.ops.operation import Array, Input, Ints, Tensor, only_tensors, operation
+from chainrule.ops.operation import Array, Input, Ints, Tensor, check_tensors, operation
 from chainrule.ops.shape import int_tuple, reshape, squeeze, unsqueeze
 
 __all__ = ["conv1d", "conv2d", "conv_transpose2d"]
@@ -216,17 +216,18 @@ def _check(
     name: str, input: Array, weight: Array, bias: Array, groups: int, ndim: int, transposed: bool = False
 ) -> None:
     """Check that input, weight and bias fit; a transposed convolution exchanges input and output channels."""
-    only_tensors(name, input, weight, optional=[bias])
+    check_tensors(name, input, weight, optional=[bias])
     if weight.ndim != ndim + 2 or input.ndim not in (ndim + 1, ndim + 2) or 0 in weight.shape[2:]:
         sizes, kernel = ("L", "K") if ndim == 1 else ("H, W", "KH, KW")
-        form = f"(N, C, {sizes}) and weight (O, C / groups, {kernel}) with at least one element"
+        channels = "C, O / groups" if transposed else "O, C / groups"
+        form = f"(N, C, {sizes}) and weight ({channels}, {kernel}) with at least one element"
         raise ValueError(f"{name}: takes input {form}, not {input.shape} and {weight.shape}")
     dtypes = [array.dtype for array in (input, weight, bias) if array is not None]
     if len(set(dtypes)) > 1 or input.dtype.kind != "f":
         types = ", ".join(map(str, dtypes))
         raise TypeError(f"{name}: input, weight and bias must have the same floating type, not {types}")
     if groups < 1 or weight.shape[0] % groups:
-        raise ValueError(f"{name}: groups={groups} must be at least 1 and divide the weight's {weight.shape[0]}")
+        raise ValueError(f"{name}: groups={groups} must be positive and divide the first size of weight {weight.shape}")
     out_channels, in_channels = weight.shape[0], weight.shape[1] * groups
     if transposed:
         out_channels, in_channels = in_channels, out_channels

@@ -28,7 +28,10 @@ _CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2}
 
 
 def promote(values: list[Any], promotion: str, name: str) -> list[Any]:
-    """Convert arrays to their common type. Python numbers stay as they are: NumPy gives them the arrays' type.
+    """Convert arrays to their common type.
+
+    Python numbers are not converted, because NumPy gives them the type of the arrays. The exception is numbers next to
+    boolean arrays, where NumPy makes float64 of a Python float.
 
     Args:
         values: the operation's inputs.
@@ -57,14 +60,13 @@ def promote(values: list[Any], promotion: str, name: str) -> list[Any]:
     if promotion == "floating_only":
         check_floats(name, dtype)
     dtype = DEFAULT if promotion != "common" and dtype.kind != "f" else dtype
-    # Boolean arrays may stay: NumPy widens them as PyTorch does, and the condition of `where` must remain boolean.
-    # Numbers next to them are converted, since NumPy makes float64 of a boolean array and a Python float.
     has_booleans = any(isinstance(value, np.ndarray) and value.dtype.kind == "b" for value in values)
 
-    def stays(value: Any) -> bool:
-        return value.dtype.kind == "b" and promotion == "common" if isinstance(value, np.ndarray) else not has_booleans
+    def keeps_type(value: Any) -> bool:
+        # "common" keeps boolean arrays: NumPy widens them as PyTorch does, and the condition of `where` must be boolean
+        return promotion == "common" and value.dtype.kind == "b" if isinstance(value, np.ndarray) else not has_booleans
 
-    return [value if stays(value) else np.asarray(value, dtype) for value in values]
+    return [value if keeps_type(value) else np.asarray(value, dtype) for value in values]
 
 
 def storable_dtype(dtype: DTypeLike) -> np.dtype[Any]:
@@ -77,7 +79,7 @@ def storable_dtype(dtype: DTypeLike) -> np.dtype[Any]:
         checked = np.dtype("None" if dtype is None else dtype)  # np.dtype(None) would be float64
     except TypeError:
         form = "a dtype must be NumPy's, such as numpy.float32"
-        raise TypeError(f"{form}, not {dtype!r}; there are no devices") from None
+        raise TypeError(f"{form}, not {dtype!r}; tensors are always on the CPU") from None
     if checked.kind not in _CATEGORY:
         raise TypeError(f"a Tensor holds booleans, integers or floats, not {checked}")
     return checked

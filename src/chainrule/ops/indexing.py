@@ -44,13 +44,13 @@ def _(grad: Array, input_shape: tuple[int, ...], index: Any) -> Array:
 
 
 @operation
-def scatter_add(input: Array, *, index: Any, shape: Any) -> Array:
-    """Zeros of `shape` with the input added at the index."""
-    out = np.zeros(shape, input.dtype)
+def scatter_add(source: Array, *, index: Any, shape: Any) -> Array:
+    """Zeros of `shape` with the source added at the index."""
+    out = np.zeros(shape, source.dtype)
     if is_basic(index):
-        out[index] = input
+        out[index] = source
     else:
-        np.add.at(out, index, input)
+        np.add.at(out, index, source)
     return out
 
 
@@ -90,11 +90,10 @@ def gather(input: Input, dim: int, index: Input) -> Tensor:
     index, dim, source = _as_index(index), wrap_dim(input, dim, "gather"), _at_least_1d(input)
     if not math.prod(index.shape):  # an empty result
         return getitem(reshape(input, shape=(-1,)), index=np.zeros(index.shape, np.int64))
-    oversized_dims = [
-        d for d, (n, size) in enumerate(zip(index.shape, source.shape, strict=False)) if n > size and d != dim
-    ]
-    if oversized_dims or source.ndim != (index.ndim or 1):
-        raise ValueError(f"gather: index {index.shape} does not fit input {input.shape}: only dim {dim} may be longer")
+    is_longer = [n > size and d != dim for d, (n, size) in enumerate(zip(index.shape, source.shape, strict=False))]
+    if any(is_longer) or source.ndim != (index.ndim or 1):
+        requirement = f"it must have as many dimensions and be no longer, except in dim {dim}"
+        raise ValueError(f"gather: index {index.shape} does not fit input {input.shape}: {requirement}")
     return pick(source, index, dim=dim, name="gather", sizes=index.shape)
 
 
@@ -346,9 +345,9 @@ def _(grad: Array, input_shape: tuple[int, ...], index: Array) -> Any:
 
 
 @operation
-def index_add(input: Array, index: Array, *, count: int) -> Array:
-    """Zeros (count, D), with rows (..., D) added at their indices (...)."""
-    return row_kernels.scatter_add(input, index, count)
+def index_add(source: Array, index: Array, *, count: int) -> Array:
+    """Zeros (count, D), with the rows of the source (..., D) added at their indices (...)."""
+    return row_kernels.index_add(source, index, count)
 
 
 @index_add.derivative

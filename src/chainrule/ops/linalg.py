@@ -12,7 +12,7 @@ import numpy as np
 from chainrule.errors import check
 from chainrule.ops.arithmetic import mul
 from chainrule.ops.indexing import diagonal
-from chainrule.ops.operation import Array, Input, Tensor, only_tensors, operation
+from chainrule.ops.operation import Array, Input, Tensor, check_tensors, operation
 from chainrule.ops.reductions import sum
 from chainrule.ops.shape import broadcast_to, permute, reshape, unsqueeze
 
@@ -36,7 +36,7 @@ def matmul(input: Input, other: Input) -> Array:
         ValueError: an input has no dimensions, or the two k differ.
         TypeError: the types differ, or an input is a Python number.
     """
-    only_tensors("matmul", input, other)
+    check_tensors("matmul", input, other)
     shape, other_shape = input.shape, other.shape
     if not shape or not other_shape:
         raise ValueError(f"matmul: takes matrices and vectors, not a number (shapes {shape}, {other_shape})")
@@ -175,21 +175,19 @@ def einsum(equation: str, *operands: Input) -> Tensor:
     tensors = list(operands[0]) if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else list(operands)
     if not isinstance(equation, str):
         raise TypeError(f'einsum: the equation comes first, such as "ij,jk->ik", not {type(equation).__name__}')
-    only_tensors("einsum", *tensors)
+    check_tensors("einsum", *tensors)
     terms, result = _letters(equation, tensors)
     sizes: dict[str, int] = {}
     for term, tensor in zip(terms, tensors, strict=True):
         for letter, size in zip(term, tensor.shape, strict=True):
             previous = sizes.get(letter, 1)
             if previous != size and 1 not in (previous, size):
-                raise ValueError(f"einsum: {letter!r} is {previous} in one operand and {size} in another")
+                label = 'a dimension of "..."' if letter[0] == "." else repr(letter)
+                raise ValueError(f"einsum: {label} is {previous} in one operand and {size} in another")
             sizes[letter] = size if previous == 1 else previous
     for letter in result:
-        check(
-            "einsum",
-            letter in sizes and result.count(letter) == 1,
-            f"{letter!r} must occur in the input, and once in the output",
-        )
+        occurs = letter in sizes and result.count(letter) == 1
+        check("einsum", occurs, f"{letter!r} must occur in the input, and once in the output")
     remaining = []
     for term, tensor in zip(terms, tensors, strict=True):
         shape = tuple(sizes[letter] for letter in term)
@@ -241,10 +239,8 @@ def _take_diagonals(letters: list[str], tensor: Array) -> tuple[list[str], Any]:
 def _contract(a: list[str], x: Array, b: list[str], y: Array, later: set[str]) -> tuple[list[str], Any]:
     """Multiply two operands, and sum over the letters they share that are not needed later."""
     shared = [letter for letter in a if letter in b]
-    batch, inner = (
-        [letter for letter in shared if letter in later],
-        [letter for letter in shared if letter not in later],
-    )
+    batch = [letter for letter in shared if letter in later]
+    inner = [letter for letter in shared if letter not in later]
     rows, columns = [letter for letter in a if letter not in b], [letter for letter in b if letter not in a]
     size = dict(zip((*a, *b), (*x.shape, *y.shape), strict=True))
 

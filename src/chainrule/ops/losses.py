@@ -13,7 +13,7 @@ from chainrule.kernels import sums
 from chainrule.ops.arithmetic import abs, clamp, ne, where
 from chainrule.ops.elementwise import log, logsigmoid
 from chainrule.ops.indexing import check_indices
-from chainrule.ops.operation import Array, DTypeLike, Input, Tensor, only_tensors, operation
+from chainrule.ops.operation import Array, DTypeLike, Input, Tensor, check_tensors, operation
 from chainrule.ops.reductions import mean, sum
 from chainrule.ops.shape import reshape, wrap_dim
 
@@ -250,7 +250,7 @@ def cross_entropy(
     Inception architecture (2016).
     """
     name, dim = "cross_entropy", _class_dim("cross_entropy", input)
-    only_tensors(name, target, optional=[weight])
+    check_tensors(name, target, optional=[weight])
     class_indices = target.dtype.kind != "f"
     if class_indices and weight is None and not label_smoothing:  # the most common case is a single operation
         classes = _classes(name, input, target, None, ignore_index)
@@ -319,7 +319,7 @@ def _classes(name: str, scores: Array, target: Array, weight: Array, ignore: int
     """Return the class indices, after checking that they and the weight fit the scores."""
     shape, dim = scores.shape, _class_dim(name, scores)
     class_count, expected = shape[dim], shape[:dim] + shape[dim + 1 :]
-    only_tensors(name, target, optional=[weight])
+    check_tensors(name, target, optional=[weight])
     if target.dtype.kind not in "iu":
         form = "integers (class indices) or floats (probabilities)"
         raise TypeError(f"{name}: target must be {form}, not {target.dtype}")
@@ -354,7 +354,7 @@ def _difference(name: str, input: Array, target: Array) -> Any:
 
 
 def _check_same_shape(name: str, input: Array, other: Array, what: str = "target") -> None:
-    only_tensors(name, input, other)
+    check_tensors(name, input, other)
     check(name, input.shape == other.shape, f"input {input.shape} and {what} {other.shape} must have the same shape")
 
 

@@ -13,7 +13,7 @@ from chainrule.kernels import special, sums
 from chainrule.ops.arithmetic import where
 from chainrule.ops.elementwise import sqrt, tanh
 from chainrule.ops.indexing import check_indices, embedding_lookup, getitem, index_put, scatter_add
-from chainrule.ops.operation import Array, Input, Ints, Operand, Tensor, only_tensors, operation, stop_gradient
+from chainrule.ops.operation import Array, Input, Ints, Operand, Tensor, check_tensors, operation, stop_gradient
 from chainrule.ops.reductions import mean, variance
 from chainrule.ops.shape import (
     along,
@@ -22,7 +22,7 @@ from chainrule.ops.shape import (
     int_tuple,
     reshape,
     unsqueeze,
-    widen_half,
+    widen_float16,
 )
 
 __all__ = [
@@ -132,7 +132,7 @@ def layer_norm(
     Source: Ba et al., Layer normalization (2016).
     """
     dim = _normalized_dims("layer_norm", input, normalized_shape, weight, bias)
-    return _standardize_in_float32(input, weight, bias, dim, eps)
+    return _standardize_widened(input, weight, bias, dim, eps)
 
 
 def rms_norm(input: Input, normalized_shape: Ints, weight: Input | None = None, eps: float | None = None) -> Tensor:
@@ -152,7 +152,7 @@ def rms_norm(input: Input, normalized_shape: Ints, weight: Input | None = None, 
     """
     dim = _normalized_dims("rms_norm", input, normalized_shape, weight)
     eps = float(np.finfo(input.dtype).eps) if eps is None else eps
-    x = widen_half(input)
+    x = widen_float16(input)
     out = x / np.sqrt(mean(x * x, dim=dim, keepdim=True) + eps)
     return _scale_and_shift(as_dtype(out, input.dtype), weight)
 
@@ -174,7 +174,7 @@ def group_norm(
 
     Source: Wu and He, Group normalization (2018).
     """
-    only_tensors("group_norm", input, optional=[weight, bias])
+    check_tensors("group_norm", input, optional=[weight, bias])
     if input.ndim < 2 or num_groups < 1 or input.shape[1] % num_groups:
         raise ValueError(f"group_norm: num_groups={num_groups} must divide the channels of (N, C, ...) {input.shape}")
     count, channels, *rest = input.shape
@@ -183,7 +183,7 @@ def group_norm(
     groups = num_groups, channels // num_groups
     weight, bias = _by_channel("group_norm", input, weight, bias, shape=groups)
     grouped = reshape(input, shape=(count, *groups, *rest))
-    out = _standardize_in_float32(grouped, weight, bias, tuple(range(2, grouped.ndim)), eps)
+    out = _standardize_widened(grouped, weight, bias, tuple(range(2, grouped.ndim)), eps)
     return reshape(out, shape=input.shape)
 
 
@@ -209,7 +209,7 @@ def batch_norm(
 
     Source: Ioffe and Szegedy, Batch normalization (2015).
     """
-    only_tensors("batch_norm", input, optional=[running_mean, running_var, weight, bias])
+    check_tensors("batch_norm", input, optional=[running_mean, running_var, weight, bias])
     if input.shape == (0,):  # neither examples nor channels
         return as_dtype(input, input.dtype)
     check("batch_norm", input.ndim > 1, f"takes (N, C, ...), not {input.shape}")
@@ -226,14 +226,14 @@ def batch_norm(
         values = stop_gradient(input)
         _ema_update(running_mean, mean(values, dim=dim), momentum)
         _ema_update(running_var, variance(values, dim=dim), momentum)
-    return _standardize_in_float32(input, weight, bias, dim, eps) if count else _scale_and_shift(input, weight, bias)
+    return _standardize_widened(input, weight, bias, dim, eps) if count else _scale_and_shift(input, weight, bias)
 
 
-def _standardize_in_float32(input: Array, weight: Any, bias: Any, dim: Any, eps: float) -> Tensor:
+def _standardize_widened(input: Array, weight: Any, bias: Any, dim: Any, eps: float) -> Tensor:
     """Apply `standardize` with optional weight and bias; float16 is computed in float32."""
-    weight = 1.0 if weight is None else widen_half(weight)
-    bias = 0.0 if bias is None else widen_half(bias)
-    return as_dtype(standardize(widen_half(input), weight, bias, dim=dim, eps=eps), input.dtype)
+    weight = 1.0 if weight is None else widen_float16(weight)
+    bias = 0.0 if bias is None else widen_float16(bias)
+    return as_dtype(standardize(widen_float16(input), weight, bias, dim=dim, eps=eps), input.dtype)
 
 
 def _ema_update(running: Any, batch: Any, momentum: float) -> None:
@@ -243,7 +243,7 @@ def _ema_update(running: Any, batch: Any, momentum: float) -> None:
 
 def _normalized_dims(name: str, input: Array, shape: Ints, *arrays: Array) -> tuple[int, ...]:
     """Return the dimensions to normalize over, after checking that input, weight and bias fit."""
-    only_tensors(name, input, optional=arrays)
+    check_tensors(name, input, optional=arrays)
     check_floats(name, input)
     sizes = int_tuple(shape, name)
     if not sizes or input.shape[-len(sizes) :] != sizes:

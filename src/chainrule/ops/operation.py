@@ -90,9 +90,10 @@ class Operation(Generic[P]):
         name: the formula's name.
         formula: arrays in, array out.
         inputs: the names of the inputs.
-        optional: the inputs that may be left out, with their defaults.
+        input_defaults: the inputs that may be left out, which are the last ones, with their defaults.
+        input_default_values: these defaults alone.
         options: the names of the options.
-        defaults: the options that may be left out, with their defaults.
+        option_defaults: the options that may be left out, with their defaults.
         variadic: whether the formula takes any number of inputs.
         rule: the derivative, or None if there is none (comparisons, argmax).
         needs: what the rule needs besides `grad`, in the order of its parameters: pairs of a kind ("out", "extra",
@@ -121,9 +122,9 @@ class Operation(Generic[P]):
         defaults = dict(
             zip(code.co_varnames[: code.co_argcount][::-1], (formula.__defaults__ or ())[::-1], strict=False)
         )
-        self.optional: dict[str, Any] = {name: defaults.pop(name) for name in self.inputs if name in defaults}
-        self.input_defaults = tuple(self.optional.values())  # of the last inputs
-        self.defaults: dict[str, Any] = defaults | (formula.__kwdefaults__ or {})
+        self.input_defaults: dict[str, Any] = {name: defaults.pop(name) for name in self.inputs if name in defaults}
+        self.input_default_values = tuple(self.input_defaults.values())
+        self.option_defaults: dict[str, Any] = defaults | (formula.__kwdefaults__ or {})
         self.variadic = bool(code.co_flags & 0x04)  # the formula takes *inputs
         self.promote, self.tensors, self.view, self.extra, self.fused = promote, tensors, view, extra, fused
         self.compute: Callable[..., Any] = self._compute_fused if fused else formula
@@ -137,23 +138,25 @@ class Operation(Generic[P]):
         names = rule.__code__.co_varnames[: rule.__code__.co_argcount]
         if names[:1] != ("grad",):
             raise TypeError(f"{self.name}: the first parameter of its derivative must be `grad`")
-        available: dict[str | None, tuple[str, Any]] = {name: ("option", name) for name in self.options}
+        available: dict[str, tuple[str, Any]] = {name: ("option", name) for name in self.options}
         for position, name in enumerate(self.inputs):
             available |= {f"{name}_shape": ("shape", position), name: ("input", position)}
-        available |= {self.extra: ("extra", None), "out": ("out", None)}
+        available["out"] = ("out", None)
+        if self.extra is not None:
+            available[self.extra] = ("extra", None)
         if self.variadic:
             available["shapes"] = ("shapes", None)
         for name in names[1:]:
             if name not in available:
-                problem = f"asks for `{name}`, which is neither `out`, an input nor an option"
+                problem = f"asks for `{name}`, but may ask only for {', '.join(sorted(available))}"
                 raise TypeError(f"{self.name}: its derivative {problem}")
         self.rule, self.needs = rule, tuple(available[name] for name in names[1:])
         return self
 
     def __call__(self, *inputs: P.args, **options: P.kwargs) -> Tensor:
         """Run the formula. The result is a Tensor if an input is one, and an array otherwise."""
-        has_options = len(inputs) > len(self.inputs) and not self.variadic  # x.sum(0)
-        if has_options or (options and not options.keys().isdisjoint(self.inputs)):  # linear(x, weight=w)
+        has_positional_options = len(inputs) > len(self.inputs) and not self.variadic  # x.sum(0)
+        if has_positional_options or (options and not options.keys().isdisjoint(self.inputs)):  # linear(x, weight=w)
             inputs, options = self._bind(inputs, options)  # type: ignore[assignment]  # the same, in order
         for position in self.tensors:
             if type(inputs[position]) in _PYTHON_NUMBERS:
@@ -165,13 +168,13 @@ class Operation(Generic[P]):
                 try:
                     return record(self, inputs, options)  # type: ignore[no-any-return]  # the type decides what to return
                 except AttributeError:  # an input such as a list has no shape or dtype: say so
-                    needed = len(self.inputs) - len(self.input_defaults)
-                    only_tensors(self.name, *inputs[:needed], optional=inputs[needed:])
+                    required_count = len(self.inputs) - len(self.input_defaults)
+                    check_tensors(self.name, *inputs[:required_count], optional=inputs[required_count:])
                     raise
         if inputs and all(type(x) in _PYTHON_NUMBERS for x in inputs):
             raise TypeError(f"{self.name}: takes tensors or arrays, not numbers alone: {', '.join(map(str, inputs))}")
         if inputs and type(inputs[0]) is not np.ndarray and not any(map(_is_array, inputs)):
-            only_tensors(self.name, *inputs)
+            check_tensors(self.name, *inputs)
         out = self.compute(*inputs, **options)
         return out if self.extra is None else out[0]  # type: ignore[no-any-return]
 
@@ -216,10 +219,11 @@ class Operation(Generic[P]):
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return inputs and options, for a call with inputs by name or options by position."""
         values = dict(zip(self.inputs + self.options, args, strict=False)) | kwargs
-        no_repeats, values = len(values) == len(args) + len(kwargs), self.optional | values
+        no_repeats, values = len(values) == len(args) + len(kwargs), self.input_defaults | values
         if not no_repeats or (len(args) < len(self.inputs) and not values.keys() >= set(self.inputs)):
             passed = f"{len(args)} by position and {', '.join(kwargs) or 'none'} by name"
-            raise TypeError(f"{self.name}: takes {', '.join(self.inputs + self.options)}, each once; got {passed}")
+            names = ", ".join(self.inputs + self.options)
+            raise TypeError(f"{self.name}: takes {names}: each once, or not at all if it is optional; got {passed}")
         return tuple([values.pop(name) for name in self.inputs]), values
 
     @overload
@@ -273,8 +277,8 @@ def _is_array(x: Any) -> bool:
     return isinstance(getattr(x, "dtype", None), np.dtype)  # PyTorch's tensors have other types
 
 
-def only_tensors(name: str, *values: Any, optional: Sequence[Any] = ()) -> None:
-    """Raise a TypeError unless all values are Tensors or arrays; `optional` ones may be None."""
+def check_tensors(name: str, *values: Any, optional: Sequence[Any] = ()) -> None:
+    """Raise a TypeError unless all values are Tensors or arrays; those in `optional` may be None."""
     for x in (*values, *(x for x in optional if x is not None)):
         if not _is_array(x):
             raise TypeError(f"{name}: takes tensors or arrays, not {type_name(x)}")

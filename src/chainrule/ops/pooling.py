@@ -13,7 +13,7 @@ from chainrule.kernels import pooling as kernels
 from chainrule.ops.convolution import pair
 from chainrule.ops.indexing import gather
 from chainrule.ops.linalg import matmul
-from chainrule.ops.operation import Array, Input, Ints, Operation, Tensor, only_tensors, operation
+from chainrule.ops.operation import Array, Input, Ints, Operation, Tensor, check_tensors, operation
 from chainrule.ops.shape import reshape, squeeze, transpose, unsqueeze
 
 __all__ = ["adaptive_avg_pool2d", "avg_pool2d", "max_pool2d"]
@@ -152,7 +152,7 @@ def _pool_params(
     name: str, input: Array, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
 ) -> PoolParams:
     """Return the parameters, after checking them."""
-    only_tensors(name, input)
+    check_tensors(name, input)
     if input.ndim not in (3, 4) or 0 in input.shape[-3:]:
         raise ValueError(f"{name}: takes (N, C, H, W) or (C, H, W), not {input.shape}")
     stride = kernel if stride in (None, (), []) else stride

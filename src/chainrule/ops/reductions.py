@@ -15,7 +15,7 @@ from chainrule.ops.arithmetic import maximum, minimum, where
 from chainrule.ops.elementwise import sqrt
 from chainrule.ops.indexing import gather
 from chainrule.ops.operation import NUMPY, Array, DTypeLike, Input, Ints, Tensor, operation
-from chainrule.ops.shape import as_dtype, cast, int_tuple, squeeze, widen_half, wrap_dim, wrap_dims
+from chainrule.ops.shape import as_dtype, cast, int_tuple, squeeze, widen_float16, wrap_dim, wrap_dims
 
 __all__ = [
     "all", "amax", "amin", "any", "argmax", "argmin", "cumsum", "logsumexp", "max", "mean", "min", "norm",
@@ -246,7 +246,7 @@ def std(
     correction: float | None = None,
 ) -> Tensor:  # fmt: skip
     """The standard deviation over `dim`, the square root of `var`; where that is 0, the derivative is 0."""
-    variances = _variance("std", widen_half(input), dim, unbiased, keepdim, correction)
+    variances = _variance("std", widen_float16(input), dim, unbiased, keepdim, correction)
     is_zero = variances == 0
     return as_dtype(where(is_zero, 0, sqrt(where(is_zero, 1, variances))), input.dtype)
 
@@ -279,7 +279,7 @@ def norm(
         ValueError: `p` is another string; the nuclear norm ("nuc") is not supported.
         TypeError: the input is not floating.
     """
-    check("norm", p == "fro" or not isinstance(p, str), f"p={p!r} is not supported, only numbers and 'fro' are")
+    check("norm", p == "fro" or not isinstance(p, str), f"p must be a number, 'fro' or None, not {p!r}")
     if dtype is not None:
         input = cast(input, dtype=dtype)
     check_floats("norm", input)

@@ -11,7 +11,7 @@ import numpy as np
 
 from chainrule.errors import check
 from chainrule.ops.dtypes import storable_dtype
-from chainrule.ops.operation import NUMPY, Array, DTypeLike, Input, Ints, Tensor, only_tensors, operation
+from chainrule.ops.operation import NUMPY, Array, DTypeLike, Input, Ints, Tensor, check_tensors, operation
 
 __all__ = [
     "broadcast_to", "cast", "cat", "chunk", "expand", "flatten", "movedim", "permute", "repeat", "reshape",
@@ -116,8 +116,8 @@ def as_dtype(input: Array, dtype: Any) -> Tensor:
     return out
 
 
-def widen_half(input: Array) -> Tensor:
-    """Convert float16 to float32, for squares and sums that would overflow; other types stay."""
+def widen_float16(input: Array) -> Tensor:
+    """Convert float16 to float32: `sums.widen_float16` as an operation, with a derivative."""
     return as_dtype(input, np.float32 if input.dtype == np.float16 else input.dtype)
 
 
@@ -143,7 +143,7 @@ def movedim(input: Input, source: Ints, destination: Ints) -> Tensor:
     """The input with the dimensions `source` moved to the positions `destination`; the others keep their order.
 
     Raises:
-        ValueError: the numbers of dimensions differ, or one is repeated.
+        ValueError: `source` and `destination` have different lengths, or a dimension is repeated.
         IndexError: a dimension is out of range.
     """
     sources, targets = wrap_dims(input, source, "movedim"), wrap_dims(input, destination, "movedim")
@@ -233,7 +233,7 @@ def tile(input: Input, *reps: Ints) -> Tensor:
 
 
 def repeat(input: Input, *repeats: Ints) -> Tensor:
-    """`tile` with a number for every dimension.
+    """`tile` with a number of copies for every dimension.
 
     Raises:
         ValueError: there are fewer numbers than dimensions, or one is negative.
@@ -255,7 +255,7 @@ def cat(tensors: Sequence[Input], dim: int = 0) -> Tensor:
         IndexError: `dim` is out of range.
     """
     check("cat", hasattr(tensors, "__len__") and len(tensors), "needs at least one tensor")
-    only_tensors("cat", *tensors)
+    check_tensors("cat", *tensors)
     parts = [t for t in tensors if t.shape != (0,)] or list(tensors)
     return concatenate(*parts, dim=wrap_dim(parts[0], dim, "cat"))
 
@@ -266,7 +266,7 @@ def stack(tensors: Sequence[Input], dim: int = 0) -> Tensor:
     Raises:
         ValueError: there are no tensors, or their shapes differ.
     """
-    only_tensors("stack", *tensors)
+    check_tensors("stack", *tensors)
     if len({t.shape for t in tensors}) > 1:
         raise ValueError(f"stack: tensors must have the same shape, not {', '.join(str(t.shape) for t in tensors)}")
     return cat([unsqueeze(t, dim) for t in tensors], dim)

@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, SupportsFloat
 
-from chainrule.autograd.mode import refuse_compiled
+from chainrule.autograd.mode import refuse_while_tracing
 from chainrule.errors import check, require_numbers
 from chainrule.optim.optimizer import Optimizer
 
@@ -58,7 +58,7 @@ class LRScheduler:
 
     def step(self) -> None:
         """Advance by one step, and set the learning rates."""
-        refuse_compiled(f"the step of a {type(self).__name__}")
+        refuse_while_tracing(f"the step of a {type(self).__name__}")
         self._advance()
 
     def _advance(self) -> None:
@@ -115,7 +115,7 @@ class LRScheduler:
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Load a state; nothing is changed if it does not fit. The optimizer's state holds the learning rates."""
-        refuse_compiled(f"loading the state of a {type(self).__name__}")
+        refuse_while_tracing(f"loading the state of a {type(self).__name__}")
         self._check_state(state_dict)
         self._load(state_dict)
 
@@ -452,7 +452,7 @@ class ReduceLROnPlateau(LRScheduler):
 
     def step(self, metrics: SupportsFloat) -> None:  # type: ignore[override]  # takes a metric
         """Advance by one step, with this step's metric."""
-        refuse_compiled(f"the step of a {type(self).__name__}")
+        refuse_while_tracing(f"the step of a {type(self).__name__}")
         metric = float(metrics)
         self._add_new_groups(self.min_lrs)
         self.last_epoch += 1
@@ -476,7 +476,7 @@ class ReduceLROnPlateau(LRScheduler):
 
 
 def _check_optimizer(scheduler: LRScheduler, optimizer: Optimizer) -> Optimizer:
-    refuse_compiled(f"making a {type(scheduler).__name__}")
+    refuse_while_tracing(f"making a {type(scheduler).__name__}")
     kind = type(optimizer).__name__
     check(scheduler, isinstance(optimizer, Optimizer), f"takes an optimizer, not {kind}", TypeError)
     return optimizer

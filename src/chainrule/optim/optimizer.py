@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar, overload
 import numpy as np
 
 from chainrule.autograd import enable_grad
-from chainrule.autograd.mode import mode, refuse_compiled
+from chainrule.autograd.mode import mode, refuse_while_tracing
 from chainrule.errors import check, check_not_negative, type_name
 from chainrule.tensor import Tensor
 
@@ -105,7 +105,7 @@ class Optimizer:
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set all gradients to None, so that `step` skips the parameters; or to zeros, so that it does not."""
         if not set_to_none:
-            refuse_compiled("zero_grad(set_to_none=False)")
+            refuse_while_tracing("zero_grad(set_to_none=False)")
         for p in self._parameters():
             if mode.trace is not None:
                 p.grad = None
@@ -177,7 +177,7 @@ class Optimizer:
             ValueError: not a state, a different number of groups or parameters, missing or unknown entries, entries of
                 the wrong shape, or different options.
         """
-        refuse_compiled("an optimizer's load_state_dict()")
+        refuse_while_tracing("an optimizer's load_state_dict()")
         parameters = self._parameters()
         is_state = isinstance(state_dict, Mapping) and state_dict.keys() >= {"state", "param_groups"}
         check(self, is_state, "a state must be a dict with the entries 'state' and 'param_groups'")
