@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -224,6 +226,32 @@ class TestOptions:
         ):
             with pytest.raises(TypeError, match=f"^{message}"):
                 run()
+
+    @pytest.mark.parametrize("word", ["floats", "Common", "", True, ["common"]])
+    def test_an_unknown_word_for_promote_is_refused(self, word):
+        accepted = "('common', 'floating', 'floating_only', None)"
+        message = re.escape(f"twice: promote must be one of {accepted}, not {word!r}")
+
+        def twice(x):
+            return x + x
+
+        with pytest.raises(ValueError, match=f"^{message}$"):
+            operation(promote=word)(twice)
+
+    @pytest.mark.parametrize(
+        ("word", "dtype"), [(None, "float64"), ("common", "int64"), ("floating", "float32"), ("floating_only", None)]
+    )
+    def test_each_word_for_promote(self, word, dtype):
+        @operation(promote=word)
+        def halved(x):
+            return x * 0.5 if x.dtype.kind == "i" and word is None else x
+
+        x = chainrule.tensor([1, 2])
+        if dtype is None:
+            with pytest.raises(TypeError, match="halved: takes floats, not int64"):
+                halved(x)
+        else:
+            assert halved(x).dtype == dtype
 
     def test_an_option_is_no_tensor(self):
         x = chainrule.tensor([1.0, 2.0])

@@ -36,11 +36,11 @@ import functools
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import MethodType
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeAlias, get_args, overload
 
 import numpy as np
 
-from chainrule.errors import type_name
+from chainrule.errors import check, type_name
 from chainrule.lower import eager
 
 Array: TypeAlias = Any
@@ -115,6 +115,8 @@ class Operation(Generic[P]):
     ) -> None:  # fmt: skip
         self.name, self.formula = formula.__name__, formula
         self.__name__, self.__doc__, self.__wrapped__ = formula.__name__, formula.__doc__, formula
+        accepted = (*get_args(Promotion), None)
+        check(self.name, promote in accepted, f"promote must be one of {accepted}, not {promote!r}")
         code = formula.__code__
         count = code.co_argcount if inputs is None else inputs
         self.inputs = code.co_varnames[:count]
@@ -269,6 +271,9 @@ def operation(formula: Callable[..., Any] | None = None, **options: Any) -> Any:
             fused: large arrays run formula and rule as fused loops; `chainrule.jit` must be able to compile both.
             extra: the formula returns a pair: the result and a value that is not differentiated, such as indices; the
                 rule asks for it by this name.
+
+    Raises:
+        ValueError: `promote` is another word.
     """
     return partial(Operation, **options) if formula is None else Operation(formula, **options)
 
