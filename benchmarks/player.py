@@ -145,18 +145,23 @@ class Player:
         )
         self.peer = peer
         self.about: dict[str, Any] = {}
+        self._missing = ""
         self.variants: dict[str, float] = {}
         self.failed: dict[str, str] = {}
 
+    def imported(self) -> str:
+        """Wait for the import; returns why the library is missing, or ""."""
+        if not (self.about or self._missing):
+            said = self._hear()
+            self.about, self._missing = said.get("about", {}), str(said.get("missing", ""))
+        return self._missing
+
     def ready(self, only: str = "") -> str:
         """Wait for the import and create the variants, or only one; returns why the library is missing, or ""."""
-        said = self._hear()
-        if "missing" in said:
-            return str(said["missing"])
-        self.about = said["about"]
-        answer = self._ask({"make": only})
-        self.variants, self.failed = answer["variants"], answer["failed"]
-        return ""
+        if not self.imported():
+            answer = self._ask({"make": only})
+            self.variants, self.failed = answer["variants"], answer["failed"]
+        return self._missing
 
     def block(self, variant: str, seconds: float, least: int = 3) -> list[float]:
         """The seconds of each step run within some time, at least `least` steps, after a pause and a warm-up."""

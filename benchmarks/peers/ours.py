@@ -6,7 +6,7 @@ from itertools import cycle
 from typing import TYPE_CHECKING
 
 import chainrule  # before NumPy, because it configures its BLAS threads
-from chainrule import models, nn, optim
+from chainrule import models, nn, optim, text
 from chainrule.capture import jit
 from chainrule.kernels.team import threads
 
@@ -31,14 +31,14 @@ def variants(work: Work) -> dict[str, Callable[[], Step]]:
     """The variants of a work."""
     if work.kind == "chain":
         return {"eager": lambda: lambda: works.chain(chainrule)}
+    if work.kind == "generate":
+        return {"jit": lambda: generation(work), "no cache": lambda: generation(work, use_cache=False)}
     maker = training if work.kind == "train" else prediction
     return {"eager": lambda: maker(work, compiled=False), "jit": lambda: maker(work, compiled=True)}
 
 
 def build(work: Work) -> nn.Module:
     """The network of a work."""
-    if work.model == "gpt":
-        return works.gpt(chainrule)  # type: ignore[no-any-return]
     options = {"hidden": work.hidden} if work.hidden else {}
     return models.build(work.model, options, generator=np.random.default_rng(0))
 
@@ -47,7 +47,7 @@ def training(work: Work, *, compiled: bool) -> Step:
     """A training step on the next batch of the pool."""
     pool = [tuple(map(chainrule.from_numpy, batch)) for batch in works.batches(work, np.random.default_rng(1))]
     net = build(work)
-    loss = nn.functional.cross_entropy if work.model == "gpt" else models.get(work.model).loss
+    loss = models.get(work.model).loss
     kind = {"sigmoid_mlp": optim.SGD, "gpt": optim.AdamW}.get(work.model, optim.Adam)
     optimizer = kind(net.parameters(), lr=works.RATE)
 
@@ -75,3 +75,9 @@ def prediction(work: Work, *, compiled: bool) -> Step:
                 read(part)
 
     return predict
+
+
+def generation(work: Work, *, use_cache: bool = True) -> Step:
+    """Generate a text, beginning with one character."""
+    net, generator = build(work).eval(), np.random.default_rng(0)
+    return lambda: list(text.generate(net, [0], works.GENERATED, generator=generator, use_cache=use_cache))

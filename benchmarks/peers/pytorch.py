@@ -17,6 +17,8 @@ import works
 from torch.nn import Conv2d, Flatten, Linear, MaxPool2d, ReLU, Sequential, Sigmoid, Unflatten
 from torch.nn.functional import cross_entropy, mse_loss, one_hot
 
+from peers import torch_gpt
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -37,6 +39,12 @@ def variants(work: Work) -> dict[str, Callable[[], Step]]:
     """The variants of a work."""
     if work.kind == "chain":
         return {"eager": lambda: lambda: works.chain(torch)}
+    if work.kind == "generate":
+        return {
+            "eager": lambda: generation(work, torch_gpt.PreallocatedCache),
+            "growing cache": lambda: generation(work, torch_gpt.GrowingCache),
+            "torch.compile": lambda: generation(work, torch_gpt.CompiledCache, compiled=compiler()),
+        }
     maker = training if work.kind == "train" else prediction
     ways = {"eager": lambda: maker(work)}
     if work.kind == "train":
@@ -65,7 +73,7 @@ def build(model: str, hidden: int = 0, seed: int = 0) -> torch.nn.Module:
     """The network of a model name."""
     torch.manual_seed(seed)
     if model == "gpt":
-        return works.gpt(torch)  # type: ignore[no-any-return]
+        return torch_gpt.TorchGPT(works.TOKENS, works.LENGTH, works.DEPTH, works.HEADS, works.WIDTH)
     if model == "sigmoid_mlp":
         return Sequential(Flatten(), Linear(784, hidden), Sigmoid(), Linear(hidden, 10), Sigmoid())
     if model == "mlp":
@@ -80,6 +88,11 @@ def squared_error(activations: torch.Tensor, labels: torch.Tensor) -> torch.Tens
     return mse_loss(activations, one_hot(labels, 10).float(), reduction="sum") / (2 * len(labels))
 
 
+def next_token_loss(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """The mean cross entropy of logits (N, T, V) and next tokens (N, T)."""
+    return cross_entropy(logits.flatten(0, 1), tokens.flatten())
+
+
 def training(work: Work, *, fused: bool = False, channels_last: bool = False, compiled: bool = False) -> Step:
     """A training step on the next batch of the pool."""
     net = build(work.model, work.hidden)
@@ -88,7 +101,7 @@ def training(work: Work, *, fused: bool = False, channels_last: bool = False, co
         net = net.to(memory_format=torch.channels_last)
     kind = {"sigmoid_mlp": torch.optim.SGD, "gpt": torch.optim.AdamW}.get(work.model, torch.optim.Adam)
     optimizer = kind(net.parameters(), lr=works.RATE, fused=fused)
-    criterion = squared_error if work.model == "sigmoid_mlp" else cross_entropy
+    criterion = {"sigmoid_mlp": squared_error, "gpt": next_token_loss}.get(work.model, cross_entropy)
 
     def loss(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return criterion(net(images), labels)
@@ -119,3 +132,14 @@ def prediction(work: Work, *, fused: bool = False, channels_last: bool = False, 
                 net(part)
 
     return predict
+
+
+def generation(
+    work: Work, cache: type[torch_gpt.GrowingCache | torch_gpt.PreallocatedCache], *, compiled: bool = False
+) -> Step:
+    """Generate a text, beginning with one character; a compiled step is compiled once."""
+    net = build(work.model).eval()
+    if not compiled:
+        return lambda: torch_gpt.generate(cache(net), [0], works.GENERATED)
+    reused = cache(net)  # its old keys are masked
+    return lambda: torch_gpt.generate(reused, [0], works.GENERATED)

@@ -83,19 +83,43 @@ def test_flops_of_the_language_model(works):
     assert works.WORKS["W8"].flops == 3 * 2 * (4 * block + characters * 128 * 65)
 
 
-def test_the_language_model_is_the_same_in_both_libraries(works):
-    torch = pytest.importorskip("torch")
-    theirs, ours = works.gpt(torch), works.gpt(chainrule)
-    ours.load_state_dict({name: value.numpy() for name, value in theirs.state_dict().items()})
+@pytest.fixture
+def gpts(works):
+    """The language model in both libraries, with the same weights; and PyTorch's module of it."""
+    pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'chainrule[torch]'")
+    from peers import ours, pytorch, torch_gpt
+
+    work = works.WORKS["W8"]
+    mine, theirs = ours.build(work), pytorch.build(work.model)
+    theirs.token_embedding.weight.data *= 0.1  # otherwise positions matter so little that a text is one character
+    mine.load_state_dict({name: value.numpy() for name, value in theirs.state_dict().items()})
+    return mine.eval(), theirs.eval(), torch_gpt
+
+
+def test_the_language_model_is_the_same_in_both_libraries(works, gpts):
+    mine, theirs, torch_gpt = gpts
     texts, following = works.batches(works.WORKS["W8"], np.random.default_rng(0))[0]
-    scores = theirs(torch.from_numpy(texts))
-    assert scores.shape == (len(following), works.TOKENS)
-    np.testing.assert_allclose(ours(chainrule.from_numpy(texts)).numpy(), scores.detach().numpy(), atol=2e-5)
+    scores = theirs(torch_gpt.torch.from_numpy(texts))
+    assert scores.shape == (*following.shape, works.TOKENS) == (12, 64, 65)
+    np.testing.assert_allclose(
+        mine(chainrule.from_numpy(texts)).detach().numpy(), scores.detach().numpy(), rtol=1e-4, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("kind", ["GrowingCache", "PreallocatedCache", "CompiledCache"])
+@pytest.mark.parametrize("prompt", [[0], [5, 9, 2]], ids=len)
+def test_both_generate_the_same(works, gpts, kind, prompt, monkeypatch):
+    mine, theirs, torch_gpt = gpts
+    monkeypatch.setattr(torch_gpt.torch, "compile", lambda function, dynamic: function)  # compiling takes a minute
+    cache = getattr(torch_gpt, kind)(theirs)
+    tokens = torch_gpt.generate(cache, prompt, 60, greedy=True)
+    assert tokens == list(chainrule.text.generate(mine, prompt, 60, temperature=0))
+    assert len(set(tokens)) > 2
 
 
 def test_only_products_are_counted(works):
     assert {work.key for work in works.WORKS.values() if not work.flops} == {
-        "W2-cold", "W2-warm", "W4", "W4-process", "W6", "W6-import", "W7", "99", "train", "memory",
+        "W2-cold", "W2-warm", "W4", "W4-process", "W6", "W6-import", "W7", "W9", "99", "train", "memory",
     }  # fmt: skip
 
 

@@ -172,7 +172,7 @@ class Programs:
 
 def _new_keys_and_values(past: Sequence[Past]) -> Tensor:
     """Return the keys and values that the layers have computed, (layers, 2, N, kv_heads, T, D)."""
-    return ops.stack([ops.stack(list(layer.new)) for layer in past])
+    return ops.stack([part for layer in past for part in layer.new]).unflatten(0, (-1, 2))
 
 
 def next_token_loss(logits: Tensor, targets: Tensor) -> Tensor:

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     Predict = Callable[[NDArray[np.int64]], NDArray[Any]]
 
 
+FEW_TOKENS = 4
+"""So many tokens are read one by one with the compiled step, which for small models is faster than one eager pass."""
+
+
 @dataclass(frozen=True)
 class Sampler:
     """How tokens are drawn from logits.
@@ -222,13 +226,16 @@ def _with_cache(model: GPT, count: int) -> Predict:
         with no_grad():
             if length == config.block_size:
                 return model.programs.next_logits(from_numpy(np.ascontiguousarray(context))).numpy()
-            if length:
-                token[:], position[:] = context[:, -1:], length
-                logits, new = model.programs.step(*arguments)
-            else:
+            end = context.shape[1]
+            if end - length > FEW_TOKENS:
                 logits, new = model.prefill(from_numpy(context))
-            cache[..., length : context.shape[1], :] = new.numpy()
-            length = context.shape[1]
+                cache[..., :end, :] = new.numpy()
+                length = end
+            while length < end:
+                token[:], position[:] = context[:, length : length + 1], length
+                logits, new = model.programs.step(*arguments)
+                cache[..., length : length + 1, :] = new.numpy()
+                length += 1
             return logits.numpy()
 
     return predict
