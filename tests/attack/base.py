@@ -19,12 +19,18 @@ SIDE = 28  # MNIST's size, so that `predict` accepts the run
 TRAIN, TEST, EPOCHS, BATCH = 90, 30, 3, 15
 OPTIONS = ["--epochs", str(EPOCHS), "--batch-size", str(BATCH), "--seed", "5"]
 FACTS = "facts.json"
+TEXT = "the cat and the dog. a hat on the mat!\n" * 30
+TRAIN_TEXT = [
+    "train", "--quiet", "--eager", "--model", "gpt", "--size", "tiny", "--block-size", "8", "--steps-per-epoch", "20",
+    "--epochs", "1", "--batch-size", "4", "--lr", "0.02",
+]  # fmt: skip
+"""The arguments of a training on text that takes a moment."""
 
 
 def make(folder: Path, idle: float) -> None:
     """Create the fixtures in child processes, and record the duration and the outcome of training."""
     folder.mkdir(parents=True)
-    for action in (_data, _done, _stopped):
+    for action in (_data, _done, _stopped, _text):
         begun = time.monotonic()
         ended = run(lambda act=action: act(folder), folder, idle)
         if ended.code:
@@ -111,6 +117,14 @@ def _stopped(folder: Path) -> None:
     except Interrupted:
         return
     raise RuntimeError("the run was not stopped")
+
+
+def _text(folder: Path) -> None:
+    """Create a run on a text, of a few steps."""
+    from chainrule.cli import main
+
+    (folder / "text.txt").write_text(TEXT)
+    main([*TRAIN_TEXT, "--data", str(folder / "text.txt"), "--out", str(folder / "text")])
 
 
 def environment(folder: Path) -> None:

@@ -25,6 +25,7 @@ from . import (
     machine_code,
     pages,
     pictures,
+    texts,
     weight_files,
 )
 from .attack import Attack, Case, Fall, Step, generator, judge
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 MODULES = (
     idx_files, pictures, pages, weight_files, checkpoints, configs, kills, interrupts, disks, machine_code,
+    texts,
 )  # fmt: skip
 ATTACKS: dict[str, Attack] = {module.name: cast("Attack", module) for module in MODULES}
 STRIDE = 1_000_000  # cases per seed
@@ -110,6 +112,7 @@ def import_everything() -> None:
     import PIL.Image
 
     import chainrule.cli.evaluate
+    import chainrule.cli.generate
     import chainrule.cli.listings
     import chainrule.cli.predict
     import chainrule.cli.read

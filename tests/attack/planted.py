@@ -228,6 +228,13 @@ def machine_code_unseen() -> None:
     machine.hashlib = SimpleNamespace(sha256=sha256)
 
 
+def texts_raw() -> None:
+    """Generated text is printed to the terminal without escaping."""
+    from chainrule.cli import generate
+
+    generate.printable = lambda text: text
+
+
 PLANTS: dict[str, tuple[Callable[[], None], set[str]]] = {
     "idx": (idx_any_promise, {"memory"}),
     "pictures": (pictures_out_of_range, {"wrong"}),
@@ -238,6 +245,7 @@ PLANTS: dict[str, tuple[Callable[[], None], set[str]]] = {
     "kills": (kills_forget, {"wrong"}),
     "interrupts": (interrupts_as_failures, {"exit code"}),
     "disks": (disks_as_failures, {"traceback"}),
+    "texts": (texts_raw, {"terminal"}),
     "machine code": (machine_code_unseen, {"signal", "wrong", "traceback"}),
 }
 """For each attack a fault in chainrule, and the kinds of falls that it can cause."""

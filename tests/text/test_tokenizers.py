@@ -90,6 +90,14 @@ def test_byte_pairs_are_the_frequent_ones():
     assert len(tokenizer.encode("猫")) == 3  # its bytes
 
 
+def test_tokens_are_numbered_by_the_merges():
+    """The bytes first; a merge that gives the bytes of another adds no token."""
+    tokenizer = BPETokenizer([("a", "b"), ("b", "c"), ("ab", "c"), ("a", "bc"), ("Ġ", "abc")])
+    assert tokenizer.vocab_size == 256 + 4
+    assert tokenizer.encode("abc abc").tolist() == [258, 259]
+    assert tokenizer.decode([256, 257, 259]) == "abbc abc"
+
+
 def test_byte_pairs_of_a_short_text_are_fewer():
     assert BPETokenizer.train("aaaa", 1000).vocab_size < 300
 
@@ -112,9 +120,6 @@ def test_a_file_gives_the_same_tokenizer(tokenizer, tmp_path):
     assert loaded.document() == tokenizer.document()
 
 
-BPE = BYTES.document()["tokenizer"]
-
-
 @pytest.mark.parametrize(
     ("document", "message"),
     [
@@ -126,12 +131,13 @@ BPE = BYTES.document()["tokenizer"]
         ({"kind": "characters", "characters": ["a"]}, "must have the entry characters"),
         ({"kind": "characters", "characters": "ab", "more": 1}, "must have the entry characters"),
         ({"kind": "characters", "characters": "aba"}, "must be different characters"),
-        ({"kind": "bpe", "tokenizer": "x"}, "must have the entry tokenizer, an object"),
-        ({"kind": "bpe", "tokenizer": {}}, "must be byte-pair encoding over bytes"),
-        ({"kind": "bpe", "tokenizer": {**BPE, "model": {"type": "WordLevel"}}}, "must be byte-pair encoding over bytes"),
-        ({"kind": "bpe", "tokenizer": {**BPE, "normalizer": {"type": "Lowercase"}}}, "must not have added tokens, a normalizer"),
-        ({"kind": "bpe", "tokenizer": {**BPE, "model": {"type": "BPE", "vocab": {"a": 0}, "merges": [["b", "c"]]}}}, "is not a tokenizer: Token `b` out of vocabulary"),
-        ({"kind": "bpe", "tokenizer": {**BPE, "model": {"type": "BPE", "vocab": {"a": 7}, "merges": []}}}, "numbered from 0 without gaps"),
+        ({"kind": "bpe", "merges": "x"}, "must have the entry merges, a list, and no other"),
+        ({"kind": "bpe", "merges": [], "vocab": {}}, "must have the entry merges, a list, and no other"),
+        ({"kind": "bpe", "merges": [["a"]]}, r"a merge must be a list of two strings, not \['a'\]"),
+        ({"kind": "bpe", "merges": [["a", 1]]}, "a merge must be a list of two strings"),
+        ({"kind": "bpe", "merges": ["ab"]}, "a merge must be a list of two strings, not ab"),
+        ({"kind": "bpe", "merges": [["ab", "c"], ["a", "b"]]}, "ab and c are merged, but not both are tokens before"),
+        ({"kind": "bpe", "merges": [["\ud800", "\x1b"]]}, r"\\ud800 and \\x1b are merged, but not both"),
     ],
 )  # fmt: skip
 def test_a_wrong_file_is_refused(document, message, tmp_path):

@@ -65,13 +65,28 @@ def test_the_loss_is_that_of_every_window(story):
     assert network.training
 
 
-def test_a_long_text_is_measured_in_places_all_over_it(story, monkeypatch):
+def test_a_long_text_is_measured_in_places_all_over_it(story):
     network, model = tiny(story.tokenizer.vocab_size), models.get("gpt")
     starts = np.arange(0, len(story.train) - 8, 8)
     expected = [mean_loss(network, model, story.train[start : start + 9]) for start in starts[[0, 28, 56, 84, 113]]]
-    monkeypatch.setattr(text_task, "MAX_WINDOWS", 5)
     assert len(starts) == 114
-    assert mean_loss(network, model, story.train) == pytest.approx(np.mean(expected), rel=1e-5)
+    assert mean_loss(network, model, story.train, max_windows=5) == pytest.approx(np.mean(expected), rel=1e-5)
+
+
+def test_whole_batches_are_compiled_if_there_are_enough(story, monkeypatch):
+    network, model = tiny(story.tokenizer.vocab_size), models.get("gpt")
+    monkeypatch.setattr(text_task, "BATCH_TOKENS", 88)  # 10 whole batches of 11 windows, and 4
+    compiled, sizes = chainrule.jit(text_task.window_loss(network, model)), []
+
+    def counted(inputs, targets):
+        sizes.append(len(targets))
+        return compiled(inputs, targets)
+
+    eager = mean_loss(network, model, story.train)
+    assert mean_loss(network, model, story.train, counted) == pytest.approx(eager, rel=1e-5)
+    assert sizes == [11] * 10
+    assert mean_loss(network, model, story.validation, counted) == mean_loss(network, model, story.validation)
+    assert sizes == [11] * 10
 
 
 def test_perplexity_is_that_of_a_guess():

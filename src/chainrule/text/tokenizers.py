@@ -158,16 +158,30 @@ class CharTokenizer:
 class BPETokenizer:
     """Byte-pair encoding over bytes, by the `tokenizers` library.
 
+    The first 256 tokens are the bytes; each merge of two tokens adds another, unless there is one of the same bytes.
+
     Args:
-        tokenizer: a `tokenizers.Tokenizer`; `train` makes one.
+        merges: pairs of tokens, in the order in which they are merged. In a token, each byte is a printable character,
+            as in GPT-2's files: a letter stands for itself, "Ġ" for a space, "Ċ" for a new line.
+
+    Raises:
+        ValueError: a merge is not of two earlier tokens.
+        UserError: the package `tokenizers` is missing.
 
     Source: Sennrich, Haddow and Birch, Neural Machine Translation of Rare Words with Subword Units (2016).
     """
 
     kind: ClassVar[str] = "bpe"
 
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, merges: Sequence[tuple[str, str]]) -> None:
+        library = _library()
+        self.merges = list(merges)
+        vocabulary = {token: i for i, token in enumerate(sorted(library.pre_tokenizers.ByteLevel.alphabet()))}
+        for first, second in self.merges:
+            if first not in vocabulary or second not in vocabulary:
+                raise ValueError(f"{shorten(first)} and {shorten(second)} are merged, but not both are tokens before")
+            vocabulary.setdefault(first + second, len(vocabulary))
+        self._tokenizer = _byte_level(library.models.BPE(vocabulary, self.merges))
 
     @classmethod
     def train(cls, text: str, vocab_size: int) -> BPETokenizer:
@@ -188,15 +202,13 @@ class BPETokenizer:
                 f"a byte-pair vocabulary has 256 to 1,000,000 tokens, the first 256 for bytes: {vocab_size:,}"
             )
         library = _library()
-        tokenizer = library.Tokenizer(library.models.BPE())
-        tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
-        tokenizer.decoder = library.decoders.ByteLevel()
+        tokenizer = _byte_level(library.models.BPE())
         alphabet = library.pre_tokenizers.ByteLevel.alphabet()
         trainer = library.trainers.BpeTrainer(
             vocab_size=vocab_size, initial_alphabet=alphabet, special_tokens=[], show_progress=False
         )
         tokenizer.train_from_iterator(text.splitlines(keepends=True), trainer)
-        return cls(tokenizer)
+        return cls([(first, second) for first, second in json.loads(tokenizer.to_str())["model"]["merges"]])
 
     @property
     def vocab_size(self) -> int:
@@ -228,7 +240,7 @@ class BPETokenizer:
 
     def document(self) -> dict[str, Any]:
         """Return the content of the tokenizer's file."""
-        return {"kind": self.kind, "tokenizer": json.loads(self._tokenizer.to_str())}
+        return {"kind": self.kind, "merges": [list(pair) for pair in self.merges]}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the tokenizer as JSON, atomically."""
@@ -239,27 +251,25 @@ class BPETokenizer:
         """Return the tokenizer of a parsed JSON document.
 
         Raises:
-            ValueError: it is not a byte-pair tokenizer over bytes.
+            ValueError: it does not hold merges, or they do not follow from each other.
             UserError: the package `tokenizers` is missing.
         """
-        content = document.get("tokenizer")
-        if document.keys() != {"kind", "tokenizer"} or not isinstance(content, dict):
-            raise ValueError("it must have the entry tokenizer, an object, and no other")
-        parts = {name: content.get(name) for name in ("model", "pre_tokenizer", "decoder")}
-        kinds = {name: part.get("type") if isinstance(part, dict) else None for name, part in parts.items()}
-        if kinds != {"model": "BPE", "pre_tokenizer": "ByteLevel", "decoder": "ByteLevel"}:
-            raise ValueError("it must be byte-pair encoding over bytes")
-        if content.get("added_tokens") or content.get("normalizer") or content.get("post_processor"):
-            raise ValueError("it must not have added tokens, a normalizer or a post-processor")
-        try:
-            tokenizer = _library().Tokenizer.from_str(json.dumps(content))
-        except UserError:
-            raise
-        except Exception as error:  # the library raises Exception itself
-            raise ValueError(shorten(str(error))) from None
-        if sorted(tokenizer.get_vocab().values()) != list(range(tokenizer.get_vocab_size())):
-            raise ValueError("its tokens must be numbered from 0 without gaps")
-        return cls(tokenizer)
+        merges = document.get("merges")
+        if document.keys() != {"kind", "merges"} or not isinstance(merges, list):
+            raise ValueError("it must have the entry merges, a list, and no other")
+        for pair in merges:
+            if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(token, str) for token in pair):
+                raise ValueError(f"a merge must be a list of two strings, not {shorten(str(pair))}")
+        return cls([(first, second) for first, second in merges])
+
+
+def _byte_level(model: Any) -> Any:
+    """Return the library's tokenizer with a model, whose tokens are bytes."""
+    library = _library()
+    tokenizer = library.Tokenizer(model)
+    tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = library.decoders.ByteLevel()
+    return tokenizer
 
 
 KINDS: dict[str, type[CharTokenizer] | type[BPETokenizer]] = {

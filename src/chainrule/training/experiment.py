@@ -133,13 +133,14 @@ def prepare(run: Run, data: ImageData | TextData, callbacks: Sequence[Callback] 
     network, model = run.build_network(weights_generator), run.model
     loader = task.loader(run, recipe, data, network, order_generator)
     optimizer = _optimizer(recipe, network.parameters())
+    compiled = worth_compiling(recipe, len(loader))
     return Trainer(
         network,
         model.loss,
         optimizer,
         loader,
         scheduler=_scheduler(recipe, optimizer, recipe.epochs * len(loader)),
-        validate=task.validator(network, model, data),
+        validate=task.validator(network, model, data, compiled=compiled),
         callbacks=[
             StopOnNaN(),
             StopAugmentation(after=recipe.epochs - recipe.epochs_without_augmentation),
@@ -155,7 +156,7 @@ def prepare(run: Run, data: ImageData | TextData, callbacks: Sequence[Callback] 
                 mode=task.metric.mode,
             ),
         ],
-        compiled=worth_compiling(recipe, len(loader)),
+        compiled=compiled,
     )
 
 

@@ -149,7 +149,9 @@ class ImageTask:
             prefetch_factor=prefetch,
         )
 
-    def validator(self, network: Module, model: Model, data: ImageData) -> Callable[[], dict[str, float]]:
+    def validator(
+        self, network: Module, model: Model, data: ImageData, *, compiled: bool
+    ) -> Callable[[], dict[str, float]]:
         """Return a function that measures loss and accuracy on the validation images."""
         validation = data.split().validation
 

@@ -93,8 +93,8 @@ class Task(Protocol[D]):
     def loader(self, run: Run, recipe: Recipe, data: D, network: Module, generator: np.random.Generator) -> DataLoader:
         """Return the loader of the training examples."""
 
-    def validator(self, network: Module, model: Model, data: D) -> Callable[[], dict[str, float]]:
-        """Return a function that measures the metrics of an epoch."""
+    def validator(self, network: Module, model: Model, data: D, *, compiled: bool) -> Callable[[], dict[str, float]]:
+        """Return a function that measures the metrics of an epoch; `compiled` is whether the steps are."""
 
     def result(self, run: Run, data: D) -> dict[str, float]:
         """Measure a run's best weights; raise a `RunError` if the network's outputs are not finite."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from chainrule import text
 from chainrule.autograd import no_grad
+from chainrule.capture import jit
 from chainrule.data.loader import DataLoader
 from chainrule.errors import DataError, RunError
 from chainrule.text import TextData, TokenWindows
@@ -26,17 +27,21 @@ if TYPE_CHECKING:
 
     from chainrule.models import Model, Recipe
     from chainrule.nn import Module
+    from chainrule.tensor import Tensor
     from chainrule.text import Tokenizer
     from chainrule.training.run import Run
 
 TOKENIZER = "tokenizer.json"
 """The file of a run's tokenizer."""
 
-MAX_WINDOWS = 2000
-"""Windows of the validation part that are evaluated, spread evenly over it."""
+MAX_WINDOWS, EPOCH_WINDOWS = 2000, 500
+"""Windows of the validation part that are evaluated, spread evenly over it: at the end, and after each epoch."""
 
-BATCH_LOGITS = 4_000_000
-"""Logits per batch in an evaluation: 16 MB."""
+MIN_COMPILED_BATCHES = 10
+"""Batches from which compiling an evaluation saves time."""
+
+BATCH_TOKENS = 1024
+"""Tokens per batch in an evaluation: few enough to stay in the processor's caches."""
 
 
 class TextTask:
@@ -142,11 +147,14 @@ class TextTask:
         count = self.examples(recipe, limit, data)
         return DataLoader(windows, recipe.batch_size, shuffle=True, generator=generator, num_samples=count)
 
-    def validator(self, network: Module, model: Model, data: TextData) -> Callable[[], dict[str, float]]:
-        """Return a function that measures loss and perplexity on the validation part."""
+    def validator(
+        self, network: Module, model: Model, data: TextData, *, compiled: bool
+    ) -> Callable[[], dict[str, float]]:
+        """Return a function that measures loss and perplexity on `EPOCH_WINDOWS` windows of the validation part."""
+        compiled_loss = jit(window_loss(network, model)) if compiled else None
 
         def validate() -> dict[str, float]:
-            loss = mean_loss(network, model, data.validation)
+            loss = mean_loss(network, model, data.validation, compiled_loss, EPOCH_WINDOWS)
             return {"validation_loss": loss, "perplexity": perplexity(loss)}
 
         return validate
@@ -157,7 +165,8 @@ class TextTask:
         Raises:
             RunError: there are no weights, they do not fit, or the network's outputs are not finite.
         """
-        loss = mean_loss(run.load_network(), run.model, data.validation)
+        network = run.load_network()
+        loss = mean_loss(network, run.model, data.validation, jit(window_loss(network, run.model)))
         if not math.isfinite(loss):
             raise RunError(
                 f"{run.weights_file}: the network's loss is {loss}: its weights are too large; train with a smaller "
@@ -193,8 +202,8 @@ class TextTask:
 TEXT = TextTask()
 
 SUGGESTIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "names": ({"size": "names"}, {"batch_size": 32}),
-    "everyday": ({"size": "names"}, {"epochs": 4}),
+    "names": ({"size": "names"}, {"batch_size": 32, "lr": 0.003}),
+    "everyday": ({"size": "names", "block_size": 64}, {"epochs": 4, "lr": 0.003}),
 }
 """For corpora by name: options of a new model, and changes to its recipe."""
 
@@ -205,28 +214,45 @@ def sizes(network: Module) -> tuple[int, int]:
     return language_model.block_size, language_model.vocab_size
 
 
-def mean_loss(network: Module, model: Model, tokens: NDArray[Any]) -> float:
+def window_loss(network: Module, model: Model) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the function from windows and their targets, (N, T) each, to their mean loss."""
+    return lambda inputs, targets: model.loss(network(inputs), targets)
+
+
+def mean_loss(
+    network: Module,
+    model: Model,
+    tokens: NDArray[Any],
+    compiled_loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+    max_windows: int = MAX_WINDOWS,
+) -> float:
     """Return the mean loss per token of a text, in nats.
 
-    The text is cut into windows of the network's block size, each evaluated on its own; of more than `MAX_WINDOWS`, as
+    The text is cut into windows of the network's block size, each evaluated on its own; of more than `max_windows`, as
     many are taken, spread evenly over the text.
 
     Args:
         network: the network; it runs in eval mode, and each module's mode is restored.
         model: defines the loss.
         tokens: (N,), at least one more than the block size.
+        compiled_loss: `window_loss`, compiled, for texts of at least `MIN_COMPILED_BATCHES` whole batches.
+        max_windows: the largest number of windows.
     """
-    block, vocab_size = sizes(network)
+    block = sizes(network)[0]
     windows = TokenWindows(tokens, block)
     starts = np.arange(0, len(windows), block)
-    if len(starts) > MAX_WINDOWS:
-        starts = starts[np.linspace(0, len(starts) - 1, MAX_WINDOWS).astype(np.int64)]
-    total, batch_size = 0.0, max(1, min(100, BATCH_LOGITS // (block * vocab_size)))
+    if len(starts) > max_windows:
+        starts = starts[np.linspace(0, len(starts) - 1, max_windows).astype(np.int64)]
+    total, batch_size = 0.0, max(1, BATCH_TOKENS // block)
+    eager_loss = window_loss(network, model)
+    if compiled_loss is None or len(starts) < MIN_COMPILED_BATCHES * batch_size:
+        compiled_loss = eager_loss
     with restore_modes(network), no_grad():
         network.eval()
         for first in range(0, len(starts), batch_size):
             inputs, targets = windows[starts[first : first + batch_size]]
-            total += model.loss(network(inputs), targets).item() * len(targets)
+            loss_of = compiled_loss if len(targets) == batch_size else eager_loss
+            total += loss_of(inputs, targets).item() * len(targets)
     return total / len(starts)
 
 
