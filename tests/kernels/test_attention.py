@@ -6,7 +6,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from chainrule.kernels import team
+from chainrule.kernels import attention as setup
+from chainrule.kernels import attention_blocks, attention_loops, processor, team, tile
 from chainrule.kernels.attention import attention, attention_gradients
 from chainrule.kernels.attention_blocks import KEYS, QUERIES
 
@@ -70,6 +71,29 @@ def test_equals_a_loop_over_queries(backend, threads, dtype, tolerance, sizes, i
         )
     )
     check(query, key, value, grad, is_causal, 0.7 / math.sqrt(width), tolerance)
+
+
+@pytest.fixture(params=["AVX2", "SMALL", "NEON"])
+def _other_registers(request, monkeypatch):
+    """Kernels for vector registers of other sizes, which this processor can run too."""
+    for module in (processor, tile, attention_blocks, setup):
+        monkeypatch.setattr(module, "registers", lambda: getattr(processor, request.param))
+    jobs = setup.forward_job, setup.gradient_job
+    caches = attention_loops.forward, attention_loops.gradient, tile.product, tile._tiles, *jobs
+    for cached in caches:
+        cached.cache_clear()
+    yield
+    for cached in caches:
+        cached.cache_clear()
+
+
+@pytest.mark.usefixtures("_other_registers")
+@pytest.mark.parametrize("widths", [(33, 17), (8, 64)], ids=str)
+def test_registers_of_any_size(widths):
+    width, value_width = widths
+    shapes = (130, width), (257, width), (257, value_width), (130, value_width)
+    query, key, value, grad = (numbers(seed, 1, *shape, dtype=np.float32) for seed, shape in enumerate(shapes))
+    check(query, key, value, grad, True, 0.3, 5e-6)
 
 
 def parts_of_a_projection(dtype):

@@ -123,10 +123,18 @@ class Blocks:
         up_to_itself = kernel.maximum(kernel.minimum(query + 1 - first_key, count), 0)
         return kernel.select(self.d.causal.equals(0), count, up_to_itself)
 
-    def hide(self, line: Array, visible: Expr, columns: Expr) -> None:
-        """Set the scores after the visible keys to -inf: their weight is 0."""
-        with self.kernel.loop(visible, columns) as j:
+    def hide(self, line: Array, visible: Expr) -> Expr:
+        """Fill up the vector of the last visible score with -inf, and return where it ends."""
+        end = self.whole_vectors(visible)
+        with self.kernel.loop(visible, end) as j:
             line[j] = -math.inf
+        return end
+
+    def clear(self, line: Array, begin: Expr, end: Expr) -> None:
+        """Set whole vectors to 0: the weights of hidden keys."""
+        zero = self.kernel.lift(0.0, self.type.vector(self.lanes))
+        with self.kernel.loop(begin, end, self.lanes, as_written=True) as j:
+            line[j] = zero
 
     def maximum(self, line: Array, columns: Expr, initial: Expr) -> Expr:
         """The largest number of a row and `initial`, ignoring NaN."""

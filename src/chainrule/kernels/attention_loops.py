@@ -101,9 +101,10 @@ def forward(type: Type) -> Kernel:
                 b.multiply(packed_query, b.by_width, rows, b.ones, d.width, keys, scores, columns, KEYS, 1)
                 with kernel.loop(0, rows, as_written=True) as i:
                     line, before = scores.at(i * KEYS), maxima[i]
-                    b.hide(line, b.visible_keys(first_query + i, first_key, count), columns)
-                    maxima[i] = b.maximum(line, columns, before)
-                    total = b.exponentials(line, columns, maxima[i]).to(F8)
+                    end = b.hide(line, b.visible_keys(first_query + i, first_key, count))
+                    maxima[i] = b.maximum(line, end, before)
+                    total = b.exponentials(line, end, maxima[i]).to(F8)
+                    b.clear(line, end, columns)
                     with kernel.when(first_key.equals(0)):
                         totals[i] = total
                     with kernel.otherwise():  # what has been summed so far belongs to the old maximum
@@ -159,7 +160,8 @@ def gradient(type: Type) -> Kernel:
                 count = b.visible_keys(first_query + rows - 1, first_key, keys)
                 columns = b.whole_vectors(count)
                 # the tiles of dV and dK read up to SPARE_ROWS keys more, and add what they read to sums of later keys
-                spare = kernel.select(count < keys, kernel.minimum(KEYS - columns, SPARE_ROWS), 0)
+                beyond = kernel.minimum(b.whole_vectors(count + SPARE_ROWS), KEYS)
+                cleared = kernel.select(count < keys, beyond, columns)
                 queries, grads = packed_query.at(first_query * width), packed_grad.at(first_query * value_width)
                 b.multiply(queries, b.by_width, rows, b.ones, d.width, keys_transposed, scores, columns, KEYS, 1)
                 b.multiply(
@@ -168,10 +170,10 @@ def gradient(type: Type) -> Kernel:
                 )  # fmt: skip
                 with kernel.loop(0, rows, as_written=True) as i:
                     line, grad_line, number = scores.at(i * KEYS), score_grads.at(i * KEYS), first_query + i
-                    b.hide(line, b.visible_keys(number, first_key, count), columns)
-                    b.weights_and_grads(line, grad_line, columns, logsumexp[head * d.queries + number], dots[number])
-                    with kernel.loop(columns, columns + spare) as j:
-                        line[j], grad_line[j] = 0.0, 0.0
+                    end = b.hide(line, b.visible_keys(number, first_key, count))
+                    b.weights_and_grads(line, grad_line, end, logsumexp[head * d.queries + number], dots[number])
+                    b.clear(line, end, cleared)
+                    b.clear(grad_line, end, cleared)
                 b.multiply(scores, b.ones, count, b.by_key, rows, grads, value_sums, value_width, value_width, 0)
                 b.multiply(score_grads, b.ones, count, b.by_key, rows, queries, key_sums, width, width, 0)
                 sums = query_sums.at(first_query * width)
