@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,7 +20,6 @@ from . import poison
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from chainrule.data import ImageData
 
@@ -163,3 +163,28 @@ def measure(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Measured]
         return done._replace(megabytes=done.megabytes - idle)
 
     return measure
+
+
+@pytest.fixture(scope="session")
+def measure_command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Measured]]:
+    """Runs `chainrule` with some arguments in a folder, and measures it; its seconds are the processor's.
+
+    Each command is a fork of one process (`tests.measured`), with warnings as errors.
+    """
+    if not sys.platform.startswith("linux"):
+        pytest.skip("memory is measured on Linux")
+    root = Path(__file__).parents[1]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "src")])}
+    program = [sys.executable, "-W", "error", "-m", "tests.measured", str(tmp_path_factory.mktemp("idle"))]
+    with subprocess.Popen(
+        program, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+
+        def measure(*arguments: object, cwd: Path) -> Measured:
+            print(json.dumps([list(map(str, arguments)), str(cwd)]), file=process.stdin, flush=True)
+            return Measured(*json.loads(process.stdout.readline()))
+
+        yield measure
+        process.stdin.close()

@@ -192,11 +192,11 @@ def zeros(tmp_path: Path) -> Callable[[str], Path]:
     ],
 )
 def test_small_files_take_little_memory(
-    zeros: Callable[[str], Path], measure: Callable[..., Any], name: str, sentence: str
+    zeros: Callable[[str], Path], measure_command: Callable[..., Any], name: str, sentence: str
 ) -> None:
     """Whatever they promise: the four headers are compared before anything is unpacked."""
     folder = zeros(name)
-    done = measure("-W", "error", "-m", "chainrule", "train", "--data", folder, "--epochs", "1", "--quiet", cwd=folder)
+    done = measure_command("train", "--data", folder, "--epochs", "1", "--quiet", cwd=folder)
     assert done.code == 2
     assert re.search(sentence, done.err)
     assert done.err.count("\n") == 1

@@ -126,13 +126,13 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     ],
 )
 def test_no_file_takes_much_memory_or_time(
-    tmp_path: Path, measure: Callable[..., Any], program: str, name: str
+    tmp_path: Path, measure_command: Callable[..., Any], program: str, name: str
 ) -> None:
     make, sentence = BOMBS[name]
     content = make()
     assert len(content) < 5_000_000
     (tmp_path / "bomb").write_bytes(content)
-    done = measure("-W", "error", "-m", "chainrule", program, "bomb", cwd=tmp_path)
+    done = measure_command(program, "bomb", cwd=tmp_path)
     assert "Traceback" not in done.err
     if program == "predict":
         assert done.code == 2
@@ -165,17 +165,17 @@ PHOTOS = {  # typical of phones and scanners
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PHOTOS)
-def test_real_photos_are_read_within_it(tmp_path: Path, measure: Callable[..., Any], name: str) -> None:
+def test_real_photos_are_read_within_it(tmp_path: Path, measure_command: Callable[..., Any], name: str) -> None:
     size, file, options = PHOTOS[name]
     exif = Image.Exif()
     if "orientation" in options:
         exif[0x0112] = options.pop("orientation")
     photo(*size).save(tmp_path / file, exif=exif, **options)
-    done = measure("-m", "chainrule", "predict", file, cwd=tmp_path)
+    done = measure_command("predict", file, cwd=tmp_path)
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith(f"{file}: 7  (")
     assert done.megabytes < MOST
-    done = measure("-m", "chainrule", "read", file, "--out", "drawn.jpg", cwd=tmp_path)
+    done = measure_command("read", file, "--out", "drawn.jpg", cwd=tmp_path)
     assert (done.code, done.out) == (0, "7\n")
     assert done.megabytes < MOST
     with Image.open(tmp_path / "drawn.jpg") as drawn:

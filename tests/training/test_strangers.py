@@ -49,7 +49,7 @@ def change(stranger: Path) -> Callable[..., None]:
 @pytest.mark.slow
 @pytest.mark.parametrize(("model", "side"), [("cnn", 400), ("best", 704)])
 def test_large_images_are_judged_within_memory(
-    tmp_path: Path, make_digits: Callable[..., Any], measure: Callable[..., Any], model: str, side: int
+    tmp_path: Path, make_digits: Callable[..., Any], measure_command: Callable[..., Any], model: str, side: int
 ) -> None:
     """The largest that the models take, of which a small gzip can hold many."""
     data = make_digits(train=20, test=6, side=side)
@@ -60,7 +60,7 @@ def test_large_images_are_judged_within_memory(
     config = experiment.configure(model, datasets.load(tmp_path / "data"))
     this_run = run.create(config, tmp_path / "run")
     safetensors_io.save(this_run.build_network().state_dict(), this_run.weights_file)
-    done = measure("-m", "chainrule", "evaluate", this_run.folder, "--mistakes", tmp_path / "mistakes.png")
+    done = measure_command("evaluate", this_run.folder, "--mistakes", "mistakes.png", cwd=tmp_path)
     assert (done.code, done.err) == (0, "")
     assert done.megabytes < 400
 
@@ -100,10 +100,10 @@ CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
-def test_a_config(stranger: Path, change: Callable[..., None], measure: Callable[..., Any], name: str) -> None:
+def test_a_config(stranger: Path, change: Callable[..., None], measure_command: Callable[..., Any], name: str) -> None:
     entries, sentence = CONFIGS[name]
     change(**entries)
-    done = measure("-m", "chainrule", "evaluate", stranger)
+    done = measure_command("evaluate", stranger, cwd=stranger.parent)
     assert done.code == 2
     with pytest.raises(RunError, match=sentence):
         run.Run(stranger).load_network()
@@ -123,10 +123,10 @@ WEIGHTS: dict[str, tuple[Callable[[], bytes], str]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WEIGHTS)
-def test_weights(stranger: Path, measure: Callable[..., Any], name: str) -> None:
+def test_weights(stranger: Path, measure_command: Callable[..., Any], name: str) -> None:
     make, sentence = WEIGHTS[name]
     (stranger / "model.safetensors").write_bytes(make())
-    done = measure("-m", "chainrule", "evaluate", stranger)
+    done = measure_command("evaluate", stranger, cwd=stranger.parent)
     assert done.code == 2
     with pytest.raises(RunError, match=sentence) as caught:
         run.Run(stranger).load_network()
