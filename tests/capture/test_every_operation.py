@@ -100,7 +100,6 @@ REFUSED = {
     **dict.fromkeys(("prod",), "its rule asks whether a factor is 0"),
     **dict.fromkeys((f"scatter_add by a mask{which}" for which in ("", " of rows", " of nothing")), "a mask"),
     "index_put a mask": "a mask",
-    **dict.fromkeys(("embedding_lookup", "embedding"), "their indices are options of an inner operation"),
 }
 """Operations and cases whose gradient of a gradient is refused in a compiled function, and why."""
 
