@@ -21,6 +21,7 @@ ROOMS = [
     ("nn",),
     ("optim", "torch"),
     ("capture",),
+    ("distributed",),
     ("data",),
     ("models",),
     ("images", "plots", "first_principles", "lessons"),

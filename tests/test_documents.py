@@ -170,6 +170,8 @@ labels = chainrule.arange(8)
 """
 BEFORE = {
     "chainrule.data": "import chainrule",
+    "chainrule.distributed.parallel": "import chainrule\nfrom chainrule import distributed, nn, optim",
+    "chainrule.distributed.sharded": "import chainrule\nfrom chainrule import distributed, nn, optim",
     "chainrule.data.augment": SMALL
     + "from chainrule.data.augment import Augment\ndataset = TensorDataset(images, labels)",
     "chainrule.first_principles.network": (

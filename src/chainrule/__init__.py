@@ -48,8 +48,8 @@ from chainrule.tensor import (  # isort: skip
 )  # fmt: skip
 
 if TYPE_CHECKING:
-    from chainrule import data as data, images as images, models as models, plots as plots  # isort: skip
-    from chainrule import text as text, training as training  # isort: skip
+    from chainrule import data as data, distributed as distributed, images as images, models as models  # isort: skip
+    from chainrule import plots as plots, text as text, training as training  # isort: skip
     from chainrule.capture import jit as jit  # isort: skip
 
 sys.modules["chainrule.weights"] = weights  # the old name, which warning filters for its ChecksumWarning may hold
@@ -59,6 +59,7 @@ __version__ = "0.2.0rc1"
 
 _LATER = (
     "data",
+    "distributed",
     "images",
     "models",
     "plots",
@@ -78,9 +79,9 @@ if not TYPE_CHECKING:  # type checkers would take any misspelled name for one th
         raise AttributeError(f"module 'chainrule' has no attribute {name!r}")
 
     __all__ = [
-        "Tensor", "arange", "as_tensor", "autograd", "data", "default_generator", "draw", "enable_grad", "eye",
-        "from_numpy", "full", "grad", "images", "is_grad_enabled", "jit", "linspace", "load", "manual_seed", "models",
-        "nn", "no_grad", "ones", "ones_like", "ops", "optim", "plots", "rand", "randint", "randn", "save",
-        "set_grad_enabled", "set_num_threads", "tensor", "text", "training", "zeros", "zeros_like",
+        "Tensor", "arange", "as_tensor", "autograd", "data", "default_generator", "distributed", "draw",
+        "enable_grad", "eye", "from_numpy", "full", "grad", "images", "is_grad_enabled", "jit", "linspace", "load",
+        "manual_seed", "models", "nn", "no_grad", "ones", "ones_like", "ops", "optim", "plots", "rand", "randint",
+        "randn", "save", "set_grad_enabled", "set_num_threads", "tensor", "text", "training", "zeros", "zeros_like",
     ]  # fmt: skip
     __all__ += ops.__all__

@@ -194,6 +194,7 @@ def test_every_option_reaches_the_run(command, images, here):
         "epochs_without_augmentation": 0,
         "eager": True,
         "steps_per_epoch": 0,
+        "shards": 0,
     }
     assert (config["training"], config["seed"], config["data"]["limit"]) == (recipe, 3, 33)
 

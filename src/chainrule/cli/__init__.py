@@ -84,7 +84,8 @@ def main(arguments: list[str] | None = None) -> Any:
     except click.ClickException as error:
         text = io.StringIO()
         error.show(text)
-        _print_error(*text.getvalue().removesuffix("\n").expandtabs(4).split("\n"))
+        if not _is_later_rank():
+            _print_error(*text.getvalue().removesuffix("\n").expandtabs(4).split("\n"))
         code = 2
     except UserError as error:
         code = _report(str(error))
@@ -100,7 +101,22 @@ def main(arguments: list[str] | None = None) -> Any:
     except Exception:
         _print_error(*traceback.format_exc().removesuffix("\n").split("\n"))
         code = _report("internal error; please report it with the traceback above", code=1)
+    _end_ranks(code or 0)
     sys.exit(code or 0)
+
+
+def _is_later_rank() -> bool:
+    """Whether an MPI launcher started other processes before this one: the first one prints what all would."""
+    from chainrule.distributed.launcher import launched_rank  # takes as long to load as the engine
+
+    return launched_rank() > 0
+
+
+def _end_ranks(code: int) -> None:
+    """On rank 0 of several, end all others after an error that they may not know of."""
+    module = sys.modules.get("chainrule.distributed.world")  # imported by `train`
+    if code and module is not None and module.world.cache_info().currsize and module.world().rank == 0:
+        module.world().leave(code)
 
 
 _show_warning = warnings.showwarning

@@ -27,14 +27,15 @@ class Interruption:
 
     Args:
         names: the names of the signals.
+        announces: whether to say that training will stop.
 
     Attributes:
         trainer: the trainer to stop.
         number: the last signal received, if any.
     """
 
-    def __init__(self, names: Sequence[str] = NAMES) -> None:
-        self._names = names
+    def __init__(self, names: Sequence[str] = NAMES, *, announces: bool = True) -> None:
+        self._names, self._announces = names, announces
         self.trainer: Trainer | None = None
         self.number: int | None = None
         self._quitting = False
@@ -74,6 +75,8 @@ class Interruption:
             sys.unraisablehook = _ignore  # the destructor of a partially initialized object may fail
             raise KeyboardInterrupt
         self.trainer.interrupt = True
+        if not self._announces:
+            return
         signal_name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
         with suppress(OSError):  # bypasses sys.stderr, which may be in the middle of a write
             os.write(2, f"stopping after this step ({signal_name} again quits immediately)\n".encode())

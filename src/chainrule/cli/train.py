@@ -14,12 +14,17 @@ import click
 
 from chainrule import data as datasets
 from chainrule import models, text
-from chainrule.cli import reports
+from chainrule.cli import ranks, reports
 from chainrule.cli.arguments import PathName
 from chainrule.cli.output import ascii_only, json_number, print_json, say, terminal_width
 from chainrule.cli.signals import Interruption
 from chainrule.data.catalog import SOURCES
-from chainrule.errors import printable
+from chainrule.distributed.agreement import on_all_ranks, on_rank_zero
+from chainrule.distributed.launcher import launched_rank
+from chainrule.distributed.sharded import DEFAULT_SHARDS, check_ranks
+from chainrule.distributed.watch import RankFailedError
+from chainrule.distributed.world import world
+from chainrule.errors import UserError, printable
 from chainrule.kernels.team import threads
 from chainrule.training import experiment, tasks
 from chainrule.training import resume as resuming
@@ -34,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from chainrule.data import ImageData
+    from chainrule.distributed.world import World
     from chainrule.text import TextData
     from chainrule.training.run import Run
 
@@ -77,6 +83,12 @@ Examples:
 @click.option("--lr", type=float, help="Learning rate; with a schedule, its peak.  [default: the model's]")
 @click.option("--optimizer", type=click.Choice(list(experiment.OPTIMIZERS)), help="Optimizer.  [default: the model's]")
 @click.option("--eager", is_flag=True, default=None, help="Run eagerly, without compiling the training step.")
+@click.option(
+    "--shards",
+    type=int,
+    metavar="N",
+    help="Cut each batch into N parts, for 1, 2, 4, ... or N ranks of mpiexec.  [default: 8 under mpiexec]",
+)
 @click.option("--seed", type=int, help="Random seed; the same seed gives bit-identical results.  [default: 0]")
 @click.option("--limit", type=int, metavar="N", help="Train on the first N images or tokens only.")
 @click.option("--out", type=PathName(), metavar="DIR", help="The run's folder.  [default: a new one in runs/]")
@@ -103,19 +115,37 @@ def train(resume: str | None, as_json: bool, quiet: bool, **options: Any) -> Non
     A resumed run ends with the same bits as if it had never stopped. --epochs changes the number of epochs, --override
     other settings; if the result can then differ from a new run with these settings, a message says so.
     """
-    interruption = Interruption()
     try:
-        with interruption:
-            _train(interruption, resume, as_json, quiet, options)
-    except KeyboardInterrupt:
-        raise click.exceptions.Exit(interruption.exit_code) from None
+        processes = world()
+        interruption = Interruption(announces=processes.rank == 0)
+        try:
+            with interruption:
+                _train(processes, interruption, resume, as_json, quiet, options)
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(interruption.exit_code) from None
+    except (UserError, click.ClickException):
+        if launched_rank():  # rank 0 prints it
+            raise click.exceptions.Exit(2) from None
+        raise
 
 
-def _train(interruption: Interruption, resume: str | None, as_json: bool, quiet: bool, options: dict[str, Any]) -> None:
+def _train(
+    processes: World,
+    interruption: Interruption,
+    resume: str | None,
+    as_json: bool,
+    quiet: bool,
+    options: dict[str, Any],
+) -> None:
     threads()  # reports an invalid CHAINRULE_THREADS before a run folder is created
-    run, data = _begin(**options) if resume is None else _reopen(resume, **options)
+    ranks.compare_setup(processes, {"resume": resume, "json": as_json, "quiet": quiet, **options})
+    with ranks.scratch_folder(processes) as folder:
+        if resume is None:
+            run, data = _begin(processes, folder, **options)
+        else:
+            run, data = _reopen(processes, folder, resume, **options)
 
-    verbose = not (as_json or quiet)
+    verbose = not (as_json or quiet) and processes.rank == 0
     console = _terminal() if verbose else None
     progress: list[Callback] = []
     if verbose:
@@ -123,26 +153,36 @@ def _train(interruption: Interruption, resume: str | None, as_json: bool, quiet:
         progress.append(EpochLines(_ignore_closed_terminal(console.print if console else say), table))
         if console:
             progress.append(Bar(console, table))
-    trainer = experiment.prepare(run, data, progress)
+    trainer = on_all_ranks(processes, lambda: experiment.prepare(run, data, progress))
     if resume is not None:
-        resuming.resume(run, trainer)
+        on_rank_zero(processes, lambda: resuming.resume(run, trainer))
     if verbose:
         _introduce(run, trainer, data)
     interruption.trainer = trainer
-    resume_command = f"chainrule train --resume {shlex.quote(str(run.folder))}"
+    resume_command = f"chainrule train --resume {shlex.quote(processes.broadcast(str(run.folder)))}"
+    resume_hint = f"resume from the last checkpoint with: {resume_command}"
+    last_words = ranks.LastWords(processes, f"chainrule: a process was killed, and so all ranks ended; {resume_hint}")
+    processes.on_failure(lambda failure: ranks.report_failure(processes, last_words, f"{failure}; {resume_hint}"))
     try:
-        trainer.fit(run.config["training"]["epochs"])
+        with last_words:
+            trainer.fit(run.config["training"]["epochs"])
+    except RankFailedError as error:
+        ranks.end_after_failure(processes, last_words, f"{error}; {resume_hint}")
     except Interrupted:
-        say(f"stopped in epoch {trainer.epoch + 1}; resume with: {resume_command}", err=True)
+        if processes.rank == 0:
+            say(f"stopped in epoch {trainer.epoch + 1}; resume with: {resume_command}", err=True)
         raise
     except KeyboardInterrupt:
-        say(f"stopped immediately; resume from the last checkpoint with: {resume_command}", err=True)
+        if processes.rank == 0:
+            say(f"stopped immediately; {resume_hint}", err=True)
         raise
     except DivergedError as error:
         if not trainer.history:  # no checkpoint to return to
             raise
         raise DivergedError(f"{error}; recover with: {_recovery_command(run, trainer)}") from None
     interruption.trainer = None
+    if processes.rank:
+        return
     try:
         result = experiment.finish(run, data, sum(record["seconds"] for record in trainer.history))
         _draw(run)
@@ -159,6 +199,8 @@ def _train(interruption: Interruption, resume: str | None, as_json: bool, quiet:
 
 
 def _begin(
+    processes: World,
+    folder: Path | None,
     model: str | None,
     data: str | None,
     size: str | None,
@@ -173,18 +215,30 @@ def _begin(
     override: Sequence[str],
     **changes: Any,
 ) -> tuple[Run, ImageData | TextData]:
-    """Create a new run from the command's options, and load its data."""
+    """Create a new run from the command's options, and load its data.
+
+    Only rank 0 has the run; `folder` is for another rank's copy.
+    """
     for name, value in (("--epoch", epoch), ("--step", step), ("--override", override or None)):
         if value is not None:
             raise click.UsageError(f"{name} changes an existing run: use it with --resume RUN")
     if model is None:
         model = "gpt" if data is not None and _is_text(data) else "mlp"
-    loaded = _load(models.get(model), data, bpe)
-    options = {"size": size, "block_size": block_size}
-    config = experiment.configure(
-        model, loaded, seed=seed or 0, limit=limit, keep=keep or 0, options=options, **changes
-    )
-    return runs.create(config, out, partial(tasks.of(models.get(model)).write_files, loaded)), loaded
+    if processes.is_launched and changes["shards"] is None:
+        changes["shards"] = DEFAULT_SHARDS
+
+    def configure() -> tuple[dict[str, Any], ImageData | TextData]:
+        loaded = _load(models.get(model), data, bpe)
+        options = {"size": size, "block_size": block_size}
+        settings = {"seed": seed or 0, "limit": limit, "keep": keep or 0, **changes}
+        return experiment.configure(model, loaded, options=options, **settings), loaded
+
+    config, loaded = on_all_ranks(processes, configure)
+    ranks.compare_configs(processes, config)
+    check_ranks(config["training"]["shards"], processes.size)
+    write_files = partial(tasks.of(models.get(model)).write_files, loaded)
+    run = on_all_ranks(processes, lambda: runs.create(config, out if folder is None else folder, write_files))
+    return run, loaded
 
 
 def _is_text(data: str) -> bool:
@@ -204,6 +258,8 @@ def _load(model: models.Model, data: str | None, bpe: int | None) -> ImageData |
 
 
 def _reopen(
+    processes: World,
+    folder: Path | None,
     resume: str,
     epochs: int | None,
     keep: int | None,
@@ -212,10 +268,13 @@ def _reopen(
     override: Sequence[str],
     **unchangeable: Any,
 ) -> tuple[Run, ImageData | TextData]:
-    """Find the run to resume, apply the changes that the options ask for, if any, and load its data."""
+    """Find the run to resume, apply the changes that the options ask for, if any, and load its data.
+
+    Only rank 0 has the run; `folder` is for another rank's copy.
+    """
     options = [f"--{name.replace('_', '-')}" for name, value in unchangeable.items() if value is not None]
     if options:
-        overridable = [name for name in options if name in ("--batch-size", "--eager", "--lr")]
+        overridable = [name for name in options if name in ("--batch-size", "--eager", "--lr", "--shards")]
         hint = f"; to change it anyway: --override {overridable[0][2:].replace('-', '_')}=VALUE" if overridable else ""
         raise click.UsageError(f"--resume keeps the run's settings: {', '.join(options)} cannot be changed{hint}")
     if epoch is not None and step is not None:
@@ -227,11 +286,16 @@ def _reopen(
                 f"--epochs {epochs} and --override epochs={settings['epochs']} contradict each other"
             )
         settings["epochs"] = epochs
-    run = runs.find(resume)
-    data = run.task.load(run)
-    if settings or keep is not None or epoch is not None or step is not None:
-        run = reopen(run, data, settings, epoch=epoch, step=step, keep=keep)
-    return run, data
+
+    def find() -> Run:
+        run = runs.find(resume)
+        if settings or keep is not None or epoch is not None or step is not None:
+            run = reopen(run, run.task.load(run), settings, epoch=epoch, step=step, keep=keep)
+        check_ranks(run.config["training"].get("shards", 0), processes.size)
+        return run
+
+    run = ranks.copy_run(processes, folder, find)
+    return run, on_all_ranks(processes, lambda: run.task.load(run))
 
 
 def _recovery_command(run: Run, trainer: Trainer) -> str:

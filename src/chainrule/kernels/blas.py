@@ -52,6 +52,11 @@ def _function(name: str) -> int:
     raise NoBlasError(f"NumPy's BLAS library has no {name} with 64-bit sizes")
 
 
+def set_threads(number: int) -> None:
+    """Set the number of threads of NumPy's BLAS; does nothing for a BLAS other than OpenBLAS."""
+    (_threads() or (None, lambda number: None))[1](number)
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Context manager: limit BLAS to the calling thread, because several of our threads call it at the same time."""

@@ -43,6 +43,7 @@ class Recipe:
         epochs_without_augmentation: the number of last epochs without augmentation, to fit unaugmented images.
         eager: run each step operation by operation instead of compiled.
         steps_per_epoch: for text, whose windows are drawn at random, the steps that count as an epoch; 0 for images.
+        shards: cut each batch into this number of shards, to train on several ranks (see `distributed`); 0 for none.
     """
 
     epochs: int
@@ -56,6 +57,7 @@ class Recipe:
     epochs_without_augmentation: int = 0
     eager: bool = False
     steps_per_epoch: int = 0
+    shards: int = 0
 
 
 @dataclass(frozen=True)

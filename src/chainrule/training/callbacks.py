@@ -137,6 +137,8 @@ class StopAugmentation(Callback):
         after: the number of epochs with augmentation.
     """
 
+    every_rank = True
+
     def __init__(self, after: int) -> None:
         self.after = after
 
@@ -215,6 +217,10 @@ class Checkpoint(Callback):
         """Save the state."""
         self.save(trainer)
 
+    def on_failure(self, trainer: Trainer) -> None:
+        """Save the state after the last complete step."""
+        self.save(trainer)
+
     def save(self, trainer: Trainer) -> None:
         """Save the complete state now."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -242,9 +248,11 @@ class Checkpoint(Callback):
 class StopOnNaN(Callback):
     """Ends training before the update if the loss is not finite, and names the first layer with invalid values.
 
-    A compiled step has already updated the weights, so the layer is unknown. This must be the first callback, so that
-    no other callback saves invalid weights.
+    The layer is unknown if a compiled step has already updated the weights, or if the batch is cut into shards. This
+    must be the first callback, so that no other callback saves invalid weights.
     """
+
+    every_rank = True
 
     def on_loss(self, trainer: Trainer, inputs: Tensor | None, loss: float) -> None:
         """Check the loss of a step."""
@@ -259,11 +267,11 @@ class StopOnNaN(Callback):
                 self._stop(trainer, record["epoch"] - 1, f"at its last step: the {name} is {value}", inputs)
 
     def _stop(self, trainer: Trainer, completed_epochs: int, event: str, inputs: Tensor | None) -> None:
-        layer = (
-            "run without compiling (--eager) to find the layer"
-            if inputs is None
-            else first_bad_layer(trainer.network, inputs)
-        )
+        if inputs is None:
+            shards = "without shards and " if trainer.shards else ""
+            layer = f"run {shards}without compiling (--eager) to find the layer"
+        else:
+            layer = first_bad_layer(trainer.network, inputs)
         note = "the best weights so far are kept; " if completed_epochs else ""
         rate = trainer.optimizer.param_groups[0]["lr"]
         raise DivergedError(

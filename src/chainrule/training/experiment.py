@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import platform
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -20,6 +21,8 @@ import numpy as np
 import chainrule
 from chainrule import models, optim
 from chainrule.data.augment import Augment
+from chainrule.distributed.sharded import ShardError, check_shards
+from chainrule.distributed.world import set_threads, threads_per_rank
 from chainrule.errors import DataError, RunError
 from chainrule.files import write_text
 from chainrule.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, OneCycleLR, SequentialLR
@@ -97,6 +100,7 @@ def configure(
         "seed": seed,
         "versions": versions(),
         **({"keep": keep} if keep else {}),
+        **({"threads": threads_per_rank()} if recipe.shards else {}),
     }
 
 
@@ -129,6 +133,8 @@ def prepare(run: Run, data: ImageData | TextData, callbacks: Sequence[Callback] 
         check_settings(task, recipe, config["seed"], limit, data, config.get("keep", 0))
     except RunError as error:
         raise RunError(f"{run.config_file}: {error}") from None
+    if recipe.shards:
+        set_threads(_threads(run))
     weights_generator, order_generator = run.generators()
     network, model = run.build_network(weights_generator), run.model
     loader = task.loader(run, recipe, data, network, order_generator)
@@ -157,7 +163,23 @@ def prepare(run: Run, data: ImageData | TextData, callbacks: Sequence[Callback] 
             ),
         ],
         compiled=compiled,
+        shards=recipe.shards,
     )
+
+
+def _threads(run: Run) -> int:
+    """Return the number of threads that a run in shards was started with: its bits depend on it.
+
+    Raises:
+        RunError: CHAINRULE_THREADS is set to another number.
+    """
+    number: int = run.config.get("threads", 1)
+    if os.environ.get("CHAINRULE_THREADS") and threads_per_rank() != number:
+        raise RunError(
+            f"{run.folder} was started with {number} thread{'s' * (number > 1)} per rank, and CHAINRULE_THREADS is "
+            f"{threads_per_rank()}: set it to {number}, or not at all"
+        )
+    return number
 
 
 def refuse_shipped(run: Run) -> None:
@@ -242,6 +264,11 @@ def check_settings(
         raise RunError(f"the learning rate must be a number above 0, not {recipe.lr}")
     if not (0 <= recipe.momentum < math.inf and 0 <= recipe.weight_decay < math.inf):
         raise RunError("the momentum and the weight decay must be finite and at least 0")
+    if recipe.shards:
+        try:
+            check_shards(recipe.shards, recipe.batch_size)
+        except ShardError as error:
+            raise RunError(str(error)) from None
     if recipe.epochs_without_augmentation < 0:
         raise RunError(f"epochs_without_augmentation must be at least 0, not {recipe.epochs_without_augmentation}")
     try:

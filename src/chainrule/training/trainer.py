@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 import warnings
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from chainrule.capture import jit
 from chainrule.data.loader import DataLoader
+from chainrule.distributed.sharded import DEFAULT_SHARDS, ShardedStep, check_ranks, network_generators
+from chainrule.distributed.watch import Phase, RankFailedError
+from chainrule.distributed.world import world
 from chainrule.errors import UserError, check_integer, type_name
+from chainrule.random import default_generator
 from chainrule.training.modes import restore_modes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from chainrule.data.loader import BatchIterator
     from chainrule.nn import Module
@@ -32,13 +34,23 @@ class DivergedError(UserError, ArithmeticError):
 
 
 class Callback:
-    """Base of callbacks, whose methods a Trainer calls; subclasses override those they need."""
+    """Base of callbacks, whose methods a Trainer calls; subclasses override those they need.
+
+    Attributes:
+        every_rank: whether several ranks (see `distributed`) all call it, or rank 0 alone. One that writes or prints
+            must not set it.
+    """
+
+    every_rank: ClassVar[bool] = False
 
     def on_start(self, trainer: Trainer) -> None:
         """Called when `fit` starts, also to resume."""
 
     def on_loss(self, trainer: Trainer, inputs: Tensor | None, loss: float) -> None:
-        """Called with the loss before the update; for a compiled step, after it, with `inputs=None`."""
+        """Called with the loss before the update; for a compiled step, after it, with `inputs=None`.
+
+        With shards, it is called before the update, with `inputs=None`.
+        """
 
     def on_step(self, trainer: Trainer) -> None:
         """Called after each step."""
@@ -48,6 +60,9 @@ class Callback:
 
     def on_end(self, trainer: Trainer) -> None:
         """Called when `fit` ends: complete, stopped by a callback, interrupted, or after an error."""
+
+    def on_failure(self, trainer: Trainer) -> None:
+        """Called on rank 0 when another rank has failed; the trainer is in the state after its last complete step."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state needed for an exact resume: numbers, strings, lists and dicts."""
@@ -72,9 +87,12 @@ class Trainer:
         validate: called after each epoch; returns metrics for the history, e.g. {"validation_accuracy": 0.97}.
         callbacks: called in this order.
         compiled: whether `jit` compiles the step.
+        shards: cut each batch into this number of shards, so that several ranks (see `distributed`) train together, to
+            the same bits for any number of them; 0 for none. By default 8 under an MPI launcher, else 0.
 
     Raises:
         TypeError: the loader is not a DataLoader, or the loss not callable.
+        ShardError: the number of shards does not fit the batch size or the number of ranks.
 
     Attributes:
         epoch: number of completed epochs.
@@ -96,6 +114,7 @@ class Trainer:
         validate: Callable[[], dict[str, float]] | None = None,
         callbacks: Sequence[Callback] = (),
         compiled: bool = False,
+        shards: int | None = None,
     ) -> None:
         if not isinstance(loader, DataLoader):
             raise TypeError(f"Trainer: the loader must be a DataLoader, not {type_name(loader)}")
@@ -103,7 +122,27 @@ class Trainer:
             raise TypeError(f"Trainer: the loss must be a function of outputs and targets, not {type_name(loss)}")
         self.compiled, self._compiled_step = compiled, jit(lambda *batch: self._update(self._forward(*batch)))
         self.network, self.loss, self.optimizer, self.loader = network, loss, optimizer, loader
-        self.scheduler, self.validate, self.callbacks = scheduler, validate, list(callbacks)
+        self.scheduler, self.validate = scheduler, validate
+        self._world = world()
+        self.callbacks = [callback for callback in callbacks if callback.every_rank or self._world.rank == 0]
+        self.shards = (DEFAULT_SHARDS if self._world.is_launched else 0) if shards is None else shards
+        check_ranks(self.shards, self._world.size)
+        is_own = getattr(loader.rows, "__func__", None) is ShardedStep.own_rows  # of an earlier trainer
+        if self._world.size > 1 and loader.rows is not None and not is_own:
+            raise ValueError("Trainer: several ranks divide batches among them, so the loader must have no rows set")
+        self._sharded = (
+            ShardedStep(
+                network,
+                loss,
+                optimizer,
+                batch_size=loader.batch_size,
+                shards=self.shards,
+                compiled=compiled,
+                update=self._apply_gradients,
+            )
+            if self.shards
+            else None
+        )
         self.epoch = self.epochs = 0
         self.step = 0  # in this epoch
         self.history: list[dict[str, Any]] = []
@@ -125,12 +164,13 @@ class Trainer:
     def fit(self, epochs: int) -> list[dict[str, Any]]:
         """Train until `epochs` epochs are complete, counting earlier calls and a loaded state, and return the history.
 
-        Warns if the optimizer has none of the network's parameters.
+        Several ranks start from rank 0's state. Warns if the optimizer has none of the network's parameters.
 
         Raises:
             TypeError: the number of epochs is not an integer.
-            Interrupted: `interrupt` was set.
+            Interrupted: `interrupt` was set, on any rank.
             DivergedError: a callback found a loss that is not finite.
+            RankFailedError: another rank was killed or no longer answers.
         """
         check_integer("fit", "the number of epochs", epochs, minimum=0)
         parameter_ids = {id(parameter) for parameter in self.network.parameters()}
@@ -142,12 +182,38 @@ class Trainer:
             )
         self.epochs = epochs
         try:
+            if self._world.size > 1:
+                self._synchronize()
             self._call("on_start")
             while self.epoch < epochs and not self.stop:
                 self._run_epoch()
+        except RankFailedError:
+            self._call("on_failure")
+            raise
         finally:
             self._call("on_end")
         return self.history
+
+    def _synchronize(self) -> None:
+        """Give all ranks the state of rank 0."""
+        state: dict[str, Any] = {}
+        if self._world.rank == 0:
+            state = self.state_dict()
+            state["network"] = {name: tensor.numpy() for name, tensor in state["network"].items()}
+            state["callbacks"] = [c.state_dict() for c in self.stateful_callbacks() if c.every_rank]
+        state = self._world.broadcast(state)
+        if self._world.rank:
+            self.load_state_dict(state)
+        self._share_generators()
+
+    def _share_generators(self) -> None:
+        """Give all ranks rank 0's generator states and wish to stop: it alone has validated and called callbacks."""
+        generators = [*network_generators(self.network), self.loader.generator, default_generator()]
+        states = [None if generator is None else generator.bit_generator.state for generator in generators]
+        states, self.stop = self._world.broadcast((states, self.stop))
+        for generator, state in zip(generators, states, strict=True):
+            if generator is not None:
+                generator.bit_generator.state = state
 
     def _run_epoch(self) -> None:
         start = time.perf_counter() - self._seconds
@@ -159,25 +225,52 @@ class Trainer:
             )
         if self._batches is not None:  # continue the pass with the first batch that was not trained on
             self._batches.position = self.step
-        for inputs, targets in self._current_pass():
-            self._take_step(inputs, targets)
-            self.step += 1
+        for stopping in self._steps():
             self._seconds = time.perf_counter() - start
-            # An interrupt while the callbacks run takes effect after the next step, so that `Checkpoint` saves first
-            stopping = self.interrupt
             self._call("on_step")
             if stopping:
                 self.interrupt = False
                 raise Interrupted
+        self._world.enter(Phase.BUSY)
+        if self._sharded is not None:
+            self._sharded.check_agreement()
         record = {"epoch": self.epoch + 1, "train_loss": self.mean_loss}
-        if self.validate is not None:
+        if self.validate is not None and self._world.rank == 0:
             with restore_modes(self.network):
                 record |= {name: float(value) for name, value in self.validate().items()}
         record |= {"seconds": time.perf_counter() - start, "learning_rate": self.optimizer.param_groups[0]["lr"]}
+        record = self._world.broadcast(record)
         self.history.append(record)
         self.epoch, self.step, self._batches = self.epoch + 1, 0, None
         self._loss_sum, self._examples, self._seconds = 0.0, 0, 0.0
         self._call("on_epoch", record)
+        if self._world.size > 1:
+            self._share_generators()
+
+    def _steps(self) -> Iterator[bool]:
+        """Take the remaining steps of the epoch, and yield after each whether training is interrupted.
+
+        An interrupt while the callbacks run takes effect after the next step, so that `Checkpoint` saves first.
+        """
+        if self._sharded is None:
+            for inputs, targets in self._current_pass():
+                self._take_step(inputs, targets)
+                self.step += 1
+                yield self.interrupt
+            return
+        if self._world.size > 1:
+            self.loader.rows = self._sharded.own_rows
+        for inputs, targets in self._current_pass():
+            self._sharded.interrupt = self.interrupt
+            count = min(self.loader.batch_size, self.loader.examples - self.step * self.loader.batch_size)
+            value = self._sharded.gradients(inputs, targets, count)
+            self._call("on_loss", None, value)
+            self._sharded.update()
+            self._finish_step(value, count)
+            self.step += 1
+            self.interrupt |= self._sharded.stop
+            yield self._sharded.stop
+            self._world.enter(Phase.STEP)
 
     def _current_pass(self) -> BatchIterator:
         """Return the batches of the current epoch, after starting a pass over the loader if there is none."""
@@ -195,10 +288,14 @@ class Trainer:
             value = float(loss)
             self._call("on_loss", inputs, value)
             self._update(loss)
+        self._finish_step(value, len(targets))
+
+    def _finish_step(self, loss: float, count: int) -> None:
+        """Advance the schedule, and add the loss of a batch of `count` examples to the epoch's."""
         if self.scheduler is not None:
             self.scheduler.step()
-        self._loss_sum += value * len(targets)
-        self._examples += len(targets)
+        self._loss_sum += loss * count
+        self._examples += count
 
     def _forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
         self.optimizer.zero_grad()
@@ -206,8 +303,11 @@ class Trainer:
 
     def _update(self, loss: Tensor) -> Tensor:
         loss.backward()
-        self.optimizer.step()
+        self._apply_gradients()
         return loss
+
+    def _apply_gradients(self) -> None:
+        self.optimizer.step()
 
     def _call(self, method: str, *arguments: Any) -> None:
         """Call a method of each callback."""
@@ -223,7 +323,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
             "loader": {**self._current_pass().state_dict(), "position": self.step},
-            "generators": [generator.bit_generator.state for generator in _generators(self.network)],
+            "generators": [generator.bit_generator.state for generator in network_generators(self.network)],
             "callbacks": [callback.state_dict() for callback in self.stateful_callbacks()],
             "progress": {
                 "epoch": self.epoch,
@@ -246,7 +346,7 @@ class Trainer:
         """
         if (self.scheduler is None) != (state["scheduler"] is None):
             raise ValueError("Trainer: the state and the trainer must both have a scheduler, or neither")
-        generators, callbacks = _generators(self.network), self.stateful_callbacks()
+        generators, callbacks = network_generators(self.network), self.stateful_callbacks()
         for name, expected in (("generators", generators), ("callbacks", callbacks)):
             if len(expected) != len(state[name]):
                 raise ValueError(
@@ -273,11 +373,3 @@ class Trainer:
     def stateful_callbacks(self) -> list[Callback]:
         """Return the callbacks that have a state, which is part of the trainer's."""
         return [callback for callback in self.callbacks if callback.state_dict()]
-
-
-def _generators(network: Module) -> list[np.random.Generator]:
-    """Return the generators of the network's modules, each once, in order."""
-    generators = [
-        v for module in network.modules() for v in vars(module).values() if isinstance(v, np.random.Generator)
-    ]
-    return list({id(generator): generator for generator in generators}.values())

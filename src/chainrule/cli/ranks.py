@@ -1,0 +1,147 @@
+"""`chainrule train` on several ranks: rank 0 has the run's folder and prints; the others have a copy of its settings.
+
+Nothing is trained before all ranks agree on options, versions, settings and data.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from chainrule.cli.output import say
+from chainrule.distributed.agreement import compare, on_all_ranks, on_rank_zero
+from chainrule.distributed.world import threads_per_rank
+from chainrule.kernels.processor import CannotCompileError, llvm
+from chainrule.training import experiment
+from chainrule.training.run import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from chainrule.distributed.world import World
+
+_WRITTEN_LATER = {"model.safetensors", "metrics.jsonl", "result.json", "curves.png"}
+"""Files of a run that training writes: the other ranks do not need them."""
+
+_TIME_TO_REPORT = 1.0
+"""Seconds that ranks which do not say what has happened leave the one that does."""
+
+
+def compare_setup(ranks: World, options: Mapping[str, Any]) -> None:
+    """Check that all ranks have the same options of the command, versions, threads and processors.
+
+    Raises:
+        RanksDifferError: they do not.
+    """
+    if ranks.size > 1:
+        facts = {f"option --{name.replace('_', '-')}": value for name, value in options.items()}
+        facts |= {f"version of {name}": value for name, value in experiment.versions().items()}
+        facts["number of threads (CHAINRULE_THREADS)"] = threads_per_rank()
+        facts["processor"] = _processor_name()
+        facts["variable OPENBLAS_CORETYPE"] = os.environ.get("OPENBLAS_CORETYPE")
+        compare(ranks, facts)
+
+
+def _processor_name() -> str:
+    """Return the kind of processor, such as znver5, for which machine code is compiled."""
+    try:
+        return str(llvm().get_host_cpu_name())
+    except CannotCompileError:
+        return platform.machine()
+
+
+def compare_configs(ranks: World, config: Mapping[str, Any]) -> None:
+    """Check that all ranks have the same config, which includes the checksums of the data.
+
+    Raises:
+        RanksDifferError: they do not.
+    """
+    if ranks.size > 1:
+        facts = {}
+        for section, value in config.items():
+            if isinstance(value, dict):
+                facts.update({f"{section}.{name} of the config": part for name, part in value.items()})
+        compare(ranks, facts)
+
+
+@contextmanager
+def scratch_folder(ranks: World) -> Iterator[Path | None]:
+    """A temporary folder for this rank's copy of the run; None on rank 0, which has the run itself."""
+    if ranks.rank == 0:
+        yield None
+    else:
+        with TemporaryDirectory(prefix="chainrule-rank-") as folder:
+            yield Path(folder)
+
+
+def copy_run(ranks: World, folder: Path | None, find: Callable[[], Run]) -> Run:
+    """Find a run on rank 0, copy its settings to the other ranks' scratch folders, and return each rank's run."""
+    run = on_all_ranks(ranks, find if folder is None else lambda: None)
+    files = on_rank_zero(ranks, lambda: {} if run is None else _settings_files(run))
+    if run is not None:
+        return run
+    target = Path(folder or "")
+    for name, content in files.items():
+        (target / name).write_bytes(content)
+    return Run(target)
+
+
+def _settings_files(run: Run) -> dict[str, bytes]:
+    files = [path for path in run.folder.iterdir() if path.is_file() and path.name not in _WRITTEN_LATER]
+    return {path.name: path.read_bytes() for path in files}
+
+
+class LastWords:
+    """A context manager that prints a sentence if this process is killed meanwhile. For rank 0 of several.
+
+    When a rank is killed, MPICH's mpiexec kills the others at once. A shell that outlives them notices that its input
+    has ended without a word. Its pause lets mpiexec end first if another rank has already said why it ends the run.
+
+    Args:
+        ranks: the ranks.
+        sentence: the sentence.
+    """
+
+    def __init__(self, ranks: World, sentence: str) -> None:
+        self._is_needed = ranks.size > 1 and ranks.rank == 0 and sys.platform != "win32"
+        script = 'read line; [ "$line" = done ] || { sleep 0.3; echo "$1" >&2; }'
+        self._command = ["/bin/sh", "-c", script, "sh", sentence]
+        self._shell: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> LastWords:
+        if self._is_needed:
+            self._shell = subprocess.Popen(  # noqa: S603  # the sentence is an argument, not code
+                self._command, stdin=subprocess.PIPE, start_new_session=True, text=True
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cancel()
+
+    def cancel(self) -> None:
+        """Do not print the sentence."""
+        shell, self._shell = self._shell, None
+        if shell is not None:
+            shell.communicate("done\n")
+
+
+def report_failure(ranks: World, last_words: LastWords, sentence: str) -> None:
+    """Say that a rank has failed: on rank 0, or on rank 1 if it is rank 0 that has failed."""
+    last_words.cancel()
+    if ranks.rank <= 1:
+        say(f"chainrule: {sentence}", err=True)
+
+
+def end_after_failure(ranks: World, last_words: LastWords, sentence: str) -> NoReturn:
+    """End all ranks after one has failed."""
+    report_failure(ranks, last_words, sentence)
+    if ranks.rank > 1:
+        time.sleep(_TIME_TO_REPORT)
+    ranks.abort()

@@ -1,0 +1,74 @@
+"""Run the command on a rank, with an event: `driver.py EVENT train ...`.
+
+EVENT is one of
+    none
+    slow                each step takes 30 ms, and a checkpoint is saved after each, as in the following events
+    hang N R            rank R hangs in its step after N of them
+    error N R           rank R raises an error there
+    option NAME VALUE   rank 1 has another option
+    version             rank 1 has another version of NumPy
+    data                rank 1 has other images
+    missing data        rank 1 has none
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chainrule import data as datasets
+from chainrule.cli import main
+from chainrule.distributed import sharded
+from chainrule.errors import DataError
+from chainrule.training import callbacks, experiment
+
+EVENT, *PARAMETERS = sys.argv.pop(1).split()
+RANK = int(os.environ["PMI_RANK"])
+Path(f"rank-{RANK}.pid").write_text(str(os.getpid()))
+
+
+class Checkpoint(callbacks.Checkpoint):
+    def __init__(self, folder: Path, **options: Any) -> None:
+        super().__init__(folder, **{**options, "seconds": 0.0})
+
+
+gradients = sharded.ShardedStep.gradients
+taken = 0
+
+
+def slow_gradients(self: Any, *arguments: Any) -> float:
+    global taken
+    time.sleep(0.03)
+    if EVENT in ("hang", "error") and [taken, RANK] == list(map(int, PARAMETERS)):
+        while EVENT == "hang":
+            time.sleep(0.1)
+        raise RuntimeError("this rank has an error")
+    taken += 1
+    return gradients(self, *arguments)
+
+
+if EVENT in ("slow", "hang", "error"):
+    experiment.Checkpoint = Checkpoint  # type: ignore[misc]
+    sharded.ShardedStep.gradients = slow_gradients  # type: ignore[method-assign]
+if RANK == 1 and EVENT == "option":
+    sys.argv += PARAMETERS
+if RANK == 1 and EVENT == "version":
+    versions = experiment.versions()
+    experiment.versions = lambda: {**versions, "numpy": "1.0"}  # type: ignore[assignment]
+if RANK == 1 and EVENT in ("data", "missing"):
+    load = datasets.load
+
+    def load_other(name: Any) -> Any:
+        if EVENT == "missing":
+            raise DataError("there are no such images")
+        loaded = load(name)
+        return replace(loaded, train_images=255 - np.asarray(loaded.train_images))
+
+    datasets.load = load_other  # type: ignore[assignment]
+main()
