@@ -70,10 +70,12 @@ def machine_code_folder() -> None:
     machine._folder()
 
 
-@pytest.fixture(autouse=True)
-def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def poisoned() -> Iterator[None]:
     """Memory holds nothing useful before results are written into it (see `tests.poison`)."""
-    poison.install(monkeypatch)
+    with pytest.MonkeyPatch.context() as patch:
+        poison.install(patch)
+        yield
 
 
 @pytest.fixture(autouse=True)

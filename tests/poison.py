@@ -96,7 +96,7 @@ def poisoned_run(program: Any) -> Iterator[None]:
 
 
 def install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Poison memory until the end of the test."""
+    """Poison memory until the patches are undone."""
     from chainrule.lower.program import Program
 
     run = Program.run
