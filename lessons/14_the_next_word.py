@@ -193,6 +193,8 @@ for word, chance in model.likeliest(prompt, 6):
 # rule.
 #
 # The model is ``chainrule.first_principles.language``, after Bengio, Ducharme, Vincent and Jauvin, A Neural
-# Probabilistic Language Model (2003). Besides their size, large models differ by a way to look back at any earlier word
-# that matters: ``chainrule.nn.MultiheadAttention``. And if you want to read the engine itself, start with
-# ``chainrule.autograd.tape``.
+# Probabilistic Language Model (2003). The command ``chainrule say "i am going to the bank to"`` asks it for the rest of
+# a sentence. Besides their size, large models differ by a way to look back at any earlier word that matters:
+# ``chainrule.nn.MultiheadAttention``. A small one of that kind is ``chainrule.models.GPT``, and the command
+# ``chainrule train --model gpt --data everyday`` trains it on these sentences, letter by letter. And if you want to
+# read the engine itself, start with ``chainrule.autograd.tape``.

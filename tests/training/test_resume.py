@@ -201,7 +201,7 @@ def as_before(this_run):
     state["loader"].pop("current", None)
     (settings,) = (saved for saved in state["callbacks"] if "batch_size" in saved)
     config = json.loads(this_run.config_file.read_text())
-    for later in ("augment", "epochs_without_augmentation", "eager"):
+    for later in ("augment", "epochs_without_augmentation", "eager", "steps_per_epoch"):
         del settings[later], config["training"][later]
     del config["data"]["test_crc32"], config["versions"]["llvmlite"]
     this_run.config_file.write_text(json.dumps(config))

@@ -69,7 +69,7 @@ Examples:
 @click.version_option(__version__, message="chainrule %(version)s")
 @click.pass_context
 def cli(context: click.Context) -> None:
-    """Neural networks that you can read: train one on handwritten digits, evaluate it, use it."""
+    """Neural networks that you can read: train one on handwritten digits or a text, evaluate it, use it."""
     # Figures go to files, and an invalid backend would make the import of matplotlib fail; `lesson --show` restores it.
     context.obj = os.environ.pop("MPLBACKEND", None)
 

@@ -38,10 +38,14 @@ Examples:
 @click.option("--prompt", metavar="TEXT", help="The beginning of the text.  [default: a new line]")
 @click.option("--tokens", type=int, default=300, show_default=True, help="How many tokens to add.")
 @click.option(
-    "--temperature", type=float, default=0.8, show_default=True, help="Below 1 more of the likely tokens; 0 only those."
+    "--temperature",
+    type=float,
+    default=0.8,
+    show_default=True,
+    help="Below 1, likely tokens become likelier; at 0, certain.",
 )
 @click.option("--top-k", type=int, metavar="K", help="Choose among the K most likely tokens only.")
-@click.option("--top-p", type=float, metavar="P", help="Choose among the most likely tokens, with a total of P, only.")
+@click.option("--top-p", type=float, metavar="P", help="Choose among the likeliest tokens only, with P in total.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Random seed; the same seed gives the same text.")
 @click.option("--stream/--no-stream", default=None, help="Print each token at once.  [default: in a terminal]")
 def generate(run: str | None, prompt: str | None, tokens: int, seed: int, stream: bool | None, **settings: Any) -> None:

@@ -77,7 +77,7 @@ Examples:
 @click.option("--size", help="Size of a gpt: tiny, names or shakespeare.  [default: as the text suggests]")
 @click.option("--block-size", type=int, metavar="T", help="For text: the longest context, in tokens.")
 @click.option("--bpe", type=int, metavar="N", help="For text: N byte-pair tokens instead of characters.")
-@click.option("--epochs", type=int, help="Passes through the training images; for text, see below.")
+@click.option("--epochs", type=int, help="Passes through the training images; for text, see above.")
 @click.option("--steps-per-epoch", type=int, metavar="N", help="For text: the steps that count as an epoch.")
 @click.option("--batch-size", type=int, help="Images, or windows of a text, per step.  [default: the model's]")
 @click.option("--lr", type=float, help="Learning rate; with a schedule, its peak.  [default: the model's]")
