@@ -70,10 +70,39 @@ class Sampler:
         Raises:
             ValueError: the largest logit of a text is not finite.
         """
-        scores, best = _checked(logits)
+        weights = self._weights(logits)
+        probabilities: NDArray[np.float64] = weights / weights.sum(axis=1, keepdims=True)
+        return probabilities
+
+    def __call__(self, logits: ArrayLike, generator: Generator | None = None) -> NDArray[np.int64]:
+        """Draw a token for each row of logits (N, V). A temperature of 0 draws no random numbers.
+
+        Raises:
+            ValueError: the largest logit of a text is not finite.
+        """
+        weights = self._weights(logits)
+        tokens: NDArray[np.int64]
         if not self.temperature:
-            best_only: NDArray[np.float64] = np.eye(scores.shape[1])[scores.argmax(axis=1)]
-            return best_only
+            tokens = weights.argmax(axis=1)
+        else:
+            sums = weights.cumsum(axis=1)
+            totals = sums[:, -1:]
+            draws = np.minimum(draw("random", totals.shape, generator) * totals, np.nextafter(totals, 0))
+            tokens = (sums > draws).argmax(axis=1)  # the first whose sum is above the draw
+        return tokens
+
+    def _weights(self, logits: ArrayLike) -> NDArray[np.float64]:
+        """Return numbers in proportion to the probabilities, (N, V); the largest of each text is 1."""
+        scores = np.asarray(logits, np.float64)
+        best = scores.max(axis=1, keepdims=True)
+        if not math.isfinite(best.sum()):
+            wrong = best[~np.isfinite(best)][0]
+            raise ValueError(f"generate: a logit is {wrong}: the weights of the model have diverged")
+        weights: NDArray[np.float64]
+        if not self.temperature:
+            weights = np.zeros_like(scores)
+            np.put_along_axis(weights, scores.argmax(axis=1)[:, None], 1.0, axis=1)
+            return weights
         scores = (scores - best) / self.temperature
         if self.top_k is not None and self.top_k < scores.shape[1]:
             least = np.partition(scores, -self.top_k, axis=1)[:, -self.top_k, None]
@@ -85,33 +114,7 @@ class Sampler:
             before = np.cumsum(descending, axis=1) - descending  # the weight of all tokens that are more likely
             descending[before >= self.top_p * weights.sum(axis=1, keepdims=True)] = 0.0
             np.put_along_axis(weights, order, descending, axis=1)
-        probabilities: NDArray[np.float64] = weights / weights.sum(axis=1, keepdims=True)
-        return probabilities
-
-    def __call__(self, logits: ArrayLike, generator: Generator | None = None) -> NDArray[np.int64]:
-        """Draw a token for each row of logits (N, V). A temperature of 0 draws no random numbers.
-
-        Raises:
-            ValueError: the largest logit of a text is not finite.
-        """
-        tokens: NDArray[np.int64]
-        if not self.temperature:
-            tokens = _checked(logits)[0].argmax(axis=1)
-        else:
-            sums = np.cumsum(self.probabilities(logits), axis=1)
-            totals = sums[:, -1:]
-            draws = np.minimum(draw("random", (len(sums), 1), generator) * totals, np.nextafter(totals, 0))
-            tokens = (sums > draws).argmax(axis=1)  # the first whose sum is above the draw
-        return tokens
-
-
-def _checked(logits: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return logits (N, V) in float64, and the largest of each row, (N, 1)."""
-    scores = np.asarray(logits, np.float64)
-    best = scores.max(axis=1, keepdims=True)
-    if not np.isfinite(best).all():
-        raise ValueError(f"generate: a logit is {best[~np.isfinite(best)][0]}: the weights of the model have diverged")
-    return scores, best
+        return weights
 
 
 def generate(
