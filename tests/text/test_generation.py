@@ -131,6 +131,13 @@ def test_tokens_are_drawn_when_they_are_asked_for():
     assert list(generate(model, [2], 0)) == []
 
 
+def test_two_texts_take_turns():
+    model = build()
+    first, second = (list(generate(model, prompt, 15, 0)) for prompt in ([1, 2], [3]))
+    turns = list(zip(generate(model, [1, 2], 15, 0), generate(model, [3], 15, 0), strict=True))
+    assert turns == list(zip(first, second, strict=True))
+
+
 def test_recording_is_on_again_between_tokens():
     for _ in generate(build(), [1], 2):
         assert chainrule.is_grad_enabled()
