@@ -58,6 +58,8 @@ def test_a_result_that_lost_its_history_is_found():
         gradcheck(lambda x: x.detach() * 3, x)
     with pytest.raises(AssertionError, match=r"d\(output 1\)"):
         gradcheck(lambda x: [x * 2, x.detach() * 3], x)
+    with pytest.raises(AssertionError, match=r"d\(output 0\)\[0\] / d\(input 1\)\[0\] is 0 by the tape"):
+        gradcheck(lambda mask, x: mask * x.detach(), [chainrule.tensor([1.0, 2.0]), x])
     assert gradcheck(lambda x: [x * 2, chainrule.ones(2)], x)
 
 

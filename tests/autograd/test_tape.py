@@ -72,7 +72,7 @@ class TestLongGraphs:
         loss = (middle * middle).sum()
         assert node.saved is not None
         loss.backward()
-        assert (node.saved, node.checks) == (None, ())
+        assert (node.saved, node.saved_versions) == (None, ())
 
 
 class TestBackward:

@@ -344,6 +344,10 @@ class TestShapesThatDoNotFit:
             (lambda z: ops.take_along_dim(z(2), indices=np.array([2]), dim=0), IndexError, "take_along_dim: indices are 2 to 2, but must be 0 to 1"),
             (lambda z: ops.mse_loss(z(2, 1), z(2)), ValueError, "mse_loss: input (2, 1) and target (2,) must have the same shape"),
             (lambda z: ops.mse_loss(z(2), z(2), "all"), ValueError, "mse_loss: reduction must be \"mean\", \"sum\" or \"none\", not 'all'"),
+            (lambda z: ops.kl_div(z(2), z(2), "all"), ValueError, "kl_div: reduction must be \"mean\", \"batchmean\", \"sum\" or \"none\", not 'all'"),
+            (lambda z: ops.conv1d(z(1, 1, 4), z(1, 1, 2), stride=2, padding="same"), ValueError, "conv1d: padding must be a number, \"valid\", or \"same\" with stride 1, not 'same' with stride (2,)"),
+            (lambda z: ops.max_pool2d(z(2, 3, 0, 5), 2), ValueError, "max_pool2d: takes (N, C, H, W) or (C, H, W), where only N may be 0, not (2, 3, 0, 5)"),
+            (lambda z: ops.cat(z(2) for _ in range(2)), ValueError, "cat: takes a list or tuple of at least one tensor"),
             (lambda z: ops.cross_entropy(z(2, 3), np.zeros(3, int)), ValueError, "cross_entropy: target (3,) does not fit input (2, 3): it must be (2,)"),
             (lambda z: ops.cross_entropy(z(2, 3), z(2)), ValueError, "cross_entropy: a target of floats (2,) must be probabilities of shape (2, 3)"),
             (lambda z: ops.cross_entropy(z(()), np.array(0)), ValueError, "cross_entropy: input is a single number"),
@@ -556,7 +560,7 @@ class TestNoTensorsNoNumbers:
             (
                 lambda x: ops.group_norm(x[:1, :1], 1),
                 ValueError,
-                "group_norm: needs more than one value per group, got (1, 1)",
+                "group_norm: needs more than one value per group, or several examples, got (1, 1)",
             ),
             (
                 lambda x: ops.scaled_dot_product_attention(x, x, x, (x[:, :2] > 0).long()),

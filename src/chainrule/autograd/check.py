@@ -38,12 +38,13 @@ def gradcheck(
         AssertionError: the two differ; the message says where and by how much.
     """
     inputs = as_list(inputs)
-    grad_inputs = [x for x in inputs if getattr(x, "requires_grad", False)]
+    positions = [i for i, x in enumerate(inputs) if getattr(x, "requires_grad", False)]
+    grad_inputs = [inputs[i] for i in positions]
     if not grad_inputs or any(x.dtype != np.float64 for x in grad_inputs):
         raise ValueError("gradcheck: at least one input must require gradients, and each that does must be float64")
 
     outputs = as_list(function(*inputs))
-    columns = [(output, j) for output, out in enumerate(outputs) if out.dtype.kind == "f" for j in range(out.numel())]
+    columns = [(k, j) for k, out in enumerate(outputs) if out.dtype.kind == "f" for j in range(out.numel())]
     analytic = [_jacobian_blocks(out, grad_inputs) for out in outputs if out.dtype.kind == "f"]
     if not analytic:
         raise ValueError("gradcheck: at least one output must be a float, to have derivatives to compare")
@@ -53,8 +54,8 @@ def gradcheck(
             floats = [out._data for out in as_list(function(*inputs)) if out.dtype.kind == "f"]
         return np.concatenate(floats, axis=None, dtype=np.float64)
 
-    for position, x in enumerate(grad_inputs):
-        tape_block = np.concatenate([blocks[position] for blocks in analytic], axis=1)
+    for number, (position, x) in enumerate(zip(positions, grad_inputs, strict=True)):
+        tape_block = np.concatenate([blocks[number] for blocks in analytic], axis=1)
         numeric_block = np.empty_like(tape_block)
         for element, index in enumerate(np.ndindex(x.shape)):
             center = x._data[index]
@@ -69,9 +70,9 @@ def gradcheck(
         if is_wrong.any():
             if not raise_exception:
                 return False
-            i, column = (int(k) for k in np.argwhere(is_wrong)[0])
-            output, j = columns[column]
-            derivative = f"d(output {output})[{j}] / d(input {position})[{i}]"
+            i, column = (int(n) for n in np.argwhere(is_wrong)[0])
+            k, j = columns[column]
+            derivative = f"d(output {k})[{j}] / d(input {position})[{i}]"
             both = f"{tape_block[i, column]:.6g} by the tape, {numeric_block[i, column]:.6g} by finite differences"
             count = f"{int(is_wrong.sum())} of {is_wrong.size} derivatives differ"
             raise AssertionError(f"gradcheck: {derivative} is {both}; {count}")

@@ -8,7 +8,7 @@ Common arguments:
     func: takes Tensors and returns a Tensor or a tuple of them.
     inputs: the point at which to differentiate.
     create_graph: make the result differentiable, back to inputs that require gradients.
-    strict: raise an error if an output does not depend on an input; otherwise its derivative is 0.
+    strict: raise an error if an output does not depend on an input; if False, that derivative is 0.
 
 Each of the functions records operations even under `no_grad()`, as in PyTorch.
 

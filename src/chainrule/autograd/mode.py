@@ -97,16 +97,16 @@ class Tracing(Protocol):
         """Return the tracer of an array, and a tracer unchanged."""
 
     def match_layout(self, x: Any, like: Any) -> Any:
-        """Return a new tracer of the same value, to which later operations ascribe the memory layout of another."""
+        """Return a new tracer of the same value, which later operations treat as laid out in memory like another."""
 
     def index(self, index: Any) -> Any:
         """Return the tracer of an array that is used as an index."""
 
     def example_at(self, array: Any, index: Any) -> Any:
-        """Return the elements at an index in the traced call itself, for their shape."""
+        """Return the elements at an index for the arguments of the traced call; only their shape may be used."""
 
     def before_grad_read(self, leaf: Leaf, outside: bool) -> None:
-        """Called before a leaf's gradient is read, to guard or refuse it; `outside`: is its Tensor from outside?"""
+        """Called before a leaf's gradient is read, to add a guard or refuse; `outside`: its Tensor is from outside."""
 
     def before_grad_assigned(self, node: Leaf | Node, grad: Tensor | None) -> Tensor | None:
         """Called before a gradient is assigned, to record that; returns the value to assign."""
@@ -248,7 +248,7 @@ class _DetectAnomaly(_Recording):
 
     def __enter__(self) -> None:
         self._previous = mode.recording, mode.anomaly
-        mode.anomaly = Anomaly(self._setting)
+        mode.anomaly = Anomaly(check_nan=self._setting)
         mode.recording = bool(mode.recording) and mode.anomaly
 
 

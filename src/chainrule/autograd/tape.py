@@ -81,9 +81,9 @@ class Node:
         operation: the operation.
         parents: for each input, the Node or Leaf that its gradient goes to, or None.
         saved: what the rule needs besides `grad`: arrays, shapes and options; None once they are freed.
-        checks: for each entry of `saved` that belongs to a Tensor: (position in `saved`, number of the input or -1 for
-            the result, version counter, the counter's value when it was saved). The counter must still have that value
-            when the rule runs. With `create_graph`, these entries become Tensors again, with their histories.
+        saved_versions: for each entry of `saved` that is a Tensor's array: (position in `saved`, number of the input or
+            -1 for the result, version counter, the counter's value when it was saved). The counter must still have that
+            value when the rule runs. With `create_graph`, these entries become Tensors again, with their histories.
         shape, dtype: those of the result, and so of its gradient.
         order: the node's number in the order of creation; its inputs have smaller numbers.
         grad: the gradient, only after `retain_grad`.
@@ -91,7 +91,9 @@ class Node:
         recorded_at: the user frames that called the operation; set only during anomaly detection.
     """
 
-    __slots__ = ("checks", "dtype", "grad", "hooks", "operation", "order", "parents", "recorded_at", "saved", "shape")
+    __slots__ = (
+        "dtype", "grad", "hooks", "operation", "order", "parents", "recorded_at", "saved", "saved_versions", "shape",
+    )  # fmt: skip
     recorded_at: tuple[FrameSummary, ...]
 
     def __init__(
@@ -104,16 +106,16 @@ class Node:
         self.grad: Tensor | None = None
         self.hooks: dict[int, Any] | None = None
         saved: list[Any] = []
-        checks: list[tuple[int, int, list[int], int]] = []
+        saved_versions: list[tuple[int, int, list[int], int]] = []
         for kind, source in operation.needs:
             if kind == "input":
                 value, tensor = arrays[source], inputs[source]
                 if tensor is not value and (version := getattr(tensor, "_version", None)) is not None:
-                    checks.append((len(saved), source, version, version[0]))
+                    saved_versions.append((len(saved), source, version, version[0]))
                 # arithmetic on NumPy scalars is several times as fast as on zero-dimensional arrays
                 saved.append(value if type(value) is not _ndarray or value.ndim else value[()])
             elif kind == "out":
-                checks.append((len(saved), -1, out._version, out._version[0]))
+                saved_versions.append((len(saved), -1, out._version, out._version[0]))
                 saved.append(array[()] if type(array) is _ndarray and not array.ndim else array)
             elif kind == "shape":
                 saved.append(getattr(arrays[source], "shape", ()))  # a number has none
@@ -124,7 +126,7 @@ class Node:
             else:
                 saved.append(options[source] if source in options else operation.option_defaults[source])
         self.saved: Sequence[Any] | None = saved
-        self.checks: Sequence[tuple[int, int, list[int], int]] = checks
+        self.saved_versions: Sequence[tuple[int, int, list[int], int]] = saved_versions
 
     def vjp(self, grad: Any, create_graph: bool, wrap: Callable[[Any], Tensor]) -> Any:
         """Return the gradients of the inputs, from that of the result, by the operation's rule.
@@ -137,7 +139,7 @@ class Node:
         if self.saved is None:
             freed = f"the graph of this {self.operation.name} was freed by an earlier backward()"
             raise self.error(f"{freed}; to call backward() twice, call the first one with retain_graph=True")
-        for _, source, version, expected in self.checks:
+        for _, source, version, expected in self.saved_versions:
             if version[0] != expected:
                 value = "result" if source < 0 else self.operation.inputs[source]
                 changed = f"the {value} of {self} was changed in place after it was used, and its old value is needed"
@@ -152,7 +154,7 @@ class Node:
             mode.recording = Anomaly(mode.anomaly.check_nan, getattr(self, "recorded_at", None))
         values = list(self.saved)
         # new Tensors: a recorded `+=` may have given the original ones another array and another node
-        for position, source, version, _ in self.checks:
+        for position, source, version, _ in self.saved_versions:
             tensor = values[position] = gradient_as_tensor(values[position], wrap)
             tensor._node, tensor._version = (self if source < 0 else self.parents[source]), version
         return self.operation.rule(grad, *values)  # type: ignore[misc]
@@ -226,13 +228,13 @@ def walk(
                 raise node.error(f"the derivative of {node} gave NaN")
             add_gradient(parent, part)
         if free_graph:
-            node.saved, node.checks = None, ()
+            node.saved, node.saved_versions = None, ()
     for leaf, grad in grads.items():
         if type(leaf) is Leaf and leaf.hooks:
             grads[leaf] = _run_hooks(leaf, grad, wrap)
-    in_use = {id(array): array for array in (getattr(seed, "_data", seed) for _, seed in roots)}
+    caller_arrays = {id(array): array for array in (getattr(seed, "_data", seed) for _, seed in roots)}
     nodes = grads if targets is None else targets
-    return [(node, _with_own_memory(grads[node], in_use, wrap) if node in grads else None) for node in nodes]
+    return [(node, _with_own_memory(grads[node], caller_arrays, wrap) if node in grads else None) for node in nodes]
 
 
 def backward(
@@ -327,12 +329,15 @@ def history(nodes: Sequence[Node | Leaf]) -> list[Node]:
     return sorted(ancestors, key=lambda node: node.order)
 
 
-def _with_own_memory(grad: Any, in_use: dict[int, Any], wrap: Callable[[Any], Tensor]) -> Tensor:
-    """Return the gradient as a Tensor, copied if its memory is shared: the user may change it in place."""
+def _with_own_memory(grad: Any, caller_arrays: dict[int, Any], wrap: Callable[[Any], Tensor]) -> Tensor:
+    """Return the gradient as a Tensor, copied if its memory is shared: the user may change it in place.
+
+    `caller_arrays` holds the arrays that the caller has: gradients passed in or returned before, by their `id`.
+    """
     tensor = gradient_as_tensor(grad, wrap)
-    if tensor._data.base is not None or id(tensor._data) in in_use:
+    if tensor._data.base is not None or id(tensor._data) in caller_arrays:
         tensor = wrap(tensor._data.copy()) if tensor._node is None else tensor.clone()
-    in_use[id(tensor._data)] = tensor._data
+    caller_arrays[id(tensor._data)] = tensor._data
     return tensor
 
 

@@ -130,7 +130,7 @@ def change(tensor: Tensor, compute: Callable[[], Tensor]) -> None:
     if mode.trace is not None:
         aliases = (root, *(tensor._aliases.live_tensors() if tensor._aliases is not None else ()))
         if any(type(alias._data) is np.ndarray for alias in aliases):
-            mode.trace.refuse("giving a history to a tensor from outside (by a recorded in-place change)")
+            mode.trace.refuse("recording an in-place change of an external tensor")
     if tensor._aliases is None:  # no other Tensor shares this memory
         new = compute()
         _assign(tensor, _match_layout(new._data, tensor._data), new._node)
@@ -157,7 +157,7 @@ def change(tensor: Tensor, compute: Callable[[], Tensor]) -> None:
         else:  # a view taken under `no_grad`, or a Tensor with its own history
             with no_grad():
                 other._data = _take_view(root, own_steps)._data
-            # the other's derivative may not use the old value any more: it raises an error
+            # count the change: backward() raises an error if the derivative of `other` needs its old value
             old_version[0] += isinstance(other._node, tape.Node)
 
 

@@ -53,7 +53,7 @@ class _Convolution(Module):
             check(
                 self,
                 is_supported,
-                f'padding must be a number, "valid", or "same" with stride 1, not {padding!r} with {stride}',
+                f'padding must be a number, "valid", or "same" with stride 1, not {padding!r} with stride {stride}',
             )
         else:
             pair(name, "padding", padding, 0, self.ndim)

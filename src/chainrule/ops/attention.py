@@ -41,7 +41,7 @@ def _(
     grad: Array, query: Array, key: Array, value: Array, out: Array, logsumexp: Any, is_causal: bool, scale: float
 ) -> Any:
     """dV = Pᵀ G, dS = P ∘ (G Vᵀ - Σ G out), dQ = scale dS K, dK = scale dSᵀ Q, for P = softmax(scale Q Kᵀ)."""
-    if hasattr(type(grad), "requires_grad"):  # Tensors, with `create_graph`: in steps that can be differentiated
+    if hasattr(type(grad), "requires_grad"):  # Tensors, with `create_graph`: as operations that have derivatives
         return plain.attention_gradients(grad, query, key, value, out, logsumexp, is_causal, scale)
     return fused_attention_gradients(grad, query, key, value, out, logsumexp, is_causal=is_causal, scale=scale)
 

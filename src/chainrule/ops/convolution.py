@@ -133,7 +133,8 @@ def _convolve(
     if padding == "same" and stride == (1, 1):
         pads = [(span // 2, span - span // 2) for span in spans]
     elif isinstance(padding, str) and padding != "valid":
-        raise ValueError(f'{name}: padding is a number, "valid" or "same" with stride 1, not {padding!r} with {stride}')
+        allowed = 'a number, "valid", or "same" with stride 1'
+        raise ValueError(f"{name}: padding must be {allowed}, not {padding!r} with stride {stride[-ndim:]}")
     else:
         pads = [(p, p) for p in pair(name, "padding", 0 if padding == "valid" else padding, 0, ndim)]
     if any(n + sum(edges) <= span for n, edges, span in zip(x.shape[2:], pads, spans, strict=True)):

@@ -90,14 +90,14 @@ def result_type(values: list[Any], name: str) -> np.dtype[Any]:
     result, highest_priority = DEFAULT, -1  # the highest category wins; within it, arrays take precedence over scalars
     for value in values:
         if isinstance(value, np.ndarray):
-            rank, dtype = (2 if value.ndim else 1), value.dtype
+            precedence, dtype = (2 if value.ndim else 1), value.dtype
         elif isinstance(value, (bool, int, float)):
-            rank, dtype = 0, DEFAULT if isinstance(value, float) else _BOOL if isinstance(value, bool) else _INT64
+            precedence, dtype = 0, DEFAULT if isinstance(value, float) else _BOOL if isinstance(value, bool) else _INT64
         else:
             raise TypeError(f"{name}: takes tensors, arrays and numbers, not {type_name(value)}")
         if dtype.kind not in _CATEGORY:
             raise TypeError(f"{name}: takes booleans, integers and floats, not {dtype}")
-        priority = 3 * _CATEGORY[dtype.kind] + rank
+        priority = 3 * _CATEGORY[dtype.kind] + precedence
         if priority > highest_priority:
             result, highest_priority = dtype, priority
         elif priority == highest_priority and dtype is not result:

@@ -30,7 +30,7 @@ def getitem(input: Input, *, index: Any) -> Array:
         IndexError: out of range, or too many indices.
     """
     elements = input[index]
-    if not is_basic(index):  # the result may not be in C order
+    if not is_basic(index):  # NumPy may return another memory layout than C order
         return contiguous(elements)
     if isinstance(elements, np.generic):  # NumPy copies a single element; with an ellipsis it returns a view of it
         elements = input[(*index, ...) if isinstance(index, tuple) else (index, ...)]
@@ -257,9 +257,9 @@ def split_index(index: tuple[Any, ...], ndim: int) -> tuple[tuple[Any, ...], tup
         return (), tuple(parts)
     first: list[Any] = []
     second: list[Any] = []
-    for part, number, array in zip(parts, is_number, is_array, strict=True):
-        first += [slice(None)] * _dimensions(part) if array else [part]
-        second += [] if number else [part if array else slice(None)]
+    for part, part_is_number, part_is_array in zip(parts, is_number, is_array, strict=True):
+        first += [slice(None)] * _dimensions(part) if part_is_array else [part]
+        second += [] if part_is_number else [part if part_is_array else slice(None)]
     return tuple(first), tuple(second)
 
 

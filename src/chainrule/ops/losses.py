@@ -191,6 +191,8 @@ def kl_div(input: Input, target: Input, reduction: str = "mean", log_target: boo
 
     Source: Kullback and Leibler, On information and sufficiency (1951).
     """
+    if reduction not in ("mean", "batchmean", "sum", "none"):
+        raise ValueError(f'kl_div: reduction must be "mean", "batchmean", "sum" or "none", not {reduction!r}')
     losses: Array
     if log_target:
         losses = np.exp(target) * (target - input)
@@ -251,14 +253,14 @@ def cross_entropy(
     """
     name, dim = "cross_entropy", _class_dim("cross_entropy", input)
     check_tensors(name, target, optional=[weight])
-    class_indices = target.dtype.kind != "f"
-    if class_indices and weight is None and not label_smoothing:  # the most common case is a single operation
+    has_class_indices = target.dtype.kind != "f"
+    if has_class_indices and weight is None and not label_smoothing:  # the most common case is a single operation
         classes = _classes(name, input, target, None, ignore_index)
         _check_reduction(name, reduction)
         return softmax_cross_entropy(input, classes, dim=dim, ignore_index=ignore_index, reduction=reduction)
     check(name, 0 <= label_smoothing <= 1, f"label_smoothing must be 0 to 1, got {label_smoothing}")
     scores = log_softmax(input, dim=dim)
-    if class_indices:
+    if has_class_indices:
         return _index_loss(name, scores, target, weight, ignore_index, reduction, label_smoothing)
     check(
         name, ignore_index < 0, f"ignore_index={ignore_index} is for class indices, but the target holds probabilities"

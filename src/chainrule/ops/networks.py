@@ -170,19 +170,19 @@ def group_norm(
         eps: added to the variance to avoid division by 0.
 
     Raises:
-        ValueError: the shapes do not fit, or a group has a single value.
+        ValueError: the shapes do not fit, or there is a single example with a single value per group.
 
     Source: Wu and He, Group normalization (2018).
     """
     check_tensors("group_norm", input, optional=[weight, bias])
     if input.ndim < 2 or num_groups < 1 or input.shape[1] % num_groups:
         raise ValueError(f"group_norm: num_groups={num_groups} must divide the channels of (N, C, ...) {input.shape}")
-    count, channels, *rest = input.shape
-    values = count * (channels // num_groups) * math.prod(rest)
-    check("group_norm", values != 1, f"needs more than one value per group, got {input.shape}")
-    groups = num_groups, channels // num_groups
-    weight, bias = _by_channel("group_norm", input, weight, bias, shape=groups)
-    grouped = reshape(input, shape=(count, *groups, *rest))
+    examples, channels, *rest = input.shape
+    count = examples * (channels // num_groups) * math.prod(rest)
+    check("group_norm", count != 1, f"needs more than one value per group, or several examples, got {input.shape}")
+    channel_shape = num_groups, channels // num_groups
+    weight, bias = _by_channel("group_norm", input, weight, bias, shape=channel_shape)
+    grouped = reshape(input, shape=(examples, *channel_shape, *rest))
     out = _standardize_widened(grouped, weight, bias, tuple(range(2, grouped.ndim)), eps)
     return reshape(out, shape=input.shape)
 
@@ -223,9 +223,9 @@ def batch_norm(
     count = math.prod(input.shape[d] for d in dim)
     check("batch_norm", count != 1, f"needs more than one value per channel in training, got {input.shape}")
     if running_mean is not None and running_var is not None and count:
-        values = stop_gradient(input)
-        _ema_update(running_mean, mean(values, dim=dim), momentum)
-        _ema_update(running_var, variance(values, dim=dim), momentum)
+        x = stop_gradient(input)
+        _ema_update(running_mean, mean(x, dim=dim), momentum)
+        _ema_update(running_var, variance(x, dim=dim), momentum)
     return _standardize_widened(input, weight, bias, dim, eps) if count else _scale_and_shift(input, weight, bias)
 
 

@@ -14,10 +14,11 @@ the first parameter is an input, and the options after it can be passed by posit
 
 **The derivative.** Its first parameter, `grad`, is dL/d(out) for a scalar loss L, and it returns dL/d(input). Its
 other parameters name what it needs: `out` (the result), an input (`x`), the shape of an input (`x_shape`) or an option;
-for a formula with any number of inputs, `shapes`. Only what it names is saved. With several inputs it returns one entry
-for each, in order: a gradient, or a function without arguments that computes it and is called only if that gradient is
-needed. If an input was broadcast, its gradient may have the shape of the result: the tape sums it over the repeated
-dimensions.
+for a formula with any number of inputs, `shapes`; for a formula that returns a second result, the name that
+`@operation(extra=...)` gives it. Only what it names is saved. With several inputs it returns one entry for each, in
+order: a gradient, a function without arguments that computes it and is called only if that gradient is needed, or None
+for an input that cannot be differentiated, such as an index. If an input was broadcast, its gradient may have the shape
+of the result: the tape sums it over the repeated dimensions.
 
 **Running, recording, tracing.** On arrays, an operation runs its formula. If the type of an input has a method
 `__operation__`, that method takes over: a Tensor records the call on the tape. A derivative is written with operators
@@ -100,8 +101,8 @@ class Operation(Generic[P]):
             "input", "shape", "shapes" or "option") and the input's position or the option's name.
         promote: how to convert inputs to one type: "common", "floating" or "floating_only" (see `ops.dtypes`), or
             None to leave them.
-        tensors: the positions of inputs that must not be Python numbers if the operation is called by name, as in
-            PyTorch (operators and NumPy functions take numbers on either side).
+        tensors: the positions of inputs that must not be Python numbers in a call such as `maximum(x, y)`, as in
+            PyTorch. Operators and NumPy functions take numbers on either side: `2 < x`, `np.maximum(x, 2)`.
         view: whether the result may share memory with its input.
         fused: whether large arrays run the formula and the rule as fused loops (`lower.eager`).
         compute: the formula, or the method that runs it as fused loops.
@@ -273,13 +274,13 @@ def operation(formula: Callable[..., Any] | None = None, **options: Any) -> Any:
                 rule asks for it by this name.
 
     Raises:
-        ValueError: `promote` is another word.
+        ValueError: `promote` is not one of these.
     """
     return partial(Operation, **options) if formula is None else Operation(formula, **options)
 
 
 def _is_array(x: Any) -> bool:
-    return isinstance(getattr(x, "dtype", None), np.dtype)  # PyTorch's tensors have other types
+    return isinstance(getattr(x, "dtype", None), np.dtype)  # the dtype of a PyTorch tensor is not NumPy's
 
 
 def check_tensors(name: str, *values: Any, optional: Sequence[Any] = ()) -> None:

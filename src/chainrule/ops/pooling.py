@@ -154,7 +154,7 @@ def _pool_params(
     """Return the parameters, after checking them."""
     check_tensors(name, input)
     if input.ndim not in (3, 4) or 0 in input.shape[-3:]:
-        raise ValueError(f"{name}: takes (N, C, H, W) or (C, H, W), not {input.shape}")
+        raise ValueError(f"{name}: takes (N, C, H, W) or (C, H, W), where only N may be 0, not {input.shape}")
     stride = kernel if stride in (None, (), []) else stride
     kernel, stride = pair(name, "kernel_size", kernel, 1), pair(name, "stride", stride, 1)
     padding, dilation = pair(name, "padding", padding, 0), pair(name, "dilation", dilation, 1)
@@ -189,10 +189,10 @@ def adaptive_avg_pool2d(input: Input, output_size: int | Sequence[int | None]) -
     sizes = (output_size, output_size) if isinstance(output_size, int) else tuple(output_size)
     if len(sizes) != 2 or any(s is not None and s < 0 for s in sizes):
         raise ValueError(f"adaptive_avg_pool2d: output_size must be one or two numbers, at least 0, not {output_size}")
-    rows, columns = (
+    row_weights, column_weights = (
         _mean_weights(n, n if s is None else s, input.dtype) for n, s in zip(input.shape[-2:], sizes, strict=True)
     )
-    return matmul(matmul(rows, input), transpose(columns, 0, 1))
+    return matmul(matmul(row_weights, input), transpose(column_weights, 0, 1))
 
 
 def _mean_weights(size: int, windows: int, dtype: Any) -> Any:

@@ -254,7 +254,7 @@ def cat(tensors: Sequence[Input], dim: int = 0) -> Tensor:
         ValueError: there are no tensors, or the shapes do not fit.
         IndexError: `dim` is out of range.
     """
-    check("cat", hasattr(tensors, "__len__") and len(tensors), "needs at least one tensor")
+    check("cat", hasattr(tensors, "__len__") and len(tensors), "takes a list or tuple of at least one tensor")
     check_tensors("cat", *tensors)
     parts = [t for t in tensors if t.shape != (0,)] or list(tensors)
     return concatenate(*parts, dim=wrap_dim(parts[0], dim, "cat"))
