@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import importlib
 import io
 import re
@@ -59,14 +60,20 @@ def blocks(document: Path) -> list[Block]:
     ]
 
 
-def docstrings(source: Path) -> Iterator[tuple[str, str]]:
+@functools.cache
+def docstrings(source: Path) -> list[tuple[str, str]]:
     """Each docstring in a file, with the name of what it describes."""
-    tree = ast.parse(source.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
+    found: list[tuple[str, str]] = []
+    waiting: list[ast.AST] = [ast.parse(source.read_text(encoding="utf-8"))]
+    while waiting:
+        node = waiting.pop(0)
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             text = ast.get_docstring(node)
             if text:
-                yield getattr(node, "name", ""), text
+                found.append((getattr(node, "name", ""), text))
+        for part in ("body", "orelse", "finalbody", "handlers", "cases"):  # not into expressions, which are most of it
+            waiting += getattr(node, part, [])
+    return found
 
 
 def examples(source: Path) -> Iterator[tuple[str, str]]:
