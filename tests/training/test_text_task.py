@@ -91,7 +91,7 @@ def test_whole_batches_are_compiled_if_there_are_enough(story, monkeypatch):
 
 def test_perplexity_is_that_of_a_guess():
     assert perplexity(math.log(27)) == pytest.approx(27)
-    assert perplexity(1e9) == math.inf
+    assert perplexity(1e9) == perplexity(math.inf) == math.exp(709)  # a number that JSON can hold
     assert math.isnan(perplexity(math.nan))
 
 
@@ -241,11 +241,21 @@ def test_another_tokenizer_is_refused(begin):
     trainer.fit(1)
     CharTokenizer("abc").save(this_run.folder / "tokenizer.json")
     for refused in (this_run.load_network, lambda: TEXT.load(this_run)):
-        with pytest.raises(DataError, match=r"tokenizer.json: has 3 tokens, but the run's model is for 1\d"):
+        with pytest.raises(DataError, match=r"tokenizer.json: has 3 tokens, but the run's model has vocab_size 13"):
             refused()
     (this_run.folder / "tokenizer.json").unlink()
     with pytest.raises(DataError, match="tokenizer.json: cannot be read"):
         this_run.load_network()
+
+
+def test_a_model_without_a_vocabulary_is_refused(begin):
+    this_run, trainer = begin()
+    trainer.fit(1)
+    config = json.loads(this_run.config_file.read_text())
+    del config["model"]["options"]["vocab_size"]
+    this_run.config_file.write_text(json.dumps(config))
+    with pytest.raises(DataError, match="has 13 tokens, but the run's model has vocab_size None"):
+        TEXT.load(run.Run(this_run.folder))
 
 
 def rewrite(folder, **data):

@@ -13,7 +13,7 @@ from chainrule.cli.output import json_number, print_json, say, terminal_width
 from chainrule.errors import shorten
 from chainrule.text import Sampler
 from chainrule.training.progress import PERPLEXITY
-from chainrule.training.text_task import TEXT, sizes
+from chainrule.training.text_task import TEXT, block_size
 
 if TYPE_CHECKING:
     from chainrule.text import TextData
@@ -33,7 +33,7 @@ class TextReport:
 
     def amount(self, trainer: Trainer, data: TextData) -> str:
         """Return the number of tokens, and what an epoch is."""
-        tokens = len(trainer.loader.dataset) + sizes(trainer.network)[0]
+        tokens = len(trainer.loader.dataset) + block_size(trainer.network)
         different = f"{data.tokenizer.vocab_size:,} different"
         return f"{tokens:,} training tokens, {different}; {len(trainer.loader):,} steps per epoch"
 

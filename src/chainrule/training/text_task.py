@@ -13,7 +13,7 @@ from chainrule import text
 from chainrule.autograd import no_grad
 from chainrule.capture import jit
 from chainrule.data.loader import DataLoader
-from chainrule.errors import DataError, RunError
+from chainrule.errors import DataError, RunError, shorten
 from chainrule.text import TextData, TokenWindows
 from chainrule.training.callbacks import best_epoch
 from chainrule.training.modes import restore_modes
@@ -69,7 +69,9 @@ class TextTask:
         tokenizer = text.load_tokenizer(file)
         size = run.config["model"]["options"].get("vocab_size")
         if tokenizer.vocab_size != size:
-            raise DataError(f"{file}: has {tokenizer.vocab_size:,} tokens, but the run's model is for {size:,}")
+            raise DataError(
+                f"{file}: has {tokenizer.vocab_size:,} tokens, but the run's model has vocab_size {shorten(str(size))}"
+            )
         return tokenizer
 
     def suggest(self, model: Model, data: TextData) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -109,7 +111,7 @@ class TextTask:
             DataError: one is too short.
         """
         for part, tokens in (("training", data.train), ("validation", data.validation)):
-            TokenWindows(tokens, sizes(network)[0], f"the {part} part of {data.name}")
+            TokenWindows(tokens, block_size(network), f"the {part} part of {data.name}")
 
     def check_fit(self, run: Run, network: Module) -> None:
         """Check that a run's network has an output for each token of its tokenizer.
@@ -129,7 +131,7 @@ class TextTask:
             raise RunError(f"{source}: perplexity must be at least 1, not {result['perplexity']}")
 
     def changed_part(self, run: Run, data: TextData) -> str | None:
-        """Return "text" if it has changed since a run was started, else None."""
+        """Return "tokens of the text" if they have changed since a run was started, else None."""
         config = run.config["data"]
         same = (config["crc32"], config["validation_crc32"]) == (_crc32(data.train), _crc32(data.validation))
         return None if same else "tokens of the text"
@@ -143,7 +145,7 @@ class TextTask:
     ) -> DataLoader:
         """Return a loader that draws windows from anywhere in the training part."""
         limit = run.config["data"]["limit"]
-        windows = TokenWindows(data.train[:limit], sizes(network)[0], f"the training part of {data.name}")
+        windows = TokenWindows(data.train[:limit], block_size(network), f"the training part of {data.name}")
         count = self.examples(recipe, limit, data)
         return DataLoader(windows, recipe.batch_size, shuffle=True, generator=generator, num_samples=count)
 
@@ -208,10 +210,11 @@ SUGGESTIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 """For corpora by name: options of a new model, and changes to its recipe."""
 
 
-def sizes(network: Module) -> tuple[int, int]:
-    """Return a text model's block size, which is its longest context, and the size of its vocabulary."""
+def block_size(network: Module) -> int:
+    """Return the longest context of a text model, in tokens."""
     language_model: Any = network
-    return language_model.block_size, language_model.vocab_size
+    size: int = language_model.block_size
+    return size
 
 
 def window_loss(network: Module, model: Model) -> Callable[[Tensor, Tensor], Tensor]:
@@ -238,7 +241,7 @@ def mean_loss(
         compiled_loss: `window_loss`, compiled, for texts of at least `MIN_COMPILED_BATCHES` whole batches.
         max_windows: the largest number of windows.
     """
-    block = sizes(network)[0]
+    block = block_size(network)
     windows = TokenWindows(tokens, block)
     starts = np.arange(0, len(windows), block)
     if len(starts) > max_windows:
@@ -257,11 +260,11 @@ def mean_loss(
 
 
 def perplexity(loss: float) -> float:
-    """Return the perplexity of a mean loss in nats per token, e^loss: among how many tokens it is like guessing."""
-    try:
-        return math.exp(loss)
-    except OverflowError:
-        return math.inf
+    """Return the perplexity of a mean loss in nats per token, e^loss: among how many tokens it is like guessing.
+
+    It is at most e^709, almost the largest float: a history holds no infinity.
+    """
+    return math.exp(min(loss, 709.0))
 
 
 def guessing_loss(train: NDArray[Any], validation: NDArray[Any], vocab_size: int) -> float:
