@@ -149,9 +149,9 @@ def test_a_folder_is_meant_when_it_looks_like_one(folder: Path, monkeypatch: pyt
 
 
 ZEROS: dict[str, list[tuple[int, ...]]] = {  # shapes of four files of zeros
-    "images of gigabytes": [(4_000_000, 28, 28), (4_000_000,), (10, 28, 28), (10,)],
-    "labels of gigabytes": [(60, 28, 28), (1 << 31,), (10, 28, 28), (10,)],
-    "test images of gigabytes": [(60, 28, 28), (60,), (4_000_000, 28, 28), (4_000_000,)],
+    "images of 400 MB": [(500_000, 28, 28), (500_000,), (10, 28, 28), (10,)],
+    "labels of 400 MB": [(60, 28, 28), (400_000_000,), (10, 28, 28), (10,)],
+    "test images of 400 MB": [(60, 28, 28), (60,), (500_000, 28, 28), (500_000,)],
     "images of another size": [(80_000, 28, 28), (80_000,), (80_000, 28, 29), (80_000,)],
     "fewer labels": [(80_000, 28, 28), (79_999,), (10, 28, 28), (10,)],
     "tiny images": [(60_000_000, 1, 1), (60_000_000,), (10, 1, 1), (10,)],
@@ -182,9 +182,9 @@ def zeros(tmp_path: Path) -> Callable[[str], Path]:
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("images of gigabytes", "train-images.* declares uint8 .* unpack it with gunzip"),
-        ("test images of gigabytes", "t10k-images.* declares uint8 .* unpack it with gunzip"),
-        ("labels of gigabytes", "train-labels.* declares uint8 .* unpack it with gunzip"),
+        ("images of 400 MB", "train-images.* declares uint8 .* unpack it with gunzip"),
+        ("test images of 400 MB", "t10k-images.* declares uint8 .* unpack it with gunzip"),
+        ("labels of 400 MB", "train-labels.* declares uint8 .* unpack it with gunzip"),
         ("images of another size", "training images of 28×28, but test images of 28×29"),
         ("fewer labels", "80,000 images, but .* 79,999 labels"),
         ("tiny images", "holds 60,000,000 images: at most 4,000,000 are allowed"),
