@@ -1,7 +1,10 @@
 """Text: tokenizers, corpora by name or from a file, windows of tokens to train on; generation.
 
+import chainrule
+
 text = chainrule.text.load("everyday")
 windows = chainrule.text.TokenWindows(text.train, block_size=32)
+len(windows)  # 13028
 """
 
 from chainrule.text.corpora import CORPORA, CorpusSource, available

@@ -68,14 +68,12 @@ class CharTokenizer:
     Raises:
         ValueError: there are no characters, or one appears twice.
 
-    Example:
-        >>> tokenizer = CharTokenizer.train("abracadabra")
-        >>> tokenizer.characters
-        'abcdr'
-        >>> tokenizer.encode("bad")
-        array([1, 0, 3], dtype=uint8)
-        >>> tokenizer.decode([2, 0, 1])
-        'cab'
+        from chainrule.text import CharTokenizer
+
+        tokenizer = CharTokenizer.train("abracadabra")
+        tokenizer.characters  # 'abcdr'
+        tokenizer.encode("bad")  # array([1, 0, 3], dtype=uint8)
+        tokenizer.decode([2, 0, 1])  # 'cab'
     """
 
     kind: ClassVar[str] = "characters"

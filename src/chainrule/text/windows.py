@@ -27,10 +27,11 @@ class TokenWindows:
     Raises:
         DataError: the text is shorter than a window and its last target, T + 1 tokens.
 
-    Example:
-        >>> inputs, targets = TokenWindows(np.arange(10), block_size=3)[[0, 5]]
-        >>> inputs.tolist(), targets.tolist()
-        ([[0, 1, 2], [5, 6, 7]], [[1, 2, 3], [6, 7, 8]])
+        from chainrule.text import TokenWindows
+
+        inputs, targets = TokenWindows([4, 8, 15, 16, 23, 42], block_size=3)[[0, 2]]
+        inputs.tolist()  # [[4, 8, 15], [15, 16, 23]]
+        targets.tolist()  # [[8, 15, 16], [16, 23, 42]]
     """
 
     def __init__(self, tokens: ArrayLike, block_size: int, name: str = "the text") -> None:
