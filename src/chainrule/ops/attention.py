@@ -23,7 +23,7 @@ __all__ = ["scaled_dot_product_attention"]
 
 MIN_QUERIES, MIN_SCORES = 8, 1024
 """The fewest queries, and scores of each head (queries × keys), for which attention is fused. With fewer it would be
-slower, compiled and eager, because most of its time goes into packing keys and values.
+slower in a compiled function, because most of its time would go into packing keys and values.
 """
 
 
