@@ -29,7 +29,7 @@ SEED :=
 # How long `make attack` lasts: `make attack SECONDS=1800 SEED=7`
 SECONDS := 60
 
-.PHONY: train lessons docs test test-llvm test-oldest test-newest smoke conformance fuzz fuzz-faults attack lint types format bench weights pictures size operations dist clean help
+.PHONY: train lessons docs test test-mpi test-llvm test-oldest test-newest smoke conformance fuzz fuzz-faults attack lint types format bench weights pictures size operations dist clean help
 
 train: $(VENV)/.installed
 	$(BIN)/chainrule train
@@ -37,6 +37,10 @@ train: $(VENV)/.installed
 test: $(VENV)/.installed-test $(if $(filter 1,$(TORCH)),$(VENV)/.installed-torch)
 	$(COMPILE) tests
 	$(ONE_THREAD) CHAINRULE_ORACLE=$(TORCH) $(BIN)/python -m pytest $(BY_FILE)
+
+# A minute: two and more processes of mpiexec train as one
+test-mpi: $(VENV)/.installed-mpi
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 0 tests/distributed
 
 # The versions that users get, each in an environment of its own: the oldest that pyproject.toml allows of every dependency,
 # and the newest NumPy and llvmlite.
@@ -123,7 +127,7 @@ clean:
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 help:
-	@echo "make train | lessons | docs | test | test-llvm | smoke | conformance | fuzz | fuzz-faults | attack | lint | format | bench | weights | pictures | size | operations | dist | clean"
+	@echo "make train | lessons | docs | test | test-mpi | test-llvm | smoke | conformance | fuzz | fuzz-faults | attack | lint | format | bench | weights | pictures | size | operations | dist | clean"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("chainrule needs Python 3.11 or newer; set PYTHON=python3.11, say" if sys.version_info < (3, 11) else 0)'
@@ -141,6 +145,10 @@ $(VENV)/.installed-test: pyproject.toml | $(BIN)/python
 
 $(VENV)/.installed-torch: pyproject.toml | $(VENV)/.installed-test
 	$(PIP) --editable '.[torch]'
+	@touch $@
+
+$(VENV)/.installed-mpi: pyproject.toml | $(VENV)/.installed-test
+	$(PIP) --editable '.[mpi]'
 	@touch $@
 
 $(VENV)/.installed-docs: pyproject.toml | $(BIN)/python

@@ -113,12 +113,14 @@ def start(mpiexec: str, tmp_path: Path) -> Any:
     """Start Python on some ranks: start(4, "-m", "chainrule", "train", ...)."""
     jobs: list[Job] = []
 
-    def run(ranks: int, *arguments: object, launcher: tuple[str, ...] = (), **environment: str) -> Job:
+    def run(ranks: int, *arguments: object, machines: Any = None, **environment: str) -> Job:
         program = [sys.executable, *map(str, arguments)]
         variables = {"CHAINRULE_RANK_TIMEOUT": "2", "CHAINRULE_THREADS": "1"}
         folder = tmp_path / f"job-{len(jobs)}"
         folder.mkdir()
-        command = [mpiexec, *launcher, "-n", str(ranks), *program]
+        command = [mpiexec, *(machines.launcher if machines else ()), "-n", str(ranks), *program]
+        if machines:  # mpiexec itself runs on the first one
+            command = ["ip", "netns", "exec", machines.names[0], *command]
         jobs.append(Job(command, folder, {**os.environ, **variables, **environment}))
         return jobs[-1]
 

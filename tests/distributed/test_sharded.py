@@ -176,6 +176,13 @@ def test_each_shard_has_random_numbers_of_its_own():
     assert len(set(masks)) == 8
 
 
+def test_a_generator_that_cannot_skip_numbers_is_refused():
+    network = nn.Dropout(0.5, generator=np.random.Generator(np.random.MT19937(1)))
+    step = ShardedStep(network, F.mse_loss, optim.SGD([chainrule.ones(1, requires_grad=True)], 0.1), batch_size=8)
+    with pytest.raises(TypeError, match="a MT19937 cannot skip random numbers"):
+        step(chainrule.ones(8, 2), chainrule.ones(8, 2))
+
+
 def test_random_numbers_without_a_generator_are_the_shards_too():
     network, (batch,) = nn.Sequential(nn.Dropout(0.5), nn.Linear(36, 3)), batches([8])
     start = {name: tensor.numpy().copy() for name, tensor in network.state_dict().items()}

@@ -192,30 +192,10 @@ class ShardedStep:
         Raises:
             RankFailedError: another rank was killed or no longer answers; this rank has not changed.
         """
-        tree, generators = TreeSum(), [*network_generators(self.network), default_generator()]
-        buffers, size = self._buffers(), self._bucket_size()
-        values = [buffer.numpy().copy() for buffer in buffers]
-        states = [dict(generator.bit_generator.state) for generator in generators]
+        generators = [*network_generators(self.network), default_generator()]
+        states = [generator.bit_generator.state for generator in generators]
         try:
-            seeds = [int(generator.integers(1 << 63)) for generator in generators]
-            advanced = [dict(generator.bit_generator.state) for generator in generators]
-            bounds = self._bounds(count)
-            for shard, (start, end) in zip(self.owned, bounds, strict=True):
-                if start == end:
-                    tree.add(np.zeros(size, self._dtype))
-                    continue
-                part = slice(start - bounds[0][0], end - bounds[0][0])
-                for seed, generator in zip(seeds, generators, strict=True):
-                    kind = type(generator.bit_generator)
-                    generator.bit_generator.state = kind(np.random.SeedSequence((seed, shard))).state
-                self._world.enter(Phase.STEP if end - start in self._sizes else Phase.BUSY)
-                weight = from_numpy(np.array((end - start) / count, self._dtype))
-                tree.add(self._gradient(inputs[part].detach(), targets[part].detach(), weight).detach().numpy())
-                self._sizes.add(end - start)
-                for buffer, value in zip(buffers, values, strict=True):
-                    with no_grad():
-                        buffer.copy_(value)
-            bucket = tree.total
+            bucket = self._sum_shards(inputs, targets, count, [*zip(generators, states, strict=True)])
             bucket[-1] = self.interrupt
             self._world.enter(Phase.STEP)
             allreduce(self._world, bucket)
@@ -223,10 +203,34 @@ class ShardedStep:
             for generator, state in zip(generators, states, strict=True):
                 generator.bit_generator.state = state
             raise
-        for generator, state in zip(generators, advanced, strict=True):
-            generator.bit_generator.state = state
+        for generator, state in zip(generators, states, strict=True):
+            _seek(generator, state, self.shards)
         self.stop, self._bucket = bool(bucket[-1] > 0), bucket
         return float(bucket[-2])
+
+    def _sum_shards(
+        self, inputs: Tensor, targets: Tensor, count: int, generators: list[tuple[np.random.Generator, Any]]
+    ) -> np.ndarray[Any, Any]:
+        """Return the sum of the buckets of this rank's shards; `generators` come with their states before the step."""
+        tree, buffers, bounds = TreeSum(), self._buffers(), self._bounds(count)
+        values = [buffer.numpy().copy() for buffer in buffers]
+        try:
+            for shard, (start, end) in zip(self.owned, bounds, strict=True):
+                size = end - start
+                if not size:
+                    tree.add(np.zeros(self._bucket_size(), self._dtype))
+                    continue
+                for generator, state in generators:
+                    _seek(generator, state, shard)
+                _restore(buffers, values)
+                self._world.enter(Phase.STEP if size in self._sizes else Phase.BUSY)
+                part = slice(start - bounds[0][0], end - bounds[0][0])
+                weight = from_numpy(np.array(size / count, self._dtype))
+                tree.add(self._gradient(inputs[part].detach(), targets[part].detach(), weight).detach().numpy())
+                self._sizes.add(size)
+        finally:
+            _restore(buffers, values)
+        return tree.total
 
     def update(self) -> None:
         """Set the buffers, and update the parameters with the gradients of `gradients`."""
@@ -282,6 +286,28 @@ class ShardedStep:
     def _bucket_size(self) -> int:
         size: int = sum(t.numel() for t in (*self._parameters, *self._buffers()))
         return size + len(self._parameters) + 2
+
+
+def _restore(buffers: list[Tensor], values: list[Any]) -> None:
+    with no_grad():
+        for buffer, value in zip(buffers, values, strict=True):
+            buffer.copy_(value)
+
+
+def _seek(generator: np.random.Generator, state: Any, shard: int) -> None:
+    """Set a generator to the numbers of a shard: 2⁶⁴ of them after a state for each shard before it.
+
+    Raises:
+        TypeError: the generator cannot skip numbers.
+    """
+    bit_generator: Any = generator.bit_generator
+    if not hasattr(bit_generator, "advance"):
+        raise TypeError(
+            f"ShardedStep: a {type(bit_generator).__name__} cannot skip random numbers, as each shard has its own: use "
+            "numpy.random.default_rng()"
+        )
+    bit_generator.state = state
+    bit_generator.advance(shard << 64)
 
 
 def network_generators(network: Module) -> list[np.random.Generator]:

@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_SPINS = 200
-"""How often a wait asks without a pause: about 0.1 ms."""
-_FIRST_PAUSE, _LONGEST_PAUSE = 20e-6, 1e-3
-"""Seconds between two questions after that, which double from the first to the longest."""
+_SPIN = 200e-6
+"""Seconds for which a wait asks without a pause."""
+_PAUSE, _LONGEST_PAUSE = 0.05, 1e-3
+"""The pauses after that: as a part of the time waited so far, and at most, in seconds. They are short, since MPI may
+transfer data only while it is asked."""
 
 _SECONDS_TO_LEAVE = 1.0
 
@@ -174,20 +175,17 @@ class MPIWorld(World):
         Raises:
             RankFailedError: a rank has failed, or the time is over.
         """
-        watch, spins, pause = self.watch, 0, _FIRST_PAUSE
-        end = None if seconds is None else time.monotonic() + seconds
+        watch, begin = self.watch, time.monotonic()
         phase = None if watch is None else watch.wait()
         try:
             while not self._mpi.Request.Testall(requests):
                 if watch is not None and watch.failure is not None:
                     watch.is_handled = True
                     raise RankFailedError(watch.failure)
-                if end is not None and time.monotonic() > end:
+                waited = time.monotonic() - begin
+                if seconds is not None and waited > seconds:
                     raise RankFailedError("the other ranks do not end")
-                spins += 1
-                if spins > _SPINS:
-                    time.sleep(pause)
-                    pause = min(2 * pause, _LONGEST_PAUSE)
+                time.sleep(min(_PAUSE * waited, _LONGEST_PAUSE) if waited > _SPIN else 0)
         except self._mpi.Exception as error:
             raise RankFailedError(self._explain(error)) from None
         if watch is not None and phase is not None:

@@ -1,0 +1,156 @@
+"""Two machines: network namespaces with a cable between them, over which MPI uses TCP; shared memory is off."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+CASES, DRIVER = Path(__file__).with_name("cases.py"), Path(__file__).with_name("driver.py")
+ADDRESSES = ("10.77.91.1", "10.77.91.2")
+TCP = {
+    "MPIR_CVAR_NOLOCAL": "1",
+    "UCX_TLS": "tcp,self",
+    "UCX_NET_DEVICES": "all",
+    "UCX_LOG_LEVEL": "error",
+    "FI_PROVIDER": "tcp",
+}
+
+# What mpiexec calls instead of ssh: REMOTE [OPTIONS] HOST COMMAND
+REMOTE = """#!/bin/sh
+while [ "${1#-}" != "$1" ]; do shift; done
+host=$1; shift
+exec ip netns exec PREFIX-${host##*.} sh -c "$*"
+"""
+
+
+class Machines:
+    """Two network namespaces, `PREFIX-1` and `PREFIX-2`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.prefix = f"chainrule-{os.getpid()}"
+        self.names = [f"{self.prefix}-1", f"{self.prefix}-2"]
+        self.cables = [f"cr{os.getpid()}a", f"cr{os.getpid()}b"]
+        self.remote = folder / "remote"
+        self.remote.write_text(REMOTE.replace("PREFIX", self.prefix))
+        self.remote.chmod(0o700)
+
+    def set_up(self) -> None:
+        for name in self.names:
+            self.ip("netns", "add", name)
+        (first, second), (a, b) = self.names, self.cables
+        self.ip("link", "add", a, "netns", first, "type", "veth", "peer", "name", b, "netns", second)
+        for name, cable, address in zip(self.names, self.cables, ADDRESSES, strict=True):
+            self.ip("-n", name, "addr", "add", f"{address}/24", "dev", cable)
+            for device in (cable, "lo"):
+                self.ip("-n", name, "link", "set", device, "up")
+
+    def tear_down(self) -> None:
+        for name in self.names:
+            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+
+    def ip(self, *arguments: str) -> None:
+        subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
+
+    def inside(self, machine: int, *command: str) -> str:
+        program = ["ip", "netns", "exec", self.names[machine], *command]
+        return subprocess.run(program, check=True, capture_output=True, text=True).stdout
+
+    def bytes_sent(self) -> list[int]:
+        files = [f"/sys/class/net/{cable}/statistics/tx_bytes" for cable in self.cables]
+        return [int(self.inside(machine, "cat", file)) for machine, file in enumerate(files)]
+
+    @property
+    def launcher(self) -> tuple[str, ...]:
+        return (
+            "-launcher", "ssh", "-launcher-exec", str(self.remote), "-localhost", ADDRESSES[0],
+            "-hosts", ",".join(ADDRESSES), "-ppn", "1",
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def machines(tmp_path_factory):
+    if shutil.which("ip") is None or not hasattr(os, "geteuid") or os.geteuid():
+        pytest.skip("network namespaces need `ip` and root")
+    machines = Machines(tmp_path_factory.mktemp("machines"))
+    try:
+        machines.set_up()
+    except subprocess.CalledProcessError as error:
+        machines.tear_down()
+        pytest.skip(f"network namespaces cannot be made: {error.stderr.strip()}")
+    yield machines
+    machines.tear_down()
+
+
+def test_two_machines_train_as_one_over_tcp(start, machines):
+    environment = {**os.environ, "CHAINRULE_THREADS": "1"}
+    alone = subprocess.run([sys.executable, CASES], env=environment, capture_output=True, text=True, check=True).stdout
+    before = machines.bytes_sent()
+    job = start(2, CASES, machines=machines, **TCP)
+    assert job.wait() == 0, job.sentences
+    lines = [line.split() for line in job.out.splitlines()]
+    assert lines == [[*case, digest, digest, epochs] for *case, digest, epochs in map(str.split, alone.splitlines())]
+    sent = [after - start for after, start in zip(machines.bytes_sent(), before, strict=True)]
+    # Each step of 15 per case sends half of the bucket, twice, in either direction: weights, flags, loss and buffers
+    mlp = 145 * 32 + 33 * 5 + 4 + 2
+    cnn = 10 * 4 + 2 * 4 + 101 * 5 + 6 + 2 * 4 + 1 + 2
+    least = 15 * 2 * 4 * (mlp + cnn)
+    assert min(sent) > least
+    assert max(sent) < least + 400_000  # states of the start, headers, heartbeats
+
+
+def test_a_broken_cable_ends_both(start, machines):
+    """Each machine notices by itself."""
+    arguments = ["train", "--epochs", "500", "--limit", "2000", "--batch-size", "500", "--out", "run", "--quiet"]
+    job = start(2, DRIVER, "slow", *arguments, machines=machines, **TCP)
+    folder = job.out_file.parent
+    metrics = folder / "run" / "metrics.jsonl"
+    end = time.monotonic() + 60
+    while not metrics.exists() or not metrics.read_text():
+        assert job.process.poll() is None, job.sentences
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.05)
+    processes = [int((folder / f"rank-{rank}.pid").read_text()) for rank in range(2)]
+    machines.inside(0, "ip", "link", "set", machines.cables[0], "down")
+    begin = time.monotonic()
+    try:
+        while any(Path(f"/proc/{process}").exists() for process in processes):
+            assert time.monotonic() < begin + 10, "a rank still runs"
+            time.sleep(0.05)
+        job.process.kill()  # it may wait for the machine that it cannot reach
+        (sentence,) = [line for line in job.sentences if line.startswith("chainrule: ")]
+        assert re.match(
+            r"chainrule: rank 1 \(.*\) has not answered for \d s: it was killed or stopped, or its network", sentence
+        )
+        assert (folder / "run" / "checkpoint" / "state.safetensors").exists()
+    finally:
+        machines.inside(0, "ip", "link", "set", machines.cables[0], "up")
+
+
+def test_a_slow_network_changes_no_bits(start, machines):
+    """8 Mbit/s, at which the messages alone take seconds."""
+    for machine, cable in enumerate(machines.cables):
+        try:
+            machines.inside(
+                machine, "tc", "qdisc", "add", "dev", cable, "root", "tbf", "rate", "8mbit", "burst", "16kbit",
+                "latency", "2s",
+            )  # fmt: skip
+        except (subprocess.CalledProcessError, FileNotFoundError):
+            pytest.skip("the kernel cannot limit the rate of a network (tc qdisc ... tbf)")
+    try:
+        begin = time.monotonic()
+        job = start(2, CASES, machines=machines, **TCP)
+        assert job.wait() == 0, job.sentences
+        assert time.monotonic() - begin > 1.5  # 1.5 MB each way
+        quick = start(2, CASES)
+        assert quick.wait() == 0, quick.sentences
+        assert job.out == quick.out
+    finally:
+        for machine, cable in enumerate(machines.cables):
+            machines.inside(machine, "tc", "qdisc", "del", "dev", cable, "root")
