@@ -45,6 +45,7 @@ class ImageTask:
         "name": str, "limit": int | None, "image_shape": [int], "classes": [str], "crc32": int, "test_crc32": int,
     }  # fmt: skip
     result_schema: Mapping[str, Any] = {"test_accuracy": float, "test_loss": float}
+    files: tuple[str, ...] = ()
     default_data = "mnist"
 
     def load(self, run: Run) -> ImageData:

@@ -28,7 +28,6 @@ from chainrule.errors import RunError, join_names
 from chainrule.files import open_regular, remove_leftovers, write_text
 from chainrule.nn.init import skip_init
 from chainrule.training import checkpoint, tasks
-from chainrule.training.text_task import TOKENIZER
 from chainrule.training.upgrade import FORMER_SETTINGS, rename_settings
 
 if TYPE_CHECKING:
@@ -214,8 +213,8 @@ def create(
 ) -> Run:
     """Create a run's folder: `folder`, or a new one in `runs/`, named by date, model and four random hex digits.
 
-    A folder with only the temporary files of a killed process counts as empty, and so does one with only a tokenizer,
-    which is written before the config.
+    A folder with only the temporary files of a killed process counts as empty, and so does one with only
+    the files that are written before the config.
 
     Args:
         config: the run's config.
@@ -232,7 +231,8 @@ def create(
             _remove_incomplete(RUNS)
         target.mkdir(parents=True, exist_ok=folder is not None)
         remove_leftovers(target)
-        if any(file.name != TOKENIZER for file in target.iterdir()):
+        written_first = tasks.find(config["model"]["name"]).files
+        if any(file.name not in written_first for file in target.iterdir()):
             if (target / "config.json").exists():
                 raise RunError(f"{target}: already holds a run; resume it with --resume, or choose another folder")
             raise RunError(f"{target}: is not empty; choose another folder for the run")

@@ -49,6 +49,7 @@ class Task(Protocol[D]):
         metric: decides which epoch's weights are kept.
         data_schema: the entries of "data" in config.json (see `run.check_schema`).
         result_schema: the entries of result.json.
+        files: the names of the files that `write_files` writes, before the config.
         default_data: the name of the data set to train on if none is given.
     """
 
@@ -58,6 +59,7 @@ class Task(Protocol[D]):
     metric: Metric
     data_schema: Mapping[str, Any]
     result_schema: Mapping[str, Any]
+    files: tuple[str, ...]
     default_data: str
 
     def load(self, run: Run) -> D:

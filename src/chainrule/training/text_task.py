@@ -53,6 +53,7 @@ class TextTask:
     metric = Metric("validation_loss", "min")
     data_schema: Mapping[str, Any] = {"name": str, "limit": int | None, "crc32": int, "validation_crc32": int}
     result_schema: Mapping[str, Any] = {"validation_loss": float, "perplexity": float}
+    files: tuple[str, ...] = (TOKENIZER,)
     default_data = "everyday"
 
     def load(self, run: Run) -> TextData:
