@@ -11,7 +11,7 @@ import pytest
 
 from chainrule.cli.read import classifier
 from chainrule.images.lines import _slope, group_into_lines
-from chainrule.images.page import MIN_DIGIT_PIXELS, MOST_SPECKS, _surplus_specks, read_page
+from chainrule.images.page import MAX_SPECKS, MIN_DIGIT_PIXELS, _surplus_specks, read_page
 from chainrule.training import run as runs
 
 from .test_page import digits_of, write
@@ -44,17 +44,17 @@ def test_specks_do_not_hide_digits(read):
             if sheet[max(0, down - 25) : down + 28, max(0, across - 25) : across + 28].min() > 0.85:
                 dots[down : down + 3, across : across + 3] = 0.3
                 count += 1
-    assert count > MOST_SPECKS
+    assert count > MAX_SPECKS
     assert digits_of(read_page(dots, read)) == ["314", "159"]
 
 
 def test_only_the_shortest_specks_are_surplus():
-    lengths = np.concatenate([np.full(MOST_SPECKS, 5), np.full(10, 3), np.full(50, MIN_DIGIT_PIXELS), [6] * 20])
+    lengths = np.concatenate([np.full(MAX_SPECKS, 5), np.full(10, 3), np.full(50, MIN_DIGIT_PIXELS), [6] * 20])
     surplus = _surplus_specks(lengths)
     assert len(surplus) == 30
     assert {lengths[number - 1] for number in surplus} == {3, 5}
-    assert set(range(MOST_SPECKS + 1, MOST_SPECKS + 11)) < surplus
-    assert _surplus_specks(np.full(MOST_SPECKS, 4)) == set()
+    assert set(range(MAX_SPECKS + 1, MAX_SPECKS + 11)) < surplus
+    assert _surplus_specks(np.full(MAX_SPECKS, 4)) == set()
     assert _surplus_specks(np.array([], int)) == set()
 
 

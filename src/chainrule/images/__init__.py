@@ -1,9 +1,9 @@
 """Image preprocessing: from a photo of a digit to a 28×28 image in MNIST's format.
 
-`files` opens an image file as gray values, `raster` has array helpers, and `steps` converts gray values to MNIST's
-format and returns every intermediate stage. For a page of digits, `ink` separates ink from paper, `page` finds and
-reads the digits, and `drawing` annotates the photo. Import these by name, since SciPy is slow to import:
-`from chainrule.images.page import read_page`.
+`files` opens an image file as gray values within the memory limits of `memory`, `raster` has array helpers, and `steps`
+converts gray values to MNIST's format and returns every intermediate stage. For a page of digits, `ink` separates ink
+from paper, `page` finds and reads the digits, `lines` groups them into lines, and `drawing` annotates the photo. Import
+these by name, since SciPy is slow to import: `from chainrule.images.page import read_page`.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def open_picture(path: str | os.PathLike[str]) -> NDArray[np.float32]:
 
     Raises:
         PictureError: the file is missing, empty, not an image in one of `FORMATS`, damaged, above 100 megapixels, or
-            needs more than `memory.MOST_BYTES` to decode.
+            needs more than `memory.MAX_BYTES` to decode.
         MemoryError: there is not enough memory.
     """
     return np.asarray(_open_image(path, _gray_factor, _to_gray)[0], np.float32)
@@ -123,7 +123,7 @@ def _decode(
         size = image.size
         check_size(image, path, factor(*size))
         image.load()
-        converted = convert(image, factor(*image.size))
+        converted = convert(image, factor(*image.size))  # check_size may have reduced the size of a JPEG
         transpose = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
     return converted, None if transpose is None else Image.Transpose(transpose), size
 

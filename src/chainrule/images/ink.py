@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 COARSE = 300  # shorter side, in pixels, of the small copy on which lighting is estimated
 WIDEST_STROKE = 0.09  # fraction of the shorter side: wider dark areas are shadows, a hand or the desk
 SMOOTHING = 0.7  # pixels: removes half of the camera noise, and little of a stroke
-LEAST_INK = 0.08  # minimum contrast of ink, as a fraction of the paper's brightness
-LEAST_CLARITY = 5.0  # minimum contrast of ink, in standard deviations of the noise
+MIN_INK = 0.08  # minimum contrast of ink, as a fraction of the paper's brightness
+MIN_CLARITY = 5.0  # minimum contrast of ink, in standard deviations of the noise
 DARKEST_PAPER = 0.4  # of the bright paper's brightness: paper in shadow is brighter, a dark desk is darker
 STEEP_RATIO = 1.6  # minimum brightness ratio of a sharp edge, within seven pixels of the small copy
 MIN_RULE_LENGTH = 0.35  # fraction of the image's side: longer straight lines are printed rules, not handwriting
-LEAST_RULE, THICKEST_RULE = 0.03, 0.005  # minimum ink of a rule; its maximum thickness, of the longer side
+MIN_RULE_INK, MAX_RULE_THICKNESS = 0.03, 0.005  # minimum ink of a rule; its maximum thickness, of the longer side
 COLUMNS = 60  # number of blocks per row in which rules are detected
 SLOPES = np.linspace(-0.16, 0.16, 33)  # candidate slopes of the page's rules, in pixels down per pixel across
 NEAR_SLOPES = np.linspace(-0.08, 0.08, 15)  # and of single rules relative to the page's, due to perspective
@@ -52,7 +52,7 @@ def find_ink(gray: Gray, widest: float = WIDEST_STROKE) -> tuple[Gray, NDArray[n
     rules = _rules(ink), _rules(ink.T).T  # detect both directions before removing either, or crossings leave gaps
     for rule in rules:
         ink = np.clip(1 - (1 - ink) / (1 - np.minimum(rule, 0.9)), 0, 1)
-    ink[ink < np.maximum(np.maximum(LEAST_INK, uncertainty), LEAST_CLARITY * noise)] = 0
+    ink[ink < np.maximum(np.maximum(MIN_INK, uncertainty), MIN_CLARITY * noise)] = 0
     return ink, sheet, edge
 
 
@@ -84,7 +84,7 @@ def _drop(light: Gray, window: int) -> Gray:
 
 def _edge(light: Gray) -> NDArray[np.bool_]:
     """A mask of long edges, where the light drops abruptly."""
-    parts, _ = ndimage.label(_drop(light, 5) > LEAST_INK, np.ones((3, 3)))
+    parts, _ = ndimage.label(_drop(light, 5) > MIN_INK, np.ones((3, 3)))
     min_length = MIN_RULE_LENGTH * min(light.shape)
     boxes = enumerate(ndimage.find_objects(parts), 1)
     return np.isin(parts, [n for n, box in boxes if max(side.stop - side.start for side in box) > min_length])
@@ -134,9 +134,9 @@ def _rules(ink: Gray) -> Gray:
     sheared = ndimage.maximum_filter1d(ink[(rows + shifts).clip(0, height - 1), across], 3, axis=0)
     minima = sheared[:, : columns * block].reshape(height, columns, block).min(axis=2)  # (height, columns)
     rule = _shared_ink(minima, block)
-    thickest = 4 + round(THICKEST_RULE * max(ink.shape))  # allows for blur and for the maximum filter above
+    thickest = 4 + round(MAX_RULE_THICKNESS * max(ink.shape))  # allows for blur and for the maximum filter above
     rule -= ndimage.grey_opening(rule, (thickest, 1))
-    labels, _ = ndimage.label(rule > LEAST_RULE, np.ones((3, 3)))
+    labels, _ = ndimage.label(rule > MIN_RULE_INK, np.ones((3, 3)))
     rule_labels = [
         n
         for n, box in enumerate(ndimage.find_objects(labels), 1)

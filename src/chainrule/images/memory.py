@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-MOST_BYTES = 200_000_000
+MAX_BYTES = 200_000_000
 """Memory limit of decoding: 50 megapixels in color, 100 in gray (12 in WebP, whose decoder needs four copies)."""
 
-MOST_PIXELS = 100_000_000
+MAX_PIXELS = 100_000_000
 MAX_SIDE = 65_535
 """Maximum side in pixels, as in JPEG. It also bounds the memory of run-length encoded BMPs, where two bytes can skip
 255 lines, which Pillow fills with zeros at once."""
 
-MOST_SCANNED = 1_000_000_000
+MAX_SCANNED_PIXELS = 1_000_000_000
 """Limit of pixels times scans of a progressive JPEG: 10 megapixels in 100 scans. Up to 12 scans are common."""
 
 _PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}  # 4 for all other modes
@@ -40,7 +40,7 @@ _BAND = 1_000_000  # pixels per band
 
 
 def check_size(image: Image.Image, path: str | os.PathLike[str], factor: int) -> None:
-    """Check that an open image can be decoded within `MOST_BYTES`; configure a JPEG to be decoded at reduced size.
+    """Check that an open image can be decoded within `MAX_BYTES`; configure a JPEG to be decoded at reduced size.
 
     Args:
         image: the result of `Image.open`, not yet loaded.
@@ -54,19 +54,19 @@ def check_size(image: Image.Image, path: str | os.PathLike[str], factor: int) ->
     size = f"{path}: the image is too large, {width} × {height}"
     if max(width, height) > MAX_SIDE:
         raise PictureError(f"{size}; the limit of a side is {MAX_SIDE:,} pixels")
-    if width * height > MOST_PIXELS:
-        raise PictureError(f"{size}; the limit is {MOST_PIXELS // 1_000_000} megapixels")
+    if width * height > MAX_PIXELS:
+        raise PictureError(f"{size}; the limit is {MAX_PIXELS // 1_000_000} megapixels")
     needed = 0.0
     if image.format in ("JPEG", "MPO"):
         scans = _scan_count(image)
-        if scans * width * height > MOST_SCANNED:
+        if scans * width * height > MAX_SCANNED_PIXELS:
             raise PictureError(f"{size}, in {scans:,} scans; with that many, only smaller images are decoded")
         if scans > 1:  # all coefficients are kept until the last scan, two bytes each
             needed = 2 * width * height * _samples(image)
         image.draft(None, (math.ceil(width / factor), math.ceil(height / factor)))
     needed += decoding_bytes(image)
-    if needed > MOST_BYTES:
-        megapixels = width * height * MOST_BYTES / needed / 1e6
+    if needed > MAX_BYTES:
+        megapixels = width * height * MAX_BYTES / needed / 1e6
         raise PictureError(f"{size}; the limit for this format is {megapixels:.0f} megapixels")
 
 
@@ -86,8 +86,8 @@ def decoding_bytes(image: Image.Image) -> float:
 
 def _samples(image: Any) -> float:
     """The number of coefficients per pixel of a JPEG, with chroma subsampling."""
-    shares: list[int] = [across * down for _, across, down, _ in image.layer]
-    return sum(shares) / max(shares, default=1)
+    block_samples: list[int] = [across * down for _, across, down, _ in image.layer]  # of each component
+    return sum(block_samples) / max(block_samples, default=1)
 
 
 def _strip_bytes(image: Any) -> int:

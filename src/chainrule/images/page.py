@@ -17,7 +17,7 @@ from scipy import ndimage
 from chainrule.images.ink import WIDEST_STROKE, find_ink
 from chainrule.images.lines import group_into_lines
 from chainrule.images.raster import shrink
-from chainrule.images.steps import ink_to_mnist, validate_gray
+from chainrule.images.steps import ink_to_mnist, normalize_gray
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -36,11 +36,11 @@ READING_HEIGHT = 64  # pixels: photos with taller digits are downsampled, since 
 # side.
 LARGE_DIGIT, LARGE_SIDE, LARGE_STROKE = 0.35, 160, 0.35
 MIN_DIGIT_PIXELS = 14  # minimum height of a digit in pixels: smaller ones look like dust
-MOST_SPECKS = 4000  # maximum number of parts shorter than half of that; a dusty scan has ten times as many
+MAX_SPECKS = 4000  # maximum number of parts below half of MIN_DIGIT_PIXELS; a dusty scan has ten times as many
 BORDER = 0.02  # of the image's shorter side: parts that lie only in this border are remains of rules or cut-off objects
 EDGE_FRACTION = 0.75  # a part with this fraction of its ink along the edge of a sheet or a shadow belongs to that edge
 CORE_INK = 0.3  # of a part's darkest ink: lighter pixels are the blur around its strokes
-MIN_CONFIDENT = 5  # this many confident digits are taken as the page's content, despite larger objects such as a pen
+MIN_CONFIDENT = 5  # with fewer confident digits, larger objects such as a pen may hide smaller digits (see _read_small)
 SURE_CONFIDENCE = 0.95  # minimum confidence of a digit with unusual size or darkness
 
 # The following are fractions of the typical height of a digit.
@@ -49,7 +49,7 @@ PIECE_HEIGHT = 0.6  # a shorter part is a piece of a digit, or not a digit
 MAX_GAP = 0.15  # maximum distance between pieces of one digit
 TALLEST_JOINED, WIDEST_JOINED = 1.75, 1.3  # maximum size of joined pieces: less than two digits
 MIN_HEIGHT, MAX_HEIGHT, MAX_WIDTH = 0.3, 2.2, 6.0  # size limits of a digit, or of several touching digits
-THICKEST_JOINT = 0.3  # maximum thickness where two digits touch, relative to their height
+MAX_JOINT_THICKNESS = 0.3  # maximum thickness where two digits touch, relative to their height
 MIN_THICKNESS, MAX_THICKNESS = 0.012, 0.6  # limits of the stroke thickness, relative to the part's longer side
 # A frame has ink within FRAME_MARGIN of each side of its box, along more than FRAME_COVERAGE of the side, and no
 # strokes thicker than FRAME_THICKNESS, relative to its longer side.
@@ -132,22 +132,26 @@ def read_page(photo: NDArray[np.floating | np.uint8], classify: Classifier) -> l
     Raises:
         PictureError: the array does not hold gray values as above.
     """
-    gray = validate_gray(photo, LONGEST_SIDE)
+    gray = normalize_gray(photo, LONGEST_SIDE)
     if min(gray.shape) < 2 * MIN_DIGIT_PIXELS:
         return []
     large, scale = _read_large(gray, classify), max(photo.shape) / max(gray.shape)
     lines = _read_small(gray, classify)
-    if large and all(_belongs_to(one, large) for one in _flat(lines)):
+    if large and all(_is_remnant(digit, large) for digit in _flat(lines)):
         lines = large
     return _rescale(lines, scale)
 
 
 def _read_small(gray: Gray, classify: Classifier) -> list[list[Digit]]:
-    """Read small digits, the usual case. If there are many digits next to larger objects, read only the digits."""
-    parts, size = _find_parts(gray)
-    lines = _read_at_reading_height(gray, parts, size, classify)
-    min_darkness = MIN_DARKNESS * _median([part.darkness for part in parts], parts)
-    shorter = [part for part in parts if part.height < MIN_HEIGHT * size and part.darkness > min_darkness]
+    """Read small digits, the usual case.
+
+    Large objects on the page, such as a pen, raise the typical height, so that digits are dropped as too small. If few
+    digits are read with confidence, the parts below the size limit are read alone, and used if more of them are.
+    """
+    parts, digit_height = _find_parts(gray)
+    lines = _read_at_reading_height(gray, parts, digit_height, classify)
+    min_darkness = MIN_DARKNESS * _weighted_median([part.darkness for part in parts], parts)
+    shorter = [part for part in parts if part.height < MIN_HEIGHT * digit_height and part.darkness > min_darkness]
     if _count_confident(lines) >= MIN_CONFIDENT or len(_digit_candidates(shorter)) < MIN_CONFIDENT:
         return lines
     shorter_lines = _read_at_reading_height(gray, shorter, _typical_height(shorter), classify)
@@ -156,38 +160,38 @@ def _read_small(gray: Gray, classify: Classifier) -> list[list[Digit]]:
 
 
 def _read_at_reading_height(
-    gray: Gray, parts: Sequence[InkPart], size: float, classify: Classifier
+    gray: Gray, parts: Sequence[InkPart], digit_height: float, classify: Classifier
 ) -> list[list[Digit]]:
-    """Read the digits among parts of typical height `size`, on a downsampled copy if they are tall."""
-    if size <= 1.4 * READING_HEIGHT:
-        return _read_lines(parts, size, classify)
-    downsampled = shrink(gray, round(READING_HEIGHT / size * max(gray.shape)))
+    """Read the digits among parts, given their typical height, on a downsampled copy if they are tall."""
+    if digit_height <= 1.4 * READING_HEIGHT:
+        return _read_lines(parts, digit_height, classify)
+    downsampled = shrink(gray, round(READING_HEIGHT / digit_height * max(gray.shape)))
     scale = max(gray.shape) / max(downsampled.shape)
     parts, _ = _find_parts(downsampled)
-    lines = _read_lines(parts, size / scale, classify)
+    lines = _read_lines(parts, digit_height / scale, classify)
     return _rescale(lines, scale)
 
 
 def _read_large(gray: Gray, classify: Classifier) -> list[list[Digit]]:
     """Read digits so large that their strokes can be as wide as shadows; an empty list if there are none."""
     small = shrink(gray, LARGE_SIDE)
-    parts, size = _find_parts(small, LARGE_STROKE)
-    if size < LARGE_DIGIT * min(small.shape):
+    parts, digit_height = _find_parts(small, LARGE_STROKE)
+    if digit_height < LARGE_DIGIT * min(small.shape):
         return []
     narrow = 0.9 * WIDEST_STROKE * min(small.shape)  # excludes a pen lying on the sheet, but not marker strokes
     thick = [part for part in parts if part.thickness > narrow]
-    return _rescale(_read_lines(thick, size, classify), max(gray.shape) / max(small.shape))
+    return _rescale(_read_lines(thick, digit_height, classify), max(gray.shape) / max(small.shape))
 
 
-def _read_lines(parts: Sequence[InkPart], size: float, classify: Classifier) -> list[list[Digit]]:
-    """Read the digits among parts of typical height `size`, in lines."""
-    if not size:
+def _read_lines(parts: Sequence[InkPart], digit_height: float, classify: Classifier) -> list[list[Digit]]:
+    """Read the digits among parts, given their typical height, in lines."""
+    if not digit_height:
         return []
-    parts = [part for part in _join(parts, size) if _has_digit_size(part, size)]
-    typical_darkness = _median([part.darkness for part in parts], parts)
+    parts = [part for part in _join(parts, digit_height) if _has_digit_size(part, digit_height)]
+    typical_darkness = _weighted_median([part.darkness for part in parts], parts)
     # Much fainter parts are remains of rules, shadows, stains
     parts = [part for part in parts if part.darkness > MIN_DARKNESS * typical_darkness]
-    lines = [_read_line(line, classify, size, typical_darkness) for line in group_into_lines(parts)]
+    lines = [_read_line(line, classify, digit_height, typical_darkness) for line in group_into_lines(parts)]
     return [line for line in lines if line]
 
 
@@ -209,14 +213,14 @@ def _count_confident(lines: list[list[Digit]]) -> int:
     return sum(digit.confidence >= SURE_CONFIDENCE for digit in _flat(lines))
 
 
-def _belongs_to(one: Digit, large: list[list[Digit]]) -> bool:
-    """Whether a digit is only the edge of a large digit's stroke, or dust next to one."""
-    x, y = (one.box[0] + one.box[2]) / 2, (one.box[1] + one.box[3]) / 2
+def _is_remnant(small: Digit, large: list[list[Digit]]) -> bool:
+    """Whether a small digit is only a piece of a large one: the edge of its stroke, or dust next to it."""
+    x, y = (small.box[0] + small.box[2]) / 2, (small.box[1] + small.box[3]) / 2
     for left, top, right, bottom in (digit.box for digit in _flat(large)):
         edge = 0.05 * (bottom - top)
         if left - edge <= x <= right + edge and top - edge <= y <= bottom + edge:
             return True
-        if one.box[3] - one.box[1] < edge:
+        if small.box[3] - small.box[1] < edge:
             return True
     return False
 
@@ -255,16 +259,16 @@ def _find_parts(gray: Gray, widest: float = WIDEST_STROKE) -> tuple[list[InkPart
 
 
 def _surplus_specks(lengths: NDArray[np.int64]) -> set[int]:
-    """The labels (from 1) of all specks but the `MOST_SPECKS` longest."""
+    """The labels (from 1) of all specks but the `MAX_SPECKS` longest."""
     specks = np.flatnonzero(lengths < MIN_DIGIT_PIXELS / 2)
     longest_first = specks[np.argsort(-lengths[specks], kind="stable")]
-    return set((1 + longest_first[MOST_SPECKS:]).tolist())
+    return set((1 + longest_first[MAX_SPECKS:]).tolist())
 
 
 def _typical_height(parts: Iterable[InkPart]) -> float:
     """The median height, weighted by ink, of parts that may be digits; 0 if there are none."""
     likely = _digit_candidates(parts)
-    return _median([p.height for p in likely], likely)
+    return _weighted_median([p.height for p in likely], likely)
 
 
 def _digit_candidates(parts: Iterable[InkPart]) -> list[InkPart]:
@@ -272,7 +276,7 @@ def _digit_candidates(parts: Iterable[InkPart]) -> list[InkPart]:
     return [p for p in parts if p.height >= MIN_DIGIT_PIXELS and p.height > 0.4 * p.width and _is_stroke(p)]
 
 
-def _median(values: Sequence[float], parts: Sequence[InkPart]) -> float:
+def _weighted_median(values: Sequence[float], parts: Sequence[InkPart]) -> float:
     """The median of the parts' values weighted by their ink, so that many specks do not dominate."""
     if not values:
         return 0.0
@@ -298,24 +302,30 @@ def _is_frame(part: InkPart) -> bool:
     return all(float(side.mean()) > FRAME_COVERAGE for side in sides)
 
 
-def _has_digit_size(part: InkPart, size: float) -> bool:
-    """Whether a part may be a digit, or several touching ones, on a page with digits of typical height `size`."""
-    fits = MIN_HEIGHT * size <= part.height <= MAX_HEIGHT * size and part.width <= MAX_WIDTH * size
+def _has_digit_size(part: InkPart, digit_height: float) -> bool:
+    """Whether a part may be a digit, or several touching ones, given the typical height of a digit."""
+    fits = (
+        MIN_HEIGHT * digit_height <= part.height <= MAX_HEIGHT * digit_height and part.width <= MAX_WIDTH * digit_height
+    )
     return fits and part.sharpness > MIN_SHARPNESS and part.height > 0.3 * part.width and _is_stroke(part)
 
 
 # Joining and cutting
 
 
-def _join(parts: Sequence[InkPart], size: float) -> list[InkPart]:
+def _join(parts: Sequence[InkPart], digit_height: float) -> list[InkPart]:
     """Join the pieces of each digit whose strokes have gaps."""
-    pieces = sorted((p for p in parts if max(p.height, p.width) >= SPECK_HEIGHT * size), key=lambda p: -p.height)
+    pieces = sorted(
+        (p for p in parts if max(p.height, p.width) >= SPECK_HEIGHT * digit_height), key=lambda p: -p.height
+    )
     joined: list[InkPart] = []
     boxes = np.zeros((4, len(pieces)))  # left, top, right, bottom of the joined parts
     for piece in pieces:  # tallest first, so that small pieces are added to existing digits
         gaps = _gaps(piece, boxes[:, : len(joined)])
-        near = np.flatnonzero(gaps <= MAX_GAP * size)
-        fitting = (i for i in near[np.argsort(gaps[near], kind="stable")] if _belong_together(piece, joined[i], size))
+        near = np.flatnonzero(gaps <= MAX_GAP * digit_height)
+        fitting = (
+            i for i in near[np.argsort(gaps[near], kind="stable")] if _belong_together(piece, joined[i], digit_height)
+        )
         index = next(fitting, len(joined))
         if index == len(joined):
             joined.append(piece)
@@ -332,21 +342,21 @@ def _gaps(part: InkPart, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.hypot(np.maximum(across, 0), np.maximum(down, 0)))
 
 
-def _belong_together(piece: InkPart, part: InkPart, size: float) -> bool:
+def _belong_together(piece: InkPart, part: InkPart, digit_height: float) -> bool:
     """Whether a nearby piece may belong to the same digit, by their joint size, ink and relative position."""
     height = max(piece.bottom, part.bottom) - min(piece.top, part.top)
     width = max(piece.right, part.right) - min(piece.left, part.left)
-    if height > TALLEST_JOINED * size or width > WIDEST_JOINED * max(size, part.width):
+    if height > TALLEST_JOINED * digit_height or width > WIDEST_JOINED * max(digit_height, part.width):
         return False
     if piece.darkness < 0.4 * part.darkness:
         return False
     overlap = (min(piece.right, part.right) - max(piece.left, part.left)) / min(piece.width, part.width)
     if overlap > 0.5:  # one above the other
         return True
-    if piece.height >= PIECE_HEIGHT * size or max(piece.height, piece.width) <= 0.25 * size:
+    if piece.height >= PIECE_HEIGHT * digit_height or max(piece.height, piece.width) <= 0.25 * digit_height:
         return False
     return (
-        overlap > 0.15 or piece.height < 0.5 * piece.width or piece.width < 0.15 * size
+        overlap > 0.15 or piece.height < 0.5 * piece.width or piece.width < 0.15 * digit_height
     )  # else a small digit next to it
 
 
@@ -368,7 +378,7 @@ def _cuts(part: InkPart) -> list[tuple[InkPart, InkPart]]:
     )  # columns crossed by one stroke
     low, high = round(0.2 * part.width), round(0.8 * part.width)
     cuts = [x for x in range(low, high) if single_stroke[x] and ink[x] == ink[max(0, x - 3) : x + 4].min()]
-    cuts = [x for x in cuts if ink[x] < THICKEST_JOINT * part.height]
+    cuts = [x for x in cuts if ink[x] < MAX_JOINT_THICKNESS * part.height]
     halves = []
     for x in sorted(cuts, key=lambda x: float(ink[x]))[:3]:
         left, right = _crop_columns(part, 0, x), _crop_columns(part, x, part.width)
@@ -390,21 +400,23 @@ def _crop_columns(part: InkPart, start: int, stop: int) -> InkPart | None:
 # Reading
 
 
-def _read_line(line: Sequence[InkPart], classify: Classifier, size: float, typical_darkness: float) -> list[Digit]:
+def _read_line(
+    line: Sequence[InkPart], classify: Classifier, digit_height: float, typical_darkness: float
+) -> list[Digit]:
     """Read the digits of a line, splitting touching digits and dropping parts that are not digits.
 
     Args:
         line: the parts of the line.
         classify: the network.
-        size: the typical height of a digit on the page.
+        digit_height: the typical height of a digit on the page.
         typical_darkness: the typical darkness of ink on the page.
     """
-    typical = float(np.median([part.height for part in line]))
+    line_height = float(np.median([part.height for part in line]))
     digits: list[Digit] = []
     for part, digit in zip(line, _read(line, classify), strict=True):
         for piece, candidate in _split_touching(part, digit, classify):
             unsure = candidate.confidence < SURE_CONFIDENCE
-            unusual = not 0.6 * typical <= piece.height <= 2.0 * typical or not 0.6 * size <= piece.height <= 2.0 * size
+            unusual = not all(0.6 * height <= piece.height <= 2.0 * height for height in (line_height, digit_height))
             if not (unsure and (unusual or piece.darkness < 0.5 * typical_darkness)):
                 digits.append(candidate)
     return digits

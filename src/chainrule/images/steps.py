@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 DIGIT_SIDE, IMAGE_SIDE = 20, 28  # the sizes of MNIST's digits and images
 WORKING_SIDE = 256  # pixels of the longer side: enough detail for 20×20, and downsampling averages out noise
 WINDOWS = (0.35, 0.15)  # of a side: wider than a stroke, narrower than a shadow; the second is the fallback
-LEAST_CONTRAST = 0.06  # minimum contrast of ink, as a fraction of the paper's brightness
-LEAST_CLARITY = 3.5  # minimum contrast of ink, in standard deviations of the paper's noise
+MIN_CONTRAST = 0.06  # minimum contrast of ink, as a fraction of the paper's brightness
+MIN_CLARITY = 3.5  # minimum contrast of ink, in standard deviations of the paper's noise
 STROKE_INK = 0.3  # of full ink: the threshold for pixels of a stroke
 MIN_PART_LENGTH = 0.2  # of the longer side: a part this long is not dust
 MIN_STROKE_WIDTH = 2.0  # pixels in the 20×20 box: three quarters of MNIST's digits have wider strokes
@@ -76,7 +76,7 @@ def prepare(picture: str | os.PathLike[str] | NDArray[np.floating | np.uint8]) -
         PictureError: the file cannot be read, the array does not hold gray values as above, or no digit is found.
     """
     if isinstance(picture, np.ndarray):
-        name, gray = "picture", validate_gray(picture, WORKING_SIDE)
+        name, gray = "picture", normalize_gray(picture, WORKING_SIDE)
     else:
         name, gray = str(picture), shrink(open_picture(picture), WORKING_SIDE)
     try:
@@ -95,8 +95,8 @@ def ink_to_mnist(ink: Gray) -> NDArray[np.uint8]:
     return _center(_scale(_thicken(_crop(shrink(ink, WORKING_SIDE)))))
 
 
-def validate_gray(values: Values, longest: int) -> Gray:
-    """Validate gray values, and return them as floats from 0 to 1 with the longer side at most `longest` pixels.
+def normalize_gray(values: Values, longest: int) -> Gray:
+    """Convert gray values to floats from 0 to 1, downsampled to at most `longest` pixels on the longer side.
 
     Raises:
         PictureError: the values are not uint8 or floats from 0 to 1, or the shape is not `(height, width)`.
@@ -185,13 +185,13 @@ def _fitted_plane(gray: Gray) -> Gray:
 
 def _stretch(ink: Gray) -> Gray:
     """Scale the ink so that paper, with its noise, is 0 and full ink is 1."""
-    if np.ptp(ink) < LEAST_CONTRAST:
+    if np.ptp(ink) < MIN_CONTRAST:
         raise _BlankError
     threshold = _threshold(ink)
     full, paper = float(np.median(ink[ink > threshold])), ink[ink <= threshold]
     level = float(np.median(paper))
     noise = 1.4826 * float(np.median(np.abs(paper - level)))  # standard deviation from the median absolute deviation
-    if full - level < max(LEAST_CONTRAST, LEAST_CLARITY * noise):
+    if full - level < max(MIN_CONTRAST, MIN_CLARITY * noise):
         raise _BlankError
     start = min(level + 3 * noise, full / 2)
     stretched: Gray = np.clip((ink - start) / (full - start), 0, 1)
@@ -213,17 +213,17 @@ def _drop_specks(ink: Gray) -> Gray:
     mass = np.bincount(parts.ravel(), ink.ravel())  # (parts,); part 0 is the paper
     mass[0] = 0
     y, x = np.nonzero(parts)
-    corners = np.full((4, mass.size), np.inf)  # top, left, -bottom, -right of each part
-    for corner, coordinate in zip(corners, (y, x, -y, -x), strict=True):
-        np.minimum.at(corner, parts[y, x], coordinate)
-    length = -np.minimum(corners[2] + corners[0], corners[3] + corners[1])
+    sides = np.full((4, mass.size), np.inf)  # top, left, -bottom, -right of each part
+    for side, coordinate in zip(sides, (y, x, -y, -x), strict=True):
+        np.minimum.at(side, parts[y, x], coordinate)
+    length = -np.minimum(sides[2] + sides[0], sides[3] + sides[1])
     inside = ~np.isin(np.arange(mass.size), _border(parts)) & (mass > 0.02 * mass.max())
     if (length[inside] > MIN_PART_LENGTH * max(ink.shape)).any():  # else the digit itself touches the border
         mass = np.where(inside, mass, 0)
     is_digit = mass >= 0.15 * mass.max()
-    bounds = corners[:, is_digit].min(axis=1)
+    bounds = sides[:, is_digit].min(axis=1)
     bounds -= 0.1 * max(-bounds[2] - bounds[0], -bounds[3] - bounds[1])  # keep small parts only if they are near
-    is_digit |= (corners >= bounds[:, None]).all(axis=0) & (mass > 0.01 * mass.max())
+    is_digit |= (sides >= bounds[:, None]).all(axis=0) & (mass > 0.01 * mass.max())
     return ink * sliding_reduce(is_digit[parts].astype(np.float32), 3, np.maximum)  # includes the soft edge
 
 
