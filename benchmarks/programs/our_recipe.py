@@ -19,7 +19,7 @@ import numpy as np  # isort: skip  # after chainrule, which configures its BLAS 
 name, seed = sys.argv[1], int(sys.argv[2])
 model, recipe, learn, judge, _ = recipe_for(name)
 network = models.build(model, generator=np.random.default_rng(seed))
-dataset = data.TensorDataset(learn.images, learn.labels.astype(np.int64), scale=models.PIXEL)
+dataset = data.TensorDataset(learn.images, learn.labels.astype(np.int64), scale=models.PIXEL_SCALE)
 loader = data.DataLoader(dataset, recipe.batch_size, shuffle=True, generator=np.random.default_rng(seed + 1000))
 optimizer = optim.Adam(network.parameters(), recipe.lr)
 schedule = optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=recipe.epochs * len(loader) + 1)

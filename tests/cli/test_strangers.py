@@ -19,7 +19,7 @@ from PIL import Image
 
 import chainrule.cli
 from chainrule import safetensors_io
-from chainrule.cli.output import print_table, say
+from chainrule.cli.output import print_lines, print_table
 from chainrule.data import CacheWarning
 from chainrule.errors import printable
 from chainrule.training import run
@@ -58,9 +58,9 @@ def test_every_control_character_is_shown():
 
 
 def test_a_line_stays_one_line(capsys):
-    say("one\ntwo", "three")
-    say()
-    say(NASTY, err=True)
+    print_lines("one\ntwo", "three")
+    print_lines()
+    print_lines(NASTY, err=True)
     assert capsys.readouterr() == ("one\\ntwo\nthree\n\n", SHOWN + "\n")
 
 

@@ -144,7 +144,7 @@ def test_figures_of_images_are_refused(command, story):
     command("train", *QUICK, "--data", "story.txt", "--out", "run")
     done = command("evaluate", "run", "--confusion", "confusion.png")
     assert done.code == 2
-    assert "--confusion and --mistakes are for images, and run is a model of text" in done.err
+    assert "--confusion and --mistakes are for images, and run is a run on text" in done.err
 
 
 @pytest.mark.parametrize("name", ["predict", "read"])
@@ -155,7 +155,7 @@ def test_a_model_of_text_reads_no_picture(command, story, name, here, write):
     picture.save(here / "picture.png")
     done = command(name, "picture.png", "--run", "run")
     assert (done.code, done.out) == (2, "")
-    message = "run: gpt is a model of text and reads no pictures; for text: chainrule generate run"
+    message = "run: gpt is a language model and reads no pictures; for text: chainrule generate run"
     assert done.err == f"chainrule: {message}\n"
 
 

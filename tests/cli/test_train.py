@@ -17,7 +17,7 @@ from chainrule import models, safetensors_io
 from chainrule.data import idx, load
 from chainrule.errors import DataError, RunError
 from chainrule.training import run as runs
-from chainrule.training.progress import HEADER
+from chainrule.training.progress import ACCURACY
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -59,7 +59,7 @@ def test_lines_without_a_bar_where_there_is_no_terminal(train, monkeypatch):
     lines = done.out.splitlines()
     assert lines[0].startswith("mlp: 784-128-10, ReLU, cross entropy: the default; 19,850 parameters")
     assert re.search(r"my images: 250 training images; adamw, lr 0.02 \(one-cycle\), batch size 256, seed 0", lines[1])
-    table = lines.index(HEADER)
+    table = lines.index(ACCURACY.header)
     assert [line.split()[0] for line in lines[table + 1 : table + 3]] == ["1", "2"]
     assert re.search(r"^best epoch     [12] of 2, by validation accuracy; its weights are saved$", done.out, re.M)
     assert re.search(r"^test accuracy  \d+\.\d\d%  \(loss \d\.\d{4}\)$", done.out, re.M)
@@ -373,7 +373,7 @@ def test_resume_of_a_finished_run_says_so(command, copy):
     assert (done.code, done.err) == (0, "")
     assert "all 2 epochs are complete; evaluating again" in done.out
     assert "resuming" not in done.out
-    assert done.out.count(HEADER) == 1
+    assert done.out.count(ACCURACY.header) == 1
 
 
 def test_resume_of_what_is_no_run(command, here, tmp_path):
@@ -418,7 +418,9 @@ def test_resume_with_changed_images(command, write_images, digits, here):
     file.write_bytes(content)
     done = command("train", "--resume", "run")
     assert (done.code, done.out) == (2, "")
-    assert done.err == f"chainrule: {folder}: the images have changed since run was started; it cannot be resumed\n"
+    assert (
+        done.err == f"chainrule: {folder}: the images have changed since run was started; the run cannot be resumed\n"
+    )
     shutil.rmtree(folder)
     done = command("train", "--resume", "run")
     assert done.code == 2
@@ -437,7 +439,7 @@ def test_more_epochs(command, copy, images):
         "settings (the one-cycle schedule spanned 2 epochs until then)"
     )
     assert lines[3] == "resuming from epoch 3, step 1 of 1"
-    table = lines.index(HEADER)
+    table = lines.index(ACCURACY.header)
     assert [line.split()[0] for line in lines[table + 1 : table + 5]] == ["1", "2", "3", "4"]
     config = runs.Run(copy).config
     assert config["training"]["epochs"] == 4
@@ -544,7 +546,7 @@ def test_a_changed_test_set_is_noticed(command, write_images, make_digits):
     done = command("train", "--resume", "run")
     assert (done.code, done.out) == (2, "")
     assert done.err == (
-        f"chainrule: {folder}: the test images have changed since run was started; it cannot be resumed\n"
+        f"chainrule: {folder}: the test images have changed since run was started; the run cannot be resumed\n"
     )
 
 

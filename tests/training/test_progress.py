@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from chainrule.training import Callback, Interrupted
-from chainrule.training.progress import HEADER, Bar, EpochLines, format_line
+from chainrule.training.progress import ACCURACY, Bar, EpochLines
 
 RECORD = {
     "epoch": 3,
@@ -22,26 +22,26 @@ RECORD = {
 
 
 def test_a_line_stands_under_the_header():
-    said = format_line(RECORD)
+    said = ACCURACY.format_line(RECORD)
     assert said.split() == ["3", "0.5124", "12.5000", "87.43%", "2.0"]
-    ends = [match.end() for match in re.finditer(r"\S+( \S+)*", HEADER)]
+    ends = [match.end() for match in re.finditer(r"\S+( \S+)*", ACCURACY.header)]
     assert [match.end() for match in re.finditer(r"\S+", said)] == ends
 
 
 def test_what_was_not_measured_is_a_dash():
     short = {key: RECORD[key] for key in ("epoch", "train_loss", "seconds")}
-    assert format_line(short).split() == ["3", "0.5124", "-", "-", "2.0"]
-    assert len(format_line(short)) == len(HEADER)
+    assert ACCURACY.format_line(short).split() == ["3", "0.5124", "-", "-", "2.0"]
+    assert len(ACCURACY.format_line(short)) == len(ACCURACY.header)
 
 
 def test_lines_are_said_one_an_epoch_those_done_before_first(make_trainer):
     said = []
     trainer = make_trainer(callbacks=[EpochLines(said.append)])
     trainer.fit(2)
-    assert said == [HEADER, *map(format_line, trainer.history)]
+    assert said == [ACCURACY.header, *map(ACCURACY.format_line, trainer.history)]
     said.clear()
     trainer.fit(3)
-    assert said == [HEADER, *map(format_line, trainer.history)]
+    assert said == [ACCURACY.header, *map(ACCURACY.format_line, trainer.history)]
 
 
 @pytest.fixture
@@ -136,4 +136,4 @@ def test_a_training_without_validation_has_a_bar_too(make_trainer, screen):
 
 def test_the_line_of_an_epoch_stays_when_the_bar_goes(make_trainer, screen):
     make_trainer(callbacks=[EpochLines(screen.print), Bar(screen)]).fit(2)
-    assert shown(screen).count(HEADER) == 1
+    assert shown(screen).count(ACCURACY.header) == 1

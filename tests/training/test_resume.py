@@ -15,7 +15,7 @@ from chainrule import safetensors_io
 from chainrule.data import ImageData
 from chainrule.errors import DataError, RunError, UserError
 from chainrule.training import checkpoint, experiment, run
-from chainrule.training.reopen import reopen
+from chainrule.training.changes import change_run
 from chainrule.training.resume import VersionWarning, resume
 
 
@@ -129,12 +129,12 @@ def test_whatever_stands_in_a_checkpoint_it_is_refused_or_trained_with(begin, di
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (("progress", "total"), math.nan, "its sums do not fit 1 steps: 100 examples, a total loss of nan"),
-        (("progress", "seen"), 99, "its sums do not fit 1 steps: 99 examples"),
+        (("progress", "total"), math.nan, "its running totals do not fit 1 steps: 100 examples, a total loss of nan"),
+        (("progress", "seen"), 99, "its running totals do not fit 1 steps: 99 examples"),
         (("progress", "seconds"), -1.0, ", -1.0 seconds"),
         (("progress", "epoch"), 3, "it is at step 1 of 3 after 3 of 2 epochs"),
         (("progress", "step"), 4, "it is at step 4 of 3 after 1 of 2 epochs"),
-        (("progress", "step"), 2, "its sums do not fit 2 steps: 100 examples"),
+        (("progress", "step"), 2, "its running totals do not fit 2 steps: 100 examples"),
         (("progress", "stop"), 1, "progress.stop must be of type bool, not int"),
         (("progress", "history", 0, "train_loss"), "low", "train_loss must be of type float, not str"),
         (("progress", "history", 0, "epoch"), 2, "epoch 1 and step 1 of the state do not fit its history"),
@@ -235,7 +235,7 @@ def test_a_run_of_earlier_versions_is_resumed_to_the_same_bits(begin, digits, st
 def test_a_run_of_earlier_versions_may_be_changed(begin, digits):
     this_run = begin(model="sigmoid_mlp")
     as_before(this_run)
-    changed = reopen(run.Run(this_run.folder), digits, {"epochs": 3, "lr": 1.0})
+    changed = change_run(run.Run(this_run.folder), digits, {"epochs": 3, "lr": 1.0})
     trainer = experiment.prepare(changed, digits)
     resume(changed, trainer)
     assert len(trainer.fit(3)) == 3

@@ -13,7 +13,7 @@ from chainrule import models, nn, no_grad, safetensors_io, text
 from chainrule.errors import DataError, RunError
 from chainrule.text import CharTokenizer
 from chainrule.training import experiment, run, text_task
-from chainrule.training.reopen import parse_settings, reopen
+from chainrule.training.changes import change_run, parse_settings
 from chainrule.training.resume import resume
 from chainrule.training.text_task import TEXT, guessing_loss, mean_loss, perplexity
 
@@ -167,7 +167,7 @@ def test_a_text_shorter_than_a_window_is_refused(story, tmp_path):
 def test_images_and_texts_have_models_of_their_own(story, digits):
     with pytest.raises(RunError, match=r"^model 'mlp' does not read text, and .*story.txt is a text; choose from gpt$"):
         experiment.configure("mlp", story)
-    with pytest.raises(RunError, match="an epoch is a pass over the images, so steps_per_epoch is 0, not 5"):
+    with pytest.raises(RunError, match="an epoch is a pass over the images, so steps_per_epoch must be 0, not 5"):
         experiment.configure("mlp", digits, steps_per_epoch=5)
 
 
@@ -218,7 +218,7 @@ def test_the_limit_is_what_windows_are_drawn_from(begin):
 def test_more_epochs_continue_a_run(begin, story):
     this_run, trainer = begin(schedule="constant")
     trainer.fit(2)
-    longer = reopen(this_run, story, {"epochs": 3})
+    longer = change_run(this_run, story, {"epochs": 3})
     trainer = experiment.prepare(longer, story)
     resume(longer, trainer)
     assert len(trainer.fit(3)) == 3
@@ -298,7 +298,7 @@ def test_weights_that_give_no_number_are_refused(begin):
         pytest.raises(RunError, match=r"model.safetensors: the network's loss is (nan|inf): .* smaller learning rate"),
         np.errstate(all="ignore"),
     ):
-        TEXT.result(this_run, TEXT.load(this_run))
+        TEXT.evaluate_run(this_run, TEXT.load(this_run))
 
 
 def test_a_killed_creation_leaves_nothing_in_the_way(begin, story, tmp_path):
@@ -342,7 +342,7 @@ def test_a_run_without_history_is_not_diagnosed(begin, story):
 
 
 def test_a_text_model_of_ones_own(story):
-    """Any registered model of text works, not only gpt; an option that it does not have is not suggested."""
+    """Any registered language model works, not only gpt; it gets no default for an option that it does not have."""
 
     class Bigram(nn.Module):
         def __init__(self, vocab_size, generator):

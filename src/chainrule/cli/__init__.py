@@ -1,4 +1,4 @@
-"""The `chainrule` command: one subcommand per file, with shared error handling and exit codes here.
+"""The `chainrule` command: its subcommands by module, shared error handling, and exit codes.
 
 Exit codes: 0 success; 2 user error (one sentence, no traceback); 1 internal error; 130 Ctrl-C; 141 broken output pipe
 (as in `chainrule runs | head -1`). `train` saves its state before it exits with 130, and also handles SIGTERM (143)
@@ -19,7 +19,7 @@ from typing import Any
 import click
 
 from chainrule import __version__
-from chainrule.cli.output import MAX_MESSAGE, say
+from chainrule.cli.output import MAX_MESSAGE, print_lines
 from chainrule.cli.signals import keep_interrupt
 from chainrule.console import replace_unencodable
 from chainrule.errors import UserError, shorten
@@ -84,7 +84,7 @@ def main(arguments: list[str] | None = None) -> Any:
     except click.ClickException as error:
         text = io.StringIO()
         error.show(text)
-        if not _is_later_rank():
+        if not _is_above_rank_zero():
             _print_error(*text.getvalue().removesuffix("\n").expandtabs(4).split("\n"))
         code = 2
     except UserError as error:
@@ -105,8 +105,8 @@ def main(arguments: list[str] | None = None) -> Any:
     sys.exit(code or 0)
 
 
-def _is_later_rank() -> bool:
-    """Whether an MPI launcher started other processes before this one: the first one prints what all would."""
+def _is_above_rank_zero() -> bool:
+    """Whether this is an MPI rank above 0: rank 0 alone prints an error that all ranks have."""
     from chainrule.distributed.launcher import launched_rank  # takes as long to load as the engine
 
     return launched_rank() > 0
@@ -139,4 +139,4 @@ def _report(sentence: str, code: int = 2) -> int:
 def _print_error(*lines: str) -> None:
     """Print to standard error, ignoring a full disk or a closed pipe: the exit code still reports the error."""
     with suppress(OSError):
-        say(*lines, err=True)
+        print_lines(*lines, err=True)

@@ -47,7 +47,9 @@ Examples:
 @click.option("--top-k", type=int, metavar="K", help="Choose among the K most likely tokens only.")
 @click.option("--top-p", type=float, metavar="P", help="Choose among the likeliest tokens only, with P in total.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Random seed; the same seed gives the same text.")
-@click.option("--stream/--no-stream", default=None, help="Print each token at once.  [default: in a terminal]")
+@click.option(
+    "--stream/--no-stream", default=None, help="Print each token when it is generated.  [default: in a terminal]"
+)
 def generate(run: str | None, prompt: str | None, tokens: int, seed: int, stream: bool | None, **settings: Any) -> None:
     """Continue a text, token by token, with a model trained on text.
 
@@ -87,8 +89,8 @@ def find_text_run(path: str | None) -> Run:
     run = runs.find(path)
     if run.task is not TEXT:
         raise RunError(
-            f"{run.folder}: {run.model.name} reads images and generates no text; train a model of text with: chainrule "
-            f"train --model gpt; for a picture: chainrule predict IMAGE --run {shlex.quote(str(run.folder))}"
+            f"{run.folder}: {run.model.name} reads images and generates no text; train a language model with: "
+            f"chainrule train --model gpt; for a picture: chainrule predict IMAGE --run {shlex.quote(str(run.folder))}"
         )
     return run
 
@@ -97,20 +99,20 @@ def continuation(run: Run, prompt: str | None, count: int, sampler: Sampler, see
     """Yield a prompt and what a run's model continues it with, in pieces of one or more characters.
 
     Args:
-        run: a run whose model is of text.
-        prompt: the beginning; None for a new line (which is not yielded), or where the tokenizer does not have it, for
-            the first token.
+        run: a run of a language model.
+        prompt: the beginning; None to begin with a new line, which is not yielded, or with the tokenizer's first token
+            if it has no new line.
         count: the number of tokens to add.
         sampler: how they are drawn.
         seed: random seed.
 
     Raises:
-        DataError: the prompt has characters that the tokenizer does not.
-        RunError: the prompt is empty or longer than the model's block, or the weights have diverged.
+        DataError: the prompt has characters that the tokenizer does not have.
+        RunError: the prompt is empty or longer than the model's context, or the weights have diverged.
     """
     network = cast("GPT", run.load_network())
     tokenizer = TEXT.load_tokenizer(run)
-    beginning = _first_token(tokenizer) if prompt is None else tokenizer.encode(prompt, "the prompt")
+    beginning = _default_prompt(tokenizer) if prompt is None else tokenizer.encode(prompt, "the prompt")
     if not len(beginning):
         raise RunError("the prompt is empty; leave --prompt out to begin with a new line")
     if len(beginning) > network.block_size:
@@ -121,18 +123,19 @@ def continuation(run: Run, prompt: str | None, count: int, sampler: Sampler, see
     generator = np.random.default_rng(seed)
     settings = sampler.temperature, sampler.top_k, sampler.top_p
     tokens = generate_tokens(network, beginning.astype(np.int64), count, *settings, generator)
-    return chain([prompt or ""], _checked(run, decode_stream(tokenizer, tokens)))
+    return chain([prompt or ""], _refuse_invalid_logits(run, decode_stream(tokenizer, tokens)))
 
 
-def _first_token(tokenizer: Tokenizer) -> Tokens:
-    """Return what a text without a prompt begins with: a new line or, if the tokenizer has none, the first token."""
+def _default_prompt(tokenizer: Tokenizer) -> Tokens:
+    """Return the prompt to use if none is given: a new line or, if the tokenizer has none, its first token."""
     try:
         return tokenizer.encode("\n")
     except DataError:
         return np.zeros(1, np.int64)
 
 
-def _checked(run: Run, pieces: Iterator[str]) -> Iterator[str]:
+def _refuse_invalid_logits(run: Run, pieces: Iterator[str]) -> Iterator[str]:
+    """Yield the pieces; a ValueError, raised for logits that are not finite, becomes a RunError."""
     try:
         yield from pieces
     except ValueError as error:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.cli.output import json_number, print_json, print_table, say
+from chainrule.cli.output import json_number, print_json, print_lines, print_table
 from chainrule.errors import DataError, RunError
 from chainrule.training.evaluation import evaluate, nan_message
 from chainrule.training.image_task import IMAGES
@@ -28,10 +28,10 @@ class ImageReport:
         ("validation loss", "validation_loss", 1.0),
         ("validation accuracy, %", "validation_accuracy", 100.0),
     )
-    best_by = "validation accuracy"
+    metric_label = "validation accuracy"
 
-    def amount(self, trainer: Trainer, data: ImageData) -> str:
-        """Return the number of training images."""
+    def describe_data(self, trainer: Trainer, data: ImageData) -> str:
+        """Return the number of training images, in words."""
         images = len(trainer.loader.dataset)
         return f"{images:,} training image{'' if images == 1 else 's'}"
 
@@ -58,7 +58,9 @@ class ImageReport:
         if [list(data.test_images.shape[1:]), list(data.classes)] != [expected["image_shape"], expected["classes"]]:
             raise DataError(f"{data.name}: image size or classes differ from those {run.folder} was trained on")
         if IMAGES.changed_part(run, data) == "test images":
-            say(f"chainrule: the test images of {data.name} have changed since {run.folder} was created", err=True)
+            print_lines(
+                f"chainrule: the test images of {data.name} have changed since {run.folder} was created", err=True
+            )
         result = evaluate(run.load_network(), run.model, data.test_images, data.test_labels)
         if result.nan_count:
             raise RunError(f"{run.weights_file}: {nan_message(result.nan_count, len(result.labels))}")
@@ -80,8 +82,10 @@ class ImageReport:
                 }
             )
             return
-        say(f"{run.folder}: {run.model.name} on the {len(data.test_labels):,} test images of {data.name}")
-        say(f"test accuracy  {result.accuracy:.2%}  ({len(result.mistakes):,} mistakes, loss {result.loss:.4f})", "")
+        print_lines(f"{run.folder}: {run.model.name} on the {len(data.test_labels):,} test images of {data.name}")
+        print_lines(
+            f"test accuracy  {result.accuracy:.2%}  ({len(result.mistakes):,} mistakes, loss {result.loss:.4f})", ""
+        )
         table = [("class", "images", "correct", "accuracy", "most often mistaken for")]
         for i, name in enumerate(data.classes):
             wrong = counts[i].copy()
@@ -91,7 +95,7 @@ class ImageReport:
             table.append((name, f"{totals[i]:,}", f"{correct[i]:,}", accuracy, other))
         print_table(table, right=(1, 2, 3))
         for file in filter(None, (confusion, mistakes)):
-            say(f"figure: {file}")
+            print_lines(f"figure: {file}")
 
 
 def _draw(result: Evaluation, data: ImageData, confusion: str | None, mistakes: str | None) -> None:

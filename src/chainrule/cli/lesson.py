@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from chainrule.cli.arguments import PathName
-from chainrule.cli.output import print_table, say, terminal_width
+from chainrule.cli.output import print_lines, print_table, terminal_width
 from chainrule.errors import UserError
 
 if TYPE_CHECKING:
@@ -42,12 +42,12 @@ def lesson(backend: str | None, number: int | None, out: str | None, show: bool)
     by_number = {entry.number: entry for entry in lessons.available()}
     if number is None:
         print_table([(str(n), entry.title) for n, entry in by_number.items()], right=[0])
-        say("", "Run one by its number: chainrule lesson 1")
+        print_lines("", "Run one by its number: chainrule lesson 1")
         return
     if number not in by_number:
         raise UserError(f"there is no lesson {number}; choose one from {min(by_number)} to {max(by_number)}")
     selected_lesson = by_number[number]
-    say(f"Lesson {number} of {len(by_number)}. Text, formulas and code: {selected_lesson.file}")
+    print_lines(f"Lesson {number} of {len(by_number)}. Text, formulas and code: {selected_lesson.file}")
     if show and backend is not None:
         os.environ["MPLBACKEND"] = backend
     folder = Path(out or f"figures/lesson-{number:02}")
@@ -59,18 +59,18 @@ def lesson(backend: str | None, number: int | None, out: str | None, show: bool)
         folder.mkdir(parents=True, exist_ok=True)
         figure_files.append(folder / f"{len(figure_files) + 1}.png")
         style.save(figure, figure_files[-1])
-        say(f"[figure: {figure_files[-1]}]")
+        print_lines(f"[figure: {figure_files[-1]}]")
 
     lessons.run(selected_lesson, _introduce, None if show else save)
     if figure_files:
-        say("", f"Figures saved in {folder}")
+        print_lines("", f"Figures saved in {folder}")
 
 
 def _introduce(cell: Cell) -> None:
     """Print the heading of a cell, if any, and its first paragraph."""
-    say()
+    print_lines()
     if cell.heading:
-        say(cell.heading, bold=True)
+        print_lines(cell.heading, bold=True)
     for paragraph in cell.paragraphs[:1]:
         # with an empty line before the output of the code, if there is code
-        say(*textwrap.wrap(paragraph, terminal_width(100)), *[""] * bool(cell.code.strip()))
+        print_lines(*textwrap.wrap(paragraph, terminal_width(100)), *[""] * bool(cell.code.strip()))

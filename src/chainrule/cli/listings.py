@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from chainrule.cli.output import MAX_MESSAGE, print_table, say
+from chainrule.cli.output import MAX_MESSAGE, print_lines, print_table
 from chainrule.errors import RunError, shorten
 
 
@@ -38,7 +38,7 @@ Examples:
 def data() -> None:
     """List the data sets, the texts and the cache folder.
 
-    `train --data` also takes any folder of IDX or .npy files, and with a model of text any text file.
+    `train --data` also takes any folder of IDX or .npy files, and, to train a language model, any text file.
     """
     from chainrule.data import available, cache_folder
     from chainrule.text import CORPORA
@@ -47,9 +47,9 @@ def data() -> None:
     texts = [(t.name, "installed" if t.installed else f"not installed: {t.command}", t.about) for t in CORPORA.values()]
     print_table([*rows, *texts])
     try:
-        say(f"cache: {cache_folder()}  (set CHAINRULE_CACHE to change it)")
+        print_lines(f"cache: {cache_folder()}  (set CHAINRULE_CACHE to change it)")
     except OSError as error:
-        say(f"no cache folder: {error.strerror or error}  (set CHAINRULE_CACHE to choose one)")
+        print_lines(f"no cache folder: {error.strerror or error}  (set CHAINRULE_CACHE to choose one)")
 
 
 @click.command(
@@ -77,9 +77,9 @@ def runs(folder: str | None) -> int:
     if rows:
         print_table(rows)
     elif not faults:
-        say(f"no runs in {folder or RUNS} yet; train one with: chainrule train", err=True)
+        print_lines(f"no runs in {folder or RUNS} yet; train one with: chainrule train", err=True)
     for fault in faults:
-        say(f"chainrule: {shorten(str(fault), MAX_MESSAGE)}", err=True)
+        print_lines(f"chainrule: {shorten(str(fault), MAX_MESSAGE)}", err=True)
     return 2 if faults else 0
 
 
@@ -97,4 +97,4 @@ def completion(shell: str) -> None:
 
     kind = get_completion_class(shell)
     if kind is not None:
-        say(*kind(cli, {}, "chainrule", "_CHAINRULE_COMPLETE").source().split("\n"))
+        print_lines(*kind(cli, {}, "chainrule", "_CHAINRULE_COMPLETE").source().split("\n"))

@@ -1,7 +1,7 @@
 """Output helpers for the subcommands: lines, tables, JSON, and terminal capabilities.
 
-The names of files, runs, classes and tensors are untrusted. Print them only with `say` or `print_table`, which escape
-control characters instead of sending them to the terminal.
+The names of files, runs, classes and tensors are untrusted. Print them only with `print_lines` or `print_table`, which
+escape control characters instead of sending them to the terminal.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_MESSAGE = 4_000
 """Maximum length of an error message, in characters: a file's name or content must not flood the terminal."""
 
 
-def say(*lines: str, err: bool = False, bold: bool = False) -> None:
+def print_lines(*lines: str, err: bool = False, bold: bool = False) -> None:
     """Print lines, or an empty one, with control characters shown as escapes.
 
     Args:
@@ -57,7 +57,7 @@ def print_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> Non
             cell.rjust(width) if i in right else cell.ljust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
-        say("  ".join(cells).rstrip())
+        print_lines("  ".join(cells).rstrip())
 
 
 def terminal_width(maximum: int) -> int:

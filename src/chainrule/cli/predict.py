@@ -8,7 +8,7 @@ import click
 import numpy as np
 
 from chainrule.cli.arguments import PathName, check_output
-from chainrule.cli.output import ascii_only, class_names, print_json, say, terminal_width
+from chainrule.cli.output import ascii_only, class_names, print_json, print_lines, terminal_width
 from chainrule.cli.read import classifier
 from chainrule.errors import PictureError
 from chainrule.training import run as runs
@@ -75,21 +75,21 @@ def predict(images: Sequence[str], run_path: str | None, as_json: bool, explain:
         for entry in results:
             _print_result(entry, run)
         if any("digit" in entry for entry in results):
-            say(f"model: {_describe(run, run_path)}")
+            print_lines(f"model: {_describe(run, run_path)}")
         if explain is not None and "digit" in results[0]:
-            say(f"figure: {explain}")
+            print_lines(f"figure: {explain}")
     return 2 if any("error" in entry for entry in results) else 0
 
 
 def _print_result(entry: dict[str, Any], run: Run) -> None:
     if "error" in entry:
-        say(f"chainrule: {entry['error']}", err=True)
+        print_lines(f"chainrule: {entry['error']}", err=True)
         return
     from chainrule.plots import text
 
     names = class_names(run)
-    say(f"{entry['file']}: {names[entry['digit']]}  ({entry['confidence']:.1%})")
-    say(
+    print_lines(f"{entry['file']}: {names[entry['digit']]}  ({entry['confidence']:.1%})")
+    print_lines(
         *[
             "  " + line
             for line in text.bars(entry["confidences"], names, width=terminal_width(62) - 2, ascii=ascii_only())

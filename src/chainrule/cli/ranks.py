@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from chainrule.cli.output import say
+from chainrule.cli.output import print_lines
 from chainrule.distributed.agreement import compare, on_all_ranks, on_rank_zero
 from chainrule.distributed.world import threads_per_rank
 from chainrule.kernels.processor import CannotCompileError, llvm
@@ -31,22 +31,22 @@ _WRITTEN_LATER = {"model.safetensors", "metrics.jsonl", "result.json", "curves.p
 """Files of a run that training writes: the other ranks do not need them."""
 
 _TIME_TO_REPORT = 1.0
-"""Seconds that ranks which do not say what has happened leave the one that does."""
+"""Seconds that the other ranks wait before they end all, so that one rank can print the failure first."""
 
 
-def compare_setup(ranks: World, options: Mapping[str, Any]) -> None:
+def compare_setup(world: World, options: Mapping[str, Any]) -> None:
     """Check that all ranks have the same options of the command, versions, threads and processors.
 
     Raises:
         RanksDifferError: they do not.
     """
-    if ranks.size > 1:
+    if world.size > 1:
         facts = {f"option --{name.replace('_', '-')}": value for name, value in options.items()}
         facts |= {f"version of {name}": value for name, value in experiment.versions().items()}
         facts["number of threads (CHAINRULE_THREADS)"] = threads_per_rank()
         facts["processor"] = _processor_name()
         facts["variable OPENBLAS_CORETYPE"] = os.environ.get("OPENBLAS_CORETYPE")
-        compare(ranks, facts)
+        compare(world, facts)
 
 
 def _processor_name() -> str:
@@ -57,34 +57,34 @@ def _processor_name() -> str:
         return platform.machine()
 
 
-def compare_configs(ranks: World, config: Mapping[str, Any]) -> None:
+def compare_configs(world: World, config: Mapping[str, Any]) -> None:
     """Check that all ranks have the same config, which includes the checksums of the data.
 
     Raises:
         RanksDifferError: they do not.
     """
-    if ranks.size > 1:
+    if world.size > 1:
         facts = {}
         for section, value in config.items():
             if isinstance(value, dict):
                 facts.update({f"{section}.{name} of the config": part for name, part in value.items()})
-        compare(ranks, facts)
+        compare(world, facts)
 
 
 @contextmanager
-def scratch_folder(ranks: World) -> Iterator[Path | None]:
+def scratch_folder(world: World) -> Iterator[Path | None]:
     """A temporary folder for this rank's copy of the run; None on rank 0, which has the run itself."""
-    if ranks.rank == 0:
+    if world.rank == 0:
         yield None
     else:
         with TemporaryDirectory(prefix="chainrule-rank-") as folder:
             yield Path(folder)
 
 
-def copy_run(ranks: World, folder: Path | None, find: Callable[[], Run]) -> Run:
+def copy_run(world: World, folder: Path | None, find: Callable[[], Run]) -> Run:
     """Find a run on rank 0, copy its settings to the other ranks' scratch folders, and return each rank's run."""
-    run = on_all_ranks(ranks, find if folder is None else lambda: None)
-    files = on_rank_zero(ranks, lambda: {} if run is None else _settings_files(run))
+    run = on_all_ranks(world, find if folder is None else lambda: None)
+    files = on_rank_zero(world, lambda: {} if run is None else _settings_files(run))
     if run is not None:
         return run
     target = Path(folder or "")
@@ -98,24 +98,25 @@ def _settings_files(run: Run) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in files}
 
 
-class LastWords:
-    """A context manager that prints a sentence if this process is killed meanwhile. For rank 0 of several.
+class KilledMessage:
+    """A context manager that prints a sentence if this process is killed inside it, on rank 0 of several only.
 
-    When a rank is killed, MPICH's mpiexec kills the others at once. A shell that outlives them notices that its input
-    has ended without a word. Its pause lets mpiexec end first if another rank has already said why it ends the run.
+    When a rank is killed, MPICH's mpiexec kills the others at once. A shell survives them, and prints the sentence if
+    its input ends without the word "done". It waits first, so that mpiexec can exit before it if another rank has
+    already reported the failure.
 
     Args:
-        ranks: the ranks.
+        world: the ranks.
         sentence: the sentence.
     """
 
-    def __init__(self, ranks: World, sentence: str) -> None:
-        self._is_needed = ranks.size > 1 and ranks.rank == 0 and sys.platform != "win32"
+    def __init__(self, world: World, sentence: str) -> None:
+        self._is_needed = world.size > 1 and world.rank == 0 and sys.platform != "win32"
         script = 'read line; [ "$line" = done ] || { sleep 0.3; echo "$1" >&2; }'
         self._command = ["/bin/sh", "-c", script, "sh", sentence]
         self._shell: subprocess.Popen[str] | None = None
 
-    def __enter__(self) -> LastWords:
+    def __enter__(self) -> KilledMessage:
         if self._is_needed:
             self._shell = subprocess.Popen(  # noqa: S603  # the sentence is an argument, not code
                 self._command, stdin=subprocess.PIPE, start_new_session=True, text=True
@@ -132,16 +133,16 @@ class LastWords:
             shell.communicate("done\n")
 
 
-def report_failure(ranks: World, last_words: LastWords, sentence: str) -> None:
+def report_failure(world: World, killed_message: KilledMessage, sentence: str) -> None:
     """Say that a rank has failed: on rank 0, or on rank 1 if it is rank 0 that has failed."""
-    last_words.cancel()
-    if ranks.rank <= 1:
-        say(f"chainrule: {sentence}", err=True)
+    killed_message.cancel()
+    if world.rank <= 1:
+        print_lines(f"chainrule: {sentence}", err=True)
 
 
-def end_after_failure(ranks: World, last_words: LastWords, sentence: str) -> NoReturn:
+def end_after_failure(world: World, killed_message: KilledMessage, sentence: str) -> NoReturn:
     """End all ranks after one has failed."""
-    report_failure(ranks, last_words, sentence)
-    if ranks.rank > 1:
+    report_failure(world, killed_message, sentence)
+    if world.rank > 1:
         time.sleep(_TIME_TO_REPORT)
-    ranks.abort()
+    world.abort()

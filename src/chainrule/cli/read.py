@@ -10,7 +10,7 @@ import numpy as np
 
 from chainrule.autograd import no_grad
 from chainrule.cli.arguments import PathName, check_output
-from chainrule.cli.output import class_names, print_json, say
+from chainrule.cli.output import class_names, print_json, print_lines
 from chainrule.errors import RunError
 from chainrule.models import images_to_inputs
 from chainrule.tensor import from_numpy
@@ -70,11 +70,11 @@ def read(photo: str, run_path: str | None, min_confidence: float, as_json: bool,
         return
     separator = "" if all(len(name) == 1 for name in names) else " "
     for line in lines:
-        say(separator.join(names[digit.digit] if digit.confidence >= min_confidence else "?" for digit in line))
+        print_lines(separator.join(names[digit.digit] if digit.confidence >= min_confidence else "?" for digit in line))
     if not lines:
-        say(f"{photo}: no digits found", err=True)
+        print_lines(f"{photo}: no digits found", err=True)
     if out is not None:
-        say(f"photo: {out}", err=True)
+        print_lines(f"photo: {out}", err=True)
 
 
 def _gray(photo: str) -> tuple[NDArray[np.uint8], float]:
@@ -93,7 +93,7 @@ def classifier(run: Run) -> Classifier:
     """
     if run.task is not IMAGES:
         raise RunError(
-            f"{run.folder}: {run.model.name} is a model of text and reads no pictures; for text: chainrule generate "
+            f"{run.folder}: {run.model.name} is a language model and reads no pictures; for text: chainrule generate "
             f"{shlex.quote(str(run.folder))}"
         )
     if run.config["data"]["image_shape"] != [28, 28]:

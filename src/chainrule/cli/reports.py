@@ -10,7 +10,7 @@ from chainrule.training.image_task import IMAGES
 from chainrule.training.text_task import TEXT
 
 if TYPE_CHECKING:
-    from chainrule.training.progress import Table
+    from chainrule.training.progress import EpochTable
     from chainrule.training.run import Run
     from chainrule.training.trainer import Trainer
 
@@ -21,17 +21,17 @@ class Report(Protocol[D]):
     """What the commands print about a run.
 
     Attributes:
-        table: the metrics of an epoch, in the progress.
+        table: the columns of the progress output.
         charts: title, key and scale of the metrics that are drawn as text after training.
-        best_by: by what the best epoch was chosen.
+        metric_label: the metric that decides which epoch is the best, in words.
     """
 
-    table: Table
+    table: EpochTable
     charts: tuple[tuple[str, str, float], ...]
-    best_by: str
+    metric_label: str
 
-    def amount(self, trainer: Trainer, data: D) -> str:
-        """Say how much there is to train on."""
+    def describe_data(self, trainer: Trainer, data: D) -> str:
+        """Return a phrase on the amount of training data."""
 
     def result_lines(self, run: Run, result: dict[str, Any]) -> list[str]:
         """Return the lines that state a run's result."""

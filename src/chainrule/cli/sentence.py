@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from chainrule.cli.output import ascii_only, print_json, terminal_width
-from chainrule.cli.output import say as print_lines
+from chainrule.cli.output import ascii_only, print_json, print_lines, terminal_width
 from chainrule.errors import UserError
 
 _MOST_WORDS = 20
@@ -44,8 +43,8 @@ def say(words: tuple[str, ...], temperature: float | None, seed: int, as_json: b
         raise UserError("the text has no words of letters; give the beginning of an English sentence")
     model = train_model()
     if not beginning:
-        heat = 0.6 if temperature is None else temperature
-        sentences = [model.complete("", _MOST_WORDS, heat, seed + i) for i in range(_EXAMPLES)]
+        sampling_temperature = 0.6 if temperature is None else temperature
+        sentences = [model.complete("", _MOST_WORDS, sampling_temperature, seed + i) for i in range(_EXAMPLES)]
         if as_json:
             print_json({"sentences": sentences})
         else:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from chainrule.cli.generate import continuation
-from chainrule.cli.output import json_number, print_json, say, terminal_width
+from chainrule.cli.output import json_number, print_json, print_lines, terminal_width
 from chainrule.errors import shorten
 from chainrule.text import Sampler
 from chainrule.training.progress import PERPLEXITY
@@ -29,16 +29,17 @@ class TextReport:
 
     table = PERPLEXITY
     charts: tuple[tuple[str, str, float], ...] = (("validation loss", "validation_loss", 1.0),)
-    best_by = "validation loss"
+    metric_label = "validation loss"
 
-    def amount(self, trainer: Trainer, data: TextData) -> str:
-        """Return the number of tokens, and what an epoch is."""
+    def describe_data(self, trainer: Trainer, data: TextData) -> str:
+        """Return the number of tokens and of steps per epoch, in words."""
+        # N tokens have N - block_size windows, each with the token that follows it
         tokens = len(trainer.loader.dataset) + block_size(trainer.network)
         different = f"{data.tokenizer.vocab_size:,} different"
         return f"{tokens:,} training tokens, {different}; {len(trainer.loader):,} steps per epoch"
 
     def result_lines(self, run: Run, result: dict[str, Any]) -> list[str]:
-        """Return a line with loss and perplexity on the validation part."""
+        """Return lines with loss and perplexity on the validation part."""
         return [
             f"validation loss  {result['validation_loss']:.4f} per token",
             f"perplexity       {result['perplexity']:.2f}",
@@ -61,16 +62,18 @@ class TextReport:
     def evaluate(self, run: Run, as_json: bool, confusion: str | None, mistakes: str | None) -> None:
         """Print loss and perplexity on the validation part."""
         if confusion is not None or mistakes is not None:
-            raise click.UsageError(f"--confusion and --mistakes are for images, and {run.folder} is a model of text")
+            raise click.UsageError(f"--confusion and --mistakes are for images, and {run.folder} is a run on text")
         data = TEXT.load(run)
         if TEXT.changed_part(run, data) is not None:
-            say(f"chainrule: {shorten(data.name)} has changed since {run.folder} was created", err=True)
-        result = TEXT.result(run, data)
+            print_lines(f"chainrule: {shorten(data.name)} has changed since {run.folder} was created", err=True)
+        result = TEXT.evaluate_run(run, data)
         loss, perplexity = result["validation_loss"], result["perplexity"]
         if as_json:
             tokens = len(data.validation)
             print_json({"run": str(run.folder), "loss": loss, "perplexity": json_number(perplexity), "tokens": tokens})
             return
-        say(f"{run.folder}: {run.model.name} on the validation part of {data.name}, {len(data.validation):,} tokens")
-        say(f"validation loss  {loss:.4f} per token, {loss / math.log(2):.4f} bits")
-        say(f"perplexity       {perplexity:.2f}: as uncertain as a guess among {perplexity:.1f} tokens")
+        print_lines(
+            f"{run.folder}: {run.model.name} on the validation part of {data.name}, {len(data.validation):,} tokens"
+        )
+        print_lines(f"validation loss  {loss:.4f} per token, {loss / math.log(2):.4f} bits")
+        print_lines(f"perplexity       {perplexity:.2f}: as uncertain as a guess among {perplexity:.1f} tokens")

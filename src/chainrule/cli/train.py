@@ -16,7 +16,7 @@ from chainrule import data as datasets
 from chainrule import models, text
 from chainrule.cli import ranks, reports
 from chainrule.cli.arguments import PathName
-from chainrule.cli.output import ascii_only, json_number, print_json, say, terminal_width
+from chainrule.cli.output import ascii_only, json_number, print_json, print_lines, terminal_width
 from chainrule.cli.signals import Interruption
 from chainrule.data.catalog import SOURCES
 from chainrule.distributed.agreement import on_all_ranks, on_rank_zero
@@ -29,9 +29,9 @@ from chainrule.kernels.team import threads
 from chainrule.training import experiment, tasks
 from chainrule.training import resume as resuming
 from chainrule.training import run as runs
-from chainrule.training.callbacks import best_epoch
+from chainrule.training.callbacks import best_index
+from chainrule.training.changes import change_run, parse_settings
 from chainrule.training.progress import Bar, EpochLines
-from chainrule.training.reopen import parse_settings, reopen
 from chainrule.training.text_task import TEXT
 from chainrule.training.trainer import Callback, DivergedError, Interrupted, Trainer
 
@@ -74,7 +74,10 @@ Examples:
     metavar="NAME|DIR|TXT",
     help="A data set's name, a folder of IDX or .npy files, or a text file.  [default: mnist; everyday for gpt]",
 )
-@click.option("--size", help="Size of a gpt: tiny, names or shakespeare.  [default: as the text suggests]")
+@click.option(
+    "--size",
+    help="Size of a gpt: tiny, names or shakespeare.  [default: names for --data names and everyday, else shakespeare]",
+)
 @click.option("--block-size", type=int, metavar="T", help="For text: the longest context, in tokens.")
 @click.option("--bpe", type=int, metavar="N", help="For text: N byte-pair tokens instead of characters.")
 @click.option("--epochs", type=int, help="Passes through the training images; for text, see above.")
@@ -107,8 +110,8 @@ Examples:
 def train(resume: str | None, as_json: bool, quiet: bool, **options: Any) -> None:
     """Train a model, evaluate it, and save everything in a run folder.
 
-    Images are trained on in passes and evaluated on the test images. Of a text, windows are drawn at random; an epoch
-    is 250 of these steps, and the last tenth of the text is for evaluation.
+    On images, an epoch is a pass over the training images; the test images are for evaluation. On a text, each step
+    trains on windows drawn at random, 250 steps count as an epoch, and the last tenth is for evaluation.
 
     Ctrl-C stops after the current step and saves; a second Ctrl-C quits immediately. SIGTERM and SIGHUP do the same.
 
@@ -141,16 +144,16 @@ def _train(
     ranks.compare_setup(processes, {"resume": resume, "json": as_json, "quiet": quiet, **options})
     with ranks.scratch_folder(processes) as folder:
         if resume is None:
-            run, data = _begin(processes, folder, **options)
+            run, data = _create_run(processes, folder, **options)
         else:
-            run, data = _reopen(processes, folder, resume, **options)
+            run, data = _open_run(processes, folder, resume, **options)
 
     verbose = not (as_json or quiet) and processes.rank == 0
     console = _terminal() if verbose else None
     progress: list[Callback] = []
     if verbose:
         table = reports.of(run).table
-        progress.append(EpochLines(_ignore_closed_terminal(console.print if console else say), table))
+        progress.append(EpochLines(_ignore_closed_terminal(console.print if console else print_lines), table))
         if console:
             progress.append(Bar(console, table))
     trainer = on_all_ranks(processes, lambda: experiment.prepare(run, data, progress))
@@ -161,20 +164,22 @@ def _train(
     interruption.trainer = trainer
     resume_command = f"chainrule train --resume {shlex.quote(processes.broadcast(str(run.folder)))}"
     resume_hint = f"resume from the last checkpoint with: {resume_command}"
-    last_words = ranks.LastWords(processes, f"chainrule: a process was killed, and so all ranks ended; {resume_hint}")
-    processes.on_failure(lambda failure: ranks.report_failure(processes, last_words, f"{failure}; {resume_hint}"))
+    killed_message = ranks.KilledMessage(
+        processes, f"chainrule: a process was killed, and so all ranks ended; {resume_hint}"
+    )
+    processes.on_failure(lambda failure: ranks.report_failure(processes, killed_message, f"{failure}; {resume_hint}"))
     try:
-        with last_words:
+        with killed_message:
             trainer.fit(run.config["training"]["epochs"])
     except RankFailedError as error:
-        ranks.end_after_failure(processes, last_words, f"{error}; {resume_hint}")
+        ranks.end_after_failure(processes, killed_message, f"{error}; {resume_hint}")
     except Interrupted:
         if processes.rank == 0:
-            say(f"stopped in epoch {trainer.epoch + 1}; resume with: {resume_command}", err=True)
+            print_lines(f"stopped in epoch {trainer.epoch + 1}; resume with: {resume_command}", err=True)
         raise
     except KeyboardInterrupt:
         if processes.rank == 0:
-            say(f"stopped immediately; {resume_hint}", err=True)
+            print_lines(f"stopped immediately; {resume_hint}", err=True)
         raise
     except DivergedError as error:
         if not trainer.history:  # no checkpoint to return to
@@ -187,7 +192,7 @@ def _train(
         result = experiment.finish(run, data, sum(record["seconds"] for record in trainer.history))
         _draw(run)
     except KeyboardInterrupt:
-        say(f"stopped after the last epoch, before the test; resume with: {resume_command}", err=True)
+        print_lines(f"stopped after the last epoch, before the test; resume with: {resume_command}", err=True)
         raise
     if as_json:
         print_json(_document(run, result))
@@ -195,10 +200,10 @@ def _train(
         _conclude(run, result, quiet)
     advice = run.task.diagnose(run, data)
     if advice is not None:
-        say(f"chainrule: {advice}", err=True)
+        print_lines(f"chainrule: {advice}", err=True)
 
 
-def _begin(
+def _create_run(
     processes: World,
     folder: Path | None,
     model: str | None,
@@ -247,7 +252,10 @@ def _is_text(data: str) -> bool:
 
 
 def _load(model: models.Model, data: str | None, bpe: int | None) -> ImageData | TextData:
-    """Load the data set that `--data` names, or the default one of a model; a path becomes absolute, for the run."""
+    """Load the data set that `--data` names, or the default one of a model.
+
+    A path becomes absolute: config.json stores it, and the run may be resumed from another folder.
+    """
     source = tasks.of(model).default_data if data is None else data
     if _is_text(source) or (tasks.of(model) is TEXT and source not in SOURCES and not Path(source).is_dir()):
         return text.load(source if source in text.CORPORA else Path(source).resolve(), bpe=bpe)
@@ -257,7 +265,7 @@ def _load(model: models.Model, data: str | None, bpe: int | None) -> ImageData |
     return datasets.load(Path(source).resolve() if is_folder else source)
 
 
-def _reopen(
+def _open_run(
     processes: World,
     folder: Path | None,
     resume: str,
@@ -290,7 +298,7 @@ def _reopen(
     def find() -> Run:
         run = runs.find(resume)
         if settings or keep is not None or epoch is not None or step is not None:
-            run = reopen(run, run.task.load(run), settings, epoch=epoch, step=step, keep=keep)
+            run = change_run(run, run.task.load(run), settings, epoch=epoch, step=step, keep=keep)
         check_ranks(run.config["training"].get("shards", 0), processes.size)
         return run
 
@@ -300,7 +308,7 @@ def _reopen(
 
 def _recovery_command(run: Run, trainer: Trainer) -> str:
     """The command that resumes a diverged run from its best epoch if kept, else from the last checkpoint."""
-    best = _best_epoch(run, trainer.history) + 1
+    best = _best_epoch(run, trainer.history)
     epoch = f" --epoch {best}" if ("epoch", best) in run.kept_states else ""
     rate = run.config["training"]["lr"] / 10
     return f"chainrule train --resume {shlex.quote(str(run.folder))}{epoch} --override lr={rate:.2g}"
@@ -331,23 +339,23 @@ def _ignore_closed_terminal(print_line: Callable[[str], None]) -> Callable[[str]
 def _introduce(run: Run, trainer: Trainer, data: ImageData | TextData) -> None:
     spec, recipe = run.config["model"], run.config["training"]
     parameters = sum(p.numel() for p in trainer.network.parameters())
-    say(f"{spec['name']}: {models.get(spec['name']).summary}; {parameters:,} parameters")
-    say(
-        f"{data.name}: {reports.of(run).amount(trainer, data)}; {recipe['optimizer']}, lr {recipe['lr']:g} "
+    print_lines(f"{spec['name']}: {models.get(spec['name']).summary}; {parameters:,} parameters")
+    print_lines(
+        f"{data.name}: {reports.of(run).describe_data(trainer, data)}; {recipe['optimizer']}, lr {recipe['lr']:g} "
         f"({recipe['schedule']}), batch size {recipe['batch_size']}, seed {run.config['seed']}"
     )
     if recipe.get("augment"):
         transforms = ", ".join(f"{name} {value:g}" for name, value in recipe["augment"].items())
         last = recipe.get("epochs_without_augmentation", 0)
         exception = f", except in the last {f'{last} epochs' if last > 1 else 'epoch'}" if last else ""
-        say(f"augmentation: {transforms}{exception}")
+        print_lines(f"augmentation: {transforms}{exception}")
     for change in run.changes:
-        say(_describe(change))
+        print_lines(_describe(change))
     if trainer.epoch >= recipe["epochs"]:
-        say(f"all {recipe['epochs']} epochs are complete; evaluating again")
+        print_lines(f"all {recipe['epochs']} epochs are complete; evaluating again")
     elif trainer.epoch or trainer.step:
-        say(f"resuming from epoch {trainer.epoch + 1}, step {trainer.step + 1} of {len(trainer.loader)}")
-    say()
+        print_lines(f"resuming from epoch {trainer.epoch + 1}, step {trainer.step + 1} of {len(trainer.loader)}")
+    print_lines()
 
 
 def _describe(change: dict[str, Any]) -> str:
@@ -394,19 +402,20 @@ def _conclude(run: Run, result: dict[str, Any], quiet: bool) -> None:
         history = run.history
         if len(history) > 1:
             for title, key, scale in report.charts:
-                say("", title)
+                print_lines("", title)
                 values = [record.get(key, math.nan) * scale for record in history]
                 lines = text.curve(values, width=terminal_width(64), height=4, ascii=ascii_only())
-                say(*lines)
-        best = _best_epoch(run, history) + 1
-        say("", f"best epoch     {best} of {len(history)}, by {report.best_by}; its weights are saved")
-    say(*report.result_lines(run, result))
-    say(f"time           {result['seconds']:.1f} s")
-    say(f"run            {run.folder}")
+                print_lines(*lines)
+        best = _best_epoch(run, history)
+        print_lines("", f"best epoch     {best} of {len(history)}, by {report.metric_label}; its weights are saved")
+    print_lines(*report.result_lines(run, result))
+    print_lines(f"time           {result['seconds']:.1f} s")
+    print_lines(f"run            {run.folder}")
     if not quiet:
-        say(*report.samples(run), "", f"next: {report.next_command(run)}")
+        print_lines(*report.samples(run), "", f"next: {report.next_command(run)}")
 
 
 def _best_epoch(run: Run, history: Sequence[dict[str, Any]]) -> int:
+    """Return the number, from 1, of the best epoch."""
     metric = run.task.metric
-    return best_epoch(history, metric.name, metric.mode)
+    return best_index(history, metric.name, metric.mode) + 1

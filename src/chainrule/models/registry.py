@@ -188,10 +188,12 @@ def _short(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) and value < 10**15 else "far too large"
 
 
-PIXEL = 1 / 255
+PIXEL_SCALE = 1 / 255
 """Scale from a pixel value, 0 to 255, to a model's input, 0 to 1."""
+
+PIXEL = PIXEL_SCALE  # its former name
 
 
 def images_to_inputs(images: Tensor) -> Tensor:
     """Convert images (N, H, W), uint8 from 0 to 255, to the models' input, float32 from 0 to 1."""
-    return images * PIXEL
+    return images * PIXEL_SCALE

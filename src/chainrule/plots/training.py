@@ -29,7 +29,7 @@ def curves(history: Sequence[Mapping[str, float | None]], title: str = "Training
 
     Args:
         history: one mapping per epoch with `epoch` and optionally `train_loss`, `validation_loss` and
-            `validation_accuracy` (a fraction) or, for a model of text, `perplexity`; other entries are ignored.
+            `validation_accuracy` (a fraction) or, for a language model, `perplexity`; other entries are ignored.
         title: title of the figure.
         dark: use a dark background.
 

@@ -171,7 +171,7 @@ class EarlyStopping(Callback):
 
     def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
         """Stop if the best epoch was `patience` epochs ago."""
-        if len(trainer.history) - 1 - best_epoch(trainer.history, self.metric, self.mode) >= self.patience:
+        if len(trainer.history) - 1 - best_index(trainer.history, self.metric, self.mode) >= self.patience:
             trainer.stop = True
 
 
@@ -183,8 +183,8 @@ class Checkpoint(Callback):
     Args:
         folder: the folder to write the states to.
         seconds: the time between two saves within an epoch.
-        keep: how many earlier states to keep: those of the last `keep` epochs, that of the best epoch (by
-            `metric`), and the last `keep` states saved within an epoch.
+        keep: 0 to keep only the latest state; N to also keep the states at the end of the last N epochs and of the best
+            one (by `metric`), and the last N states saved within epochs.
         best: the file of the best weights so far; a copy of them is stored in each kept state.
         metric: an entry of the history.
         mode: whether to maximize ("max") or minimize ("min") it.
@@ -236,7 +236,7 @@ class Checkpoint(Callback):
     def _remove_old(self, trainer: Trainer) -> None:
         """Remove kept states other than the latest ones and that of the best epoch."""
         history = trainer.history
-        best = history[best_epoch(history, self.metric, self.mode)]["epoch"] if history else 0
+        best = history[best_index(history, self.metric, self.mode)]["epoch"] if history else 0
         states = checkpoint.kept_states(self.folder)
         for kind in ("epoch", "step"):
             numbers = sorted(number for state_kind, number in states if state_kind == kind)
@@ -280,8 +280,8 @@ class StopOnNaN(Callback):
         )
 
 
-def best_epoch(history: Sequence[Mapping[str, Any]], metric: str = "validation_accuracy", mode: Mode = "max") -> int:
-    """Return the index of the first epoch with the best metric; 0 if none is finite.
+def best_index(history: Sequence[Mapping[str, Any]], metric: str = "validation_accuracy", mode: Mode = "max") -> int:
+    """Return the index, from 0, of the first epoch with the best metric; 0 if none is finite.
 
     Args:
         history: a record per epoch.

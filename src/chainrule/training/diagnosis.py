@@ -1,4 +1,4 @@
-"""Diagnoses a completed training run: whether the network learned anything, and if not, what to try.
+"""Diagnoses a completed training run on images: whether the network learned anything, and if not, what to try.
 
 A NaN loss ends training at once (`callbacks.StopOnNaN`). A loss that rises slowly, or a network that gives the same
 answer for every image, does not; they show only in the history.
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chainrule.training.callbacks import best_epoch
+from chainrule.training.callbacks import best_index
 from chainrule.training.evaluation import evaluate
 
 if TYPE_CHECKING:
@@ -41,18 +41,20 @@ def diagnose(run: Run, data: ImageData) -> str | None:
     # guessing >= 1: all labels are equal, or too few to tell any accuracy from guessing
     if not history or guessing >= 1 or any("validation_accuracy" not in record for record in history):
         return None
-    best = best_epoch(history)
+    best = best_index(history)
     highest, last = history[best]["validation_accuracy"], history[-1]["validation_accuracy"]
     losses = [record["train_loss"] for record in history]
     if highest > guessing:
         if last > guessing and losses[-1] <= losses[0] * (1 + _MIN_RISE):
             return None
-        reasons, lowest = [], int(np.argmin(losses))
-        if losses[-1] > losses[lowest] * (1 + _MIN_RISE):
-            reasons.append(f"the loss rose from {losses[lowest]:.4g} to {losses[-1]:.4g}")
+        reasons, lowest_index = [], int(np.argmin(losses))
+        if losses[-1] > losses[lowest_index] * (1 + _MIN_RISE):
+            reasons.append(f"the loss rose from {losses[lowest_index]:.4g} to {losses[-1]:.4g}")
         if last < highest:
             reasons.append(f"the validation accuracy fell from {highest:.2%} to {last:.2%}")
-        last_good = best if last < highest else lowest  # the loss may have risen although the last epoch is the best
+        last_good = (
+            best if last < highest else lowest_index
+        )  # the loss may have risen although the last epoch is the best
         return (
             f"training went wrong after epoch {last_good + 1} of {len(history)}: {' and '.join(reasons)}; the "
             f"weights of epoch {best + 1} are kept; {_smaller_rate(run)}"
@@ -66,12 +68,13 @@ def diagnose(run: Run, data: ImageData) -> str | None:
     if on_training_images.accuracy > max(explained_by_noise, guessing_accuracy(labels[:limit])):
         return (
             f"training did not work: {no_better}, though {on_training_images.accuracy:.2%} of the training images "
-            f"are classified correctly; check that labels and images belong together, and train on more of them"
+            f"are classified correctly; check that each image has the right label, and train on more images"
         )
     initial_loss = evaluate(run.build_network(run.generators()[0]), run.model, images, labels).loss
-    peak = int(np.argmax(losses))
-    if losses[peak] > initial_loss * (1 + _MIN_CHANGE):
-        rise = f"the loss rose from {initial_loss:.4g} before training to {losses[peak]:.4g} in epoch {peak + 1}"
+    peak_index = int(np.argmax(losses))
+    if losses[peak_index] > initial_loss * (1 + _MIN_CHANGE):
+        highest_loss = f"{losses[peak_index]:.4g} in epoch {peak_index + 1}"
+        rise = f"the loss rose from {initial_loss:.4g} before training to {highest_loss}"
         return f"training did not work: {rise}, and {no_better}; {_smaller_rate(run)}"
     if losses[-1] >= initial_loss * (1 - _MIN_CHANGE):
         stalled = f"the loss has hardly moved, from {initial_loss:.4g} before training to {losses[-1]:.4g}"

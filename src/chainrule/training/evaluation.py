@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 BATCH = 1000
-"""Images per batch, up to 28×28 pixels each."""
+"""Images per batch, if they are no larger than 28×28 pixels."""
 
 BATCH_PIXELS = 500_000
-"""Pixels per batch of images larger than 28×28: a few hundred megabytes in a convolutional network."""
+"""Pixels per batch, if images are larger than 28×28: a few hundred megabytes in a convolutional network."""
 
 
 @dataclass(frozen=True)

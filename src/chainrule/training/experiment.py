@@ -71,8 +71,8 @@ def configure(
         data: the data set to train on: images or a text, as the model needs.
         seed: seed of all random numbers.
         limit: train on the first `limit` images or tokens only; None for all.
-        keep: keep the states of the last `keep` epochs and of the best epoch, so that `reopen` can go back to them.
-        options: options of the model, besides those that the data set determines; None keeps an option's default.
+        keep: keep the states of the last `keep` epochs and of the best epoch, so that `change_run` can go back to them.
+        options: options of the model, which replace the defaults for the data set; None keeps an option's default.
         changes: values for fields of the `Recipe`; None keeps the recipe's.
 
     Raises:
@@ -82,9 +82,9 @@ def configure(
     entry = models.get(model)  # `model` may be a former name
     task, recipe = tasks.of(entry), entry.recipe
     tasks.check_data_type(entry, data)
-    data_options, suggested_changes = task.suggest(entry, data)
+    data_options, data_changes = task.defaults(entry, data)
     model_options = {**data_options, **{name: value for name, value in (options or {}).items() if value is not None}}
-    changes = {**suggested_changes, **{name: value for name, value in changes.items() if value is not None}}
+    changes = {**data_changes, **{name: value for name, value in changes.items() if value is not None}}
     optimizer = changes.get("optimizer", recipe.optimizer)
     if optimizer != recipe.optimizer:
         changes = {"momentum": 0.0, "weight_decay": 0.0, **OPTIMIZERS.get(optimizer, {}), **changes}
@@ -201,7 +201,9 @@ def check_data(run: Run, data: ImageData | TextData) -> None:
     """
     part = run.task.changed_part(run, data)
     if part is not None:
-        raise DataError(f"{data.name}: the {part} have changed since {run.folder} was started; it cannot be resumed")
+        raise DataError(
+            f"{data.name}: the {part} have changed since {run.folder} was started; the run cannot be resumed"
+        )
 
 
 def worth_compiling(recipe: Recipe, steps_per_epoch: int) -> bool:
@@ -220,7 +222,7 @@ def finish(run: Run, data: ImageData | TextData, seconds: float) -> dict[str, An
     Raises:
         RunError: there are no weights, they do not fit, or the network's outputs are not finite.
     """
-    result = {**run.task.result(run, data), "seconds": seconds}
+    result = {**run.task.evaluate_run(run, data), "seconds": seconds}
     write_text(run.folder / "result.json", json.dumps(result, indent=2) + "\n")
     return result
 

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 
 PREFETCH_BYTES, PREFETCH_FACTOR = 1 << 30, 2
-"""Above so many bytes of training images, batches are prefetched: such images are likely to be read from disk in every
-epoch. Fewer stay in memory, where gathering a batch takes less time than passing it between threads."""
+"""Minimum bytes of training images for which batches are prefetched, and the number of batches prepared in advance.
+Larger data are likely to be read from disk in every epoch. Smaller ones stay in memory, where gathering a batch takes
+less time than passing it between threads."""
 
 
 class ImageTask:
@@ -52,8 +53,8 @@ class ImageTask:
         """Load the data set that a run was started with."""
         return datasets.load(run.config["data"]["name"])
 
-    def suggest(self, model: Model, data: ImageData) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the options of a new model that the data set determines, and changes to the model's recipe."""
+    def defaults(self, model: Model, data: ImageData) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return default options of a new model for the data set, and default changes to the model's recipe."""
         return {"inputs": math.prod(data.train_images.shape[1:]), "classes": len(data.classes)}, {}
 
     def describe(self, data: ImageData, limit: int | None) -> dict[str, Any]:
@@ -77,7 +78,9 @@ class ImageTask:
             RunError: a value is invalid.
         """
         if recipe.steps_per_epoch:
-            raise RunError(f"an epoch is a pass over the images, so steps_per_epoch is 0, not {recipe.steps_per_epoch}")
+            raise RunError(
+                f"an epoch is a pass over the images, so steps_per_epoch must be 0, not {recipe.steps_per_epoch}"
+            )
         train, validation, _ = data.split()
         if not len(validation.images):
             raise RunError(f"{data.name} has too few training images, {len(train.images)}: at least 6 are needed")
@@ -92,13 +95,14 @@ class ImageTask:
         """
         check_model_input(model.name, network, data.train_images.shape[1:])
 
-    def check_fit(self, run: Run, network: Module) -> None:
+    def check_network(self, run: Run, network: Module) -> None:
         """Check that a run's network accepts images of the config's size and has an output per class.
 
         Raises:
             RunError: it does not.
         """
         shape, classes = run.config["data"]["image_shape"], run.config["data"]["classes"]
+        # The limit keeps the blank image in check_model_input small
         if len(shape) != 2 or min(shape) < 1 or math.prod(shape) > models.MOST_PARAMETERS:
             raise RunError(
                 f"{run.config_file}: data.image_shape must be a height and a width, of {models.MOST_PARAMETERS:,} "
@@ -128,7 +132,7 @@ class ImageTask:
         test_changed = checksum is not None and checksum != data.test_crc32
         return "test images" if test_changed else None
 
-    def examples(self, recipe: Recipe, limit: int | None, data: ImageData) -> int:
+    def examples_per_epoch(self, recipe: Recipe, limit: int | None, data: ImageData) -> int:
         """Return the number of images per epoch."""
         return limit or len(data.split().train.images)
 
@@ -138,7 +142,7 @@ class ImageTask:
         """Return the loader of the training images, augmented as the recipe says."""
         images, labels = data.split().train
         limit = run.config["data"]["limit"]
-        dataset = TensorDataset(images[:limit], labels[:limit], scale=models.PIXEL)
+        dataset = TensorDataset(images[:limit], labels[:limit], scale=models.PIXEL_SCALE)
         augment = Augment(**recipe.augment) if recipe.augment else None
         prefetch = PREFETCH_FACTOR if images[:limit].nbytes > PREFETCH_BYTES else None
         return DataLoader(
@@ -162,7 +166,7 @@ class ImageTask:
 
         return validate
 
-    def result(self, run: Run, data: ImageData) -> dict[str, float]:
+    def evaluate_run(self, run: Run, data: ImageData) -> dict[str, float]:
         """Evaluate a run's best weights on the test images.
 
         Raises:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from chainrule.training.trainer import Trainer
 
 
-class Table(NamedTuple):
-    """Which metrics are shown of each epoch.
+class EpochTable(NamedTuple):
+    """The columns of the progress output: the metrics shown for each epoch.
 
     Attributes:
         columns: title and key of each, and the format of its value.
@@ -41,15 +41,14 @@ class Table(NamedTuple):
         return "  ".join(cells)
 
 
-ACCURACY = Table(
+ACCURACY = EpochTable(
     (("validation loss", "validation_loss", ".4f"), ("validation accuracy", "validation_accuracy", ".2%")),
     ("accuracy", "validation_accuracy", ".2%"),
 )
-PERPLEXITY = Table(
+PERPLEXITY = EpochTable(
     (("validation loss", "validation_loss", ".4f"), ("perplexity", "perplexity", ".2f")),
     ("perplexity", "perplexity", ".2f"),
 )
-HEADER, format_line = ACCURACY.header, ACCURACY.format_line
 
 
 class EpochLines(Callback):
@@ -60,7 +59,7 @@ class EpochLines(Callback):
         table: the metrics to print.
     """
 
-    def __init__(self, say: Callable[[str], None], table: Table = ACCURACY) -> None:
+    def __init__(self, say: Callable[[str], None], table: EpochTable = ACCURACY) -> None:
         self.say, self.table = say, table
 
     def on_start(self, trainer: Trainer) -> None:
@@ -82,7 +81,7 @@ class Bar(Callback):
         table: says which metric.
     """
 
-    def __init__(self, console: Console, table: Table = ACCURACY) -> None:
+    def __init__(self, console: Console, table: EpochTable = ACCURACY) -> None:
         from rich.progress import (
             BarColumn,
             Progress,

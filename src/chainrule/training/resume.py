@@ -1,9 +1,9 @@
 """Resumes a run exactly, after validating its checkpoint.
 
 With the same settings and package versions, a resumed run gives bitwise the same result as an uninterrupted one.
-Settings may have been changed by `reopen`: config.json has the new ones, the checkpoint those under which it was saved.
-A checkpoint is not trusted: whatever would break training later is an error here, such as values of the wrong type,
-missing optimizer state, or a learning rate that does not match the schedule.
+Settings may have been changed by `change_run`: config.json has the new ones, the checkpoint those under which it was
+saved. A checkpoint is not trusted: whatever would break training later is an error here, such as values of the wrong
+type, missing optimizer state, or a learning rate that does not match the schedule.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from chainrule.errors import RunError, shorten
 from chainrule.files import atomic_write, remove_leftovers
 from chainrule.models import Recipe
 from chainrule.training import checkpoint
-from chainrule.training.callbacks import BestModel, SettingsCheck, best_epoch
+from chainrule.training.callbacks import BestModel, SettingsCheck, best_index
 from chainrule.training.experiment import versions
 from chainrule.training.run import check_record, check_schema, write_config
 from chainrule.training.upgrade import add_settings
@@ -75,7 +75,9 @@ def resume(run: Run, trainer: Trainer) -> None:
         check_record(record, source)
         finite = all(math.isfinite(value) for name, value in record.items() if name != "epoch")
         if "train_loss" not in record or not finite:
-            raise RunError(f"{source}: its history holds {record}")
+            raise RunError(
+                f"{source}: each epoch of its history needs a train_loss and only finite values, not {record}"
+            )
     try:
         changed = _changed_settings(run, trainer, state)
         _check_progress(run, trainer, state["progress"], changed)
@@ -89,7 +91,7 @@ def resume(run: Run, trainer: Trainer) -> None:
         _check_best(trainer)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise RunError(f"{source}: {error}") from None
-    if best is not None:  # an earlier state (see `reopen`), with the best weights at that time
+    if best is not None:  # an earlier state (see `change_run`), with the best weights at that time
         _restore_best(run, best)
     remove_later_states(run, len(trainer.loader), trainer.total_steps)
     if trainer.epoch < run.config["training"]["epochs"]:
@@ -127,7 +129,7 @@ def saved_settings(state: Any) -> dict[str, Any]:
 def finish_going_back(run: Run) -> None:
     """Replace a run's last state by the kept one that config.json's "going_back" names, and remove later ones.
 
-    All steps can be repeated, since `reopen` may have been killed at any point.
+    All steps can be repeated, since `change_run` may have been killed at any point.
 
     Raises:
         RunError: the state is missing or damaged, or config.json is invalid.
@@ -138,7 +140,9 @@ def finish_going_back(run: Run) -> None:
     kind, number, steps_per_epoch = target["kind"], target["number"], target["steps_per_epoch"]
     source = run.kept_states.get((kind, number))
     if source is None:
-        raise RunError(f"{run.config_file}: the run goes back to {shorten(kind)} {number:,}, whose state is not kept")
+        raise RunError(
+            f"{run.config_file}: going_back names the state of {shorten(kind)} {number:,}, which is not kept"
+        )
     if steps_per_epoch < 1:  # otherwise every kept state would count as later
         raise RunError(f"{run.config_file}: going_back.steps_per_epoch must be at least 1, not {steps_per_epoch}")
     checkpoint.load(source)  # do not replace the last state by a damaged one
@@ -159,7 +163,7 @@ def remove_later_states(run: Run, steps_per_epoch: int, steps: int) -> None:
 
 
 def _changed_settings(run: Run, trainer: Trainer, state: dict[str, Any]) -> SettingChanges:
-    """Return the settings changed by `reopen` since the state was saved, and update the state to the current ones.
+    """Return the settings changed by `change_run` since the state was saved, and update the state to the current ones.
 
     Raises:
         ValueError: a setting differs without a recorded change.
@@ -187,17 +191,20 @@ def _check_progress(run: Run, trainer: Trainer, progress: dict[str, Any], change
         if (change["epoch"], change["step"]) > (epoch, step):
             raise ValueError(
                 f"it is at step {step} after {epoch} epochs, before the change at step {change['step']} after "
-                f"{change['epoch']}; go back to a kept state with --epoch or --step"
+                f"{change['epoch']} epochs; go back to a kept state with --epoch or --step"
             )
     if not 0 <= epoch <= epochs or not 0 <= step <= len(trainer.loader):
         raise ValueError(f"it is at step {step} of {len(trainer.loader)} after {epoch} of {epochs} epochs")
     if step and "batch_size" in changed:
-        raise ValueError(f"it was saved within an epoch, with batches of {changed['batch_size'][0]}")
+        raise ValueError(
+            f"it was saved within an epoch, with batches of {changed['batch_size'][0]}: the batch size can only "
+            f"be changed between epochs"
+        )
     seen = min(step * trainer.loader.batch_size, trainer.loader.examples)
     if progress["seen"] != seen or not math.isfinite(progress["total"]) or not 0 <= progress["seconds"] < math.inf:
         raise ValueError(
-            f"its sums do not fit {step} steps: {progress['seen']} examples, a total loss of {progress['total']}, "
-            f"{progress['seconds']} seconds"
+            f"its running totals do not fit {step} steps: {progress['seen']} examples, a total loss of "
+            f"{progress['total']}, {progress['seconds']} seconds"
         )
 
 
@@ -278,7 +285,7 @@ def _check_best(trainer: Trainer) -> None:
         if isinstance(callback, BestModel):
             best = {"best": None, "epoch": 0}
             if trainer.history:
-                row = trainer.history[best_epoch(trainer.history, callback.metric, callback.mode)]
+                row = trainer.history[best_index(trainer.history, callback.metric, callback.mode)]
                 if math.isfinite(row[callback.metric]):
                     best = {"best": row[callback.metric], "epoch": row["epoch"]}
             if callback.state_dict() != best:

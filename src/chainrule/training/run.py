@@ -135,7 +135,7 @@ class Run:
 
     @property
     def changes(self) -> list[dict[str, Any]]:
-        """The changes of settings since the run was started (see `reopen`), with time, position, old and new values."""
+        """The changes of settings since the start of the run (see `change_run`): time, position, old and new values."""
         changes: list[dict[str, Any]] = self.config.get("changes", [])
         return changes
 
@@ -158,7 +158,7 @@ class Run:
 
     @property
     def task(self) -> Task[Any]:
-        """What the run's model reads: images, or text. A model that does not exist counts as one for images."""
+        """The task of the run's model: images or text; see `tasks.find` on unknown models."""
         return tasks.find(self.config["model"]["name"])
 
     def generators(self) -> tuple[np.random.Generator, np.random.Generator]:
@@ -200,7 +200,7 @@ class Run:
         for name, tensor in state.items():
             if not np.isfinite(tensor.numpy()).all():
                 raise RunError(f"{self.weights_file}: {name} holds values that are not finite")
-        self.task.check_fit(self, network.eval())
+        self.task.check_network(self, network.eval())
         return network
 
     untrained, network = build_network, load_network  # their former names

@@ -65,8 +65,8 @@ class Task(Protocol[D]):
     def load(self, run: Run) -> D:
         """Load the data set that a run was started with."""
 
-    def suggest(self, model: Model, data: D) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the options of a new model that the data set determines, and changes to the model's recipe."""
+    def defaults(self, model: Model, data: D) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return default options of a new model for the data set, and default changes to the model's recipe."""
 
     def describe(self, data: D, limit: int | None) -> dict[str, Any]:
         """Return the data section of a new run's config."""
@@ -78,10 +78,10 @@ class Task(Protocol[D]):
         """Check the settings that depend on the data set; raise a `RunError` if one is invalid."""
 
     def check_model(self, model: Model, network: Module, data: D) -> None:
-        """Check that a model's network, in eval mode, can be trained on a data set; raise a `RunError` if not."""
+        """Check that a model's network, in eval mode, can be trained on a data set; raise a `UserError` if not."""
 
-    def check_fit(self, run: Run, network: Module) -> None:
-        """Check that a run's network, in eval mode, fits the run's config; raise a `RunError` if not."""
+    def check_network(self, run: Run, network: Module) -> None:
+        """Check that a run's network, in eval mode, matches the run's config; raise a `UserError` if not."""
 
     def check_result(self, result: Mapping[str, Any], source: str) -> None:
         """Check the values of result.json; raise a `RunError` that begins with `source` if one is impossible."""
@@ -89,7 +89,7 @@ class Task(Protocol[D]):
     def changed_part(self, run: Run, data: D) -> str | None:
         """Return which part of a data set has changed since a run was started, such as "test images", or None."""
 
-    def examples(self, recipe: Recipe, limit: int | None, data: D) -> int:
+    def examples_per_epoch(self, recipe: Recipe, limit: int | None, data: D) -> int:
         """Return the number of examples per epoch."""
 
     def loader(self, run: Run, recipe: Recipe, data: D, network: Module, generator: np.random.Generator) -> DataLoader:
@@ -98,7 +98,7 @@ class Task(Protocol[D]):
     def validator(self, network: Module, model: Model, data: D, *, compiled: bool) -> Callable[[], dict[str, float]]:
         """Return a function that measures the metrics of an epoch; `compiled` is whether the steps are."""
 
-    def result(self, run: Run, data: D) -> dict[str, float]:
+    def evaluate_run(self, run: Run, data: D) -> dict[str, float]:
         """Measure a run's best weights; raise a `RunError` if the network's outputs are not finite."""
 
     def diagnose(self, run: Run, data: D) -> str | None:

@@ -24,7 +24,10 @@ def of(model: models.Model) -> Task[Any]:
 
 
 def find(name: str) -> Task[Any]:
-    """Return the task of a model by name; that of images if there is no such model."""
+    """Return the task of a model by name.
+
+    A run of an unknown model counts as one on images, so that it can be opened and listed; `Run.model` raises.
+    """
     model = models.REGISTRY.get(models.ALIASES.get(name, name))
     return IMAGES if model is None else of(model)
 

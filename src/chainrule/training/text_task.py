@@ -15,7 +15,7 @@ from chainrule.capture import jit
 from chainrule.data.loader import DataLoader
 from chainrule.errors import DataError, RunError, shorten
 from chainrule.text import TextData, TokenWindows
-from chainrule.training.callbacks import best_epoch
+from chainrule.training.callbacks import best_index
 from chainrule.training.modes import restore_modes
 from chainrule.training.task import Metric
 
@@ -35,10 +35,10 @@ TOKENIZER = "tokenizer.json"
 """The file of a run's tokenizer."""
 
 MAX_WINDOWS, EPOCH_WINDOWS = 2000, 500
-"""Windows of the validation part that are evaluated, spread evenly over it: at the end, and after each epoch."""
+"""Maximum number of windows of the validation part to evaluate, evenly spaced: at the end, and after each epoch."""
 
 MIN_COMPILED_BATCHES = 10
-"""Batches from which compiling an evaluation saves time."""
+"""Number of batches from which compiling an evaluation saves time."""
 
 BATCH_TOKENS = 1024
 """Tokens per batch in an evaluation: few enough to stay in the processor's caches."""
@@ -75,9 +75,9 @@ class TextTask:
             )
         return tokenizer
 
-    def suggest(self, model: Model, data: TextData) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the options of a new model that the text determines, and changes to the model's recipe."""
-        options, changes = SUGGESTIONS.get(data.name, ({}, {}))
+    def defaults(self, model: Model, data: TextData) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return default options of a new model for the text, and default changes to the model's recipe."""
+        options, changes = CORPUS_DEFAULTS.get(data.name, ({}, {}))
         accepted = inspect.signature(model.build).parameters
         options = {name: value for name, value in options.items() if name in accepted}
         return {**options, "vocab_size": data.tokenizer.vocab_size}, dict(changes)
@@ -114,7 +114,7 @@ class TextTask:
         for part, tokens in (("training", data.train), ("validation", data.validation)):
             TokenWindows(tokens, block_size(network), f"the {part} part of {data.name}")
 
-    def check_fit(self, run: Run, network: Module) -> None:
+    def check_network(self, run: Run, network: Module) -> None:
         """Check that a run's network has an output for each token of its tokenizer.
 
         Raises:
@@ -137,7 +137,7 @@ class TextTask:
         same = (config["crc32"], config["validation_crc32"]) == (_crc32(data.train), _crc32(data.validation))
         return None if same else "tokens of the text"
 
-    def examples(self, recipe: Recipe, limit: int | None, data: TextData) -> int:
+    def examples_per_epoch(self, recipe: Recipe, limit: int | None, data: TextData) -> int:
         """Return the number of windows per epoch."""
         return recipe.steps_per_epoch * recipe.batch_size
 
@@ -147,7 +147,7 @@ class TextTask:
         """Return a loader that draws windows from anywhere in the training part."""
         limit = run.config["data"]["limit"]
         windows = TokenWindows(data.train[:limit], block_size(network), f"the training part of {data.name}")
-        count = self.examples(recipe, limit, data)
+        count = self.examples_per_epoch(recipe, limit, data)
         return DataLoader(windows, recipe.batch_size, shuffle=True, generator=generator, num_samples=count)
 
     def validator(
@@ -162,7 +162,7 @@ class TextTask:
 
         return validate
 
-    def result(self, run: Run, data: TextData) -> dict[str, float]:
+    def evaluate_run(self, run: Run, data: TextData) -> dict[str, float]:
         """Evaluate a run's best weights on the validation part.
 
         Raises:
@@ -182,7 +182,7 @@ class TextTask:
         history = run.history
         if not history or any(self.metric.name not in record for record in history):
             return None
-        lowest = history[best_epoch(history, self.metric.name, self.metric.mode)][self.metric.name]
+        lowest = history[best_index(history, self.metric.name, self.metric.mode)][self.metric.name]
         guessing = guessing_loss(data.train, data.validation, data.tokenizer.vocab_size)
         if lowest < guessing:
             return None
@@ -204,15 +204,15 @@ class TextTask:
 
 TEXT = TextTask()
 
-SUGGESTIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+CORPUS_DEFAULTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "names": ({"size": "names"}, {"batch_size": 32, "lr": 0.003}),
     "everyday": ({"size": "names", "block_size": 64}, {"epochs": 4, "lr": 0.003}),
 }
-"""For corpora by name: options of a new model, and changes to its recipe."""
+"""By corpus: default options of a new model, and changes to its recipe. ("names" is also the name of a small size.)"""
 
 
 def block_size(network: Module) -> int:
-    """Return the longest context of a text model, in tokens."""
+    """Return a language model's longest context, in tokens."""
     language_model: Any = network
     size: int = language_model.block_size
     return size
@@ -232,15 +232,15 @@ def mean_loss(
 ) -> float:
     """Return the mean loss per token of a text, in nats.
 
-    The text is cut into windows of the network's block size, each evaluated on its own; of more than `max_windows`, as
-    many are taken, spread evenly over the text.
+    The text is cut into windows of the network's block size, each evaluated on its own. If there are more
+    than `max_windows`, that number of evenly spaced windows is evaluated.
 
     Args:
         network: the network; it runs in eval mode, and each module's mode is restored.
         model: defines the loss.
         tokens: (N,), at least one more than the block size.
         compiled_loss: `window_loss`, compiled, for texts of at least `MIN_COMPILED_BATCHES` whole batches.
-        max_windows: the largest number of windows.
+        max_windows: the maximum number of windows to evaluate.
     """
     block = block_size(network)
     windows = TokenWindows(tokens, block)
@@ -261,7 +261,7 @@ def mean_loss(
 
 
 def perplexity(loss: float) -> float:
-    """Return the perplexity of a mean loss in nats per token, e^loss: among how many tokens it is like guessing.
+    """Return e^loss for a mean loss in nats per token: the number of equally likely tokens with that loss.
 
     It is at most e^709, almost the largest float: a history holds no infinity.
     """

@@ -127,9 +127,9 @@ class Trainer:
         self.callbacks = [callback for callback in callbacks if callback.every_rank or self._world.rank == 0]
         self.shards = (DEFAULT_SHARDS if self._world.is_launched else 0) if shards is None else shards
         check_ranks(self.shards, self._world.size)
-        is_own = getattr(loader.rows, "__func__", None) is ShardedStep.own_rows  # of an earlier trainer
-        if self._world.size > 1 and loader.rows is not None and not is_own:
-            raise ValueError("Trainer: several ranks divide batches among them, so the loader must have no rows set")
+        set_by_trainer = getattr(loader.rows, "__func__", None) is ShardedStep.own_rows  # an earlier one
+        if self._world.size > 1 and loader.rows is not None and not set_by_trainer:
+            raise ValueError("Trainer: ranks divide each batch among themselves, so the loader's `rows` must be None")
         self._sharded = (
             ShardedStep(
                 network,
@@ -207,7 +207,7 @@ class Trainer:
         self._share_generators()
 
     def _share_generators(self) -> None:
-        """Give all ranks rank 0's generator states and wish to stop: it alone has validated and called callbacks."""
+        """Copy the generator states and `stop` of rank 0 to all ranks: it alone validates and calls most callbacks."""
         generators = [*network_generators(self.network), self.loader.generator, default_generator()]
         states = [None if generator is None else generator.bit_generator.state for generator in generators]
         states, self.stop = self._world.broadcast((states, self.stop))

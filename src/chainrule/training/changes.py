@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 _FIXED = ("optimizer", "augment", "steps_per_epoch")
 _SETTING_TYPES = {name: kind for name, kind in get_type_hints(Recipe).items() if name not in _FIXED}
-"""The settings that can be changed. (Another optimizer could not use the state of the current one, and states are found
-by the number of epochs.)"""
+"""The settings that can be changed. Fixed are `optimizer`, since another one could not use the current one's state;
+`augment`, a dict, which NAME=VALUE cannot express; and `steps_per_epoch`, since kept states are named by epoch."""
 
 
 def parse_settings(assignments: Sequence[str]) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def _parse(name: str, text: str) -> Any:
         raise RunError(f"{name} must be {expected}, not {text!r}") from None
 
 
-def reopen(
+def change_run(
     run: Run,
     data: ImageData | TextData,
     settings: Mapping[str, Any],
@@ -102,7 +102,7 @@ def reopen(
     limit = run.config["data"]["limit"]
     check_settings(run.task, new, run.config["seed"], limit, data, keep or 0)
     _check_effect(current, settings)
-    steps_per_epoch = math.ceil(run.task.examples(current, limit, data) / current.batch_size)
+    steps_per_epoch = math.ceil(run.task.examples_per_epoch(current, limit, data) / current.batch_size)
     kept_key = _find_state(run, epoch, step, steps_per_epoch)
     source = run.checkpoint_file if kept_key is None else run.kept_states[kept_key]
     state = load_state(run, source) if source.exists() else None
@@ -123,7 +123,7 @@ def reopen(
             c for c in run.changes if not source.exists() or (c["epoch"], c["step"]) < (completed_epochs, step_in_epoch)
         ]
         latest = {name: values[1] for change in run.changes for name, values in change["settings"].items()}
-        latest.update(settings)  # not settings edited by hand in config.json, so that `resume` refuses them
+        latest.update(settings)  # leaves out settings edited by hand in config.json: `resume` refuses those
         differing = {
             name: [getattr(old, name), value]
             for name, value in latest.items()

@@ -15,7 +15,7 @@ from chainrule import safetensors_io
 from chainrule.data import ImageData
 from chainrule.errors import DataError, RunError
 from chainrule.training import Callback, checkpoint, experiment, run
-from chainrule.training.reopen import parse_settings, reopen
+from chainrule.training.changes import change_run, parse_settings
 from chainrule.training.resume import resume
 
 from .killing import KillAt, Killed
@@ -89,7 +89,7 @@ def test_more_epochs_at_a_constant_rate_are_the_bits_of_a_run_begun_with_them(be
     short, long = begin("short", "sigmoid_mlp"), begin("long", "sigmoid_mlp", epochs=4)
     go_on(short)
     assert run.Run(short.folder).result
-    changed = reopen(short, digits, {"epochs": 4})
+    changed = change_run(short, digits, {"epochs": 4})
     assert changed.config["training"]["epochs"] == 4
     assert changed.result is None
     (change,) = changed.changes
@@ -106,7 +106,7 @@ def test_more_epochs_go_on_with_the_schedule_of_a_run_begun_with_them(begin, go_
     short, long = begin("short", **settings), begin("long", epochs=4, **settings)
     rates, expected = Rates(), Rates()
     go_on(short)
-    changed = reopen(short, digits, {"epochs": 4})
+    changed = change_run(short, digits, {"epochs": 4})
     assert changed.changes[0]["own_bits"]
     assert changed.changes[0]["why"] == f"the {schedule} schedule spanned 2 epochs until then"
     trainer = go_on(changed, rates)
@@ -121,7 +121,7 @@ def test_more_epochs_go_on_with_the_schedule_of_a_run_begun_with_them(begin, go_
 def test_more_epochs_for_a_run_that_was_stopped_on_the_way(begin, go_on, digits, step):
     short, long = begin("short", "sigmoid_mlp"), begin("long", "sigmoid_mlp", epochs=3)
     go_on(short, KillAt(step + 1), saving=0.0)
-    changed = reopen(short, digits, {"epochs": 3})
+    changed = change_run(short, digits, {"epochs": 3})
     assert (changed.changes[0]["epoch"], changed.changes[0]["step"]) in {divmod(step, 5), (step // 5 - 1, 5)}
     go_on(changed)
     go_on(long)
@@ -132,12 +132,12 @@ def test_fewer_epochs_as_long_as_they_are_not_done(begin, go_on, digits):
     this_run, short = begin(model="sigmoid_mlp", epochs=5), begin("short", "sigmoid_mlp", epochs=2)
     go_on(this_run, KillAt(8), saving=0.0)
     with pytest.raises(RunError, match="1 epochs are too few: 1 are complete, and epoch 2 is at step 2"):
-        reopen(this_run, digits, {"epochs": 1})
-    go_on(reopen(this_run, digits, {"epochs": 2}))
+        change_run(this_run, digits, {"epochs": 1})
+    go_on(change_run(this_run, digits, {"epochs": 2}))
     go_on(short)
     assert outcome(this_run) == outcome(short)
     with pytest.raises(RunError, match="1 epochs are too few: 2 are complete$"):
-        reopen(run.Run(this_run.folder), digits, {"epochs": 1})
+        change_run(run.Run(this_run.folder), digits, {"epochs": 1})
 
 
 def test_epochs_without_augmentation_are_the_last_ones_of_all(begin, go_on, digits):
@@ -146,7 +146,7 @@ def test_epochs_without_augmentation_are_the_last_ones_of_all(begin, go_on, digi
     for done, own in ((1, False), (2, True)):
         short, long = begin(f"short {done}", **options), begin(f"long {done}", epochs=3, **options)
         go_on(short, *([KillAt(5 * done + 1)] if done == 1 else []))
-        changed = reopen(short, digits, {"epochs": 3})
+        changed = change_run(short, digits, {"epochs": 3})
         assert changed.changes[0]["own_bits"] == own
         assert changed.changes[0]["why"] == ("different epochs run without augmentation" if own else "")
         go_on(changed)
@@ -158,7 +158,7 @@ def test_a_run_that_becomes_worth_compiling_says_so(begin, go_on, digits, monkey
     monkeypatch.setattr(experiment, "MIN_COMPILED_STEPS", 15)
     this_run = begin(model="sigmoid_mlp")
     assert not go_on(this_run).compiled
-    changed = reopen(this_run, digits, {"epochs": 3})
+    changed = change_run(this_run, digits, {"epochs": 3})
     assert changed.changes[0]["why"] == "its steps were not compiled until then"
     assert go_on(changed).compiled
 
@@ -176,7 +176,7 @@ def test_another_setting_is_the_optimizers_from_there_on(begin, go_on, digits, o
     settings = {"optimizer": optimizer, "schedule": "constant"}
     this_run, twin = begin(**settings), begin("twin", **settings)
     go_on(this_run, KillAt(6))
-    changed = reopen(this_run, digits, {option: value})
+    changed = change_run(this_run, digits, {option: value})
     old = experiment.configure("mlp", digits, **settings)["training"][option]
     (change,) = changed.changes
     assert (change["epoch"], change["step"], change["settings"]) == (1, 0, {option: [old, value]})
@@ -193,20 +193,20 @@ def test_another_setting_is_the_optimizers_from_there_on(begin, go_on, digits, o
 def test_momentum_may_begin_on_the_way(begin, go_on, digits):
     this_run = begin(optimizer="sgd", momentum=0.0, schedule="constant")
     go_on(this_run, KillAt(6))
-    trainer = go_on(reopen(this_run, digits, {"momentum": 0.9}))
+    trainer = go_on(change_run(this_run, digits, {"momentum": 0.9}))
     assert set(trainer.optimizer.state[0]) == {"momentum_buffer"}
-    trainer = go_on(reopen(run.Run(this_run.folder), digits, {"momentum": 0.0, "epochs": 3}))
+    trainer = go_on(change_run(run.Run(this_run.folder), digits, {"momentum": 0.0, "epochs": 3}))
     assert len(trainer.history) == 3
 
 
 def test_a_schedule_may_begin_and_end_on_the_way(begin, go_on, digits):
     this_run, rates = begin(model="sigmoid_mlp", epochs=3), Rates()
     go_on(this_run, KillAt(6))
-    changed = reopen(this_run, digits, {"schedule": "cosine"})
+    changed = change_run(this_run, digits, {"schedule": "cosine"})
     go_on(changed, rates, KillAt(6))
     expected = [3.0 * (1 + math.cos(math.pi * t / 15)) / 2 for t in range(5, 10)]
     np.testing.assert_allclose(rates.seen[:5], expected, rtol=1e-12)
-    changed, rates = reopen(run.Run(this_run.folder), digits, {"schedule": "constant"}), Rates()
+    changed, rates = change_run(run.Run(this_run.folder), digits, {"schedule": "constant"}), Rates()
     go_on(changed, rates)
     assert rates.seen == [3.0] * 5
     assert [change["epoch"] for change in run.Run(this_run.folder).changes] == [1, 2]
@@ -215,7 +215,7 @@ def test_a_schedule_may_begin_and_end_on_the_way(begin, go_on, digits):
 def test_another_batch_size_between_epochs(begin, go_on, digits):
     this_run = begin(epochs=3)
     go_on(this_run, KillAt(6))
-    trainer = go_on(reopen(this_run, digits, {"batch_size": 25}))
+    trainer = go_on(change_run(this_run, digits, {"batch_size": 25}))
     assert trainer.loader.batch_size == 25
     assert trainer.optimizer.state[0]["step"] == 5 + 2 * 10
     again = run.Run(this_run.folder)
@@ -228,7 +228,7 @@ def test_not_within_an_epoch(begin, go_on, digits):
     before = files(this_run.folder)
     message = "the batch size can only be changed between epochs, and epoch 2 is at step 2 with batches of 50"
     with pytest.raises(RunError, match=message):
-        reopen(this_run, digits, {"batch_size": 25})
+        change_run(this_run, digits, {"batch_size": 25})
     assert files(this_run.folder) == before
 
 
@@ -238,7 +238,7 @@ def test_a_changed_run_resumes_to_its_own_bits(begin, go_on, digits, killed):
     whole, stopped = begin("whole", epochs=3), begin("stopped", epochs=3)
     for this_run in (whole, stopped):
         go_on(this_run, KillAt(6), saving=0.0)
-        reopen(this_run, digits, {"lr": 0.001, "epochs": 4})
+        change_run(this_run, digits, {"lr": 0.001, "epochs": 4})
     go_on(whole)
     for step in (1, killed - 5, 3):  # nothing is saved before the first step
         go_on(stopped, KillAt(step), saving=0.0)
@@ -249,7 +249,7 @@ def test_a_changed_run_resumes_to_its_own_bits(begin, go_on, digits, killed):
 
 def test_what_is_changed_before_the_first_step_is_as_if_it_had_been_begun_so(begin, go_on, digits):
     this_run, twin = begin(), begin("twin", lr=0.001, batch_size=25)
-    changed = reopen(this_run, digits, {"lr": 0.001, "batch_size": 25})
+    changed = change_run(this_run, digits, {"lr": 0.001, "batch_size": 25})
     assert not changed.changes[0]["own_bits"]
     go_on(changed)
     go_on(twin)
@@ -259,8 +259,8 @@ def test_what_is_changed_before_the_first_step_is_as_if_it_had_been_begun_so(beg
 def test_own_bits_stay_own_bits(begin, go_on, digits):
     this_run = begin(model="sigmoid_mlp")
     go_on(this_run)
-    go_on(reopen(this_run, digits, {"epochs": 3, "lr": 1.0}))
-    changed = reopen(run.Run(this_run.folder), digits, {"epochs": 4})
+    go_on(change_run(this_run, digits, {"epochs": 3, "lr": 1.0}))
+    changed = change_run(run.Run(this_run.folder), digits, {"epochs": 4})
     assert [(change["own_bits"], change["why"]) for change in changed.changes] == [
         (True, "lr was 3.0 until then"),
         (True, ""),
@@ -271,14 +271,14 @@ def test_the_same_settings_are_no_change(begin, go_on, digits):
     this_run = begin()
     go_on(this_run)
     before = files(this_run.folder)
-    assert not reopen(this_run, digits, {"lr": 0.02, "epochs": 2}).changes
+    assert not change_run(this_run, digits, {"lr": 0.02, "epochs": 2}).changes
     assert files(this_run.folder) == before
 
 
 def test_a_change_by_hand_is_refused_also_beside_one_on_purpose(begin, go_on, digits):
     this_run = begin(epochs=3)
     go_on(this_run, KillAt(6))
-    changed = reopen(this_run, digits, {"lr": 0.01})
+    changed = change_run(this_run, digits, {"lr": 0.01})
     for training in ({"weight_decay": 0.5}, {"lr": 0.5}, {"lr": 0.01, "epochs": 4}):
         config = {**changed.config, "training": {**changed.config["training"], **training}}
         this_run.config_file.write_text(json.dumps(config))
@@ -311,7 +311,7 @@ def test_settings_that_make_no_sense_change_nothing(begin, go_on, digits, settin
     go_on(this_run)
     before = files(this_run.folder)
     with pytest.raises(RunError, match=message):
-        reopen(this_run, digits, settings)
+        change_run(this_run, digits, settings)
     assert files(this_run.folder) == before
 
 
@@ -322,10 +322,10 @@ def test_other_data_and_the_shipped_run_change_nothing(begin, go_on, digits, mon
     parts = digits.train_images, digits.train_labels, digits.test_images
     other = ImageData("toy", digits.classes, *parts, (digits.test_labels + 1) % 10)
     with pytest.raises(DataError, match="toy: the test images have changed since .* was started"):
-        reopen(this_run, other, {"epochs": 3})
+        change_run(this_run, other, {"epochs": 3})
     monkeypatch.setattr(experiment, "SHIPPED", this_run.folder)
     with pytest.raises(RunError, match="is the run shipped with chainrule"):
-        reopen(this_run, digits, {"epochs": 3})
+        change_run(this_run, digits, {"epochs": 3})
     assert files(this_run.folder) == before
 
 
@@ -426,15 +426,15 @@ def test_what_a_kill_left_of_a_kept_state_is_removed(begin, go_on, digits):
 def test_the_number_to_keep_may_change(begin, go_on, digits):
     this_run = begin(epochs=2)
     go_on(this_run)
-    changed = reopen(this_run, digits, {"epochs": 4}, keep=2)
+    changed = change_run(this_run, digits, {"epochs": 4}, keep=2)
     assert changed.config["keep"] == 2
     go_on(changed)
     assert kept_files(this_run) == [("epoch", 3), ("epoch", 4)]
-    go_on(reopen(run.Run(this_run.folder), digits, {"epochs": 5}, keep=0))
+    go_on(change_run(run.Run(this_run.folder), digits, {"epochs": 5}, keep=0))
     assert "keep" in run.Run(this_run.folder).config
     assert kept_files(this_run) == [("epoch", 3), ("epoch", 4)]  # those that there are stay
     with pytest.raises(RunError, match="the number of states to keep must be at least 0, not -1"):
-        reopen(run.Run(this_run.folder), digits, {}, keep=-1)
+        change_run(run.Run(this_run.folder), digits, {}, keep=-1)
 
 
 @pytest.mark.parametrize("model", ["mlp", "best"])
@@ -443,7 +443,7 @@ def test_back_and_on_again_comes_to_the_same_bits(begin, go_on, digits, model, w
     this_run, twin = begin(model=model, epochs=3, keep=9), begin("twin", model, epochs=3, keep=9)
     for one in (this_run, twin):
         go_on(one, saving=0.0)
-    back = reopen(this_run, digits, {}, **where)
+    back = change_run(this_run, digits, {}, **where)
     assert back.result is None
     total = where.get("step", 5 * where.get("epoch", 0))
     (change,) = back.changes
@@ -472,12 +472,12 @@ def test_back_the_best_weights_are_those_of_then(begin, digits):
 
     assert best() == bits(networks[3])
     for where, expected in (({"epoch": 3}, 3), ({"epoch": 2}, 1), ({"step": 8}, 1)):
-        back = reopen(run.Run(this_run.folder), digits, {}, **where)
+        back = change_run(run.Run(this_run.folder), digits, {}, **where)
         again = experiment.prepare(back, digits)
         resume(back, again)
         assert best() == bits(networks[expected])
         assert again.callbacks[2].epoch == expected
-    back = reopen(run.Run(this_run.folder), digits, {}, step=3)
+    back = change_run(run.Run(this_run.folder), digits, {}, step=3)
     resume(back, experiment.prepare(back, digits))
     assert not this_run.weights_file.exists()
     assert kept_files(this_run) == [("step", 1), ("step", 2), ("step", 3)]
@@ -487,10 +487,10 @@ def test_back_with_other_settings(begin, go_on, digits):
     this_run, twin = begin(epochs=3, keep=9, schedule="constant"), begin("twin", epochs=3, schedule="constant")
     go_on(this_run)
     go_on(twin, KillAt(6))
-    changed = reopen(this_run, digits, {"lr": 0.001}, epoch=1)
+    changed = change_run(this_run, digits, {"lr": 0.001}, epoch=1)
     assert changed.changes[0]["settings"] == {"lr": [0.02, 0.001]}
     go_on(changed)
-    go_on(reopen(twin, digits, {"lr": 0.001}))
+    go_on(change_run(twin, digits, {"lr": 0.001}))
     assert outcome(this_run)[0] == outcome(twin)[0]
     assert [row["epoch"] for row in run.Run(this_run.folder).history] == [1, 2, 3]
 
@@ -499,8 +499,8 @@ def test_back_with_other_settings(begin, go_on, digits):
 def test_back_to_before_a_change_that_is_undone_are_the_bits_of_a_run_begun_so(begin, go_on, digits, killed):
     this_run, twin = begin(model="sigmoid_mlp", epochs=3, keep=9), begin("twin", "sigmoid_mlp", epochs=4, keep=9)
     go_on(this_run)
-    go_on(reopen(this_run, digits, {"epochs": 4, "lr": 1.0}))
-    back = reopen(run.Run(this_run.folder), digits, {"lr": 3.0}, epoch=2)
+    go_on(change_run(this_run, digits, {"epochs": 4, "lr": 1.0}))
+    back = change_run(run.Run(this_run.folder), digits, {"lr": 3.0}, epoch=2)
     (change,) = back.changes
     assert (change["epoch"], change["step"], change["settings"]) == (2, 0, {"epochs": [3, 4]})
     assert (change["own_bits"], change["why"]) == (False, "")
@@ -514,8 +514,8 @@ def test_back_to_before_a_change_that_is_undone_are_the_bits_of_a_run_begun_so(b
 def test_back_to_before_a_change_that_stays_are_own_bits(begin, go_on, digits):
     this_run, twin = begin(model="sigmoid_mlp", epochs=3, keep=9), begin("twin", "sigmoid_mlp", epochs=4, lr=1.0)
     go_on(this_run)
-    go_on(reopen(this_run, digits, {"epochs": 4, "lr": 1.0}))
-    back = reopen(run.Run(this_run.folder), digits, {}, epoch=2)
+    go_on(change_run(this_run, digits, {"epochs": 4, "lr": 1.0}))
+    back = change_run(run.Run(this_run.folder), digits, {}, epoch=2)
     (change,) = back.changes
     assert change["settings"] == {"epochs": [3, 4], "lr": [3.0, 1.0]}
     assert (change["own_bits"], change["why"]) == (True, "lr was 3.0 until then")
@@ -527,8 +527,8 @@ def test_back_to_before_a_change_that_stays_are_own_bits(begin, go_on, digits):
 def test_back_to_after_a_change_are_own_bits(begin, go_on, digits):
     this_run, twin = begin(model="sigmoid_mlp", epochs=3, keep=9), begin("twin", "sigmoid_mlp", epochs=3)
     go_on(this_run, KillAt(6))
-    go_on(reopen(this_run, digits, {"lr": 1.0}))
-    back = reopen(run.Run(this_run.folder), digits, {"lr": 3.0}, epoch=2)
+    go_on(change_run(this_run, digits, {"lr": 1.0}))
+    back = change_run(run.Run(this_run.folder), digits, {"lr": 3.0}, epoch=2)
     assert [(change["epoch"], change["settings"], change["own_bits"], change["why"]) for change in back.changes] == [
         (1, {"lr": [3.0, 1.0]}, True, "lr was 3.0 until then"),
         (2, {"lr": [1.0, 3.0]}, True, "lr was 1.0 until then"),
@@ -536,7 +536,7 @@ def test_back_to_after_a_change_are_own_bits(begin, go_on, digits):
     go_on(back)
     go_on(twin)
     assert outcome(this_run)[0] != outcome(twin)[0]
-    again = reopen(run.Run(this_run.folder), digits, {}, epoch=1)  # before both
+    again = change_run(run.Run(this_run.folder), digits, {}, epoch=1)  # before both
     assert [(change["settings"], change["own_bits"]) for change in again.changes] == [({}, False)]
     go_on(again)
     assert outcome(this_run)[0] == outcome(twin)[0]
@@ -545,8 +545,8 @@ def test_back_to_after_a_change_are_own_bits(begin, go_on, digits):
 def test_a_change_that_is_undone_before_it_was_trained_with_is_none(begin, go_on, digits):
     this_run, twin = begin(model="sigmoid_mlp", epochs=3), begin("twin", "sigmoid_mlp", epochs=3)
     go_on(this_run, KillAt(6))
-    reopen(this_run, digits, {"lr": 1.0})
-    back = reopen(run.Run(this_run.folder), digits, {"lr": 3.0})
+    change_run(this_run, digits, {"lr": 1.0})
+    back = change_run(run.Run(this_run.folder), digits, {"lr": 3.0})
     assert back.changes == []
     go_on(back)
     go_on(twin)
@@ -556,10 +556,10 @@ def test_a_change_that_is_undone_before_it_was_trained_with_is_none(begin, go_on
 def test_back_twice_before_training_cannot_come_to_states_of_dropped_changes(begin, go_on, digits):
     this_run = begin(model="sigmoid_mlp", epochs=3, keep=9)
     go_on(this_run, KillAt(6))
-    go_on(reopen(this_run, digits, {"lr": 1.0}))
-    reopen(run.Run(this_run.folder), digits, {"lr": 3.0}, epoch=1)
+    go_on(change_run(this_run, digits, {"lr": 1.0}))
+    change_run(run.Run(this_run.folder), digits, {"lr": 3.0}, epoch=1)
     with pytest.raises(RunError, match="the state of epoch 2 was not kept; kept states: epoch 1"):
-        reopen(run.Run(this_run.folder), digits, {}, epoch=2)
+        change_run(run.Run(this_run.folder), digits, {}, epoch=2)
 
 
 def settings_and_bits(this_run):
@@ -594,14 +594,14 @@ def test_a_way_back_that_is_cut_off_is_the_old_run_or_the_new_one(begin, go_on, 
     def prepared(name):
         this_run = begin(name, "network", epochs=3, keep=9)
         go_on(this_run)
-        reopen(this_run, digits, {"epochs": 4, "lr": 0.3})
+        change_run(this_run, digits, {"epochs": 4, "lr": 0.3})
         if trained:
             go_on(this_run)
         return run.Run(this_run.folder)
 
     old, new = prepared("old"), prepared("new")
     go_on(old)
-    reopen(new, digits, settings, epoch=1)
+    change_run(new, digits, settings, epoch=1)
     go_on(new)
     expected = [settings_and_bits(old), settings_and_bits(new)]
     assert expected[0] != expected[1]
@@ -613,10 +613,10 @@ def test_a_way_back_that_is_cut_off_is_the_old_run_or_the_new_one(begin, go_on, 
             with monkeypatch.context() as patch:
                 cut = Cut(patch, changes)
                 with contextlib.suppress(Killed):
-                    reopen(one, digits, settings, epoch=1)
+                    change_run(one, digits, settings, epoch=1)
         go_on(this_run)
         came_to.append(expected.index(settings_and_bits(this_run)))
-        reopen(run.Run(again.folder), digits, settings, epoch=1)
+        change_run(run.Run(again.folder), digits, settings, epoch=1)
         go_on(again)
         assert expected.index(settings_and_bits(again)) == 1
         assert kept_files(again) == kept_files(new)
@@ -634,13 +634,13 @@ def test_the_state_to_go_back_to_is_damaged_or_gone(begin, go_on, digits, monkey
     with monkeypatch.context() as patch:
         Cut(patch, 2)  # the result is gone, config.json is written
         with pytest.raises(Killed):
-            reopen(this_run, digits, {}, epoch=1)
+            change_run(this_run, digits, {}, epoch=1)
     last, file = this_run.checkpoint_file.read_bytes(), this_run.kept_states["epoch", 1]
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(RunError, match=r"epoch-1.safetensors: is not a complete safetensors file"):
         go_on(this_run)
     file.unlink()
-    with pytest.raises(RunError, match=r"config.json: the run goes back to epoch 1, whose state is not kept"):
+    with pytest.raises(RunError, match=r"config.json: going_back names the state of epoch 1, which is not kept"):
         go_on(this_run)
     assert this_run.checkpoint_file.read_bytes() == last
 
@@ -650,7 +650,7 @@ def test_the_state_to_go_back_to_is_damaged_in_config(begin, go_on):
     go_on(this_run)
     last = this_run.checkpoint_file.read_bytes()
     for change, message in (
-        ({"kind": "year"}, "the run goes back to year 1, whose state is not kept"),
+        ({"kind": "year"}, "going_back names the state of year 1, which is not kept"),
         ({"steps_per_epoch": 0}, "going_back.steps_per_epoch must be at least 1, not 0"),
         ({"number": 1.5}, "going_back.number must be of type int, not float"),
     ):
@@ -665,14 +665,14 @@ def test_a_state_of_before_the_last_change_is_refused(begin, go_on, digits):
     """As a copy of an earlier one is."""
     this_run = begin(model="network", epochs=3, keep=9)
     go_on(this_run)
-    go_on(reopen(this_run, digits, {"epochs": 4, "lr": 0.3}))
+    go_on(change_run(this_run, digits, {"epochs": 4, "lr": 0.3}))
     this_run.checkpoint_file.write_bytes(this_run.kept_states["epoch", 1].read_bytes())
     message = (
-        "it is at step 0 after 1 epochs, before the change at step 0 after 3; go back to a kept state with --epoch"
+        "it is at step 0 after 1 epochs, before the change at step 0 after 3 epochs; go back to a kept state with --epoch"
     )
     with pytest.raises(RunError, match=message):
         go_on(this_run)
-    back = reopen(run.Run(this_run.folder), digits, {"lr": 3.0}, epoch=1)
+    back = change_run(run.Run(this_run.folder), digits, {"lr": 3.0}, epoch=1)
     assert [change["settings"] for change in back.changes] == [{"epochs": [3, 4]}]
     go_on(back)
 
@@ -686,26 +686,26 @@ def test_back_to_a_state_whose_settings_are_damaged(begin, go_on, digits):
     checkpoint.save(state, file)
     before = files(this_run.folder)
     with pytest.raises(RunError, match="epoch-1.safetensors: epochs must be of type int, not str"):
-        reopen(this_run, digits, {}, epoch=1)
+        change_run(this_run, digits, {}, epoch=1)
     assert files(this_run.folder) == before
 
 
 def test_back_to_a_state_of_other_settings_takes_the_present_ones(begin, go_on, digits):
     this_run = begin(epochs=2, keep=9, schedule="constant")
     go_on(this_run)
-    go_on(reopen(this_run, digits, {"lr": 0.001, "epochs": 3}))
+    go_on(change_run(this_run, digits, {"lr": 0.001, "epochs": 3}))
     rates = Rates()
-    go_on(reopen(run.Run(this_run.folder), digits, {}, epoch=1), rates)
+    go_on(change_run(run.Run(this_run.folder), digits, {}, epoch=1), rates)
     assert rates.seen == [0.001] * 10
 
 
 def test_back_within_an_epoch_of_another_batch_size(begin, go_on, digits):
     this_run = begin(epochs=2, keep=9)
     go_on(this_run, saving=0.0)
-    reopen(this_run, digits, {"batch_size": 25, "epochs": 3})
+    change_run(this_run, digits, {"batch_size": 25, "epochs": 3})
     before = files(this_run.folder)
     with pytest.raises(RunError, match="between epochs, and epoch 1 is at step 3 with batches of 50"):
-        reopen(run.Run(this_run.folder), digits, {}, step=3)
+        change_run(run.Run(this_run.folder), digits, {}, step=3)
     assert files(this_run.folder) == before
 
 
@@ -729,7 +729,7 @@ def test_a_state_that_was_not_kept(begin, digits, keep, where, message):
     trainer.fit(3)
     before = files(this_run.folder)
     with pytest.raises(RunError, match=f"{this_run.folder}: {message}"):
-        reopen(this_run, digits, {"lr": 0.1}, **where)
+        change_run(this_run, digits, {"lr": 0.1}, **where)
     assert files(this_run.folder) == before
 
 
@@ -742,10 +742,10 @@ def test_a_kept_state_that_is_damaged(begin, go_on, digits):
     file.write_bytes(content)
     before = files(this_run.folder)
     with pytest.raises(RunError, match="epoch-1.safetensors: does not match its checksum"):
-        reopen(this_run, digits, {}, epoch=1)
+        change_run(this_run, digits, {}, epoch=1)
     checkpoint.save([1, 2], file)
     with pytest.raises(RunError, match="epoch-1.safetensors: is not a training state"):
-        reopen(this_run, digits, {}, epoch=1)
+        change_run(this_run, digits, {}, epoch=1)
     file.write_bytes(content)
     assert files(this_run.folder) == before
 
@@ -777,7 +777,7 @@ def test_a_state_whose_history_lacks_the_loss(begin, go_on, digits):
     state = checkpoint.load(this_run.checkpoint_file)
     del state["progress"]["history"][0]["train_loss"]
     checkpoint.save(state, this_run.checkpoint_file)
-    with pytest.raises(RunError, match="its history holds"):
+    with pytest.raises(RunError, match="each epoch of its history needs a train_loss and only finite values, not"):
         go_on(this_run)
 
 
