@@ -70,7 +70,7 @@ def test_a_name_does_not_break_a_table(capsys):
 
 
 def test_nothing_is_printed_past_it():
-    """All modules of the command line print by `say`, `print_table` or `print_json`."""
+    """All modules of the command line print by the functions of `output`."""
     for file in Path(chainrule.cli.__file__).parent.glob("*.py"):
         names = {
             f"{node.func.value.id}.{node.func.attr}" if isinstance(node.func, ast.Attribute) else node.func.id

@@ -1,4 +1,4 @@
-"""`train` and `evaluate` for models of text: as a stranger would use them, and what is refused in one sentence."""
+"""`train` and `evaluate` for language models: as a stranger would use them, and what is refused in one sentence."""
 
 from __future__ import annotations
 

@@ -667,9 +667,7 @@ def test_a_state_of_before_the_last_change_is_refused(begin, go_on, digits):
     go_on(this_run)
     go_on(change_run(this_run, digits, {"epochs": 4, "lr": 0.3}))
     this_run.checkpoint_file.write_bytes(this_run.kept_states["epoch", 1].read_bytes())
-    message = (
-        "it is at step 0 after 1 epochs, before the change at step 0 after 3 epochs; go back to a kept state with --epoch"
-    )
+    message = "it is at step 0 after 1 epochs, before the change at step 0 after 3 epochs; go back to a kept state with --epoch"
     with pytest.raises(RunError, match=message):
         go_on(this_run)
     back = change_run(run.Run(this_run.folder), digits, {"lr": 3.0}, epoch=1)

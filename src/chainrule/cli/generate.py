@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import sys
 from itertools import chain
@@ -12,7 +11,8 @@ import click
 import numpy as np
 
 from chainrule.cli.arguments import PathName
-from chainrule.errors import DataError, RunError, UserError, printable
+from chainrule.cli.output import print_lines, print_text
+from chainrule.errors import DataError, RunError, UserError
 from chainrule.text import Sampler, decode_stream
 from chainrule.text import generate as generate_tokens
 from chainrule.training import run as runs
@@ -72,12 +72,10 @@ def generate(run: str | None, prompt: str | None, tokens: int, seed: int, stream
         pieces = iter(["".join(pieces)])
     last = ""
     for piece in pieces:
-        # control characters of an untrusted tokenizer must not reach the terminal
-        text = re.sub(r"[^\n\t]+", lambda part: printable(part[0]), piece)
-        click.echo(text, nl=False)
-        last = text or last
+        print_text(piece)
+        last = piece or last
     if not last.endswith("\n"):
-        click.echo()
+        print_lines()
 
 
 def find_text_run(path: str | None) -> Run:

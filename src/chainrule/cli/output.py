@@ -1,12 +1,13 @@
 """Output helpers for the subcommands: lines, tables, JSON, and terminal capabilities.
 
-The names of files, runs, classes and tensors are untrusted. Print them only with `print_lines` or `print_table`, which
-escape control characters instead of sending them to the terminal.
+The names of files, runs, classes and tensors are untrusted. Print them only with `print_lines`, `print_text` or
+`print_table`, which escape control characters instead of sending them to the terminal.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,11 @@ def print_lines(*lines: str, err: bool = False, bold: bool = False) -> None:
     for line in lines or [""]:
         text = printable(line)
         click.echo(click.style(text, bold=True) if bold else text, err=err)
+
+
+def print_text(text: str) -> None:
+    """Print a part of a text without a newline after it; control characters except newlines and tabs are escaped."""
+    click.echo(re.sub(r"[^\n\t]+", lambda part: printable(part[0]), text), nl=False)
 
 
 def class_names(run: Run) -> list[str]:
