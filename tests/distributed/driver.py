@@ -5,6 +5,7 @@ EVENT is one of
     slow                each step takes 30 ms, and a checkpoint is saved after each, as in the following events
     hang N R            rank R hangs in its step after N of them
     error N R           rank R raises an error there
+    user N R            rank R raises a user's error there
     option NAME VALUE   rank 1 has another option
     version             rank 1 has another version of NumPy
     data                rank 1 has other images
@@ -45,15 +46,17 @@ taken = 0
 def slow_gradients(self: Any, *arguments: Any) -> float:
     global taken
     time.sleep(0.03)
-    if EVENT in ("hang", "error") and [taken, RANK] == list(map(int, PARAMETERS)):
+    if EVENT in ("hang", "error", "user") and [taken, RANK] == list(map(int, PARAMETERS)):
         while EVENT == "hang":
             time.sleep(0.1)
+        if EVENT == "user":
+            raise DataError("a file has become shorter")
         raise RuntimeError("this rank has an error")
     taken += 1
     return gradients(self, *arguments)
 
 
-if EVENT in ("slow", "hang", "error"):
+if EVENT in ("slow", "hang", "error", "user"):
     experiment.Checkpoint = Checkpoint  # type: ignore[misc]
     sharded.ShardedStep.gradients = slow_gradients  # type: ignore[method-assign]
 if RANK == 1 and EVENT == "option":

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # each starts several processes
+
 CASES, DRIVER = Path(__file__).with_name("cases.py"), Path(__file__).with_name("driver.py")
 ADDRESSES = ("10.77.91.1", "10.77.91.2")
 TCP = {

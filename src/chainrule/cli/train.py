@@ -19,7 +19,7 @@ from chainrule.cli.arguments import PathName
 from chainrule.cli.output import ascii_only, json_number, print_json, print_lines, terminal_width
 from chainrule.cli.signals import Interruption
 from chainrule.data.catalog import SOURCES
-from chainrule.distributed.agreement import on_all_ranks, on_rank_zero
+from chainrule.distributed.agreement import RanksDifferError, on_all_ranks, on_rank_zero
 from chainrule.distributed.launcher import launched_rank
 from chainrule.distributed.sharded import DEFAULT_SHARDS, check_ranks
 from chainrule.distributed.watch import RankFailedError
@@ -185,6 +185,10 @@ def _train(
         if not trainer.history:  # no checkpoint to return to
             raise
         raise DivergedError(f"{error}; recover with: {_recovery_command(run, trainer)}") from None
+    except UserError as error:
+        if processes.rank and not isinstance(error, RanksDifferError):  # rank 0 does not know of it
+            say(f"chainrule: {processes.name(processes.rank)}: {error}", err=True)
+        raise
     interruption.trainer = None
     if processes.rank:
         return
