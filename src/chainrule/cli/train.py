@@ -187,7 +187,7 @@ def _train(
         raise DivergedError(f"{error}; recover with: {_recovery_command(run, trainer)}") from None
     except UserError as error:
         if processes.rank and not isinstance(error, RanksDifferError):  # rank 0 does not know of it
-            say(f"chainrule: {processes.name(processes.rank)}: {error}", err=True)
+            print_lines(f"chainrule: {processes.name(processes.rank)}: {error}", err=True)
         raise
     interruption.trainer = None
     if processes.rank:
