@@ -498,8 +498,10 @@ class Trace(Recorder):
         while after is not before and "write" in after.options:
             steps.insert(0, after)
             after = after.inputs[0]
+        if after is not before:
+            return []
         used = reachable(self.values, [*others, *(x for step in steps for x in step.inputs[1:])])
-        return [] if after is not before or not {id(v) for v in used}.isdisjoint(map(id, steps)) else steps
+        return steps if {id(v) for v in used}.isdisjoint(map(id, steps)) else []
 
     def _index_check(self, array: NDArray[Any], step: Value) -> list[Value]:
         """Return a value whose computation raises the error of an invalid index, before any change is made."""

@@ -379,11 +379,9 @@ def _place_writes(stages: list[Stage], stage_of: dict[int, int], writes: Sequenc
     """
     calls = [n for n, stage in enumerate(stages) if stage.kind == "call" and not stage.steps[0].options.get("draws")]
     last_call = max(calls, default=-1)
+    last_reads = {id(base_of(v)): n for n, stage in enumerate(stages) for v in stage.reads()}
     for target, value in writes:
-        last_read = max(
-            (n for n, stage in enumerate(stages) for v in stage.reads() if base_of(v) is target), default=-1
-        )
-        number = stage_of.get(id(value), -1)
+        number, last_read = stage_of.get(id(value), -1), last_reads.get(id(target), -1)
         fits = number >= 0 and stages[number].kind == "loop" and value.kind == "elementwise"
         fits = fits and value.shape == target.shape and stages[number].group is None and number > last_call
         reads = [v for v in stages[number].reads() if base_of(v) is target] if fits else []
