@@ -15,5 +15,5 @@ def backend(request, monkeypatch):
 def threads(request, monkeypatch):
     """The number of threads, used even for small work."""
     monkeypatch.setattr(team, "_threads", request.param)
-    monkeypatch.setattr(team, "STEPS_PER_THREAD", 1)
+    monkeypatch.setattr(team, "ITERATIONS_PER_THREAD", 1)
     return request.param

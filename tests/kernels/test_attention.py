@@ -134,7 +134,7 @@ def test_results_are_in_the_memory_order_of_what_they_belong_to():
 
 
 def test_the_same_bits_with_any_number_of_threads(monkeypatch):
-    monkeypatch.setattr(team, "STEPS_PER_THREAD", 1)
+    monkeypatch.setattr(team, "ITERATIONS_PER_THREAD", 1)
     arrays = [numbers(seed, 3, 200, 24, dtype=np.float32) for seed in range(4)]
     results = []
     for threads in (1, 2, 3, 7):

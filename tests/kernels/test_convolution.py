@@ -210,7 +210,7 @@ def test_inputs_are_unchanged(backend):
 def test_results_do_not_depend_on_the_number_of_threads(monkeypatch, elements):
     monkeypatch.setattr(convolution_setup, "PARTS_ELEMENTS", elements)
     convolution_setup.weight_gradient.cache_clear()
-    monkeypatch.setattr(kernels, "STEPS_PER_THREAD", 1)
+    monkeypatch.setattr(kernels, "ITERATIONS_PER_THREAD", 1)
     x, weight, grad, *how = sample((21, 2, 5, 6), 19, (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 1)
     results = []
     for threads in (1, 2, 5, 5):

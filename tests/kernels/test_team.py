@@ -31,7 +31,7 @@ def test_parallel_for_gives_every_item_to_one_thread(threads, count):
 def test_little_work_stays_on_this_thread(monkeypatch):
     monkeypatch.setattr(team, "_threads", 4)
     names = []
-    team.parallel_for(lambda begin, end: names.append(threading.current_thread()), 100, team.STEPS_PER_THREAD - 1)
+    team.parallel_for(lambda begin, end: names.append(threading.current_thread()), 100, team.ITERATIONS_PER_THREAD - 1)
     assert names == [threading.current_thread()]
 
 

@@ -101,10 +101,10 @@ def forward(type: Type) -> Kernel:
                 b.multiply(packed_query, b.by_width, rows, b.ones, d.width, keys, scores, columns, KEYS, 1)
                 with kernel.loop(0, rows, as_written=True) as i:
                     line, before = scores.at(i * KEYS), maxima[i]
-                    end = b.hide(line, b.visible_keys(first_query + i, first_key, count))
-                    maxima[i] = b.maximum(line, end, before)
-                    total = b.exponentials(line, end, maxima[i]).to(F8)
-                    b.clear(line, end, columns)
+                    row_end = b.hide(line, b.visible_keys(first_query + i, first_key, count))
+                    maxima[i] = b.maximum(line, row_end, before)
+                    total = b.exponentials(line, row_end, maxima[i]).to(F8)
+                    b.clear(line, row_end, columns)
                     with kernel.when(first_key.equals(0)):
                         totals[i] = total
                     with kernel.otherwise():  # what has been summed so far belongs to the old maximum
@@ -170,10 +170,10 @@ def gradient(type: Type) -> Kernel:
                 )  # fmt: skip
                 with kernel.loop(0, rows, as_written=True) as i:
                     line, grad_line, number = scores.at(i * KEYS), score_grads.at(i * KEYS), first_query + i
-                    end = b.hide(line, b.visible_keys(number, first_key, count))
-                    b.weights_and_grads(line, grad_line, end, logsumexp[head * d.queries + number], dots[number])
-                    b.clear(line, end, cleared)
-                    b.clear(grad_line, end, cleared)
+                    row_end = b.hide(line, b.visible_keys(number, first_key, count))
+                    b.weights_and_grads(line, grad_line, row_end, logsumexp[head * d.queries + number], dots[number])
+                    b.clear(line, row_end, cleared)
+                    b.clear(grad_line, row_end, cleared)
                 b.multiply(scores, b.ones, count, b.by_key, rows, grads, value_sums, value_width, value_width, 0)
                 b.multiply(score_grads, b.ones, count, b.by_key, rows, queries, key_sums, width, width, 0)
                 sums = query_sums.at(first_query * width)

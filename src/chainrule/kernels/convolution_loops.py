@@ -51,10 +51,11 @@ and its offset in `weight`; `ends`: where each block of rows ends.
 """
 CORRELATE_FIELDS = DescriptorLayout(
     "x weights out scratch",
-    f"steps channels {FRAME} groups columns positions outputs uncovered uncovered_count passes pass_count tables",
+    f"shares channels {FRAME} groups columns positions outputs uncovered uncovered_count passes pass_count tables",
 )
-"""`steps`: shares of an image; `columns`: output channels of a group, rounded up to whole vectors; `positions`: H′ W′;
-`uncovered`: positions that no tap reaches; `passes`: PASS_WORDS integers each; `tables`: index tables of all passes.
+"""`shares`: into how many an image is divided; `columns`: output channels of a group, rounded up to whole vectors;
+`positions`: H′ W′; `uncovered`: positions that no tap reaches; `passes`: PASS_WORDS integers each; `tables`: index
+tables of all passes.
 """
 PASS_WORDS = 6
 """Integers for each pass of a correlation: how many positions and terms it has; where its weights begin; where in
@@ -106,29 +107,30 @@ def pack(type: Type) -> Kernel:
 def correlate(type: Type) -> Kernel:
     """Convolve x (N, H, W, C) with packed weights (groups, K, columns): out (N, H′, W′, O).
 
-    Each image is divided into `steps`; this computes steps first … last - 1, counted over all images.
+    Each image is divided into `shares`; this computes shares first … last - 1, counted over all images.
     """
     kernel = stage_kernel(f"correlate_{type}")
     d = CORRELATE_FIELDS.read(kernel)
     x, weights, out, frame = (d.array(name, type) for name in ("x", "weights", "out", "scratch"))
     sums = frame.at(d.frame_height * d.frame_width * d.channels)
     tables, passes, uncovered = (d.lookup_table(name) for name in ("tables", "passes", "uncovered"))
-    steps, first, last = d.steps, kernel["first"], kernel["last"]
+    shares, first, last = d.shares, kernel["first"], kernel["last"]
     slabs = _slabs(type)
-    with kernel.loop(first // steps, (last + steps - 1) // steps, as_written=True) as image:
-        begin, end = kernel.maximum(first - image * steps, 0), kernel.minimum(last - image * steps, steps)
+    with kernel.loop(first // shares, (last + shares - 1) // shares, as_written=True) as image:
+        begin, end = kernel.maximum(first - image * shares, 0), kernel.minimum(last - image * shares, shares)
         _fill_frame(kernel, d, x.at(image * (d.height * d.width * d.channels)), frame)
         result = out.at(image * (d.positions * d.outputs))
-        uncovered_first, uncovered_last = begin * d.uncovered_count // steps, end * d.uncovered_count // steps
+        uncovered_first, uncovered_last = begin * d.uncovered_count // shares, end * d.uncovered_count // shares
         with kernel.loop(uncovered_first, uncovered_last, as_written=True) as k:
             result.at(uncovered[k] * d.outputs).fill_zero(d.outputs)  # positions that no tap reaches
         with kernel.loop(0, d.pass_count, as_written=True) as number:
-            pass_record = passes.at(number * PASS_WORDS)
-            count, terms, weights_at, starts, positions, offsets = (pass_record[i] for i in range(PASS_WORDS))
+            record = passes.at(number * PASS_WORDS)
+            position_count, term_count, weights_at, starts, positions, terms = (record[i] for i in range(PASS_WORDS))
             kernel.call(
                 slabs, frame.address, d.channels, weights.at(weights_at).address, result.address, sums.address,
-                tables.at(starts).address, tables.at(positions).address, tables.at(offsets).address, terms, count,
-                begin * count // steps, end * count // steps, d.groups, d.columns, d.outputs,
+                tables.at(starts).address, tables.at(positions).address, tables.at(terms).address, term_count,
+                position_count, begin * position_count // shares, end * position_count // shares, d.groups, d.columns,
+                d.outputs,
             )  # fmt: skip
     return kernel
 
@@ -138,17 +140,18 @@ def _slabs(type: Type) -> Kernel:
     """Compute positions low … high - 1 of an image in one pass; the window of `positions[i]` begins at `starts[i]`."""
     kernel = Kernel(f"slabs_{type}", {
         "frame": ADDRESS, "channels": I8, "weights": ADDRESS, "out": ADDRESS, "sums": ADDRESS, "starts": ADDRESS,
-        "positions": ADDRESS, "offsets": ADDRESS, "terms": I8, "count": I8, "low": I8, "high": I8, "groups": I8,
-        "columns": I8, "outputs": I8,
+        "positions": ADDRESS, "terms": ADDRESS, "term_count": I8, "position_count": I8, "low": I8, "high": I8,
+        "groups": I8, "columns": I8, "outputs": I8,
     }, internal=True)  # fmt: skip
     frame, weights, out, sums = (kernel.array(name, type) for name in ("frame", "weights", "out", "sums"))
     starts, positions = kernel.array("starts", I8), kernel.array("positions", I8)
-    count, high, groups, columns = kernel["count"], kernel["high"], kernel["groups"], kernel["columns"]
-    outputs, terms = kernel["outputs"], kernel["terms"]
+    high, groups, columns, outputs = (kernel[name] for name in ("high", "groups", "columns", "outputs"))
+    position_count, term_count = kernel["position_count"], kernel["term_count"]
     group_outputs, group_channels = outputs // groups, kernel["channels"] // groups
     slab = registers().slab_rows
     # whether a slab of the product has the memory layout of a slab of the result
-    is_contiguous = groups.equals(1) & columns.equals(outputs) & positions[count - 1].equals(count - 1)
+    is_in_order = positions[position_count - 1].equals(position_count - 1)
+    is_contiguous = groups.equals(1) & columns.equals(outputs) & is_in_order
     with (
         kernel.loop(0, groups, as_written=True) as group,
         kernel.loop(kernel["low"], high, slab, as_written=True) as first,
@@ -157,8 +160,8 @@ def _slabs(type: Type) -> Kernel:
         is_direct = is_contiguous & rows.equals(slab)
         destination = kernel.select(is_direct, out.at(first * outputs).address, sums.address)
         kernel.call(
-            product(type), frame.at(group * group_channels).address, starts.at(first).address, rows,
-            kernel["offsets"], terms, weights.at(group * terms * columns).address, destination, columns, columns, 1,
+            product(type), frame.at(group * group_channels).address, starts.at(first).address, rows, kernel["terms"],
+            term_count, weights.at(group * term_count * columns).address, destination, columns, columns, 1,
         )  # fmt: skip
         with kernel.loop(0, kernel.select(is_direct, 0, rows), as_written=True) as row:
             line = out.at(positions[first + row] * outputs + group * group_outputs)

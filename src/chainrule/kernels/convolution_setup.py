@@ -103,11 +103,11 @@ def _flat_indices(weight: Shape, groups: int) -> NDArray[np.int64]:
 
 
 def _correlation(
-    pass_tables: Sequence[IndexTables], shape: Shape, sources: Array, out: Shape, dtype: Dtype
+    pass_tables: Sequence[IndexTables], shape: Shape, sources: Array, out_shape: Shape, dtype: Dtype
 ) -> Correlation:
     """The jobs for weights whose flat indices are `sources` (groups, KH, KW, C / groups, O / groups)."""
     if not (pass_tables and math.prod(shape) and sources.size):
-        return Correlation(0, out)
+        return Correlation(0, out_shape)
     groups, used_columns = sources.shape[0], sources.shape[-1]
     columns = _whole_vectors(used_columns, dtype)
     rows, packed_size = [], 0
@@ -121,7 +121,8 @@ def _correlation(
             tables.append(table)
         packed_size += pass_sources.size * columns
         rows.append(pass_sources)
-    first_sources = sources[(0,) * 4 + (slice(2),)]
+    first_row = sources[0, 0, 0, 0]
+    column_stride = first_row[1] - first_row[0] if used_columns > 1 else 0  # the same in every row
     table = np.concatenate(rows)
     lanes = registers().vector_bytes // dtype.itemsize
     order = np.argsort(table)
@@ -129,22 +130,22 @@ def _correlation(
     types = [type_of(dtype)]
     pack = PACK.job(
         types, ends.size, packed_size // 4, columns=columns, used_columns=used_columns,
-        column_stride=first_sources[-1] - first_sources[0], rows=order, ends=ends, sources=table[order],
+        column_stride=column_stride, rows=order, ends=ends, sources=table[order],
     )  # fmt: skip
     covered_positions = np.concatenate([pass_.positions for pass_ in pass_tables])
-    uncovered = np.setdiff1d(np.arange(out[1] * out[2]), covered_positions)
-    steps = max(pass_.positions.size for pass_ in pass_tables)
+    uncovered = np.setdiff1d(np.arange(out_shape[1] * out_shape[2]), covered_positions)
+    shares = max(pass_.positions.size for pass_ in pass_tables)
     scratch = (
         pass_tables[0].frame[2] * pass_tables[0].frame[3] * shape[1] + (registers().slab_rows + SPARE_ROWS) * columns
     )
-    work = out[0] * steps * packed_size // 8
+    work = out_shape[0] * shares * packed_size // 8
     correlate = CORRELATE.job(
-        types, out[0] * steps, work, scratch, steps, steps=steps, **_frame_fields(shape, pass_tables[0]), groups=groups,
-        columns=columns, positions=out[1] * out[2], outputs=out[3], uncovered=uncovered,
-        uncovered_count=uncovered.size, passes=np.array(passes), pass_count=len(passes) // PASS_WORDS,
-        tables=np.concatenate(tables),
+        types, out_shape[0] * shares, work, scratch, shares, shares=shares, **_frame_fields(shape, pass_tables[0]),
+        groups=groups, columns=columns, positions=out_shape[1] * out_shape[2], outputs=out_shape[3],
+        uncovered=uncovered, uncovered_count=uncovered.size, passes=np.array(passes),
+        pass_count=len(passes) // PASS_WORDS, tables=np.concatenate(tables),
     )  # fmt: skip
-    return Correlation(packed_size, out, pack, correlate)
+    return Correlation(packed_size, out_shape, pack, correlate)
 
 
 def _frame_fields(shape: Shape, tables: IndexTables) -> dict[str, int]:

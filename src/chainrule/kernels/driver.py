@@ -27,7 +27,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from chainrule.kernels import team_loops
-from chainrule.kernels.memory import WRITEABLE
+from chainrule.kernels.memory import WRITEABLE_BIT
 from chainrule.kernels.tree import ADDRESS, I4, I8, Kernel
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ def count_read_only() -> Kernel:
     failures = kernel.variable(I8, 0)
     with kernel.loop(0, kernel.array("descriptor", I8)[0], as_written=True) as i:
         flags = kernel.array(changed[i * CHANGED_WORDS + 2], I4)[0]
-        failures.accumulate((flags & WRITEABLE).equals(0).to(I8))
+        failures.accumulate((flags & WRITEABLE_BIT).equals(0).to(I8))
     kernel.return_(failures.value)
     return kernel
 

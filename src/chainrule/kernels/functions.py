@@ -54,7 +54,7 @@ def library(name: str) -> Callable[[Expr], Expr]:
 
 @_library_for_doubles("exp")
 def exp(x: Expr) -> Expr:
-    """eˣ, from -104 to 89; the result may be subnormal, so 2ⁿ is multiplied in two factors."""
+    """eˣ, from -104 to 89; the result may be subnormal, so 2ⁿ is applied as two factors."""
     select = x.kernel.select
     p, n = _exp_parts(select(x < -104.0, -104.0, select(x > 89.0, 89.0, x)))
     exponent = select(x.equals(x), n, 0.0).to(I4)
@@ -65,7 +65,7 @@ def exp(x: Expr) -> Expr:
 
 @_library_for_doubles("exp")
 def exp_of_negative(x: Expr) -> Expr:
-    """eˣ for x ≤ 0 or hardly more, such as a score minus the largest; 0 below -87, where it is less than 2 · 10⁻³⁸.
+    """eˣ for x ≤ 0 or slightly above, such as a score minus the largest; 0 below -87, where eˣ < 2 · 10⁻³⁸.
 
     Two thirds of the instructions of `exp`, and no subnormal results, which take a hundred times as long.
     """

@@ -43,7 +43,7 @@ _CHECKSUM_BYTES = 32
 _DAY = 86_400.0  # a used file's time stamp is updated at most once a day
 
 _addresses: dict[str, int] = {}
-_engines: list[Any] = []  # LLVM's, which own the machine code in memory
+_engines: list[Any] = []  # LLVM's execution engines: each owns its machine code in memory
 _rejections: dict[str, KernelRefusedError] = {}
 _available = True
 

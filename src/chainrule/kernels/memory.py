@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _HEAD = object.__basicsize__  # the size of PyObject; in NumPy's array struct the data pointer follows it
 _BEFORE_FLAGS = 48  # bytes from the data pointer to the flags
-WRITEABLE = 0x400  # NumPy's bit in an array's flags
+WRITEABLE_BIT = 0x400  # in an array's flags
 
 
 def _pointer_from_struct(array: NDArray[Any]) -> int:
@@ -52,7 +52,7 @@ def _layout_is_known() -> bool:
 
 
 LAYOUT_IS_KNOWN = _layout_is_known()
-_WRITABLE = ctypes.c_int32(_PROBE.flags.num)
+_PROBE_FLAGS = ctypes.c_int32(_PROBE.flags.num)
 
 
 def flags_address(array: NDArray[Any]) -> int:
@@ -60,7 +60,7 @@ def flags_address(array: NDArray[Any]) -> int:
 
     If NumPy's layout is unknown, the address of a word that says writable; `lower.program` then checks in Python.
     """
-    return _flags_address(array) if LAYOUT_IS_KNOWN else ctypes.addressof(_WRITABLE)
+    return _flags_address(array) if LAYOUT_IS_KNOWN else ctypes.addressof(_PROBE_FLAGS)
 
 
 def coalesce(sizes: Sequence[int], strides: Sequence[Sequence[int]]) -> tuple[list[int], list[list[int]]]:

@@ -272,11 +272,7 @@ def _columns_of_window(windows: _Windows, j: Expr) -> tuple[Expr, Expr]:
     return kernel.maximum(left, 0), kernel.minimum(left + windows.d.kernel_width, windows.d.width)
 
 
-MAX_POOL, MAX_POOL_GRADIENT = (
-    KernelTemplate(MAX_FIELDS, max_pool),
-    KernelTemplate(MAX_GRADIENT_FIELDS, max_pool_gradient),
-)
-AVG_POOL, AVG_POOL_GRADIENT = (
-    KernelTemplate(AVG_FIELDS, avg_pool),
-    KernelTemplate(AVG_GRADIENT_FIELDS, avg_pool_gradient),
-)
+MAX_POOL = KernelTemplate(MAX_FIELDS, max_pool)
+MAX_POOL_GRADIENT = KernelTemplate(MAX_GRADIENT_FIELDS, max_pool_gradient)
+AVG_POOL = KernelTemplate(AVG_FIELDS, avg_pool)
+AVG_POOL_GRADIENT = KernelTemplate(AVG_GRADIENT_FIELDS, avg_pool_gradient)

@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 CACHE_LINE = 64
-SPARE_ROWS = 9  # extra rows in tables and results, so that every tile is complete
+SPARE_ROWS = 9  # extra rows in tables and results, so that a tile of up to ten rows may begin at the last one
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Renders kernels to Python: for `explain(code=True)`, and for tests, which run them without a compiler.
 
 The text is a function that computes the same as the machine code, one number at a time, with NumPy's scalars. 64-bit
-integers are Python's; `array(address, type)` is memory.
+integers are Python ints; `array(address, type)` is memory.
 """
 
 from __future__ import annotations

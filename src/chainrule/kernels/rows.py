@@ -24,10 +24,8 @@ from chainrule.kernels.tree import F4, F8, I8, Kernel, Type, type_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-GATHER_FIELDS, SCALE_FIELDS = (
-    DescriptorLayout("table indices out", "width"),
-    DescriptorLayout("table indices out", "width scale"),
-)
+GATHER_FIELDS = DescriptorLayout("table indices out", "width")
+SCALE_FIELDS = DescriptorLayout("table indices out", "width scale")
 SCATTER_FIELDS = DescriptorLayout("rows indices out", "count width zeros")
 
 

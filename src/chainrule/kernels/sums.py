@@ -90,9 +90,9 @@ class _SumStrategy(NamedTuple):
         short: leave the sum to NumPy, which is accurate enough, or raises its own error.
         paired: the same for contiguous arrays, because enough summed numbers are contiguous for pairwise summation.
         rows: (A, B, C) if the summed dimensions are adjacent: B is their product. Otherwise None.
-        lines: for a sum in two steps, on lines that consist of several successive rows: add the lines, then the rows of
-            the resulting line. (The shape of the array as lines, the shape of a line as rows, the axis of both sums.)
-            None if the rows do not divide into equal lines.
+        lines: how to sum in two steps, if the B rows can be grouped into lines of equally many successive rows, else
+            None. The first step adds the lines, the second the rows of the line that results: (the shape of the array
+            as lines, the shape of one line as rows, the axis of both sums).
         keepdims_shape: the shape of the result with keepdims.
         result_shape: the shape of the result without.
     """
@@ -120,8 +120,8 @@ def _strategy(shape: tuple[int, ...], axis: Axis) -> _SumStrategy:
     result_shape = tuple([size for d, size in enumerate(shape) if d not in axes])
     count = math.prod(shape) // math.prod(keepdims_shape)
     end = next((d for d in reversed(range(ndim)) if d not in axes), -1) + 1
-    pairs = math.prod(shape[end:])
-    short, paired, is_adjacent = count <= SHORT, count <= SHORT * pairs and pairs > 1, last - first == len(axes)
+    neighbors = math.prod(shape[end:])  # contiguous numbers of one sum
+    short, paired, is_adjacent = count <= SHORT, count <= SHORT * neighbors and neighbors > 1, last - first == len(axes)
     lines = None
     for line_count in range(BLOCK, BLOCK // 4, -1):  # the largest number of lines that divides the rows evenly
         line_rows = rows[1] // line_count

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-STEPS_PER_THREAD = 50_000
+ITERATIONS_PER_THREAD = 50_000
 """Inner-loop iterations that justify one more thread: some 20 µs, the time it takes to wake one."""
 MAX_THREADS = 1024
 """The largest number of threads."""
@@ -56,16 +56,16 @@ background = threading.local()
 _threads: int | None = None
 
 
-def parallel_for(kernel: Callable[..., Any], count: int, steps: int, *arguments: Any) -> None:
+def parallel_for(kernel: Callable[..., Any], count: int, iterations: int, *arguments: Any) -> None:
     """Call kernel(*arguments, begin, end) on several threads, with ranges that together cover range(count).
 
     Args:
         kernel: a compiled loop, which releases the GIL.
         count: the number of items.
-        steps: the approximate number of inner-loop iterations for all items, which decides how many threads to use.
+        iterations: the approximate number of inner-loop iterations for all items; decides how many threads to use.
         arguments: leading arguments for the kernel.
     """
-    thread_count = min(threads(), max(1, count), 1 + steps // STEPS_PER_THREAD, MAX_THREADS)
+    thread_count = min(threads(), max(1, count), 1 + iterations // ITERATIONS_PER_THREAD, MAX_THREADS)
     if thread_count == 1 or getattr(background, "active", False):
         kernel(*arguments, 0, count)
         return
@@ -168,7 +168,7 @@ def _start_workers(number: int) -> None:
 
 
 def _acquired_lock() -> int:
-    """A lock of Python's, already acquired, for compiled code: no signal interrupts a wait for it."""
+    """A Python lock, already acquired, for compiled code: no signal interrupts a wait for it."""
     allocate, acquire = ctypes.pythonapi.PyThread_allocate_lock, ctypes.pythonapi.PyThread_acquire_lock
     allocate.restype, acquire.argtypes = ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_int)
     lock: int | None = allocate()

@@ -8,8 +8,8 @@ The words (allocated by `kernels.team`, aligned to a cache line):
 - OWNER: the owner's ticket, or 0. LOCK, UNLOCK: addresses of Python's functions that acquire and release a lock.
   ARRIVED: how many threads wait at the barrier. TURN: how often all have arrived there.
 - For worker `thread_id`, from 1 on, starting at WORKER * thread_id: its STATE; CALLS, the number of calls it has
-  received; its locks BEGIN and END; and its current call: FUNCTION (the driver), TABLE, SEGMENT, THREAD_COUNT. FUNCTION
-  is 0 for a Python task; BUSY is then 1 until the owner has waited for its end.
+  received while spinning; its locks BEGIN and END; and its current call: FUNCTION (the driver), TABLE, SEGMENT,
+  THREAD_COUNT. FUNCTION is 0 for a Python task; BUSY is then 1 until the owner has waited for its end.
 
 Words on which different threads spin are on different cache lines.
 
@@ -41,11 +41,14 @@ RUN = 0
 """Entry code for running a segment of a program."""
 
 ASLEEP, SPINNING, CALLED = range(3)
-SPINS, SPINS_BEFORE_NAP, NAP = 200_000, 150_000, 50
-"""Iterations of a spin loop before a worker goes to sleep (about 150 µs); before a waiting thread naps instead (about
-100 µs), so that a thread it waits for can have its processor; and the length of a nap in µs, which the system about
-doubles. Naps start late, because the other thread may only be in a short stage.
+SPINS = 200_000
+"""How often an idle worker looks for a call before it goes to sleep: for about 150 µs."""
+SPINS_BEFORE_NAP = 150_000
+"""How often a thread that waits for another looks before it starts to nap between looks: for about 100 µs. A nap leaves
+the processor to the other thread, which may have none; shorter waits are usual, and not worth a nap.
 """
+NAP = 50
+"""Length of a nap in µs; the operating system takes about twice as long."""
 PROGRAM = -1  # the value of OWNER while a program runs
 
 
@@ -75,11 +78,11 @@ class _Words:
         return self.kernel.atomic("compare_exchange", self.word(position), before, after)
 
     def acquire_lock(self, lock: Expr) -> None:
-        """Acquire a lock of Python's, waiting as long as necessary; no signal interrupts the wait."""
+        """Acquire a Python lock, waiting as long as necessary; no signal interrupts the wait."""
         self.kernel.call_address(self.addresses[LOCK], [lock, self.kernel.lift(1, I4)], I4)
 
     def release_lock(self, lock: Expr) -> None:
-        """Release a lock of Python's, which another thread may have acquired."""
+        """Release a Python lock, which another thread may have acquired."""
         self.kernel.call_address(self.addresses[UNLOCK], [lock])
 
 

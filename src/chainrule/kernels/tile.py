@@ -1,6 +1,6 @@
 """A matrix product whose left factor is gathered by index tables, tile by tile in registers: the core of convolution.
 
-    out[i, j] += Σ_k  x[rows[i] + terms[k]] · w[k, j]
+    out[i, j] += Σ_k  x[starts[i] + terms[k]] · w[k, j]
 
 In a convolution, i is a position in the image, j an output channel, and k runs over the filter's taps and the input
 channels; the tables say where a position begins, and the offset of each term from there. The gradient of the weights is
@@ -36,18 +36,18 @@ if TYPE_CHECKING:
     from chainrule.kernels.tree import Array, Expr, Type
 
 BLOCK_BYTES = 24 * 1024  # of w
-PREFETCH_STEPS = 24  # steps by which lines of w are prefetched: some 250 cycles
+PREFETCH_STEPS = 24  # how many steps of k ahead lines of w are prefetched: some 250 cycles
 
 
 @cache
 def product(type: Type) -> Kernel:
-    """The product above, for `rows` rows of the table; `columns` is a multiple of a vector's lanes.
+    """The product above, for `rows` entries of `starts`; `columns` is a multiple of a vector's lanes.
 
     It is added to `out`, or replaces it if `zero_accumulator`. w is (count, columns), out (rows, columns), both with
-    `stride` elements from row to row; out and the table have SPARE_ROWS extra rows.
+    `stride` elements from row to row; `out` and `starts` have SPARE_ROWS extra rows.
     """
     kernel = Kernel(f"tile_product_{type}", {
-        "x": ADDRESS, "table": ADDRESS, "rows": I8, "terms": ADDRESS, "count": I8, "w": ADDRESS, "out": ADDRESS,
+        "x": ADDRESS, "starts": ADDRESS, "rows": I8, "terms": ADDRESS, "count": I8, "w": ADDRESS, "out": ADDRESS,
         "columns": I8, "stride": I8, "zero_accumulator": I8,
     }, internal=True)  # fmt: skip
     r = registers()
@@ -62,7 +62,7 @@ def product(type: Type) -> Kernel:
             begin, end = block * count // blocks, (block + 1) * count // blocks
             zero_accumulator = kernel.select(block.equals(0), kernel["zero_accumulator"], 0)
             kernel.call(
-                _tiles(type, rows, vectors), kernel["x"], kernel["table"], kernel["rows"], kernel["terms"], begin, end,
+                _tiles(type, rows, vectors), kernel["x"], kernel["starts"], kernel["rows"], kernel["terms"], begin, end,
                 w.at(column).address, out.at(column).address, kernel["stride"], zero_accumulator,
             )  # fmt: skip
 
@@ -82,14 +82,14 @@ def product(type: Type) -> Kernel:
 def _tiles(type: Type, n_rows: int, n_vectors: int) -> Kernel:
     """Add terms first … last - 1 to some columns of all rows of the result, which start at 0 if `zero_accumulator`."""
     kernel = Kernel(f"tiles_{type}_{n_rows}_{n_vectors}", {
-        "x": ADDRESS, "table": ADDRESS, "rows": I8, "terms": ADDRESS, "first": I8, "last": I8, "w": ADDRESS,
+        "x": ADDRESS, "starts": ADDRESS, "rows": I8, "terms": ADDRESS, "first": I8, "last": I8, "w": ADDRESS,
         "out": ADDRESS, "stride": I8, "zero_accumulator": I8,
     }, internal=True)  # fmt: skip
     lanes = registers().vector_bytes // type.bytes
     line_length = CACHE_LINE // type.bytes
     stride = kernel["stride"]
     x, w, out = (kernel.array(name, type) for name in ("x", "w", "out"))
-    table, terms = kernel.array("table", I8), kernel.array("terms", I8)
+    starts, terms = kernel.array("starts", I8), kernel.array("terms", I8)
     zero = kernel.broadcast(kernel.lift(0.0, type), lanes)
     sums = [[kernel.variable(type.vector(lanes), zero) for _ in range(n_vectors)] for _ in range(n_rows)]
 
@@ -98,7 +98,7 @@ def _tiles(type: Type, n_rows: int, n_vectors: int) -> Kernel:
             line.prefetch(number, for_writing)
 
     with kernel.loop(0, kernel["rows"], n_rows, as_written=True) as row:
-        starts = [x.at(table[row + i]) for i in range(n_rows)]
+        sources = [x.at(starts[row + i]) for i in range(n_rows)]
         lines = [out.at((row + i) * stride) for i in range(n_rows)]
         with kernel.when(kernel["zero_accumulator"].differs(0)):
             for line, totals in zip(lines, sums, strict=True):
@@ -114,8 +114,8 @@ def _tiles(type: Type, n_rows: int, n_vectors: int) -> Kernel:
             with kernel.when(row.equals(0)):  # later rows find w in the L1 cache
                 prefetch(weights.at(stride * PREFETCH_STEPS), for_writing=False)
             factors = [weights.vector(v * lanes, lanes) for v in range(n_vectors)]
-            for start, totals in zip(starts, sums, strict=True):
-                number = kernel.broadcast(start[offset], lanes)
+            for source, totals in zip(sources, sums, strict=True):
+                number = kernel.broadcast(source[offset], lanes)
                 for factor, total in zip(factors, totals, strict=True):
                     total.set(kernel.multiply_add(number, factor, total.value))
         for line, totals in zip(lines, sums, strict=True):
