@@ -809,8 +809,8 @@ def explain_error(
     error: Exception, operation: Operation[...], arrays: Sequence[Any], options: dict[str, Any]
 ) -> Exception:
     """Return an error with the operation's name and the input shapes, or with the invalid options, in its message."""
-    # a tracer's `trace` is the trace it belongs to; an array's `trace` is a method
-    if mode.trace is None and any(hasattr(a, "trace") and not callable(a.trace) for a in arrays):
+    # only a Tracer has a recorder
+    if mode.trace is None and any(hasattr(a, "recorder") for a in arrays):
         return LeakedTracerError()
     if unknown := ", ".join(repr(name) for name in options if name not in operation.options):
         valid = f"; it takes {', '.join(operation.options)}" if operation.options else ""

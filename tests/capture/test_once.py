@@ -48,12 +48,12 @@ REFUSED = [
     ("chainrule.manual_seed(0)", "manual_seed()"),
     ("chainrule.rand(3, generator=np.random.default_rng(0))", "create it outside"),
     ("chainrule.rand(3, generator=copy.deepcopy(s.random))", "create it outside"),
-    ("s.free.permutation(3)", "s.free, a random generator, is used by its own methods"),
+    ("s.free.permutation(3)", "s.free, a random generator, is used through its own methods"),
     (
         "(chainrule.rand(3, generator=s.free), s.free.random(), chainrule.rand(3, generator=s.free))",
-        "by its own methods",
+        "through its own methods",
     ),
-    ("chainrule.default_generator().random()", "by its own methods"),
+    ("chainrule.default_generator().random()", "through its own methods"),
     ("s.net[0].register_forward_hook(print)", "registering a hook"),
     ("s.net[0].register_forward_pre_hook(print)", "registering a hook"),
     ("s.net.register_full_backward_hook(print)", "registering a hook"),
@@ -72,7 +72,7 @@ REFUSED = [
     ("float(s.optimizer.param_groups[0]['lr'])", "float()"),
     ("f\"{s.optimizer.param_groups[0]['lr']}\"", "text"),
     ("repr(s.optimizer)", "text"),
-    ("chainrule.full((2,), s.optimizer.param_groups[0]['lr'])", "from a number of the optimizer"),
+    ("chainrule.full((2,), s.optimizer.param_groups[0]['lr'])", "with an optimizer's number"),
     ("chainrule.tensor(s.optimizer.param_groups[0]['lr'])", "array"),
     ("s.scheduler.step()", "the step of a StepLR"),
     ("set_grad_enabled(False)", "set_grad_enabled()"),
@@ -351,7 +351,7 @@ def test_a_generators_own_draws_are_noticed_beside_other_threads():
     thread.start()
     try:
         compiled = jit(lambda x: x + chainrule.rand(2, generator=generator) + generator.normal())
-        with pytest.raises(CaptureError, match="by its own methods"):
+        with pytest.raises(CaptureError, match="through its own methods"):
             compiled(chainrule.ones(2))
     finally:
         over.set()
@@ -375,7 +375,7 @@ def test_a_generators_own_draws_are_noticed_beside_another_trace():
     drawn.wait(60)
     ours = jit(lambda x: x + chainrule.rand(2, generator=generator))
     ours(chainrule.ones(2))
-    with pytest.raises(CaptureError, match="by its own methods"):
+    with pytest.raises(CaptureError, match="through its own methods"):
         jit(lambda x: x + chainrule.rand(2, generator=generator) + generator.normal())(chainrule.ones(2))
     end.set()
     thread.join(60)

@@ -236,7 +236,7 @@ def test_explain():
     compute(chainrule.ones(2, 4))
     assert "2×4 @ 4×3" in compute.explain()
     code = compute.explain(code=True)
-    assert "product of matrices, a hand-written kernel" in code
+    assert "matrix product, a hand-written kernel" in code
     assert "np.maximum(" in code
 
 

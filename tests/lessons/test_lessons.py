@@ -101,7 +101,7 @@ SHOWN = {  # output that the text refers to; independent of the machine
     10: [
         "ways: by hand, engine, compiled",
         "   1        1.334001078817    1.334001078817    1.334001078817",
-        "product of matrices",
+        "matrix product",
     ],
     11: [
         "same picture, moved by three: True",

@@ -63,14 +63,17 @@ def has_default_lookup(cls: type) -> bool:
 
 
 def static_attribute(owner: Any, name: str) -> Any:
-    """Return an attribute of a module, class or function without calling descriptors, or MISSING."""
+    """Return a static attribute, or MISSING: what a module, class or function stores, without calling descriptors."""
     if isinstance(owner, EnumType):
         return owner._member_map_.get(name, class_attribute(owner, name))
     return class_attribute(owner, name) if isinstance(owner, type) else vars(owner).get(name, MISSING)
 
 
 def has_static_attributes(owner: Any) -> bool:
-    """Whether an object is a function, or a module or class outside STABLE_PACKAGES."""
+    """Whether an object's attributes are static (see `static_attribute`) and may change between calls.
+
+    So it is with functions, and with modules and classes outside STABLE_PACKAGES.
+    """
     if isinstance(owner, (ModuleType, type)):
         return package_of(owner) not in STABLE_PACKAGES
     return isinstance(owner, FunctionType)

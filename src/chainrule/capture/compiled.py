@@ -159,7 +159,7 @@ class Compiled(Generic[P, Out]):
             if isinstance(x, Tensor) and x.requires_grad and mode.recording:
                 raise CaptureError(
                     f"jit: an argument of shape {x.shape} requires gradients: pass its detach(), or let the function "
-                    f"use it as an outside variable{at_user_line()}"
+                    f"use it as a global or closure variable{at_user_line()}"
                 )
             value = Value("argument", None, (), dense(arrays[len(argument_values)]))
             trace.values.append(value)
@@ -169,7 +169,7 @@ class Compiled(Generic[P, Out]):
         def to_placeholder(x: Any) -> Any:
             if isinstance(x, np.ndarray):
                 raise trace.capture_error("an array is returned, which would be a constant: return a Tensor")
-            if isinstance(x, (list, tuple, dict)):  # external: `_map_tree` takes all others apart
+            if isinstance(x, (list, tuple, dict)):  # external: `_map_tree` goes into all others
                 return _Constant(x)
             if type(x) is Number:
                 return _NumberRef(trace.glue.slot(x), type(x.value))
@@ -447,12 +447,13 @@ def jit(function: Callable[P, Out]) -> Compiled[P, Out]:
     after one warning.
 
     **What a program depends on.** Guards are checked before each run, which takes some microseconds. They cover each
-    outside variable that the function reads, each attribute that it reads of modules, optimizers and other objects,
-    and the contents of the lists, dicts and sets among them; `explain(guards=True)` lists them all. If something has
-    changed, such as a layer, a loss, a flag or a number, the function is traced again; the earlier program is kept for
-    when the old value returns. A number that changes in each call should therefore be a Tensor or an option in the
-    optimizer's groups, which each run reads again. Each run also assigns the variables and attributes that the function
-    assigns outside. A function that is compiled in nearly every call causes a warning that says why.
+    outside variable (global or closure variable) that the function reads, each attribute that it reads of modules,
+    optimizers and other objects, and the contents of the lists, dicts and sets among them; `explain(guards=True)` lists
+    them all. If something has changed, such as a layer, a loss, a flag or a number, the function is traced again; the
+    earlier program is kept for when the old value returns. A number that changes in each call should therefore be a
+    Tensor or an option in the optimizer's groups, which each run reads again. Each run also assigns the variables and
+    attributes that the function assigns outside. A function that is compiled in nearly every call causes a warning that
+    says why.
 
     NumPy arrays that the function reads are dependencies too. `from_numpy` turns one into a Tensor of the same memory,
     which each run reads again. The elements of any other array are compared before each run, since the function may
@@ -536,7 +537,7 @@ def _signature(x: Any, arrays: list[Any]) -> Any:
         except TypeError:
             raise CaptureError(
                 f"jit: an argument of type {type(x).__name__} is not hashable, so later calls could not be told apart: "
-                f"pass a tuple, or let the function use it as an outside variable{at_user_line()}"
+                f"pass a tuple, or let the function use it as a global or closure variable{at_user_line()}"
             ) from None
         return key
     arrays.append(array)

@@ -110,8 +110,8 @@ _METHODS_NOT_RUN = {"__repr__", "__str__", "__format__", "__del__", "__reduce__"
 """Special methods that are assumed not to run in a step."""
 _CREATION_METHODS = {"__new__", "__init__", "__post_init__", "__init_subclass__", "__set_name__"}
 """Special methods that run only when a class or an object is created."""
-_IMMUTABLE = (type, ModuleType, BuiltinFunctionType, np.ufunc, Operation)
-"""Types of objects that do not change."""
+_FIXED = (type, ModuleType, BuiltinFunctionType, np.ufunc, Operation)
+"""Types of objects that each run can assign as they are (see `Observer.is_fixed`)."""
 
 _VIEWS: tuple[Any, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 _TRANSPARENT = (
@@ -119,7 +119,7 @@ _TRANSPARENT = (
     PurePath, numbers.Number, tuple, Enum, random.Random, type, ModuleType, threading.local, logging.Filterer,
     np.recarray, np.record,
 )  # fmt: skip
-"""Standard-library classes whose methods need no new trace: guards compare their objects, or these never change or only
+"""Standard-library classes whose methods need no new trace: their objects are compared by guards, never change, or only
 write output."""
 _ARRAYS = (np.ndarray, np.void)
 """NumPy memory. A record (`np.void`) is a view of its array."""
@@ -165,9 +165,8 @@ class Observer:
         self._observed_attributes: set[tuple[int, str]] = set()  # attributes that were read or assigned: (object, name)
         self._attribute_assignments: dict[tuple[int, str], Assignment] = {}  # by object and name
         self._variables: dict[str, _Variable] = {}  # variables that a function may assign, by the expression for each
-        self._statics: dict[
-            str, tuple[Any, str, Any, str]
-        ] = {}  # attributes of modules, classes and functions that are read, by the expression that reads them
+        # attributes of modules, classes and functions that are read, by the expression: (owner, name, value, label)
+        self._statics: dict[str, tuple[Any, str, Any, str]] = {}
         self._containers: list[tuple[Any, Entries, str, str]] = []  # with their snapshots, guards and labels
         self._arrays: dict[int, tuple[NDArray[Any], str]] = {}  # NumPy arrays that code has read, and labels
         self._large_array: str | None = None  # an array that is too large to compare
@@ -390,7 +389,7 @@ class Observer:
             return all(map(self.is_fixed, value))
         if isinstance(value, Tensor):
             return type(value._data) is np.ndarray
-        return isinstance(value, (*PLAIN, *_IMMUTABLE)) or self.is_external(value)
+        return isinstance(value, (*PLAIN, *_FIXED)) or self.is_external(value)
 
     def assignments(self) -> Iterator[Assignment]:
         """Yield the assignments of the call."""
@@ -672,7 +671,7 @@ class Observer:
             self._track_variables(code, function.__globals__, cells)
 
     def enter(self, frame: FrameType) -> None:
-        """Examine a user function that starts to run without a variable that leads to it."""
+        """Examine a user function that no variable leads to, when it starts to run."""
         code, module = frame.f_code, frame.f_globals
         name = module.get("__name__")
         # kernels that were rendered to Python have no module name

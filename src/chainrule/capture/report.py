@@ -120,7 +120,7 @@ class MemoryCopy:
 
 def _operations(stage: Stage) -> str:
     if stage.kind == "matmul":
-        return "product of matrices"
+        return "matrix product"
     if stage.kind == "call":
         return f"Python call: {stage.steps[0].op}"
     if stage.kind == "kernel":

@@ -61,7 +61,7 @@ class Number(Scalar):
     # Conversions that would turn the number into a constant
 
     def _refuse(self, what: str) -> NoReturn:
-        reason = f"{what} from a number of the optimizer"
+        reason = f"{what} with an optimizer's number"
         caller = next(frame for frame in callers() if not is_stdlib_or_numpy(frame.f_code.co_filename))
         if is_chainrule(caller.f_code.co_filename):
             raise Untraceable(reason)  # the operation may be recorded as a Python call instead

@@ -29,7 +29,7 @@ from chainrule.capture.settings import LazyStateError, Number, Settings
 from chainrule.errors import CaptureError, LeakedTracerError
 from chainrule.kernels.tree import computes_with
 from chainrule.lower.graph import (
-    SOURCES,
+    INPUT_KINDS,
     Value,
     axes_in_order,
     base_of,
@@ -67,8 +67,8 @@ _active_traces: list[Trace] = []
 """The traces of all threads. `_lock` is held during random draws, so that each trace sees the draws of the others."""
 
 ARGUMENT_GRADIENT = (
-    "the gradient of an argument of shape {} is used: pass its detach(), or let the function use it as an outside "
-    "variable"
+    "the gradient of an argument of shape {} is used: pass its detach(), or let the function use it as a global or "
+    "closure variable"
 )
 
 
@@ -181,7 +181,7 @@ class Trace(Recorder):
             return x
         array = x if type(x) is Tracer else getattr(x, "_data", x)
         if type(array) is Tracer:
-            if array.trace is not self:
+            if array.recorder is not self:
                 raise LeakedTracerError
             return array
         if not isinstance(array, np.ndarray):
@@ -211,18 +211,18 @@ class Trace(Recorder):
         for number in numbers:
             kind = self.glue.names[type(number.value)]
             what = type(number.value).__name__
-            self.glue.guards.add(f"type({number.source}) is {kind}", "a number of the optimizer", f"is of type {what}")
+            self.glue.guards.add(f"type({number.source}) is {kind}", "an optimizer's number", f"is of type {what}")
 
     def scalar(self, number: Number) -> Tracer:
-        """Return a number of the optimizer as a 0-d array."""
+        """Return an optimizer's number as a 0-d array."""
         example = np.asarray(number.value)
         return self.add_value("elementwise", "cast", ((number, self.glue.slot(number)),), example, type=example.dtype)
 
     def view_at_computed_index(self, x: Tracer, index: Any, value: Value) -> Tracer:
         """Return the view x[index], if the program computes integers in the index; `value` is its present value."""
         parts = index if isinstance(index, tuple) else (index,)
-        positions = tuple([part for part in parts if isinstance(part, Tracer)])
-        take_x, x_count = x.view_of, len(x.positions)  # x itself may be a view
+        index_tracers = tuple([part for part in parts if isinstance(part, Tracer)])
+        take_x, x_count = x.view_function, len(x.index_tracers)  # x itself may be a view
 
         def take_view(array: Any, *numbers: Any) -> Any:
             indices = iter(numbers[x_count:])
@@ -230,7 +230,7 @@ class Trace(Recorder):
             view = array if x.base is None else take_x(array, *numbers[:x_count])
             return view[(*plain_index, ...) if ... not in plain_index else tuple(plain_index)]
 
-        return Tracer(self, value, x if x.base is None else x.base, take_view, (*x.positions, *positions))
+        return Tracer(self, value, x if x.base is None else x.base, take_view, (*x.index_tracers, *index_tracers))
 
     def assign(self, out: Any, result: Any) -> Any:
         """Record a change in place: `out` has the value `result` from now on.
@@ -254,8 +254,8 @@ class Trace(Recorder):
             result = self.cast(result, out.dtype)
         axes = axes_in_order(base.memory)
         if base is not out:  # a view: some elements of the base
-            change = ElementChange(partial(_write_view, out.view_of), axes)
-            result = self.call("a change of some elements", change, (base, result, *out.positions), {})
+            change = ElementChange(partial(_write_view, out.view_function), axes)
+            result = self.call("a change of some elements", change, (base, result, *out.index_tracers), {})
         # keep the base's memory layout: it decides which later results are views and which are copies
         example = result.value.example
         in_order = np.transpose(np.empty([base.shape[d] for d in axes], base.dtype), np.argsort(axes))
@@ -359,7 +359,7 @@ class Trace(Recorder):
         if isinstance(result, tuple):
             all_results = self.add_value("call", name, [x.value for x in arrays], np.zeros(()), function=run)
             return tuple(
-                self.add_value("part", name, (all_results.value,), part, position=i) for i, part in enumerate(result)
+                self.add_value("tuple_item", name, (all_results.value,), x, position=i) for i, x in enumerate(result)
             )
         tracer = self.add_value("call", name, [x.value for x in arrays], result, function=run)
         if isinstance(function, ElementChange):
@@ -368,6 +368,7 @@ class Trace(Recorder):
             def write(*values: NDArray[Any]) -> None:
                 change.write(*(_fill(x, values) for x in positional))
 
+            # arrays: the memory, the new elements unless they are a number, the computed integers of the index
             computed_index = len(arrays) > 1 + (type(positional[1]) is _ArrayPlaceholder)
             tracer.value.options |= {"write": write, "computed_index": computed_index}
         return tracer
@@ -378,15 +379,15 @@ class Trace(Recorder):
             self.watch_generator(generator)
         elif not self.observer.is_external(generator):
             raise self.capture_error(
-                "a random generator created inside the compiled function would not start again in each call: create it "
-                "outside"
+                "a random generator created inside the compiled function would be created only once, in tracing, and "
+                "not start from its seed in each call: create it outside"
             )
 
         def draw() -> NDArray[Any]:
             with _lock:
                 numbers = function()
                 if _active_traces:
-                    _record_draw(generator)
+                    _update_generator_state(generator)
             return numbers
 
         with _lock:
@@ -409,9 +410,9 @@ class Trace(Recorder):
         if not unused:
             label = "the default generator" if generator is default_generator() else self.observer.label(generator)
             raise self.capture_error(
-                f"{label}, a random generator, is used by its own methods or by another thread, so that its numbers "
-                f"would be constants: draw with chainrule's functions, such as rand(generator=...), or outside the "
-                f"function, and use one generator per thread"
+                f"{label}, a random generator, is used through its own methods or by another thread, so that its "
+                f"numbers would be constants: draw with chainrule's functions, such as rand(generator=...), or outside "
+                f"the function, and use one generator per thread"
             )
 
     # External state
@@ -432,7 +433,7 @@ class Trace(Recorder):
             _active_traces[:] = [other for other in _active_traces if other is not self]
             for generator, state in self.generators.values():
                 generator.bit_generator.state = state
-                _record_draw(generator)
+                _update_generator_state(generator)
         self.ended = True
 
     def undo_state_creation(self) -> None:
@@ -531,7 +532,7 @@ class Trace(Recorder):
     def owned_value(self, x: Tracer) -> Value:
         """Return a value with its own memory and no repeated elements, to be returned to the user."""
         base = base_of(x.value)
-        if base.kind in SOURCES or base.size != x.size:
+        if base.kind in INPUT_KINDS or base.size != x.size:
             x = self.reorder(x, np.array(x.value.example))
         return x.value
 
@@ -646,7 +647,7 @@ class Trace(Recorder):
             raise self.capture_error(STALE_GRADIENT.format(leaf.shape))
 
 
-def _record_draw(generator: np.random.Generator) -> None:
+def _update_generator_state(generator: np.random.Generator) -> None:
     """Store the state of a generator in all active traces, after a trace or a program has drawn from it or reset it."""
     state = generator.bit_generator.state
     for trace in _active_traces:
@@ -693,8 +694,8 @@ def _run_formula(operation: Operation[...], *inputs: Any, **options: Any) -> Any
         raise explain_error(error, operation, inputs, options) from None
 
 
-def _write_view(view_of: Any, array: NDArray[Any], value: NDArray[Any], *positions: NDArray[Any]) -> None:
-    view_of(array, *positions)[...] = value
+def _write_view(view_function: Any, array: NDArray[Any], value: NDArray[Any], *indices: NDArray[Any]) -> None:
+    view_function(array, *indices)[...] = value
 
 
 def _belongs_to_chainrule(function: Any) -> bool:

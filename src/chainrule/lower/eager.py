@@ -18,7 +18,7 @@ import numpy as np
 
 from chainrule.kernels import machine, team
 from chainrule.kernels.processor import CannotCompileError
-from chainrule.lower.graph import SOURCES, Value, base_of, exact_key, is_readable_in_place
+from chainrule.lower.graph import INPUT_KINDS, Value, base_of, exact_key, is_readable_in_place
 from chainrule.lower.program import Program
 from chainrule.lower.recorder import Recorder
 from chainrule.lower.schedule import plan
@@ -78,10 +78,10 @@ class _FormulaProgram:
         outputs: the values that it computes.
         results: the values of everything that the formula returns, in order; None where it returns None.
         single: whether it returns one result rather than a tuple.
-        passed_through: the results that are arguments: from their positions to the arguments' positions.
+        passed_through: maps the position of each result that is an argument to the argument's position.
     """
 
-    def __init__(self, arrays: Sequence[NDArray[Any]], numbers: int, function: Callable[..., Any]) -> None:
+    def __init__(self, arrays: Sequence[NDArray[Any]], number_count: int, function: Callable[..., Any]) -> None:
         """Record a call of `function`, which takes a Tracer for each array.
 
         Raises:
@@ -98,7 +98,7 @@ class _FormulaProgram:
         recorder.ended = True
         self.results = [None if x is None else x._value for x in results]
         self.passed_through = {index: i for index, x in enumerate(results) for i, t in enumerate(tracers) if x is t}
-        self.values, self.arguments, self.numbers = recorder.values, arguments, numbers
+        self.values, self.arguments, self.number_count = recorder.values, arguments, number_count
 
     def owns_results(self) -> bool:
         """Whether all results that are not arguments are computed, each into memory of its own."""
@@ -108,7 +108,7 @@ class _FormulaProgram:
         return (
             bool(computed_values)
             and len({id(x) for x in computed_values}) == len(computed_values)
-            and not any(x.kind in SOURCES for x in computed_values)
+            and not any(x.kind in INPUT_KINDS for x in computed_values)
         )
 
     def compile(self, writes: Sequence[tuple[Value, Value]] = ()) -> None:
@@ -116,7 +116,7 @@ class _FormulaProgram:
         results = [value for index, value in enumerate(self.results) if index not in self.passed_through]
         self.outputs = outputs = [] if writes else [value for value in results if value is not None]
         schedule = plan(self.values, outputs, writes)
-        self.program = Program(schedule, self.numbers, [], self.arguments, outputs, allocate_arena=_allocate_arena)
+        self.program = Program(schedule, self.number_count, [], self.arguments, outputs, allocate_arena=_allocate_arena)
         for value in self.values:
             value.drop_data()
 

@@ -1,9 +1,9 @@
 """The graph of a program: which array is computed from which, before loops and memory are decided.
 
 A `Value` is one array: an argument, external memory (a parameter, a running mean), or the result of a step. There are
-six kinds of steps: elementwise, reduction, view, matrix product, hand-written kernel (convolution, pooling), and a
-Python call for everything else. Values are immutable; an in-place change is a new value that is written to external
-memory at the end. So a value can be scheduled anywhere after its inputs, or removed as dead code.
+six kinds of steps: elementwise, reduction, view, matrix product, hand-written kernel (convolution, pooling, attention
+and others), and a Python call for everything else. Values are immutable; an in-place change is a new value that is
+written to external memory at the end. So a value can be scheduled anywhere after its inputs, or removed as dead code.
 
 Built by `recorder`, read by `schedule`, `loops`, `launch` and `program`. The second half holds
 small helpers on the memory layout of arrays.
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-SOURCES = ("argument", "captured")
+INPUT_KINDS = ("argument", "captured")
+"""Kinds of values that exist before a run; all others are computed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,9 @@ class Value:
     """One array of the program.
 
     Attributes:
-        kind: "argument", "captured", "elementwise", "reduce", "view", "matmul", "kernel", "call", "part" (a further
-            result of a kernel or call with several) or "scratch" (working memory of a kernel).
+        kind: "argument", "captured", "elementwise", "reduce", "view", "matmul", "kernel", "call",
+            "tuple_item" (a result of a call that returns several, or a further result of a kernel) or "scratch"
+            (working memory of a kernel).
         op: for elementwise, the ufunc, or "cast" for a conversion or a copy in another memory order; for reduce, "sum",
             "max" or "min"; for a kernel or call, its name.
         inputs: Values; for elementwise steps also Python numbers, and pairs (Scalar, its index among the program's
@@ -58,7 +60,9 @@ class Value:
         options: by kind. Elementwise: `type`, in which it computes. Reduce: `axes`, `keepdims`, `parts`, the number of
             partial sums. View: `view`, the NumPy function, and `offset` in elements. Kernel: `job`, `flops`, `images`
             if it works image by image, `parts`, `other_results`, and `bytes_per_thread` if each thread computes a copy.
-            Call: `function`, and `draws` if it draws random numbers. Part: `position`. Scratch: `bytes_per_thread`.
+            Call: `function`; `draws` if it draws random numbers; for an `ElementChange` also `write`, which changes the
+            memory in place, and `computed_index`, whether the index contains computed integers. Tuple item: `position`,
+            for a call. Scratch: `bytes_per_thread`.
     """
 
     kind: str
@@ -168,12 +172,12 @@ def offset_of(value: Value) -> int:
 
 def is_python_result(value: Value) -> bool:
     """Whether the value is a result of a Python call."""
-    return value.kind == "call" or (value.kind == "part" and value.inputs[0].kind == "call")
+    return value.kind == "call" or (value.kind == "tuple_item" and value.inputs[0].kind == "call")
 
 
 def is_internal(value: Value) -> bool:
     """Whether the program allocates the value's memory, so that it overlaps no other array of a stage."""
-    return value.kind not in SOURCES and not is_python_result(value)
+    return value.kind not in INPUT_KINDS and not is_python_result(value)
 
 
 def reachable(values: Sequence[Value], roots: Sequence[Value]) -> list[Value]:
@@ -220,7 +224,7 @@ def has_attributes(x: Any) -> bool:
 
 
 def exact_key(x: Any) -> Any:
-    """A key that is equal for values that give the same results, and for no others.
+    """A key that is equal for values that give the same results, and for no others; hashable if x is.
 
     `==` is not enough: 0.0 == -0.0, 1 == True == 1.0, NaN is not equal to itself, and a user-defined class may leave
     attributes out of its comparison. The key of an object of such a class equals only keys of the same object.
@@ -245,7 +249,7 @@ def exact_key(x: Any) -> Any:
         if not values.keys() >= getattr(x, "__dict__", {}).keys():
             return kind, Identity(x)
         return kind, *(exact_key(v) if field.compare else Identity(v) for field, v in values.values())
-    if equality is object.__eq__ or kind.__hash__ is None:
+    if equality is object.__eq__ or kind.__hash__ is None:  # the key of an unhashable object is unhashable, too
         return kind, x
     if kind.__module__.partition(".")[0] in _LIBRARIES:
         return (kind, x) if callable(x) else (kind, x, repr(x))

@@ -60,7 +60,7 @@ class Launch:
     def text(self) -> str:
         """The kernel as Python, for explain(code=True); for a hand-written kernel, its name."""
         if self.stage.kind != "loop":
-            return f"# {self.stage.steps[0].op or 'product of matrices'}, a hand-written kernel: see chainrule.kernels"
+            return f"# {self.stage.steps[0].op or 'matrix product'}, a hand-written kernel: see chainrule.kernels"
         nest = Nest(self.stage)
         return python.render(build(nest))
 
@@ -83,7 +83,7 @@ def launch(stage: Stage) -> Launch:
 
 
 def _handwritten(stage: Stage) -> Launch:
-    """A stage that is a hand-written kernel: convolution, pooling, gather, copy."""
+    """A stage that is a hand-written kernel other than a matrix product."""
     step = stage.steps[0]
     job: Job = step.options["job"]
     arrays = [*step.values(), *(v for v in stage.steps if v.kind != "scratch")]

@@ -121,7 +121,7 @@ class Nest:
 
     @cached_property
     def by_rows(self) -> bool:
-        """Whether all reductions add up rows in memory, so that ROWS of them can be summed first."""
+        """Whether all reductions add rows to sums in memory, so that ROWS rows can be summed before each addition."""
         if len(self.sizes) < 2:
             return False
         sums = [r for r in self.reductions if not self.strides[id(r)][-2]]

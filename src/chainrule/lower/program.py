@@ -34,7 +34,7 @@ from chainrule.kernels.driver import (
 from chainrule.kernels.memory import LAYOUT_IS_KNOWN, data_pointer, flags_address
 from chainrule.kernels.team_loops import RUN
 from chainrule.kernels.tree import type_of
-from chainrule.lower.graph import SOURCES, Value, base_of, byte_bounds, is_python_result, share_memory
+from chainrule.lower.graph import INPUT_KINDS, Value, base_of, byte_bounds, is_python_result, share_memory
 from chainrule.lower.launch import Launch, launch
 from chainrule.lower.loops import is_partial
 from chainrule.lower.schedule import ALIGNMENT, Plan, work
@@ -47,10 +47,10 @@ if TYPE_CHECKING:
 
     from chainrule.lower.schedule import Stage
 
-    Index = tuple[Value, int, int | None, Callable[[NDArray[Any]], object]]
+    IndexCheck = tuple[Value, int, int | None, Callable[[NDArray[Any]], object]]
 
 WORK_PER_THREAD = 2e6
-"""The work (see `schedule.work`) that justifies one more thread: some 50 µs."""
+"""The work (see `schedule.work`) that justifies one more thread: 0.1 to 0.5 ms, as work is only a rough measure."""
 
 
 class Program:
@@ -78,7 +78,7 @@ class Program:
     """
 
     def __init__(
-        self, plan: Plan, number_count: int, indices: Sequence[Index], arguments: Sequence[Value],
+        self, plan: Plan, number_count: int, indices: Sequence[IndexCheck], arguments: Sequence[Value],
         outputs: Sequence[Value], changed: Sequence[NDArray[Any]] = (),
         allocate_arena: Callable[[int], NDArray[np.uint8]] | None = None,
     ) -> None:  # fmt: skip
@@ -98,7 +98,7 @@ class Program:
         self.scalars = np.zeros(max(1, number_count))
         self.scalars_view = self.scalars.data  # a memoryview: faster to write one by one
         self.buffers: list[NDArray[np.int64]] = []  # descriptors and scripts
-        self.allocate = {id(v): _allocator(v) for v in map(base_of, outputs) if v.kind not in SOURCES}
+        self.allocate = {id(v): _allocator(v) for v in map(base_of, outputs) if v.kind not in INPUT_KINDS}
         self._allocate(outputs, size, allocate_arena or (lambda size: np.empty(size, np.uint8)))
         positions = {id(value): i for i, value in enumerate(self.arguments)}
         argument_entries = [(positions[key], entry) for key, entry in self.entries.items() if key in positions]
@@ -125,7 +125,8 @@ class Program:
     ) -> None:
         """Allocate the table, the arena and the outputs, and enter all known addresses in the table."""
         self.table = np.zeros(RESERVED + len(self.bases) + private_count * self.thread_count, np.int64)
-        self.table[:4] = *blas.addresses(), *blas.thread_count_addresses()
+        self.table[[driver.SGEMM, driver.DGEMM]] = blas.addresses()
+        self.table[[driver.GET_THREADS, driver.SET_THREADS]] = blas.thread_count_addresses()
         self.table[NUMBERS] = self.scalars.ctypes.data
         self.table[DRIVER] = _driver_address()
         self.table[THREAD_COUNT] = self.thread_count
@@ -244,6 +245,7 @@ class Program:
         for number, (value, size, ignore_index, _) in enumerate(self.indices, 1):
             type = type_of(value.dtype)
             kernel = machine.address_of(f"count_invalid_indices {type}", partial(driver.count_invalid_indices, type))
+            # without an ignore_index 0, which is in range anyway
             script.check(number, kernel, [self.entries[id(value)], value.size, size, ignore_index or 0])
 
     # Running
@@ -257,12 +259,12 @@ class Program:
     def _python_call(self, stage: Stage) -> Callable[[], None]:
         """The function that runs a stage that is a Python call."""
         step = stage.steps[0]
-        parts = [v for v in self.bases if v.kind == "part" and v.inputs[0] is step]
+        items = [v for v in self.bases if v.kind == "tuple_item" and v.inputs[0] is step]
 
         def run() -> None:
             inputs = [self.array(v) for v in step.inputs]
             result = step.options["function"](*inputs)
-            for v, array in ((v, result[v.options["position"]]) for v in parts) if parts else ((step, result),):
+            for v, array in ((v, result[v.options["position"]]) for v in items) if items else ((step, result),):
                 if any(array is x for x in inputs):  # an input's memory may be reused while the result is needed
                     array = array.copy()
                 self._store_result(v, array)
@@ -344,7 +346,8 @@ class Program:
             if share_memory(argument, array):
                 raise CaptureError(
                     f"jit: an argument of shape {argument.shape} shares memory with a tensor of shape {array.shape}, "
-                    f"which the function changes: pass a clone(), or let the function use it as an outside variable"
+                    f"which the function changes: pass a clone(), or let the function use it as a global or "
+                    f"closure variable"
                 )
 
     def _run(self, segment: int) -> None:
@@ -372,7 +375,7 @@ def _bases(plan: Plan, others: Sequence[Value]) -> list[Value]:
     for v in others:
         bases[id(base_of(v))] = base_of(v)
     stored_ids = {id(v) for stage in plan.stages for v in stage.stored_values}
-    kinds = (*SOURCES, "call", "part", "scratch")
+    kinds = (*INPUT_KINDS, "call", "tuple_item", "scratch")
     return [v for v in bases.values() if id(v) in stored_ids or v.kind in kinds]
 
 

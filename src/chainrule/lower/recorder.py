@@ -40,7 +40,7 @@ class Recorder:
     # Overridden by subclasses
 
     def capture_array(self, array: NDArray[Any]) -> Tracer:
-        """The Tracer of external memory: here, of an array that is never changed."""
+        """The Tracer of external memory. This class only supports arrays that nothing changes."""
         return self.add_array(array)
 
     def slot(self, number: Scalar) -> int:
@@ -187,15 +187,15 @@ class Recorder:
         value = self.view_value(x.value, function, x.memory)
         if x.base is None:
             return Tracer(self, value, x, function)
-        before = x.view_of
-        return Tracer(self, value, x.base, lambda *inputs: function(before(*inputs)), x.positions)
+        outer = x.view_function
+        return Tracer(self, value, x.base, lambda *inputs: function(outer(*inputs)), x.index_tracers)
 
     def refresh_view(self, x: Tracer) -> Value:
         """The value of a view after its base was changed in place."""
         base: Any = x.base
-        if not x.positions:
-            return self.view_value(base.value, x.view_of, base.memory)
-        value: Value = self.call("getitem", x.view_of, (Tracer(self, base.value), *x.positions), {}).value
+        if not x.index_tracers:
+            return self.view_value(base.value, x.view_function, base.memory)
+        value: Value = self.call("getitem", x.view_function, (Tracer(self, base.value), *x.index_tracers), {}).value
         return value
 
     def view_value(self, value: Value, function: Callable[[Any], Any], memory: NDArray[Any] | None = None) -> Value:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chainrule.kernels import sums, team
-from chainrule.lower.graph import SOURCES, Value, base_of, offset_of, reachable
+from chainrule.lower.graph import INPUT_KINDS, Value, base_of, offset_of, reachable
 from chainrule.lower.loops import Nest, is_partial
 
 if TYPE_CHECKING:
@@ -47,22 +47,22 @@ class Group:
 
     Attributes:
         images: the number of images, or rows; each stage's rows are a multiple of it.
-        block: how many of them run at a time.
+        block_size: how many of them run at a time.
         parts: the number of partial sums of the stages that sum over them, or 0.
     """
 
     images: int
-    block: int = 1
+    block_size: int = 1
     parts: int = 0
 
     @property
     def blocks(self) -> int:
         """The number of blocks; the last may be smaller."""
-        return -(-self.images // self.block)
+        return -(-self.images // self.block_size)
 
     def bytes_of(self, value: Value) -> int:
         """The size of a block of a value, in bytes."""
-        return value.example.nbytes // self.images * self.block
+        return value.example.nbytes // self.images * self.block_size
 
 
 @dataclass(eq=False)
@@ -137,8 +137,8 @@ def _hoist_python_calls(values: list[Value]) -> list[Value]:
     """Move Python calls that depend on no compiled step to the front, so that they do not split segments."""
     earlier: dict[int, Value] = {}
     for value in values:
-        is_ready = value.kind in SOURCES or all(id(v) in earlier for v in value.values())
-        if is_ready and value.kind in (*SOURCES, "view", "call", "part"):
+        is_ready = value.kind in INPUT_KINDS or all(id(v) in earlier for v in value.values())
+        if is_ready and value.kind in (*INPUT_KINDS, "view", "call", "tuple_item"):
             earlier[id(value)] = value
     return [*earlier.values(), *(value for value in values if id(value) not in earlier)]
 
@@ -149,12 +149,12 @@ def _fuse(values: list[Value]) -> list[Stage]:
     stage_of: dict[int, int] = {}  # a view belongs to the stage of its base
     for value in values:
         last = max((stage_of[id(v)] for v in value.values() if id(v) in stage_of), default=-1)
-        if value.kind in SOURCES:
+        if value.kind in INPUT_KINDS:
             continue
-        if value.kind in ("view", "part"):
+        if value.kind in ("view", "tuple_item"):
             if last >= 0:
                 stage_of[id(value)] = last
-                if value.kind == "part" and stages[last].kind == "call":
+                if value.kind == "tuple_item" and stages[last].kind == "call":
                     stages[last].steps.append(value)  # so that stages that read it come after the call
             continue
         if value.kind in ("elementwise", "reduce"):
@@ -211,8 +211,8 @@ def _merge_loops(stages: list[Stage]) -> list[Stage]:
 def _split_sums(stages: list[Stage], outputs: Sequence[Value]) -> list[Stage]:
     """Continue long float32 sums in double precision, and split sums over rows into partial sums for threads.
 
-    Adding the partial sums, or converting back to float32, becomes a stage of its own. The loop order that a `Nest` has
-    chosen is kept.
+    Adding the partial sums, or converting back to float32, becomes a stage of its own. The loop order of each
+    stage is fixed here, because the split depends on it; otherwise a write that joins the stage could change it.
     """
     _choose_stored(stages, outputs)
     result: list[Stage] = []
@@ -273,7 +273,7 @@ def _block_size(stages: Sequence[Stage], images: int) -> int:
     if len(stages) < 2:
         return 0
     if any(stage.kind == "kernel" for stage in stages):
-        return int(is_balanced(images))
+        return 1 if is_balanced(images) else 0
     steps_by_id = {id(step): step for stage in stages for step in stage.steps if step.shape[:1] == (images,)}
     shared_ids = {id(base_of(v)) for stage in stages for v in stage.reads()} & steps_by_id.keys()
     if sum(steps_by_id[key].example.nbytes for key in shared_ids) < MIN_BLOCKED_BYTES:
@@ -343,7 +343,7 @@ def _runs_by_image(stage: Stage, images: int, inside: set[int]) -> bool:
 
 
 def _is_split_by_image(value: Value, images: int) -> bool:
-    """Whether each image of a value is exactly one image of its base's memory, in order."""
+    """Whether image i of a value lies inside image i of its base's memory, for all i."""
     base, offset = base_of(value), offset_of(value)
     if value.shape[:1] != (images,) or base.size % images:
         return False
@@ -354,7 +354,7 @@ def _is_split_by_image(value: Value, images: int) -> bool:
 
 
 def work(stage: Stage) -> float:
-    """Roughly how many multiplications and memory accesses a stage takes."""
+    """Roughly how much a stage computes. An element of a loop counts 1 or more, eight multiply-adds of a product 1."""
     if stage.kind == "matmul":
         return float(stage.steps[0].size * stage.steps[0].inputs[0].shape[-1] / 8)  # vectors of about 8
     if stage.kind == "kernel":
@@ -375,7 +375,8 @@ def _place_writes(stages: list[Stage], stage_of: dict[int, int], writes: Sequenc
     """Write external memory where its new value is computed, if nothing reads the old value later; else at the end.
 
     A new value is never itself external memory that changes (`Trace.finish` ensures that), so the writes at the end
-    may be in any order. Writes come after all Python calls, which may fail: then nothing has been changed.
+    may be in any order. Writes come after all Python calls that may fail, so that then nothing has been changed;
+    random draws do not fail.
     """
     calls = [n for n, stage in enumerate(stages) if stage.kind == "call" and not stage.steps[0].options.get("draws")]
     last_call = max(calls, default=-1)

@@ -137,7 +137,7 @@ class Script:
         moves: list[Any] = []
         for launch in launches:
             descriptor = self.memory.keep(launch.descriptor(self.memory.entry))
-            members += [launch.kernel, descriptor, launch.rows // group.images * group.block, launch.rows]
+            members += [launch.kernel, descriptor, launch.rows // group.images * group.block_size, launch.rows]
             for value in launch.stage.stored_values:
                 step = self.memory.block_step(value)
                 if step:

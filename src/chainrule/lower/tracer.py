@@ -60,18 +60,20 @@ class Tracer(NDArrayOperatorsMixin):
     Attributes:
         base: the Tracer that this one is a view of, as with arrays: an in-place change of either changes both. None if
             it owns its memory.
-        view_of: a NumPy function that computes this view from `base` and the `positions`.
-        positions: the integers in the view's index that the program computes or receives as arguments.
+        view_function: a NumPy function that computes this view from `base` and the arrays of `index_tracers`.
+        index_tracers: the integers in the view's index that are not constants: the program computes them, or gets them
+            as arguments.
     """
 
-    __slots__ = ("_base_value", "_memory", "_value", "base", "positions", "trace", "view_of")
+    __slots__ = ("_base_value", "_memory", "_value", "base", "index_tracers", "recorder", "view_function")
     flags = None
 
     def __init__(
-        self, trace: Recorder, value: Value, base: Tracer | None = None, view_of: Callable[..., Any] = np.asarray,
-        positions: tuple[Tracer, ...] = (),
+        self, recorder: Recorder, value: Value, base: Tracer | None = None,
+        view_function: Callable[..., Any] = np.asarray, index_tracers: tuple[Tracer, ...] = (),
     ) -> None:  # fmt: skip
-        self.trace, self._value, self.base, self.view_of, self.positions = trace, value, base, view_of, positions
+        self.recorder, self._value, self.base = recorder, value, base
+        self.view_function, self.index_tracers = view_function, index_tracers
         self._base_value = None if base is None else base.value
         self._memory: NDArray[Any] | None = None  # the first value's example, after an in-place change
 
@@ -82,11 +84,11 @@ class Tracer(NDArrayOperatorsMixin):
         Raises:
             LeakedTracerError: the trace has ended.
         """
-        if self.trace.ended:
+        if self.recorder.ended:
             raise LeakedTracerError
         if self.base is not None and self.base.value is not self._base_value:  # the base was changed in place
             self._base_value = self.base.value
-            self._value = self.trace.refresh_view(self)
+            self._value = self.recorder.refresh_view(self)
         return self._value
 
     @value.setter
@@ -104,10 +106,10 @@ class Tracer(NDArrayOperatorsMixin):
         Raises:
             LeakedTracerError: the trace has ended.
         """
-        if self.trace.ended:
+        if self.recorder.ended:
             raise LeakedTracerError
         if self.base is not None:
-            view: NDArray[Any] = self.view_of(self.base.memory, *(x.value.example for x in self.positions))
+            view: NDArray[Any] = self.view_function(self.base.memory, *(x.value.example for x in self.index_tracers))
             return view
         return self._value.example if self._memory is None else self._memory
 
@@ -146,8 +148,8 @@ class Tracer(NDArrayOperatorsMixin):
         for x in inputs:
             if _is_tensor(type(x)):  # Tensors record the operation for the derivative, then call it on Tracers
                 return type(x).__operation__(operation, inputs, options)
-        trace = next(x.trace for x in inputs if isinstance(x, Tracer))
-        out = trace.apply(operation, inputs, options)
+        recorder = next(x.recorder for x in inputs if isinstance(x, Tracer))
+        out = recorder.apply(operation, inputs, options)
         return out if operation.extra is None else out[0]
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
@@ -156,13 +158,13 @@ class Tracer(NDArrayOperatorsMixin):
         out = options.pop("out", (None,))[0]
         casting = options.pop("casting", "same_kind")
         if method == "reduce" and ufunc in REDUCTIONS and out is None:
-            return _reduce(REDUCTIONS[ufunc])(self.trace, *inputs, **options)
+            return _reduce(REDUCTIONS[ufunc])(self.recorder, *inputs, **options)
         if method != "__call__" or options:
             raise Untraceable(f"np.{ufunc.__name__}.{method}")
         if ufunc is np.matmul:
-            result = self.trace.matmul(*inputs)
+            result = self.recorder.matmul(*inputs)
         elif ufunc in ELEMENTWISE:
-            result = self.trace.elementwise(ufunc, *inputs)
+            result = self.recorder.elementwise(ufunc, *inputs)
         else:
             raise Untraceable(f"np.{ufunc.__name__}")
         if out is None:
@@ -174,7 +176,7 @@ class Tracer(NDArrayOperatorsMixin):
         if np.broadcast_shapes(out.shape, result.shape) != out.shape:
             shapes = f"shape {out.shape} doesn't match the broadcast shape {result.shape}".replace(", ", ",")
             raise ValueError(f"non-broadcastable output operand with {shapes}")
-        return self.trace.assign(out, result)
+        return self.recorder.assign(out, result)
 
     def __array_function__(self, function: Any, types: Any, inputs: Any, options: dict[str, Any]) -> Any:
         if any(_is_tensor(kind) for kind in types):
@@ -182,41 +184,41 @@ class Tracer(NDArrayOperatorsMixin):
         record = FUNCTIONS.get(function)
         if record is None:
             raise Untraceable(f"np.{function.__name__}")
-        return record(self.trace, *inputs, **options)
+        return record(self.recorder, *inputs, **options)
 
     def __getitem__(self, index: Any) -> Tracer:
-        parts = index if isinstance(index, tuple) else (index,)
-        if not any(part is ... for part in parts):
-            parts = (*parts, ...)  # so that a single element is a view, too
-        return self.trace.record_view(self, lambda array: array[parts])
+        full_index = index if isinstance(index, tuple) else (index,)
+        if not any(entry is ... for entry in full_index):
+            full_index = (*full_index, ...)  # so that a single element is a view, too
+        return self.recorder.record_view(self, lambda array: array[full_index])
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if index is not ...:
             change = ElementChange(_set_items, axes_in_order(self.value.example))
-            value = self.trace.call("a change of some elements", change, (self, value, index), {})
-        self.trace.assign(self, value)
+            value = self.recorder.call("a change of some elements", change, (self, value, index), {})
+        self.recorder.assign(self, value)
 
     def astype(self, dtype: Any, copy: bool = True) -> Tracer:
         """Convert to another type."""
-        return self if self.dtype == dtype and not copy else self.trace.cast(self, dtype)
+        return self if self.dtype == dtype and not copy else self.recorder.cast(self, dtype)
 
     def copy(self) -> Tracer:
         """A new Tracer for the same value. Values are immutable, so nothing is copied."""
-        copy = Tracer(self.trace, self.value)
+        copy = Tracer(self.recorder, self.value)
         copy.memory = np.empty_like(self.memory)
         return copy
 
     def reshape(self, *shape: Any) -> Tracer:
         """Change the shape."""
-        return _reshape(self.trace, self, shape[0] if len(shape) == 1 else shape)
+        return _reshape(self.recorder, self, shape[0] if len(shape) == 1 else shape)
 
     def transpose(self, *axes: Any) -> Tracer:
         """Permute the dimensions."""
-        return self.trace.record_view(self, lambda array: array.transpose(*axes))
+        return self.recorder.record_view(self, lambda array: array.transpose(*axes))
 
     def swapaxes(self, first: int, second: int) -> Tracer:
         """Exchange two dimensions."""
-        return self.trace.record_view(self, lambda array: array.swapaxes(first, second))
+        return self.recorder.record_view(self, lambda array: array.swapaxes(first, second))
 
     def sum(self, *inputs: Any, **options: Any) -> Tracer:
         """Sum over some dimensions."""
@@ -226,13 +228,18 @@ class Tracer(NDArrayOperatorsMixin):
 
 
 def _is_tensor(kind: type) -> bool:
-    """Whether it is Tensor or a subclass. Recorded derivatives combine Tensors with the Tracers of saved arrays."""
+    """Whether a type is Tensor or a subclass.
+
+    Tensors meet Tracers in a derivative that is itself recorded: its gradient is a Tensor, saved arrays are Tracers.
+    """
     return kind is not Tracer and hasattr(kind, "__operation__")
 
 
 @dataclass(frozen=True)
 class ElementChange:
-    """A Python call that changes some elements: in a copy, or in place if the old elements are not needed any more.
+    """A Python call that changes some elements of an array, in a copy.
+
+    If the old elements of external memory are not needed any more, `Trace.finish` calls `write` on the memory instead.
 
     Attributes:
         write: changes an array; called with the array, the new elements, and the index.
@@ -257,17 +264,17 @@ def _reduce(op: str) -> Any:
     """The recording function of np.sum, np.max or np.min."""
 
     def record(
-        trace: Recorder, x: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False,
+        recorder: Recorder, x: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False,
         initial: Any = None, where: Any = None,
     ) -> Tracer:  # fmt: skip
         if out is not None or (where is not None and where is not np._NoValue):
             raise Untraceable(f"np.{op} with out or where")
-        x = trace.as_tracer(x)
-        x = x if dtype is None or x.dtype == dtype else trace.cast(x, dtype)
+        x = recorder.as_tracer(x)
+        x = x if dtype is None or x.dtype == dtype else recorder.cast(x, dtype)
         if op != "sum" and x.dtype.kind == "b":
             raise Untraceable("the maximum or minimum of booleans")
         if op == "sum" and x.dtype.kind in "biu" and x.dtype != np.int64:
-            x = trace.cast(x, np.int64)
+            x = recorder.cast(x, np.int64)
         initial = None if initial is np._NoValue else initial
         axes = tuple(range(x.ndim)) if axis is None else tuple(sorted(normalize_axis_tuple(axis, x.ndim or 1)))
         axes = axes if x.ndim else ()
@@ -276,9 +283,9 @@ def _reduce(op: str) -> Any:
         function: Any = {"sum": np.sum, "max": np.max, "min": np.min}[op]
         initial_option = {} if op == "sum" or 0 not in x.shape else {"initial": initial}
         example = function(x.value.example, axis=axes, keepdims=keepdims, **initial_option)
-        result = trace.add_value("reduce", op, (x.value,), example, axes=axes, keepdims=bool(keepdims))
+        result = recorder.add_value("reduce", op, (x.value,), example, axes=axes, keepdims=bool(keepdims))
         # sums of small integers are computed in int64
-        result = result if dtype is None or result.dtype == dtype else trace.cast(result, dtype)
+        result = result if dtype is None or result.dtype == dtype else recorder.cast(result, dtype)
         if initial is None or initial == {"sum": 0, "max": -np.inf, "min": np.inf}[op]:
             return result
         return {"sum": np.add, "max": np.maximum, "min": np.minimum}[op](result, initial)  # type: ignore[no-any-return]
@@ -286,48 +293,50 @@ def _reduce(op: str) -> Any:
     return record
 
 
-def _mean(trace: Recorder, x: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False) -> Any:
+def _mean(_: Recorder, x: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False) -> Any:
     total = np.sum(x, axis=axis, dtype=dtype, out=out, keepdims=keepdims)
     return total / (x.size // max(1, total.size) or np.nan)
 
 
-def _any(trace: Recorder, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+def _any(_: Recorder, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     return np.sum(x != 0, axis=axis, keepdims=keepdims) != 0
 
 
-def _all(trace: Recorder, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+def _all(_: Recorder, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     return np.sum(x == 0, axis=axis, keepdims=keepdims) == 0
 
 
-def _reshape(trace: Recorder, x: Any, shape: Any, **options: Any) -> Tracer:
-    return trace.record_view(x, lambda array: np.reshape(array, shape, **options))
+def _reshape(recorder: Recorder, x: Any, shape: Any, **options: Any) -> Tracer:
+    return recorder.record_view(x, lambda array: np.reshape(array, shape, **options))
 
 
-def _where(trace: Recorder, condition: Any, x: Any, y: Any) -> Tracer:
-    return trace.elementwise(np.where, condition, x, y)
+def _where(recorder: Recorder, condition: Any, x: Any, y: Any) -> Tracer:
+    return recorder.elementwise(np.where, condition, x, y)
 
 
-def _clip(trace: Recorder, x: Any, low: Any = None, high: Any = None) -> Any:
+def _clip(recorder: Recorder, x: Any, low: Any = None, high: Any = None) -> Any:
     x = x if low is None else np.maximum(x, low)
     return x if high is None else np.minimum(x, high)
 
 
 def _constant_like(number: int) -> Any:
-    return lambda trace, x, **options: trace.add_array(np.full_like(x.value.example, number, **options))
+    return lambda recorder, x, **options: recorder.add_array(np.full_like(x.value.example, number, **options))
 
 
 def _view_function(function: Any) -> Any:
-    return lambda trace, x, *inputs, **options: trace.record_view(x, lambda array: function(array, *inputs, **options))
+    return lambda recorder, x, *args, **options: recorder.record_view(
+        x, lambda array: function(array, *args, **options)
+    )
 
 
-def _contiguous(trace: Recorder, x: Any, dtype: Any = None) -> Tracer:
+def _contiguous(recorder: Recorder, x: Any, dtype: Any = None) -> Tracer:
     x = x if dtype is None else x.astype(dtype, copy=False)
-    return x if x.value.example.flags.c_contiguous else trace.reorder(x, np.ascontiguousarray(x.value.example))
+    return x if x.value.example.flags.c_contiguous else recorder.reorder(x, np.ascontiguousarray(x.value.example))
 
 
 def _from_example(function: Any) -> Any:
     """Functions that depend on shapes and types only."""
-    return lambda trace, *inputs: function(*(x.value.example if isinstance(x, Tracer) else x for x in inputs))
+    return lambda _, *inputs: function(*(x.value.example if isinstance(x, Tracer) else x for x in inputs))
 
 
 FUNCTIONS: dict[Any, Any] = {
@@ -335,7 +344,7 @@ FUNCTIONS: dict[Any, Any] = {
     np.any: _any, np.all: _all,
     np.where: _where, np.clip: _clip, np.reshape: _reshape, np.ascontiguousarray: _contiguous,
     np.zeros_like: _constant_like(0), np.ones_like: _constant_like(1), np.empty_like: _constant_like(0),
-    np.copy: lambda trace, x: x.copy(),
+    np.copy: lambda _, x: x.copy(),
     **{f: _view_function(f) for f in (
         np.transpose, np.swapaxes, np.moveaxis, np.expand_dims, np.squeeze, np.broadcast_to, np.ravel,
     )},
