@@ -19,6 +19,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from . import __main__, attack, base, campaign, child
 from .attack import Case, Step, check
 from .child import Signal, WrongError
@@ -232,7 +234,7 @@ def texts_raw() -> None:
     """Generated text is printed to the terminal without escaping."""
     from chainrule.cli import generate
 
-    generate.printable = lambda text: text
+    generate.print_text = lambda text: click.echo(text, nl=False)
 
 
 PLANTS: dict[str, tuple[Callable[[], None], set[str]]] = {
