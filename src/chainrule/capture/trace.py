@@ -270,6 +270,7 @@ class Trace(Recorder):
         self, operation: Operation[...], inputs: Sequence[Any], options: dict[str, Any]
     ) -> tuple[list[Any], Any, Any]:
         """Record an operation; return its inputs as Tracers, its result, and the extra result of its formula."""
+        self.free_examples()
         with self.observer.calls.paused(_belongs_to_chainrule(operation.formula)):
             arrays = [self.lift(x) for x in inputs]
             if operation.promote is not None:
@@ -305,6 +306,7 @@ class Trace(Recorder):
 
     def vjp(self, node: Node, grad: Any) -> Any:
         """Record the derivative of a node; return the gradients of its inputs."""
+        self.free_examples()
         rule, saved, parents = node.operation.rule, node.saved or (), node.parents
         with self.observer.calls.paused(
             _belongs_to_chainrule(rule) and not any(map(callable, saved))
@@ -562,6 +564,7 @@ class Trace(Recorder):
 
     def update(self, optimizer: Optimizer, position: int, parameter: Tensor, group: Any) -> None:
         """Record the update of one parameter: run the optimizer's `update` on Tracers."""
+        self.free_examples()
         self.optimizers.setdefault(id(optimizer), (optimizer, set(optimizer.state)))
         if not isinstance(group, Settings):  # the call created the optimizer
             group = self.settings(group, type(optimizer).__name__)

@@ -63,6 +63,7 @@ class Value:
             Call: `function`; `draws` if it draws random numbers; for an `ElementChange` also `write`, which changes the
             memory in place, and `computed_index`, whether the index contains computed integers. Tuple item: `position`,
             for a call. Scratch: `bytes_per_thread`.
+        tracers: the number of Tracers that stand for it.
     """
 
     kind: str
@@ -70,6 +71,7 @@ class Value:
     inputs: tuple[Any, ...]
     example: NDArray[Any]
     options: dict[str, Any] = field(default_factory=dict)
+    tracers: int = 0
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.kernels.tree import computes_with
-from chainrule.lower.graph import Value, axes_in_order, copy_in_order, dense, exact_key
+from chainrule.lower.graph import INPUT_KINDS, Value, axes_in_order, base_of, copy_in_order, dense, exact_key
 from chainrule.lower.launch import blas_layout
 from chainrule.lower.loops import FLOATS_ONLY
 from chainrule.lower.tracer import Scalar, Tracer, Untraceable
@@ -30,12 +30,14 @@ class Recorder:
         values: all values, in order.
         cached_values: the values of steps, by the operation and its inputs, so that equal steps are computed once.
         ended: whether the traced function has returned. Its Tracers cannot be used afterwards.
+        unreferenced: large values for which no Tracer stands any more.
     """
 
     def __init__(self) -> None:
         self.values: list[Value] = []
         self.cached_values: dict[Any, Value] = {}
         self.ended = False
+        self.unreferenced: list[Value] = []
 
     # Overridden by subclasses
 
@@ -89,12 +91,20 @@ class Recorder:
             settings = tuple(sorted((name, option) for name, option in options.items() if name != "view"))
             key = (kind, op, operands, example.shape, example.strides, example.dtype, settings)
             if key in self.cached_values:
+                self.cached_values[key].example = example  # it may have been freed
                 return Tracer(self, self.cached_values[key])
         value = Value(kind, op, tuple(inputs), example, options)
         self.values.append(value)
         if key is not None:
             self.cached_values[key] = value
         return Tracer(self, value)
+
+    def free_examples(self) -> None:
+        """Free the examples that no Tracer can ask for: a trace then needs no more memory than the eager step."""
+        while self.unreferenced:
+            value = self.unreferenced.pop()
+            if not value.tracers and base_of(value).kind not in (*INPUT_KINDS, "call"):
+                value.drop_data()
 
     def add_array(self, array: Any) -> Tracer:
         """Add an array that exists before each run: a constant, which nothing else may refer to, or external memory."""

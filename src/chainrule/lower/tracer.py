@@ -52,6 +52,10 @@ class Scalar:
         self.value = value
 
 
+MIN_FREED_BYTES = 65_536
+"""The size from which examples are freed during tracing."""
+
+
 class Tracer(NDArrayOperatorsMixin):
     """A stand-in for an array in the trace. `value` is the array it currently stands for.
 
@@ -74,8 +78,19 @@ class Tracer(NDArrayOperatorsMixin):
     ) -> None:  # fmt: skip
         self.recorder, self._value, self.base = recorder, value, base
         self.view_function, self.index_tracers = view_function, index_tracers
+        value.tracers += 1
         self._base_value = None if base is None else base.value
         self._memory: NDArray[Any] | None = None  # the first value's example, after an in-place change
+
+    def __del__(self) -> None:
+        self._drop_value()
+
+    def _drop_value(self) -> None:
+        """Stop standing for the present value; the last Tracer of a value lets the recorder free its example."""
+        value = self._value
+        value.tracers -= 1
+        if not value.tracers and value.example.nbytes >= MIN_FREED_BYTES and not self.recorder.ended:
+            self.recorder.unreferenced.append(value)
 
     @property
     def value(self) -> Value:
@@ -88,13 +103,18 @@ class Tracer(NDArrayOperatorsMixin):
             raise LeakedTracerError
         if self.base is not None and self.base.value is not self._base_value:  # the base was changed in place
             self._base_value = self.base.value
-            self._value = self.recorder.refresh_view(self)
+            self._set_value(self.recorder.refresh_view(self))
         return self._value
 
     @value.setter
     def value(self, value: Value) -> None:
         if self._memory is None:
             self._memory = self._value.example
+        self._set_value(value)
+
+    def _set_value(self, value: Value) -> None:
+        value.tracers += 1
+        self._drop_value()
         self._value = value
 
     @property
