@@ -8,6 +8,7 @@ the wheel. Prints one line for each check; the first that fails ends the run wit
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -134,7 +135,7 @@ def check_readme(environment: Environment) -> None:
         for line in block.splitlines():
             if line.startswith("chainrule "):
                 command = re.split(r"  +|\s#", line)[0]
-                printed = environment.run(*command.split()).strip().splitlines()
+                printed = environment.run(*shlex.split(command)).strip().splitlines()
                 check(f"README: {command}", printed[-1] if "predict" in command else f"{len(printed)} lines")
     for drawing in ("mistakes.png", "read.jpg"):
         if not (environment.work / drawing).is_file():
