@@ -127,26 +127,27 @@ def test_rotary_attention_depends_on_distances_only():
 # Training
 
 
+def training_step(net, optimizer):
+    """A training step of `net` on tokens and targets, which returns the loss."""
+
+    def step(tokens, targets):
+        optimizer.zero_grad()
+        loss = models.get("gpt").loss(net(tokens), targets)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return step
+
+
 @VARIANT
 def test_a_compiled_step_is_the_eager_one(changes):
     nets = [small(**changes) for _ in range(2)]
-    tokens, targets = chainrule.tensor(texts()), chainrule.tensor(texts(seed=1))
-
-    def stepper(net):
-        optimizer = optim.SGD(net.parameters(), 0.1)
-
-        def step(x, y):
-            optimizer.zero_grad()
-            loss = models.get("gpt").loss(net(x), y)
-            loss.backward()
-            optimizer.step()
-            return loss
-
-        return step
-
-    compiled = chainrule.jit(stepper(nets[1]))
-    for _ in range(2):
-        assert compiled(tokens, targets).item() == pytest.approx(stepper(nets[0])(tokens, targets).item(), rel=1e-5)
+    eager, traced = (training_step(net, optim.SGD(net.parameters(), 0.1)) for net in nets)
+    compiled = chainrule.jit(traced)
+    for seed in (0, 2):
+        batch = chainrule.tensor(texts(seed=seed)), chainrule.tensor(texts(seed=seed + 1))
+        assert compiled(*batch).item() == pytest.approx(eager(*batch).item(), rel=1e-5)
     for one, other in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
         np.testing.assert_allclose(one.detach().numpy(), other.detach().numpy(), rtol=1e-4, atol=1e-5)
     assert "Python call" not in compiled.explain()
@@ -165,17 +166,8 @@ def test_it_learns_to_count(variant):
     model = models.build(
         "gpt", {"size": "tiny", "variant": variant, "vocab_size": 8}, generator=np.random.default_rng(0)
     )
-    optimizer = optim.AdamW(model.parameters(), 0.01)
+    step = chainrule.jit(training_step(model, optim.AdamW(model.parameters(), 0.01)))
     random = np.random.default_rng(1)
-
-    @chainrule.jit
-    def step(x, y):
-        optimizer.zero_grad()
-        loss = models.get("gpt").loss(model(x), y)
-        loss.backward()
-        optimizer.step()
-        return loss
-
     for _ in range(60):
         counts = (random.integers(0, 8, (8, 1)) + np.arange(17)) % 8
         loss = step(chainrule.tensor(counts[:, :-1]), chainrule.tensor(counts[:, 1:])).item()
@@ -283,7 +275,10 @@ def test_options_that_do_not_fit_are_refused(options, message):
         ({"block_size": 2.5}, TypeError, "block_size must be an integer, not 2.5"),
         ({"hidden": -1}, ValueError, "hidden must be at least 0, not -1"),
         ({"norm_eps": -1.0}, ValueError, "norm_eps must not be negative, got -1.0"),
-        ({"rope_theta": 0.0}, ValueError, "rope_theta must be positive, not 0.0"),
+        ({"norm_eps": np.inf}, ValueError, "norm_eps must be finite, not inf"),
+        ({"rope_theta": 0.0}, ValueError, "rope_theta must be positive and finite, not 0.0"),
+        ({"rope_theta": np.inf}, ValueError, "rope_theta must be positive and finite, not inf"),
+        ({"rope_theta": None}, TypeError, "rope_theta must be a number, not None"),
     ],
     ids=str,
 )

@@ -270,6 +270,13 @@ def test_fields_that_are_missing_have_their_defaults(tmp_path):
             'rope_parameters.rope_type is "llama3", but a GPT can only have "default"',
         ),
         ("llama", {"rope_parameters": 5}, "rope_parameters is 5, not an object"),
+        ("llama", {"rope_parameters": []}, r"rope_parameters is \[\], not an object"),
+        (
+            "llama",
+            {"rope_parameters": {"type": "linear", "factor": 2.0}},
+            'rope_parameters.type is "linear", but a GPT can only have "default"',
+        ),
+        ("llama", {"max_position_embeddings": None}, "block_size must be an integer, not None"),
         (
             "llama",
             {"rope_parameters": None, "rope_scaling": {"type": "linear"}},

@@ -190,6 +190,20 @@ def test_a_stream_is_the_text_in_pieces(text):
         assert "".join(pieces) == text
 
 
+def test_a_stream_of_tokens_that_end_inside_characters():
+    straddling = BPETokenizer([("°", "Ð")])  # the last byte of an "а" and the first of the next, all along
+    tokens = straddling.encode("аааааа").tolist()
+    assert len(tokens) == 7
+    assert "".join(decode_stream(straddling, tokens)) == "аааааа"
+    trained = BPETokenizer.train("мама мыла раму, рама мыла маму. " * 20, vocab_size=300)
+    text = "ум, мама, раму мыыла"
+    assert "".join(decode_stream(trained, trained.encode(text).tolist())) == text
+    random = np.random.default_rng(4)
+    for _ in range(50):
+        drawn = random.integers(0, trained.vocab_size, 12)
+        assert "".join(decode_stream(trained, drawn.tolist())) == trained.decode(drawn)
+
+
 def test_a_character_of_a_stream_is_never_cut():
     pieces = list(decode_stream(BYTES, BYTES.encode("a犬ß").tolist()))
     assert pieces == ["a", "犬", "ß"]

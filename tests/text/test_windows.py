@@ -25,6 +25,11 @@ def test_every_token_but_the_first_is_a_target_once_in_the_last_place():
     assert targets.numpy()[:, -1].tolist() == TOKENS[5:].tolist()
 
 
+def test_a_mask_is_refused():
+    with pytest.raises(IndexError, match="integers, not booleans"):
+        TokenWindows(TOKENS, 5)[np.array([True, False])]
+
+
 @pytest.mark.parametrize("index", [55, -56, [0, 60]])
 def test_a_window_outside_is_refused(index):
     with pytest.raises(IndexError, match="the index must be from 0 to 54"):

@@ -61,7 +61,7 @@ class GPT(nn.Module):
         self.programs = Programs(self)
         self.blocks = [Block(config, generator) for _ in range(config.layers)]
         self.norm = make_norm(config)
-        self.head = None if config.tied else nn.Linear(config.width, config.vocab_size, bias=False)
+        self.head = None if config.tied else nn.Linear(config.width, config.vocab_size, bias=False, generator=generator)
         residual_std = INITIAL_STD / math.sqrt(2 * config.layers)
         for name, parameter in self.named_parameters():
             if parameter.ndim == 2:

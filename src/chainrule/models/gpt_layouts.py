@@ -67,10 +67,12 @@ def _read_llama(path: Path, document: Mapping[str, Any]) -> dict[str, Any]:
     """Read the base of the rotary frequencies, which newer versions of `transformers` store with their scaling."""
     require(path, "mlp_bias", document.get("mlp_bias", False), (document.get("attention_bias", False),))
     require(path, "rope_scaling", document.get("rope_scaling"), (None,))
-    rope = document.get("rope_parameters") or {}
+    rope = document.get("rope_parameters")
+    rope = {} if rope is None else rope
     if not isinstance(rope, dict):
         raise RunError(f"{path}: rope_parameters is {shorten(json.dumps(rope))}, not an object")
-    require(path, "rope_parameters.rope_type", rope.get("rope_type", "default"), ("default",))
+    for name in ("rope_type", "type"):  # the second in older files
+        require(path, f"rope_parameters.{name}", rope.get(name, "default"), ("default",))
     factor = rope.get("partial_rotary_factor", document.get("partial_rotary_factor", 1.0))
     require(path, "partial_rotary_factor", factor, (1.0, 1))
     heads, width = document.get("num_attention_heads"), document.get("hidden_size")

@@ -181,7 +181,9 @@ def _read_config(path: Path, dropout: float) -> tuple[Layout, GPTConfig]:
     options = {ours: document.get(name, default) for ours, (name, default) in layout.fields.items()}
     for name in {"tied", "bias"} & options.keys():
         require(path, layout.fields[name][0], options[name], (True, False))
-    options = {name: value for name, value in options.items() if value is not None}
+    options = {
+        name: value for name, value in options.items() if value is not None or layout.fields[name][1] is not None
+    }
     try:
         config = GPTConfig(**options, **layout.options, **layout.read_more(path, document), dropout=dropout)
     except (ValueError, TypeError) as error:

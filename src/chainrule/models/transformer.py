@@ -10,6 +10,7 @@ and Sennrich, Root mean square layer normalization, 2019), rotary positions (Su 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -77,8 +78,9 @@ class GPTConfig:
         for name in ("kv_heads", "hidden"):
             check_integer(self, name, getattr(self, name), minimum=0)
         F.check_probability(self, self.dropout)
-        check_not_negative(self, norm_eps=self.norm_eps)
-        check(self, self.rope_theta > 0, f"rope_theta must be positive, not {self.rope_theta}")
+        check_not_negative(self, norm_eps=self.norm_eps, rope_theta=self.rope_theta)
+        check(self, self.norm_eps < math.inf, f"norm_eps must be finite, not {self.norm_eps}")
+        check(self, 0 < self.rope_theta < math.inf, f"rope_theta must be positive and finite, not {self.rope_theta}")
         check(self, not self.width % self.heads, f"heads={self.heads} must divide width={self.width}")
         head_size = self.width // self.heads
         check(self, not (self.rotary and head_size % 2), f"rotary positions need heads of even width, not {head_size}")

@@ -95,9 +95,9 @@ class Sampler:
         """Return numbers in proportion to the probabilities, (N, V); the largest of each text is 1."""
         scores = np.asarray(logits, np.float64)
         best = scores.max(axis=1, keepdims=True)
-        if not math.isfinite(best.sum()):
-            wrong = best[~np.isfinite(best)][0]
-            raise ValueError(f"generate: a logit is {wrong}: the weights of the model have diverged")
+        wrong = best[~np.isfinite(best)]
+        if wrong.size:
+            raise ValueError(f"generate: a logit is {wrong[0]}: the weights of the model have diverged")
         weights: NDArray[np.float64]
         if not self.temperature:
             weights = np.zeros_like(scores)

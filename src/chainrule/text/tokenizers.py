@@ -28,10 +28,6 @@ MAX_FILE_BYTES = 32_000_000
 """Limit on the bytes of a tokenizer's file: one of 100,000 tokens takes 8 MB."""
 
 
-_MOST_PENDING = 4
-"""A character has at most 4 bytes, so no more tokens than that; U+FFFD may also be a character of the text."""
-
-
 class Tokenizer(Protocol):
     """What a text model needs of a tokenizer."""
 
@@ -277,19 +273,23 @@ KINDS: dict[str, type[CharTokenizer] | type[BPETokenizer]] = {
 
 
 def decode_stream(tokenizer: Tokenizer, tokens: Iterable[int]) -> Iterator[str]:
-    """Decode tokens one by one; a character that is spread over several tokens comes with the last of them.
+    """Decode tokens one by one; a character that is spread over several tokens comes once it is complete.
 
     The pieces in a row are the text of all tokens.
     """
     pending: list[int] = []
+    done = 0  # the number of characters of the pending tokens that have been yielded
     for token in tokens:
         pending.append(token)
-        piece = tokenizer.decode(pending)
-        if not piece.endswith("\ufffd") or len(pending) >= _MOST_PENDING:
-            yield piece
-            pending = []
+        text = tokenizer.decode(pending)
+        end = len(text) - text.endswith("\ufffd")  # the last character may be incomplete
+        if end > done:
+            yield text[done:end]
+            done = end
+        if end == len(text):
+            pending, done = [], 0
     if pending:
-        yield tokenizer.decode(pending)
+        yield tokenizer.decode(pending)[done:]
 
 
 def load_tokenizer(path: str | os.PathLike[str]) -> CharTokenizer | BPETokenizer:

@@ -61,6 +61,8 @@ class TokenWindows:
             IndexError: there is no such window.
         """
         starts = np.asarray(range(len(self))[index] if isinstance(index, slice) else index)
+        if starts.dtype.kind == "b":
+            raise IndexError("TokenWindows: the index must be integers, not booleans")
         if starts.size and not (-len(self) <= starts.min() and starts.max() < len(self)):
             raise IndexError(f"TokenWindows: the index must be from 0 to {len(self) - 1:,}, not {index!r}")
         starts = np.where(starts < 0, starts + len(self), starts)

@@ -186,7 +186,8 @@ class TextTask:
         guessing = guessing_loss(data.train, data.validation, data.tokenizer.vocab_size)
         if lowest < guessing:
             return None
-        rate, usual_rate = run.config["training"]["lr"], run.model.recipe.lr
+        rate = run.config["training"]["lr"]
+        usual_rate = CORPUS_DEFAULTS.get(data.name, ({}, {}))[1].get("lr", run.model.recipe.lr)
         advice = (
             f"a smaller learning rate than {rate:g}, such as {min(usual_rate, rate / 10):.2g}"
             if rate > usual_rate
