@@ -133,3 +133,26 @@ def test_the_sum_of_a_row_of_weights_is_1():
     np.testing.assert_allclose(out.detach().numpy(), np.ones((100, 2)), rtol=1e-6)
     first = attend(query, key, key, is_causal=True, scale=math.pi)[0]
     np.testing.assert_array_equal(first.detach().numpy(), key[0].detach().numpy())  # it sees one key
+
+
+def test_a_mask_of_nan_gives_nan():
+    query, key, value = tensors((4, 3), (5, 3), (5, 2))
+    mask = np.zeros((4, 5), np.float32)
+    mask[1], mask[3] = -np.inf, np.nan  # a query without keys, and a mistake that must show
+    out = attend(query, key, value, attn_mask=chainrule.from_numpy(mask)).detach().numpy()
+    assert np.isfinite(out[[0, 2]]).all()
+    assert out[1].tolist() == [0, 0]
+    assert np.isnan(out[3]).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "key_shape", "message"),
+    [
+        ((5, 4), (5, 4), "enable_gqa takes inputs with a dimension of heads"),
+        ((4, 5, 4), (0, 5, 4), "4 query heads cannot share 0 key heads evenly"),
+    ],
+)
+def test_heads_that_cannot_be_shared_are_refused(shape, key_shape, message):
+    query, key, value = tensors(shape, key_shape, key_shape)
+    with pytest.raises(ValueError, match=message):
+        attend(query, key, value, enable_gqa=True)

@@ -1,6 +1,6 @@
 """What the kernels of attention do with blocks: pack, transpose, multiply, mask, and the parts of a softmax.
 
-Used by `attention_loops` only.
+Used by `attention_loops`; `attention` needs the sizes of a block.
 """
 
 from __future__ import annotations

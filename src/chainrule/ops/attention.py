@@ -12,7 +12,7 @@ import numpy as np
 from chainrule.errors import check
 from chainrule.kernels import attention as kernels
 from chainrule.kernels import plain
-from chainrule.ops.arithmetic import gt, ne, where
+from chainrule.ops.arithmetic import ne, where
 from chainrule.ops.linalg import matmul
 from chainrule.ops.losses import softmax
 from chainrule.ops.operation import Array, Input, Tensor, operation
@@ -87,6 +87,8 @@ def scaled_dot_product_attention(
         raise ValueError(f"{name}: takes query (..., L, E), key (..., S, E) and value (..., S, F), not {shapes}")
     check(name, attn_mask is None or not is_causal, "takes attn_mask or is_causal, not both")
     if enable_gqa:
+        has_heads = min(query.ndim, key.ndim, value.ndim) > 2
+        check("scaled_dot_product_attention", has_heads, "enable_gqa takes inputs with a dimension of heads")
         key, value = (_repeat_heads(part, query.shape[-3]) for part in (key, value))
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     if attn_mask is None and isinstance(scale, (int, float)) and _can_fuse(query, key, value):
@@ -101,7 +103,7 @@ def scaled_dot_product_attention(
         allowed = ne(attn_mask, False)  # a copy: the caller may change the mask before `backward()`
         scores = where(allowed, scores, -np.inf)
     else:
-        scores, allowed = scores + attn_mask, gt(attn_mask, -np.inf)
+        scores, allowed = scores + attn_mask, ne(attn_mask, -np.inf)
     has_keys = any(allowed, dim=-1, keepdim=True)  # a query without keys gets 0, not NaN
     return matmul(where(has_keys, softmax(where(has_keys, scores, 0), dim=-1), 0), value)
 
@@ -122,6 +124,6 @@ def _repeat_heads(part: Array, heads: int) -> Tensor:
     """Repeat each head: (..., h, S, E) to (..., heads, S, E)."""
     key_heads = part.shape[-3]
     message = f"{heads} query heads cannot share {key_heads} key heads evenly"
-    check("scaled_dot_product_attention", not heads % key_heads, message)
+    check("scaled_dot_product_attention", key_heads > 0 and not heads % key_heads, message)
     repeated = broadcast_to(unsqueeze(part, -3), shape=(*part.shape[:-2], heads // key_heads, *part.shape[-2:]))
     return flatten(repeated, -4, -3)
