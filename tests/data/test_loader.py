@@ -494,3 +494,8 @@ def test_rows_must_be_those_of_the_images():
 def test_rows_must_be_a_function():
     with pytest.raises(TypeError, match="DataLoader: rows must be a function of the size of a batch, not slice"):
         make(rows=slice(0, 2))
+
+
+def test_augment_must_be_a_function():
+    with pytest.raises(TypeError, match="DataLoader: augment must be a function of images, not int"):
+        make(augment=5)

@@ -142,3 +142,12 @@ def test_the_command_line(tmp_path, monkeypatch, capfd, digits):
     change = json.loads((tmp_path / "run" / "config.json").read_text())["changes"][-1]
     assert change["settings"] == {"epochs": [1, 3], "shards": [4, 8]}
     assert "shards was 4 until then" in change["why"]
+
+
+def test_a_loader_of_some_rows_cannot_be_divided_into_shards():
+    network = nn.Linear(3, 2)
+    loader = DataLoader(TensorDataset(np.zeros((8, 3), np.float32), np.zeros(8, int)), 4, rows=lambda n: slice(n // 2))
+    optimizer = optim.SGD(network.parameters(), 0.1)
+    with pytest.raises(ValueError, match="each batch is divided into shards, so the loader's `rows` must be None"):
+        Trainer(network, F.cross_entropy, optimizer, loader, shards=2)
+    Trainer(network, F.cross_entropy, optimizer, loader).fit(1)

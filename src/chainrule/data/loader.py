@@ -81,6 +81,8 @@ class DataLoader:
             raise TypeError(f"DataLoader: generator must be a numpy.random.Generator, not {type(generator).__name__}")
         if prefetch_factor is not None:
             check_integer("DataLoader", "prefetch_factor", prefetch_factor, minimum=0)
+        if augment is not None and not callable(augment):
+            raise TypeError(f"DataLoader: augment must be a function of images, not {type(augment).__name__}")
         if rows is not None and not callable(rows):
             raise TypeError(f"DataLoader: rows must be a function of the size of a batch, not {type(rows).__name__}")
         if batch_size < 1:

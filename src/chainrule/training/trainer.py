@@ -128,8 +128,8 @@ class Trainer:
         self.shards = (DEFAULT_SHARDS if self._world.is_launched else 0) if shards is None else shards
         check_ranks(self.shards, self._world.size)
         set_by_trainer = getattr(loader.rows, "__func__", None) is ShardedStep.own_rows  # an earlier one
-        if self._world.size > 1 and loader.rows is not None and not set_by_trainer:
-            raise ValueError("Trainer: ranks divide each batch among themselves, so the loader's `rows` must be None")
+        if self.shards and loader.rows is not None and not set_by_trainer:
+            raise ValueError("Trainer: each batch is divided into shards, so the loader's `rows` must be None")
         self._sharded = (
             ShardedStep(
                 network,
