@@ -56,7 +56,8 @@ class Value:
             "max" or "min"; for a kernel or call, its name.
         inputs: Values; for elementwise steps also Python numbers, and pairs (Scalar, its index among the program's
             numbers).
-        example: the array in the traced call, with the memory order that the program's array will have.
+        example: the array in the traced call, with the memory order that the program's array will have; an `ArraySpec`
+            once it is freed.
         options: by kind. Elementwise: `type`, in which it computes. Reduce: `axes`, `keepdims`, `parts`, the number of
             partial sums. View: `view`, the NumPy function, and `offset` in elements. Kernel: `job`, `flops`, `images`
             if it works image by image, `parts`, `other_results`, and `bytes_per_thread` if each thread computes a copy.

@@ -100,7 +100,10 @@ class Recorder:
         return Tracer(self, value)
 
     def free_examples(self) -> None:
-        """Free the examples that no Tracer can ask for: a trace then needs no more memory than the eager step."""
+        """Free the large examples that no Tracer can ask for: a trace needs little more memory than an eager call.
+
+        Those of Python calls are kept: one may be a copy of external memory, which `Trace.finish` reads.
+        """
         while self.unreferenced:
             value = self.unreferenced.pop()
             if not value.tracers and base_of(value).kind not in (*INPUT_KINDS, "call"):
