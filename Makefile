@@ -29,7 +29,7 @@ SEED :=
 # How long `make attack` lasts: `make attack SECONDS=1800 SEED=7`
 SECONDS := 60
 
-.PHONY: train lessons docs test test-mpi test-llvm test-oldest test-newest smoke conformance fuzz fuzz-faults attack lint types format bench weights pictures size operations dist clean help
+.PHONY: train lessons docs test test-mpi test-bridges test-llvm test-oldest test-newest smoke conformance fuzz fuzz-faults attack lint types format bench weights pictures size operations dist clean help
 
 train: $(VENV)/.installed
 	$(BIN)/chainrule train
@@ -41,6 +41,10 @@ test: $(VENV)/.installed-test $(if $(filter 1,$(TORCH)),$(VENV)/.installed-torch
 # A minute: two and more processes of mpiexec train as one
 test-mpi: $(VENV)/.installed-mpi
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 0 tests/distributed
+
+# Other libraries that models and figures go to and come from: ONNX, scikit-learn, TensorBoard, Optuna, PDF
+test-bridges: $(VENV)/.installed-bridges
+	$(ONE_THREAD) CHAINRULE_BRIDGES=1 $(BIN)/python -m pytest $(BY_FILE) tests/bridges
 
 # The versions that users get, each in an environment of its own: the oldest that pyproject.toml allows of every dependency,
 # and the newest NumPy and llvmlite.
@@ -127,7 +131,7 @@ clean:
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 help:
-	@echo "make train | lessons | docs | test | test-mpi | test-llvm | smoke | conformance | fuzz | fuzz-faults | attack | lint | format | bench | weights | pictures | size | operations | dist | clean"
+	@echo "make train | lessons | docs | test | test-mpi | test-bridges | test-llvm | smoke | conformance | fuzz | fuzz-faults | attack | lint | format | bench | weights | pictures | size | operations | dist | clean"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("chainrule needs Python 3.11 or newer; set PYTHON=python3.11, say" if sys.version_info < (3, 11) else 0)'
@@ -149,6 +153,10 @@ $(VENV)/.installed-torch: pyproject.toml | $(VENV)/.installed-test
 
 $(VENV)/.installed-mpi: pyproject.toml | $(VENV)/.installed-test
 	$(PIP) --editable '.[mpi]'
+	@touch $@
+
+$(VENV)/.installed-bridges: pyproject.toml | $(VENV)/.installed-torch
+	$(PIP) --editable '.[bridges]'
 	@touch $@
 
 $(VENV)/.installed-docs: pyproject.toml | $(BIN)/python
