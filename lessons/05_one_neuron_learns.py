@@ -99,7 +99,7 @@ print(f"measured, by a nudge to w₁      = {measured:8.4f}")
 #
 # :math:`\delta_i` (delta) is :math:`\partial C / \partial z_i`. It already contains the division by :math:`N`, so the
 # slopes of both weights and bias are *sums*. (Taking the mean for the bias would divide by :math:`N` twice. This
-# mistake is easy to make and hard to see: the neuron still learns, with a bias that hardly moves.)
+# mistake is easy to make and hard to see, because the neuron still learns: we make it on purpose below.)
 
 slope_w, slope_b = gradients(TEA, LIKED, predictions)
 print(f"∂C/∂w₁ = {slope_w[0]:.4f}   ∂C/∂w₂ = {slope_w[1]:.4f}   ∂C/∂b = {slope_b:.4f}")
@@ -125,6 +125,13 @@ print(f"weights {trained.weights[0]:.4f} and {trained.weights[1]:.4f}, bias {tra
 for liked, prediction in zip(LIKED, forward(TEA, trained.weights, trained.bias), strict=True):
     print(f"    liked: {liked:.0f}, the neuron says {prediction:.4f}")
 
+wrong_w, wrong_b = weights, bias
+for _ in range(200):
+    by_w, by_b = gradients(TEA, LIKED, forward(TEA, wrong_w, wrong_b))
+    wrong_w, wrong_b = wrong_w - 1.0 * by_w, wrong_b - 1.0 * by_b / len(TEA)  # divides by N twice
+wrong_loss = mean_squared_error(forward(TEA, wrong_w, wrong_b), LIKED)
+print(f"with the mistake, after 200 steps: bias {wrong_b:.4f} and loss {wrong_loss:.4f}")
+
 show(
     points.decision_boundary(
         lambda x: forward(x, trained.weights, trained.bias) > 0.5,
@@ -139,6 +146,9 @@ show(
 
 # %%
 # Both weights are positive: longer brewing and more sugar both count in favor of a cup. It learned that by itself.
+#
+# With the mistake, each step moves the bias an eighth as far. It lags behind, and the loss with it, but it moves in the
+# right direction. So a loss that falls does not prove that the gradient is right; comparing it with a nudge does.
 
 # %%
 # Change one thing

@@ -36,7 +36,8 @@ for count in (1, 10, 100):
     print(f"{count:3} numbers: {heights.calls:3} runs")
 
 # %%
-# N numbers take N + 1 runs. And each run takes longer the more numbers there are: twice the size, four times the time.
+# N numbers take N + 1 runs. And the more numbers there are, the more each run has to multiply: twice as many numbers
+# take twice as many runs of twice the size, which is four times the multiplications.
 
 # %%
 # A race

@@ -110,7 +110,7 @@ for size, one, other in zip(sizes, measured, theory, strict=True):
 
 both = {"measured": measured, "theory": theory, "σ²/m alone": [theory[0] / size for size in sizes]}
 axes_labels = {"x_label": "examples in a mini-batch, m", "y_label": "variance of the gradient"}
-show(charts.lines(both, sizes, title="Four times the examples, half the error", log="xy", **axes_labels))
+show(charts.lines(both, sizes, title="Four times the examples, a quarter of the variance", log="xy", **axes_labels))
 
 # %%
 # Does it hold for real digits?
@@ -168,7 +168,7 @@ measure()
 # .. math:: \theta \leftarrow \theta - \eta\, \nabla C_{\text{batch}}
 #
 # where :math:`\theta` (theta) stands for all weights and biases together, and :math:`\eta` (eta) is the learning
-# rate. Both runs below theme at every example three times.
+# rate. Both runs below look at every example three times.
 
 
 def loss(points):

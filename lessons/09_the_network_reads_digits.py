@@ -82,8 +82,10 @@ print(f"training images read right:   {on_training:.2%}")
 print(f"validation images read right: {correct[-1] / len(validation):.2%}")
 
 # %%
-# It is better on the images that it learned from. Part of what it learned is about these particular images and not
-# about digits: that is called **overfitting**, and it is why the other sets are kept separate.
+# It is better on the images that it learned from, because part of what it learned is about these particular images and
+# not about digits. This is why the other sets are kept separate. The difference is called the **generalization gap**.
+# It is small here. If training went on until the validation images were read *worse* from epoch to epoch while the
+# training images were read better, the network would be **overfitting**.
 
 # %%
 # One image on its way through
@@ -105,7 +107,9 @@ show(inside.activations(layers, title=f"A {digit} goes through the network"))
 
 # %%
 # The outputs do not add up to 1, and nothing requires it: each is a separate neuron that says how confident it is of
-# its digit. They are activations, not probabilities. Lesson 10 still uses them; lesson 11 has real probabilities.
+# its digit. They are activations, not probabilities. Lesson 10 still uses them. In lesson 11 the outputs are positive
+# and add up to 1, as probabilities do. (Whether a network that says 90% is right nine times out of ten is another
+# question; the answer is called its **calibration**, and it has to be measured.)
 
 # %%
 # What do the hidden neurons look for?
@@ -180,10 +184,15 @@ for eta in (3.0, rate):
     reads = twin.SGD(training[:10_000], 2, 10, eta, test_data=validation, progress=lambda line: None)
     print(f"learning rate {eta:g}: {reads[0]} right after one epoch, {reads[1]} after two")
 
+seven = Network([784, 30, 10], seed=0)
+seven.SGD(training[:70], 1, 10, 3.0, progress=lambda line: None)
+print(f"learning rate 3: {seven.evaluate(validation)} right after seven steps")
+
 # %%
-# At 0.01 it moves in the same direction with steps 300 times shorter: after 2,000 steps it is where the other was
-# after seven. It would get there in 600 epochs. Far above 3 the steps are so long that the sums land where the sigmoid
-# is flat, the slopes vanish, and the network is stuck.
+# At 0.01 the steps are 300 times shorter, so 2,000 of them have the length of seven steps at 3. But they are the better
+# steps: each looks at ten other images and starts from where the last one arrived, so the noise of single mini-batches
+# averages out, and the network reads far more than after seven long ones. It is still learning, only slowly. Far above
+# 3 the steps are so long that the sums land where the sigmoid is flat, the slopes vanish, and the network is stuck.
 
 # %%
 # Read next

@@ -197,8 +197,25 @@ show(figure)
 # still learning.
 #
 # The leak does not keep a neuron from falling silent: the long step moves it just as far. But a silent neuron with a
-# leak is not dead. With α = 0.1 the count goes down again, epoch by epoch. A hundredth is very little: with α = 0.01 it
-# takes far longer than four epochs.
+# leak is not dead. With α = 0.1 the count goes down again, epoch by epoch. With α = 0.01 it does not.
+#
+# Is that luck? Here are ten epochs at the rate 0.8, with the images in three other orders.
+
+print("silent of the first layer's 100 neurons, after 1, 2, 5 and 10 epochs")
+for name, alpha in (("ReLU", 0.0), ("α = 0.01", 0.01), ("α = 0.1", 0.1)):
+    for order in (2, 3, 4):
+        net, random = new_network(alpha), np.random.default_rng(order)
+        silent_counts = []
+        for _ in range(10):
+            epoch(net, 0.8, random)
+            silent_counts.append(int(silent(net)[0].sum()))
+        first, second, fifth, tenth = (silent_counts[number - 1] for number in (1, 2, 5, 10))
+        print(f"{name:<9} order {order}: {first:3} {second:3} {fifth:3} {tenth:3}   read right {right(net):.1%}")
+
+# %%
+# Not luck. With ReLU the count never falls. With α = 0.01 a silent neuron does get a gradient, but a hundredth of an
+# error is too little to bring it back within ten epochs, and at this rate other neurons fall silent meanwhile. With
+# α = 0.1 nearly all come back: the leak is a cure if it is large enough.
 
 # %%
 # A whole network revived

@@ -57,6 +57,8 @@ SHOWN = {  # output that the text refers to; independent of the machine
         "measured, by a nudge to w₁      =  -0.4161",
         "loss in the first ten epochs: 0.2446, 0.1811, 0.1473",
         "and in epoch 200:             0.0255",
+        "bias -0.7835",
+        "with the mistake, after 200 steps: bias -0.4466 and loss 0.0304",
         "epoch 200: loss 0.0255 from the small weights, 0.1303 from 40 times as large ones",
     ],
     6: [
@@ -245,6 +247,7 @@ def test_lesson_9_reads_digits(outputs: dict[int, str]) -> None:
     assert training > validation
     quick, slow = find_numbers(r"right after one epoch, (\d+) after two", text)
     assert quick > 9000 > 6000 > slow
+    assert slow > 1.5 * find_numbers(r"(\d+) right after seven steps", text)
 
 
 @pytest.mark.slow
@@ -316,6 +319,12 @@ def test_lesson_13_counts_the_dead_and_revives_them(outputs: dict[int, str]) -> 
     assert silent["ReLU, rate 0.8"][-1] > 5
     assert (np.diff(silent["ReLU, rate 0.8"]) >= 0).all(), "who is dead next to the pixels stays dead"
     assert silent["ReLU, rate 0.1"].max() < 5
+    orders = re.findall(r"^(ReLU|α = 0\.01|α = 0\.1) +order \d: +(\d+) +(\d+) +(\d+) +(\d+) +read", text, re.MULTILINE)
+    counts = {slope: np.array([row[1:] for row in orders if row[0] == slope], int) for slope, *_ in orders}
+    assert [len(rows) for rows in counts.values()] == [3, 3, 3]
+    assert (np.diff(counts["ReLU"], axis=1) >= 0).all()
+    assert counts["α = 0.01"][:, -1].min() > 30, "a hundredth does not bring them back"
+    assert counts["α = 0.1"][:, -1].max() < 10
     assert "the accident: 100 dead" in text
     end = find_numbers(r"read right in the end +([\d.]+)%", text)  # ReLU, α = 0.01, α = 0.1
     awake = find_numbers(r"awake after each epoch \[.*?(\d+)\]", text)
