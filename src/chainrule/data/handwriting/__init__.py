@@ -3,10 +3,14 @@
 `strokes` draws a character as the paths of a pen, `pen` renders them as ink of any size, `digits`, `letters` and
 `marks` hold the templates, and `samples` makes images in MNIST's format:
 
+    import numpy as np
+
+    from chainrule.data.handwriting import draw, random_pen, random_style, render
+
     generator = np.random.default_rng(0)
     style = random_style(generator)  # one writer
     drawing = draw("7", generator, "crossed", style)
-    ink = render(drawing, 40, random_pen(generator), generator)  # (h, w), 0 paper, 1 ink
+    ink = render(drawing, 40, random_pen(generator), generator)  # height × width, 0 for paper and 1 for ink
 """
 
 from __future__ import annotations

@@ -1,8 +1,5 @@
 """Handwriting as pen strokes: templates of characters, deformed at random as by a writer's hand.
 
-    drawing = draw("9", generator, "german")
-    ink = render(drawing, 40, random_pen(generator), generator)
-
 A writer has a `Style`: slant, proportions, roundness, haste; and habits, which way to write a 7. Each character differs
 a little from the one before: control points move, curves waver, ends overshoot, pressure varies.
 """
