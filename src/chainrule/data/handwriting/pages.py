@@ -1,0 +1,61 @@
+"""Synthetic pictures of handwritten digits, with every digit's box, to train a detector and to measure a reader.
+
+    page = make_page("everyday", 7)
+    page.image                # a Pillow image
+    page.lines[0][2].label    # the third digit of the first line
+    page.lines[0][2].box      # its tight box in pixels: left, top, right, bottom
+
+The same kind, seed and `train` make the same page. Pages to measure with (the default) are written with MNIST's test
+digits, pages to train with (`train=True`) with its training digits, from another stream of random numbers.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from chainrule.data.handwriting import everyday, faults
+from chainrule.data.handwriting.compose import Page, Written
+from chainrule.data.handwriting.writing import Hand
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["KINDS", "MOST_PIXELS", "Page", "Written", "make_page"]
+
+MOST_PIXELS = 12_000_000  # of an everyday picture, as a phone takes it
+
+KINDS: dict[str, Callable[[np.random.Generator, Hand, int], Page]] = {
+    "strips": faults.strips,
+    "faint": faults.faint,
+    "broad": faults.broad,
+    "light on dark": faults.light_on_dark,
+    "everyday": everyday.everyday,
+}
+"""The kinds of pages: each makes a page from a source of randomness, a writer and the largest number of pixels."""
+
+
+def make_page(kind: str, seed: int, *, train: bool = False, max_pixels: int = MOST_PIXELS) -> Page:
+    """Make a page.
+
+    Args:
+        kind: one of `KINDS`.
+        seed: of everything that is left to chance, at least 0.
+        train: whether the page is to train with; pages to train with and to measure with share no digit of MNIST.
+        max_pixels: the largest number of pixels of an everyday picture: smaller ones are made faster.
+
+    Raises:
+        ValueError: there is no such kind, the seed is negative, or `max_pixels` is below 10,000.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"make_page: there is no kind {kind!r}; there are {', '.join(KINDS)}")
+    if seed < 0:
+        raise ValueError(f"make_page: the seed must be at least 0, got {seed}")
+    if max_pixels < 10_000:
+        raise ValueError(f"make_page: max_pixels must be at least 10,000, got {max_pixels}")
+    random = np.random.default_rng((zlib.crc32(kind.encode()), int(train), seed))
+    page = KINDS[kind](random, Hand(random, train=train), max_pixels)
+    page.kind, page.seed, page.train = kind, seed, train
+    return page

@@ -1,0 +1,322 @@
+"""Things in a picture that are no digits: desks, cloth, fingers, pens, bindings, holes, stains.
+
+Those that lie on the sheet change a scene (height, width, 3) in place and return the box that they cover.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from chainrule.data.handwriting.sheet import grain, smooth_noise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from chainrule.data.handwriting.sheet import Color, Colors, Extent
+
+    Point = tuple[float, float]
+
+SKIN = ((0.93, 0.76, 0.66), (0.85, 0.65, 0.52), (0.72, 0.50, 0.38), (0.50, 0.33, 0.25), (0.36, 0.24, 0.18))
+WOOD = ((0.55, 0.38, 0.24), (0.72, 0.56, 0.38), (0.36, 0.23, 0.15), (0.80, 0.70, 0.56), (0.45, 0.42, 0.40))
+
+
+def desk(random: np.random.Generator, shape: tuple[int, int]) -> Colors:
+    """A background (height, width, 3): wood, cloth, stone or plain, sometimes with the desk's corner."""
+    materials: list[Callable[[np.random.Generator, tuple[int, int]], Colors]] = [_wood, _cloth, _stone, _plain]
+    scene = materials[random.choice(4, p=[0.35, 0.25, 0.2, 0.2])](random, shape)
+    if random.random() < 0.25:  # another surface behind an edge
+        y, x = np.linspace(-1, 1, shape[0])[:, None], np.linspace(-1, 1, shape[1])
+        angle = random.uniform(0, 2 * np.pi)
+        other = np.cos(angle) * x + np.sin(angle) * y > random.uniform(0.4, 1.1)
+        behind = materials[random.choice(4)](random, shape)
+        scene = np.where(other[..., None], behind * np.float32(random.uniform(0.4, 1)), scene)
+    return np.clip(scene, 0, 1).astype(np.float32)
+
+
+def _wood(random: np.random.Generator, shape: tuple[int, int]) -> Colors:
+    size = max(shape)
+    long, fine = random.uniform(0.3, 1.5) * size, random.uniform(0.004, 0.02) * size
+    upright = random.random() < 0.5
+    squeezed = (
+        (max(2, int(shape[0] / long * fine) + 2), shape[1])
+        if upright
+        else (shape[0], max(2, int(shape[1] / long * fine) + 2))
+    )
+    streaks = smooth_noise(random, squeezed, max(1.5, fine), 2)
+    rows = np.linspace(0, squeezed[0] - 1, shape[0]).astype(int)
+    columns = np.linspace(0, squeezed[1] - 1, shape[1]).astype(int)
+    texture = streaks[rows[:, None], columns] + np.float32(0.3) * grain(slice(0, shape[0]), slice(0, shape[1]))
+    color = np.asarray(WOOD[random.choice(len(WOOD))], np.float32)
+    return np.asarray((1 + np.float32(random.uniform(0.02, 0.12)) * texture)[..., None] * color)
+
+
+def _cloth(random: np.random.Generator, shape: tuple[int, int]) -> Colors:
+    pitch = random.uniform(2.5, 9) * max(1.0, max(shape) / 1000)
+    rows, columns = slice(0, shape[0]), slice(0, shape[1])
+    folds = smooth_noise(random, shape, max(shape) / 4, 2)
+    x = np.arange(shape[1], dtype=np.float32) + 3 * folds
+    y = np.arange(shape[0], dtype=np.float32)[:, None] + 3 * folds
+    weave = np.sin(2 * np.pi * x / pitch) * np.sin(2 * np.pi * y / pitch) + np.float32(0.5) * grain(rows, columns)
+    if random.random() < 0.4:  # checks or stripes
+        wide = random.uniform(8, 30) * pitch
+        weave += 2 * np.sign(np.sin(2 * np.pi * x / wide))
+        if random.random() < 0.5:
+            weave += 2 * np.sign(np.sin(2 * np.pi * y / wide))
+    light = 1 + np.float32(0.08) * folds + np.float32(random.uniform(0.03, 0.12)) * weave
+    return np.asarray(light[..., None] * random.uniform(0.1, 0.85, 3).astype(np.float32))
+
+
+def _stone(random: np.random.Generator, shape: tuple[int, int]) -> Colors:
+    rows, columns = slice(0, shape[0]), slice(0, shape[1])
+    speckle = grain(rows, columns) + smooth_noise(random, shape, max(2, max(shape) / 60), 2)
+    color = np.float32(random.uniform(0.1, 0.8)) * random.uniform(0.85, 1.1, 3).astype(np.float32)
+    return (1 + np.float32(random.uniform(0.02, 0.2)) * speckle)[..., None] * color
+
+
+def _plain(random: np.random.Generator, shape: tuple[int, int]) -> Colors:
+    shade = 1 + np.float32(0.05) * smooth_noise(random, shape, max(shape) / 2, 2)
+    return shade[..., None] * random.uniform(0.03, 0.9, 3).astype(np.float32)
+
+
+def rod(
+    scene: Colors,
+    start: Point,
+    end: Point,
+    radii: tuple[float, float],
+    color: Color,
+    *,
+    gloss: float = 0.3,
+    shadow: float = 0.35,
+) -> Extent:
+    """A round rod, such as a pen, a finger or a wire, with its shadow; returns the box of the part in the picture."""
+    reach = 2.2 * max(radii) + 2
+    left, right = sorted((start[0], end[0]))
+    top, bottom = sorted((start[1], end[1]))
+    height, width = scene.shape[:2]
+    rows = slice(max(0, int(top - reach)), min(height, int(bottom + reach) + 1))
+    columns = slice(max(0, int(left - reach)), min(width, int(right + reach) + 1))
+    extent = (
+        max(0.0, left - radii[0]),
+        max(0.0, top - radii[0]),
+        min(width, right + radii[0]),
+        min(height, bottom + radii[0]),
+    )
+    if rows.start >= rows.stop or columns.start >= columns.stop:
+        return extent
+    y = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None] + np.float32(0.5)
+    x = np.arange(columns.start, columns.stop, dtype=np.float32) + np.float32(0.5)
+    window = scene[rows, columns]
+    if shadow:
+        distance, radius, _ = _beside(x - 0.5 * radii[0], y - 0.5 * radii[0], start, end, radii)
+        window *= (1 - shadow * np.clip(1.3 - distance / (1.4 * radius), 0, 1))[..., None]
+    distance, radius, side = _beside(x, y, start, end, radii)
+    cover = np.clip(radius - distance + 0.5, 0, 1)[..., None]
+    round_ = np.sqrt(np.clip(1 - (distance / radius) ** 2, 0, 1))
+    light = np.clip(0.55 + 0.45 * round_ + 0.15 * side, 0, 1.2) + gloss * np.exp(-(((side + 0.35) / 0.15) ** 2))
+    window += cover * (light[..., None] * np.asarray(color, np.float32) - window)
+    return extent
+
+
+def _beside(
+    x: NDArray[np.float32], y: NDArray[np.float32], start: Point, end: Point, radii: tuple[float, float]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Each pixel's distance from a segment, the rod's radius there, and on which side it is, from -1 to 1."""
+    along = np.array([end[0] - start[0], end[1] - start[1]], np.float32)
+    length = max(float(np.hypot(*along)), 1e-3)
+    across, down = x - np.float32(start[0]), y - np.float32(start[1])
+    t = np.clip((across * along[0] + down * along[1]) / np.float32(length**2), 0, 1)
+    radius = radii[0] + (radii[1] - radii[0]) * t
+    distance = np.hypot(across - t * along[0], down - t * along[1])
+    side = np.clip((across * -along[1] + down * along[0]) / (length * radius), -1, 1)
+    return distance.astype(np.float32), radius.astype(np.float32), side.astype(np.float32)
+
+
+def finger(scene: Colors, tip: Point, root: Point, radius: float, random: np.random.Generator) -> Extent:
+    """A finger that holds the sheet, its nail near the tip."""
+    color = np.asarray(SKIN[random.choice(len(SKIN))]) * random.uniform(0.9, 1.05)
+    extent = rod(scene, tip, root, (radius, 1.15 * radius), tuple(color), gloss=0.05)
+    along = np.array(root, float) - tip
+    along /= max(float(np.hypot(*along)), 1e-3)
+    nail = tip + 0.15 * radius * along, tip + 0.75 * radius * along
+    rod(
+        scene,
+        tuple(nail[0]),
+        tuple(nail[1]),
+        (0.5 * radius, 0.5 * radius),
+        tuple(color * (1.1, 1.02, 1.02)),
+        gloss=0.15,
+        shadow=0.15,
+    )
+    for crease in (2.2, 2.4, 4.2):
+        middle = np.array(tip) + crease * radius * along
+        sideways = 0.6 * radius * np.array([-along[1], along[0]])
+        rod(
+            scene,
+            tuple(middle - sideways),
+            tuple(middle + sideways),
+            (0.05 * radius,) * 2,
+            tuple(0.7 * color),
+            gloss=0,
+            shadow=0,
+        )
+    return extent
+
+
+def pen(scene: Colors, tip: Point, end: Point, radius: float, random: np.random.Generator) -> Extent:
+    """A pen or a pencil that lies on the sheet."""
+    body = random.uniform(0.02, 0.95, 3)
+    away = np.array(end, float) - tip
+    cone = tuple(np.array(tip) + 0.12 * away)
+    cap = tuple(np.array(tip) + random.uniform(0.6, 0.85) * away)
+    rod(scene, tip, cone, (0.25 * radius, radius), tuple(random.choice([0.15, 0.7, 0.85]) * np.ones(3)))
+    extent = rod(scene, cone, end, (radius, radius), tuple(body))
+    rod(scene, cap, end, (1.05 * radius, 1.05 * radius), tuple(random.uniform(0.02, 0.95, 3)), shadow=0)
+    return extent
+
+
+def spiral(scene: Colors, start: Point, end: Point, pitch: float, random: np.random.Generator) -> Extent:
+    """A spiral binding: holes along a line from `start` to `end`, and the wire through them, toward the outside."""
+    along = np.array(end, float) - start
+    count = max(2, int(np.hypot(*along) / pitch))
+    unit = along / np.hypot(*along)
+    outward = np.array([unit[1], -unit[0]])
+    wire, metal = random.uniform(0.05, 0.12) * pitch, random.choice([0.12, 0.55, 0.85])
+    hole, reach = random.uniform(0.14, 0.28) * pitch, random.uniform(0.8, 1.8) * pitch
+    lean, doubled = random.uniform(-0.3, 0.3) * pitch, random.random() < 0.4
+    for i in range(count):
+        center = np.array(start) + (i + 0.5) * pitch * unit
+        rod(
+            scene, tuple(center), tuple(center + 0.3 * hole * unit), (hole, hole), (0.07, 0.07, 0.08), gloss=0, shadow=0
+        )
+        for shift in (-0.5, 0.5) if doubled else (0,):
+            base = center + shift * hole * unit
+            top = base + reach * outward + lean * unit
+            middle = (base + top) / 2 + 0.15 * pitch * unit
+            rod(scene, tuple(base), tuple(middle), (wire, wire), (metal,) * 3, gloss=0.5)
+            rod(scene, tuple(middle), tuple(top), (wire, wire), (metal,) * 3, gloss=0.5)
+    corners = np.array([start, end, np.array(start) + reach * outward, np.array(end) + reach * outward])
+    (left, top_), (right, bottom) = corners.min(axis=0) - hole, corners.max(axis=0) + hole
+    return float(left), float(top_), float(right), float(bottom)
+
+
+def disk(scene: Colors, center: Point, radius: float, color: Color, strength: float = 1.0, ring: float = 0.0) -> Extent:
+    """A round hole, blot or stain; with `ring`, from 0 to 1, only its rim of that relative width."""
+    height, width = scene.shape[:2]
+    x, y = center
+    rows = slice(max(0, int(y - radius - 2)), min(height, int(y + radius + 3)))
+    columns = slice(max(0, int(x - radius - 2)), min(width, int(x + radius + 3)))
+    if rows.start < rows.stop and columns.start < columns.stop:
+        down = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None] + np.float32(0.5 - y)
+        across = np.arange(columns.start, columns.stop, dtype=np.float32) + np.float32(0.5 - x)
+        angle = np.arctan2(down, across)
+        distance = np.hypot(down, across) * (1 + np.float32(0.03) * np.sin(3 * angle + x))
+        cover = np.clip(radius - distance + 0.5, 0, 1)
+        if ring:
+            cover = cover * np.clip(distance - radius * (1 - ring) + 0.5, 0.15, 1)
+        scene[rows, columns] += strength * cover[..., None] * (np.asarray(color, np.float32) - scene[rows, columns])
+    return x - radius, y - radius, x + radius, y + radius
+
+
+def overlaps(extent: Extent, others: Sequence[Extent], margin: float = 0.0) -> bool:
+    """Whether a box is within `margin` pixels of any of the others."""
+    left, top, right, bottom = extent
+    return any(
+        left - margin < other[2]
+        and right + margin > other[0]
+        and top - margin < other[3]
+        and bottom + margin > other[1]
+        for other in others
+    )
+
+
+def glare(random: np.random.Generator, shape: tuple[int, int]) -> Colors:
+    """Reflections of lamps and windows on a glossy board, to be added to its light."""
+    y, x = np.linspace(0, 1, shape[0], dtype=np.float32)[:, None], np.linspace(0, 1, shape[1], dtype=np.float32)
+    total = np.zeros(shape, np.float32)
+    for _ in range(random.integers(0, 4)):
+        down, across, tall, wide = (
+            random.random(),
+            random.random(),
+            random.uniform(0.05, 0.3),
+            random.uniform(0.05, 0.4),
+        )
+        spot = np.exp(-(((y - down) / tall) ** 2) - ((x - across) / wide) ** 2)
+        total += np.float32(random.uniform(0.05, 0.3)) * spot.astype(np.float32)
+    return total[..., None]
+
+
+def lay_thing(
+    random: np.random.Generator, scene: Colors, boxes: Sequence[Extent], size: float, shape: tuple[int, int]
+) -> None:
+    """Lay a thing where no digit is: a finger, a pen, a binding, a hole, a stain.
+
+    Args:
+        random: the source of randomness.
+        scene: what is changed.
+        boxes: of the digits.
+        size: in pixels, of the thing: roughly the height of a digit.
+        shape: the scene's width and height.
+    """
+    width, height = shape
+    for _ in range(6):
+        kind = random.choice(5, p=[0.3, 0.2, 0.2, 0.15, 0.15])
+        radius = size * random.uniform(0.3, 1.2)
+        if kind <= 1:  # from the border
+            angle = random.uniform(0, 2 * np.pi)
+            middle = np.array([width, height]) / 2
+            root = middle + 0.75 * np.hypot(width, height) * np.array([np.cos(angle), np.sin(angle)])
+            reach = random.uniform(0.02, 0.25) if kind == 0 else random.uniform(0.1, 0.8)
+            border = np.clip(root, 0, (width, height))
+            inward = random.uniform(0.2, 0.8, 2) * (width, height) - border
+            tip = border + reach * inward
+            end = border - 0.5 * inward
+            extent = _hull(tip, border, 1.3 * radius)
+            if overlaps(extent, boxes):
+                continue
+            if kind == 0:
+                finger(scene, tuple(tip), tuple(end), radius, random)
+            else:
+                pen(scene, tuple(tip), tuple(end), 0.4 * radius, random)
+            return
+        if kind == 2:  # a binding along a side
+            if binding(random, scene, boxes, size):
+                return
+            continue
+        x, y = random.uniform(0, width), random.uniform(0, height)
+        extent = (x - radius, y - radius, x + radius, y + radius)
+        if overlaps(extent, boxes, 0.2 * size):
+            continue
+        if kind == 3:
+            disk(scene, (x, y), 0.5 * radius, (random.uniform(0.02, 0.4),) * 3, random.uniform(0.5, 1))
+        else:
+            disk(scene, (x, y), 1.5 * radius, (0.55, 0.38, 0.2), random.uniform(0.1, 0.5), 0.12)
+        return
+
+
+def _hull(tip: NDArray[np.float64], border: NDArray[np.float64], radius: float) -> Extent:
+    low, high = np.minimum(tip, border) - radius, np.maximum(tip, border) + radius
+    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
+
+def binding(random: np.random.Generator, scene: Colors, boxes: Sequence[Extent], size: float) -> bool:
+    """Lay a spiral binding along a side of the picture where there is room; returns whether there is."""
+    height, width = scene.shape[:2]
+    pitch = size * random.uniform(0.5, 1.2)
+    inset = pitch * random.uniform(0.6, 1.4)
+    ends = [
+        ((0, inset), (width, inset)),
+        ((inset, height), (inset, 0)),
+        ((width, height - inset), (0, height - inset)),
+        ((width - inset, 0), (width - inset, height)),
+    ]
+    start, end = ends[random.integers(4)]
+    left, right = sorted((start[0], end[0]))
+    top, bottom = sorted((start[1], end[1]))
+    if overlaps((left - pitch, top - pitch, right + pitch, bottom + pitch), boxes):
+        return False
+    spiral(scene, start, end, pitch, random)
+    return True
