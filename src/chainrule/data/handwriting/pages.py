@@ -1,6 +1,8 @@
 """Synthetic pictures of handwritten digits, with every digit's box, to train a detector and to measure a reader.
 
-    page = make_page("everyday", 7)
+    from chainrule.data.handwriting.pages import make_page
+
+    page = make_page("strips", 7)
     page.image                # a Pillow image
     page.lines[0][2].label    # the third digit of the first line
     page.lines[0][2].box      # its tight box in pixels: left, top, right, bottom

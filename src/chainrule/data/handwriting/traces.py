@@ -1,6 +1,8 @@
 """Traces: the lines that a pen's tip follows, as short segments, from MNIST's digits and from points.
 
-    one = mnist_traces(train=True, indices=[3, 17])[0]   # the trace of a training digit
+    from chainrule.data.handwriting.traces import from_strokes, mnist_traces
+
+    one = mnist_traces(train=True, indices=[3, 17])[0]  # the trace of a training digit
     smile = from_strokes([[(0, 0), (0.5, 0.4), (1, 0)]])
 
 A digit's trace has the height 1, so that a pen of any width can write it at any size. MNIST's digits are thinned to the
