@@ -111,7 +111,7 @@ pictures: $(VENV)/.installed
 	$(BIN)/python scripts/make_pictures.py
 
 docs: $(VENV)/.installed-docs
-	rm -rf build/site docs/site/lessons  # so that no page outlives its lesson
+	rm -rf build/site docs/site/lessons docs/site/reference  # so that no page outlives its lesson
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs/site build/site
 	$(BIN)/python scripts/check_links.py build/site
 	@echo "open build/site/index.html"

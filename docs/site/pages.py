@@ -1,0 +1,108 @@
+"""Brings to the site what is written elsewhere: the pages of docs/, the lessons, and each source file as a page."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SITE = Path(__file__).parent
+DOCS, ROOT = SITE.parent, SITE.parent.parent
+SRC = ROOT / "src"
+PAGES, SOURCE, SCRIPTS = SITE / "pages", SITE / "source", SITE / "scripts"  # made anew for each build
+STYLES = ("a11y-high-contrast-light", "a11y-high-contrast-dark")  # installed with furo
+SOURCE_LINK = re.compile(r"\[([^]]+)\]\(\.\./src/([^)#]+\.py)(?:#(\w+))?\)")
+OTHER_LINK = re.compile(r"\[([^]]+)\]\(\.\./[^)]+\)")
+SOURCE_PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title><style>{style}</style></head>
+<body class="source">
+<header><a href="{home}index.html">chainrule</a> · <a href="{home}reference/index.html">reference</a> ·
+<strong>{title}</strong></header><main>{code}</main></body></html>
+"""
+SOURCE_STYLE = """
+:root { color-scheme: light dark; }
+body { margin: 0; font: 15px/1.5 system-ui, sans-serif; background: #fff; color: #1b1f24; }
+header { padding: .7rem 1rem; border-bottom: 1px solid #d0d7de; position: sticky; top: 0; background: inherit; }
+header a { color: #0550ae; }
+main { overflow-x: auto; padding: 0 1rem 2rem; font-size: 13.5px; }
+pre a { text-decoration: none; } .linenos { opacity: .6; padding-right: 1em; }
+:target { outline: 2px solid #d55e00; }
+@media (prefers-color-scheme: dark) {
+  body { background: #15181d; color: #e8e8e8; } header { border-color: #343a42; } header a { color: #8fd0f5; }
+"""
+
+
+def bring_pages() -> None:
+    """Copy the pages of docs/ here; links to source files, and to functions in them, lead to the source's pages."""
+    shutil.rmtree(PAGES, ignore_errors=True)
+    PAGES.mkdir()
+    for page in sorted(DOCS.glob("*.md")):
+        text = SOURCE_LINK.sub(_to_source, page.read_text(encoding="utf-8"))
+        text = OTHER_LINK.sub(r"\1", text)  # to what is neither a page nor a source file
+        (PAGES / page.name).write_text(text, encoding="utf-8")
+    if (DOCS / "pictures").is_dir():
+        shutil.copytree(DOCS / "pictures", PAGES / "pictures")
+
+
+def _to_source(link: re.Match[str]) -> str:
+    line = f"#L-{first_line(SRC / link[2], link[3])}" if link[3] else ""
+    text = re.sub(r"`([^`]+)`", r"<code>\1</code>", link[1])
+    return f'<a href="../source/{link[2]}.html{line}">{text}</a>'  # an element: Markdown's link would ask for a page
+
+
+def first_line(file: Path, name: str) -> int:
+    """The line where a file defines a function or class, its decorators included."""
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
+            return min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+    raise LookupError(f"a page links to {name} in {file.relative_to(ROOT)}, which does not define it")
+
+
+def source_address(file: Path, line: int) -> str | None:
+    """The address of a line of source code, from a page one folder deep; None for a file of another package."""
+    package = Path(__import__("chainrule").__file__ or "").parent
+    if not file.is_relative_to(package):
+        return None
+    return f"../source/chainrule/{file.relative_to(package).as_posix()}.html#L-{line}"
+
+
+def show_source(files: Iterable[Path] | None = None) -> None:
+    """Write each source file, or these alone, as a page whose lines can be linked to, with a way back."""
+    shutil.rmtree(SOURCE, ignore_errors=True)
+    light, dark = (
+        HtmlFormatter(linenos="inline", lineanchors="L", anchorlinenos=True, style=style) for style in STYLES
+    )
+    styles = f"{light.get_style_defs('main')}{SOURCE_STYLE}{dark.get_style_defs('main')} }}"
+    for file in sorted((SRC / "chainrule").rglob("*.py") if files is None else files):
+        name = file.relative_to(SRC)
+        page = SOURCE / "source" / f"{name}.html"
+        page.parent.mkdir(parents=True, exist_ok=True)
+        text = SOURCE_PAGE.format(
+            title=name,
+            style=styles,
+            home="../" * len(name.parts),
+            code=highlight(file.read_text(encoding="utf-8"), PythonLexer(), light),
+        )
+        page.write_text(text, encoding="utf-8")
+
+
+def bring_lessons() -> None:
+    """Copy the lessons' files, with their numbers in the titles, and the head of their page."""
+    shutil.rmtree(SCRIPTS, ignore_errors=True)
+    SCRIPTS.mkdir()
+    shutil.copy(SITE / "lessons_header.rst", SCRIPTS / "README.rst")
+    for lesson in sorted((ROOT / "lessons").glob("[0-9][0-9]_*.py")):
+        quotes, title, underline, *rest = lesson.read_text(encoding="utf-8").splitlines(keepends=True)
+        number = f"{int(lesson.name[:2])}. "
+        lines = [quotes, number + title, "=" * len(number) + underline, *rest]
+        (SCRIPTS / lesson.name).write_text("".join(lines), encoding="utf-8")
