@@ -12,6 +12,9 @@ import pytest
 
 from chainrule import safetensors_io
 from chainrule.data import idx
+from chainrule.training import evaluate
+from chainrule.training import run as runs
+from chainrule.training.evaluation import expected_calibration_error
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -20,10 +23,15 @@ def test_json_is_one_document_and_nothing_else(process, trained, digits):
     done = process("evaluate", trained[0], "--json")
     assert (done.code, done.err) == (0, "")
     document = json.loads(done.out)
-    assert list(document) == ["run", "accuracy", "loss", "per_class", "confusion"]
+    assert list(document) == ["run", "accuracy", "loss", "expected_calibration_error", "per_class", "confusion"]
     said = json.loads(trained[1].out)
     assert (document["accuracy"], document["loss"]) == (said["test_accuracy"], said["test_loss"])
     assert document["run"] == str(trained[0])
+    trained_run = runs.find(trained[0])
+    result = evaluate(trained_run.load_network(), trained_run.model, digits.test_images, digits.test_labels)
+    assert document["expected_calibration_error"] == expected_calibration_error(
+        result.probabilities, digits.test_labels
+    )
 
     confusion = np.array(document["confusion"])
     assert confusion.shape == (10, 10)
@@ -38,13 +46,15 @@ def test_the_table_says_the_same(command, trained):
     document = json.loads(command("evaluate", trained[0], "--json").out)
     done = command("evaluate", trained[0])
     assert (done.code, done.err) == (0, "")
-    first, second, empty, header, *rows = done.out.splitlines()
+    first, second, third, empty, header, *rows = done.out.splitlines()
     assert (
         first
         == f"{trained[0]}: mlp on the 60 test images of {json.loads((trained[0] / 'config.json').read_text())['data']['name']}"
     )
     wrong = round(60 * (1 - document["accuracy"]))
     assert second == f"test accuracy  {document['accuracy']:.2%}  ({wrong} mistakes, loss {document['loss']:.4f})"
+    off = document["expected_calibration_error"]
+    assert third == f"calibration    confidence is off by {off:.2%} on average (ECE, 15 bins)"
     assert empty == ""
     assert re.split(r"  +", header) == ["class", "images", "correct", "accuracy", "most often mistaken for"]
     for i, row in enumerate(rows):

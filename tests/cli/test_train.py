@@ -247,7 +247,7 @@ def test_an_unknown_data_set(command, here):
     done = command("train", "--data", "emnist")
     assert (done.code, done.out) == (2, "")
     assert done.err == (
-        "chainrule: there is no data set or folder 'emnist': the data sets are mnist, fashion-mnist, kmnist\n"
+        "chainrule: there is no data set or folder 'emnist': the data sets are mnist, handwriting, fashion-mnist, kmnist\n"
     )
     assert not list(here.iterdir())
 

@@ -133,7 +133,7 @@ def test_a_folder_that_may_not_be_read(folder: Path, monkeypatch: pytest.MonkeyP
 
 def test_no_such_name_or_folder(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match="no data set or folder 'mnits': the data sets are mnist, fashion-mnist, kmnist"
+        DataError, match="no data set or folder 'mnits': the data sets are mnist, handwriting, fashion-mnist, kmnist"
     ):
         load("mnits")
     (tmp_path / "file").touch()

@@ -121,7 +121,7 @@ def test_a_damaged_pack(tmp_path: Path, damage: str) -> None:
 @pytest.mark.usefixtures("ready")
 def test_the_catalog() -> None:
     entries = {entry.name: entry for entry in available()}
-    assert list(entries) == ["mnist", "fashion-mnist", "kmnist"]
+    assert list(entries) == ["mnist", "handwriting", "fashion-mnist", "kmnist"]
     assert entries["mnist"].cached
     assert 54_950_048 < entries["mnist"].bytes < 54_960_000
     assert not entries["kmnist"].cached

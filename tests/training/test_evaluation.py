@@ -7,7 +7,7 @@ import pytest
 
 from chainrule import models, nn, tensor
 from chainrule.training import evaluate
-from chainrule.training.evaluation import Evaluation
+from chainrule.training.evaluation import Evaluation, expected_calibration_error
 
 
 class Fixed(nn.Module):
@@ -128,3 +128,45 @@ def test_large_images_are_judged_fewer_at_a_time(side, count, batches, monkeypat
     result = evaluate(network, model, images, labels)
     assert seen == batches
     assert result.accuracy == evaluate(network, model, images, labels, batch_size=count).accuracy
+
+
+@pytest.mark.parametrize("bins", [1, 4, 15])
+def test_the_calibration_error_is_that_of_a_plain_loop(bins):
+    generator = np.random.default_rng(bins)
+    rows = generator.dirichlet(np.full(5, 0.4), 300)
+    labels = generator.integers(5, size=300)
+    total = 0.0
+    for i in range(bins):
+        confidences, correct = [], []
+        for row, label in zip(rows.tolist(), labels.tolist(), strict=True):
+            if i / bins < max(row) <= (i + 1) / bins:
+                confidences.append(max(row))
+                correct.append(row.index(max(row)) == label)
+        if correct:
+            gap = abs(sum(confidences) / len(correct) - sum(correct) / len(correct))
+            total += len(correct) / 300 * gap
+    assert expected_calibration_error(rows, labels, bins) == pytest.approx(total, rel=1e-12)
+    evaluation = Evaluation(0.0, rows.argmax(axis=1), rows, labels)
+    assert evaluation.calibration_error == expected_calibration_error(rows, labels, 15)
+
+
+def test_certainty_is_calibrated_if_it_is_right():
+    certain = np.eye(3, dtype=np.float32)
+    assert expected_calibration_error(certain, np.arange(3)) == 0
+    assert expected_calibration_error(certain, np.zeros(3, int)) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("rows", "labels", "bins", "message"),
+    [
+        (np.zeros((0, 3)), np.zeros(0, int), 15, r"N of at least 1, got \(0, 3\) and \(0,\)"),
+        (np.zeros((2, 3)), np.zeros(3, int), 15, r"got \(2, 3\) and \(3,\)"),
+        (np.zeros(3), np.zeros(3, int), 15, r"got \(3,\) and \(3,\)"),
+        (np.full((1, 2), np.nan), np.zeros(1, int), 15, "from 0 to 1, and some are not"),
+        (np.array([[2.0, -1.0]]), np.zeros(1, int), 15, "from 0 to 1, and some are not"),
+        (np.array([[0.5, 0.5]]), np.zeros(1, int), 0, "bins must be at least 1, got 0"),
+    ],
+)
+def test_what_has_no_calibration_error_is_refused(rows, labels, bins, message):
+    with pytest.raises(ValueError, match=message):
+        expected_calibration_error(rows, labels, bins)

@@ -54,10 +54,10 @@ class ImageReport:
     def evaluate(self, run: Run, as_json: bool, confusion: str | None, mistakes: str | None) -> None:
         """Print accuracy and loss on the test images, in total and by class, and draw the figures."""
         expected = run.config["data"]
-        data = run.task.load(run)
+        data = IMAGES.load_test(run)
         if [list(data.test_images.shape[1:]), list(data.classes)] != [expected["image_shape"], expected["classes"]]:
             raise DataError(f"{data.name}: image size or classes differ from those {run.folder} was trained on")
-        if IMAGES.changed_part(run, data) == "test images":
+        if IMAGES.test_images_changed(run, data):
             print_lines(
                 f"chainrule: the test images of {data.name} have changed since {run.folder} was created", err=True
             )
@@ -77,6 +77,7 @@ class ImageReport:
                     "run": str(run.folder),
                     "accuracy": result.accuracy,
                     "loss": json_number(result.loss),
+                    "expected_calibration_error": result.calibration_error,
                     "per_class": per_class,
                     "confusion": counts.tolist(),
                 }
@@ -84,7 +85,9 @@ class ImageReport:
             return
         print_lines(f"{run.folder}: {run.model.name} on the {len(data.test_labels):,} test images of {data.name}")
         print_lines(
-            f"test accuracy  {result.accuracy:.2%}  ({len(result.mistakes):,} mistakes, loss {result.loss:.4f})", ""
+            f"test accuracy  {result.accuracy:.2%}  ({len(result.mistakes):,} mistakes, loss {result.loss:.4f})",
+            f"calibration    confidence is off by {result.calibration_error:.2%} on average (ECE, 15 bins)",
+            "",
         )
         table = [("class", "images", "correct", "accuracy", "most often mistaken for")]
         for i, name in enumerate(data.classes):

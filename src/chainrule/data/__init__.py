@@ -9,7 +9,7 @@ Importing this is cheap: modules for unpacking and downloading are imported when
 from chainrule.data import idx, npy
 from chainrule.data.augment import Augment
 from chainrule.data.cache import CacheWarning
-from chainrule.data.catalog import Source, available, load, mnist
+from chainrule.data.catalog import Source, available, load, load_test, mnist
 from chainrule.data.dataset import TensorDataset
 from chainrule.data.image_data import ImageData, Part, Split
 from chainrule.data.loader import DataLoader
@@ -28,6 +28,7 @@ __all__ = [
     "cache_folder",
     "idx",
     "load",
+    "load_test",
     "mnist",
     "npy",
 ]

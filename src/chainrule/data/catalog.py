@@ -13,10 +13,11 @@ from chainrule.data.folder import load_folder
 from chainrule.data.image_data import FILES, ImageData
 from chainrule.data.packed_mnist import ORIGINALS, unpack
 from chainrule.errors import DataError
+from chainrule.images.digits import NO_DIGIT
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Source:
         name: the argument of `load`, and the name of its folder in the cache.
         about: a one-line description.
         classes: what each label means.
-        sha256: checksum of each published file, in the order of `FILES`.
+        sha256: checksum of each published file, in the order of `FILES`; for a file that is not published but created
+            here, the version of the code that creates it.
         create: yields the names and bytes of the requested files.
         patience: seconds to wait for another process that is creating them.
     """
@@ -46,6 +48,12 @@ class Source:
             DataError: it cannot be created: the packed file is damaged, or no mirror has it.
         """
         return ImageData(self.name, self.classes, *cache.load(self.name, self.sha256, self.create, self.patience))
+
+    def load_test(self) -> ImageData:
+        """Load the test images alone, without training images: those of a large data set need not be created."""
+        published = {file: self.sha256[file] for file in FILES[2:]}
+        images, labels = cache.load(self.name, published, self.create, self.patience)
+        return ImageData(self.name, self.classes, images[:0], labels[:0], images, labels)
 
     @property
     def cached(self) -> bool:
@@ -107,7 +115,24 @@ KMNIST = download_source(
     ),
 )
 
-SOURCES = {source.name: source for source in (MNIST, FASHION_MNIST, KMNIST)}
+
+def _create_handwriting(names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    from chainrule.data.handwriting.training_set import create  # imports Pillow
+
+    return create(names)
+
+
+HANDWRITING = Source(
+    "handwriting",
+    "MNIST and digits drawn from pen strokes, with a class for what is no digit, 94,000 + 10,000 of 28×28; drawn here "
+    "in two or three minutes",
+    classes=(*MNIST.classes, NO_DIGIT),
+    sha256={**dict.fromkeys(FILES[:2], "drawn from strokes, version 1"), **{f: MNIST.sha256[f] for f in FILES[2:]}},
+    create=_create_handwriting,
+    patience=1800,
+)
+
+SOURCES = {source.name: source for source in (MNIST, HANDWRITING, FASHION_MNIST, KMNIST)}
 
 
 def mnist() -> ImageData:
@@ -143,6 +168,15 @@ def load(name: str | os.PathLike[str]) -> ImageData:
     if folder.exists():
         raise DataError(f"{folder} is a file: give the folder that holds the four files, or one of {names}")
     raise DataError(f"there is no data set or folder {str(name)!r}: the data sets are {names}")
+
+
+def load_test(name: str | os.PathLike[str]) -> ImageData:
+    """Load the test images of a data set; of one with a name, without the training images.
+
+    Raises:
+        DataError: as `load`.
+    """
+    return SOURCES[str(name)].load_test() if name in SOURCES else load(name)
 
 
 def available() -> list[Source]:

@@ -67,10 +67,61 @@ class Evaluation:
         return np.bincount(self.labels * classes + self.predictions, minlength=classes**2).reshape(classes, classes)
 
     @property
+    def calibration_error(self) -> float:
+        """The `expected_calibration_error` of the probabilities.
+
+        Raises:
+            ValueError: some images have no prediction.
+        """
+        return expected_calibration_error(self.probabilities, self.labels)
+
+    @property
     def mistakes(self) -> NDArray[np.int64]:
         """Indices of wrong predictions, the most confident first, images without a prediction last."""
         wrong = np.flatnonzero(self.predictions != self.labels)
         return wrong[np.argsort(-self.probabilities[wrong].max(axis=1), kind="stable")]
+
+
+def expected_calibration_error(probabilities: NDArray[Any], labels: NDArray[Any], bins: int = 15) -> float:
+    """Measure by how much confidence differs from accuracy: 0 if 90% of the predictions made with 90% are correct, etc.
+
+        import numpy as np
+        from chainrule.training.evaluation import expected_calibration_error
+
+        expected_calibration_error(np.array([[0.75, 0.25], [0.375, 0.625]]), np.array([0, 0]))  # 0.4375
+
+    The confidence of a prediction is the largest probability. Predictions are grouped by confidence into bins of equal
+    width, ((i - 1) / bins, i / bins]; the result is the mean over all predictions of the difference between their bin's
+    mean confidence and its accuracy.
+
+    Args:
+        probabilities: (N, classes), each row summing to 1.
+        labels: (N,) integers, the correct classes.
+        bins: the number of bins.
+
+    Returns:
+        The expected calibration error, from 0 to 1.
+
+    Raises:
+        ValueError: there are no predictions, some are not finite or not from 0 to 1, or the arguments do not fit.
+
+    Source: Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks" (2017), equation 3.
+    """
+    probabilities, labels = np.asarray(probabilities), np.asarray(labels)
+    if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1] or not probabilities.size:
+        raise ValueError(
+            f"expected_calibration_error: probabilities must be (N, classes) and labels (N,), with N of at least 1, "
+            f"got {probabilities.shape} and {labels.shape}"
+        )
+    if bins < 1:
+        raise ValueError(f"expected_calibration_error: bins must be at least 1, got {bins}")
+    if not ((probabilities >= 0) & (probabilities <= 1 + 1e-6)).all():
+        raise ValueError("expected_calibration_error: probabilities must be from 0 to 1, and some are not")
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    correct = probabilities.argmax(axis=1) == labels
+    index = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    differences = np.bincount(index, confidence - correct, minlength=bins)  # the sum per bin
+    return float(np.abs(differences).sum() / len(labels))
 
 
 def nan_message(nan_count: int, count: int) -> str:

@@ -53,6 +53,10 @@ class ImageTask:
         """Load the data set that a run was started with."""
         return datasets.load(run.config["data"]["name"])
 
+    def load_test(self, run: Run) -> ImageData:
+        """Load the test images of the data set that a run was started with."""
+        return datasets.load_test(run.config["data"]["name"])
+
     def defaults(self, model: Model, data: ImageData) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return default options of a new model for the data set, and default changes to the model's recipe."""
         return {"inputs": math.prod(data.train_images.shape[1:]), "classes": len(data.classes)}, {}
@@ -128,9 +132,12 @@ class ImageTask:
         """Return "images" or "test images" if they have changed since a run was started, else None."""
         if run.config["data"]["crc32"] != data.train_crc32:
             return "images"
+        return "test images" if self.test_images_changed(run, data) else None
+
+    def test_images_changed(self, run: Run, data: ImageData) -> bool:
+        """Return whether the test images have changed since a run was started."""
         checksum = run.config["data"].get("test_crc32")  # not in configs of earlier versions
-        test_changed = checksum is not None and checksum != data.test_crc32
-        return "test images" if test_changed else None
+        return checksum is not None and checksum != data.test_crc32
 
     def examples_per_epoch(self, recipe: Recipe, limit: int | None, data: ImageData) -> int:
         """Return the number of images per epoch."""

@@ -77,7 +77,7 @@ def _underline(vary: Vary) -> list[Path]:
 
 
 def _frame(vary: Vary) -> list[Path]:
-    width, tilt = vary(1.0, 1.9), vary(-0.04, 0.04)
+    width, tilt = vary(1.3, 2.2), vary(-0.04, 0.04)
     corners = [*corner(width, tilt), *corner(width, 1.0), *corner(0.0, 1.0 - tilt)]
     return [[(0.0, 0.0), *corners, (vary(-0.03, 0.03), vary(-0.04, 0.04))]]
 
