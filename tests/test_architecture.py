@@ -28,6 +28,7 @@ ROOMS = [
     ("plots", "first_principles", "lessons"),
     ("text",),
     ("training",),
+    ("onnx",),
     ("cli",),
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}

@@ -14,7 +14,10 @@ LESSONS = sorted((ROOT / "lessons").glob("[0-9][0-9]_*.py"))
 PAGES = sorted(file.stem for file in (ROOT / "src/chainrule/first_principles").glob("[!_]*.py"))
 COMMANDS = [
     ["--help"],
-    *[[name, "--help"] for name in ("train", "evaluate", "predict", "read", "lesson", "runs", "data", "models")],
+    *[
+        [name, "--help"]
+        for name in ("train", "evaluate", "predict", "read", "export", "lesson", "runs", "data", "models")
+    ],
     ["models"],
     ["data"],
     ["lesson"],

@@ -130,6 +130,8 @@ def test_the_guides_optimizer_does_what_its_formula_says():
 def test_python_in_documents(document):
     names = {"__name__": "a document"}
     for block in documents.blocks(DOCUMENTS[document]):
+        if "chainrule.onnx" in block.code:
+            pytest.importorskip("onnx", reason="onnx is not installed: pip install 'chainrule[onnx]'")
         needed = documents.names_for(block.needs)
         names |= needed
         before = dict(names)
@@ -195,6 +197,7 @@ BEFORE = {
         "    assert names == tuple(ARGUMENTS)"
     ),
     "chainrule.kernels.tree": "from chainrule.kernels.tree import ADDRESS, F4, I8, Kernel",
+    "chainrule.onnx": SMALL + "network = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))",
     "chainrule.ops.operation": "import numpy as np\nfrom chainrule.ops import operation",
     "chainrule.plots": (
         "from chainrule.first_principles.descent import descend, parabola, parabola_gradient\n"
@@ -222,6 +225,8 @@ EXAMPLES = [
 def test_python_in_docstrings(module, code):
     if module == "chainrule.torch":
         pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'chainrule[torch]'")
+    if module == "chainrule.onnx":
+        pytest.importorskip("onnx", reason="onnx is not installed: pip install 'chainrule[onnx]'")
     names = {}
     exec(BEFORE.get(module, ""), names)  # noqa: S102  # from the table above
     before = dict(names)

@@ -32,6 +32,7 @@ COMMANDS = {  # name: (module in chainrule.cli, summary)
     "say": ("sentence", "Complete a sentence with a small language model."),
     "lesson": ("lesson", "List the lessons, or run one."),
     "read": ("read", "Read every digit in a photo of a page."),
+    "export": ("export", "Write a model as a file that runs without chainrule."),
     "models": ("listings", "List the available models."),
     "data": ("listings", "List the data sets."),
     "runs": ("listings", "List the runs, newest last."),
