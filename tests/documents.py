@@ -45,9 +45,9 @@ class Block:
 
 def markdown() -> list[Path]:
     """Every document that a person reads on the way."""
-    made = ROOT / "docs" / "site"  # where the site's builder puts copies
+    site = ROOT / "docs" / "site"  # the builder puts copies into other folders of it
     found = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "lessons").glob("*.md")]
-    return sorted(path for path in found if path.parent == made or made not in path.parents)
+    return sorted(path for path in found if path.parent in (site, site / "start") or site not in path.parents)
 
 
 def blocks(document: Path) -> list[Block]:

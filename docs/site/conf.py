@@ -27,6 +27,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "sphinx-mathjax-offline",
 ]
+highlight_language = "text"  # of blocks that name no language: commands and what they print
 html_theme = "furo"
 html_title = "chainrule"
 html_static_path = ["static"]

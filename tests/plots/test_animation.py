@@ -136,3 +136,38 @@ def test_errors(tmp_path):
     with pytest.raises(ValueError, match=r"snapshots have shape \(2, 784\)"):
         plots.save_weights(np.zeros((2, 784)), tmp_path / "w.gif")
     assert list(tmp_path.iterdir()) == [tmp_path / "folder.gif"]
+
+
+def test_the_regions_of_a_classifier_move(tmp_path, monkeypatch):
+    """The boundary is x₁ = k in frame k: the share of class 1 shrinks, and the title counts the correct points."""
+    seen = []
+
+    def look(figure, show, count, *_):
+        for index in range(count):
+            show(index)
+            (plane,) = (np.asarray(image.get_array()) for image in figure.axes[0].images)
+            seen.append((plane.mean(), plane[:, 0].max(), plane[:, -1].min(), figure.get_suptitle()))
+            assert not figure.axes[0].collections, "no border of another frame"
+
+    monkeypatch.setattr(animation, "_write", look)
+    classifiers = [lambda x, k=k: (x[:, 0] > k).astype(int) for k in (1.0, 2.0, 3.0)]
+    positions, labels = [[0, 0], [1.5, 1], [2.5, 0], [4, 1]], [0, 0, 0, 1]
+    plots.save_decision_boundary(classifiers, positions, labels, tmp_path / "moves.gif", unit="step", every=5)
+    shares, left, right, titles = zip(*seen, strict=True)
+    width = 4 + 2 * 0.8  # the points' range, with a fifth of it on each side
+    np.testing.assert_allclose(shares, [(4.8 - k) / width for k in (1, 2, 3)], atol=0.01)
+    assert (left, right) == ((0, 0, 0), (1, 1, 1))
+    assert titles == tuple(f"Decision boundary: step {5 * i}, {n} of 4 correct" for i, n in enumerate((2, 3, 4)))
+
+
+def test_regions_are_written_and_refused(tmp_path):
+    classifiers = [lambda x, k=k: (x[:, 0] > k).astype(int) for k in (1.0, 2.0)]
+    plots.save_decision_boundary(classifiers, [[0, 0], [3, 1]], [0, 1], tmp_path / "moves.gif", dark=True)
+    pictures, _, _ = frames(tmp_path / "moves.gif")
+    assert len(pictures) == 2
+    assert (pictures[0] != pictures[1]).any()
+    with pytest.raises(ValueError, match="no classifiers; expected one for each frame"):
+        plots.save_decision_boundary([], [[0, 0]], [0], tmp_path / "none.gif")
+    with pytest.raises(ValueError, match=r"expected \(N, 2\) and \(N,\)"):
+        plots.save_decision_boundary(classifiers, [0, 1], [0, 1], tmp_path / "none.gif")
+    assert not (tmp_path / "none.gif").exists()

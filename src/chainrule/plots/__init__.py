@@ -16,7 +16,7 @@ modules:
     evaluation    confusion matrix, worst mistakes, calibration
     graph         the computation graph of a result
     pictures      image preprocessing, step by step
-    animation     `save_descent`, `save_training`, `save_weights`: GIFs
+    animation     `save_decision_boundary`, `save_descent`, `save_training`, `save_weights`: GIFs
 
 `style` holds the shared theme and saves figures. These modules import matplotlib, so each is imported on first use of
 one of its names. `text` needs no matplotlib.
@@ -26,7 +26,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from chainrule.plots.animation import save_descent, save_training, save_weights
+    from chainrule.plots.animation import save_decision_boundary, save_descent, save_training, save_weights
     from chainrule.plots.charts import (
         dead_neurons,
         functions,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from chainrule.plots.training import curves
 
 _MODULES = {
-    "animation": ("save_descent", "save_training", "save_weights"),
+    "animation": ("save_decision_boundary", "save_descent", "save_training", "save_weights"),
     "charts": (
         "dead_neurons", "functions", "gradients_by_layer", "gradients_by_step", "lines", "step_errors",
         "word_probabilities",
@@ -74,6 +74,6 @@ __all__ = [
     "activations", "calibration", "computation_graph", "confusion_matrix", "curves", "dead_neurons",
     "decision_boundary", "descent_on_contour", "descent_on_curve", "descent_on_surface", "feature_maps", "filters",
     "functions", "gradients_by_layer", "gradients_by_step", "hidden_map", "lines", "mistakes", "network_diagram",
-    "principal_components", "save", "save_descent", "save_training", "save_weights", "stages", "step_errors",
-    "weight_images", "word_probabilities",
+    "principal_components", "save", "save_decision_boundary", "save_descent", "save_training", "save_weights", "stages",
+    "step_errors", "weight_images", "word_probabilities",
 ]  # fmt: skip

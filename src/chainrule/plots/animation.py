@@ -1,4 +1,4 @@
-"""Animated GIFs: gradient descent, training curves, weights during training."""
+"""Animated GIFs: gradient descent, training curves, weights and decision boundaries during training."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from PIL import Image
 
 from chainrule.errors import UserError, check_destination
 from chainrule.files import atomic_write
-from chainrule.plots import descent, inside, style, training
+from chainrule.plots import descent, inside, points, style, training
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
 
     from matplotlib.figure import Figure
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
     from chainrule.first_principles.descent import Path as DescentPath
 
 _DPI = 80  # two thirds of the resolution of other figures, for small files
 _COLORS = 128  # of the palette, also for small files
+_BOUNDARY_GRID = 200  # points along each axis where a classifier is evaluated
 _LAST_FRAME = 2000  # milliseconds for which the last frame is shown
 
 
@@ -152,6 +153,59 @@ def save_weights(
         style.retitle(figure, f"{title}: epoch {epoch}")
 
     _write(figure, show, len(table), file, max_frames, 250)
+
+
+def save_decision_boundary(
+    classifiers: Sequence[Callable[[NDArray[np.float64]], ArrayLike]],
+    positions: ArrayLike,
+    labels: ArrayLike,
+    file: str | os.PathLike[str],
+    classes: Sequence[str] | None = None,
+    title: str = "Decision boundary",
+    max_frames: int = 60,
+    *,
+    unit: str = "epoch",
+    every: int = 1,
+    dark: bool = False,
+) -> None:
+    """Animate the regions of a classifier in the plane while it learns, as a GIF.
+
+    Args:
+        classifiers: the classifier before it learns and after each epoch: takes points (M, 2), returns their class
+            indices, (M,).
+        positions: (N, 2), the labeled points.
+        labels: (N,) the true class indices.
+        file: output file, ending in .gif.
+        classes: class names; default "class 0", "class 1", ...
+        title: title of the figure; the epoch and the number of correct points are appended.
+        max_frames: maximum number of frames.
+        unit: what the classifiers count, such as "step".
+        every: how many of them lie between two classifiers.
+        dark: use a dark background.
+
+    Raises:
+        ValueError: there is no classifier, the shapes do not fit, or numbers are not finite.
+        UserError: the file cannot be written.
+    """
+    if not classifiers:
+        raise ValueError("save_decision_boundary: no classifiers; expected one for each frame")
+    figure = points.decision_boundary(classifiers[-1], positions, labels, None, classes, title, dark=dark)
+    axes = figure.axes[0]
+    axes.set_title("", loc="left")
+    for mark in [*axes.collections, *[line for line in axes.lines if line.get_label() == "misclassified"]]:
+        mark.remove()  # those of the last frame
+    style.legend(axes, style.DARK if dark else style.LIGHT)
+    x, truth = style.as_array(positions, float), style.as_array(labels).astype(int)
+    left, right, bottom, top = axes.images[0].get_extent()
+    grid = points.grid_positions(left, right, bottom, top, _BOUNDARY_GRID)
+
+    def show(index: int) -> None:
+        regions = style.as_array(classifiers[index](grid)).astype(int)
+        axes.images[0].set_data(regions.reshape(_BOUNDARY_GRID, _BOUNDARY_GRID))
+        correct = int((style.as_array(classifiers[index](x)) == truth).sum())
+        style.retitle(figure, f"{title}: {unit} {every * index}, {correct} of {len(truth)} correct")
+
+    _write(figure, show, len(classifiers), file, max_frames, 100)
 
 
 def _write(

@@ -55,8 +55,8 @@ def decision_boundary(
     low, high = x.min(axis=0), x.max(axis=0)
     padding = np.maximum(0.2 * (high - low), 0.1 * (high - low).max()) + 0.1 * ((high - low).max() == 0)
     (left, bottom), (right, top) = (low - padding).tolist(), (high + padding).tolist()
+    grid_points = grid_positions(left, right, bottom, top, _GRID)
     across, up = np.linspace(left, right, _GRID), np.linspace(bottom, top, _GRID)
-    grid_points = np.stack(np.meshgrid(across, up), axis=-1).reshape(-1, 2)
     regions, predicted = (style.as_array(classify(positions)) for positions in (grid_points, x))
     if regions.shape != grid_points.shape[:1] or predicted.shape != truth.shape:
         raise ValueError(
@@ -104,6 +104,12 @@ def decision_boundary(
     axes.set(xlim=(left, right), ylim=(bottom, top))
     style.legend(axes, theme)
     return figure
+
+
+def grid_positions(left: float, right: float, bottom: float, top: float, count: int) -> NDArray[np.float64]:
+    """A grid of `count` × `count` points, row by row from the bottom: (count², 2)."""
+    across, up = np.linspace(left, right, count), np.linspace(bottom, top, count)
+    return np.stack(np.meshgrid(across, up), axis=-1).reshape(-1, 2)
 
 
 def hidden_map(
