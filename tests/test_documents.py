@@ -113,16 +113,17 @@ def test_the_guides_optimizer_does_what_its_formula_says():
         names |= documents.names_for(block.needs)
         documents.run(block.code, names, "architecture")
     rng = np.random.default_rng(2)
-    w, mean, gradients = rng.normal(0, 1, 4), np.zeros(4), rng.normal(0, 1, (5, 4))
+    w, mean, square, gradients = rng.normal(0, 1, 4), [0.0] * 4, [0.0] * 4, rng.normal(0, 1, (5, 4))
     parameter = chainrule.from_numpy(w.copy()).requires_grad_()
-    optimizer = names["Lion"]([parameter], lr=0.01, betas=(0.8, 0.95))
+    optimizer = names["Yogi"]([parameter], lr=0.01, betas=(0.8, 0.95), eps=0.1)
     for gradient in gradients:
         optimizer.zero_grad()
         (parameter * chainrule.from_numpy(gradient)).sum().backward()
         optimizer.step()
         for i in range(4):
-            w[i] -= 0.01 * (1 if 0.8 * mean[i] + 0.2 * gradient[i] > 0 else -1)
-            mean[i] = 0.95 * mean[i] + 0.05 * gradient[i]
+            mean[i] = 0.8 * mean[i] + 0.2 * gradient[i]
+            square[i] += 0.05 * gradient[i] ** 2 * (1 if gradient[i] ** 2 > square[i] else -1)
+            w[i] -= 0.01 * mean[i] / (square[i] ** 0.5 + 0.1)
     np.testing.assert_allclose(parameter.detach().numpy(), w, rtol=1e-12)
 
 

@@ -85,11 +85,17 @@ def agree(build, optimizer, loss, batch=squares, steps=4, rtol=1e-10, schedule=N
     return programs
 
 
-def small(dtype=np.float64):
+def small(dtype=np.float64, bias=True):
     random = np.random.default_rng(1)
     return nn.Sequential(
-        nn.Linear(6, 5, generator=random, dtype=dtype), nn.Tanh(), nn.Linear(5, 3, generator=random, dtype=dtype)
+        nn.Linear(6, 5, bias, generator=random, dtype=dtype),
+        nn.Tanh(),
+        nn.Linear(5, 3, bias, generator=random, dtype=dtype),
     )
+
+
+def matrices():
+    return small(bias=False)
 
 
 OPTIMIZERS = {
@@ -106,6 +112,20 @@ OPTIMIZERS = {
     "RMSprop, all": lambda p: optim.RMSprop(p, 0.02, 0.9, 1e-6, 1e-2, momentum=0.9, centered=True, maximize=True),
     "Adagrad": lambda p: optim.Adagrad(p, 0.01),
     "Adagrad, all": lambda p: optim.Adagrad(p, 0.02, 0.1, 1e-2, 0.5, 1e-6, maximize=True),
+    "Adadelta": lambda p: optim.Adadelta(p),
+    "Adadelta, all": lambda p: optim.Adadelta(p, 0.5, 0.8, 1e-3, 1e-2, maximize=True),
+    "Adamax": lambda p: optim.Adamax(p),
+    "Adamax, all": lambda p: optim.Adamax(p, 0.01, (0.8, 0.9), 1e-2, 1e-2, maximize=True),
+    "NAdam": lambda p: optim.NAdam(p),
+    "NAdam, all": lambda p: optim.NAdam(p, 0.01, (0.8, 0.9), 1e-6, 1e-2, 0.1, True, maximize=True),
+    "RAdam": lambda p: optim.RAdam(p),
+    "RAdam, all": lambda p: optim.RAdam(p, 0.01, (0.8, 0.6), 1e-6, 1e-2, True, maximize=True),
+    "Rprop": lambda p: optim.Rprop(p),
+    "Rprop, all": lambda p: optim.Rprop(p, 0.02, (0.4, 1.5), (0.001, 0.03), maximize=True),
+    "Lion": lambda p: optim.Lion(p, 0.01),
+    "Lion, all": lambda p: optim.Lion(p, 0.02, (0.8, 0.9), 0.1, maximize=True),
+    "Muon": lambda p: optim.Muon(p, 0.01),
+    "Muon, all": lambda p: optim.Muon(p, 0.02, 0.2, 0.8, False, (2.0, -1.5, 0.5), 1e-3, 3, "match_rms_adamw"),
     "groups": lambda p: optim.SGD(
         [{"params": (q := list(p))[:2], "lr": 0.2, "momentum": 0.5}, {"params": q[2:], "weight_decay": 0.1}], 0.05
     ),
@@ -117,12 +137,17 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_optimizers_take_the_same_steps(name, interpreted):
-    assert len(agree(small, OPTIMIZERS[name], F.mse_loss)) == 1
+    build = matrices if name.startswith("Muon") else small  # Muon takes no others
+    assert len(agree(build, OPTIMIZERS[name], F.mse_loss)) == 1
+
+
+def test_radam_compiles_its_first_steps_and_the_others(interpreted):
+    assert len(agree(small, lambda p: optim.RAdam(p, 0.01, (0.8, 0.8)), F.mse_loss, steps=9)) == 2
 
 
 def test_no_optimizer_and_no_option_is_left_out():
     """Each option has another value than its default in some row."""
-    weights = [chainrule.ones(2, requires_grad=True) for _ in range(3)]
+    weights = [chainrule.ones(2, 2, requires_grad=True) for _ in range(3)]
     changed = {}
     for make in OPTIMIZERS.values():
         optimizer = make(weights)
@@ -153,6 +178,13 @@ SCHEDULES = {
     "OneCycleLR of SGD": ("momentum", lambda o: S.OneCycleLR(o, 0.1, total_steps=8)),
     "OneCycleLR of groups": ("Adam groups", lambda o: S.OneCycleLR(o, 0.1, total_steps=8)),
     "SequentialLR": ("SGD", lambda o: S.SequentialLR(o, [S.LinearLR(o, 0.1), S.ExponentialLR(o, 0.8)], [2])),
+    "MultiplicativeLR": ("NAdam", lambda o: S.MultiplicativeLR(o, lambda step: 0.9)),
+    "ConstantLR": ("Lion", lambda o: S.ConstantLR(o, total_iters=2)),
+    "PolynomialLR": ("Adadelta", lambda o: S.PolynomialLR(o, 8)),
+    "CosineAnnealingWarmRestarts": ("Adamax", lambda o: S.CosineAnnealingWarmRestarts(o, 2)),
+    "CyclicLR of Adam": ("Adam", lambda o: S.CyclicLR(o, 0.01, 0.05, 2)),
+    "CyclicLR of SGD": ("momentum", lambda o: S.CyclicLR(o, 0.01, 0.05, 2)),
+    "ChainedScheduler": ("SGD", lambda o: S.ChainedScheduler([S.LinearLR(o, 0.1), S.ExponentialLR(o, 0.8)])),
     "ReduceLROnPlateau": ("groups", lambda o: S.ReduceLROnPlateau(o, patience=1)),
 }
 

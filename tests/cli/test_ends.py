@@ -48,7 +48,7 @@ def test_version(command):
         (["nosuch"], "No such command 'nosuch'"),
         (["train", "--color"], "No such option"),
         (["train", "--model", "resnet"], "'resnet' is not one of 'mlp', 'sigmoid_mlp'"),
-        (["train", "--optimizer", "lion"], "'lion' is not one of 'sgd', 'adam', 'adamw'"),
+        (["train", "--optimizer", "newton"], "'newton' is not one of 'sgd', 'adam', 'adamw'"),
         (["train", "--epochs", "many"], "'many' is not a valid integer"),
         (["train", "--lr", "fast"], "'fast' is not a valid float"),
         (["train", "mnist"], "unexpected extra argument"),
@@ -294,7 +294,7 @@ def test_a_completion_script(command, shell, tmp_path):
         ("chainrule ev", ["evaluate"]),
         ("chainrule train --mo", ["--model"]),
         ("chainrule train --model ", list(REGISTRY)),
-        ("chainrule train --optimizer ad", ["adam", "adamw"]),
+        ("chainrule train --optimizer ada", ["adam", "adamw", "adamax", "adagrad", "adadelta"]),
         ("chainrule completion ", ["bash", "zsh", "fish"]),
     ],
 )

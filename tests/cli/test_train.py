@@ -32,6 +32,14 @@ def bits(folder):
     return (folder / "model.safetensors").read_bytes()
 
 
+def test_another_optimizer_by_name(train, here):
+    done = train("--optimizer", "muon", "--batch-size", 20, "--out", "run", "--quiet")
+    assert (done.code, done.err) == (0, "")
+    training = json.loads((here / "run" / "config.json").read_text())["training"]
+    assert (training["optimizer"], training["lr"], training["momentum"]) == ("muon", 0.01, 0.95)
+    assert "'lion', 'muon'" in train("--optimizer", "newton").err
+
+
 # Output
 
 

@@ -9,9 +9,11 @@ PyTorch refuses must be refused here too.
 
 from __future__ import annotations
 
+import inspect
 import types
 import warnings
-from typing import Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,16 +24,22 @@ from chainrule.optim import lr_scheduler
 
 from .reports import Outcome, refused, show
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # PyTorch's test module warns about optional parts of its own
     from torch.testing._internal.common_optimizers import optim_db
 
-NAMES = ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad")
+NAMES = (
+    "SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta", "Adamax", "NAdam", "RAdam", "Rprop", "Muon",
+)  # fmt: skip
 ENTRIES = [entry for entry in optim_db if entry.name in NAMES]
 WAYS_TO_RUN = ("foreach", "fused", "capturable", "differentiable")
 NOTES = ("max_lr", "min_lr", "base_momentum", "max_momentum")  # OneCycleLR's, which ours keeps to itself
 STEPS = 20
 SHAPES = [(3, 4), (4,), (), (0,), (2, 1, 3), (5,)]
+MATRICES = [(3, 4), (4, 4), (5, 2), (1, 3), (2, 1), (6, 5)]  # Muon takes no others
 RELATIVE = {np.float64: 1e-13, np.float32: 2e-5}
 """How far numbers may be apart, as a share of the largest among them."""
 
@@ -42,7 +50,8 @@ class Pair:
     def __init__(self, name: str, options: dict[str, Any], groups: bool, dtype: Any = np.float64) -> None:
         self.name, self.options, self.groups, self.relative = name, options, groups, RELATIVE[dtype]
         rng = np.random.default_rng(1)
-        values = [np.asarray(rng.standard_normal(shape), dtype) for shape in SHAPES]
+        shapes = MATRICES if name == "Muon" else SHAPES
+        values = [np.asarray(rng.standard_normal(shape), dtype) for shape in shapes]
         self.ours = [nn.Parameter(np.array(v)) for v in values]
         self.theirs = [torch.nn.Parameter(torch.tensor(v)) for v in values]
         self.noise = np.random.default_rng(2)
@@ -56,8 +65,13 @@ class Pair:
             other: dict[str, Any] = {"lr": 0.05, "weight_decay": 0.3}
             if "momentum" in options and not options.get("nesterov"):
                 other["momentum"] = 0.0
+            other = {option: value for option, value in other.items() if option in self.known_options(library)}
             parameters = [{"params": parameters[:2]}, {"params": parameters[2:], **other}]
         return getattr(library, self.name)(parameters, **options)
+
+    def known_options(self, library: Any) -> Any:
+        """The options' names."""
+        return inspect.signature(getattr(library, self.name)).parameters
 
     def step(self) -> None:
         """One step of both, with gradients of a bowl, shaken little or much; the last has none, the first not always."""
@@ -178,7 +192,22 @@ def trajectories(name: str, options: dict[str, Any]) -> list[str]:
     return [fault for how, dtype in ways if (fault := _trajectory(name, options, how, dtype))]
 
 
+@contextmanager
+def in_the_type_of_the_parameters() -> Iterator[None]:
+    """Around PyTorch's steps: numbers in states are float64, not float32, and Muon does not go by way of bfloat16."""
+    default, bfloat16 = torch.get_default_dtype(), torch.Tensor.bfloat16
+    torch.set_default_dtype(torch.float64)
+    torch.Tensor.bfloat16 = torch.Tensor.clone
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(default)
+        torch.Tensor.bfloat16 = bfloat16
+
+
+@in_the_type_of_the_parameters()
 def _trajectory(name: str, options: dict[str, Any], how: str, dtype: Any) -> str | None:
+    options = {key: value.double() if isinstance(value, torch.Tensor) else value for key, value in options.items()}
     pair = Pair(name, options, groups=how != "one group", dtype=dtype)
     fault = pair.difference()
     for step in range(STEPS):
@@ -189,6 +218,7 @@ def _trajectory(name: str, options: dict[str, Any], how: str, dtype: Any) -> str
     return fault and f"{how}, {dtype.__name__}: {fault}"
 
 
+@in_the_type_of_the_parameters()
 def run_schedules(entry: Any, makers: Any, outcome: Outcome) -> None:
     """Run schedules that act together on one optimizer; a maker is a function of it that calls one class."""
     outcome.total += 1
@@ -223,8 +253,8 @@ def refusals(entry: Any) -> tuple[int, list[str]]:
     for case in cases:
         sample = case.optimizer_error_input
         made: dict[int, Any] = {}
-        parameters = [nn.Parameter(np.ones(2))] if sample.params is None else converted(sample.params, made)
         with refused(f"{entry.name}, {sample.desc}", case.error_regex, faults, kinds=(ValueError, TypeError)):
+            parameters = [nn.Parameter(np.ones(2))] if sample.params is None else converted(sample.params, made)
             getattr(optim, entry.name)(parameters, **converted(sample.kwargs, made))
     return len(cases), faults
 

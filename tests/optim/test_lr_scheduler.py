@@ -13,13 +13,19 @@ import pytest
 import chainrule
 from chainrule import nn, optim
 from chainrule.optim.lr_scheduler import (
+    ChainedScheduler,
+    ConstantLR,
     CosineAnnealingLR,
+    CosineAnnealingWarmRestarts,
+    CyclicLR,
     ExponentialLR,
     LambdaLR,
     LinearLR,
     LRScheduler,
+    MultiplicativeLR,
     MultiStepLR,
     OneCycleLR,
+    PolynomialLR,
     ReduceLROnPlateau,
     SequentialLR,
     StepLR,
@@ -145,12 +151,36 @@ class TestOneCycle:
         (lambda o: MultiStepLR(o, [5, 2], 0.5), lambda t: 0.5 ** ((t >= 2) + (t >= 5))),
         (lambda o: ExponentialLR(o, 0.7), lambda t: 0.7**t),
         (lambda o: LinearLR(o, 0.2, 0.8, total_iters=4), lambda t: 0.2 + 0.6 * min(t, 4) / 4),
+        (lambda o: MultiplicativeLR(o, lambda t: t / (t + 1)), lambda t: 1 / (t + 1)),
+        (lambda o: ConstantLR(o, 0.25, 3), lambda t: 0.25 if t < 3 else 1),
+        (lambda o: PolynomialLR(o, 5, 2.0), lambda t: (1 - min(t, 5) / 5) ** 2),
+        (
+            lambda o: CosineAnnealingWarmRestarts(o, 2, 2),
+            lambda t: (
+                [1, 0.5, 1, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5, 1][t] if t < 7 else (1 + math.cos(math.pi / 8)) / 2
+            ),
+        ),
+        (lambda o: CyclicLR(o, 0.4, 1.2, 2, 1), lambda t: [1, 2, 3][t % 3]),
+        (lambda o: ChainedScheduler([ExponentialLR(o, 0.5), StepLR(o, 2)]), lambda t: 0.5**t * 0.1 ** (t // 2)),
         (
             lambda o: SequentialLR(o, [ExponentialLR(o, 0.5), StepLR(o, 2)], [3]),
             lambda t: 0.5**t if t < 3 else 0.1 ** ((t - 3) // 2),
         ),
     ],
-    ids=["LambdaLR", "StepLR", "MultiStepLR", "ExponentialLR", "LinearLR", "SequentialLR"],
+    ids=[
+        "LambdaLR",
+        "StepLR",
+        "MultiStepLR",
+        "ExponentialLR",
+        "LinearLR",
+        "MultiplicativeLR",
+        "ConstantLR",
+        "PolynomialLR",
+        "CosineAnnealingWarmRestarts",
+        "CyclicLR",
+        "ChainedScheduler",
+        "SequentialLR",
+    ],
 )
 def test_each_kind_by_its_formula(make, formula):
     np.testing.assert_allclose(rates(make(sgd(0.4)), 7), [0.4 * formula(t) for t in range(8)], rtol=1e-14)
@@ -253,6 +283,37 @@ SINGLE = sgd()
             ValueError,
             "SequentialLR: milestones must be in increasing order, not [4, 3]",
         ),
+        (lambda o: ConstantLR(o, 0), ValueError, "ConstantLR: factor must be above 0 and at most 1, got 0"),
+        (lambda o: PolynomialLR(o, 0), ValueError, "PolynomialLR: total_iters must be at least 1, got 0"),
+        (lambda o: PolynomialLR(o, 5, -1), ValueError, "PolynomialLR: power must not be negative, got -1"),
+        (lambda o: CosineAnnealingWarmRestarts(o, 0), ValueError, "T_0 must be at least 1, not 0"),
+        (lambda o: CosineAnnealingWarmRestarts(o, 2.5), TypeError, "T_0 must be an integer, not 2.5"),
+        (lambda o: CosineAnnealingWarmRestarts(o, 2, 0), ValueError, "T_mult must be at least 1, not 0"),
+        (
+            lambda o: CosineAnnealingWarmRestarts(o, 2).step(-1),
+            ValueError,
+            "CosineAnnealingWarmRestarts: epoch must be a finite number of at least 0, got -1",
+        ),
+        (lambda o: CyclicLR(o, 0.1, 0.2, 0), ValueError, "CyclicLR: the steps up and down must be above 0, got 0, 0"),
+        (
+            lambda o: CyclicLR(o, 0.1, 0.2, mode="square"),
+            ValueError,
+            """CyclicLR: mode must be "triangular", "triangular2" or "exp_range", not 'square'""",
+        ),
+        (lambda o: CyclicLR(o, 0.1, 0.2, scale_fn=3), ValueError, "CyclicLR: scale_fn must be a function, not 3"),
+        (lambda o: CyclicLR(o, [0.1, 0.2], 0.2), ValueError, "CyclicLR: base_lr has 2 values for 1 groups"),
+        (lambda o: ChainedScheduler([]), ValueError, "ChainedScheduler: needs at least one scheduler"),
+        (lambda o: ChainedScheduler([3]), TypeError, "ChainedScheduler: takes schedulers, not int"),
+        (
+            lambda o: ChainedScheduler([ReduceLROnPlateau(o)]),
+            ValueError,
+            "ChainedScheduler: scheduler 0 is a ReduceLROnPlateau, which cannot be part of a chain",
+        ),
+        (
+            lambda o: SequentialLR(o, [ChainedScheduler([StepLR(o, 2)])], []),
+            ValueError,
+            "SequentialLR: scheduler 0 is a ChainedScheduler, which cannot be part of a sequence",
+        ),
         (lambda o: LinearLR(o, 0), ValueError, "LinearLR: start_factor must be above 0 and at most 1, got 0"),
         (lambda o: LinearLR(o, 1.5), ValueError, "LinearLR: start_factor must be above 0 and at most 1, got 1.5"),
         (lambda o: LinearLR(o, 1, -0.5), ValueError, "LinearLR: end_factor must be between 0 and 1, got -0.5"),
@@ -318,6 +379,12 @@ def test_what_makes_no_sense(make, error, message):
         lambda o: LinearLR(o, total_iters=8),
         lambda o: SequentialLR(o, [LinearLR(o), ExponentialLR(o, 0.7)], [6]),
         lambda o: CosineAnnealingLR(o, T_max=7, eta_min=0.01),
+        lambda o: MultiplicativeLR(o, lambda t: 0.9),
+        lambda o: ConstantLR(o, 0.2, 7),
+        lambda o: PolynomialLR(o, 9, 1.5),
+        lambda o: CosineAnnealingWarmRestarts(o, 2, T_mult=2),
+        lambda o: CyclicLR(o, 0.1, 0.4, 3, 2, mode="exp_range", gamma=0.9),
+        lambda o: optim.swa_utils.SWALR(o, 0.01, 8),
         lambda o: OneCycleLR(o, 1.0, total_steps=12),
         lambda o: OneCycleLR(o, 1.0, total_steps=12, three_phase=True, anneal_strategy="linear"),
     ],
@@ -346,6 +413,34 @@ class TestStates:
         del state["last_epoch"]
         with pytest.raises(ValueError, match="entries differ in last_epoch"):
             scheduler.load_state_dict(state)
+
+
+def test_a_chain_goes_on_exactly_from_a_state():
+    def make(optimizer):
+        return ChainedScheduler([ConstantLR(optimizer, 0.2, 7), ExponentialLR(optimizer, 0.9)])
+
+    whole = rates(make(sgd()), 11)
+    optimizer, other = sgd(), sgd()
+    chain = make(optimizer)
+    rates(chain, 5)
+    states = json.loads(json.dumps([optimizer.state_dict(), chain.state_dict()]))
+    resumed = make(other)
+    other.load_state_dict(states[0])
+    resumed.load_state_dict(states[1])
+    assert rates(resumed, 6) == whole[5:]
+    with pytest.raises(ValueError, match="ChainedScheduler: the state has 1 schedulers, but this one has 2"):
+        resumed.load_state_dict({**states[1], "_schedulers": states[1]["_schedulers"][:1]})
+
+
+def test_warm_restarts_step_to_fractions_of_epochs():
+    scheduler = CosineAnnealingWarmRestarts(sgd(1.0), 2, T_mult=3)
+    actual = []
+    for epoch in (0, 0.5, 1.5, 2, 3.5, 7.9999, 8, 9.5, 1):
+        scheduler.step(epoch)
+        actual += scheduler.get_last_lr()
+    shares = [0, 0.25, 0.75, 0, 1.5 / 6, 5.9999 / 6, 0, 1.5 / 18, 0.5]
+    np.testing.assert_allclose(actual, [(1 + math.cos(math.pi * share)) / 2 for share in shares], rtol=1e-12)
+    assert scheduler.last_epoch == 1
 
 
 def test_going_on_from_a_step():

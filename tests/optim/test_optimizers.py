@@ -23,8 +23,14 @@ def step(optimizer: optim.Optimizer, parameter: chainrule.Tensor, gradient: floa
     return parameter.tolist()
 
 
+WITH_DECAY = [
+    optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop, optim.Adagrad, optim.Adamax, optim.NAdam, optim.RAdam,
+    optim.Adadelta, optim.Lion,
+]  # fmt: skip
+
+
 @pytest.mark.parametrize("shape", [(3,), (40, 50)])
-@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop, optim.Adagrad])
+@pytest.mark.parametrize("kind", [*WITH_DECAY, optim.Rprop])
 def test_float16_is_changed_as_float64_up_to_its_digits(kind, shape):
     random = np.random.default_rng(8)
     start, *gradients = random.uniform(0.5, 2, (4, *shape)).astype(np.float16)
@@ -121,7 +127,64 @@ class TestByHand:
         assert step(adagrad, p, 2.0) == [pytest.approx(first)]
         assert step(adagrad, p, 4.0) == [pytest.approx(first - 0.1 / 1.5 * 4 / (5 + 0.1))]
 
-    @pytest.mark.parametrize("kind", [optim.RMSprop, optim.Adagrad])
+    def test_adadelta(self):
+        p = parameter(1.0)
+        adadelta = optim.Adadelta([p], lr=0.5, rho=0.75, eps=0.01)
+        first = 2 * math.sqrt(0.01 / (0.25 * 4 + 0.01))
+        assert step(adadelta, p, 2.0) == [pytest.approx(1 - 0.5 * first)]
+        second = math.sqrt((0.25 * first**2 + 0.01) / (0.75 * 1 + 0.25 * 9 + 0.01)) * 3
+        assert step(adadelta, p, 3.0) == [pytest.approx(1 - 0.5 * first - 0.5 * second)]
+
+    def test_adamax(self):
+        p = parameter(1.0)
+        adamax = optim.Adamax([p], lr=0.1, betas=(0.5, 0.75), eps=0.5)
+        first = 0.1 * 2 / 2.5
+        assert step(adamax, p, 2.0) == [pytest.approx(1 - first)]
+        second = 0.1 * (0.5 * 1 + 0.5 * 1) / (1 - 0.25) / (0.75 * 2.5)  # 1 + 0.5 < 0.75 · 2.5
+        assert step(adamax, p, 1.0) == [pytest.approx(1 - first - second)]
+
+    def test_radam_takes_plain_steps_first(self):
+        p = parameter(1.0)
+        radam = optim.RAdam([p], lr=0.1, betas=(0.5, 0.8))
+        # The limit of the length is 9; the lengths are 1, 1.889, 2.705, 3.450, 4.126, 4.737 and 5.285
+        steps, last = [], 1.0
+        for _ in range(7):
+            (value,) = step(radam, p, 2.0)
+            steps.append(last - value)
+            last = value
+        assert steps[:6] == [pytest.approx(0.2)] * 6
+        length = 9 - 14 * 0.8**7 / (1 - 0.8**7)
+        rectification = math.sqrt((length - 4) * (length - 2) * 9 / (5 * 7 * length))
+        assert steps[6] == pytest.approx(0.1 * rectification)
+
+    def test_nadam(self):
+        p = parameter(1.0)
+        nadam = optim.NAdam([p], lr=0.1, betas=(0.8, 0.5), eps=0.0, momentum_decay=0.5)
+        now, later = 0.8 * (1 - 0.5 * 0.96**0.5), 0.8 * (1 - 0.5 * 0.96)
+        step_size = (1 - now) * 2 / (1 - now) + later * 0.4 / (1 - now * later)
+        assert step(nadam, p, 2.0) == [pytest.approx(1 - 0.1 * step_size / 2)]
+        assert nadam.state[0]["mu_product"] == pytest.approx(now)
+
+    def test_rprop_grows_shrinks_and_waits(self):
+        p = parameter(0.0)
+        rprop = optim.Rprop([p], lr=0.1, etas=(0.5, 2.0), step_sizes=(0.1, 0.3))
+        # the sign stays, the size grows to its limit; the sign changes, the size shrinks and p waits; p goes on
+        actual = [step(rprop, p, gradient)[0] for gradient in (1.0, 5.0, 0.1, -3.0, -2.0, 0.0, -1.0)]
+        np.testing.assert_allclose(actual, [-0.1, -0.3, -0.6, -0.6, -0.45, -0.45, -0.3])
+
+    def test_lion_is_the_papers_loop(self):
+        p = parameter(1.0, -2.0)
+        lion = optim.Lion([p], lr=0.1, betas=(0.5, 0.75), weight_decay=0.2)
+        weight, mean = np.array([1.0, -2.0]), np.zeros(2)
+        for gradient in np.random.default_rng(3).standard_normal((25, 2)):
+            p.grad = chainrule.tensor(gradient)
+            lion.step()
+            update = np.sign(0.5 * mean + 0.5 * gradient)
+            weight -= 0.1 * (update + 0.2 * weight)
+            mean = 0.75 * mean + 0.25 * gradient
+            np.testing.assert_allclose(p.numpy(), weight, rtol=1e-13)
+
+    @pytest.mark.parametrize("kind", [optim.RMSprop, optim.Adagrad, optim.Adamax, optim.NAdam, optim.RAdam])
     def test_weight_decay_is_part_of_the_gradient(self, kind):
         p, q = parameter(2.0), parameter(2.0)
         assert step(kind([p], weight_decay=0.5), p, 1.0) == step(kind([q]), q, 2.0)
@@ -139,6 +202,13 @@ KINDS = [
     pytest.param(lambda p: optim.RMSprop(p, lr=0.1), id="rmsprop"),
     pytest.param(lambda p: optim.RMSprop(p, lr=0.02, momentum=0.9, centered=True), id="rmsprop-momentum-centered"),
     pytest.param(lambda p: optim.Adagrad(p, lr=0.5, lr_decay=0.001), id="adagrad"),
+    pytest.param(lambda p: optim.Adadelta(p, lr=2.0, eps=1e-2), id="adadelta"),
+    pytest.param(lambda p: optim.Adamax(p, lr=0.1, weight_decay=0.1), id="adamax"),
+    pytest.param(lambda p: optim.NAdam(p, lr=0.1), id="nadam"),
+    pytest.param(lambda p: optim.NAdam(p, lr=0.1, weight_decay=0.1, decoupled_weight_decay=True), id="nadam-decoupled"),
+    pytest.param(lambda p: optim.RAdam(p, lr=0.1, betas=(0.9, 0.95)), id="radam"),
+    pytest.param(lambda p: optim.Rprop(p, lr=0.1), id="rprop"),
+    pytest.param(lambda p: optim.Lion(p, lr=0.1, weight_decay=0.1), id="lion"),
 ]
 
 
@@ -307,7 +377,7 @@ class TestGroups:
 
 
 class TestOptions:
-    @pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop, optim.Adagrad])
+    @pytest.mark.parametrize("kind", WITH_DECAY)
     @pytest.mark.parametrize("option", ["lr", "weight_decay"])
     def test_must_not_be_negative(self, kind, option):
         for value in (-0.1, float("nan")):
@@ -331,6 +401,10 @@ class TestOptions:
         with pytest.raises(ValueError, match="Adam: eps must not be negative"):
             optim.Adam([parameter(1.0)], eps=-1)
         for kind, option in [
+            (optim.Adadelta, "rho"),
+            (optim.NAdam, "momentum_decay"),
+            (optim.Rprop, "lr"),
+            (optim.Muon, "ns_steps"),
             (optim.RMSprop, "alpha"),
             (optim.RMSprop, "momentum"),
             (optim.Adagrad, "lr_decay"),
@@ -344,6 +418,35 @@ class TestOptions:
         for betas in ((1.0, 0.9), (0.9, -0.1)):
             with pytest.raises(ValueError, match="AdamW: betas must be at least 0 and below 1, got"):
                 optim.AdamW([parameter(1.0)], betas=betas)
+
+    @pytest.mark.parametrize(
+        ("kind", "options", "error", "message"),
+        [
+            (optim.Lion, {"betas": (0.9, 1.0)}, ValueError, "betas must be at least 0 and below 1, got 1.0"),
+            (optim.Adadelta, {"rho": 1.5}, ValueError, "rho must be from 0 to 1, got 1.5"),
+            (optim.Rprop, {"etas": (1.2, 0.5)}, ValueError, "etas must be one between 0 and 1 and one above 1, not"),
+            (optim.Rprop, {"etas": 0.5}, TypeError, "etas must be two numbers, not 0.5"),
+            (optim.Rprop, {"step_sizes": (1, 0.1)}, ValueError, "step_sizes must be the smallest and the largest, not"),
+            (optim.Muon, {"ns_steps": 100}, ValueError, "ns_steps must be below 100, got 100"),
+            (optim.Muon, {"ns_coefficients": (1, 2)}, ValueError, "ns_coefficients must be three numbers, not (1, 2)"),
+            (optim.Muon, {"ns_coefficients": (1, 2, "a")}, TypeError, "ns_coefficients[2] must be a number, not 'a'"),
+            (
+                optim.Muon,
+                {"adjust_lr_fn": "adam"},
+                ValueError,
+                """adjust_lr_fn must be "original" or "match_rms_adamw", not 'adam'""",
+            ),
+            (
+                optim.Muon,
+                {},
+                ValueError,
+                "takes matrices, and a parameter has shape (1,): give the others to another optimizer, such as AdamW",
+            ),
+        ],
+    )
+    def test_of_the_newer_kinds(self, kind, options, error, message):
+        with pytest.raises(error, match=re.escape(f"{kind.__name__}: {message}")):
+            kind([parameter(1.0)], **options)
 
 
 class TestStates:
@@ -459,6 +562,45 @@ class TestStates:
         sgd.load_state_dict(state)
         assert (sgd.param_groups[0]["lr"], sgd.param_groups[0]["momentum"]) == (0.7, 0.3)
         assert sgd.param_groups[0]["params"] == [p]
+
+
+class TestMuon:
+    """Values and states against PyTorch's are in `tests/conformance`."""
+
+    @pytest.mark.parametrize("shape", [(30, 20), (20, 30), (7, 7), (1, 4)])
+    @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+    def test_steps_along_directions_of_about_equal_length(self, shape, dtype):
+        gradient = np.random.default_rng(4).standard_normal(shape).astype(dtype)
+        p = nn.Parameter(np.zeros(shape, dtype))
+        p.grad = chainrule.tensor(gradient)
+        optim.Muon([p], lr=1.0, weight_decay=0.0).step()
+        u, _, v = np.linalg.svd(gradient.astype(np.float64), full_matrices=False)
+        singular = np.diag(u.T @ -p.numpy().astype(np.float64) @ v.T) / max(1, shape[0] / shape[1]) ** 0.5
+        assert singular.min() > 0.3
+        assert singular.max() < 1.3
+        assert p.dtype == dtype
+
+    def test_a_state_goes_on_bit_for_bit(self):
+        def run(state=None, values=None, steps=6):
+            return learn(lambda p: optim.Muon(p, lr=0.1), state, values, steps, shape=(4, 3), dtype=np.float32)
+
+        whole, _ = run()
+        half, optimizer = run(steps=2)
+        state = optimizer.state_dict()
+        rest, _ = run(state=state, values=half.numpy().copy(), steps=4)
+        assert rest.numpy().tobytes() == whole.numpy().tobytes()
+
+    def test_a_gradient_of_zeros_is_no_direction(self):
+        p = nn.Parameter(np.ones((2, 3)))
+        p.grad = chainrule.zeros(2, 3, dtype=np.float64)
+        optim.Muon([p], lr=0.5, weight_decay=0.1).step()
+        np.testing.assert_allclose(p.numpy(), 0.95)
+
+    def test_without_elements(self):
+        p = nn.Parameter(np.ones((0, 3)))
+        p.grad = chainrule.zeros(0, 3, dtype=np.float64)
+        optim.Muon([p]).step()
+        assert p.shape == (0, 3)
 
 
 class TestSteps:

@@ -294,7 +294,7 @@ def test_a_change_by_hand_is_refused_also_beside_one_on_purpose(begin, go_on, di
         ({"epochs": 0}, "the number of epochs must be at least 1, not 0"),
         ({"epochs": 10**10}, "the number of epochs must be at most 1,000,000,000, not 10,000,000,000"),
         ({"schedule": "steps"}, "unknown schedule 'steps'"),
-        ({"momentum": 0.5}, "momentum is a setting of sgd, and this run's optimizer is adamw"),
+        ({"momentum": 0.5}, "momentum is a setting of sgd, rmsprop, muon, and this run's optimizer is adamw"),
         (
             {"epochs_without_augmentation": 1},
             "epochs_without_augmentation has no effect: this run does not use augmentation",

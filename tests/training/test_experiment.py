@@ -87,7 +87,7 @@ def test_another_optimizer_has_its_own_settings(digits, model, optimizer, expect
         ({"momentum": -0.1}, "momentum and the weight decay must be finite and at least 0"),
         ({"weight_decay": math.nan}, "momentum and the weight decay must be finite and at least 0"),
         ({"seed": -1}, "the seed must be at least 0, not -1"),
-        ({"optimizer": "lion"}, "unknown optimizer 'lion'; choose from sgd, adam, adamw"),
+        ({"optimizer": "newton"}, "unknown optimizer 'newton'; choose from sgd, adam, adamw"),
         ({"schedule": "steps"}, "unknown schedule 'steps'; choose from constant, cosine, one-cycle"),
         (
             {"augment": {"shift": -1}},
@@ -270,7 +270,7 @@ def test_changed_images_are_noticed(begin, digits):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"optimizer": "lion"}, "unknown optimizer 'lion'"),
+        ({"optimizer": "newton"}, "unknown optimizer 'newton'"),
         ({"schedule": "chainrule.schedule"}, "unknown schedule 'chainrule.schedule'"),
         ({"batch_size": -5}, "the batch size must be at least 1, not -5"),
         ({"epochs": 0}, "the number of epochs must be at least 1"),

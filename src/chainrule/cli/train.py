@@ -31,6 +31,7 @@ from chainrule.training import resume as resuming
 from chainrule.training import run as runs
 from chainrule.training.callbacks import best_index
 from chainrule.training.changes import change_run, parse_settings
+from chainrule.training.optimizers import OPTIMIZERS
 from chainrule.training.progress import Bar, EpochLines
 from chainrule.training.text_task import TEXT
 from chainrule.training.trainer import Callback, DivergedError, Interrupted, Trainer
@@ -84,7 +85,7 @@ Examples:
 @click.option("--steps-per-epoch", type=int, metavar="N", help="For text: the steps that count as an epoch.")
 @click.option("--batch-size", type=int, help="Images, or windows of a text, per step.  [default: the model's]")
 @click.option("--lr", type=float, help="Learning rate; with a schedule, its peak.  [default: the model's]")
-@click.option("--optimizer", type=click.Choice(list(experiment.OPTIMIZERS)), help="Optimizer.  [default: the model's]")
+@click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), help="Optimizer.  [default: the model's]")
 @click.option("--eager", is_flag=True, default=None, help="Run eagerly, without compiling the training step.")
 @click.option(
     "--shards",

@@ -34,10 +34,10 @@ class Recipe:
     Attributes:
         epochs: passes over the training images; for text, see `steps_per_epoch`.
         batch_size: images, or windows of a text, per step.
-        optimizer: "sgd", "adam" or "adamw".
+        optimizer: a name in `training.optimizers.OPTIMIZERS`, such as "sgd" or "adamw".
         lr: the learning rate; with a schedule, its maximum.
-        momentum: the momentum of "sgd".
-        weight_decay: the weight decay of any optimizer.
+        momentum: the momentum of "sgd", "rmsprop" or "muon".
+        weight_decay: the weight decay of any optimizer but "rprop".
         schedule: "constant", "cosine", "one-cycle" or "warmup-cosine".
         augment: options of `data.Augment` for the training images; empty for none.
         epochs_without_augmentation: the number of last epochs without augmentation, to fit unaugmented images.

@@ -42,6 +42,12 @@ class _BatchNorm(Module):
         self.running_var = Tensor(np.ones(num_features, dtype)) if track_running_stats else None
         self.num_batches_tracked = Tensor(np.array(0)) if track_running_stats else None
 
+    def reset_running_stats(self) -> None:
+        """Set the running statistics to those of no batches: mean 0, variance 1."""
+        for tensor, value in ((self.running_mean, 0), (self.running_var, 1), (self.num_batches_tracked, 0)):
+            if tensor is not None:
+                tensor.fill_(value)
+
     def forward(self, input: Tensor) -> Tensor:
         """Map (N, C, ...) to the same shape."""
         name = type(self).__name__

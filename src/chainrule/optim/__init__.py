@@ -1,8 +1,27 @@
 """Optimizers and learning-rate schedulers. Names, options and results match PyTorch."""
 
-from chainrule.optim import lr_scheduler
-from chainrule.optim.adaptive import Adagrad, Adam, AdamW, RMSprop
+from chainrule.optim import lr_scheduler, swa_utils
+from chainrule.optim.adam import Adam, Adamax, AdamW, NAdam, RAdam
+from chainrule.optim.adaptive import Adadelta, Adagrad, RMSprop
+from chainrule.optim.muon import Muon
 from chainrule.optim.optimizer import Optimizer
 from chainrule.optim.sgd import SGD
+from chainrule.optim.sign import Lion, Rprop
 
-__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop", "lr_scheduler"]
+__all__ = [
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Lion",
+    "Muon",
+    "NAdam",
+    "Optimizer",
+    "RAdam",
+    "RMSprop",
+    "Rprop",
+    "lr_scheduler",
+    "swa_utils",
+]

@@ -1,11 +1,11 @@
 """Adaptive optimizers: each weight's step is divided by a measure of the size of its past gradients.
 
-Adagrad sums all squared gradients, RMSprop takes a moving average of them, Adam averages the gradients as well.
+Adagrad sums all squared gradients, RMSprop takes a moving average of them, Adadelta multiplies by a measure of past
+steps as well. `adam.py` has those that also average the gradients.
 """
 
 from __future__ import annotations
 
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -131,92 +131,55 @@ def _rmsprop(
     return weight - rate * change, square, mean, buffer
 
 
-class Adam(Optimizer):
-    """w ← w - lr · m̂ / (√v̂ + eps), with moving averages m of the gradient and v of its square.
+class Adadelta(Optimizer):
+    """w ← w - lr Δ, with Δ = √(u + eps) / √(v + eps) · g, and moving averages v of g² and u of Δ².
 
-    m ← β₁ m + (1 - β₁) g;  v ← β₂ v + (1 - β₂) g²;  m̂ = m / (1 - β₁ᵗ);  v̂ = v / (1 - β₂ᵗ).
+    v ← rho v + (1 - rho) g² before the step, u ← rho u + (1 - rho) Δ² after it. Δ has the unit of w, so that lr has
+    none.
 
     Args:
         params: the parameters, or parameter groups.
-        lr: the learning rate.
-        betas: decay factors of the two averages.
-        eps: added to the denominator.
+        lr: the factor of each step.
+        rho: decay factor of the two averages.
+        eps: added to both averages; it also sets the size of the first steps.
         weight_decay: coefficient of w added to the gradient.
-        amsgrad: divide by the largest v so far (Reddi et al., On the convergence of Adam and beyond, 2018).
         maximize: step along the gradient instead of against it.
-        decoupled_weight_decay: multiply w by 1 - lr · weight_decay instead, as AdamW does.
 
     Raises:
-        ValueError: a negative option, or a beta outside [0, 1).
-        TypeError: an option that is not a number.
+        ValueError: a negative option, or a rho above 1.
 
-    Source: Kingma and Ba, Adam: a method for stochastic optimization (2015).
+    Source: Zeiler, ADADELTA: an adaptive learning rate method (2012).
     """
 
-    not_negative = ("lr", "eps", "weight_decay")
+    not_negative = ("lr", "rho", "eps", "weight_decay")
 
     def __init__(
-        self, params: Parameters, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
-        weight_decay: float = 0.0, amsgrad: bool = False, *, maximize: bool = False,
-        decoupled_weight_decay: bool = False,
+        self, params: Parameters, lr: float = 1.0, rho: float = 0.9, eps: float = 1e-6, weight_decay: float = 0.0, *,
+        maximize: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(params, options(locals()))
 
     def _validate(self, options: dict[str, Any]) -> dict[str, Any]:
         numbers = super()._validate(options)
-        betas = numbers["betas"]
-        are_numbers = isinstance(betas, (tuple, list)) and [isinstance(beta, Real) for beta in betas] == [True, True]
-        check(self, are_numbers, f"betas must be two numbers, not {betas}", TypeError)
-        for beta in betas:
-            check(self, 0 <= beta < 1, f"betas must be at least 0 and below 1, got {beta}")
-        return {**numbers, "betas": tuple(betas)}
+        check(self, numbers["rho"] <= 1, f"rho must be from 0 to 1, got {numbers['rho']}")
+        return numbers
 
     def start(self, value: Array, group: dict[str, Any]) -> dict[str, Any]:
-        """Return the step count, m and v, and the largest v for amsgrad."""
-        state = {"step": 0, "exp_avg": np.zeros_like(value), "exp_avg_sq": np.zeros_like(value)}
-        return {**state, "max_exp_avg_sq": np.zeros_like(value)} if group["amsgrad"] else state
+        """Return the step count, v and u."""
+        return {"step": 0, "square_avg": np.zeros_like(value), "acc_delta": np.zeros_like(value)}
 
     def update(self, value: Array, gradient: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
         """Update one parameter."""
-        (beta1, beta2), rate, decay = group["betas"], group["lr"], group["weight_decay"] or None
-        decoupled = decay is not None and group["decoupled_weight_decay"]
         state["step"] += 1
-        largest = state["max_exp_avg_sq"] if group["amsgrad"] else None
-        update(
-            _adam, [value, state["exp_avg"], state["exp_avg_sq"], largest], [gradient],
-            None if decoupled else decay, 1 - rate * decay if decoupled else None, beta1, 1 - beta1, beta2, 1 - beta2,
-            (1 - beta2 ** state["step"]) ** -0.5, group["eps"], rate / (1 - beta1 ** state["step"]),
-        )  # fmt: skip
+        numbers = group["weight_decay"] or None, group["rho"], 1 - group["rho"], group["eps"], group["lr"]
+        update(_adadelta, [value, state["square_avg"], state["acc_delta"]], [gradient], *numbers)
 
 
-def _adam(
-    weight: Any, mean: Any, square: Any, largest: Any, gradient: Any,
-    decay: Any, shrink: Any, beta1: Any, alpha1: Any, beta2: Any, alpha2: Any, correction: Any, eps: Any, rate: Any,
-) -> Any:  # fmt: skip
-    # The bias corrections are scalars: that of m is folded into `rate`, that of √v is `correction`
+def _adadelta(
+    weight: Any, square: Any, steps: Any, gradient: Any, decay: Any, rho: Any, alpha: Any, eps: Any, rate: Any
+) -> Any:
     if decay is not None:
         gradient = gradient + decay * weight
-    if shrink is not None:
-        weight = shrink * weight
-    mean = beta1 * mean + alpha1 * gradient
-    square = beta2 * square + alpha2 * gradient * gradient
-    second_moment = square
-    if largest is not None:
-        largest = np.maximum(largest, square)
-        second_moment = largest
-    return weight - rate * (mean / (correction * np.sqrt(second_moment) + eps)), mean, square, largest
-
-
-class AdamW(Adam):
-    """Adam with decoupled weight decay: w ← (1 - lr · weight_decay) w before each step.
-
-    Arguments and errors are those of Adam; only the default of weight_decay differs.
-
-    Source: Loshchilov and Hutter, Decoupled weight decay regularization (2019).
-    """
-
-    def __init__(
-        self, params: Parameters, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
-        weight_decay: float = 1e-2, amsgrad: bool = False, *, maximize: bool = False,
-    ) -> None:  # fmt: skip
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, decoupled_weight_decay=True)
+    square = rho * square + alpha * gradient * gradient
+    delta = np.sqrt(steps + eps) / np.sqrt(square + eps) * gradient
+    return weight - rate * delta, square, rho * steps + alpha * delta * delta

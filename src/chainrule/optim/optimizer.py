@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Mapping
+from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar, overload
 
 import numpy as np
@@ -53,6 +54,8 @@ class Optimizer:
 
     not_negative: ClassVar[tuple[str, ...]] = ()
     """Options that must be numbers of at least 0."""
+    decay_factors: ClassVar[tuple[str, ...]] = ()
+    """Options that must be pairs of numbers in [0, 1)."""
     lazy_entries: ClassVar[tuple[str, ...]] = ()
     """State entries of a parameter's shape that the first update creates, instead of `start`."""
 
@@ -97,7 +100,17 @@ class Optimizer:
                 check(self, value.numel() == 1, f"{option} must be one number, not a tensor of shape {value.shape}")
                 numbers[option] = value.item()
         check_not_negative(self, **{option: numbers[option] for option in self.not_negative})
+        for option in self.decay_factors:
+            numbers[option] = self._pair(option, numbers[option])
+            for factor in numbers[option]:
+                check(self, 0 <= factor < 1, f"{option} must be at least 0 and below 1, got {factor}")
         return numbers
+
+    def _pair(self, option: str, value: Any) -> tuple[Any, Any]:
+        """Return an option as a tuple of two numbers; raise a TypeError if it is anything else."""
+        are_numbers = isinstance(value, (tuple, list)) and [isinstance(part, Real) for part in value] == [True, True]
+        check(self, are_numbers, f"{option} must be two numbers, not {value}", TypeError)
+        return value[0], value[1]
 
     def _parameters(self) -> list[Tensor]:
         return [p for group in self.param_groups for p in group["params"]]
@@ -219,8 +232,10 @@ class Optimizer:
                 )
                 if entry == "step":  # in PyTorch a float32 array, which cannot count beyond 2²⁴
                     state[position][entry] = int(value)
-                else:
-                    state[position][entry] = np.array(value, p.dtype) if hasattr(like, "shape") else value
+                elif hasattr(like, "shape"):
+                    state[position][entry] = np.array(value, p.dtype)
+                else:  # PyTorch's numbers are arrays
+                    state[position][entry] = value.item() if hasattr(value, "item") else value
         self.state = state
         for group, group_options in zip(self.param_groups, new_options, strict=True):
             group.update(group_options)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from chainrule.errors import RunError
 from chainrule.models import Recipe
 from chainrule.training.experiment import check_data, check_settings, refuse_shipped, worth_compiling
+from chainrule.training.optimizers import check_has_momentum
 from chainrule.training.resume import finish_going_back, load_state, saved_settings
 from chainrule.training.run import DIFFERS, RECIPE_SCHEMA, Run, check_schema, write_config
 from chainrule.training.upgrade import FORMER_SETTINGS
@@ -155,8 +156,8 @@ def _check_effect(recipe: Recipe, settings: Mapping[str, Any]) -> None:
     Raises:
         RunError: a setting has no effect.
     """
-    if "momentum" in settings and recipe.optimizer != "sgd":
-        raise RunError(f"momentum is a setting of sgd, and this run's optimizer is {recipe.optimizer}")
+    if "momentum" in settings:
+        check_has_momentum(recipe)
     if "epochs_without_augmentation" in settings and not recipe.augment:
         raise RunError("epochs_without_augmentation has no effect: this run does not use augmentation")
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import chainrule
-from chainrule import models, optim
+from chainrule import models
 from chainrule.data.augment import Augment
 from chainrule.distributed.sharded import ShardError, check_shards
 from chainrule.distributed.world import set_threads, threads_per_rank
@@ -28,6 +28,7 @@ from chainrule.files import write_text
 from chainrule.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, OneCycleLR, SequentialLR
 from chainrule.training import tasks
 from chainrule.training.callbacks import BestModel, Checkpoint, History, SettingsCheck, StopAugmentation, StopOnNaN
+from chainrule.training.optimizers import OPTIMIZERS, check_optimizer, make_optimizer
 from chainrule.training.run import SHIPPED
 from chainrule.training.trainer import Callback, Trainer
 
@@ -36,12 +37,10 @@ if TYPE_CHECKING:
 
     from chainrule.data import ImageData
     from chainrule.models import Recipe
+    from chainrule.optim import Optimizer
     from chainrule.text import TextData
     from chainrule.training.run import Run
     from chainrule.training.task import Task
-
-OPTIMIZERS = {"sgd": {"lr": 0.1, "momentum": 0.9}, "adam": {"lr": 0.002}, "adamw": {"lr": 0.002, "weight_decay": 0.01}}
-"""Default settings of each optimizer, for a run that does not use the optimizer of the model's recipe."""
 
 MIN_COMPILED_STEPS = 200
 """Total number of steps from which compiling the step saves time."""
@@ -86,8 +85,8 @@ def configure(
     model_options = {**data_options, **{name: value for name, value in (options or {}).items() if value is not None}}
     changes = {**data_changes, **{name: value for name, value in changes.items() if value is not None}}
     optimizer = changes.get("optimizer", recipe.optimizer)
-    if optimizer != recipe.optimizer:
-        changes = {"momentum": 0.0, "weight_decay": 0.0, **OPTIMIZERS.get(optimizer, {}), **changes}
+    if optimizer != recipe.optimizer and optimizer in OPTIMIZERS:
+        changes = {"momentum": 0.0, "weight_decay": 0.0, **OPTIMIZERS[optimizer].settings, **changes}
     recipe = replace(recipe, **changes)
     check_settings(task, recipe, seed, limit, data, keep)
     network = models.build(entry.name, model_options, generator=np.random.default_rng(0)).eval()
@@ -138,7 +137,7 @@ def prepare(run: Run, data: ImageData | TextData, callbacks: Sequence[Callback] 
     weights_generator, order_generator = run.generators()
     network, model = run.build_network(weights_generator), run.model
     loader = task.loader(run, recipe, data, network, order_generator)
-    optimizer = _optimizer(recipe, network.parameters())
+    optimizer = make_optimizer(network, recipe)
     compiled = worth_compiling(recipe, len(loader))
     return Trainer(
         network,
@@ -227,16 +226,9 @@ def finish(run: Run, data: ImageData | TextData, seconds: float) -> dict[str, An
     return result
 
 
-def _optimizer(recipe: Recipe, parameters: Any) -> optim.Optimizer:
-    if recipe.optimizer == "sgd":
-        return optim.SGD(parameters, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay)
-    kind = optim.AdamW if recipe.optimizer == "adamw" else optim.Adam
-    return kind(parameters, recipe.lr, weight_decay=recipe.weight_decay)
-
-
-def _scheduler(recipe: Recipe, optimizer: optim.Optimizer, steps: int) -> LRScheduler | None:
+def _scheduler(recipe: Recipe, optimizer: Optimizer, steps: int) -> LRScheduler | None:
     if recipe.schedule == "one-cycle":
-        has_momentum = recipe.optimizer != "sgd" or recipe.momentum > 0
+        has_momentum = all(group.get("betas") or group.get("momentum") for group in optimizer.param_groups)
         # one more step: the scheduler also computes the rate after the last step
         return OneCycleLR(optimizer, recipe.lr, total_steps=steps + 1, cycle_momentum=has_momentum)
     if recipe.schedule == "warmup-cosine":
@@ -255,9 +247,8 @@ def check_settings(
     Raises:
         RunError: a value is invalid.
     """
-    for kind, name, names in (("optimizer", recipe.optimizer, OPTIMIZERS), ("schedule", recipe.schedule, SCHEDULES)):
-        if name not in names:
-            raise RunError(f"unknown {kind} {name!r}; choose from {', '.join(names)}")
+    if recipe.schedule not in SCHEDULES:
+        raise RunError(f"unknown schedule {recipe.schedule!r}; choose from {', '.join(SCHEDULES)}")
     counts = {"number of epochs": recipe.epochs, "batch size": recipe.batch_size, "limit": limit}
     for name, count in counts.items():
         if count is not None and not 1 <= count <= _MAX_COUNT:
@@ -266,6 +257,7 @@ def check_settings(
         raise RunError(f"the learning rate must be a number above 0, not {recipe.lr}")
     if not (0 <= recipe.momentum < math.inf and 0 <= recipe.weight_decay < math.inf):
         raise RunError("the momentum and the weight decay must be finite and at least 0")
+    check_optimizer(recipe)
     if recipe.shards:
         try:
             check_shards(recipe.shards, recipe.batch_size)

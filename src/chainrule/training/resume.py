@@ -253,14 +253,18 @@ def _first_difference(pairs: list[tuple[Any, Any, str]]) -> str:
     return next(filter(None, (_difference(*pair) for pair in pairs)), "")
 
 
+_NOT_NEGATIVE = {"acc_delta", "exp_avg_sq", "exp_inf", "mu_product", "square_avg", "step_size", "sum"}
+"""Entries of optimizers' states that hold averages of squares, and the like."""
+
+
 def _check_optimizer_state(run: Run, trainer: Trainer, state: dict[str, Any], changed: SettingChanges) -> None:
     """Check that the optimizer's state is complete and plausible for the number of steps."""
-    (group,) = trainer.optimizer.param_groups
+    parameters = [(parameter, group) for group in trainer.optimizer.param_groups for parameter in group["params"]]
     states, progress = state["optimizer"]["state"], state["progress"]
     steps = progress["epoch"] * len(trainer.loader) + progress["step"]
     # After a change of the batch size, the optimizer has counted steps of both sizes, so their number is unknown
     is_count_known = not any("batch_size" in change["settings"] for change in run.changes)
-    for position, parameter in enumerate(group["params"]):
+    for position, (parameter, group) in enumerate(parameters):
         required = set(trainer.optimizer.start(parameter.numpy(), group))
         if group.get("momentum") and "momentum" not in changed:
             required.add("momentum_buffer")
@@ -273,7 +277,7 @@ def _check_optimizer_state(run: Run, trainer: Trainer, state: dict[str, Any], ch
                 fits = type(value) is int and (value == steps if is_count_known else 0 < value < 2**53)
             else:
                 array = np.asarray(value)
-                minimum = 0.0 if name == "exp_avg_sq" else -math.inf
+                minimum = 0.0 if name in _NOT_NEGATIVE else -math.inf
                 fits = array.dtype.kind == "f" and bool((np.isfinite(array) & (array >= minimum)).all())
             if not fits:
                 raise ValueError(f"the optimizer's {name} of parameter {position} is not possible after {steps} steps")
