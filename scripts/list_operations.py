@@ -15,12 +15,28 @@ from chainrule.ops import Operation
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "operations.md"
 FAMILIES = [
-    "elementwise", "arithmetic", "reductions", "shape", "indexing", "linalg", "losses", "networks", "attention",
-    "convolution", "pooling",
+    "elementwise", "activations", "arithmetic", "comparisons", "reductions", "cumulative", "sorting", "shape",
+    "indexing", "scattering", "linalg", "losses", "networks", "attention", "convolution", "pooling",
 ]  # fmt: skip
 # Families whose names are in torch.nn.functional
 FUNCTIONAL = {"losses", "networks", "attention", "convolution", "pooling"}
-ACTIVATIONS = {"elu", "hardtanh", "leaky_relu", "logsigmoid", "relu", "silu", "softplus"}
+ACTIVATIONS = {
+    "celu",
+    "elu",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
+    "leaky_relu",
+    "logsigmoid",
+    "mish",
+    "prelu",
+    "relu",
+    "relu6",
+    "selu",
+    "silu",
+    "softplus",
+    "softsign",
+}
 ELSEWHERE = {
     "erf": "torch.erf",
     "linear": "torch.nn.functional.linear",

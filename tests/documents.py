@@ -3,8 +3,8 @@
 A Python block in a Markdown file runs in the names that the file's blocks before it left. A comment of HTML on the line
 before the fence says what else a block needs, where a reader has it from the text:
 
-    <!-- run: in chainrule.ops.elementwise -->          as a part of that module: with its names
-    <!-- run: excerpt of chainrule.ops.elementwise -->  the same, and it says what the module says
+    <!-- run: in chainrule.ops.activations -->          as a part of that module: with its names
+    <!-- run: excerpt of chainrule.ops.activations -->  the same, and it says what the module says
 
 A comment behind an expression that begins like a value, `x.grad  # tensor([2., 4.])`, is what the expression prints.
 """

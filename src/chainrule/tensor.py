@@ -11,7 +11,6 @@ import builtins
 import contextvars
 import functools
 import math
-import operator
 import threading
 import warnings
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, overload
@@ -498,6 +497,17 @@ class Tensor:
             raise TypeError(f"{operation.name}: {what}: convert the tensor first, with .to()")
         return new
 
+    def __in_place__(self, operation: Operation[...], inputs: tuple[Any, ...], options: dict[str, Any]) -> Self:
+        """Run an operation whose first input is this Tensor, and write the result into it."""
+
+        def new() -> Tensor:
+            out = operation(*inputs, **options)
+            if out.dtype != self.dtype:
+                raise TypeError(f"{operation.name}: an in-place change cannot turn {self.dtype} into {out.dtype}")
+            return out
+
+        return self._change(None, new, lambda array: array.__setitem__(..., new()._data))  # type: ignore[arg-type]
+
     def add_(self, other: Operand, alpha: Number = 1) -> Self:
         """Add alpha · other in place."""
         return self._update(ops.add, np.add, other if alpha == 1 else other * alpha)
@@ -576,14 +586,11 @@ class Tensor:
     def __pos__(self) -> Tensor:
         return self
 
-    def __invert__(self) -> Tensor:
-        return _bitwise(operator.invert, self)
-
-    def __and__(self, other: Operand) -> Tensor:
-        return _bitwise(operator.and_, self, other)
-
-    def __or__(self, other: Operand) -> Tensor:
-        return _bitwise(operator.or_, self, other)
+    __mod__, __rmod__ = _operator(ops.remainder), _reflected(ops.remainder)
+    __and__, __rand__ = _operator(ops.bitwise_and), _reflected(ops.bitwise_and)
+    __or__, __ror__ = _operator(ops.bitwise_or), _reflected(ops.bitwise_or)
+    __xor__, __rxor__ = _operator(ops.bitwise_xor), _reflected(ops.bitwise_xor)
+    __invert__ = ops.bitwise_not
 
     # Methods that take sizes as separate arguments or as a sequence
 
@@ -631,23 +638,49 @@ class Tensor:
 
     # Operations as methods; `chainrule.ops` documents them
 
-    add, sub, mul, pow = ops.add, ops.sub, ops.mul, ops.pow
+    add, sub, mul, pow, remainder, fmod = ops.add, ops.sub, ops.mul, ops.pow, ops.remainder, ops.fmod
     div, true_divide, floor_divide = ops.div, ops.true_divide, ops.floor_divide
     abs, neg, sign, floor, ceil, round, trunc = ops.abs, ops.neg, ops.sign, ops.floor, ops.ceil, ops.round, ops.trunc
     maximum, minimum, clamp, lerp, masked_fill = ops.maximum, ops.minimum, ops.clamp, ops.lerp, ops.masked_fill
-    eq, ne, lt, le, gt, ge, isfinite = ops.eq, ops.ne, ops.lt, ops.le, ops.gt, ops.ge, ops.isfinite
-    exp, expm1, log, log1p, log2 = ops.exp, ops.expm1, ops.log, ops.log1p, ops.log2
-    sqrt, rsqrt, square, reciprocal = ops.sqrt, ops.rsqrt, ops.square, ops.reciprocal
-    sin, cos, tan, atan, sinh, cosh, tanh = ops.sin, ops.cos, ops.tan, ops.atan, ops.sinh, ops.cosh, ops.tanh
+    eq, ne, lt, le, gt, ge, isclose, allclose = (
+        ops.eq,
+        ops.ne,
+        ops.lt,
+        ops.le,
+        ops.gt,
+        ops.ge,
+        ops.isclose,
+        ops.allclose,
+    )
+    isfinite, isnan, isinf = ops.isfinite, ops.isnan, ops.isinf
+    logical_and, logical_or, logical_xor, logical_not = (
+        ops.logical_and,
+        ops.logical_or,
+        ops.logical_xor,
+        ops.logical_not,
+    )
+    bitwise_and, bitwise_or, bitwise_xor, bitwise_not = (
+        ops.bitwise_and,
+        ops.bitwise_or,
+        ops.bitwise_xor,
+        ops.bitwise_not,
+    )
+    exp, exp2, expm1, log, log1p, log2, log10 = ops.exp, ops.exp2, ops.expm1, ops.log, ops.log1p, ops.log2, ops.log10
+    sqrt, rsqrt, square, reciprocal, logaddexp = ops.sqrt, ops.rsqrt, ops.square, ops.reciprocal, ops.logaddexp
+    sin, cos, tan, asin, acos, atan = ops.sin, ops.cos, ops.tan, ops.asin, ops.acos, ops.atan
+    sinh, cosh, tanh, asinh, acosh, atanh = ops.sinh, ops.cosh, ops.tanh, ops.asinh, ops.acosh, ops.atanh
+    arcsin, arccos, arctan, arcsinh, arccosh, arctanh = asin, acos, atan, asinh, acosh, atanh
     sum, mean, var, std, prod = ops.sum, ops.mean, ops.var, ops.std, ops.prod
     max, min, amax, amin, argmax, argmin = ops.max, ops.min, ops.amax, ops.amin, ops.argmax, ops.argmin
-    logsumexp, norm, cumsum = ops.logsumexp, ops.norm, ops.cumsum
-    any, all, logical_not = ops.any, ops.all, ops.logical_not
+    logsumexp, norm, any, all = ops.logsumexp, ops.norm, ops.any, ops.all
+    cumsum, cumprod, cummax, cummin = ops.cumsum, ops.cumprod, ops.cummax, ops.cummin
+    sort, argsort, topk = ops.sort, ops.argsort, ops.topk
     flatten, unflatten, transpose, movedim = ops.flatten, ops.unflatten, ops.transpose, ops.movedim
     squeeze, unsqueeze, expand, repeat, tile = ops.squeeze, ops.unsqueeze, ops.expand, ops.repeat, ops.tile
-    broadcast_to = ops.broadcast_to
+    broadcast_to, repeat_interleave = ops.broadcast_to, ops.repeat_interleave
     split, chunk, unbind, flip, roll = ops.split, ops.chunk, ops.unbind, ops.flip, ops.roll
     gather, index_select, take_along_dim = ops.gather, ops.index_select, ops.take_along_dim
+    scatter, scatter_reduce = ops.scatter, ops.scatter_reduce
     tril, triu, diagonal = ops.tril, ops.triu, ops.diagonal
     matmul, mm, bmm, dot, outer = ops.matmul, ops.mm, ops.bmm, ops.dot, ops.outer
     erf, relu, sigmoid, softmax, log_softmax = ops.erf, ops.relu, ops.sigmoid, ops.softmax, ops.log_softmax
@@ -762,12 +795,6 @@ def _values(other: Any) -> Any:
     if mode.trace is not None:
         return mode.trace.lift(other)
     return other._data if isinstance(other, Tensor) else other
-
-
-def _bitwise(function: Callable[..., Any], *operands: Any) -> Tensor:
-    """Apply an operator on booleans or integers, which has no derivative."""
-    out = function(*map(_values, operands))
-    return Tensor._wrap(np.asarray(out) if mode.trace is None else out)
 
 
 def _no_derivative(name: str) -> TypeError:

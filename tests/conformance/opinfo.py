@@ -27,7 +27,11 @@ with warnings.catch_warnings():
 
 NAMES = """
     abs add sub mul div true_divide floor_divide pow neg sign exp expm1 log log1p log2 sqrt rsqrt square reciprocal sin cos tan tanh sinh cosh
-    atan erf sigmoid nn.functional.logsigmoid nn.functional.softplus nn.functional.relu nn.functional.leaky_relu
+    atan asin acos asinh acosh atanh exp2 log10 logaddexp remainder fmod cumprod cummax cummin sort argsort topk scatter
+    scatter_reduce repeat_interleave isnan isinf isclose allclose logical_and logical_or logical_xor bitwise_and bitwise_or
+    bitwise_xor bitwise_not nn.functional.relu6 nn.functional.softsign nn.functional.hardswish nn.functional.hardsigmoid
+    nn.functional.mish nn.functional.celu nn.functional.selu nn.functional.softmin nn.functional.prelu __rmod__ __rand__
+    __ror__ __rxor__ erf sigmoid nn.functional.logsigmoid nn.functional.softplus nn.functional.relu nn.functional.leaky_relu
     nn.functional.elu nn.functional.gelu nn.functional.silu nn.functional.hardtanh clamp maximum minimum floor ceil
     trunc round where masked_fill lerp sum mean var std prod max min amax amin argmax argmin logsumexp norm cumsum any all
     reshape view flatten unflatten transpose permute movedim squeeze unsqueeze expand broadcast_to repeat tile cat
@@ -50,7 +54,6 @@ ELSEWHERE = {
         "the samples want a device or a type of PyTorch's: test_operations, tests/test_creation.py",
     ),
     "zero_": "changes leaves in place while operations are recorded, which is refused: tests/autograd",
-    "__ror__": "booleans are combined by `|` between tensors only",
     "put": "another operation has that name",
 }
 """Entries of names that we have which are not run, and where those are looked at."""
@@ -81,6 +84,8 @@ TYPES = {
     torch.bool: np.bool_,
 }
 ANY = 1e30  # a tolerance for what is random: other numbers than PyTorch's
+ROUNDED = {"nn.functional.hardsigmoid"}
+"""Entries that PyTorch computes in float32 also for float64: its ⅙ in the derivative."""
 TOLERANCES = {torch.float64: (1e-9, 1e-11), torch.float32: (2e-4, 2e-5)}
 """rtol and atol by type; a gradient's are ten times as large."""
 
@@ -164,7 +169,8 @@ def run(op: Any, dtype: torch.dtype, outcome: Outcome) -> None:
             torch.manual_seed(0)
             wanted = op.op(sample.input, *sample.args, **sample.kwargs)
         try:
-            fault = compare(wanted, got, made, dtype, random="dropout" in op.name)
+            precision = torch.float32 if op.name in ROUNDED else dtype
+            fault = compare(wanted, got, made, precision, random="dropout" in op.name)
         except Exception as error:  # in the gradients: told like any other fault
             fault = f"raised {type(error).__name__}: {error}"
         if fault:
@@ -187,6 +193,8 @@ def _names_an_argument(error: Exception, sample: Any) -> bool:
 
 def different(wanted: torch.Tensor, got: Any, rtol: float, atol: float) -> str | None:
     """How a Tensor of ours is not PyTorch's, if it is not."""
+    if isinstance(wanted, bool):
+        return None if got is wanted else f"{got!r}, not {wanted}"
     if not isinstance(got, chainrule.Tensor):
         return f"a {type(got).__name__}, not a Tensor"
     if tuple(wanted.shape) != got.shape:
@@ -217,7 +225,7 @@ def compare(wanted: Any, got: Any, made: list[Any], dtype: torch.dtype, random: 
     for w, g in zip(wanted_parts, got_parts, strict=True):
         if fault := different(w, g, rtol, atol):
             return f"the result: {fault}"
-    pairs = [(w, g) for w, g in zip(wanted_parts, got_parts, strict=True) if w.requires_grad]
+    pairs = [(w, g) for w, g in zip(wanted_parts, got_parts, strict=True) if getattr(w, "requires_grad", False)]
     if not pairs or not made or random:
         return None
     if not all(g.requires_grad for _, g in pairs):
@@ -292,7 +300,7 @@ def second_order(op: Any, most: int = 10) -> tuple[int, list[str]]:
             count += 1
             gradgradcheck(loss, t, atol=1e-4, rtol=1e-4)
         except Exception as error:
-            if not _names_an_argument(error, sample):
+            if not _names_an_argument(error, sample) and not str(error).endswith("is not supported"):
                 faults.append(f"{title(op)}, sample {number}: {sample.summary()}: {error}")
     return count, faults
 

@@ -15,7 +15,9 @@ OWN = {"generator", "dtype"}  # where randomness comes from, and NumPy's types
 ON_PURPOSE = {
     ("nn.Softmax", "dim"): "PyTorch guesses it",
     ("nn.LogSoftmax", "dim"): "PyTorch guesses it",
+    ("nn.Softmin", "dim"): "PyTorch guesses it",
     ("functional.softmax", "dim"): "PyTorch guesses it",
+    ("functional.softmin", "dim"): "PyTorch guesses it",
     ("functional.log_softmax", "dim"): "PyTorch guesses it",
     ("autograd.grad", "allow_unused"): "PyTorch's None means False",
     ("nn.TransformerEncoderLayer", "activation"): "PyTorch's is the function of that name",

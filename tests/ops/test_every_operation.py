@@ -7,6 +7,7 @@ fails as soon as an operation is missing from the table (`cases`, `composed`).
 from __future__ import annotations
 
 import importlib
+import operator
 import pkgutil
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from chainrule.autograd import gradcheck, gradgradcheck
 from chainrule.autograd.tape import Node
 from chainrule.kernels import machine
 
-from . import composed  # noqa: F401  # adds its cases to the table
+from . import composed, elementwise, indexed  # noqa: F401  # they add their cases to the table
 from .cases import CASES, Case, strided
 
 if TYPE_CHECKING:
@@ -206,7 +207,88 @@ def test_places_and_truths(operation, plain, dim, keepdim):
 def test_not_and_finite():
     x = chainrule.tensor([0.0, 1.0, np.inf, -np.inf, np.nan], requires_grad=True)
     assert ops.isfinite(x).tolist() == [True, True, False, False, False]
+    assert ops.isinf(x).tolist() == [False, False, True, True, False]
+    assert ops.isnan(x).tolist() == [False, False, False, False, True]
     assert ops.logical_not(x).tolist() == [True, False, False, False, False]
+    assert [f(chainrule.tensor([3, 0])).tolist() for f in (ops.isnan, ops.isinf)] == [[False, False]] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "truth", "bits"),
+    [
+        ("and", lambda a, b: a and b, operator.and_),
+        ("or", lambda a, b: a or b, operator.or_),
+        ("xor", lambda a, b: a != b, operator.xor),
+    ],
+)
+def test_logic(name, truth, bits):
+    x, y = np.array([[0, 3, 5], [6, 0, 12]]), np.array([5, 3, 0])
+    out = getattr(ops, f"logical_{name}")(chainrule.tensor(x), chainrule.tensor(y, dtype=np.float32))
+    wanted = [[truth(bool(a), bool(b)) for a, b in zip(row, y, strict=True)] for row in x]
+    assert (out.tolist(), out.dtype) == (wanted, bool)
+    wanted = [[bits(int(a), int(b)) for a, b in zip(row, y, strict=True)] for row in x]
+    for out in (getattr(ops, f"bitwise_{name}")(chainrule.tensor(x), y), bits(x, chainrule.tensor(y))):
+        assert (type(out), out.tolist(), out.dtype) == (Tensor, wanted, np.int64)
+    numbers, flags = chainrule.tensor([1, 6]), chainrule.tensor([True, False])
+    assert bits(3, numbers).tolist() == bits(numbers, 3).tolist() == [bits(3, 1), bits(3, 6)]
+    assert (bits(True, flags).tolist(), bits(True, flags).dtype) == ([bits(True, True), bits(True, False)], bool)
+    assert (ops.bitwise_not(numbers).tolist(), (~flags).tolist()) == ([-2, -7], [False, True])
+    with pytest.raises(
+        TypeError, match=f"^bitwise_{name}: takes booleans and integers, not floats: compare them first"
+    ):
+        bits(numbers, 1.5)
+
+
+def test_close_to_each_other():
+    x = chainrule.tensor([1.0, 1.0, np.inf, np.inf, np.nan, 0.0])
+    y = chainrule.tensor([1.0 + 5e-6, 1.1, np.inf, -np.inf, np.nan, 5e-9])
+    assert ops.isclose(x, y).tolist() == [True, False, True, False, False, True]
+    assert ops.isclose(x, y, equal_nan=True).tolist() == [True, False, True, False, True, True]
+    assert ops.isclose(x, y, rtol=0, atol=0).tolist() == [False, False, True, False, False, False]
+    assert (ops.allclose(x[:1], y[:1]), ops.allclose(x, y), x[1:2].allclose(y[1:2], atol=0.2)) == (True, False, True)
+    with pytest.raises(ValueError, match=r"^allclose: rtol and atol must not be negative, got -1 and 0"):
+        ops.allclose(x, y, rtol=-1, atol=0)
+    with pytest.raises(TypeError, match=r"^isclose: both must have one type, not float32 and int64"):
+        ops.isclose(x, x.long())
+
+
+@pytest.mark.parametrize("descending", [False, True])
+def test_order_of_equal_elements_and_of_nan(descending):
+    x = np.array([[2.0, np.nan, 1, 2, -np.inf, np.nan], [0, 0, 1, 1, 0, 1]])
+    values, indices = ops.sort(chainrule.tensor(x), 1, descending)
+    ranks = [[(np.isnan(v), 0 if np.isnan(v) else v) for v in row] for row in x]
+    wanted = [
+        sorted(range(6), key=lambda i, row=row: (row[i][0] * s, row[i][1] * s))
+        for row in ranks
+        for s in [1 - 2 * descending]
+    ]
+    assert indices.tolist() == ops.argsort(x, axis=1, descending=descending).tolist() == wanted
+    np.testing.assert_array_equal(values.numpy(), np.take_along_axis(x, np.array(wanted), 1))
+    assert ops.topk(chainrule.tensor(x), 3, largest=descending)[1].tolist() == [row[:3] for row in wanted]
+
+
+def test_running_extremes_name_the_last_of_equal_elements():
+    x = chainrule.tensor([1.0, 3.0, 3.0, 2.0, np.nan, 5.0, np.nan])
+    assert ops.cummax(x, 0)[1].tolist() == [0, 1, 2, 2, 4, 4, 6]
+    assert ops.cummin(x, 0)[1].tolist() == [0, 0, 0, 0, 4, 4, 6]
+
+
+def test_integers_have_no_remainder_by_zero():
+    for call in (lambda x: x % 0, lambda x: ops.fmod(x, 0), lambda x: 5 % (x - 7)):
+        with pytest.raises(ZeroDivisionError, match=r"^(remainder|fmod): an integer divided by 0 has no remainder$"):
+            call(chainrule.tensor([7]))
+    assert np.isnan((chainrule.tensor([7.0]) % 0).item())
+
+
+def test_gradient_of_a_product_with_one_zero_factor_and_with_two():
+    x, source = (chainrule.tensor(v, requires_grad=True) for v in ([2.0, 0.0, 0.0], [3.0, 0.0, 5.0]))
+    out = ops.scatter_reduce(x, 0, chainrule.tensor([0, 0, 2]), source, "prod")
+    assert out.tolist() == [0, 0, 0]
+    gradients = chainrule.grad((out * chainrule.tensor([1.0, 2.0, 3.0])).sum(), [x, source])
+    assert [g.tolist() for g in gradients] == [[0, 2, 15], [0, 6, 0]]
+    out = ops.scatter_reduce(x, 0, chainrule.tensor([0, 0, 2]), source, "prod")
+    with pytest.raises(RuntimeError, match="the second derivative of a product with a factor of 0 is not supported"):
+        chainrule.grad(out.sum(), [x], create_graph=True)
 
 
 @pytest.mark.parametrize("make", [chainrule.tensor, np.array], ids=["tensors", "arrays"])
@@ -222,7 +304,9 @@ def test_where_the_largest_of_a_window_is(make):
 
 
 WITHOUT_DERIVATIVE = {
-    *("eq", "ne", "lt", "le", "gt", "ge", "argmax", "argmin", "all", "any", "logical_not", "isfinite"),
+    *("eq", "ne", "lt", "le", "gt", "ge", "argmax", "argmin", "all", "any", "isfinite", "isnan", "isinf", "argsort"),
+    *("logical_and", "logical_or", "logical_xor", "logical_not", "running_extreme_indices"),
+    *("bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_not"),
     *("max_pool_indices", "check_indices", "fused_attention_gradients"),
 }
 
@@ -236,7 +320,7 @@ def test_nothing_is_left_out():
     }
     without = {name for name, operation in primitive.items() if operation.rule is None}
     assert without == WITHOUT_DERIVATIVE
-    exported = set(ops.__all__) - {"NUMPY", "Operation", "operation"}
+    exported = set(ops.__all__) - {"NUMPY", "Operation", "operation", "isclose", "allclose"}  # made of comparisons
     assert (primitive.keys() | exported) - without - {case.operation for case in CASES} == set()
 
 

@@ -177,6 +177,33 @@ def power(x: Expr, y: Expr) -> Expr:
     return x.kernel.call_library("powf" if x.type == F4 else "pow", [x, y], x.type)
 
 
+def fmod(x: Expr, y: Expr) -> Expr:
+    """x - y trunc(x / y), exactly."""
+    return x.kernel.call_library("fmodf" if x.type == F4 else "fmod", [x, y], x.type)
+
+
+def remainder(x: Expr, y: Expr) -> Expr:
+    """x - y ⌊x / y⌋, with the sign of y, as NumPy computes it: from fmod, which has the sign of x."""
+    select = x.kernel.select
+    rest = fmod(x, y)
+    has_other_sign = (rest < 0) ^ (y < 0)
+    return select(
+        rest.equals(0), x.kernel.lift(0.0, x.type).apply("copysign", y), select(has_other_sign, rest + y, rest)
+    )
+
+
+def floor_divide(x: Expr, y: Expr) -> Expr:
+    """⌊x / y⌋ as NumPy computes it: from the remainder, which is exact; x / y for y = 0."""
+    select = x.kernel.select
+    rest = fmod(x, y)
+    whole = (x - rest) / y
+    whole = select(rest.differs(0) & ((rest < 0) ^ (y < 0)), whole - 1, whole)
+    floor = whole.apply("floor")
+    floor = select(whole - floor > 0.5, floor + 1, floor)
+    floor = select(whole.equals(0), x.kernel.lift(0.0, x.type).apply("copysign", x / y), floor)
+    return select(y.equals(0), x / y, floor)
+
+
 def logaddexp(x: Expr, y: Expr) -> Expr:
     """ln (eˣ + eʸ) = max + ln (1 + e^-|x - y|), which does not overflow."""
     same = x.equals(y)  # also if both are infinite, where x - y is NaN

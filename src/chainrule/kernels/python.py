@@ -206,8 +206,8 @@ def _multiply_add(x: Any, y: Any, z: Any) -> Any:
 
 
 def _library(name: str) -> Callable[..., Any]:
-    functions: dict[str, Any] = {"atan": np.arctan, "pow": np.power, "erf": lambda x: type(x)(math.erf(x))}
-    return functions.get(name) or getattr(np, name)  # type: ignore[no-any-return]
+    functions: dict[str, Any] = {"pow": np.power, "erf": lambda x: type(x)(math.erf(x))}
+    return functions.get(name) or getattr(np, f"arc{name[1:]}" if name[0] == "a" else name)  # type: ignore[no-any-return]
 
 
 class _TypeName(Type):
@@ -219,7 +219,10 @@ class _TypeName(Type):
 
 def executable(kernel: Kernel) -> Callable[..., None]:
     """The kernel as a Python function."""
-    names = ("exp", "log", "tanh", "expm1", "log1p", "erf", "log2", "sin", "cos", "tan", "atan", "sinh", "cosh", "pow")
+    names = (
+        "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "sinh",
+        "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "pow", "fmod",
+    )  # fmt: skip
     namespace: dict[str, Any] = {
         "np": np, "array": Memory, "cast": _cast, "bitcast": _bitcast, "invert": _invert, "multiply_add": _multiply_add,
         **{name: _library(name) for name in names}, **{f"{name}f": _library(name) for name in names},

@@ -44,14 +44,19 @@ FORMULAS: dict[Any, Callable[..., Expr]] = {
     np.reciprocal: lambda x: 1 / x, np.sqrt: lambda x: x.apply("sqrt"), np.absolute: f.absolute, np.sign: f.sign,
     np.exp: f.exp, np.log: f.log, np.expm1: f.expm1, np.log1p: f.log1p, np.tanh: f.tanh,
     np.log2: f.library("log2"), np.sin: f.library("sin"), np.cos: f.library("cos"), np.tan: f.library("tan"),
-    np.arctan: f.library("atan"), np.sinh: f.library("sinh"), np.cosh: f.library("cosh"),
+    np.exp2: f.library("exp2"), np.log10: f.library("log10"), np.arcsin: f.library("asin"),
+    np.arccos: f.library("acos"), np.arctan: f.library("atan"), np.sinh: f.library("sinh"), np.cosh: f.library("cosh"),
+    np.arcsinh: f.library("asinh"), np.arccosh: f.library("acosh"), np.arctanh: f.library("atanh"),
+    np.fmod: f.fmod, np.remainder: f.remainder, np.floor_divide: f.floor_divide,
     np.floor: f.rounding("floor"), np.ceil: f.rounding("ceil"), np.trunc: f.rounding("trunc"),
     np.rint: f.rounding("rint"), np.maximum: f.maximum, np.minimum: f.minimum,
     np.equal: lambda x, y: x.equals(y), np.not_equal: lambda x, y: x.differs(y), np.less: lambda x, y: x < y,
     np.less_equal: lambda x, y: x <= y, np.greater: lambda x, y: x > y, np.greater_equal: lambda x, y: x >= y,
     np.logical_and: lambda x, y: x.to(BOOL) & y.to(BOOL), np.logical_or: lambda x, y: x.to(BOOL) | y.to(BOOL),
-    np.logical_not: lambda x: ~x.to(BOOL), np.bitwise_and: lambda x, y: x & y, np.bitwise_or: lambda x, y: x | y,
+    np.logical_xor: lambda x, y: x.to(BOOL) ^ y.to(BOOL), np.logical_not: lambda x: ~x.to(BOOL),
+    np.bitwise_and: lambda x, y: x & y, np.bitwise_or: lambda x, y: x | y, np.bitwise_xor: lambda x, y: x ^ y,
     np.invert: lambda x: ~x, np.isnan: lambda x: x.differs(x),
+    np.isinf: lambda x: x.apply("fabs").equals(math.inf) if x.type.kind == "f" else x.differs(x),
     np.isfinite: lambda x: x.apply("fabs") < math.inf if x.type.kind == "f" else x.equals(x),
     np.where: lambda test, x, y: x.kernel.select(test, x, y), "cast": lambda x: x,
     np.power: f.power, np.logaddexp: f.logaddexp, special.erf: f.erf,
@@ -61,7 +66,7 @@ FORMULAS: dict[Any, Callable[..., Expr]] = {
 POWERS: dict[float, Callable[[Expr], Expr]] = {
     2: lambda x: x * x, 3: lambda x: x * x * x, 0.5: lambda x: x.apply("sqrt"), 1: lambda x: x, -1: lambda x: 1 / x,
 }  # fmt: skip
-FLOATS_ONLY = frozenset({np.true_divide, np.reciprocal, np.power})
+FLOATS_ONLY = frozenset({np.true_divide, np.reciprocal, np.power, np.fmod, np.remainder, np.floor_divide})
 """Functions without an integer formula (except for the powers in POWERS)."""
 INLINED = (0, 1, -1, 2, 0.5)
 """Constants that LLVM can exploit, which are compiled in; others are arguments."""

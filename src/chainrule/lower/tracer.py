@@ -34,7 +34,8 @@ ELEMENTWISE = frozenset({
     np.log2, np.sqrt, np.square, np.reciprocal, np.tanh, np.sin, np.cos, np.tan, np.arctan, np.sinh, np.cosh,
     np.absolute, np.sign, np.floor, np.ceil, np.trunc, np.rint, np.maximum, np.minimum, np.equal, np.not_equal, np.less,
     np.less_equal, np.greater, np.greater_equal, np.logical_and, np.logical_or, np.logical_not, np.bitwise_and,
-    np.bitwise_or, np.invert, np.isfinite, np.isnan, np.logaddexp,
+    np.bitwise_or, np.invert, np.isfinite, np.isnan, np.logaddexp, np.exp2, np.log10, np.arcsin, np.arccos, np.arcsinh,
+    np.arccosh, np.arctanh, np.fmod, np.remainder, np.floor_divide, np.isinf, np.logical_xor, np.bitwise_xor,
 })  # fmt: skip
 REDUCTIONS = {np.add: "sum", np.maximum: "max", np.minimum: "min"}
 

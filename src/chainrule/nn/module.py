@@ -336,7 +336,10 @@ class Module:
 
     def extra_repr(self) -> str:
         """Return the text in the parentheses of the repr: the options, unless a subclass overrides it."""
-        return ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in fields(self)) if is_dataclass(self) else ""
+        options: list[tuple[str, Any]] = (
+            [(f.name, getattr(self, f.name)) for f in fields(self)] if is_dataclass(self) else []
+        )
+        return ", ".join(f"{name}={value!r}" for name, value in options if name != "inplace" or value)
 
     def __repr__(self) -> str:
         with explain_nesting(self):
@@ -414,7 +417,12 @@ def applies(function: Callable[..., Any]) -> Callable[[type[AnyModule]], type[An
     def decorate(kind: type[AnyModule]) -> type[AnyModule]:
         names = [field.name for field in fields(with_options(kind))]  # type: ignore[arg-type]  # `with_options` makes it a dataclass
 
+        if "inplace" in names:
+            names.remove("inplace")  # passed on only if it is True: a call with it takes longer
+
         def forward(self: Module, *inputs: Any, **keywords: Any) -> Any:
+            if in_place := getattr(self, "inplace", False):
+                keywords["inplace"] = in_place
             return function(*inputs, **keywords, **{name: getattr(self, name) for name in names})
 
         forward.__doc__ = function.__doc__

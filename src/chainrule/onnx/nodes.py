@@ -325,7 +325,7 @@ OPERATIONS: dict[Any, Callable[..., Any]] = {
     ops.sigmoid: lambda writer, x: writer.node("Sigmoid", x), ops.erf: lambda writer, x: writer.node("Erf", x),
     ops.softmax: _softmax("Softmax"), ops.log_softmax: _softmax("LogSoftmax"), ops.logsumexp: _logsumexp,
     reductions.argmax: _arg_extreme("ArgMax"), reductions.argmin: _arg_extreme("ArgMin"),
-    reductions.cumsum: _cumsum, reductions.prod: _prod,
+    ops.cumsum: _cumsum, reductions.prod: _prod,
     linalg.linear: _linear, networks.standardize: _standardize,
     convolution.convolution: _convolution, convolution.convolution_input_gradient: _transposed_convolution,
     pooling.max_pool: _max_pool, pooling.max_pool_indices: _max_pool_indices, pooling.avg_pool: _avg_pool,

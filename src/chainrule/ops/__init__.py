@@ -6,13 +6,17 @@
 from typing import TYPE_CHECKING
 
 from chainrule.ops import (  # isort: skip
-    arithmetic as _arithmetic, attention as _attention, convolution as _convolution, elementwise as _elementwise,
-    indexing as _indexing, linalg as _linalg, losses as _losses, networks as _networks, pooling as _pooling,
-    reductions as _reductions, shape as _shape,
+    activations as _activations, arithmetic as _arithmetic, attention as _attention, comparisons as _comparisons,
+    convolution as _convolution, cumulative as _cumulative, elementwise as _elementwise, indexing as _indexing,
+    linalg as _linalg, losses as _losses, networks as _networks, pooling as _pooling, reductions as _reductions,
+    scattering as _scattering, shape as _shape, sorting as _sorting,
 )  # fmt: skip
+from chainrule.ops.activations import *
 from chainrule.ops.arithmetic import *
 from chainrule.ops.attention import *
+from chainrule.ops.comparisons import *
 from chainrule.ops.convolution import *
+from chainrule.ops.cumulative import *
 from chainrule.ops.elementwise import *
 from chainrule.ops.indexing import *
 from chainrule.ops.linalg import *
@@ -23,15 +27,20 @@ from chainrule.ops.operation import Operation as Operation
 from chainrule.ops.operation import operation as operation
 from chainrule.ops.pooling import *
 from chainrule.ops.reductions import *
+from chainrule.ops.scattering import *
 from chainrule.ops.shape import *
+from chainrule.ops.sorting import *
 
 put, replace = _indexing.scatter_add, _indexing.index_put  # former names of the two
 
 if not TYPE_CHECKING:  # type checkers read the literal lists of the families
     __all__ = ["NUMPY", "Operation", "operation"]
+    __all__ += _activations.__all__
     __all__ += _arithmetic.__all__
     __all__ += _attention.__all__
+    __all__ += _comparisons.__all__
     __all__ += _convolution.__all__
+    __all__ += _cumulative.__all__
     __all__ += _elementwise.__all__
     __all__ += _indexing.__all__
     __all__ += _linalg.__all__
@@ -39,4 +48,6 @@ if not TYPE_CHECKING:  # type checkers read the literal lists of the families
     __all__ += _networks.__all__
     __all__ += _pooling.__all__
     __all__ += _reductions.__all__
+    __all__ += _scattering.__all__
     __all__ += _shape.__all__
+    __all__ += _sorting.__all__

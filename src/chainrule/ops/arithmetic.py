@@ -1,4 +1,4 @@
-"""Elementwise arithmetic, selection and comparison: +, -, ×, ÷, powers, rounding, where, <.
+"""Elementwise arithmetic and selection: +, -, ×, ÷, remainders, powers, rounding, where.
 
 Inputs broadcast as in NumPy. Each derivative stands below its formula. The tape sums gradients over broadcast
 dimensions, so the rules here ignore broadcasting.
@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import check, check_booleans
+from chainrule.ops.activations import sigmoid
 from chainrule.ops.operation import Array, Input, Operand, Tensor, operation
 
 __all__ = [
-    "abs", "add", "ceil", "clamp", "div", "eq", "floor", "floor_divide", "ge", "gt", "isfinite", "le", "lerp",
-    "logical_not", "lt", "masked_fill", "maximum", "minimum", "mul", "ne", "neg", "pow", "round", "sign", "sub",
-    "true_divide", "trunc", "where",
+    "abs", "add", "ceil", "clamp", "div", "floor", "floor_divide", "fmod", "lerp", "logaddexp", "masked_fill",
+    "maximum", "minimum", "mul", "neg", "pow", "remainder", "round", "sign", "sub", "true_divide", "trunc", "where",
 ]  # fmt: skip
 
 
@@ -134,6 +134,58 @@ def _zero_gradients(grad: Array) -> Any:
 
 floor_divide.derivative(_zero_gradients)
 trunc_divide.derivative(_zero_gradients)
+
+
+@operation(numpy=np.remainder, promote="common")
+def remainder(input: Operand, other: Operand) -> Array:
+    """x - y ⌊x / y⌋, with the sign of y: x % y. NaN for a float y of 0.
+
+    Raises:
+        ZeroDivisionError: an integer is divided by 0.
+    """
+    _check_divisor("remainder", input, other)
+    return np.remainder(input, other)
+
+
+@remainder.derivative
+def _(grad: Array, input: Array, other: Array) -> Any:
+    """∂/∂x = 1, ∂/∂y = -⌊x / y⌋."""
+    return grad, lambda: -grad * np.floor_divide(input, other)
+
+
+@operation(numpy=np.fmod, promote="common", tensors=(0,))
+def fmod(input: Input, other: Operand) -> Array:
+    """x - y trunc(x / y), with the sign of x, as in C. NaN for a float y of 0.
+
+    Raises:
+        ZeroDivisionError: an integer is divided by 0.
+    """
+    _check_divisor("fmod", input, other)
+    return np.fmod(input, other)
+
+
+@fmod.derivative
+def _(grad: Array, input: Array, other: Array) -> Any:
+    """∂/∂x = 1, ∂/∂y = -trunc(x / y)."""
+    return grad, lambda: -grad * trunc_divide(input, other)
+
+
+def _check_divisor(name: str, input: Array, other: Array) -> None:
+    """Raise an error if integers are divided by 0, whose remainder would be 0 in NumPy."""
+    if np.result_type(input, other).kind != "f" and np.any(np.equal(other, 0)):
+        raise ZeroDivisionError(f"{name}: an integer divided by 0 has no remainder")
+
+
+@operation(numpy=np.logaddexp, promote="floating_only", tensors=(0, 1))
+def logaddexp(input: Input, other: Input) -> Array:
+    """ln(eˣ + eʸ), which does not overflow."""
+    return np.logaddexp(input, other)
+
+
+@logaddexp.derivative
+def _(grad: Array, input: Array, other: Array) -> Any:
+    """∂/∂x = σ(x - y), ∂/∂y = σ(y - x)."""
+    return lambda: grad * sigmoid(input - other), lambda: grad * sigmoid(other - input)
 
 
 def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> Tensor:
@@ -267,54 +319,3 @@ def clamp(input: Input, min: Operand | None = None, max: Operand | None = None) 
 def lerp(input: Input, end: Operand, weight: Operand) -> Tensor:
     """Linear interpolation from x to `end`: x + weight (end - x)."""
     return add(input, mul(weight, sub(end, input)))
-
-
-# Comparisons: the results are booleans, so there is no derivative
-
-
-@operation(numpy=np.equal, promote="common", tensors=(0,))
-def eq(input: Input, other: Operand) -> Array:
-    """x = y."""
-    return np.equal(input, other)
-
-
-@operation(numpy=np.not_equal, promote="common", tensors=(0,))
-def ne(input: Input, other: Operand) -> Array:
-    """x ≠ y."""
-    return np.not_equal(input, other)
-
-
-@operation(numpy=np.less, promote="common", tensors=(0,))
-def lt(input: Input, other: Operand) -> Array:
-    """x < y."""
-    return np.less(input, other)
-
-
-@operation(numpy=np.less_equal, promote="common", tensors=(0,))
-def le(input: Input, other: Operand) -> Array:
-    """x ≤ y."""
-    return np.less_equal(input, other)
-
-
-@operation(numpy=np.greater, promote="common", tensors=(0,))
-def gt(input: Input, other: Operand) -> Array:
-    """x > y."""
-    return np.greater(input, other)
-
-
-@operation(numpy=np.greater_equal, promote="common", tensors=(0,))
-def ge(input: Input, other: Operand) -> Array:
-    """x ≥ y."""
-    return np.greater_equal(input, other)
-
-
-@operation(numpy=np.logical_not)
-def logical_not(input: Input) -> Array:
-    """Logical not."""
-    return np.logical_not(input)
-
-
-@operation(numpy=np.isfinite)
-def isfinite(input: Input) -> Array:
-    """Whether x is neither infinite nor NaN."""
-    return np.isfinite(input)

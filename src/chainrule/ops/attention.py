@@ -12,7 +12,8 @@ import numpy as np
 from chainrule.errors import check
 from chainrule.kernels import attention as kernels
 from chainrule.kernels import plain
-from chainrule.ops.arithmetic import ne, where
+from chainrule.ops.arithmetic import where
+from chainrule.ops.comparisons import ne
 from chainrule.ops.linalg import matmul
 from chainrule.ops.losses import softmax
 from chainrule.ops.operation import Array, Input, Tensor, operation

@@ -1,4 +1,4 @@
-"""Elementwise functions of one input: exponentials, roots, trigonometry, activations.
+"""Elementwise functions of one input: exponentials, logarithms, roots, trigonometry.
 
 Each derivative stands below its formula. Source of the derivatives: Abramowitz and Stegun, chapters 3 and 4.
 """
@@ -7,13 +7,32 @@ import math
 
 import numpy as np
 
-from chainrule.errors import check
 from chainrule.ops.operation import Array, Input, operation
 
 __all__ = [
-    "atan", "cos", "cosh", "elu", "exp", "expm1", "hardtanh", "leaky_relu", "log", "log1p", "log2",
-    "logsigmoid", "reciprocal", "relu", "rsqrt", "sigmoid", "silu", "sin", "sinh", "softplus", "sqrt", "square",
-    "tan", "tanh",
+    "acos",
+    "acosh",
+    "asin",
+    "asinh",
+    "atan",
+    "atanh",
+    "cos",
+    "cosh",
+    "exp",
+    "exp2",
+    "expm1",
+    "log",
+    "log1p",
+    "log2",
+    "log10",
+    "reciprocal",
+    "rsqrt",
+    "sin",
+    "sinh",
+    "sqrt",
+    "square",
+    "tan",
+    "tanh",
 ]  # fmt: skip
 
 
@@ -30,6 +49,18 @@ def exp(input: Input) -> Array:
 def _(grad: Array, out: Array) -> Array:
     """deˣ/dx = eˣ."""
     return grad * out
+
+
+@operation(numpy=np.exp2, promote="floating")
+def exp2(input: Input) -> Array:
+    """2ˣ."""
+    return np.exp2(input)
+
+
+@exp2.derivative
+def _(grad: Array, out: Array) -> Array:
+    """d2ˣ/dx = 2ˣ ln 2."""
+    return grad * (out * math.log(2))
 
 
 @operation(numpy=np.log, promote="floating")
@@ -90,6 +121,18 @@ def log2(input: Input) -> Array:
 def _(grad: Array, input: Array) -> Array:
     """d log₂(x)/dx = 1 / (x ln 2)."""
     return grad / (input * math.log(2))
+
+
+@operation(numpy=np.log10, promote="floating")
+def log10(input: Input) -> Array:
+    """The base-10 logarithm of x."""
+    return np.log10(input)
+
+
+@log10.derivative
+def _(grad: Array, input: Array) -> Array:
+    """d log₁₀(x)/dx = 1 / (x ln 10)."""
+    return grad / (input * math.log(10))
 
 
 @operation(promote="floating")
@@ -167,6 +210,30 @@ def _(grad: Array, out: Array) -> Array:
     return grad * (1 + out * out)
 
 
+@operation(numpy=np.arcsin, promote="floating")
+def asin(input: Input) -> Array:
+    """The angle whose sine is x; NaN outside [-1, 1]."""
+    return np.arcsin(input)
+
+
+@asin.derivative
+def _(grad: Array, input: Array) -> Array:
+    """d asin(x)/dx = 1 / √(1 - x²)."""
+    return grad / np.sqrt(1 - input * input)
+
+
+@operation(numpy=np.arccos, promote="floating")
+def acos(input: Input) -> Array:
+    """The angle whose cosine is x; NaN outside [-1, 1]."""
+    return np.arccos(input)
+
+
+@acos.derivative
+def _(grad: Array, input: Array) -> Array:
+    """d acos(x)/dx = -1 / √(1 - x²)."""
+    return -grad / np.sqrt(1 - input * input)
+
+
 @operation(numpy=np.arctan, promote="floating")
 def atan(input: Input) -> Array:
     """The angle whose tangent is x."""
@@ -203,9 +270,6 @@ def _(grad: Array, input: Array) -> Array:
     return grad * np.sinh(input)
 
 
-# Activations
-
-
 @operation(numpy=np.tanh, promote="floating")
 def tanh(input: Input) -> Array:
     """tanh(x)."""
@@ -218,106 +282,37 @@ def _(grad: Array, out: Array) -> Array:
     return grad * (1 - out * out)
 
 
-@operation(promote="floating")
-def sigmoid(input: Input) -> Array:
-    """σ(x) = 1 / (1 + e⁻ˣ). Where e⁻ˣ overflows to infinity, the result is 0, its limit."""
-    return 1 / (1 + np.exp(-input))
+@operation(numpy=np.arcsinh, promote="floating")
+def asinh(input: Input) -> Array:
+    """The number whose sinh is x."""
+    return np.arcsinh(input)
 
 
-@sigmoid.derivative
-def _(grad: Array, out: Array) -> Array:
-    """dσ(x)/dx = σ(x) (1 - σ(x))."""
-    return grad * (out * (1 - out))
-
-
-@operation
-def relu(input: Input) -> Array:
-    """max(x, 0).
-
-    Raises:
-        TypeError: the input is boolean.
-    """
-    check("relu", input.dtype.kind != "b", "takes numbers, not booleans: convert it with .float()", TypeError)
-    return np.maximum(input, 0)
-
-
-@relu.derivative
-def _(grad: Array, out: Array) -> Array:
-    """d relu(x)/dx = 1 if x > 0, else 0 (0 at 0, as in PyTorch); 1 for NaN."""
-    return np.where(out <= 0, 0, grad)
-
-
-@operation(inputs=1, promote="floating_only")
-def leaky_relu(input: Input, negative_slope: float = 0.01) -> Array:
-    """x if x > 0, else negative_slope · x."""
-    return np.where(input > 0, input, input * negative_slope)
-
-
-@leaky_relu.derivative
-def _(grad: Array, input: Array, negative_slope: float) -> Array:
-    """d leaky_relu(x)/dx = 1 if x > 0, else negative_slope."""
-    return np.where(input > 0, grad, grad * negative_slope)
-
-
-@operation(inputs=1, promote="floating_only")
-def softplus(input: Input, beta: float = 1.0, threshold: float = 20.0) -> Array:
-    """ln(1 + e^(βx)) / β, a smooth relu; for βx above `threshold` simply x, which is the same up to rounding."""
-    beta_x = input * beta
-    return np.where(beta_x > threshold, input, np.log1p(np.exp(np.minimum(beta_x, threshold))) / beta)
-
-
-@softplus.derivative
-def _(grad: Array, input: Array, beta: float, threshold: float) -> Array:
-    """d softplus(x)/dx = σ(βx)."""
-    return np.where(input * beta > threshold, grad, grad * sigmoid(input * beta))
-
-
-@operation(promote="floating_only")
-def logsigmoid(input: Input) -> Array:
-    """ln σ(x), computed as min(x, 0) - ln(1 + e^-|x|), which does not overflow."""
-    return np.minimum(input, 0) - np.log1p(np.exp(-np.absolute(input)))
-
-
-@logsigmoid.derivative
+@asinh.derivative
 def _(grad: Array, input: Array) -> Array:
-    """d ln σ(x)/dx = σ(-x)."""
-    return grad * sigmoid(-input)
+    """d asinh(x)/dx = 1 / √(x² + 1)."""
+    return grad / np.sqrt(input * input + 1)
 
 
-@operation(inputs=1, promote="floating_only")
-def elu(input: Input, alpha: float = 1.0) -> Array:
-    """x if x > 0, else α (eˣ - 1). Source: Clevert et al., Fast and accurate deep network learning by ELUs (2016)."""
-    return np.where(input > 0, input, alpha * np.expm1(np.minimum(input, 0)))
+@operation(numpy=np.arccosh, promote="floating")
+def acosh(input: Input) -> Array:
+    """The number, at least 0, whose cosh is x; NaN below 1."""
+    return np.arccosh(input)
 
 
-@elu.derivative
-def _(grad: Array, input: Array, alpha: float) -> Array:
-    """d elu(x)/dx = 1 if x > 0, else α eˣ."""
-    return np.where(input > 0, grad, grad * (alpha * np.exp(np.minimum(input, 0))))
-
-
-@operation(promote="floating_only")
-def silu(input: Input) -> Array:
-    """x σ(x). Source: Elfwing et al., Sigmoid-weighted linear units (2018)."""
-    return input * sigmoid(input)
-
-
-@silu.derivative
+@acosh.derivative
 def _(grad: Array, input: Array) -> Array:
-    """d(x σ(x))/dx = σ(x) (1 + x (1 - σ(x)))."""
-    gate = sigmoid(input)
-    return grad * (gate * (1 + input * (1 - gate)))
+    """d acosh(x)/dx = 1 / √(x² - 1)."""
+    return grad / np.sqrt(input * input - 1)
 
 
-@operation(inputs=1, promote="floating")
-def hardtanh(input: Input, min_val: float = -1.0, max_val: float = 1.0) -> Array:
-    """x limited to [min_val, max_val]."""
-    if min_val > max_val:
-        raise ValueError(f"hardtanh: min_val {min_val} must not be above max_val {max_val}")
-    return np.clip(input, min_val, max_val)
+@operation(numpy=np.arctanh, promote="floating")
+def atanh(input: Input) -> Array:
+    """The number whose tanh is x; NaN outside [-1, 1]."""
+    return np.arctanh(input)
 
 
-@hardtanh.derivative
-def _(grad: Array, input: Array, min_val: float, max_val: float) -> Array:
-    """1 between the bounds, 0 outside and on them (as in PyTorch); 1 for NaN."""
-    return np.where((input <= min_val) | (input >= max_val), 0, grad)
+@atanh.derivative
+def _(grad: Array, input: Array) -> Array:
+    """d atanh(x)/dx = 1 / (1 - x²)."""
+    return grad / (1 - input * input)

@@ -15,6 +15,7 @@ from chainrule.kernels import rows as row_kernels
 from chainrule.kernels.memory import writable_diagonal
 from chainrule.ops.arithmetic import where
 from chainrule.ops.operation import NUMPY, Array, Input, Ints, Tensor, operation
+from chainrule.ops.second_names import takes_axis
 from chainrule.ops.shape import along, cat, clone, contiguous, int_tuple, movedim, reshape, wrap_dim, wrap_dims
 
 __all__ = [
@@ -74,6 +75,7 @@ def _(grad: Array, index: Any) -> Any:
     return lambda: index_put(grad, 0, index=index), lambda: grad[index]
 
 
+@takes_axis
 def gather(input: Input, dim: int, index: Input) -> Tensor:
     """Read elements by their index along one dimension: out[i, j] = input[index[i, j], j] for dim 0.
 
@@ -97,6 +99,7 @@ def gather(input: Input, dim: int, index: Input) -> Tensor:
     return pick(source, index, dim=dim, name="gather", sizes=index.shape)
 
 
+@takes_axis
 def take_along_dim(input: Input, indices: Input, dim: int | None = None) -> Tensor:
     """`gather` after broadcasting all dimensions but `dim`; along the flattened input if `dim` is None."""
     indices = _as_index(indices)
@@ -109,6 +112,7 @@ def take_along_dim(input: Input, indices: Input, dim: int | None = None) -> Tens
     return pick(source, indices, dim=dim, name="take_along_dim", sizes=input.shape, from_end=True)
 
 
+@takes_axis
 def index_select(input: Input, dim: int, index: Input) -> Tensor:
     """Read slices by their index along one dimension.
 
@@ -298,16 +302,16 @@ def pick(
     positions = check_range(
         np.where(positions < 0, positions + count, positions) if from_end else positions, count, name
     )
-    return contiguous(np.asarray(input[_grid_index(dim, positions, sizes)])), positions
+    return contiguous(np.asarray(input[grid_index(dim, positions, sizes)])), positions
 
 
 @pick.derivative
 def _(grad: Array, input_shape: tuple[int, ...], positions: Any, dim: int, sizes: tuple[int, ...] | None) -> Any:
     """Zeros with the gradient added at the indices; the gradients of an element that was read twice add up."""
-    return lambda: scatter_add(grad, index=_grid_index(dim, positions, sizes), shape=input_shape), None
+    return lambda: scatter_add(grad, index=grid_index(dim, positions, sizes), shape=input_shape), None
 
 
-def _grid_index(dim: int, positions: Any, sizes: tuple[int, ...] | None) -> tuple[Any, ...]:
+def grid_index(dim: int, positions: Any, sizes: tuple[int, ...] | None) -> tuple[Any, ...]:
     """The index with `positions` along one dimension, and 0 to sizes[d] - 1 along each other dimension d."""
     if sizes is None:
         return along(dim, positions.reshape(-1))

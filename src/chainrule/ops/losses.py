@@ -10,8 +10,10 @@ import numpy as np
 
 from chainrule.errors import check, check_floats
 from chainrule.kernels import sums
-from chainrule.ops.arithmetic import abs, clamp, ne, where
-from chainrule.ops.elementwise import log, logsigmoid
+from chainrule.ops.activations import logsigmoid
+from chainrule.ops.arithmetic import abs, clamp, neg, where
+from chainrule.ops.comparisons import ne
+from chainrule.ops.elementwise import log
 from chainrule.ops.indexing import check_indices
 from chainrule.ops.operation import Array, DTypeLike, Input, Tensor, check_tensors, operation
 from chainrule.ops.reductions import mean, sum
@@ -19,7 +21,7 @@ from chainrule.ops.shape import reshape, wrap_dim
 
 __all__ = [
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "huber_loss", "kl_div", "l1_loss",
-    "log_softmax", "mse_loss", "nll_loss", "smooth_l1_loss", "softmax",
+    "log_softmax", "mse_loss", "nll_loss", "smooth_l1_loss", "softmax", "softmin",
 ]  # fmt: skip
 
 
@@ -55,6 +57,11 @@ def _(grad: Array, out: Array, dim: int) -> Array:
     Source: Goodfellow et al., Deep Learning (2016), section 6.2.2.3.
     """
     return out * (grad - sums.total(grad * out, dim, True))
+
+
+def softmin(input: Input, dim: int = -1, dtype: DTypeLike | None = None) -> Tensor:
+    """`softmax` of -x: the smallest element gets the largest weight."""
+    return softmax(neg(input), dim, dtype=dtype)
 
 
 def _scores(name: str, input: Array, dim: int, dtype: Any) -> tuple[Array, int]:

@@ -10,7 +10,8 @@
 
 **The formula.** Its positional parameters are the inputs, which can be differentiated; its keyword-only parameters
 are options, such as `dim`. An input with a default, such as `bias=None`, is optional. With `@operation(inputs=1)` only
-the first parameter is an input, and the options after it can be passed by position: `sum(x, 0)`.
+the first parameter is an input, and the options after it can be passed by position: `sum(x, 0)`. The option `inplace`,
+if there is one, is not passed on to the formula: if it is True, the result is also written into the input.
 
 **The derivative.** Its first parameter, `grad`, is dL/d(out) for a scalar loss L, and it returns dL/d(input). Its
 other parameters name what it needs: `out` (the result), an input (`x`), the shape of an input (`x_shape`) or an option;
@@ -43,6 +44,7 @@ import numpy as np
 
 from chainrule.errors import check, type_name
 from chainrule.lower import eager
+from chainrule.ops.second_names import SECOND_NAMES, rename
 
 Array: TypeAlias = Any
 """What formulas compute with: arrays, numbers, Tensors or tracers. NumPy's type annotations cover only arrays."""
@@ -95,6 +97,7 @@ class Operation(Generic[P]):
         input_default_values: these defaults alone.
         options: the names of the options.
         option_defaults: the options that may be left out, with their defaults.
+        second_names: other names of options (`ops.second_names`): "axis" for "dim", if the formula has such an option.
         variadic: whether the formula takes any number of inputs.
         rule: the derivative, or None if there is none (comparisons, argmax).
         needs: what the rule needs besides `grad`, in the order of its parameters: pairs of a kind ("out", "extra",
@@ -128,6 +131,12 @@ class Operation(Generic[P]):
         self.input_defaults: dict[str, Any] = {name: defaults.pop(name) for name in self.inputs if name in defaults}
         self.input_default_values = tuple(self.input_defaults.values())
         self.option_defaults: dict[str, Any] = defaults | (formula.__kwdefaults__ or {})
+        self.second_names = {
+            second: first
+            for second, first in SECOND_NAMES.items()
+            if first in self.options and second not in self.options
+        }
+        self._to_bind = frozenset((*self.inputs, *self.second_names, *{"inplace"}.intersection(self.options)))
         self.variadic = bool(code.co_flags & 0x04)  # the formula takes *inputs
         self.promote, self.tensors, self.view, self.extra, self.fused = promote, tensors, view, extra, fused
         self.compute: Callable[..., Any] = self._compute_fused if fused else formula
@@ -159,8 +168,10 @@ class Operation(Generic[P]):
     def __call__(self, *inputs: P.args, **options: P.kwargs) -> Tensor:
         """Run the formula. The result is a Tensor if an input is one, and an array otherwise."""
         has_positional_options = len(inputs) > len(self.inputs) and not self.variadic  # x.sum(0)
-        if has_positional_options or (options and not options.keys().isdisjoint(self.inputs)):  # linear(x, weight=w)
+        if has_positional_options or (options and not options.keys().isdisjoint(self._to_bind)):  # linear(x, weight=w)
             inputs, options = self._bind(inputs, options)  # type: ignore[assignment]  # the same, in order
+            if options.pop("inplace", False):
+                return self._run_in_place(inputs, options)  # type: ignore[no-any-return]  # what the first input is
         for position in self.tensors:
             if type(inputs[position]) in _PYTHON_NUMBERS:
                 requirement = f"{self.inputs[position]} must be a tensor"
@@ -221,13 +232,25 @@ class Operation(Generic[P]):
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return inputs and options, for a call with inputs by name or options by position."""
+        kwargs = rename(self.name, kwargs, self.second_names)
         values = dict(zip(self.inputs + self.options, args, strict=False)) | kwargs
         no_repeats, values = len(values) == len(args) + len(kwargs), self.input_defaults | values
         if not no_repeats or (len(args) < len(self.inputs) and not values.keys() >= set(self.inputs)):
             passed = f"{len(args)} by position and {', '.join(kwargs) or 'none'} by name"
             names = ", ".join(self.inputs + self.options)
             raise TypeError(f"{self.name}: takes {names}: each once, or not at all if it is optional; got {passed}")
+        in_place = values.get("inplace", False) if "inplace" in self._to_bind else False
+        if not isinstance(in_place, bool):
+            raise TypeError(f"{self.name}: inplace must be True or False, not {in_place!r}")
         return tuple([values.pop(name) for name in self.inputs]), values
+
+    def _run_in_place(self, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Write the result into the first input, and return that."""
+        if hasattr(type(inputs[0]), "__in_place__"):
+            return inputs[0].__in_place__(self, inputs, options)
+        out = self(*inputs, **options)
+        inputs[0][...] = out
+        return inputs[0]
 
     @overload
     def __get__(self, instance: None, owner: Any = None) -> Self: ...

@@ -15,10 +15,11 @@ from chainrule.ops.arithmetic import maximum, minimum, where
 from chainrule.ops.elementwise import sqrt
 from chainrule.ops.indexing import gather
 from chainrule.ops.operation import NUMPY, Array, DTypeLike, Input, Ints, Tensor, operation
+from chainrule.ops.second_names import takes_axis
 from chainrule.ops.shape import as_dtype, cast, int_tuple, squeeze, widen_float16, wrap_dim, wrap_dims
 
 __all__ = [
-    "all", "amax", "amin", "any", "argmax", "argmin", "cumsum", "logsumexp", "max", "mean", "min", "norm",
+    "all", "amax", "amin", "any", "argmax", "argmin", "logsumexp", "max", "mean", "min", "norm",
     "prod", "std", "sum", "var", "vector_norm",
 ]  # fmt: skip
 
@@ -147,23 +148,6 @@ def _(grad: Array, out: Array, input: Array, dim: Dim) -> Array:
     return np.exp(input - np.reshape(out, keepdim_shape)) * np.reshape(grad, keepdim_shape)
 
 
-@operation(inputs=1, numpy=np.cumsum)
-def cumsum(input: Input, dim: int, *, dtype: DTypeLike | None = None) -> Array:
-    """Cumulative sums along a dimension; floats are summed in float64, because rounding errors accumulate."""
-    out_dtype = np.dtype(dtype or _SUM_TYPES.get(input.dtype.kind) or input.dtype)
-    axis = wrap_dim(input, dim, "cumsum")
-    if not input.ndim:
-        return input.astype(out_dtype)  # type: ignore[union-attr]  # a formula gets arrays
-    total: Array = np.cumsum(input, axis=axis, dtype=np.float64 if out_dtype.kind == "f" else out_dtype)
-    return total.astype(out_dtype, copy=False)
-
-
-@cumsum.derivative
-def _(grad: Array, dim: int) -> Array:
-    """An element contributes to its own sum and all later ones: the cumulative sums of the gradient from the end."""
-    return np.flip(cumsum(np.flip(grad, dim), dim=dim), dim) if grad.ndim else grad
-
-
 @operation(fused=True)
 def variance(input: Array, *, dim: Dim = None, keepdim: bool = False, correction: float = 1) -> Array:
     """Σ (x - mean)² / (n - correction); see `var`."""
@@ -225,6 +209,7 @@ def _(grad: Array, out: Array, input: Array, p: float, dim: Dim) -> Array:
 # Composed of the operations above
 
 
+@takes_axis
 def var(
     input: Input, dim: Dim = None, unbiased: bool | None = None, keepdim: bool = False, *,
     correction: float | None = None,
@@ -241,6 +226,7 @@ def var(
     return _variance("var", input, dim, unbiased, keepdim, correction)
 
 
+@takes_axis
 def std(
     input: Input, dim: Dim = None, unbiased: bool | None = None, keepdim: bool = False, *,
     correction: float | None = None,
@@ -263,6 +249,7 @@ def _variance(
     return variance(input, dim=dim, keepdim=keepdim, correction=correction)
 
 
+@takes_axis
 def norm(
     input: Input, p: float | str | None = "fro", dim: Dim = None, keepdim: bool = False, dtype: DTypeLike | None = None
 ) -> Tensor:
@@ -298,6 +285,7 @@ def max(input: Input, dim: int, keepdim: bool = False) -> tuple[Tensor, Tensor]:
 def max(input: Input, dim: Input) -> Tensor: ...
 
 
+@takes_axis
 def max(input: Input, dim: Any = None, keepdim: bool = False) -> Any:
     """The maximum; for a dimension, the pair (values, indices) along it; for another tensor, `maximum`."""
     return _extreme("max", input, dim, keepdim, amax, argmax, maximum)
@@ -315,6 +303,7 @@ def min(input: Input, dim: int, keepdim: bool = False) -> tuple[Tensor, Tensor]:
 def min(input: Input, dim: Input) -> Tensor: ...
 
 
+@takes_axis
 def min(input: Input, dim: Any = None, keepdim: bool = False) -> Any:
     """The minimum; for a dimension, the pair (values, indices) along it; for another tensor, `minimum`."""
     return _extreme("min", input, dim, keepdim, amin, argmin, minimum)

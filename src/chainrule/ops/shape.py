@@ -12,6 +12,7 @@ import numpy as np
 from chainrule.errors import check
 from chainrule.ops.dtypes import storable_dtype
 from chainrule.ops.operation import NUMPY, Array, DTypeLike, Input, Ints, Tensor, check_tensors, operation
+from chainrule.ops.second_names import takes_axis
 
 __all__ = [
     "broadcast_to", "cast", "cat", "chunk", "expand", "flatten", "movedim", "permute", "repeat", "reshape",
@@ -154,6 +155,7 @@ def movedim(input: Input, source: Ints, destination: Ints) -> Tensor:
     return permute(input, dims=dims[: input.ndim])  # a zero-dimensional input has none
 
 
+@takes_axis
 def unsqueeze(input: Input, dim: int) -> Tensor:
     """The input with a new dimension of size 1 at `dim`, which is from -(n + 1) to n for n dimensions.
 
@@ -164,6 +166,7 @@ def unsqueeze(input: Input, dim: int) -> Tensor:
     return reshape(input, shape=(*input.shape[:dim], 1, *input.shape[dim:]))
 
 
+@takes_axis
 def squeeze(input: Input, dim: Ints | None = None) -> Tensor:
     """The input without its dimensions of size 1, or only without those in `dim`.
 
@@ -187,6 +190,7 @@ def flatten(input: Input, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     return reshape(input, shape=(*shape[:start], prod(shape[start : end + 1]), *shape[end + 1 :]))
 
 
+@takes_axis
 def unflatten(input: Input, dim: int, sizes: Sequence[int]) -> Tensor:
     """The input with one dimension split into several, of `sizes`; one of them may be -1, to be inferred."""
     check("unflatten", input.ndim, "a single number has no dimension to split", IndexError)
@@ -243,6 +247,7 @@ def repeat(input: Input, *repeats: Ints) -> Tensor:
     return tile(input, counts)
 
 
+@takes_axis
 def cat(tensors: Sequence[Input], dim: int = 0) -> Tensor:
     """The tensors joined along a dimension.
 
@@ -260,6 +265,7 @@ def cat(tensors: Sequence[Input], dim: int = 0) -> Tensor:
     return concatenate(*parts, dim=wrap_dim(parts[0], dim, "cat"))
 
 
+@takes_axis
 def stack(tensors: Sequence[Input], dim: int = 0) -> Tensor:
     """Tensors of the same shape joined along a new dimension.
 
@@ -272,6 +278,7 @@ def stack(tensors: Sequence[Input], dim: int = 0) -> Tensor:
     return cat([unsqueeze(t, dim) for t in tensors], dim)
 
 
+@takes_axis
 def split(tensor: Input, split_size_or_sections: Ints, dim: int = 0) -> tuple[Tensor, ...]:
     """Split along a dimension into sections of one size (the last may be shorter), or of several sizes.
 
@@ -291,6 +298,7 @@ def split(tensor: Input, split_size_or_sections: Ints, dim: int = 0) -> tuple[Te
     return tuple(tensor[section] for section in _sections(sizes, dim))
 
 
+@takes_axis
 def chunk(input: Input, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """Split along a dimension into at most `chunks` sections of one size; the last may be shorter.
 
@@ -304,6 +312,7 @@ def chunk(input: Input, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     return split(input, max(1, -(-size // chunks)), dim)
 
 
+@takes_axis
 def unbind(input: Input, dim: int = 0) -> tuple[Tensor, ...]:
     """The slices along a dimension, without that dimension.
 

@@ -1,0 +1,186 @@
+"""Comparisons, and logic on bits and truth values. The results are booleans or integers, so there is no derivative.
+
+Inputs broadcast as in NumPy.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import check
+from chainrule.ops.arithmetic import abs, sub
+from chainrule.ops.operation import Array, Input, Operand, Tensor, check_tensors, operation
+
+__all__ = [
+    "allclose", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "eq", "ge", "gt", "isclose", "isfinite",
+    "isinf", "isnan", "le", "logical_and", "logical_not", "logical_or", "logical_xor", "lt", "ne",
+]  # fmt: skip
+
+
+@operation(numpy=np.equal, promote="common", tensors=(0,))
+def eq(input: Input, other: Operand) -> Array:
+    """x = y."""
+    return np.equal(input, other)
+
+
+@operation(numpy=np.not_equal, promote="common", tensors=(0,))
+def ne(input: Input, other: Operand) -> Array:
+    """x ≠ y."""
+    return np.not_equal(input, other)
+
+
+@operation(numpy=np.less, promote="common", tensors=(0,))
+def lt(input: Input, other: Operand) -> Array:
+    """x < y."""
+    return np.less(input, other)
+
+
+@operation(numpy=np.less_equal, promote="common", tensors=(0,))
+def le(input: Input, other: Operand) -> Array:
+    """x ≤ y."""
+    return np.less_equal(input, other)
+
+
+@operation(numpy=np.greater, promote="common", tensors=(0,))
+def gt(input: Input, other: Operand) -> Array:
+    """x > y."""
+    return np.greater(input, other)
+
+
+@operation(numpy=np.greater_equal, promote="common", tensors=(0,))
+def ge(input: Input, other: Operand) -> Array:
+    """x ≥ y."""
+    return np.greater_equal(input, other)
+
+
+@operation(numpy=np.logical_not)
+def logical_not(input: Input) -> Array:
+    """Logical not."""
+    return np.logical_not(input)
+
+
+@operation(numpy=np.isfinite)
+def isfinite(input: Input) -> Array:
+    """Whether x is neither infinite nor NaN."""
+    return np.isfinite(input)
+
+
+@operation(numpy=np.isnan)
+def isnan(input: Input) -> Array:
+    """Whether x is NaN."""
+    return np.isnan(input)
+
+
+@operation(numpy=np.isinf)
+def isinf(input: Input) -> Array:
+    """Whether x is infinite, of either sign."""
+    return np.isinf(input)
+
+
+@operation(numpy=np.logical_and, promote="common", tensors=(0, 1))
+def logical_and(input: Input, other: Input) -> Array:
+    """Whether both x and y are nonzero."""
+    return np.logical_and(input, other)
+
+
+@operation(numpy=np.logical_or, promote="common", tensors=(0, 1))
+def logical_or(input: Input, other: Input) -> Array:
+    """Whether x or y is nonzero."""
+    return np.logical_or(input, other)
+
+
+@operation(numpy=np.logical_xor, promote="common", tensors=(0, 1))
+def logical_xor(input: Input, other: Input) -> Array:
+    """Whether one of x and y is nonzero, but not both."""
+    return np.logical_xor(input, other)
+
+
+@operation(numpy=np.bitwise_and, promote="common")
+def bitwise_and(input: Operand, other: Operand) -> Array:
+    """x and y, bit by bit: x & y.
+
+    Raises:
+        TypeError: an input is floating.
+    """
+    _check_bits("bitwise_and", input, other)
+    return np.bitwise_and(input, other)
+
+
+@operation(numpy=np.bitwise_or, promote="common")
+def bitwise_or(input: Operand, other: Operand) -> Array:
+    """x or y, bit by bit: x | y.
+
+    Raises:
+        TypeError: an input is floating.
+    """
+    _check_bits("bitwise_or", input, other)
+    return np.bitwise_or(input, other)
+
+
+@operation(numpy=np.bitwise_xor, promote="common")
+def bitwise_xor(input: Operand, other: Operand) -> Array:
+    """Either x or y, bit by bit: x ^ y.
+
+    Raises:
+        TypeError: an input is floating.
+    """
+    _check_bits("bitwise_xor", input, other)
+    return np.bitwise_xor(input, other)
+
+
+@operation(numpy=np.invert)
+def bitwise_not(input: Input) -> Array:
+    """Not x, bit by bit: ~x; for booleans, their negation.
+
+    Raises:
+        TypeError: the input is floating.
+    """
+    _check_bits("bitwise_not", input)
+    return np.invert(input)
+
+
+def _check_bits(name: str, *values: Array) -> None:
+    for value in values:
+        if isinstance(value, float) or getattr(getattr(value, "dtype", None), "kind", "i") == "f":
+            raise TypeError(f"{name}: takes booleans and integers, not floats: compare them first, as in x > 0")
+
+
+def isclose(
+    input: Input, other: Input, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
+) -> Tensor:  # fmt: skip
+    """Whether |x - y| ≤ atol + rtol |y|; infinities are close to themselves.
+
+    Args:
+        input: x, any shape.
+        other: y, of the same type; broadcasts with x.
+        rtol: the allowed difference, relative to y.
+        atol: the allowed difference that is added.
+        equal_nan: whether NaN is close to NaN.
+
+    Raises:
+        ValueError: a tolerance is negative.
+        TypeError: the types differ.
+    """
+    out: Tensor = _close("isclose", input, other, rtol, atol, equal_nan)
+    return out
+
+
+def allclose(
+    input: Input, other: Input, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
+) -> bool:  # fmt: skip
+    """Whether `isclose` holds for all elements; arguments and errors as there."""
+    close: Any = _close("allclose", input, other, rtol, atol, equal_nan)
+    return bool(np.asarray(close).all() if isinstance(close, (np.ndarray, np.generic)) else close.all())
+
+
+def _close(name: str, input: Array, other: Array, rtol: float, atol: float, equal_nan: bool) -> Any:
+    check_tensors(name, input, other)
+    check(name, input.dtype == other.dtype, f"both must have one type, not {input.dtype} and {other.dtype}", TypeError)
+    check(name, rtol >= 0 and atol >= 0, f"rtol and atol must not be negative, got {rtol} and {atol}")
+    close: Array = eq(input, other)
+    if equal_nan:
+        close = logical_or(close, logical_and(isnan(input), isnan(other)))
+    if (rtol == 0 and atol == 0) or input.dtype.kind == "b":
+        return close
+    difference = abs(sub(input, other))
+    return logical_or(close, logical_and(isfinite(difference), le(difference, atol + rtol * abs(other))))

@@ -1,0 +1,263 @@
+"""Scattering: elements of one tensor are written, or added, at indices along one dimension of another.
+
+`scatter` is the counterpart of `gather`, which reads at such indices. In a compiled program these are Python calls.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import check
+from chainrule.ops.arithmetic import floor_divide, maximum, true_divide
+from chainrule.ops.indexing import check_range, getitem, grid_index, index_put, int64_copy, pick
+from chainrule.ops.operation import Array, Input, Operand, Tensor, check_tensors, operation
+from chainrule.ops.second_names import takes_axis
+from chainrule.ops.shape import broadcast_to, cast, contiguous_copy, reshape, unsqueeze, wrap_dim
+
+__all__ = ["repeat_interleave", "scatter", "scatter_reduce"]
+
+
+@operation(extra="positions")
+def scatter_values(input: Array, index: Array, source: Array, *, dim: int, name: str) -> Any:
+    """A copy of the input with the source written at indices along one dimension, which are returned as well."""
+    positions = _positions(index, input.shape[dim], name)
+    out = np.array(input, order="C")
+    out[grid_index(dim, positions, positions.shape)] = source
+    return out, positions
+
+
+@scatter_values.derivative
+def _(grad: Array, positions: Any, dim: int) -> Any:
+    """For the input, the gradient with zeros at the indices; for the source, the gradient at the indices."""
+    index = grid_index(dim, positions, positions.shape)
+    return lambda: index_put(grad, 0, index=index), None, lambda: grad[index]
+
+
+@operation(extra="positions")
+def scatter_sum(input: Array, index: Array, source: Array, *, dim: int, name: str) -> Any:
+    """The input with the source added at indices along one dimension, which are returned as well."""
+    positions = _positions(index, input.shape[dim], name)
+    out = np.array(input, order="C")
+    np.add.at(out, grid_index(dim, positions, positions.shape), source)
+    return out, positions
+
+
+@scatter_sum.derivative
+def _(grad: Array, positions: Any, dim: int) -> Any:
+    """For the input, the gradient; for the source, the gradient at the indices."""
+    return grad, None, lambda: grad[grid_index(dim, positions, positions.shape)]
+
+
+@operation(extra="positions")
+def scatter_product(input: Array, index: Array, source: Array, *, dim: int, name: str) -> Any:
+    """The input multiplied by the source at indices along one dimension, which are returned as well."""
+    positions = _positions(index, input.shape[dim], name)
+    out = np.array(input, order="C")
+    np.multiply.at(out, grid_index(dim, positions, positions.shape), source)
+    return out, positions
+
+
+@scatter_product.derivative
+def _(grad: Array, input: Array, source: Array, positions: Any, dim: int) -> Any:
+    """The product of the other factors: that of all nonzero ones, over the factor itself unless it is the only zero."""
+    index = grid_index(dim, positions, positions.shape)
+    zeros = np.array(input == 0, np.int64)
+    np.add.at(zeros, index, np.asarray(source == 0))
+    if zeros.any() and not isinstance(grad, np.ndarray):
+        problem = "the second derivative of a product with a factor of 0 is not supported"
+        raise RuntimeError(f"scatter_reduce: {problem}")
+    nonzero_input, nonzero_source = np.where(input == 0, 1, input), np.where(source == 0, 1, source)
+    product = scatter_product(nonzero_input, positions, nonzero_source, dim=dim, name="scatter_reduce")
+
+    def gradient(factor: Array, nonzero: Array, part: Any) -> Array:
+        others_are_nonzero = zeros[part] - np.asarray(factor == 0) == 0
+        return np.where(others_are_nonzero, grad[part] * product[part] / nonzero, 0)
+
+    return lambda: gradient(input, nonzero_input, ...), None, lambda: gradient(source, nonzero_source, index)
+
+
+@operation(extra="positions")
+def scatter_extreme(input: Array, index: Array, source: Array, *, dim: int, name: str, largest: bool) -> Any:
+    """The maximum, or minimum, of the input and the source at indices along one dimension, which are returned too."""
+    positions = _positions(index, input.shape[dim], name)
+    out = np.array(input, order="C")
+    (np.maximum if largest else np.minimum).at(out, grid_index(dim, positions, positions.shape), source)
+    return out, positions
+
+
+@scatter_extreme.derivative
+def _(grad: Array, out: Array, input: Array, source: Array, positions: Any, dim: int) -> Any:
+    """1 for the maximum, divided evenly among ties; 0 for other elements."""
+    index = grid_index(dim, positions, positions.shape)
+    own, other = input == out, source == out[index]
+    counted = (cast(own, dtype=out.dtype), positions, cast(other, dtype=out.dtype))
+    shared = grad / np.maximum(scatter_sum(*counted, dim=dim, name="scatter_reduce"), 1)
+    return lambda: np.where(own, shared, 0), None, lambda: np.where(other, shared[index], 0)
+
+
+@takes_axis
+def scatter(input: Input, dim: int, index: Input, src: Operand, *, reduce: str | None = None) -> Tensor:
+    """Write elements at indices along one dimension, into a copy: out[index[i, j], j] = src[i, j] for dim 0.
+
+    Args:
+        input: any shape.
+        dim: the dimension that is indexed.
+        index: integers, with as many dimensions as the input, no larger than the input in dimensions other than `dim`.
+        src: what is written, of the input's type and at least the index's sizes; or a number. If an index occurs twice,
+            one of the elements is written.
+        reduce: "add" or "multiply" to change the input's elements by those of `src` instead.
+
+    Raises:
+        ValueError: the shapes do not fit, or `reduce` is unknown.
+        IndexError: an index is out of range.
+        TypeError: the indices are not integers, or the types differ.
+    """
+    reductions = {"add": "sum", "multiply": "prod"}
+    if reduce is not None:
+        check("scatter", reduce in reductions, f'reduce must be "add", "multiply" or None, not {reduce!r}')
+    input, dim, index, source, shape = _scatter_inputs("scatter", input, dim, index, src)
+    if 0 in index.shape:
+        out = contiguous_copy(input)
+    elif reduce is None:
+        out = scatter_values(input, index, source, dim=dim, name="scatter")
+    else:
+        out = _reductions[reductions[reduce]](input, index, source, dim=dim, name="scatter")
+    return out if out.shape == shape else reshape(out, shape=shape)
+
+
+@takes_axis
+def scatter_reduce(
+    input: Input, dim: int, index: Input, src: Input, reduce: str, *, include_self: bool = True
+) -> Tensor:  # fmt: skip
+    """Reduce elements that have the same index along one dimension, into a copy of the input.
+
+    Args:
+        input: any shape.
+        dim: the dimension that is indexed.
+        index: integers, as in `scatter`.
+        src: the elements, of the input's type and at least the index's sizes.
+        reduce: "sum", "prod", "mean", "amax" or "amin".
+        include_self: whether the input's own elements are reduced as well; otherwise they are replaced.
+
+    Raises:
+        ValueError: the shapes do not fit, or `reduce` is unknown.
+        IndexError: an index is out of range.
+        TypeError: the indices are not integers, or the types differ.
+    """
+    name = "scatter_reduce"
+    reductions = ("sum", "prod", "mean", "amax", "amin")
+    check(name, reduce in reductions, f"reduce must be one of {', '.join(reductions)}, not {reduce!r}")
+    check_tensors(name, src)
+    input, dim, index, source, shape = _scatter_inputs(name, input, dim, index, src)
+    if 0 in index.shape:
+        out = contiguous_copy(input)
+        return out if out.shape == shape else reshape(out, shape=shape)
+    if not include_self:
+        neutral = {"prod": 1, "amax": _limit(input.dtype, -1), "amin": _limit(input.dtype, 1)}.get(reduce, 0)
+        input = scatter_values(input, index, np.array(neutral, input.dtype), dim=dim, name=name)
+    out = _reductions[reduce](input, index, source, dim=dim, name=name)
+    if reduce == "mean":
+        ones = np.ones(input.shape, np.int64)
+        start = ones if include_self else scatter_values(ones, index, 0, dim=dim, name=name)
+        counts = scatter_sum(start, index, 1, dim=dim, name=name)
+        counts = maximum(counts, np.ones((), np.int64))
+        out = true_divide(out, counts) if input.dtype.kind == "f" else floor_divide(out, counts)
+    return out if out.shape == shape else reshape(out, shape=shape)
+
+
+_reductions: dict[str, Any] = {
+    "sum": scatter_sum,
+    "mean": scatter_sum,
+    "prod": scatter_product,
+    "amax": lambda *inputs, **options: scatter_extreme(*inputs, **options, largest=True),
+    "amin": lambda *inputs, **options: scatter_extreme(*inputs, **options, largest=False),
+}
+
+
+def _limit(dtype: Any, sign: int) -> Any:
+    """The largest (sign 1) or smallest value of a type."""
+    if dtype.kind == "f":
+        return sign * np.inf
+    if dtype.kind == "b":
+        return sign > 0
+    return np.iinfo(dtype).max if sign > 0 else np.iinfo(dtype).min
+
+
+def _scatter_inputs(name: str, input: Any, dim: int, index: Any, src: Any) -> tuple[Any, int, Any, Any, Any]:
+    """Return input, `dim`, index and source, checked, with at least one dimension; and the shape of the result."""
+    check_tensors(name, input, index)
+    dim, shape = wrap_dim(input, dim, name), input.shape
+    if hasattr(src, "dtype"):
+        if src.dtype != input.dtype:
+            raise TypeError(f"{name}: input and src must have one type, not {input.dtype} and {src.dtype}")
+        source = src if src.ndim else reshape(src, shape=(1,))
+    else:
+        source = src
+    input = input if input.ndim else reshape(input, shape=(1,))
+    index = index if index.ndim else reshape(index, shape=(1,))
+    if 0 not in index.shape:
+        limits = [n if d != dim else max(n, index.shape[d]) for d, n in enumerate(input.shape)]
+        fits = index.ndim == input.ndim and all(i <= n for i, n in zip(index.shape, limits, strict=True))
+        if fits and hasattr(source, "dtype"):
+            fits = source.ndim == index.ndim and all(i <= n for i, n in zip(index.shape, source.shape, strict=True))
+        if not fits:
+            form = (
+                f"index {index.shape}, input {shape} and src {getattr(src, 'shape', ())} must have as many dimensions"
+            )
+            raise ValueError(
+                f"{name}: {form}, and the index must be no larger than src, nor than input except in dim {dim}"
+            )
+        if hasattr(source, "dtype") and source.shape != index.shape:
+            source = getitem(source, index=tuple(slice(n) for n in index.shape))
+    return input, dim, index, source, shape
+
+
+def _positions(index: Array, size: int, name: str) -> Any:
+    return check_range(int64_copy(index, name), size, name)
+
+
+@takes_axis
+def repeat_interleave(
+    input: Input, repeats: Input | int, dim: int | None = None, *, output_size: int | None = None
+) -> Tensor:  # fmt: skip
+    """Repeat each element along a dimension: [1, 2] twice is [1, 1, 2, 2].
+
+    Args:
+        input: any shape.
+        repeats: how often; an integer, or an integer for each element, (n,).
+        dim: the dimension; None for the flattened input.
+        output_size: the size of `dim` in the result, which is checked.
+
+    Raises:
+        ValueError: a number is negative, or the numbers do not fit the dimension.
+        TypeError: the numbers are not integers.
+        IndexError: `dim` is out of range.
+    """
+    name = "repeat_interleave"
+    check_tensors(name, input)
+    if dim is None:
+        input, dim = reshape(input, shape=(-1,)), 0
+    dim = wrap_dim(input, dim, name)
+    input = input if input.ndim else reshape(input, shape=(1,))
+    size = input.shape[dim]
+    counts = repeats if isinstance(repeats, int) and not isinstance(repeats, bool) else np.asarray(repeats)
+    if isinstance(counts, np.ndarray):
+        if counts.dtype.kind not in "iu":
+            raise TypeError(f"{name}: repeats must be integers, not {counts.dtype}")
+        counts = int(counts.reshape(())) if counts.size == 1 else counts
+    if isinstance(counts, int):
+        check(name, counts >= 0, f"repeats must not be negative, got {counts}")
+        total = counts * size
+    else:
+        fits = counts.shape == (size,)
+        check(
+            name, fits, f"repeats {counts.shape} must be a number, or one for each of the {size} elements of dim {dim}"
+        )
+        check(name, counts.min(initial=0) >= 0, f"repeats must not be negative, got {counts.min(initial=0)}")
+        total = int(counts.sum())
+    check(name, output_size in (None, total), f"output_size is {output_size}, but the result has {total} elements")
+    if isinstance(counts, int):  # a view, copied
+        shape = (*input.shape[:dim], size, counts, *input.shape[dim + 1 :])
+        repeated = contiguous_copy(broadcast_to(unsqueeze(input, dim + 1), shape=shape))
+        return reshape(repeated, shape=(*shape[:dim], total, *shape[dim + 2 :]))
+    return pick(input, np.repeat(np.arange(size), counts), dim=dim, name=name)
