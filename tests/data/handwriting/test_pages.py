@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from chainrule.data import mnist
 from chainrule.data.handwriting import traces
@@ -15,6 +18,21 @@ from chainrule.data.handwriting.pages import KINDS, make_page
 from chainrule.data.handwriting.sheet import blank
 
 SMALL = 200_000  # pixels: quick to make
+
+
+def pages(kind, count=4):
+    return [make_page(kind, seed, max_pixels=SMALL) for seed in range(count)]
+
+
+def dark_ink(page):
+    """A mask (height, width) of what is clearly darker than the paper."""
+    gray = np.asarray(page.image.convert("L"), float)
+    return gray < 0.6 * np.median(gray)
+
+
+def sides(box):
+    left, top, right, bottom = box
+    return right - left, bottom - top
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -69,6 +87,122 @@ def test_a_box_is_tight_around_the_ink():
         rows, columns = np.nonzero(np.asarray(page.image.convert("L")) < 128)
         box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
         assert page.digits[0].box == pytest.approx(box, abs=2.5)
+
+
+# Each kind is what its name says
+
+
+def test_strips_are_long_and_low_with_strokes_of_some_pixels():
+    for page in pages("strips"):
+        assert page.image.width >= 3.5 * page.image.height
+        assert max(sides(digit.box)[1] for digit in page.digits) > 0.35 * page.image.height
+
+
+def test_strokes_of_faint_pages_are_dark_and_faint():
+    """Of the ink, a good part has less than half of the contrast of the darkest tenth."""
+    for page in pages("faint", 2):
+        gray = np.asarray(page.image.convert("L"), float)
+        shares = []
+        for digit in page.digits:
+            left, top, right, bottom = (round(side) for side in digit.box)
+            window = gray[top - 3 : bottom + 3, left - 3 : right + 3]
+            contrast = 1 - window / np.median(window)
+            stroke = contrast[contrast > 0.07]
+            shares.append((stroke < 0.5 * np.percentile(stroke, 90)).mean())
+        assert np.mean(shares) > 0.3
+
+
+def test_strokes_of_broad_pages_are_a_twentieth_of_the_shorter_side_and_more():
+    for page in pages("broad"):
+        distance = ndimage.distance_transform_edt(np.pad(dark_ink(page), 1))
+        ridge = distance[(distance == ndimage.maximum_filter(distance, 3)) & (distance > 1)]
+        assert 0.035 < 2 * np.median(ridge) / min(page.image.size) < 0.11
+
+
+def test_light_on_dark_pages_are_dark_with_lighter_digits():
+    for page in pages("light on dark"):
+        gray = np.asarray(page.image.convert("L"), float)
+        assert np.median(gray) < 110
+        for digit in page.digits:
+            left, top, right, bottom = (round(side) for side in digit.box)
+            window = gray[max(0, top) : bottom, max(0, left) : right]
+            assert window.max() > np.median(gray) + 15
+
+
+def test_frames_are_straight_lines_apart_from_the_digit():
+    for page in pages("frames", 6):
+        gray = np.asarray(page.image.convert("L"), float)[:, ::2]
+        assert len(page.digits) == 1
+        dark = gray < 0.8 * ndimage.percentile_filter(gray[::2], 50, 13).repeat(2, axis=0)[: len(gray)]
+        rows, columns = dark.mean(axis=1), dark.mean(axis=0)
+        assert max(rows.max(), columns.max()) > 0.6
+
+
+def test_colors_show_in_alpha_or_in_a_channel_but_not_in_luminance():
+    modes = set()
+    for page in pages("colors", 8):
+        modes.add(page.image.mode)
+        if page.image.mode == "RGBA":
+            assert np.ptp(np.asarray(page.image)[..., 3]) == 255
+            assert np.ptp(np.asarray(page.image.convert("RGB")).reshape(-1, 3), axis=0).max() == 0
+        else:
+            left, top, right, bottom = (round(side) for side in page.digits[0].box)
+            window = np.asarray(page.image, float)[top:bottom, left:right]
+            channels = np.percentile(window, 99, axis=(0, 1)) - np.percentile(window, 1, axis=(0, 1))
+            gray = window @ (0.299, 0.587, 0.114)
+            assert channels.max() > 60
+            assert np.percentile(gray, 99) - np.percentile(gray, 1) < 30
+    assert modes == {"RGB", "RGBA"}
+
+
+def test_several_is_two_or_three_digits():
+    assert {len(page.digits) for page in pages("several", 8)} == {2, 3}
+
+
+def test_clutter_has_more_edges_beside_the_digits_than_in_them():
+    for page in pages("clutter", 3):
+        gray = np.asarray(page.image.convert("L"), float)
+        edges = np.hypot(ndimage.sobel(gray, 0), ndimage.sobel(gray, 1)) > 40
+        inside = np.zeros_like(edges)
+        for digit in page.digits:
+            left, top, right, bottom = (round(side) for side in digit.box)
+            inside[top:bottom, left:right] = True
+        assert page.digits
+        assert (edges & ~inside).sum() > 2 * (edges & inside).sum()
+
+
+def test_cells_are_tiny_and_their_digits_close_together():
+    close = 0
+    for page in pages("cells", 8):
+        width, height = page.image.size
+        assert 55 <= width <= 172
+        assert 38 <= height <= 84
+        assert len(page.digits) >= 1
+        boxes = sorted(digit.box for digit in page.digits)
+        close += sum(after[0] - before[2] < 3 for before, after in pairwise(boxes))
+    assert close >= 8
+
+
+def test_habits_are_ones_fours_and_nines():
+    assert {digit.label for page in pages("habits", 6) for digit in page.digits} == {1, 4, 9}
+
+
+def test_plots_have_a_white_margin_with_numbers_that_are_ignored():
+    for page in pages("plots"):
+        assert len(page.digits) == 1
+        assert len(page.ignored) >= 6
+        assert np.asarray(page.image)[:3].min() > 240
+
+
+def test_everyday_pages_are_of_many_sizes():
+    sizes = [make_page("everyday", seed, max_pixels=SMALL).image.size for seed in range(12)]
+    assert len(set(sizes)) >= 8
+    assert min(width * height for width, height in sizes) < 60_000
+    assert max(max(size) / min(size) for size in sizes) > 3
+
+
+def test_pages_without_digits():
+    assert not any(page.digits or page.ignored for page in pages("no digits"))
 
 
 def test_a_homography_maps_its_four_points():

@@ -1,7 +1,6 @@
 """The camera: perspective, light, blur, noise, color and JPEG, from sheet to picture.
 
-picture, matrix = photograph(sheet.colors, Camera(size=(800, 600), blur=0.7), random)
-x, y = to_picture(matrix, points).T
+`photograph` gives the picture and the matrix that maps the sheet's pixels to the picture's, for `to_picture`.
 """
 
 from __future__ import annotations

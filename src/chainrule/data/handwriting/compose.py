@@ -10,7 +10,7 @@ import numpy as np
 from chainrule.data.handwriting.camera import Camera, corners_of, photograph, projection, to_picture
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from PIL import Image
 
@@ -40,7 +40,8 @@ class Page:
     Attributes:
         image: in mode RGB, or RGBA if it is transparent.
         lines: the digits, line by line.
-        ignored: boxes of digits that are partly outside of the picture: to read them or not is equally right.
+        ignored: boxes of what may be read or not, equally right: digits partly outside of the picture, or crossed out,
+            and printed ones.
         kind, seed, train: what `make_page` was given.
     """
 
@@ -79,7 +80,7 @@ def take(
     image, matrix = photograph(
         sheet.colors, camera, random, background, None if lay is None else lambda scene: lay(scene, boxes)
     )
-    page = Page(image, [])
+    page = Page(image, [], [box_of(mark, matrix) for mark in sheet.ignored])
     for line in sheet.lines:
         row = []
         for mark in line:
@@ -132,8 +133,3 @@ def tilted(
     middle = np.array(size, float) / 2
     corners = (corners_of(*sheet_size) - np.array(sheet_size, float) / 2) * scale @ rotation.T + middle
     return np.asarray(corners + random.normal(0, tilt, (4, 2)) * min(size))
-
-
-def extents_of(lines: Sequence[Sequence[Mark]]) -> list[Extent]:
-    """The boxes of all marks."""
-    return [mark.extent for line in lines for mark in line]

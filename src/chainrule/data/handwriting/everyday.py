@@ -10,9 +10,9 @@ import numpy as np
 from chainrule.data.handwriting import inks, things
 from chainrule.data.handwriting.camera import Camera
 from chainrule.data.handwriting.compose import Page, take, tilted
-from chainrule.data.handwriting.print import random_pattern
-from chainrule.data.handwriting.sheet import Sheet, blank, smooth_noise
-from chainrule.data.handwriting.writing import random_spacing, scatter, write_lines
+from chainrule.data.handwriting.print import frame, print_lines, random_pattern
+from chainrule.data.handwriting.sheet import Sheet, blank, rule, smooth_noise
+from chainrule.data.handwriting.writing import Spacing, random_spacing, scatter, write_line, write_lines, write_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,11 +74,75 @@ def everyday(random: np.random.Generator, hand: Hand, most: int) -> Page:
 
 
 def write_something(random: np.random.Generator, hand: Hand, sheet: Sheet, pen: InkStyle, size: float) -> None:
-    """Write lines of digits, or numbers here and there."""
-    if random.random() < 0.7:
+    """Write lines of digits, numbers here and there, or a table."""
+    kind = random.random()
+    if kind < 0.6:
         write_lines(sheet, hand, pen, size, random_spacing(random), random)
+    elif kind < 0.75:
+        write_table(random, hand, sheet, pen, size)
     else:
         scatter(sheet, hand, pen, size, random)
+    if random.random() < 0.3:
+        write_words(sheet, hand, pen, size * random.uniform(0.6, 1.1), random, int(random.integers(1, 7)))
+    if random.random() < 0.2:
+        print_lines(random, sheet, size * random.uniform(0.3, 0.9), int(random.integers(1, 9)))
+    if random.random() < 0.12:
+        draw_frames(random, sheet, size)
+
+
+def write_table(random: np.random.Generator, hand: Hand, sheet: Sheet, pen: InkStyle, size: float) -> None:
+    """Print the cells of a form or a table, and write a digit or a number into most of them."""
+    longest = int(random.choice([1, 1, 2, 4]))
+    wide, tall = size * (0.25 + 0.85 * longest) * random.uniform(0.95, 1.5), size * random.uniform(1.15, 2.2)
+    columns, rows = (
+        max(1, min(8, int(0.9 * side / cell))) for side, cell in ((sheet.width, wide), (sheet.height, tall))
+    )
+    rows = int(random.integers(1, rows + 1))
+    left = (sheet.width - columns * wide) * random.uniform(0.1, 0.9)
+    top = (sheet.height - rows * tall) * random.uniform(0.1, 0.9)
+    thickness = max(1.0, size * random.uniform(0.015, 0.06))
+    tint = inks.choose_color(random, inks.INKS) if random.random() < 0.4 else (random.uniform(0, 0.5),) * 3
+    strength, parted = random.uniform(0.3, 1), random.random() < 0.25
+    for axis, first, cell, count, span in (
+        (0, top, tall, rows, (left, left + columns * wide)),
+        (1, left, wide, columns, (top, top + rows * tall)),
+    ):
+        if parted and axis == 0:  # only the outer lines
+            positions = np.array([first, first + count * cell])
+        else:
+            positions = first + cell * np.arange(count + 1)
+        rule(sheet, positions, axis=axis, thickness=thickness, color=tint, strength=strength, span=span)
+    traces = hand.digits(min(90, rows * columns * longest))
+    for row in range(rows):
+        for column in range(columns):
+            number, traces = traces[:longest], traces[longest:]
+            number = number[: random.integers(1, longest + 1)] if number and random.random() < 0.9 else []
+            x = left + wide * (column + random.uniform(0.12, 0.3))
+            y = top + row * tall + (tall - size) * random.uniform(0.25, 0.75)
+            room = (left + wide * (column + 1.1) - x) / size
+            while number and sum(float(trace.points[:, 0].max()) + 0.1 for trace in number) > room:
+                number = number[1:]
+            write_line(sheet, hand, number, pen, size, (x, y), Spacing(0.1, 0.3), random)
+
+
+def draw_frames(random: np.random.Generator, sheet: Sheet, size: float) -> None:
+    """Draw boxes around lines of digits, underlines, and empty check boxes."""
+    thickness = max(1.0, size * random.uniform(0.015, 0.07))
+    color, strength = (random.uniform(0, 0.4),) * 3, random.uniform(0.4, 1)
+    for line in sheet.lines:
+        extents = [mark.extent for mark in line]
+        margin = size * random.uniform(0.12, 0.4)
+        left, top = (min(extent[side] for extent in extents) - margin for side in (0, 1))
+        right, bottom = (max(extent[side] for extent in extents) + margin for side in (2, 3))
+        if random.random() < 0.5:
+            frame(sheet, (left, top, right, bottom), thickness, color, strength)
+        elif random.random() < 0.5:
+            rule(sheet, [bottom], axis=0, thickness=thickness, color=color, strength=strength, span=(left, right))
+    side = size * random.uniform(0.4, 1)
+    for _ in range(random.integers(0, 5)):
+        x, y = random.uniform(0, sheet.width), random.uniform(0, sheet.height)
+        if sheet.is_free((x, y, x + side, y + side), 0.2 * size):
+            frame(sheet, (x, y, x + side, y + side), thickness, color, strength)
 
 
 def digit_size(random: np.random.Generator, form: Format) -> float:
@@ -99,7 +163,7 @@ def photo(random: np.random.Generator, hand: Hand, form: Format) -> Page:
     pen = inks.random_ink(random)
     pen = replace(pen, width=max(pen.width, 1.1 * form.zoom / size))
     write_something(random, hand, sheet, pen, size)
-    camera = random_camera(random, form)
+    camera = random_camera(random, form, size, pen)
     whole = random.random() < 0.35
     zoom = random.uniform(0.8, 0.95) if whole else random.uniform(1.0, 1.25)
     corners = tilted(random, form.work, form.work, zoom=zoom, angle=2.5, tilt=0.012 if not whole else 0.025)
@@ -109,18 +173,29 @@ def photo(random: np.random.Generator, hand: Hand, form: Format) -> Page:
     return take(sheet, camera, random, background=background, lay=lay)
 
 
-def random_camera(random: np.random.Generator, form: Format) -> Camera:
-    """A phone's camera in the light of a room."""
+def random_camera(random: np.random.Generator, form: Format, size: float, pen: InkStyle) -> Camera:
+    """A phone's camera in the light of a room: what a person can still read.
+
+    Args:
+        random: the source of randomness.
+        form: the picture's size.
+        size: the digits' height in the sheet's pixels.
+        pen: theirs; the fainter it is, the less noise there is.
+    """
     warm = random.normal(0, 0.06)
+    contrast = pen.opacity * (1 - 0.5 * pen.pressure) * (1 - 0.5 * pen.direction)
+    contrast *= float(np.mean(pen.color)) if pen.covers else 1 - float(np.mean(pen.color))
+    light = random.uniform(0.55, 1.06)
+    noise = float(np.exp(random.uniform(np.log(0.003), np.log(0.04))))
     blur = float(np.exp(random.uniform(np.log(0.3), np.log(1.6)))) * form.zoom
     return Camera(
         size=form.work,
-        blur=blur,
-        far_blur=random.uniform(2, 5) * form.zoom if random.random() < 0.08 else 0.0,
+        blur=min(blur, 0.04 * size),
+        far_blur=random.uniform(0.04, 0.07) * size if random.random() < 0.08 else 0.0,
         focus=random.uniform(0, 2 * np.pi),
-        motion=random.uniform(2, 5) * form.zoom if random.random() < 0.06 else 0.0,
-        noise=float(np.exp(random.uniform(np.log(0.003), np.log(0.04)))),
-        light=random.uniform(0.55, 1.06),
+        motion=random.uniform(0.05, 0.12) * size if random.random() < 0.06 else 0.0,
+        noise=min(noise, 0.12 * contrast * light),
+        light=light,
         uneven=random.uniform(0, 0.45),
         vignette=random.uniform(0, 0.3),
         shadow=random.uniform(0.15, 0.55) if random.random() < 0.4 else 0.0,
@@ -128,8 +203,29 @@ def random_camera(random: np.random.Generator, form: Format) -> Camera:
         contrast=random.uniform(0.8, 1.35),
         sharpen=random.choice([0, 0, 60, 130]),
         resampled=form.size,
-        quality=int(random.integers(30, 96)),
+        quality=int(random.integers(30 if size > 28 * form.zoom else 55, 96)),
     )
+
+
+def nothing(random: np.random.Generator, hand: Hand, most: int) -> Page:
+    """A page without a digit: words, doodles, print, rules, things that lie on it."""
+    form = random_format(random, most)
+    size = digit_size(random, form)
+    sheet = blank(random, form.work[::-1], inks.choose_color(random, inks.PAPERS), rough=random.uniform(0.003, 0.02))
+    random_pattern(random, sheet, size)
+    pen = inks.random_ink(random)
+    pen = replace(pen, width=max(pen.width, 1.1 * form.zoom / size))
+    if random.random() < 0.7:
+        write_words(sheet, hand, pen, size, random, int(random.integers(1, 20)))
+    if random.random() < 0.4:
+        print_lines(random, sheet, size * random.uniform(0.4, 1.0), int(random.integers(1, 12)))
+    if random.random() < 0.3:
+        draw_frames(random, sheet, size)
+    zoom = random.uniform(0.8, 1.2)
+    corners = tilted(random, form.work, form.work, zoom=zoom, angle=2.5, tilt=0.02)
+    camera = replace(random_camera(random, form, size, pen), corners=corners)
+    background = things.desk(random, form.work[::-1])
+    return take(sheet, camera, random, background=background, lay=random_things(random, size))
 
 
 def random_things(random: np.random.Generator, size: float) -> Lay:
@@ -183,7 +279,8 @@ def whiteboard(random: np.random.Generator, hand: Hand, form: Format) -> Page:
     pen = replace(pen, width=random.uniform(0.05, 0.14), pressure=random.uniform(0.1, 0.45))
     smear(random, sheet, pen.color, 0.06)
     write_something(random, hand, sheet, pen, size)
-    camera = replace(random_camera(random, form), corners=tilted(random, form.work, form.work, zoom=1.1, tilt=0.012))
+    corners = tilted(random, form.work, form.work, zoom=1.1, tilt=0.012)
+    camera = replace(random_camera(random, form, size, pen), corners=corners)
     glare = things.glare(random, form.work[::-1])
 
     def lay(scene: Colors, boxes: list[Extent]) -> None:
@@ -202,7 +299,8 @@ def blackboard(random: np.random.Generator, hand: Hand, form: Format) -> Page:
     if random.random() < 0.2:
         random_pattern(random, sheet, size)
     write_something(random, hand, sheet, pen, size)
-    camera = replace(random_camera(random, form), corners=tilted(random, form.work, form.work, zoom=1.1, tilt=0.012))
+    corners = tilted(random, form.work, form.work, zoom=1.1, tilt=0.012)
+    camera = replace(random_camera(random, form, size, pen), corners=corners)
     background = np.full((*form.work[::-1], 3), 0.3, np.float32)
     return take(sheet, camera, random, background=background)
 
@@ -214,11 +312,11 @@ def smear(random: np.random.Generator, sheet: Sheet, color: tuple[float, float, 
     sheet.stain(slice(0, shape[0]), slice(0, shape[1]), streaks, color, covers=True)
 
 
-def screen(random: np.random.Generator, hand: Hand, form: Format) -> Page:
+def screen(random: np.random.Generator, hand: Hand, form: Format, *, dark: bool | None = None) -> Page:
     """A drawing program's picture: flat ground, smooth or jagged strokes, dark on light or light on dark."""
     form = Format(form.size, form.size)
     size = digit_size(random, form)
-    dark = random.random() < 0.3
+    dark = random.random() < 0.3 if dark is None else dark
     ground = (0.0, 0.0, 0.0) if dark else (1.0, 1.0, 1.0)
     if random.random() < 0.3:
         color = random.uniform(0, 0.25, 3) if dark else random.uniform(0.8, 1, 3)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chainrule.data.handwriting import everyday, faults
+from chainrule.data.handwriting import everyday, faults, singles
 from chainrule.data.handwriting.compose import Page, Written
 from chainrule.data.handwriting.writing import Hand
 
@@ -34,7 +34,15 @@ KINDS: dict[str, Callable[[np.random.Generator, Hand, int], Page]] = {
     "faint": faults.faint,
     "broad": faults.broad,
     "light on dark": faults.light_on_dark,
+    "frames": singles.frames,
+    "colors": singles.colors,
+    "several": singles.several,
+    "clutter": faults.clutter,
+    "cells": faults.cells,
+    "habits": singles.habits,
+    "plots": singles.plots,
     "everyday": everyday.everyday,
+    "no digits": everyday.nothing,
 }
 """The kinds of pages: each makes a page from a source of randomness, a writer and the largest number of pixels."""
 

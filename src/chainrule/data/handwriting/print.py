@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -77,3 +80,79 @@ def frame(
     left, top, right, bottom = extent
     for axis, positions, span in ((0, (top, bottom), (left, right)), (1, (left, right), (top, bottom))):
         rule(sheet, positions, axis=axis, thickness=thickness, color=color, strength=strength, span=span)
+
+
+PRINTED = "defhkmnprtuvwx"  # letters that no digit is mistaken for
+
+
+@functools.cache
+def fonts() -> tuple[str, ...]:
+    """The text fonts that matplotlib brings along."""
+    package = importlib.util.find_spec("matplotlib")
+    folders = [] if package is None else list(package.submodule_search_locations or ())
+    files = sorted(Path(folder) / "mpl-data" / "fonts" / "ttf" / f"{name}.ttf" for folder in folders for name in FONTS)
+    return tuple(str(file) for file in files if file.is_file())
+
+
+FONTS = (
+    "DejaVuSans",
+    "DejaVuSans-Bold",
+    "DejaVuSans-Oblique",
+    "DejaVuSansMono",
+    "DejaVuSerif",
+    "DejaVuSerif-Italic",
+    "STIXGeneral",
+    "STIXGeneralBol",
+    "STIXGeneralItalic",
+)
+
+
+def text(
+    sheet: Sheet,
+    words: str,
+    left: float,
+    top: float,
+    size: float,
+    color: Color,
+    strength: float,
+    font: int = 0,
+) -> tuple[float, float, float, float]:
+    """Print a line of text of a font size in pixels; returns its box."""
+    from PIL import Image, ImageDraw, ImageFont  # imported on first use
+
+    files = fonts()
+    face = ImageFont.truetype(files[font % len(files)], max(4, size)) if files else ImageFont.load_default(max(4, size))
+    x, y, right, bottom = (round(side) for side in face.getbbox(words))
+    if right <= x or bottom <= y:
+        return left, top, left, top
+    image = Image.new("L", (right - x, bottom - y))
+    ImageDraw.Draw(image).text((-x, -y), words, fill=255, font=face)
+    first, above = max(0, round(left)), max(0, round(top))
+    amount = np.asarray(image, np.float32)[: max(0, sheet.height - above), : max(0, sheet.width - first)] / np.float32(
+        255
+    )
+    height, width = amount.shape
+    if amount.size:
+        sheet.stain(slice(above, above + height), slice(first, first + width), amount * np.float32(strength), color)
+    extent = (float(first), float(above), float(first + width), float(above + height))
+    sheet.occupied.append(extent)
+    return extent
+
+
+def random_words(random: np.random.Generator, count: int) -> str:
+    """Words of letters at random."""
+    words = ["".join(random.choice(list(PRINTED), random.integers(2, 10))) for _ in range(count)]
+    return " ".join(word.capitalize() if random.random() < 0.3 else word for word in words)
+
+
+def print_lines(random: np.random.Generator, sheet: Sheet, size: float, lines: int) -> None:
+    """Print some lines of text where nothing is yet."""
+    font, gray = int(random.integers(9)), random.uniform(0.05, 0.5)
+    strength = random.uniform(0.5, 1)
+    left, top = random.uniform(0.02, 0.4) * sheet.width, random.uniform(0.02, 0.8) * sheet.height
+    for line in range(lines):
+        y = top + 1.5 * size * line
+        words = random_words(random, int(random.integers(1, 7)))
+        wide = min(sheet.width - left, 0.65 * size * len(words))
+        if sheet.is_free((left, y, left + wide, y + 1.2 * size), 0.2 * size):
+            text(sheet, words, left, y, size, (gray, gray, gray), strength, font)

@@ -47,11 +47,13 @@ class Sheet:
     Attributes:
         colors: (height, width, 3), the light that it reflects, from 0 to 1.
         lines: the digits, line by line.
+        ignored: digits that are crossed out: to read them or not is equally right.
         occupied: the boxes of everything on the sheet.
     """
 
     colors: Colors
     lines: list[list[Mark]] = field(default_factory=list)
+    ignored: list[Mark] = field(default_factory=list)
     occupied: list[Extent] = field(default_factory=list)
 
     @property
