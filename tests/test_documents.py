@@ -131,8 +131,10 @@ def test_the_guides_optimizer_does_what_its_formula_says():
 def test_python_in_documents(document):
     names = {"__name__": "a document"}
     for block in documents.blocks(DOCUMENTS[document]):
-        if "chainrule.onnx" in block.code:
-            pytest.importorskip("onnx", reason="onnx is not installed: pip install 'chainrule[onnx]'")
+        for library in ("onnx", "sklearn"):
+            if f"chainrule.{library}" in block.code:
+                reason = f"{library} is not installed: pip install 'chainrule[{library}]'"
+                pytest.importorskip(library, reason=reason)
         needed = documents.names_for(block.needs)
         names |= needed
         before = dict(names)
@@ -228,6 +230,8 @@ def test_python_in_docstrings(module, code):
         pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'chainrule[torch]'")
     if module == "chainrule.onnx":
         pytest.importorskip("onnx", reason="onnx is not installed: pip install 'chainrule[onnx]'")
+    if module.startswith("chainrule.sklearn"):
+        pytest.importorskip("sklearn", reason="scikit-learn is not installed: pip install 'chainrule[sklearn]'")
     names = {}
     exec(BEFORE.get(module, ""), names)  # noqa: S102  # from the table above
     before = dict(names)
