@@ -3,6 +3,7 @@
     import chainrule.onnx  # needs the library: pip install 'chainrule[onnx]'
 
     chainrule.onnx.export(network, "network.onnx", images)  # for onnxruntime and others; in evaluation mode
+    network = chainrule.onnx.load("network.onnx")  # a Module, with the file's weights as parameters
 
 An export is one more reading of the operations: given arrays they run, given Tensors they are differentiated, given
 tracers they are compiled, and given the symbols of this package they write themselves down as ONNX nodes. `symbol.py`
@@ -20,5 +21,6 @@ except ModuleNotFoundError as error:
 
 from chainrule.onnx.errors import OnnxError, UnsupportedError
 from chainrule.onnx.exporter import describe, export
+from chainrule.onnx.loader import GraphModule, load
 
-__all__ = ["OnnxError", "UnsupportedError", "describe", "export"]
+__all__ = ["GraphModule", "OnnxError", "UnsupportedError", "describe", "export", "load"]

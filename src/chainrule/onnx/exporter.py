@@ -218,6 +218,14 @@ class _Model:
             self.constants[key] = name, array
         return self.constants[key][0]
 
+    def _roles(self) -> dict[str, str]:
+        """Return which initializers are not trained, for `load`: ONNX itself does not say."""
+        parameters = {id(p._data): p.requires_grad for p in self.module.parameters()}
+        roles = {name: parameters.get(id(self.state[name]._data)) for name in self.weights}
+        buffers = [name for name, is_trained in roles.items() if is_trained is None]
+        frozen = [name for name, is_trained in roles.items() if is_trained is False]
+        return {"chainrule.buffers": json.dumps(buffers), "chainrule.frozen": json.dumps(frozen)}
+
     def write(self, path: Path) -> None:
         """Write the file, or two if the weights are too large for one."""
         nodes = [
@@ -244,9 +252,7 @@ class _Model:
             graph, opset_imports=opset_imports, ir_version=helper.find_min_ir_version_for(opset_imports),
             producer_name="chainrule", producer_version=__version__,
         )  # fmt: skip
-        trained = {id(p._data) for p in self.module.parameters() if p.requires_grad}
-        fixed = [name for name in self.weights if id(self.state[name]._data) not in trained]
-        helper.set_model_props(model, {"mode": "evaluation", "chainrule.not_trained": json.dumps(fixed)})
+        helper.set_model_props(model, {"mode": "evaluation", **self._roles()})
         try:
             if data_file is None:
                 checker.check_model(model)
