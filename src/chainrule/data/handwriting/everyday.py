@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chainrule.data.handwriting import inks, things
+from chainrule.data.handwriting import inks, surfaces, things
 from chainrule.data.handwriting.camera import Camera
 from chainrule.data.handwriting.compose import Page, take, tilted
-from chainrule.data.handwriting.print import frame, print_lines, random_pattern
-from chainrule.data.handwriting.sheet import Sheet, blank, rule, smooth_noise
-from chainrule.data.handwriting.writing import Spacing, random_spacing, scatter, write_line, write_lines, write_words
+from chainrule.data.handwriting.layouts import draw_frames, show_through, write_something
+from chainrule.data.handwriting.print import print_lines, random_pattern
+from chainrule.data.handwriting.sheet import Sheet, blank, smooth_noise
+from chainrule.data.handwriting.writing import scatter, write_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from numpy.typing import NDArray
 
     from chainrule.data.handwriting.compose import Lay
     from chainrule.data.handwriting.ink import InkStyle
@@ -73,78 +76,6 @@ def everyday(random: np.random.Generator, hand: Hand, most: int) -> Page:
     return kind(random, hand, random_format(random, most))
 
 
-def write_something(random: np.random.Generator, hand: Hand, sheet: Sheet, pen: InkStyle, size: float) -> None:
-    """Write lines of digits, numbers here and there, or a table."""
-    kind = random.random()
-    if kind < 0.6:
-        write_lines(sheet, hand, pen, size, random_spacing(random), random)
-    elif kind < 0.75:
-        write_table(random, hand, sheet, pen, size)
-    else:
-        scatter(sheet, hand, pen, size, random)
-    if random.random() < 0.3:
-        write_words(sheet, hand, pen, size * random.uniform(0.6, 1.1), random, int(random.integers(1, 7)))
-    if random.random() < 0.2:
-        print_lines(random, sheet, size * random.uniform(0.3, 0.9), int(random.integers(1, 9)))
-    if random.random() < 0.12:
-        draw_frames(random, sheet, size)
-
-
-def write_table(random: np.random.Generator, hand: Hand, sheet: Sheet, pen: InkStyle, size: float) -> None:
-    """Print the cells of a form or a table, and write a digit or a number into most of them."""
-    longest = int(random.choice([1, 1, 2, 4]))
-    wide, tall = size * (0.25 + 0.85 * longest) * random.uniform(0.95, 1.5), size * random.uniform(1.15, 2.2)
-    columns, rows = (
-        max(1, min(8, int(0.9 * side / cell))) for side, cell in ((sheet.width, wide), (sheet.height, tall))
-    )
-    rows = int(random.integers(1, rows + 1))
-    left = (sheet.width - columns * wide) * random.uniform(0.1, 0.9)
-    top = (sheet.height - rows * tall) * random.uniform(0.1, 0.9)
-    thickness = max(1.0, size * random.uniform(0.015, 0.06))
-    tint = inks.choose_color(random, inks.INKS) if random.random() < 0.4 else (random.uniform(0, 0.5),) * 3
-    strength, parted = random.uniform(0.3, 1), random.random() < 0.25
-    for axis, first, cell, count, span in (
-        (0, top, tall, rows, (left, left + columns * wide)),
-        (1, left, wide, columns, (top, top + rows * tall)),
-    ):
-        if parted and axis == 0:  # only the outer lines
-            positions = np.array([first, first + count * cell])
-        else:
-            positions = first + cell * np.arange(count + 1)
-        rule(sheet, positions, axis=axis, thickness=thickness, color=tint, strength=strength, span=span)
-    traces = hand.digits(min(90, rows * columns * longest))
-    for row in range(rows):
-        for column in range(columns):
-            number, traces = traces[:longest], traces[longest:]
-            number = number[: random.integers(1, longest + 1)] if number and random.random() < 0.9 else []
-            x = left + wide * (column + random.uniform(0.12, 0.3))
-            y = top + row * tall + (tall - size) * random.uniform(0.25, 0.75)
-            room = (left + wide * (column + 1.1) - x) / size
-            while number and sum(float(trace.points[:, 0].max()) + 0.1 for trace in number) > room:
-                number = number[1:]
-            write_line(sheet, hand, number, pen, size, (x, y), Spacing(0.1, 0.3), random)
-
-
-def draw_frames(random: np.random.Generator, sheet: Sheet, size: float) -> None:
-    """Draw boxes around lines of digits, underlines, and empty check boxes."""
-    thickness = max(1.0, size * random.uniform(0.015, 0.07))
-    color, strength = (random.uniform(0, 0.4),) * 3, random.uniform(0.4, 1)
-    for line in sheet.lines:
-        extents = [mark.extent for mark in line]
-        margin = size * random.uniform(0.12, 0.4)
-        left, top = (min(extent[side] for extent in extents) - margin for side in (0, 1))
-        right, bottom = (max(extent[side] for extent in extents) + margin for side in (2, 3))
-        if random.random() < 0.5:
-            frame(sheet, (left, top, right, bottom), thickness, color, strength)
-        elif random.random() < 0.5:
-            rule(sheet, [bottom], axis=0, thickness=thickness, color=color, strength=strength, span=(left, right))
-    side = size * random.uniform(0.4, 1)
-    for _ in range(random.integers(0, 5)):
-        x, y = random.uniform(0, sheet.width), random.uniform(0, sheet.height)
-        if sheet.is_free((x, y, x + side, y + side), 0.2 * size):
-            frame(sheet, (x, y, x + side, y + side), thickness, color, strength)
-
-
 def digit_size(random: np.random.Generator, form: Format) -> float:
     """The height of digits in the sheet's pixels: a share of the shorter side, and not too small to be read."""
     shorter = min(form.size)
@@ -162,14 +93,21 @@ def photo(random: np.random.Generator, hand: Hand, form: Format) -> Page:
     random_pattern(random, sheet, size)
     pen = inks.random_ink(random)
     pen = replace(pen, width=max(pen.width, 1.1 * form.zoom / size))
+    if random.random() < 0.12:
+        show_through(random, hand, sheet, pen, size)
     write_something(random, hand, sheet, pen, size)
+    if random.random() < 0.1:  # with another pen
+        other = inks.random_ink(random)
+        other = replace(other, width=max(other.width, 1.1 * form.zoom / size))
+        scatter(sheet, hand, other, size * random.uniform(0.7, 1.3), random, most=8)
     camera = random_camera(random, form, size, pen)
     whole = random.random() < 0.35
     zoom = random.uniform(0.8, 0.95) if whole else random.uniform(1.0, 1.25)
-    corners = tilted(random, form.work, form.work, zoom=zoom, angle=2.5, tilt=0.012 if not whole else 0.025)
+    angle = random.choice([0.5, 2.5, 8.0], p=[0.3, 0.6, 0.1])
+    corners = tilted(random, form.work, form.work, zoom=zoom, angle=angle, tilt=0.012 if not whole else 0.025)
     camera = replace(camera, corners=corners)
-    background = things.desk(random, form.work[::-1])
-    lay = random_things(random, size) if random.random() < 0.4 else None
+    background = surfaces.desk(random, form.work[::-1])
+    lay = random_things(random, size, corners) if random.random() < 0.4 else None
     return take(sheet, camera, random, background=background, lay=lay)
 
 
@@ -224,17 +162,16 @@ def nothing(random: np.random.Generator, hand: Hand, most: int) -> Page:
     zoom = random.uniform(0.8, 1.2)
     corners = tilted(random, form.work, form.work, zoom=zoom, angle=2.5, tilt=0.02)
     camera = replace(random_camera(random, form, size, pen), corners=corners)
-    background = things.desk(random, form.work[::-1])
-    return take(sheet, camera, random, background=background, lay=random_things(random, size))
+    background = surfaces.desk(random, form.work[::-1])
+    return take(sheet, camera, random, background=background, lay=random_things(random, size, corners))
 
 
-def random_things(random: np.random.Generator, size: float) -> Lay:
+def random_things(random: np.random.Generator, size: float, corners: NDArray[np.float64]) -> Lay:
     """One to three things that lie on the sheet or hold it, where no digit is."""
 
     def lay(scene: Colors, boxes: list[Extent]) -> None:
-        height, width = scene.shape[:2]
         for _ in range(random.integers(1, 4)):
-            things.lay_thing(random, scene, boxes, size * random.uniform(0.5, 1.5), (width, height))
+            things.lay_thing(random, scene, boxes, size * random.uniform(0.5, 1.5), corners)
 
     return lay
 
@@ -281,7 +218,7 @@ def whiteboard(random: np.random.Generator, hand: Hand, form: Format) -> Page:
     write_something(random, hand, sheet, pen, size)
     corners = tilted(random, form.work, form.work, zoom=1.1, tilt=0.012)
     camera = replace(random_camera(random, form, size, pen), corners=corners)
-    glare = things.glare(random, form.work[::-1])
+    glare = surfaces.glare(random, form.work[::-1])
 
     def lay(scene: Colors, boxes: list[Extent]) -> None:
         scene += glare

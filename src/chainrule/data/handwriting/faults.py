@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chainrule.data.handwriting import everyday, inks, things
+from chainrule.data.handwriting import everyday, inks, surfaces, things
 from chainrule.data.handwriting.camera import Camera
 from chainrule.data.handwriting.compose import take, tilted
 from chainrule.data.handwriting.ink import InkStyle
@@ -127,11 +127,12 @@ def clutter(random: np.random.Generator, hand: Hand, most: int) -> Page:
 
     def lay(scene: Colors, boxes: list[Extent]) -> None:
         for _ in range(2):
-            things.binding(random, scene, boxes, size * random.uniform(0.8, 1.4))
+            if things.binding(random, scene, boxes, size * random.uniform(0.8, 1.4), corners):
+                break
         for _ in range(random.integers(1, 4)):
-            things.lay_thing(random, scene, boxes, size * random.uniform(0.7, 1.6), form.work)
+            things.lay_thing(random, scene, boxes, size * random.uniform(0.7, 1.6), corners)
 
-    return take(sheet, camera, random, background=things.desk(random, form.work[::-1]), lay=None if fans else lay)
+    return take(sheet, camera, random, background=surfaces.desk(random, form.work[::-1]), lay=None if fans else lay)
 
 
 def cells(random: np.random.Generator, hand: Hand, most: int) -> Page:

@@ -137,7 +137,7 @@ def _sample(
     wave = np.maximum(_waves(samples, random), 1 - pressed)
     opacity = pen.opacity * (1 - pen.pressure * wave) * (1 - pen.direction * (1 - upright))
     if pen.skips:
-        opacity = np.where(_waves(3 * samples, random) < pen.skips, 0.15 * opacity, opacity)
+        opacity = opacity * np.clip((_waves(3 * samples, random) - pen.skips) / 0.04, 0.12, 1)
     width = (1 + pen.natural * (natural - 1)) * (1 + pen.swell * (0.5 - wave))
     if pen.nib:
         width = width * (1 - pen.nib * (1 - upright))

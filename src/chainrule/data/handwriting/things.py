@@ -1,6 +1,6 @@
-"""Things in a picture that are no digits: desks, cloth, fingers, pens, bindings, holes, stains.
+"""Things that lie on a sheet or hold it: fingers, pens, bindings, holes, stains.
 
-Those that lie on the sheet change a scene (height, width, 3) in place and return the box that they cover.
+They change a scene (height, width, 3) in place, and return the box that they cover.
 """
 
 from __future__ import annotations
@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chainrule.data.handwriting.sheet import grain, smooth_noise
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -21,65 +19,6 @@ if TYPE_CHECKING:
     Point = tuple[float, float]
 
 SKIN = ((0.93, 0.76, 0.66), (0.85, 0.65, 0.52), (0.72, 0.50, 0.38), (0.50, 0.33, 0.25), (0.36, 0.24, 0.18))
-WOOD = ((0.55, 0.38, 0.24), (0.72, 0.56, 0.38), (0.36, 0.23, 0.15), (0.80, 0.70, 0.56), (0.45, 0.42, 0.40))
-
-
-def desk(random: np.random.Generator, shape: tuple[int, int]) -> Colors:
-    """A background (height, width, 3): wood, cloth, stone or plain, sometimes with the desk's corner."""
-    materials: list[Callable[[np.random.Generator, tuple[int, int]], Colors]] = [_wood, _cloth, _stone, _plain]
-    scene = materials[random.choice(4, p=[0.35, 0.25, 0.2, 0.2])](random, shape)
-    if random.random() < 0.25:  # another surface behind an edge
-        y, x = np.linspace(-1, 1, shape[0])[:, None], np.linspace(-1, 1, shape[1])
-        angle = random.uniform(0, 2 * np.pi)
-        other = np.cos(angle) * x + np.sin(angle) * y > random.uniform(0.4, 1.1)
-        behind = materials[random.choice(4)](random, shape)
-        scene = np.where(other[..., None], behind * np.float32(random.uniform(0.4, 1)), scene)
-    return np.clip(scene, 0, 1).astype(np.float32)
-
-
-def _wood(random: np.random.Generator, shape: tuple[int, int]) -> Colors:
-    size = max(shape)
-    long, fine = random.uniform(0.3, 1.5) * size, random.uniform(0.004, 0.02) * size
-    upright = random.random() < 0.5
-    squeezed = (
-        (max(2, int(shape[0] / long * fine) + 2), shape[1])
-        if upright
-        else (shape[0], max(2, int(shape[1] / long * fine) + 2))
-    )
-    streaks = smooth_noise(random, squeezed, max(1.5, fine), 2)
-    rows = np.linspace(0, squeezed[0] - 1, shape[0]).astype(int)
-    columns = np.linspace(0, squeezed[1] - 1, shape[1]).astype(int)
-    texture = streaks[rows[:, None], columns] + np.float32(0.3) * grain(slice(0, shape[0]), slice(0, shape[1]))
-    color = np.asarray(WOOD[random.choice(len(WOOD))], np.float32)
-    return np.asarray((1 + np.float32(random.uniform(0.02, 0.12)) * texture)[..., None] * color)
-
-
-def _cloth(random: np.random.Generator, shape: tuple[int, int]) -> Colors:
-    pitch = random.uniform(2.5, 9) * max(1.0, max(shape) / 1000)
-    rows, columns = slice(0, shape[0]), slice(0, shape[1])
-    folds = smooth_noise(random, shape, max(shape) / 4, 2)
-    x = np.arange(shape[1], dtype=np.float32) + 3 * folds
-    y = np.arange(shape[0], dtype=np.float32)[:, None] + 3 * folds
-    weave = np.sin(2 * np.pi * x / pitch) * np.sin(2 * np.pi * y / pitch) + np.float32(0.5) * grain(rows, columns)
-    if random.random() < 0.4:  # checks or stripes
-        wide = random.uniform(8, 30) * pitch
-        weave += 2 * np.sign(np.sin(2 * np.pi * x / wide))
-        if random.random() < 0.5:
-            weave += 2 * np.sign(np.sin(2 * np.pi * y / wide))
-    light = 1 + np.float32(0.08) * folds + np.float32(random.uniform(0.03, 0.12)) * weave
-    return np.asarray(light[..., None] * random.uniform(0.1, 0.85, 3).astype(np.float32))
-
-
-def _stone(random: np.random.Generator, shape: tuple[int, int]) -> Colors:
-    rows, columns = slice(0, shape[0]), slice(0, shape[1])
-    speckle = grain(rows, columns) + smooth_noise(random, shape, max(2, max(shape) / 60), 2)
-    color = np.float32(random.uniform(0.1, 0.8)) * random.uniform(0.85, 1.1, 3).astype(np.float32)
-    return (1 + np.float32(random.uniform(0.02, 0.2)) * speckle)[..., None] * color
-
-
-def _plain(random: np.random.Generator, shape: tuple[int, int]) -> Colors:
-    shade = 1 + np.float32(0.05) * smooth_noise(random, shape, max(shape) / 2, 2)
-    return shade[..., None] * random.uniform(0.03, 0.9, 3).astype(np.float32)
 
 
 def rod(
@@ -233,24 +172,12 @@ def overlaps(extent: Extent, others: Sequence[Extent], margin: float = 0.0) -> b
     )
 
 
-def glare(random: np.random.Generator, shape: tuple[int, int]) -> Colors:
-    """Reflections of lamps and windows on a glossy board, to be added to its light."""
-    y, x = np.linspace(0, 1, shape[0], dtype=np.float32)[:, None], np.linspace(0, 1, shape[1], dtype=np.float32)
-    total = np.zeros(shape, np.float32)
-    for _ in range(random.integers(0, 4)):
-        down, across, tall, wide = (
-            random.random(),
-            random.random(),
-            random.uniform(0.05, 0.3),
-            random.uniform(0.05, 0.4),
-        )
-        spot = np.exp(-(((y - down) / tall) ** 2) - ((x - across) / wide) ** 2)
-        total += np.float32(random.uniform(0.05, 0.3)) * spot.astype(np.float32)
-    return total[..., None]
-
-
 def lay_thing(
-    random: np.random.Generator, scene: Colors, boxes: Sequence[Extent], size: float, shape: tuple[int, int]
+    random: np.random.Generator,
+    scene: Colors,
+    boxes: Sequence[Extent],
+    size: float,
+    corners: NDArray[np.float64] | None = None,
 ) -> None:
     """Lay a thing where no digit is: a finger, a pen, a binding, a hole, a stain.
 
@@ -259,9 +186,9 @@ def lay_thing(
         scene: what is changed.
         boxes: of the digits.
         size: in pixels, of the thing: roughly the height of a digit.
-        shape: the scene's width and height.
+        corners: the sheet's, as for `binding`.
     """
-    width, height = shape
+    height, width = scene.shape[:2]
     for _ in range(6):
         kind = random.choice(5, p=[0.3, 0.2, 0.2, 0.15, 0.15])
         radius = size * random.uniform(0.3, 1.2)
@@ -283,7 +210,7 @@ def lay_thing(
                 pen(scene, tuple(tip), tuple(end), 0.4 * radius, random)
             return
         if kind == 2:  # a binding along a side
-            if binding(random, scene, boxes, size):
+            if binding(random, scene, boxes, size, corners):
                 return
             continue
         x, y = random.uniform(0, width), random.uniform(0, height)
@@ -302,21 +229,34 @@ def _hull(tip: NDArray[np.float64], border: NDArray[np.float64], radius: float) 
     return float(low[0]), float(low[1]), float(high[0]), float(high[1])
 
 
-def binding(random: np.random.Generator, scene: Colors, boxes: Sequence[Extent], size: float) -> bool:
-    """Lay a spiral binding along a side of the picture where there is room; returns whether there is."""
+def binding(
+    random: np.random.Generator,
+    scene: Colors,
+    boxes: Sequence[Extent],
+    size: float,
+    corners: NDArray[np.float64] | None = None,
+) -> bool:
+    """Lay a spiral binding along a side of the sheet where no digit is; returns whether there is one.
+
+    Args:
+        random: the source of randomness.
+        scene: what is changed.
+        boxes: of the digits.
+        size: of the digits, in pixels.
+        corners: the sheet's (4, 2), clockwise from the top left; None: those of the picture.
+    """
     height, width = scene.shape[:2]
     pitch = size * random.uniform(0.5, 1.2)
-    inset = pitch * random.uniform(0.6, 1.4)
-    ends = [
-        ((0, inset), (width, inset)),
-        ((inset, height), (inset, 0)),
-        ((width, height - inset), (0, height - inset)),
-        ((width - inset, 0), (width - inset, height)),
-    ]
-    start, end = ends[random.integers(4)]
-    left, right = sorted((start[0], end[0]))
-    top, bottom = sorted((start[1], end[1]))
-    if overlaps((left - pitch, top - pitch, right + pitch, bottom + pitch), boxes):
+    inset = pitch * random.uniform(0.5, 1.2)
+    ends = np.array([(0, 0), (width, 0), (width, height), (0, height)], float) if corners is None else corners
+    side = random.integers(4)
+    start, end = ends[side], ends[(side + 1) % 4]
+    along = (end - start) / np.hypot(*(end - start))
+    inward = inset * np.array([-along[1], along[0]])
+    start, end = start + inward, end + inward
+    (left, top), (right, bottom) = np.minimum(start, end), np.maximum(start, end)
+    inside = left < 0.98 * width and right > 0.02 * width and top < 0.98 * height and bottom > 0.02 * height
+    if not inside or overlaps((left - pitch, top - pitch, right + pitch, bottom + pitch), boxes):
         return False
-    spiral(scene, start, end, pitch, random)
+    spiral(scene, tuple(start), tuple(end), pitch, random)
     return True

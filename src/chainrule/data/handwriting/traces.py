@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Links = NDArray[np.intp]  # (M, 2): pairs of points that are connected
 
 ZOOM = 2  # MNIST's digits are thinned at this multiple of their resolution
-STROKE = 90  # of 255: the threshold for pixels of a stroke
+STROKE = 120  # of 255: the threshold for pixels of a stroke
 SMOOTHINGS = 3  # rounds in which each point moves toward its neighbors
 
 

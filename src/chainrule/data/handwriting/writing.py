@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 CAPITALS = tuple(letter for letter in LETTERS if letter.isupper())
 SMALL = tuple(letter for letter in LETTERS if letter.islower())
+MAX_WIDTH_RATIO = (
+    1.5  # of a stroke's widest place to its mean: in wider ones, as in a filled loop, thinning loses shape
+)
 SIGNS = ("comma", "dot", "dash", "equals", "plus", "euro")
 DOODLES = (
     "smiley",
@@ -48,8 +51,8 @@ class Hand:
     def __init__(self, random: np.random.Generator, *, train: bool, drawn: float | None = None) -> None:
         self.random = random
         self.train = train
-        self.slant = random.normal(0, 0.12)
-        self.aspect = float(np.exp(random.normal(0, 0.12)))
+        self.slant = random.normal(0, 0.1)
+        self.aspect = float(np.exp(random.normal(0, 0.1)))
         self.untidy = random.uniform(0.2, 1.5)
         self.style = random_style(random)
         self.drawn = random.choice([0.0, 0.3, 1.0], p=[0.4, 0.2, 0.4]) if drawn is None else drawn
@@ -57,11 +60,19 @@ class Hand:
     def digits(self, count: int) -> list[Trace]:
         """The traces of `count` digits at random."""
         drawn = self.random.random(count) < self.drawn
-        indices = self.random.integers(mnist_size(train=self.train), size=int(count - drawn.sum()))
-        images = iter(mnist_traces(train=self.train, indices=indices) if len(indices) else ())
+        images = iter(self._mnist(int(count - drawn.sum())))
         return [
             self.draw(str(self.random.integers(10))) if is_drawn else self._personal(next(images)) for is_drawn in drawn
         ]
+
+    def _mnist(self, count: int) -> list[Trace]:
+        """The traces of `count` digits of MNIST, without those of which thinning leaves too little."""
+        traces: list[Trace] = []
+        while len(traces) < count:
+            indices = self.random.integers(mnist_size(train=self.train), size=count - len(traces) + 4)
+            candidates = mnist_traces(train=self.train, indices=indices)
+            traces += [trace for trace in candidates if trace.width.max() <= MAX_WIDTH_RATIO]
+        return traces[:count]
 
     def draw(self, character: str, variant: str | None = None) -> Trace:
         """The trace of a digit, a letter or a mark that is drawn from strokes, in this writer's style."""
@@ -171,7 +182,9 @@ def line_extent(x: float, y: float, traces: list[Trace], size: float, spacing: S
 def random_spacing(random: np.random.Generator) -> Spacing:
     """How one writer spaces digits: closely or widely, evenly or not, level or sloping."""
     return Spacing(
-        gap=random.choice([random.uniform(0.08, 0.3), random.uniform(0.3, 1.0)], p=[0.7, 0.3]),
+        gap=random.choice(
+            [random.uniform(-0.06, 0.08), random.uniform(0.08, 0.3), random.uniform(0.3, 1)], p=[0.1, 0.6, 0.3]
+        ),
         uneven=random.uniform(0.1, 1.0),
         slope=random.normal(0, 0.02),
         words=random.choice([0.0, 0.12, 0.35]),
