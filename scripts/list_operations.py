@@ -17,6 +17,7 @@ PAGE = ROOT / "docs" / "operations.md"
 FAMILIES = [
     "elementwise", "activations", "arithmetic", "comparisons", "reductions", "cumulative", "sorting", "shape",
     "indexing", "scattering", "linalg", "losses", "networks", "attention", "convolution", "pooling",
+    "recurrent",
 ]  # fmt: skip
 # Families whose names are in torch.nn.functional
 FUNCTIONAL = {"losses", "networks", "attention", "convolution", "pooling"}

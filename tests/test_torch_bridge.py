@@ -80,6 +80,13 @@ CASES = [
     ("MultiheadAttention", (8, 4), {"bias": False, "batch_first": True}, SEQUENCE, SEQUENCE, SEQUENCE),
     ("TransformerEncoderLayer", (8, 2, 16), {}, SEQUENCE),
     ("TransformerEncoderLayer", (8, 4, 12), {"dropout": 0.3, "activation": "gelu", "layer_norm_eps": 1e-2, "batch_first": True, "norm_first": True, "bias": False}, SEQUENCE),
+    ("LSTM", (SEQUENCE[-1], 5), {"num_layers": 2, "bidirectional": True, "batch_first": True}, SEQUENCE),
+    ("LSTM", (SEQUENCE[-1], 5), {"num_layers": 3, "dropout": 0.3, "bias": False}, SEQUENCE),
+    ("GRU", (SEQUENCE[-1], 5, 2), {"bidirectional": True}, SEQUENCE),
+    ("RNN", (SEQUENCE[-1], 5), {"nonlinearity": "relu"}, SEQUENCE),
+    ("LSTMCell", (6, 4), {}, ROWS),
+    ("GRUCell", (6, 4), {"bias": False}, ROWS),
+    ("RNNCell", (6, 4), {"nonlinearity": "relu"}, ROWS),
     ("CrossEntropyLoss", (), {}, ROWS, "6 in (5,)"),
     ("CrossEntropyLoss", (), {"weight": 6, "ignore_index": 2, "reduction": "sum", "label_smoothing": 0.1}, ROWS, "6 in (5,)"),
     ("NLLLoss", (), {"weight": 6, "ignore_index": 2, "reduction": "none"}, ROWS, "6 in (5,)"),
@@ -114,8 +121,9 @@ def shaken(module, rng):
 
 def outputs(out):
     """The tensors that came out, as arrays."""
-    parts = out if isinstance(out, tuple) else (out,)
-    return [part.detach().numpy() for part in parts if part is not None]
+    if isinstance(out, tuple):
+        return [array for part in out for array in outputs(part)]
+    return [] if out is None else [out.detach().numpy()]
 
 
 def assert_same_state(one, two):
@@ -330,7 +338,7 @@ def extra_buffer():
 
 
 CANNOT_COME = {
-    "class": (lambda: torch.nn.LSTM(2, 2), "LSTM: chainrule has no such class"),
+    "class": (lambda: torch.nn.Bilinear(2, 2, 1), "Bilinear: chainrule has no such class"),
     "own class": (Own, "Own: chainrule has no such class; copy weights alone with state_dict"),
     "parametrised": (
         lambda: torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(2, 2)),
@@ -405,8 +413,8 @@ def test_what_cannot_go_says_where_and_why(case):
 
 
 def test_the_module_itself_at_fault():
-    with pytest.raises(ValueError, match="^from_torch: the module, GRU: chainrule has no such class"):
-        from_torch(torch.nn.GRU(2, 2))
+    with pytest.raises(ValueError, match="^from_torch: the module, Bilinear: chainrule has no such class"):
+        from_torch(torch.nn.Bilinear(2, 2, 1))
     with pytest.raises(TypeError, match="^from_torch: takes a PyTorch module, not ReLU"):
         from_torch(nn.ReLU())
     with pytest.raises(TypeError, match="^to_torch: takes a chainrule module, not Tensor"):

@@ -194,6 +194,24 @@ def running_maximum(x: np.ndarray) -> np.ndarray:
     return np.array([[max(range(j + 1), key=lambda i, row=row: (row[i], i)) for j in range(len(row))] for row in x])
 
 
+WEIGHT = np.array([[0.1, 0.2, 0.3], [-0.2, 0.1, 0.0], [0.3, -0.1, 0.2]])
+
+
+def first_state_gradient(x: Any) -> Any:
+    """The gradient of the first state of a recurrent layer, for two steps."""
+    state = (0.1 * x.detach()).unsqueeze(0).requires_grad_()
+    weight = chainrule.from_numpy(WEIGHT)
+    steps = chainrule.zeros(2, 3, 3, dtype=np.float64)
+    ops.recurrent.recurrent_scan(steps, state, weight, cell=ops.recurrent.RNN_TANH)[-1].sum().backward()
+    return state.grad[0]
+
+
+def plain_first_state_gradient(x: np.ndarray) -> np.ndarray:
+    first = np.tanh(0.1 * x @ WEIGHT.T)
+    second = np.tanh(first @ WEIGHT.T)
+    return ((1 - second**2) @ WEIGHT * (1 - first**2)) @ WEIGHT
+
+
 def query_gradient(x: Any) -> Any:
     """The gradient of the query of fused attention, whose query, keys and values are x."""
     query = x.detach().requires_grad_()
@@ -257,6 +275,7 @@ FLAT: dict[str, tuple[Any, Any]] = {
     "max_pool_indices": (lambda x: ops.max_pool2d(x[None], 2, 1, return_indices=True)[1][0], largest_of_windows),
     "check_indices": (lambda x: ops.embedding(ROWS, x), lambda x: x[ROWS]),
     "fused_attention_gradients": (query_gradient, plain_query_gradient),
+    "recurrent_scan_gradients": (first_state_gradient, plain_first_state_gradient),
 }
 
 

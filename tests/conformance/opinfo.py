@@ -207,6 +207,11 @@ def different(wanted: torch.Tensor, got: Any, rtol: float, atol: float) -> str |
     return None
 
 
+def _parts(result: Any) -> list[Any]:
+    """A result's Tensors, also of tuples in tuples."""
+    return [part for item in result for part in _parts(item)] if isinstance(result, (tuple, list)) else [result]
+
+
 def compare(wanted: Any, got: Any, made: list[Any], dtype: torch.dtype, random: bool = False) -> str | None:
     """What is not alike in results and in gradients for a random upstream gradient, if anything.
 
@@ -217,8 +222,7 @@ def compare(wanted: Any, got: Any, made: list[Any], dtype: torch.dtype, random: 
         dtype: what the sample is in.
         random: whether numbers are drawn, other ones than PyTorch draws: tests/nn looks at them.
     """
-    wanted_parts = list(wanted) if isinstance(wanted, (tuple, list)) else [wanted]
-    got_parts = list(got) if isinstance(got, (tuple, list)) else [got]
+    wanted_parts, got_parts = _parts(wanted), _parts(got)
     if len(wanted_parts) != len(got_parts):
         return f"{len(got_parts)} results, not {len(wanted_parts)}"
     rtol, atol = (0, ANY) if random else TOLERANCES.get(dtype, (0, 0))

@@ -18,6 +18,7 @@ UNSUPPORTED = {
     "nn.BatchNorm1d": {"bias": 4},
     "nn.BatchNorm2d": {"bias": 4},
     "nn.GroupNorm": {"bias": 4},
+    "nn.LSTM": {"proj_size": 64},
     "nn.MultiheadAttention": {"add_bias_kv": 128, "add_zero_attn": 64},
 }
 """For each entry with arguments that we do not have: how many samples are refused for each of them, by its name."""
@@ -29,7 +30,7 @@ outcome_of = functools.cache(moduleinfo.run)
 def test_samples(entry):
     outcome, refused = outcome_of(entry), UNSUPPORTED.get(entry.name, {})
     assert outcome.wrong == []
-    assert {name: sum(f"'{name}'" in line for line in outcome.unsupported) for name in refused} == refused
+    assert {name: sum(name in line for line in outcome.unsupported) for name in refused} == refused
     assert len(outcome.unsupported) == sum(refused.values())
     assert outcome.passed + len(outcome.unsupported) == outcome.total > 0
     assert outcome.passed > 0
@@ -38,7 +39,7 @@ def test_samples(entry):
 def test_what_pytorch_refuses():
     found = [moduleinfo.refusals(entry) for entry in moduleinfo.ENTRIES]
     assert [fault for _, faults in found for fault in faults] == []
-    assert sum(count for count, _ in found) >= 22  # as many calls as torch 2.13 lists for modules that we have
+    assert sum(count for count, _ in found) >= 80  # as many calls as torch 2.13 lists for modules that we have
 
 
 def test_every_module_is_there():

@@ -31,6 +31,9 @@ ON_PURPOSE = {
 NOT_COMPARED = {
     "nn.Identity": "takes anything",
     "nn.Sequential": "takes modules, as PyTorch's `*args`",
+    **dict.fromkeys(
+        ("nn.RNN", "nn.LSTM", "nn.GRU"), "PyTorch hides them behind `*args`; test_moduleinfo.py calls them"
+    ),
     "functional.max_pool2d": "PyTorch hides it behind `*args`",
     "autograd.set_grad_enabled": "its one argument is given by position",
     "autograd.gradcheck": "the function comes first, by position; PyTorch has options for other devices",

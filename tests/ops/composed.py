@@ -623,6 +623,54 @@ for is_causal, keys in [(False, 4), (True, 3), (True, 5)]:
         anything(2, keys, 2),
         anything(2, keys, 3),
     )
+
+
+def recurrence(step: Any) -> Any:
+    """A plain loop over the steps of sequences: the states after each."""
+
+    def run(x: np.ndarray, state: np.ndarray, weight: np.ndarray, bias: Any = None) -> np.ndarray:
+        states = []
+        for projected in x:
+            state = np.stack(step(projected, state[0] @ weight.T + (0 if bias is None else bias), *state))
+            states.append(state)
+        return np.stack(states)
+
+    return run
+
+
+def logistic(x: np.ndarray) -> np.ndarray:
+    return 0.5 + 0.5 * np.tanh(x / 2)
+
+
+def lstm_step(x: np.ndarray, h: np.ndarray, hidden: np.ndarray, cell: np.ndarray) -> Any:
+    i, f, g, o = np.split(x + h, 4, -1)
+    cell = logistic(f) * cell + logistic(i) * np.tanh(g)
+    return logistic(o) * np.tanh(cell), cell
+
+
+def gru_step(x: np.ndarray, h: np.ndarray, hidden: np.ndarray) -> Any:
+    (x_r, x_z, x_n), (h_r, h_z, h_n) = np.split(x, 3, -1), np.split(h, 3, -1)
+    z = logistic(x_z + h_z)
+    return (z * hidden + (1 - z) * np.tanh(x_n + logistic(x_r + h_r) * h_n),)
+
+
+for cell, step, gates, states in [
+    (ops.recurrent.LSTM, lstm_step, 4, 2),
+    (ops.recurrent.GRU, gru_step, 3, 1),
+    (ops.recurrent.RNN_TANH, lambda x, h, hidden: (np.tanh(x + h),), 1, 1),
+    (ops.recurrent.RNN_RELU, lambda x, h, hidden: (np.maximum(x + h, 0),), 1, 1),
+]:
+    for bias in ([], [anything(2 * gates)]):
+        case(
+            ops.recurrent.recurrent_scan,
+            f"{step.__name__} {gates} {states} {len(bias)}",
+            lambda *x, cell=cell: ops.recurrent.recurrent_scan(*x, cell=cell),
+            recurrence(step),
+            anything(3, 2, 2 * gates),
+            anything(states, 2, 2),
+            anything(2 * gates, 2),
+            *bias,
+        )
 case(
     ATTENTION,
     "attention, mask of scores",

@@ -307,7 +307,7 @@ WITHOUT_DERIVATIVE = {
     *("eq", "ne", "lt", "le", "gt", "ge", "argmax", "argmin", "all", "any", "isfinite", "isnan", "isinf", "argsort"),
     *("logical_and", "logical_or", "logical_xor", "logical_not", "running_extreme_indices"),
     *("bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_not"),
-    *("max_pool_indices", "check_indices", "fused_attention_gradients"),
+    *("max_pool_indices", "check_indices", "fused_attention_gradients", "recurrent_scan_gradients"),
 }
 
 

@@ -25,7 +25,7 @@ from chainrule.kernels.tree import computes_with, type_of
 from chainrule.lower.graph import Value, base_of
 from chainrule.lower.schedule import is_balanced
 from chainrule.lower.tracer import Tracer, Untraceable
-from chainrule.ops import attention, convolution, indexing, networks, pooling, shape
+from chainrule.ops import attention, convolution, indexing, networks, pooling, recurrent, shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -295,6 +295,11 @@ def copies(trace: Trace, out: Any, pieces: Sequence[tuple[Tracer, Callable[[Any]
     return record(trace, "copy", job, [x for x, _ in parts], out)[0]
 
 
+def _python_call(operation: Any) -> Callable[..., Any]:
+    """Return the rule of an operation whose loop would be unrolled: each run calls its formula."""
+    return lambda trace, *inputs, **options: trace.call(operation.name, operation.formula, inputs, options)
+
+
 RULES: dict[Any, Callable[..., Any]] = {
     indexing.check_indices: _indices,
     indexing.embedding_lookup: _embedding_lookup,
@@ -312,5 +317,7 @@ RULES: dict[Any, Callable[..., Any]] = {
     pooling.max_unpool: _max_unpool,
     pooling.avg_pool: _avg_pool,
     pooling.avg_unpool: _avg_unpool,
+    recurrent.recurrent_scan: _python_call(recurrent.recurrent_scan),
+    recurrent.recurrent_scan_gradients: _python_call(recurrent.recurrent_scan_gradients),
 }
 """From operations to their lowering rules."""

@@ -11,3 +11,4 @@ from chainrule.nn.layers import *
 from chainrule.nn.losses import *
 from chainrule.nn.module import *
 from chainrule.nn.normalization import *
+from chainrule.nn.recurrent import *
