@@ -28,7 +28,7 @@ ROOMS = [
     ("plots", "first_principles", "lessons"),
     ("text",),
     ("training",),
-    ("onnx", "sklearn"),
+    ("onnx", "sklearn", "source"),
     ("cli",),
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}

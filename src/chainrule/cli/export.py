@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
+from chainrule import source
 from chainrule.cli.arguments import PathName, check_output
 from chainrule.cli.output import print_lines, print_table
 from chainrule.errors import UserError
+from chainrule.files import atomic_write
 from chainrule.models import images_to_inputs
 from chainrule.training import run as runs
 from chainrule.training.image_task import IMAGES
@@ -19,6 +21,7 @@ from chainrule.training.image_task import IMAGES
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from chainrule.source import Graph
     from chainrule.training.run import Run
 
 
@@ -92,8 +95,54 @@ def _write_onnx(run: Run, path: Path, settings: Settings) -> Exported:
     )
 
 
+def _record(run: Run, settings: Settings, batches: Sequence[int]) -> list[Graph]:
+    """Record a run's network for each size of a batch, with pre- and postprocessing unless they are left out."""
+    network = run.load_network()
+    if run.task is IMAGES:
+        shape, dtype = tuple(run.config["data"]["image_shape"]), np.dtype(np.float32 if settings.raw else np.uint8)
+    else:
+        shape, dtype = (vars(network)["block_size"],), np.dtype(np.int64)
+    before = [images_to_inputs] if run.task is IMAGES and not settings.raw else []
+    after = [] if settings.raw else [run.model.probabilities]
+    return [source.record(network, np.zeros((n, *shape), dtype), *before, network, *after) for n in batches]
+
+
+def _write_source(
+    path: Path, settings: Settings, graph: Graph, text: str, summary: str, snippet: Sequence[str]
+) -> Exported:
+    with atomic_write(path) as file:
+        file.write(text.encode())
+    output = "logits" if settings.raw else "probabilities"
+    values = [
+        (kind, name, node.dtype.name, "(" + ", ".join(["batch", *map(str, node.shape[1:])]) + ")")
+        for kind, name, node in (("input", "x", graph.input), ("output", output, graph.output))
+    ]
+    return Exported(summary, values, snippet)
+
+
+def _classes(run: Run) -> list[str]:
+    return run.config["data"]["classes"] if run.task is IMAGES else []
+
+
+def _write_python(run: Run, path: Path, settings: Settings) -> Exported:
+    small, large = _record(run, settings, (2, 3))
+    text = source.write_numpy(small, large, f"The trained model {run.model.name}, in evaluation mode.", _classes(run))
+    module = path.stem if path.stem.isidentifier() else "..."
+    snippet = [f"from {module} import predict", "probabilities = predict(x)"]
+    return _write_source(path, settings, small, text, "Python with NumPy, evaluation mode", snippet)
+
+
+def _write_c(run: Run, path: Path, settings: Settings) -> Exported:
+    (graph,), name = _record(run, settings, (1,)), source.c_name(path.stem)
+    text = source.write_c(graph, f"The trained model {run.model.name}, in evaluation mode.", name, _classes(run))
+    snippet = [f'#include "{path.name}"', f"{name}_predict(x, y);  /* one example; link with -lm */"]
+    return _write_source(path, settings, graph, text, "C99, evaluation mode", snippet)
+
+
 FORMATS: dict[str, Format] = {
     ".onnx": Format(_write_onnx, options=("opset",)),
+    ".py": Format(_write_python),
+    ".h": Format(_write_c),
 }
 """The formats by file extension."""
 
@@ -102,6 +151,8 @@ FORMATS: dict[str, Format] = {
     epilog="""\b
 Examples:
   chainrule export shipped digits.onnx
+  chainrule export shipped digits.py
+  chainrule export runs/first-try digits.h
   chainrule export runs/first-try model.onnx --raw --opset 17"""
 )
 @click.argument("run", type=PathName())
@@ -116,7 +167,8 @@ def export(run: str, file: str, raw: bool, opset: int | None) -> None:
     """Write a trained model as a file that runs without chainrule.
 
     RUN is a run's folder, or a folder of runs (the newest is used); "shipped" is the pretrained network. The extension
-    of FILE is the format: .onnx for onnxruntime and other runtimes.
+    of FILE is the format: .onnx for onnxruntime and other runtimes, .py for a file that needs NumPy alone, .h for a C
+    header.
 
     By default the file takes what a user has, bytes of images (N, H, W), and gives the probability of each class.
     """

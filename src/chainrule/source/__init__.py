@@ -1,0 +1,12 @@
+"""Trained networks as source code that runs without chainrule: a Python file that needs NumPy, or a C header.
+
+A network is called once with symbols (`trace`), which write down the NumPy functions that its operations consist of
+prints as C. An operation that is missing is refused by its name.
+"""
+
+from chainrule.source.c_file import c_name, write_c
+from chainrule.source.graph import Graph, SourceError
+from chainrule.source.numpy_file import write_numpy
+from chainrule.source.trace import record
+
+__all__ = ["Graph", "SourceError", "c_name", "record", "write_c", "write_numpy"]

@@ -1,0 +1,42 @@
+"""Functions that a written Python file contains beside NumPy's: their source is copied into it as it is here."""
+
+import math
+
+import numpy as np
+
+
+def convolution(x, weight, stride, padding, dilation, groups):
+    """Convolve images (N, C, H, W) with filters (O, C / groups, KH, KW)."""
+    windows = sliding_windows(x, weight.shape[2:], stride, padding, dilation, 0)  # (N, C, H', W', KH, KW)
+    parts = [
+        np.tensordot(part, filters, ((1, 4, 5), (1, 2, 3))).transpose(0, 3, 1, 2)
+        for part, filters in zip(np.split(windows, groups, 1), np.split(weight, groups), strict=True)
+    ]
+    return np.concatenate(parts, 1)
+
+
+def max_pool(x, kernel, stride, padding, dilation):
+    """Return the maximum of each window of images (N, C, H, W)."""
+    return sliding_windows(x, kernel, stride, padding, dilation, -np.inf).max((4, 5))
+
+
+def avg_pool(x, kernel, stride, padding):
+    """Return the mean of each window of images (N, C, H, W), zeros of the padding included."""
+    return sliding_windows(x, kernel, stride, padding, (1, 1), 0).mean((4, 5))
+
+
+def sliding_windows(x, kernel, stride, padding, dilation, fill):
+    """Return all windows of images (N, C, H, W), with `fill` around them: (N, C, H', W', KH, KW)."""
+    x = np.pad(x, ((0, 0), (0, 0), *padding), constant_values=fill)
+    spans = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
+    windows = np.lib.stride_tricks.sliding_window_view(x, spans, (2, 3))
+    return windows[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
+
+
+def erf(x):
+    """The error function."""
+    return np.vectorize(math.erf, [x.dtype])(x)
+
+
+NEEDS = {convolution: [sliding_windows], max_pool: [sliding_windows], avg_pool: [sliding_windows], erf: []}
+"""The functions by those that a graph may have, with what they call."""
