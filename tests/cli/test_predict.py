@@ -104,6 +104,52 @@ def test_the_steps_are_drawn(command, draw, here):
     assert (here / "steps.png").read_bytes().startswith(PNG)
 
 
+def test_a_near_second_guess_is_printed(command, draw, here, monkeypatch):
+    row = np.array([0, 0.35, 0, 0, 0, 0, 0, 0.62, 0, 0.03], np.float32)
+    monkeypatch.setattr("chainrule.cli.predict.classifier", lambda run: lambda images: np.tile(row, (len(images), 1)))
+    done = command("predict", draw("7"))
+    assert done.out.startswith("7.png: 7  (62.0%), or 1 (35.0%)\n")
+    (entry,) = json.loads(command("predict", "7.png", "--json").out)
+    assert entry["second"] == {"digit": 1, "confidence": pytest.approx(0.35)}
+
+
+def test_a_network_with_a_class_for_no_digit(command, draw, monkeypatch):
+    none = 0.8
+
+    def stub(run):
+        return lambda images: np.tile(
+            np.array([0, 0, 0, 0, 0, 0, 0, 1 - none, 0, 0, none], np.float32), (len(images), 1)
+        )
+
+    monkeypatch.setattr("chainrule.cli.predict.classifier", stub)
+    monkeypatch.setattr("chainrule.cli.predict.class_names", lambda run: [*"0123456789", "none"])
+    done = command("predict", draw("7"))
+    assert done.out.startswith("7.png: no digit  (80.0%), or 7 (20.0%)\n")
+    (entry,) = json.loads(command("predict", "7.png", "--json").out)
+    assert (entry["digit"], entry["second"]["digit"], len(entry["confidences"])) == (None, 7, 10)
+    assert entry["confidence"] == entry["no_digit"] == pytest.approx(0.8)
+    none = 0.4
+    (entry,) = json.loads(command("predict", "7.png", "--json").out)
+    assert (entry["digit"], entry["confidence"], entry["no_digit"]) == (7, pytest.approx(0.6), pytest.approx(0.4))
+
+
+def test_two_digits_are_noticed(command, here, write):
+    picture = Image.new("L", (220, 120), 225)
+    write(picture, "4", 30, 10, 10)
+    write(picture, "7", 30, 110, 10)
+    picture.save(here / "two.png")
+    done = command("predict", "two.png")
+    message = (
+        "two.png: there are 2 digits in this picture, and predict reads one; to read them all: chainrule read two.png"
+    )
+    assert (done.code, done.err) == (2, f"chainrule: {message}\n")
+    assert done.out.startswith("two.png: ")
+    done = command("predict", "two.png", "--json")
+    (entry,) = json.loads(done.out)
+    assert (done.code, done.err, entry["digits"], entry["error"]) == (2, "", 2, message)
+    assert entry["confidence"] == max(entry["confidences"])
+
+
 # Errors
 
 

@@ -242,6 +242,12 @@ class TestStages:
         (axes,) = pictures.stages([("centered by the center of mass", self.SMALL)]).axes
         assert axes.get_title("left") == "centered by the\ncenter of mass"
 
+    def test_white_paper_is_white(self):
+        paper = np.full((20, 20), 1.0)
+        paper[3, 4] = 1 + 2e-15  # a fitted background exceeds 1 by rounding errors
+        (axes,) = pictures.stages([("background", paper)]).axes
+        assert axes.images[0].get_clim() == (0, 1)
+
     def test_errors_say_what_does_not_fit(self):
         with pytest.raises(ValueError, match="there are no stages"):
             pictures.stages([])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,13 +12,19 @@ from chainrule.cli.arguments import PathName, check_output
 from chainrule.cli.output import ascii_only, class_names, print_json, print_lines, terminal_width
 from chainrule.cli.read import classifier
 from chainrule.errors import PictureError
+from chainrule.images.digits import digit_names, split_probabilities
 from chainrule.training import run as runs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from chainrule.images import Stages
+    from chainrule.images.page import Classifier
     from chainrule.training.run import Run
+
+NEAR = 0.1  # a second guess with this probability is printed
 
 
 @click.command(
@@ -53,27 +60,13 @@ def predict(images: Sequence[str], run_path: str | None, as_json: bool, explain:
         check_output(explain, "figure", style.FORMATS, photo=images[0])
     run = runs.shipped() if run_path is None else runs.find(run_path)
     classify = classifier(run)
-    results: list[dict[str, Any]] = []
-    from chainrule.images import prepare  # imports Pillow
-
-    for file in images:
-        try:
-            stages = prepare(file)
-        except PictureError as error:
-            results.append({"file": file, "error": str(error)})
-            continue
-        probabilities = classify(stages.result[None])[0].astype(np.float64)  # (1, 28, 28) to (10,)
-        probabilities /= probabilities.sum()  # sum to 1 in float64, too
-        digit = int(probabilities.argmax())
-        confidence = probabilities[digit].item()
-        results.append({"file": file, "digit": digit, "confidence": confidence, "confidences": probabilities.tolist()})
-        if explain is not None:
-            _explain(stages, digit, probabilities, explain)
+    names = class_names(run)
+    results = [_read_digit(file, classify, names, explain) for file in images]
     if as_json:
         print_json(results)
     else:
         for entry in results:
-            _print_result(entry, run)
+            _print_result(entry, digit_names(names))
         if any("digit" in entry for entry in results):
             print_lines(f"model: {_describe(run, run_path)}")
         if explain is not None and "digit" in results[0]:
@@ -81,20 +74,64 @@ def predict(images: Sequence[str], run_path: str | None, as_json: bool, explain:
     return 2 if any("error" in entry for entry in results) else 0
 
 
-def _print_result(entry: dict[str, Any], run: Run) -> None:
-    if "error" in entry:
-        print_lines(f"chainrule: {entry['error']}", err=True)
-        return
+def _read_digit(file: str, classify: Classifier, names: Sequence[str], explain: str | None) -> dict[str, Any]:
+    """Read the digit in an image, and return its entry of the JSON document: see `docs/reading.md`."""
+    from chainrule.images import prepare  # imports Pillow
+    from chainrule.images.count import count_digits
+
+    try:
+        stages = prepare(file)
+    except PictureError as error:
+        return {"file": file, "error": str(error)}
+    probabilities, none = _probabilities(classify, names, stages.result[None])
+    row = probabilities[0]
+    guesses: list[tuple[int | None, float]] = [*enumerate(row.tolist())]
+    if len(row) < len(names):
+        guesses.append((None, float(none[0])))
+    guesses.sort(key=lambda guess: -guess[1])
+    digit, confidence = guesses[0]
+    entry: dict[str, Any] = {"file": file, "digit": digit, "confidence": confidence, "confidences": row.tolist()}
+    if len(row) < len(names):
+        entry["no_digit"] = float(none[0])
+    if len(guesses) > 1 and guesses[1][1] >= NEAR:
+        entry["second"] = {"digit": guesses[1][0], "confidence": guesses[1][1]}
+    count = count_digits(stages.clean, float(row.max()), lambda images: _probabilities(classify, names, images)[0])
+    if count > 1:
+        entry["digits"] = count
+        entry["error"] = (
+            f"{file}: there are {count} digits in this picture, and predict reads one; to read them all: "
+            f"chainrule read {shlex.quote(file)}"
+        )
+    if explain is not None:
+        _explain(stages, digit, row, explain)
+    return entry
+
+
+def _probabilities(
+    classify: Classifier, names: Sequence[str], images: NDArray[np.uint8]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The probabilities of the digits, (N, digits), and of no digit, (N,), which sum to 1 in float64, too."""
+    rows = classify(images).astype(np.float64)  # (N, classes)
+    digits, none = split_probabilities(rows / rows.sum(axis=1, keepdims=True), names)
+    return np.asarray(digits, np.float64), np.asarray(none, np.float64)
+
+
+def _print_result(entry: dict[str, Any], names: Sequence[str]) -> None:
     from chainrule.plots import text
 
-    names = class_names(run)
-    print_lines(f"{entry['file']}: {names[entry['digit']]}  ({entry['confidence']:.1%})")
-    print_lines(
-        *[
-            "  " + line
-            for line in text.bars(entry["confidences"], names, width=terminal_width(62) - 2, ascii=ascii_only())
-        ]
-    )
+    if "digit" in entry:
+        line = f"{entry['file']}: {_name(entry['digit'], names)}  ({entry['confidence']:.1%})"
+        if "second" in entry:
+            line += f", or {_name(entry['second']['digit'], names)} ({entry['second']['confidence']:.1%})"
+        print_lines(line)
+        bars = text.bars(entry["confidences"], names, width=terminal_width(62) - 2, ascii=ascii_only())
+        print_lines(*["  " + line for line in bars])
+    if "error" in entry:
+        print_lines(f"chainrule: {entry['error']}", err=True)
+
+
+def _name(digit: int | None, names: Sequence[str]) -> str:
+    return "no digit" if digit is None else names[digit]
 
 
 def _describe(run: Run, run_path: str | None) -> str:
@@ -105,7 +142,7 @@ def _describe(run: Run, run_path: str | None) -> str:
     return f"{run.model.name}, the pretrained network{accuracy}; choose another with --run"
 
 
-def _explain(stages: Stages, digit: int, probabilities: Any, file: str) -> None:
+def _explain(stages: Stages, digit: int | None, probabilities: Any, file: str) -> None:
     from chainrule.plots import pictures, style  # imports matplotlib
 
     style.save(pictures.stages(list(stages), digit, probabilities), file)

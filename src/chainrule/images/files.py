@@ -18,6 +18,7 @@ import numpy as np
 
 from chainrule.errors import PictureError
 from chainrule.files import open_regular
+from chainrule.images.colors import gray_converter
 from chainrule.images.memory import ORIENTATION, check_size, in_bands
 
 if TYPE_CHECKING:
@@ -196,7 +197,7 @@ def _to_gray(image: Image.Image, factor: int) -> Image.Image:
     gray = (
         in_bands(image, factor, "F", _high_depth_converter(image))
         if high_depth
-        else in_bands(image, factor, "L", _luminance)
+        else in_bands(image, factor, "L", gray_converter(image) or _luminance)
     )
     gray.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BOX)
     return gray if high_depth else Image.fromarray(np.asarray(gray, np.float32) / np.float32(255))

@@ -15,13 +15,6 @@ if TYPE_CHECKING:
     Gray = NDArray[np.floating]  # brightness, or ink, from 0 to 1
     Values = NDArray[np.floating | np.uint8]  # the same, or brightness from 0 to 255
 
-NEIGHBORS = (  # slices of each pixel and its neighbor to the right, below, and on both diagonals
-    (np.s_[:, :-1], np.s_[:, 1:]),
-    (np.s_[:-1], np.s_[1:]),
-    (np.s_[:-1, :-1], np.s_[1:, 1:]),
-    (np.s_[:-1, 1:], np.s_[1:, :-1]),
-)
-
 
 def resize(values: Values, shape: tuple[int, int], method: Literal["BOX", "BILINEAR", "BICUBIC"] = "BOX") -> Gray:
     """Resample to `shape` (height, width); with "BOX", downsampling averages pixels.
@@ -62,6 +55,11 @@ def sliding_reduce(values: Gray, width: int, combine: np.ufunc) -> Gray:
     return values
 
 
+def box_mean(values: Gray, width: int) -> Gray:
+    """The mean of each pixel's `width` × `width` neighborhood; `width` must be a power of two."""
+    return sliding_reduce(values, width, np.add) / width**2
+
+
 def closing(values: Gray, width: int) -> Gray:
     """Morphological closing: fill dark details narrower than `width`, and keep the edges of wider areas.
 
@@ -75,21 +73,39 @@ def closing(values: Gray, width: int) -> Gray:
     ]
 
 
-def connected_parts(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Label the connected components of a mask (8-connectivity): 0 where `mask` is false, then 1, 2, ..."""
-    root = np.arange(mask.size)  # union-find: each pixel starts as its own component
-    index = root.reshape(mask.shape)
-    pairs = []
-    for here, there in NEIGHBORS:
-        both = mask[here] & mask[there]
-        pairs.append(np.stack([index[here][both], index[there][both]]))
-    ends = np.concatenate(pairs, axis=1)  # (2, touching pairs)
-    while ends.size:
-        np.minimum.at(root, ends.max(axis=0), ends.min(axis=0))  # the lower label wins
+def connected_parts(mask: NDArray[np.bool_], *, diagonals: bool = True) -> NDArray[np.intp]:
+    """Label the connected components of a mask: 0 where `mask` is false, then 1, 2, ...
+
+    Args:
+        mask: `(height, width)`.
+        diagonals: whether diagonal neighbors are connected (8-connectivity) or not (4-connectivity).
+    """
+    # A run is a maximal row of pixels; runs, not pixels, are joined, since there are far fewer of them.
+    padded = np.pad(mask, ((0, 0), (1, 1)))
+    stride, reach = padded.shape[1], int(diagonals)
+    starts, ends = np.flatnonzero(np.diff(padded.ravel().astype(np.int8), prepend=0)).reshape(-1, 2).T
+    first = np.searchsorted(ends, starts + stride - reach, side="right")  # the first run of the next row that touches
+    last = np.searchsorted(starts, ends + stride + reach, side="left")  # and the one after the last
+    touching = np.maximum(last - first, 0)  # number of touching runs
+    upper = np.repeat(np.arange(starts.size), touching)
+    offsets = np.arange(upper.size) - np.repeat(np.cumsum(touching) - touching, touching)
+    joined = np.stack([upper, first[upper] + offsets])  # (2, touching pairs)
+    root = np.arange(starts.size)  # union-find: each run starts as its own component
+    while joined.size:
+        np.minimum.at(root, joined.max(axis=0), joined.min(axis=0))  # the lower label wins
         while not np.array_equal(root, root[root]):
             root = root[root]
-        ends = root[ends]
-        ends = ends[:, ends[0] != ends[1]]
+        joined = root[joined]
+        joined = joined[:, joined[0] != joined[1]]
     parts = np.zeros(mask.shape, np.intp)
-    parts[mask] = np.unique(root[mask.ravel()], return_inverse=True)[1] + 1
+    parts[mask] = np.repeat(np.unique(root, return_inverse=True)[1] + 1, ends - starts)
     return parts
+
+
+def otsu_threshold(values: Gray) -> float:
+    """The threshold that maximizes the variance between the two classes (Otsu 1979)."""
+    counts, edges = np.histogram(values, bins=256)
+    moments = counts * (edges[:-1] + edges[1:]) / 2
+    below, total = np.cumsum(counts)[:-1], counts.sum()
+    difference = np.cumsum(moments)[:-1] - below / total * moments.sum()
+    return float(edges[1 + np.argmax(difference**2 / (below * (total - below)))])

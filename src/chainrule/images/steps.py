@@ -8,15 +8,16 @@ and divided out first, which removes lighting and shadows; pixels that differ en
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from chainrule.errors import PictureError
-from chainrule.images.files import open_picture
-from chainrule.images.raster import closing, connected_parts, resize, shrink, sliding_reduce
+from chainrule.images.files import LONGEST_SIDE, open_picture
+from chainrule.images.foreground import STROKE_INK, BlankError, Foreground, find_foreground, ink_is_dark, stroke_width
+from chainrule.images.frames import Panel, find_panels
+from chainrule.images.raster import resize, shrink, sliding_reduce
 
 if TYPE_CHECKING:
     import os
@@ -28,11 +29,8 @@ if TYPE_CHECKING:
 
 DIGIT_SIDE, IMAGE_SIDE = 20, 28  # the sizes of MNIST's digits and images
 WORKING_SIDE = 256  # pixels of the longer side: enough detail for 20×20, and downsampling averages out noise
-WINDOWS = (0.35, 0.15)  # of a side: wider than a stroke, narrower than a shadow; the second is the fallback
-MIN_CONTRAST = 0.06  # minimum contrast of ink, as a fraction of the paper's brightness
-MIN_CLARITY = 3.5  # minimum contrast of ink, in standard deviations of the paper's noise
-STROKE_INK = 0.3  # of full ink: the threshold for pixels of a stroke
-MIN_PART_LENGTH = 0.2  # of the longer side: a part this long is not dust
+MAX_SHADE = 0.6  # the brightness around a panel relative to its own, or the reverse: in a shadow, paper is brighter
+SAME_INK = 0.12  # difference in brightness of the strokes of one digit
 MIN_STROKE_WIDTH = 2.0  # pixels in the 20×20 box: three quarters of MNIST's digits have wider strokes
 
 
@@ -61,10 +59,6 @@ class Stages:
         yield "centered in 28×28", self.result
 
 
-class _BlankError(Exception):
-    """The image contains no ink."""
-
-
 def prepare(picture: str | os.PathLike[str] | NDArray[np.floating | np.uint8]) -> Stages:
     """Convert an image of one digit to MNIST's format, and return all stages.
 
@@ -76,12 +70,12 @@ def prepare(picture: str | os.PathLike[str] | NDArray[np.floating | np.uint8]) -
         PictureError: the file cannot be read, the array does not hold gray values as above, or no digit is found.
     """
     if isinstance(picture, np.ndarray):
-        name, gray = "picture", normalize_gray(picture, WORKING_SIDE)
+        name, gray = "picture", normalize_gray(picture, LONGEST_SIDE)
     else:
-        name, gray = str(picture), shrink(open_picture(picture), WORKING_SIDE)
+        name, gray = str(picture), open_picture(picture)
     try:
         return _stages(gray)
-    except _BlankError as error:
+    except BlankError as error:
         raise PictureError(f"{name}: no digit found; the image is blank") from error
 
 
@@ -111,120 +105,50 @@ def normalize_gray(values: Values, longest: int) -> Gray:
 
 
 def _stages(gray: Gray) -> Stages:
-    dark = _ink_is_dark(shrink(gray, WORKING_SIDE // 2))
-    paper, ink, clean = _find_ink(gray if dark else 1 - gray)
-    cropped = _crop(clean)
+    opened = shrink(gray, WORKING_SIDE)
+    foreground = _find_innermost(gray)
+    cropped = _crop(foreground.clean)
     scaled = _scale(_thicken(cropped))
-    return Stages(gray, paper if dark else 1 - paper, ink, clean, cropped, scaled, _center(scaled))
+    return Stages(opened, *foreground[:3], cropped, scaled, _center(scaled))
 
 
-def _ink_is_dark(gray: Gray) -> bool:
-    """Whether the ink is darker than the paper.
-
-    Ink covers less area than paper, so the few pixels far from their local mean are ink. The third moment of this
-    difference has the sign of the rarer, larger deviations. The edge of a shadow deviates equally on both sides and
-    contributes nothing. Narrow windows get more weight: a stroke is narrower than a white sheet on a dark desk.
-    """
-    widest = round(math.log2(max(8, max(gray.shape) / 2)))
-    skewness = 0.0
-    for width in (2**widest, 2 ** (widest - 1), 2 ** (widest - 2)):
-        local_mean = sliding_reduce(gray, width, np.add) / width**2
-        skewness += float(np.mean((gray - local_mean) ** 3)) / width
-    return skewness < 0
-
-
-def _find_ink(gray: Gray) -> tuple[Gray, Gray, Gray]:
-    """The brightness of the paper, all dark ink on it, and the digit's ink, each (height, width).
-
-    A window wide enough for any stroke can mistake a narrow shadow at the border for a stroke. If ink reaches the
-    border, a narrower window is tried, and used if it finds a digit inside.
-    """
-    results = []
-    for window in WINDOWS:
-        paper = _paper(gray, window)
-        ink = 1 - gray / np.maximum(paper, 0.05)
-        try:
-            clean = _drop_specks(_stretch(ink))
-        except _BlankError:
-            continue
-        results.append((paper, ink, clean))
-        if not _border(clean).any():
-            return results[-1]
-    if not results:
-        raise _BlankError
-    return results[0]
+def _find_innermost(gray: Gray) -> Foreground:
+    """The ink of the digit in the innermost panel that has one, such as a sheet on a desk, or in the whole picture."""
+    panel = Panel(gray, np.ones(gray.shape, bool), 1.0, 1.0, True)
+    best = _find_digit(panel)
+    searching = True
+    while searching:
+        searching = False
+        for candidate in find_panels(panel.gray, panel.mask):
+            inner = _find_digit(candidate)
+            if inner is not None and (best is None or not inner.is_cut or not _may_be_cut(candidate, inner)):
+                panel, best, searching = candidate, inner, True
+                break
+    if best is None:
+        raise BlankError
+    return best
 
 
-def _border(values: NDArray[np.generic]) -> NDArray[np.generic]:
-    return np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
+def _may_be_cut(panel: Panel, digit: Foreground) -> bool:
+    """Whether a digit that touches the edge of its panel may go on outside: in a shadow, or as ink itself."""
+    brightness = panel.background, panel.surroundings
+    ink = float(np.median(shrink(panel.gray, WORKING_SIDE)[digit.clean > STROKE_INK]))
+    return min(brightness) > MAX_SHADE * max(brightness) or (
+        not panel.is_closed and abs(ink - panel.surroundings) < SAME_INK
+    )
 
 
-def _paper(gray: Gray, window: float) -> Gray:
-    """The brightness of the paper at every pixel, including under the dark ink.
-
-    A plane is fitted to the lighting of the whole image. A closing of the remainder fills every dark detail narrower
-    than the window with the brightness beside it, and preserves the edges of shadows.
-    """
-    plane = _fitted_plane(gray)
-    return plane + closing(gray - plane, max(3, round(window * sum(gray.shape) / 2)))
-
-
-def _fitted_plane(gray: Gray) -> Gray:
-    """A plane fitted to the half of the pixels closest to it (trimmed least squares, by repeated fits)."""
-    y, x = np.linspace(-1, 1, gray.shape[0])[:, None], np.linspace(-1, 1, gray.shape[1])
-    terms = np.stack(np.broadcast_arrays(1.0, x, y), axis=-1).reshape(-1, 3)  # (pixels, 3)
-    values = gray.ravel()
-    nearest = np.ones(values.size, bool)
-    for _ in range(6):
-        chosen = terms[nearest]
-        plane: Gray = terms @ np.linalg.lstsq(chosen.T @ chosen, chosen.T @ values[nearest], rcond=None)[0]
-        error = np.abs(values - plane)
-        nearest = error <= np.median(error)
-    return plane.reshape(gray.shape)
-
-
-def _stretch(ink: Gray) -> Gray:
-    """Scale the ink so that paper, with its noise, is 0 and full ink is 1."""
-    if np.ptp(ink) < MIN_CONTRAST:
-        raise _BlankError
-    threshold = _threshold(ink)
-    full, paper = float(np.median(ink[ink > threshold])), ink[ink <= threshold]
-    level = float(np.median(paper))
-    noise = 1.4826 * float(np.median(np.abs(paper - level)))  # standard deviation from the median absolute deviation
-    if full - level < max(MIN_CONTRAST, MIN_CLARITY * noise):
-        raise _BlankError
-    start = min(level + 3 * noise, full / 2)
-    stretched: Gray = np.clip((ink - start) / (full - start), 0, 1)
-    return stretched
-
-
-def _threshold(values: Gray) -> float:
-    """The threshold that maximizes the variance between the two classes (Otsu 1979)."""
-    counts, edges = np.histogram(values, bins=256)
-    moments = counts * (edges[:-1] + edges[1:]) / 2
-    below, total = np.cumsum(counts)[:-1], counts.sum()
-    difference = np.cumsum(moments)[:-1] - below / total * moments.sum()
-    return float(edges[1 + np.argmax(difference**2 / (below * (total - below)))])
-
-
-def _drop_specks(ink: Gray) -> Gray:
-    """Keep only the parts of the digit; remove dust, and objects that touch the image's border."""
-    parts = connected_parts(ink > STROKE_INK)  # (height, width)
-    mass = np.bincount(parts.ravel(), ink.ravel())  # (parts,); part 0 is the paper
-    mass[0] = 0
-    y, x = np.nonzero(parts)
-    sides = np.full((4, mass.size), np.inf)  # top, left, -bottom, -right of each part
-    for side, coordinate in zip(sides, (y, x, -y, -x), strict=True):
-        np.minimum.at(side, parts[y, x], coordinate)
-    length = -np.minimum(sides[2] + sides[0], sides[3] + sides[1])
-    inside = ~np.isin(np.arange(mass.size), _border(parts)) & (mass > 0.02 * mass.max())
-    if (length[inside] > MIN_PART_LENGTH * max(ink.shape)).any():  # else the digit itself touches the border
-        mass = np.where(inside, mass, 0)
-    is_digit = mass >= 0.15 * mass.max()
-    bounds = sides[:, is_digit].min(axis=1)
-    bounds -= 0.1 * max(-bounds[2] - bounds[0], -bounds[3] - bounds[1])  # keep small parts only if they are near
-    is_digit |= (sides >= bounds[:, None]).all(axis=0) & (mass > 0.01 * mass.max())
-    return ink * sliding_reduce(is_digit[parts].astype(np.float32), 3, np.maximum)  # includes the soft edge
+def _find_digit(panel: Panel) -> Foreground | None:
+    """The ink of the digit in a panel; None if there is none."""
+    gray = shrink(panel.gray, WORKING_SIDE)
+    mask = panel.mask if gray.shape == panel.mask.shape else resize(panel.mask.astype(np.float32), gray.shape) > 0.5
+    try:
+        if ink_is_dark(shrink(gray, WORKING_SIDE // 2)):
+            return find_foreground(gray, mask)
+        foreground = find_foreground(1 - gray, mask)
+    except BlankError:
+        return None
+    return foreground._replace(paper=1 - foreground.paper)
 
 
 def _crop(ink: Gray) -> Gray:
@@ -238,10 +162,7 @@ def _crop(ink: Gray) -> Gray:
 
 def _thicken(ink: Gray) -> Gray:
     """Widen thin strokes that would be thinner than MNIST's after scaling."""
-    mask = np.pad(ink > 0.5, 1)
-    outline = np.sum(mask[1:] != mask[:-1]) + np.sum(mask[:, 1:] != mask[:, :-1])
-    width = 2 * np.sum(mask) / (math.pi / 4 * outline)  # a pixelated outline is 4/π times as long as a smooth one
-    growth = int(MIN_STROKE_WIDTH * max(ink.shape) / DIGIT_SIDE - width)
+    growth = int(MIN_STROKE_WIDTH * max(ink.shape) / DIGIT_SIDE - stroke_width(ink > 0.5))
     return sliding_reduce(np.pad(ink, growth), growth + 1, np.maximum) if growth > 0 else ink
 
 

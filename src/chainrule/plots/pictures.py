@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import ArrayLike, NDArray
 
+ROUNDING = 1e-3  # computed brightness, such as that of a fitted background, can exceed 1 by its rounding errors
 _MOST_IN_A_ROW = 5
 _MAX_GRID_SIDE = 64  # pixels of the longer side: images up to this size get a pixel grid
 _MAX_DRAWN_SIDE = 500  # pixels of the longer side: larger images are reduced, since a panel is only 228 pixels wide
@@ -36,7 +37,7 @@ def stages(
     Args:
         stages: (title, array) of each step in order; each array is (H, W), and sizes may differ.
         digit: the predicted digit, shown in the title.
-        probabilities: (10,) class probabilities, drawn as bars in a last panel.
+        probabilities: (digits,) class probabilities, drawn as bars in a last panel.
         dark: use a dark background.
 
     Raises:
@@ -63,7 +64,7 @@ def stages(
         axes = figure.add_subplot(rows, columns, panel, anchor="NW")
         down, across = picture.shape
         style.style_axes(axes, theme, title=fill(title, 20), x=f"{across} × {down} pixels")
-        white = 255 if np.issubdtype(picture.dtype, np.integer) or picture.max() > 1 else 1
+        white = 255 if np.issubdtype(picture.dtype, np.integer) or picture.max() > 1 + ROUNDING else 1
         axes.imshow(_reduced(picture), cmap="gray", vmin=0, vmax=white)
         axes.set(xticks=[], yticks=[])
     if max(down, across) <= _MAX_GRID_SIDE:
@@ -72,7 +73,8 @@ def stages(
     if probabilities is not None:
         axes = figure.add_subplot(rows, columns, panels)
         style.style_axes(axes, theme, title="probabilities", x="probability (%)", y="digit", open_frame=True)
-        charts.bars(axes, [str(i) for i in range(10)], 100 * style.as_array(probabilities), digit, theme)
+        percent = 100 * style.as_array(probabilities)
+        charts.bars(axes, [str(i) for i in range(len(percent))], percent, digit, theme)
     return figure
 
 

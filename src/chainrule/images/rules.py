@@ -1,0 +1,66 @@
+"""Remove the ruled lines of a notebook, and of squared paper, from the ink of a single digit.
+
+A rule is straight and thin, and goes on across the whole picture; strokes come and go along it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from chainrule.images.raster import sliding_reduce
+
+if TYPE_CHECKING:
+    from chainrule.images.raster import Gray
+
+SLOPES = np.linspace(-0.08, 0.08, 17)  # candidate slopes of rules, in pixels down per pixel across
+MIN_SIDE = 64  # pixels: in smaller pictures, a rule is not thinner than a stroke
+MIN_LENGTH = 0.92  # of the picture's width: a rule has ink along so much of it
+MIN_RULE = 0.04  # minimum ink of a rule
+MAX_THICKNESS = 0.03  # of the longer side
+
+
+def remove_rules(ink: Gray) -> Gray:
+    """The ink without horizontal and vertical rules; strokes that cross them are kept."""
+    if min(ink.shape) < MIN_SIDE:
+        return ink
+    return _remove_level_rules(_remove_level_rules(ink).T).T
+
+
+def _remove_level_rules(ink: Gray) -> Gray:
+    height, width = ink.shape
+    sampled = np.arange(0, width, 3)
+    skipped = round((1 - MIN_LENGTH) * sampled.size)
+    thickest = 2 + round(MAX_THICKNESS * max(ink.shape))
+    smooth = sliding_reduce(ink, 2, np.maximum)[:, sampled]
+    shared = np.empty((height, SLOPES.size))  # the ink along a row, at each slope, without gaps in it
+    for index, slope in enumerate(SLOPES):
+        rows = np.arange(height)[:, None] + np.rint(slope * (sampled - width / 2)).astype(int)
+        sheared = np.take_along_axis(smooth, rows.clip(0, height - 1), axis=0)
+        shared[:, index] = np.partition(sheared, skipped, axis=1)[:, skipped]
+    shared -= _opening(shared, thickest)  # keeps thin lines only
+    best = int(np.argmax(np.sum(shared**2, axis=0)))
+    best_slope = SLOPES[best]
+    rule = np.where(shared[:, best] > MIN_RULE, shared[:, best], 0)
+    if not rule.any():
+        return ink
+    shifts = np.rint(best_slope * (np.arange(width) - width / 2)).astype(int)
+    rows, columns = np.arange(height)[:, None], np.arange(width)
+    level = ink[(rows + shifts).clip(0, height - 1), columns]
+    rule = np.max([np.roll(rule, step) for step in (-1, 0, 1)], axis=0)[:, None]
+    without = np.clip((level - rule) / np.maximum(1 - rule, 0.1), 0, 1)
+    band = thickest + 3
+    closed = -_opening(-without, band)  # bridges the gap in a stroke that crosses the rule
+    without = np.where(rule > 0, np.maximum(without, np.minimum(closed, level)), level)
+    return np.asarray(without[(rows - shifts).clip(0, height - 1), columns])
+
+
+def _opening(values: Gray, length: int) -> Gray:
+    """Morphological opening along the first axis: removes what is shorter than `length`."""
+    reach = length // 2
+    for combine in (np.minimum, np.maximum):
+        padded = np.pad(values, [(reach, length - 1 - reach)] + [(0, 0)] * (values.ndim - 1), mode="edge")
+        values = combine.reduce([padded[start : start + len(values)] for start in range(length)])
+        reach = length - 1 - reach
+    return values
