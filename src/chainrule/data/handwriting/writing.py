@@ -256,7 +256,7 @@ def write_words(sheet: Sheet, hand: Hand, pen: InkStyle, size: float, random: np
         for _ in range(8):
             x, y = (
                 random.uniform(0, max(1, sheet.width - wide)),
-                random.uniform(0.1 * size, max(1, sheet.height - 1.5 * size)),
+                random.uniform(0.1 * size, max(0.2 * size, sheet.height - 1.5 * size)),
             )
             if not sheet.is_free((x, y - 0.1 * size, x + wide, y + 1.3 * size), 0.1 * size):
                 continue
