@@ -183,11 +183,20 @@ class _SizeWriter:
             if numbers.count(None) == 1:
                 numbers[numbers.index(None)] = -1
         if None not in numbers:
+            if node.op_type == "Reshape" and 0 in (column[0] for column in columns):
+                self.allow_zero(node)
             return Constant(int64(*(n for n in numbers if n is not None)))
         if node.op_type == "Reshape":
-            node.attributes["allowzero"] = 1  # these are sizes, also if one is 0
+            self.allow_zero(node)
         parts = [Constant(int64(c[0])) if len({*c}) == 1 else self.size(c, node) for c in columns]
         return parts[0] if len(parts) == 1 else self.value("Concat", *parts, axis=0)
+
+    def allow_zero(self, node: Node) -> None:
+        """Let 0 in the shape of a Reshape be a size, not that of the input."""
+        if self.graph.opset >= 14:
+            node.attributes["allowzero"] = 1
+        elif node.inputs:
+            raise OnnxError(f"export: a reshape{node.line} to a size of 0 or to several open sizes needs opset 14")
 
     def array(self, arrays: Sequence[NDArray[Any]], node: Node) -> Constant | str:
         """Return an array that is the same in all traces, or one that the file computes: a causal mask."""

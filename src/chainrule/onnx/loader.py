@@ -217,13 +217,20 @@ def _check_type(value: Any) -> None:
         dtype_of(value.type.tensor_type.elem_type, value.name)
 
 
+_FIXED_INPUTS = {
+    "BatchNormalization": (3, 4), "Resize": (1, 2), "Upsample": (1,), "Clip": (1, 2), "Pad": (2,), "OneHot": (2,),
+    "Dropout": (1,), "Range": (0, 1, 2),
+}  # fmt: skip
+"""Inputs that are no weights, by position: statistics, scales, bounds."""
+
+
 def _not_trained(model: Any, graph: Any) -> dict[str, bool]:
     """Return the initializers that are not trained; True for buffers, False for frozen parameters."""
     own_file = model.producer_name == "chainrule"
     fixed = {} if own_file else {tensor.name: True for tensor in graph.initializer if not tensor.dims}
     for node in graph.node:
-        if node.op_type == "BatchNormalization":
-            fixed.update(dict.fromkeys(node.input[3:5], True))
+        positions = _FIXED_INPUTS.get(node.op_type, ())
+        fixed.update({node.input[i]: True for i in positions if i < len(node.input)})
     for prop in model.metadata_props:
         if prop.key in ("chainrule.buffers", "chainrule.frozen"):
             try:

@@ -299,6 +299,7 @@ UFUNCS: dict[Any, str | Callable[..., Any]] = {
     np.log10: _composed(lambda x: np.log(x) / math.log(10)),
     np.logaddexp: _composed(_logaddexp),
     np.trunc: _composed(_sign_of_trunc),
+    np.fmod: lambda writer, x, y: writer.node("Mod", x, y, example=np.fmod(x.example, y.example), fmod=1),
     np.remainder: _composed(lambda x, y: x - np.floor_divide(x, y) * y),
     np.bitwise_and: _bitwise("And", "BitwiseAnd"),
     np.bitwise_or: _bitwise("Or", "BitwiseOr"),
@@ -319,6 +320,7 @@ def _reduction(function: Any, op_type: str) -> Callable[..., Symbol]:
         if out is not None or where not in (None, np._NoValue) or initial not in (None, np._NoValue, neutral):
             raise UnsupportedError(f"np.{function.__name__} with out, where or initial")
         keepdims = bool(keepdims) and keepdims is not np._NoValue
+        axis = axis if x.ndim else None
         options = {"axis": axis, "keepdims": keepdims} | ({} if dtype is None else {"dtype": dtype})
         example = np.asarray(function(x.example, **options))
         return writer.reduce(op_type, writer.cast(x, example.dtype), axis, keepdims, example)

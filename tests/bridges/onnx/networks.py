@@ -21,14 +21,14 @@ class Residual(nn.Module):
 
 
 class Apply(nn.Module):
-    """A function of a tensor."""
+    """A function of tensors."""
 
     def __init__(self, function):
         super().__init__()
         self.function = function
 
-    def forward(self, x):
-        return self.function(x)
+    def forward(self, input, *more):
+        return self.function(input, *more)
 
 
 class Attend(nn.Module):

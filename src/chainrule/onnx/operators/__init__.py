@@ -5,10 +5,20 @@ not support it refuses (`Call.refuse`), and attributes that it does not read are
 computed in another way than it says.
 """
 
-from chainrule.onnx.operators import elementwise, indexing, networks, reductions, shape, windows
+from chainrule.onnx.operators import (
+    attention,
+    elementwise,
+    indexing,
+    networks,
+    recurrent,
+    reductions,
+    resize,
+    shape,
+    windows,
+)
 from chainrule.onnx.operators.call import Operator
 
-FAMILIES = (elementwise, reductions, shape, indexing, networks, windows)
+FAMILIES = (elementwise, reductions, shape, indexing, networks, attention, recurrent, windows, resize)
 
 OPERATORS: dict[str, Operator] = {name: function for family in FAMILIES for name, function in family.OPERATORS.items()}
 """The functions of all operators, by name."""

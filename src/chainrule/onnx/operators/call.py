@@ -114,6 +114,7 @@ class Call:
 
 _PLAIN = {
     AttributeProto.FLOAT, AttributeProto.INT, AttributeProto.STRING, AttributeProto.FLOATS, AttributeProto.INTS,
+    AttributeProto.STRINGS,
 }  # fmt: skip
 
 

@@ -43,15 +43,11 @@ def _div(call: Call, x: Any, y: Any) -> Any:
 
 
 def _mod(call: Call, x: Any, y: Any) -> Any:
-    truncated = call.get("fmod", 0)
-    if getattr(x, "requires_grad", False) or getattr(y, "requires_grad", False):
-        quotient = ops.true_divide(x, y)
-        return ops.sub(x, ops.mul(ops.trunc(quotient) if truncated else ops.floor(quotient), y))
-    if truncated:
-        return np.fmod(array(x), array(y))
+    if call.get("fmod", 0):
+        return ops.fmod(x, y)
     if is_float(x):
         call.refuse("floats need fmod=1")
-    return np.mod(array(x), array(y))
+    return ops.remainder(x, y)
 
 
 def _pow(call: Call, x: Any, y: Any) -> Any:
@@ -62,10 +58,6 @@ def _pow(call: Call, x: Any, y: Any) -> Any:
     if is_float(y):
         return np.power(array(x).astype(np.float64), array(y)).astype(x.dtype)
     return np.power(array(x), array(y).astype(x.dtype))
-
-
-def _sqrt(x: Any) -> Any:
-    return ops.sqrt(x)
 
 
 def _variadic(function: Any) -> Operator:
@@ -166,10 +158,7 @@ def _selu(call: Call, x: Any) -> Any:
 
 
 def _celu(call: Call, x: Any) -> Any:
-    alpha = call.get("alpha", 1.0)
-    return ops.elu(ops.true_divide(x, alpha), 1.0) * alpha if alpha == 1 else ops.where(
-        ops.gt(x, 0), x, ops.mul(ops.expm1(ops.true_divide(ops.minimum(x, np.zeros((), x.dtype)), alpha)), alpha)
-    )  # fmt: skip
+    return ops.celu(x, call.get("alpha", 1.0))
 
 
 def _hard_sigmoid(call: Call, x: Any) -> Any:
@@ -180,20 +169,12 @@ def _hard_swish(call: Call, x: Any) -> Any:
     return ops.mul(x, ops.clamp(ops.add(ops.mul(x, 1 / 6), 0.5), 0.0, 1.0))
 
 
-def _softsign(x: Any) -> Any:
-    return ops.true_divide(x, ops.add(ops.abs(x), 1))
-
-
 def _thresholded_relu(call: Call, x: Any) -> Any:
     return ops.where(ops.gt(x, call.get("alpha", 1.0)), x, 0.0)
 
 
 def _gelu(call: Call, x: Any) -> Any:
     return ops.gelu(x, approximate=call.choose("approximate", "none", "tanh"))
-
-
-def _mish(x: Any) -> Any:
-    return ops.mul(x, ops.tanh(ops.softplus(x)))
 
 
 def _swish(call: Call, x: Any) -> Any:
@@ -231,37 +212,13 @@ def _hardmax(call: Call, x: Any) -> Any:
     return out.reshape(x.shape)
 
 
-def _acos(x: Any) -> Any:
-    return ops.sub(math.pi / 2, _asin(x))
-
-
-def _asin(x: Any) -> Any:
-    return ops.atan(ops.true_divide(x, ops.sqrt(ops.sub(1, ops.mul(x, x)))))
-
-
-def _asinh(x: Any) -> Any:
-    size = ops.abs(x)
-    return ops.mul(
-        ops.sign(x),
-        ops.log1p(ops.add(size, ops.true_divide(ops.mul(x, x), ops.add(ops.sqrt(ops.add(ops.mul(x, x), 1)), 1)))),
-    )
-
-
-def _acosh(x: Any) -> Any:
-    return ops.log(ops.add(x, ops.sqrt(ops.sub(ops.mul(x, x), 1))))
-
-
-def _atanh(x: Any) -> Any:
-    return ops.mul(ops.sub(ops.log1p(x), ops.log1p(ops.neg(x))), 0.5)
-
-
 OPERATORS: dict[str, Operator] = {
     "Abs": elementwise(ops.abs), "Neg": elementwise(ops.neg), "Exp": elementwise(ops.exp),
-    "Log": elementwise(ops.log), "Sqrt": elementwise(_sqrt), "Reciprocal": elementwise(ops.reciprocal),
+    "Log": elementwise(ops.log), "Sqrt": elementwise(ops.sqrt), "Reciprocal": elementwise(ops.reciprocal),
     "Sin": elementwise(ops.sin), "Cos": elementwise(ops.cos), "Tan": elementwise(ops.tan),
     "Sinh": elementwise(ops.sinh), "Cosh": elementwise(ops.cosh), "Tanh": elementwise(ops.tanh),
-    "Asin": elementwise(_asin), "Acos": elementwise(_acos), "Atan": elementwise(ops.atan),
-    "Asinh": elementwise(_asinh), "Acosh": elementwise(_acosh), "Atanh": elementwise(_atanh),
+    "Asin": elementwise(ops.asin), "Acos": elementwise(ops.acos), "Atan": elementwise(ops.atan),
+    "Asinh": elementwise(ops.asinh), "Acosh": elementwise(ops.acosh), "Atanh": elementwise(ops.atanh),
     "Erf": elementwise(ops.erf), "Sign": elementwise(ops.sign), "Floor": elementwise(ops.floor),
     "Ceil": elementwise(ops.ceil), "Round": elementwise(ops.round),
     "Add": _binary(ops.add), "Sub": _binary(ops.sub), "Mul": _binary(ops.mul), "Div": _div,
@@ -277,7 +234,7 @@ OPERATORS: dict[str, Operator] = {
     "Identity": elementwise(lambda x: x), "Cast": _cast, "CastLike": _cast_like, "BitCast": _bit_cast,
     "Relu": _relu, "LeakyRelu": _leaky_relu, "PRelu": _prelu, "Elu": _elu, "Selu": _selu, "Celu": _celu,
     "Sigmoid": elementwise(ops.sigmoid), "HardSigmoid": _hard_sigmoid, "HardSwish": _hard_swish,
-    "Softplus": elementwise(ops.softplus), "Softsign": elementwise(_softsign),
-    "ThresholdedRelu": _thresholded_relu, "Gelu": _gelu, "Mish": elementwise(_mish), "Swish": _swish,
+    "Softplus": elementwise(ops.softplus), "Softsign": elementwise(ops.softsign),
+    "ThresholdedRelu": _thresholded_relu, "Gelu": _gelu, "Mish": elementwise(ops.mish), "Swish": _swish,
     "Shrink": _shrink, "Softmax": _softmax(ops.softmax), "LogSoftmax": _softmax(ops.log_softmax), "Hardmax": _hardmax,
 }  # fmt: skip

@@ -9,6 +9,7 @@ import numpy as np
 
 from chainrule import ops
 from chainrule.onnx.operators.call import Call, Operator, array, detached, elementwise, integers, is_float, wrap
+from chainrule.ops import scattering
 from chainrule.ops.indexing import index_put, scatter_add
 
 
@@ -83,10 +84,15 @@ def _scatter(call: Call, x: Any, updates: Any, index: tuple[Any, ...]) -> Any:
 
 
 def _scatter_elements(call: Call, x: Any, indices: Any, updates: Any) -> Any:
-    axis = wrap(call, call.get("axis", 0), x.ndim)
-    index = [*np.ogrid[tuple(slice(n) for n in indices.shape)]]
-    index[axis] = _positions(call, indices, x.shape[axis])
-    return _scatter(call, x, updates, tuple(index))
+    axis, reduction = wrap(call, call.get("axis", 0), x.ndim), call.choose("reduction", "none", *_REDUCTIONS)
+    options: dict[str, Any] = {"dim": axis, "name": call.name}
+    positions = _positions(call, indices, x.shape[axis])
+    if reduction in ("max", "min"):
+        return scattering.scatter_extreme(x, positions, updates, largest=reduction == "max", **options)
+    if reduction == "none":
+        return scattering.scatter_values(x, positions, updates, **options)
+    combine = scattering.scatter_sum if reduction == "add" else scattering.scatter_product
+    return combine(x, positions, updates, **options)
 
 
 def _scatter_nd(call: Call, x: Any, indices: Any, updates: Any) -> Any:
@@ -112,13 +118,13 @@ def _tensor_scatter(call: Call, past: Any, update: Any, write_indices: Any = Non
 
 
 def _one_hot(call: Call, indices: Any, depth: Any, values: Any) -> Any:
-    count, (off, on) = int(detached(depth).reshape(-1)[0]), detached(values)
+    count, off, on = int(detached(depth).reshape(-1)[0]), values[0], values[1]
     axis = call.get("axis", -1)
     positions = detached(indices)
     positions = np.where(positions < 0, positions + count, positions)
     axis = axis % (positions.ndim + 1)
     grid = np.arange(count).reshape([count if d == axis else 1 for d in range(positions.ndim + 1)])
-    return np.where(np.expand_dims(positions, axis) == grid, on, off)
+    return ops.where(np.expand_dims(positions, axis) == grid, on, off)
 
 
 def _compress(call: Call, x: Any, condition: Any) -> Any:

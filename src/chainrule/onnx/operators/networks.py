@@ -125,7 +125,7 @@ def _local_response_norm(call: Call, x: Any) -> Any:
 
 
 def _dropout(call: Call, x: Any, ratio: Any = None, training: Any = None) -> Any:
-    rate = call.get("ratio", 0.5) if ratio is None else float(detached(ratio).reshape(-1)[0])
+    rate = call.get("ratio", 0.5) if ratio is None else float(array(ratio).reshape(-1)[0])
     call.get("seed")
     is_training = training is not None and bool(detached(training).reshape(-1)[0])
     if (is_training and rate) or (call.opset < 7 and not call.get("is_test", 0)):

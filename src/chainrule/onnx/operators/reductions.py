@@ -98,38 +98,26 @@ def _cumulative(of_floats: Any, of_arrays: Any, neutral: int) -> Operator:
     return accumulate
 
 
-def _cumprod(x: Any, dim: int) -> Any:
-    out: list[Any] = []
-    for part in ops.split(x, 1, dim):
-        out.append(ops.mul(out[-1], part) if out else part)
-    return ops.cat(out, dim) if out else x
-
-
 def _top_k(call: Call, x: Any, k: Any = None) -> Any:
     count = call.get("k") if k is None else integers(k)[0]
     axis, largest = wrap(call, call.get("axis", -1), x.ndim), call.get("largest", 1)
     call.get("sorted", 1)  # sorted is one of the orders that an unsorted result may have
     if not 0 <= count <= x.shape[axis]:
         raise ValueError(f"{call.label}: cannot take {count} of {x.shape[axis]} elements")
-    values = detached(x)
-    if largest:  # the first of equal elements first, as for the smallest
-        order = x.shape[axis] - 1 - np.flip(np.argsort(np.flip(values, axis), axis, kind="stable"), axis)
-    else:
-        order = np.argsort(values, axis, kind="stable")
-    indices = np.take(order, np.arange(count), axis).astype(np.int64)
-    return ops.take_along_dim(x, indices, axis) if count else x[(slice(None),) * axis + (slice(0, 0),)], indices
+    return ops.topk(x, count, axis, bool(largest))
 
 
 def _unique(call: Call, x: Any) -> Any:
     axis, is_sorted = call.get("axis"), call.get("sorted", 1)
-    values, first, inverse, counts = np.unique(
-        array(x), return_index=True, return_inverse=True, return_counts=True, axis=axis
+    _, first, inverse, counts = np.unique(
+        detached(x), return_index=True, return_inverse=True, return_counts=True, axis=axis
     )
     inverse = inverse.reshape(-1)
     if not is_sorted:  # in the order in which they occur
         order = np.argsort(first)
-        rank = np.argsort(order)
-        values, first, inverse, counts = np.take(values, order, axis or 0), first[order], rank[inverse], counts[order]
+        first, inverse, counts = first[order], np.argsort(order)[inverse], counts[order]
+    flat, axis = (ops.reshape(x, (math.prod(x.shape),)), 0) if axis is None else (x, wrap(call, axis, x.ndim))
+    values = flat[(slice(None),) * axis + (first,)]
     return values, first.astype(np.int64), inverse.astype(np.int64), counts.astype(np.int64)
 
 
@@ -156,6 +144,6 @@ OPERATORS: dict[str, Operator] = {
         _in_type(lambda x, dims, keep: np.log(np.sum(np.exp(x.astype(np.float64)), axis=dims, keepdims=keep))),
     ),
     "ArgMax": _arg_extreme(np.argmax), "ArgMin": _arg_extreme(np.argmin),
-    "CumSum": _cumulative(ops.cumsum, np.cumsum, 0), "CumProd": _cumulative(_cumprod, np.cumprod, 1),
+    "CumSum": _cumulative(ops.cumsum, np.cumsum, 0), "CumProd": _cumulative(ops.cumprod, np.cumprod, 1),
     "TopK": _top_k, "Unique": _unique,
 }  # fmt: skip

@@ -13,7 +13,6 @@ from chainrule.onnx.operators.call import (
     Operator,
     array,
     axes_of,
-    detached,
     dtype_of,
     elementwise,
     integers,
@@ -118,7 +117,7 @@ def _pad(call: Call, x: Any, pads: Any = None, value: Any = None, axes: Any = No
     mode = call.choose("mode", "constant", "reflect", "edge", "wrap")
     widths = [*call.ints("pads", ())] if pads is None else integers(pads)
     dims = [*range(x.ndim)] if axes is None else [wrap(call, axis, x.ndim) for axis in integers(axes)]
-    number = call.get("value", 0.0) if value is None else detached(value).reshape(-1)[0].item()
+    number = call.get("value", 0.0) if value is None else array(value).reshape(-1)[0].item()
     pairs = {d: (widths[i], widths[i + len(dims)]) for i, d in enumerate(dims)}
     check_size(call, [max(0, n + sum(pairs.get(d, (0, 0)))) for d, n in enumerate(x.shape)])
     edges = [width for d in reversed(range(x.ndim)) for width in pairs.get(d, (0, 0))]
@@ -139,7 +138,7 @@ def _constant_of_shape(call: Call, shape: Any) -> Any:
 
 
 def _range(call: Call, start: Any, limit: Any, delta: Any) -> Any:
-    first, last, step = (detached(x).item() for x in (start, limit, delta))
+    first, last, step = (array(x).item() for x in (start, limit, delta))
     if not step:
         raise ValueError(f"{call.label}: the step is 0")
     count = max(0, math.ceil((last - first) / step))

@@ -14,6 +14,7 @@ import numpy as np
 from chainrule import ops
 from chainrule.onnx.operators.call import Call, Operator, array, detached, integers
 from chainrule.ops.convolution import ConvParams, convolution, convolution_input_gradient
+from chainrule.ops.indexing import scatter_add
 from chainrule.ops.pooling import PoolParams, avg_pool, max_pool
 from chainrule.ops.shape import as_dtype
 
@@ -261,18 +262,15 @@ def _max_unpool(call: Call, x: Any, indices: Any, shape: Any = None) -> Any:
         for i, (size, s, k) in enumerate(zip(x.shape[2:], strides, kernel, strict=True))
     ]
     inner = (*x.shape[:2], *sizes)
-    out = np.zeros(math.prod(inner), x.dtype)
-    positions = detached(indices).reshape(-1)
-    if shape is not None:
-        outer = tuple(integers(shape))
-        if outer != inner:  # the indices are those of the result without the given shape
-            out = out.reshape(-1)
-            out[positions] = array(x).reshape(-1)
-            result = np.zeros(outer, x.dtype)
-            result[tuple(slice(size) for size in inner)] = out.reshape(inner)
-            return result
-    out[positions] = array(x).reshape(-1)
-    return out.reshape(inner)
+    flat = ops.reshape(x, (math.prod(x.shape),))
+    out = scatter_add(flat, index=(detached(indices).reshape(-1),), shape=(math.prod(inner),))
+    out = ops.reshape(out, inner)
+    if shape is None:
+        return out
+    # the indices are those of the result without the shape that is asked for
+    outer = integers(shape)
+    edges = [width for n, m in zip(outer[::-1], inner[::-1], strict=True) for width in (0, n - m)]
+    return ops.pad(out, edges)
 
 
 def _col2im(call: Call, x: Any, image_shape: Any, block_shape: Any) -> Any:
@@ -286,17 +284,18 @@ def _col2im(call: Call, x: Any, image_shape: Any, block_shape: Any) -> Any:
     )
     padded = [size + pads[i] + pads[i + n] for i, size in enumerate(sizes)]
     counts = [(p - d * (k - 1) - 1) // s + 1 for p, k, s, d in zip(padded, kernel, strides, dilations, strict=True)]
-    values = array(x)
-    channels = values.shape[1] // math.prod(kernel)
-    blocks = values.reshape(values.shape[0], channels, math.prod(kernel), *counts)
-    out = np.zeros((values.shape[0], channels, *padded), values.dtype)
+    channels = x.shape[1] // math.prod(kernel)
+    blocks = ops.reshape(x, (x.shape[0], channels, math.prod(kernel), *counts))
+    shape, out = (x.shape[0], channels, *padded), None
     for i, offset in enumerate(np.ndindex(*kernel)):
         index = tuple(
             slice(o * d, o * d + (c - 1) * s + 1, s)
             for o, d, s, c in zip(offset, dilations, strides, counts, strict=True)
         )
-        out[(slice(None), slice(None), *index)] += blocks[:, :, i]
-    return out[(slice(None), slice(None), *(slice(pads[i], pads[i] + size) for i, size in enumerate(sizes)))]
+        part: Any = scatter_add(blocks[:, :, i], index=(slice(None), slice(None), *index), shape=shape)
+        out = part if out is None else ops.add(out, part)
+    inside = (slice(pads[i], pads[i] + size) for i, size in enumerate(sizes))
+    return out if out is None else out[(slice(None), slice(None), *inside)]
 
 
 OPERATORS: dict[str, Operator] = {
