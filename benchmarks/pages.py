@@ -67,14 +67,20 @@ def main() -> None:
     parser.add_argument("--compare", type=Path, metavar="FILE", help="scores of an earlier run, to print beside these")
     parser.add_argument("--verbose", action="store_true", help="print each page that is not read perfectly")
     options = parser.parse_args()
+    if options.pages < 1 or options.first < 0:
+        parser.error(f"--pages must be at least 1 and --first at least 0, got {options.pages} and {options.first}")
+    if options.folder is not None and not (options.folder / TRUTH).is_file():
+        parser.error(f"{options.folder} holds no {TRUTH}: write pages there with --make {options.folder}")
+    if options.compare is not None and not options.compare.is_file():
+        parser.error(f"{options.compare} is not a file: an earlier run writes it with --json {options.compare}")
     if options.make is not None:
-        make(options, options.make)
+        make(options, options.make, parser)
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder
         if folder is None:
             folder = Path(temporary)
-            make(options, folder)
+            make(options, folder, parser)
         scores = read_folder(folder, options)
     before = {} if options.compare is None else json.loads(options.compare.read_text())
     print_table(scores, {kind: Score(**values) for kind, values in before.items()})
@@ -82,13 +88,17 @@ def main() -> None:
         options.json.write_text(json.dumps({kind: asdict(score) for kind, score in scores.items()}, indent=1))
 
 
-def make(options: argparse.Namespace, folder: Path) -> None:
+def make(options: argparse.Namespace, folder: Path, parser: argparse.ArgumentParser) -> None:
     """Write the pages of all kinds, as PNG, and what is written on them."""
     from chainrule.data.handwriting.pages import KINDS, make_page  # an older checkout, which only reads, lacks it
 
+    kinds = list(KINDS) if options.kinds is None else options.kinds.split(",")
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown:
+        parser.error(f"there is no kind {unknown[0]!r}; there are {', '.join(KINDS)}")
     folder.mkdir(parents=True, exist_ok=True)
     truth = []
-    for kind in KINDS if options.kinds is None else options.kinds.split(","):
+    for kind in kinds:
         for seed in range(options.first, options.first + options.pages):
             page = make_page(kind, seed)
             name = f"{kind.replace(' ', '-')}-{seed}"
@@ -168,7 +178,7 @@ def recognized(file: Path, label: int | None, run: list[str]) -> bool:
     entry = entries[0] if isinstance(entries, list) else entries
     if label is None:
         return "read" in json.dumps({key: value for key, value in entry.items() if key != "file"})
-    return bool(entry.get("digit") == label)
+    return bool(entry.get("digit") == label and "error" not in entry)
 
 
 def compare(entry: dict[str, Any], read: list[dict[str, Any]]) -> Score:

@@ -23,10 +23,11 @@ def prepare(folder: Path) -> None:
     global _folder
     _folder = folder
     from PIL import Image
-    from tests.images.pages import make_page
+
+    from chainrule.data.handwriting.pages import make_page
 
     for number in range(4):
-        page = make_page(9000 + number, width=900).image
+        page = make_page("everyday", 9000 + number, max_pixels=MOST_PIXELS).image.convert("RGB")
         page.thumbnail((900, 900), Image.Resampling.BOX)
         page.save(folder / f"{number}.png")
 

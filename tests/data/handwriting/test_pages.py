@@ -257,7 +257,8 @@ def test_strokes_to_the_side_are_faint():
     ("arguments", "message"),
     [
         (("nonsense", 0), "there is no kind 'nonsense'; there are strips"),
-        (("strips", -1), "the seed must be at least 0, got -1"),
+        (("strips", -1), "the seed must be an integer of at least 0, got -1"),
+        (("strips", 0.5), "the seed must be an integer of at least 0, got 0.5"),
     ],
 )
 def test_wrong_arguments(arguments, message):

@@ -57,13 +57,13 @@ def make_page(kind: str, seed: int, *, train: bool = False, max_pixels: int = MO
         max_pixels: the largest number of pixels of an everyday picture: smaller ones are made faster.
 
     Raises:
-        ValueError: there is no such kind, the seed is negative, or `max_pixels` is below 10,000.
+        ValueError: there is no such kind, the seed is no integer of at least 0, or `max_pixels` is below 10,000.
     """
     if kind not in KINDS:
         raise ValueError(f"make_page: there is no kind {kind!r}; there are {', '.join(KINDS)}")
-    if seed < 0:
-        raise ValueError(f"make_page: the seed must be at least 0, got {seed}")
-    if max_pixels < 10_000:
+    if not (isinstance(seed, (int, np.integer)) and seed >= 0):
+        raise ValueError(f"make_page: the seed must be an integer of at least 0, got {seed!r}")
+    if not max_pixels >= 10_000:
         raise ValueError(f"make_page: max_pixels must be at least 10,000, got {max_pixels}")
     random = np.random.default_rng((zlib.crc32(kind.encode()), int(train), seed))
     page = KINDS[kind](random, Hand(random, train=train), max_pixels)
