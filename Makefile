@@ -29,7 +29,7 @@ SEED :=
 # How long `make attack` lasts: `make attack SECONDS=1800 SEED=7`
 SECONDS := 60
 
-.PHONY: train lessons docs test test-mpi test-bridges test-llvm test-oldest test-newest smoke conformance fuzz fuzz-faults attack lint types format bench weights pictures size operations dist clean help
+.PHONY: train lessons docs test test-mpi test-bridges test-llvm test-oldest test-newest smoke conformance fuzz fuzz-faults attack lint types format bench weights detector-weights pictures size operations dist clean help
 
 train: $(VENV)/.installed
 	$(BIN)/chainrule train
@@ -107,6 +107,10 @@ weights: $(VENV)/.installed
 	$(BIN)/chainrule train --model best --seed 0 --out build/best
 	$(BIN)/python scripts/make_weights.py build/best
 
+# Half an hour on one core, and the same bits each time on one machine
+detector-weights: $(VENV)/.installed
+	$(ONE_THREAD) $(BIN)/python scripts/train_detector.py
+
 pictures: $(VENV)/.installed
 	$(BIN)/python scripts/make_pictures.py
 
@@ -131,7 +135,7 @@ clean:
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 help:
-	@echo "make train | lessons | docs | test | test-mpi | test-bridges | test-llvm | smoke | conformance | fuzz | fuzz-faults | attack | lint | format | bench | weights | pictures | size | operations | dist | clean"
+	@echo "make train | lessons | docs | test | test-mpi | test-bridges | test-llvm | smoke | conformance | fuzz | fuzz-faults | attack | lint | format | bench | weights | detector-weights | pictures | size | operations | dist | clean"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("chainrule needs Python 3.11 or newer; set PYTHON=python3.11, say" if sys.version_info < (3, 11) else 0)'

@@ -38,7 +38,9 @@ def sigmoid(z):
 
 
 def test_the_names_are_those_that_are_told():
-    assert {name: model.name for name, model in models.REGISTRY.items()} == {name: name for name in [*NAMES, "gpt"]}
+    assert {name: model.name for name, model in models.REGISTRY.items()} == {
+        name: name for name in [*NAMES, "gpt", "digit_detector"]
+    }
 
 
 def test_the_old_name_of_a_model_stands_for_it():

@@ -12,7 +12,7 @@ from chainrule.autograd import no_grad
 from chainrule.cli.arguments import PathName, check_output
 from chainrule.cli.output import class_names, print_json, print_lines
 from chainrule.errors import RunError
-from chainrule.models import images_to_inputs
+from chainrule.models import images_to_inputs, load_detector
 from chainrule.tensor import from_numpy
 from chainrule.training import run as runs
 from chainrule.training.evaluation import nan_message
@@ -50,7 +50,7 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.option("--out", type=PathName(), metavar="FILE", help="Write the photo annotated with boxes and digits.")
 def read(photo: str, run_path: str | None, min_confidence: float, as_json: bool, out: str | None) -> None:
-    """Read every handwritten digit in a photo of a page, dark on light, line by line."""
+    """Read every handwritten digit in a photo of a page or a board, line by line."""
     from chainrule.images import open_photo  # these import Pillow and SciPy
     from chainrule.images.drawing import FORMATS, draw_page, save_photo
     from chainrule.images.page import read_page
@@ -60,7 +60,7 @@ def read(photo: str, run_path: str | None, min_confidence: float, as_json: bool,
     check_output(out, "photo", FORMATS, photo=photo)
     gray, scale = _gray(photo)
     run = runs.shipped() if run_path is None else runs.find(run_path)
-    lines = read_page(gray, classifier(run))
+    lines = read_page(gray, classifier(run), load_detector())
     names = class_names(run)
     if out is not None:
         save_photo(draw_page(open_photo(photo).image, lines, names, min_confidence), out)
@@ -80,9 +80,12 @@ def read(photo: str, run_path: str | None, min_confidence: float, as_json: bool,
 def _gray(photo: str) -> tuple[NDArray[np.uint8], float]:
     """A photo's gray values and its scale. Drops the colors, which take four times the memory, before reading."""
     from chainrule.images import open_photo  # imports Pillow
+    from chainrule.images.colors import gray_converter
+    from chainrule.images.memory import in_bands
 
     image, scale = open_photo(photo)
-    return np.asarray(image.convert("L")), scale
+    convert = gray_converter(image)  # None if luminance tells ink from paper
+    return np.asarray(image.convert("L") if convert is None else in_bands(image, 1, "L", convert)), scale
 
 
 def classifier(run: Run) -> Classifier:

@@ -1,9 +1,10 @@
 """Image preprocessing: from a photo of a digit to a 28×28 image in MNIST's format.
 
 `files` opens an image file as gray values within the memory limits of `memory`, `raster` has array helpers, and `steps`
-converts gray values to MNIST's format and returns every intermediate stage. For a page of digits, `ink` separates ink
-from paper, `page` finds and reads the digits, `lines` groups them into lines, and `drawing` annotates the photo. Import
-these by name, since SciPy is slow to import: `from chainrule.images.page import read_page`.
+converts gray values to MNIST's format and returns every intermediate stage. For a page of digits, `pyramid` makes the
+levels that a detector sees, `detection` finds the digits in its maps, `cutting` cuts them out, `page` reads them,
+`lines` groups them into lines, and `drawing` annotates the photo. Import these by name, since SciPy is slow to import:
+`from chainrule.images.page import read_page`.
 """
 
 from __future__ import annotations

@@ -1,23 +1,48 @@
-"""Group the parts of a page's ink into lines, in reading order."""
+"""Group the digits of a page into lines, in reading order."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from chainrule.images.page import InkPart
+
+class Part(Protocol):
+    """Something on a page, by its box in pixels."""
+
+    @property
+    def left(self) -> float:
+        """The left side."""
+
+    @property
+    def top(self) -> float:
+        """The upper side."""
+
+    @property
+    def bottom(self) -> float:
+        """The lower side."""
+
+    @property
+    def width(self) -> float:
+        """The width."""
+
+    @property
+    def height(self) -> float:
+        """The height."""
 
 
-def group_into_lines(parts: Sequence[InkPart]) -> list[list[InkPart]]:
+PartT = TypeVar("PartT", bound=Part)
+
+
+def group_into_lines(parts: Sequence[PartT]) -> list[list[PartT]]:
     """Group parts into lines, from top to bottom; each line is sorted from left to right."""
     if not parts:
         return []
     slope = _slope(parts)
-    lines: list[list[InkPart]] = []
+    lines: list[list[PartT]] = []
     line_y, heights = np.empty(len(parts)), np.empty(len(parts))  # means over the last three parts of each line
     for part in sorted(parts, key=lambda part: part.left):
         distances = np.abs(_deskewed_y(part, slope) - line_y[: len(lines)]) / np.maximum(
@@ -34,7 +59,7 @@ def group_into_lines(parts: Sequence[InkPart]) -> list[list[InkPart]]:
     return sorted(lines, key=lambda line: _mean([_deskewed_y(part, slope) for part in line]))
 
 
-def _deskewed_y(part: InkPart, slope: float) -> float:
+def _deskewed_y(part: Part, slope: float) -> float:
     """The vertical position of a part's center, corrected for the slope of the lines."""
     return _middle(part) - slope * part.left
 
@@ -43,11 +68,11 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _middle(part: InkPart) -> float:
+def _middle(part: Part) -> float:
     return (part.top + part.bottom) / 2
 
 
-def _slope(parts: Sequence[InkPart]) -> float:
+def _slope(parts: Sequence[Part]) -> float:
     """The slope of the lines, in pixels down per pixel across: the median over parts and their right neighbors."""
     middles = np.array([(part.left + part.width / 2, _middle(part)) for part in parts])  # (N, 2)
     slopes = []

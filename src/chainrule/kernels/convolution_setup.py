@@ -132,8 +132,10 @@ def _correlation(
         types, ends.size, packed_size // 4, columns=columns, used_columns=used_columns,
         column_stride=column_stride, rows=order, ends=ends, sources=table[order],
     )  # fmt: skip
-    covered_positions = np.concatenate([pass_.positions for pass_ in pass_tables])
-    uncovered = np.setdiff1d(np.arange(out_shape[1] * out_shape[2]), covered_positions)
+    is_uncovered = np.ones(out_shape[1] * out_shape[2], bool)
+    for pass_ in pass_tables:
+        is_uncovered[pass_.positions] = False
+    uncovered = np.flatnonzero(is_uncovered)
     shares = max(pass_.positions.size for pass_ in pass_tables)
     scratch = (
         pass_tables[0].frame[2] * pass_tables[0].frame[3] * shape[1] + (registers().slab_rows + SPARE_ROWS) * columns

@@ -19,6 +19,7 @@ from chainrule.models.small_convnets import cnn, lenet5
 from chainrule.models.tuned_convnet import best, quick
 
 from chainrule.models.gpt import GPT, gpt  # isort: skip  # the last in the registry, after the models of images
+from chainrule.models.digit_detector import digit_detector, load_detector  # isort: skip
 from chainrule.models.gpt_weights import from_pretrained, save_pretrained  # isort: skip
 from chainrule.models.transformer import GPTConfig  # isort: skip
 
@@ -35,11 +36,13 @@ __all__ = [
     "best",
     "build",
     "cnn",
+    "digit_detector",
     "from_pretrained",
     "get",
     "gpt",
     "images_to_inputs",
     "lenet5",
+    "load_detector",
     "mlp",
     "network",
     "quick",

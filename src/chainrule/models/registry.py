@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     NetworkBuilder = Callable[..., Module]
 
-Task = Literal["images", "text"]
-"""What a model reads: images, to tell their class; or texts, to tell the next token."""
+Task = Literal["images", "text", "pages"]
+"""What a model reads: images, to tell their class; texts, to tell the next token; or pages, to find their digits."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Model:
         recipe: the default training settings.
         loss: maps outputs and labels (N,), or logits (N, T, V) and next tokens (N, T), to a scalar.
         probabilities: maps outputs to class probabilities (N, classes), or (N, T, V).
-        task: what the model reads: "images" or "text".
+        task: what the model reads: "images", "text" or "pages".
     """
 
     name: str

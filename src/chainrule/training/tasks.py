@@ -19,7 +19,15 @@ TASKS: dict[str, Task[Any]] = {IMAGES.name: IMAGES, TEXT.name: TEXT}
 
 
 def of(model: models.Model) -> Task[Any]:
-    """Return the task of a model."""
+    """Return the task of a model.
+
+    Raises:
+        RunError: the model is trained by a script of its own.
+    """
+    if model.task not in TASKS:
+        raise RunError(
+            f"model {model.name!r} has a training script of its own, scripts/train_detector.py: make detector-weights"
+        )
     return TASKS[model.task]
 
 
@@ -40,7 +48,7 @@ def check_data_type(model: models.Model, data: ImageData | TextData) -> None:
     """
     for task in TASKS.values():
         if isinstance(data, task.data_type) and task is not of(model):
-            names = ", ".join(other.name for other in models.REGISTRY.values() if of(other) is task)
+            names = ", ".join(other.name for other in models.REGISTRY.values() if other.task == task.name)
             raise RunError(
                 f"model {model.name!r} does not read {task.name}, and {data.name} is {task.data_noun}; choose from "
                 f"{names}"

@@ -1,0 +1,221 @@
+"""Trains `digit_detector`, the network that finds digits on a page, and puts its weights into the package.
+
+    python scripts/train_detector.py [--steps N] [--without KIND...] [--out FOLDER]
+
+or `make detector-weights`, which takes about half an hour on one core. With `--steps 0` it only calibrates
+the weights that are there. Everything it learns from is synthetic: crops (`data.handwriting.crops`) and pages
+(`data.handwriting.pages`) with MNIST's training digits and drawn ones. The same seed gives the same bits on the same
+machine with the same NumPy, on one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+import chainrule
+from chainrule import models, nn, optim
+from chainrule.data.handwriting.crops import Crop, CropMaker
+from chainrule.data.handwriting.pages import KINDS, make_page
+from chainrule.data.handwriting.targets import crop_page, detection_targets
+from chainrule.files import atomic_write
+from chainrule.images.cutting import cut_out
+from chainrule.images.detection import detect_digits
+from chainrule.images.page import evidence
+from chainrule.images.pyramid import make_levels, normalize_contrast
+from chainrule.models import load_detector
+from chainrule.models.digit_detector import SHIPPED
+from chainrule.nn.utils import clip_grad_norm_
+from chainrule.safetensors_io import save
+from chainrule.tensor import Tensor, from_numpy
+
+if TYPE_CHECKING:
+    from chainrule.data.handwriting.sheet import Extent
+
+SEED = 0
+REMEMBERED = 4000  # crops, of which each batch is drawn; a step adds one of either source
+FIRST = 300  # crops of either source before the first step
+PAGES = 150  # pages in memory, of which crops are cut
+STEPS_PER_PAGE = 12  # a new page takes the place of the oldest
+MAX_PIXELS = 500_000  # of a page
+MAX_NORM = 5.0  # of the gradient
+MORE = ("everyday", "everyday", "everyday", "no digits")
+"""Kinds of pages that count more than once: what people photograph, and what has no digits."""
+CALIBRATION_SEED, CALIBRATION_PAGES = 10_000, 10  # of each kind: no page of these seeds is trained on
+LEFT_OUT = ("colors",)
+"""Kinds of pages to measure with only: digits as bright as the paper are not seen in gray."""
+
+
+class Examples:
+    """The crops that the detector learns from, more and more of them.
+
+    Args:
+        random: the only source of randomness.
+        kinds: of pages; without any, there are crops only.
+    """
+
+    def __init__(self, random: np.random.Generator, kinds: list[str]) -> None:
+        self.random, self.kinds = random, kinds
+        self.maker = CropMaker(random)
+        self.pages = [self._page(number) for number in range(2 * len(kinds))]
+        self.next_page = len(self.pages)
+        self.crops: list[tuple[Crop, np.ndarray]] = []
+        self.count = 0
+        for _ in range(FIRST):
+            self.add()
+
+    def _page(self, number: int):
+        kind = self.kinds[number % len(self.kinds)]
+        return make_page(kind, number // len(self.kinds), train=True, max_pixels=MAX_PIXELS)
+
+    def add_page(self) -> None:
+        """Make a page; the oldest goes if there are too many."""
+        if self.kinds:
+            self.pages = [*self.pages, self._page(self.next_page)][-PAGES:]
+            self.next_page += 1
+
+    def add(self) -> None:
+        """Add a crop of either source; the oldest go if there are too many."""
+        crops = [self.maker.make()]
+        crops.append(
+            crop_page(self.pages[int(self.random.integers(len(self.pages)))], self.random)
+            if self.pages
+            else self.maker.make()
+        )
+        for crop in crops:
+            entry = crop, detection_targets(crop).astype(np.float16)
+            if len(self.crops) < REMEMBERED:
+                self.crops.append(entry)
+            else:
+                self.crops[self.count % REMEMBERED] = entry
+            self.count += 1
+
+    def batch(self, size: int) -> tuple[Tensor, Tensor]:
+        """Contrast (size, 1, side, side) of crops drawn at random, augmented, and their targets."""
+        contrasts, targets = [], []
+        for index in self.random.integers(len(self.crops), size=size).tolist():
+            crop, target = self.crops[index]
+            contrasts.append(normalize_contrast(self._augment(crop.gray)))
+            targets.append(target)
+        return from_numpy(np.stack(contrasts)[:, None]), from_numpy(np.stack(targets).astype(np.float32))
+
+    def _augment(self, gray: np.ndarray) -> np.ndarray:
+        """Change brightness, polarity and noise, which takes no time."""
+        values, random = gray.astype(np.float32) / 255, self.random
+        if random.random() < 0.3:
+            values = values ** np.float32(random.uniform(0.6, 1.6))
+        if random.random() < 0.3:
+            values = 1 - values
+        if random.random() < 0.2:
+            noise = random.uniform(0, 0.03) * random.standard_normal(values.shape, np.float32)
+            values = np.clip(values + noise, 0, 1)
+        return values.astype(np.float32)
+
+
+def main() -> None:
+    """Train, and write the weights and what they were trained with."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, help="optimization steps  [default: those of the recipe]")
+    parser.add_argument("--without", nargs="*", default=[], help="kinds of pages to leave out, or: all")
+    parser.add_argument("--out", type=Path, default=SHIPPED, help="the folder to write to")
+    options = parser.parse_args()
+    model = models.get("digit_detector")
+    recipe = model.recipe
+    steps = recipe.steps_per_epoch if options.steps is None else options.steps
+    without = (*options.without, *LEFT_OUT)
+    kinds = [] if options.without == ["all"] else [kind for kind in (*KINDS, *MORE) if kind not in without]
+    if steps:
+        train(model, steps, kinds, options.out)
+    calibrate(options.out)
+
+
+def train(model: models.Model, steps: int, kinds: list[str], folder: Path) -> None:
+    """Train, and write the weights from time to time."""
+    recipe = model.recipe
+    network = model.build(generator=np.random.default_rng((SEED, 1)))
+    optimizer = optim.AdamW(network.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+    schedule = optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=steps, pct_start=0.1)
+
+    @chainrule.jit
+    def step(contrast: Tensor, targets: Tensor) -> Tensor:
+        optimizer.zero_grad()
+        loss = model.loss(network(contrast), targets)
+        loss.backward()
+        clip_grad_norm_(network.parameters(), MAX_NORM)
+        optimizer.step()
+        return loss
+
+    begun = time.perf_counter()
+    examples = Examples(np.random.default_rng((SEED, 2)), kinds)
+    total = 0.0
+    for number in range(1, steps + 1):
+        examples.add()
+        if number % STEPS_PER_PAGE == 0:
+            examples.add_page()
+        total += step(*examples.batch(recipe.batch_size)).item()
+        schedule.step()
+        if number % 100 == 0:
+            print(f"step {number}: loss {total / 100:.3f}, {time.perf_counter() - begun:.0f} s", flush=True)
+            total = 0.0
+        if number % 500 == 0 or number == steps:
+            write(network, folder, {"steps": number, "seed": SEED, "kinds": kinds})
+
+
+def calibrate(folder: Path) -> None:
+    """Fit the weights of `images.page.evidence` on pages that were not trained on, and print them."""
+    detect = load_detector(folder)
+    rows, right = [], []
+    for kind in (*KINDS, *MORE):
+        for number in range(CALIBRATION_PAGES) if kind not in LEFT_OUT else ():
+            page = make_page(kind, CALIBRATION_SEED + number, train=True, max_pixels=MAX_PIXELS)
+            levels = make_levels(np.asarray(page.image.convert("L"), np.float32) / 255)
+            detections = detect_digits(levels, detect)
+            for detection, cut in zip(detections, cut_out(levels, detections), strict=True):
+                box = (detection.left, detection.top, detection.right, detection.bottom)
+                if cut is not None and max((overlap(box, other) for other in page.ignored), default=0) < 0.2:
+                    rows.append(evidence(detection, cut))
+                    right.append(max((overlap(box, digit.box) for digit in page.digits), default=0) > 0.4)
+    weights = fit_logistic(np.array(rows), np.array(right, float))
+    print(f"{len(rows)} detections, {sum(right)} of them digits: EVIDENCE = {np.round(weights, 2).tolist()}")
+
+
+def overlap(one: Extent, other: Extent) -> float:
+    """The intersection of two boxes over their union; narrow boxes count as half as wide as high."""
+    (a, b, c, d), (e, f, g, h) = (widen(box) for box in (one, other))
+    common = max(min(c, g) - max(a, e), 0) * max(min(d, h) - max(b, f), 0)
+    return common / ((c - a) * (d - b) + (g - e) * (h - f) - common)
+
+
+def widen(box: Extent) -> Extent:
+    """A box at least half as wide as high."""
+    left, top, right, bottom = box
+    more = max(0.0, (bottom - top) / 2 - (right - left)) / 2
+    return left - more, top, right + more, bottom
+
+
+def fit_logistic(rows: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """The weights of logistic regression, by Newton's method, slightly regularized."""
+    weights = np.zeros(rows.shape[1])
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-rows @ weights))
+        curvature = (rows * (p * (1 - p))[:, None]).T @ rows + 0.01 * np.eye(len(weights))
+        weights -= np.linalg.solve(curvature, rows.T @ (p - right) + 0.01 * weights)
+    return weights
+
+
+def write(network: nn.Module, folder: Path, training: dict) -> None:
+    """Write model.safetensors, and config.json: what was trained how."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save(network.state_dict(), folder / "model.safetensors")
+    config = {"model": {"name": "digit_detector", "options": {}}, "training": training}
+    with atomic_write(folder / "config.json") as file:
+        file.write(json.dumps(config, indent=2).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""`digit_detector`: finds the digits on a page; a fully convolutional network, so pages of any size fit.
+
+For each position, four pixels apart, it tells whether the center of a digit is there, how tall and wide the digit is,
+and which it is. Digits are the peaks of the first map: Zhou, Wang and Krähenbühl, "Objects as points" (2019). The
+features at a stride of 4 pixels are joined by those at a stride of 8, which see more of the neighborhood, as in
+Ronneberger, Fischer and Brox, "U-Net" (2015). `scripts/train_detector.py` trains it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from chainrule import nn, ops
+from chainrule.autograd import no_grad
+from chainrule.models.registry import Recipe, register
+from chainrule.nn import functional as F  # noqa: N812 (its usual name)
+from chainrule.safetensors_io import load
+from chainrule.tensor import Tensor, from_numpy
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from chainrule.images.detection import Detector
+
+MAPS = 15  # outputs for each position: the center's logit, 4 of the box, 10 of the digit
+SHIPPED = Path(__file__).with_name("shipped_detector")
+"""The folder of the detector shipped with chainrule."""
+
+LOW_BIAS = -4.0  # of the center's logit at first: hardly any position is the center of a digit
+SMALL_ERROR = 0.2  # below this error of a box, the loss is quadratic
+CLASS_SHARE = 1.0  # the weight of the loss of the digit's class
+
+
+class _Block(nn.Sequential):
+    """A convolution with "same" padding, batch normalization, ReLU."""
+
+    def __init__(
+        self,
+        generator: np.random.Generator | None,
+        channels: int,
+        outputs: int,
+        kernel: int = 3,
+        stride: int = 1,
+        dilation: int = 1,
+    ) -> None:
+        padding = dilation * (kernel // 2)
+        layer = nn.Conv2d(channels, outputs, kernel, stride, padding, dilation, bias=False, generator=generator)
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
+        super().__init__(layer, nn.BatchNorm2d(outputs), nn.ReLU())
+
+
+class DigitDetector(nn.Module):
+    """The network: contrast (N, 1, H, W) to maps (N, 15, H / 4, W / 4), where H and W are multiples of 8.
+
+    The maps are: the logit of a digit's center; the logarithms of its height and width, both relative to 22 pixels; the
+    center's offset to the right and down, in positions; the logits of the digits 0 to 9.
+    """
+
+    def __init__(self, generator: np.random.Generator | None = None) -> None:
+        super().__init__()
+        self.fine = nn.Sequential(  # to (40, H / 4, W / 4)
+            _Block(generator, 1, 16, kernel=5, stride=2),
+            _Block(generator, 16, 24, stride=2),
+            _Block(generator, 24, 40),
+            _Block(generator, 40, 40),
+        )
+        self.coarse = nn.Sequential(  # to (64, H / 8, W / 8)
+            _Block(generator, 40, 48, stride=2),
+            _Block(generator, 48, 64),
+            _Block(generator, 64, 64, dilation=2),
+            _Block(generator, 64, 64),
+        )
+        self.up = nn.ConvTranspose2d(64, 40, 2, stride=2, generator=generator)
+        self.merge = nn.Sequential(_Block(generator, 80, 48), _Block(generator, 48, 48))
+        self.head = nn.Conv2d(48, MAPS, 1, generator=generator)
+        bias = np.zeros(MAPS, np.float32)
+        bias[0] = LOW_BIAS
+        self.head.bias = nn.Parameter(bias)
+
+    def forward(self, contrast: Tensor) -> Tensor:
+        """Return the maps."""
+        fine = self.fine(contrast)
+        both = ops.cat([fine, self.up(self.coarse(fine))], 1)  # (N, 80, H / 4, W / 4)
+        maps: Tensor = self.head(self.merge(both))
+        return maps
+
+
+def detection_loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    """The loss of the maps: focal loss of centers, smooth L1 of boxes, cross entropy of digits.
+
+    The focal loss (Lin et al., "Focal loss for dense object detection", 2017) is that of "Objects as points": positions
+    near a center count less as mistakes, by the fourth power of their distance in a Gaussian.
+
+    Args:
+        outputs: the maps (N, 15, H, W).
+        targets: (N, 17, H, W): how near a center is, 1 at the center; the weight of the position's focal loss; the four
+            values of the box; the weight of the position's box and class; 1 for the digit and 0 for the nine others.
+    """
+    near, weight, box, box_weight = targets[:, 0], targets[:, 1], targets[:, 2:6], targets[:, 6:7]
+    yes, no = F.logsigmoid(outputs[:, 0]), F.logsigmoid(-outputs[:, 0])
+    probability = ops.exp(yes)
+    center = (near >= 1) * 1.0
+    focal = center * (1 - probability) ** 2 * yes + (1 - center) * (1 - near) ** 4 * probability**2 * no
+    centers = -(weight * focal).sum() / (center.sum() + 1)
+    difference = outputs[:, 1:5] - box
+    distance = ops.abs(difference)
+    smooth = ops.where(distance < SMALL_ERROR, difference**2 / (2 * SMALL_ERROR), distance - SMALL_ERROR / 2)
+    boxes = (smooth * box_weight).sum() / (box_weight.sum() + 1)
+    digits = -(F.log_softmax(outputs[:, 5:], dim=1) * targets[:, 7:] * box_weight).sum() / (box_weight.sum() + 1)
+    return centers + boxes + CLASS_SHARE * digits
+
+
+def digit_probabilities(outputs: Tensor) -> Tensor:
+    """The probabilities (N, 10, H, W) that the center of each digit is at a position, from maps (N, 15, H, W)."""
+    return F.sigmoid(outputs[:, :1]) * F.softmax(outputs[:, 5:], dim=1)
+
+
+@register(
+    "finds digits on a page: 13 convolutions, maps of centers, boxes and digits; focal loss",
+    Recipe(
+        epochs=1,
+        steps_per_epoch=6000,
+        batch_size=12,
+        optimizer="adamw",
+        lr=0.003,
+        weight_decay=0.01,
+        schedule="one-cycle",
+    ),
+    loss=detection_loss,
+    probabilities=digit_probabilities,
+    task="pages",
+)
+def digit_detector(*, generator: np.random.Generator | None = None) -> nn.Module:
+    """Build the detector.
+
+    Args:
+        generator: source of the initial weights.
+
+    Shapes: contrast (N, 1, H, W) to maps (N, 15, H / 4, W / 4); H and W are multiples of 8.
+    """
+    return DigitDetector(generator)
+
+
+def _fold_normalization(block: _Block) -> None:
+    """Replace a block's batch normalization in eval mode by a scale and a bias of the convolution, which is faster."""
+    layer, norm, _ = block
+    scale = norm.weight.numpy() / np.sqrt(norm.running_var.numpy() + norm.eps)
+    layer.weight = nn.Parameter(layer.weight.numpy() * scale[:, None, None, None])
+    layer.bias = nn.Parameter(norm.bias.numpy() - norm.running_mean.numpy() * scale)
+    setattr(block, "1", nn.Identity())  # the normalization's name in the block
+
+
+def load_detector(folder: Path = SHIPPED) -> Detector:
+    """Load the trained detector as a function from contrast (H, W) to maps (15, H / 4, W / 4), float32.
+
+    Args:
+        folder: of model.safetensors, as `scripts/train_detector.py` writes it; by default what is shipped with
+            chainrule.
+    """
+    network = DigitDetector()
+    network.load_state_dict(load(folder / "model.safetensors"))
+    network.eval()
+    for block in network.modules():
+        if isinstance(block, _Block):
+            _fold_normalization(block)
+
+    def detect(contrast: NDArray[np.float32]) -> NDArray[np.float32]:
+        with no_grad():
+            maps: Tensor = network(from_numpy(np.ascontiguousarray(contrast[None, None], np.float32)))
+        return np.asarray(maps.numpy()[0])
+
+    return detect

@@ -1,0 +1,76 @@
+"""A digit cut out of its surroundings: its own ink, nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from chainrule.images.cutting import cut_out
+from chainrule.images.detection import Detection
+from chainrule.images.pyramid import make_levels
+
+from .drawn import draw_digits
+
+BOX = (100, 60, 148, 140)  # of a digit of 80 pixels
+
+
+def cut(picture, box=BOX):
+    gray = np.asarray(picture, np.float32) / 255
+    return cut_out(make_levels(gray), [Detection(*box, 0.9, np.full(10, 0.1))])[0]
+
+
+def three(**options):
+    return draw_digits("3", (260, 200), 80, 6, BOX[:2], 0, **options)
+
+
+def test_the_ink_of_a_digit():
+    alone = cut(three(ink=40, paper=220))
+    assert alone.image.shape == (28, 28)
+    assert alone.image.max() == 255
+    assert alone.contrast == pytest.approx(180 / 255, abs=0.05)
+    assert alone.clarity > 50
+    rows, columns = np.nonzero(alone.image > 60)
+    assert 18 <= np.ptp(rows) <= 21
+    assert 9 <= np.ptp(columns) <= 16
+
+
+def test_light_ink_is_cut_out_like_dark_ink():
+    dark, light = cut(three(ink=20, paper=235)).image, cut(three(ink=235, paper=20)).image
+    assert np.abs(dark.astype(int) - light).max() <= 2
+
+
+def test_neighbors_rules_and_frames_are_left_out():
+    alone = cut(three()).image.astype(int)
+    beside = draw_digits("838", (260, 200), 80, 6, (BOX[0] - 62, BOX[1]), 62)
+    assert np.abs(cut(beside).image - alone).mean() < 2
+    framed = three()
+    ImageDraw.Draw(framed).rectangle((86, 44, 164, 156), outline=0, width=3)
+    assert np.abs(cut(framed).image - alone).mean() < 2
+
+
+def test_a_touching_neighbor_is_cut_off():
+    touching = three()
+    ImageDraw.Draw(touching).line((BOX[2], 100, 200, 100), fill=0, width=6)
+    assert np.abs(cut(touching).image - cut(three()).image.astype(int)).mean() < 12
+
+
+def test_faint_parts_are_shown_as_dark_as_the_others():
+    picture = np.asarray(three(ink=40, paper=220)).astype(float)
+    picture[60:100] = 220 - (220 - picture[60:100]) * 0.4
+    faint = cut(Image.fromarray(picture.astype(np.uint8))).image
+    assert faint[4:13].max() > 200
+    assert np.abs(faint - cut(three(ink=40, paper=220)).image.astype(int)).mean() < 12
+
+
+def test_grain_and_blank_paper():
+    grain = np.clip(np.random.default_rng(0).normal(200, 4, (200, 260)), 0, 255).astype(np.uint8)
+    part = cut(Image.fromarray(grain))
+    assert part is None or part.clarity < 3
+    assert cut(Image.new("L", (260, 200), 200)) is None
+
+
+def test_a_digit_at_the_border_and_no_digits():
+    picture = draw_digits("3", (60, 84), 80, 6, (4, 2), 0)
+    assert cut(picture, (4, 2, 52, 82)).image.max() == 255
+    assert cut_out(make_levels(np.ones((60, 60), np.float32)), []) == []
