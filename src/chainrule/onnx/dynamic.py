@@ -199,9 +199,15 @@ class _SizeWriter:
             raise OnnxError(f"export: a reshape{node.line} to a size of 0 or to several open sizes needs opset 14")
 
     def array(self, arrays: Sequence[NDArray[Any]], node: Node) -> Constant | str:
-        """Return an array that is the same in all traces, or one that the file computes: a causal mask."""
+        """Return an array that is the same in all traces, or one that the file computes: a causal mask, or zeros."""
         if all(_same_array(arrays[0], array) for array in arrays):
             return Constant(arrays[0])
+        first = arrays[0].reshape(-1)[:1].reshape(()) if arrays[0].size else arrays[0]
+        if len({a.ndim for a in arrays}) == 1 and all(
+            a.size and _same_array(a, np.full_like(a, first)) for a in arrays
+        ):
+            sizes = [self.size(column, node) for column in zip(*(a.shape for a in arrays), strict=True)]
+            return self.value("Expand", Constant(first), self.value("Concat", *sizes, axis=0))
         if any(a.ndim != 2 or a.dtype != bool or not np.array_equal(a, np.tri(*a.shape, dtype=bool)) for a in arrays):
             raise _refusal(self.dims, node)
         axes = []

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule import ops
-from chainrule.onnx import nodes_indexing
+from chainrule.onnx import nodes_indexing, nodes_recurrent
 from chainrule.onnx.graph import int64
 from chainrule.onnx.symbol import Symbol, Writer
 from chainrule.ops import (
@@ -208,6 +208,7 @@ def _fused_attention(writer: Writer, query: Any, key: Any, value: Any, *, is_cau
 
 OPERATIONS: dict[Any, Callable[..., Any]] = {
     **nodes_indexing.OPERATIONS,
+    **nodes_recurrent.OPERATIONS,
     ops.relu: _relu, ops.leaky_relu: _leaky_relu, ops.elu: _elu, ops.softplus: _softplus, ops.gelu: _gelu,
     ops.sigmoid: lambda writer, x: writer.node("Sigmoid", x), ops.erf: lambda writer, x: writer.node("Erf", x),
     ops.softmax: _softmax("Softmax"), ops.log_softmax: _softmax("LogSoftmax"), ops.logsumexp: _logsumexp,

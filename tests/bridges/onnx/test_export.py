@@ -171,6 +171,24 @@ def test_operations_on_images(tmp_path, name):
     check(Apply(IMAGE_FUNCTIONS[name]), tmp_path / "m.onnx", IMAGES)
 
 
+@pytest.mark.parametrize("layer", [
+    lambda rng: nn.LSTM(4, 5, 2, bidirectional=True, batch_first=True, generator=rng),
+    lambda rng: nn.GRU(4, 3, batch_first=True, generator=rng),
+    lambda rng: nn.RNN(4, 3, nonlinearity="relu", bias=False, batch_first=True, generator=rng),
+])  # fmt: skip
+def test_recurrent_layers(tmp_path, layer):
+    module = nn.Sequential(layer(np.random.default_rng(4)), Apply(lambda out: out[0][:, -1] + out[0].mean(1)))
+    check(module, tmp_path / "m.onnx", RANDOM)
+
+
+def test_new_tensors_of_one_value_follow_the_batch(tmp_path):
+    check(
+        Apply(lambda x: chainrule.cat([chainrule.zeros(x.shape[0], 1, 4), x + chainrule.ones(x.shape[0], 1, 1)], 1)),
+        tmp_path / "m.onnx",
+        RANDOM,
+    )
+
+
 # What a file says
 
 
@@ -357,7 +375,7 @@ def test_what_depends_on_the_batch_is_refused(tmp_path):
     for function in (
         lambda x: x / x.shape[0],
         lambda x: x if x.shape[0] < 3 else x * 2,
-        lambda x: x + chainrule.ones(x.shape[0], 1, 1),
+        lambda x: x + chainrule.arange(x.shape[0]).reshape(-1, 1, 1),
         lambda x: sum((x[i] for i in range(x.shape[0])), start=x),
         lambda x: x * np.arange(x.shape[0]).sum(),
     ):
