@@ -16,11 +16,11 @@ ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "operations.md"
 FAMILIES = [
     "elementwise", "activations", "arithmetic", "comparisons", "reductions", "cumulative", "sorting", "shape",
-    "indexing", "scattering", "linalg", "losses", "networks", "attention", "convolution", "pooling",
-    "recurrent",
+    "indexing", "slicing", "scattering", "linalg", "stacking", "losses", "networks", "normalization", "attention",
+    "convolution", "pooling", "resizing", "recurrent",
 ]  # fmt: skip
 # Families whose names are in torch.nn.functional
-FUNCTIONAL = {"losses", "networks", "attention", "convolution", "pooling"}
+FUNCTIONAL = {"losses", "networks", "normalization", "attention", "convolution", "pooling", "resizing"}
 ACTIVATIONS = {
     "celu",
     "elu",

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent / "src" / "chainrule"
 
 # From the ground up; a room may import from itself and from those before it.
 ROOMS = [
-    ("console", "errors", "files"),
+    ("console", "errors", "files", "habits"),
     ("kernels",),
     ("lower",),
     ("ops",),

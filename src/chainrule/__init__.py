@@ -27,6 +27,7 @@ os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "20")
 
 # `import A as A` is how type checkers know that a name is handed on; what `*` brings is handed on as well
 from chainrule import safetensors_io as weights
+from chainrule.habits import PACKAGE, no_attribute
 from chainrule.ops import *
 
 from chainrule import (  # isort: skip
@@ -76,7 +77,12 @@ if not TYPE_CHECKING:  # type checkers would take any misspelled name for one th
         if name == "jit":
             globals()[name] = importlib.import_module("chainrule.capture").jit
             return globals()[name]
-        raise AttributeError(f"module 'chainrule' has no attribute {name!r}")
+        room = next((path for path in ("nn", "nn.functional", "optim") if hasattr(_room(path), name)), None)
+        instead = PACKAGE.get(name, room and f"use chainrule.{room}.{name}")
+        raise no_attribute("module 'chainrule'", name, sys.modules[__name__], instead)
+
+    def _room(path: str) -> Any:
+        return sys.modules[f"chainrule.{path}"]
 
     __all__ = [
         "Tensor", "arange", "as_tensor", "autograd", "data", "default_generator", "distributed", "draw",

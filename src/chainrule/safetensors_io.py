@@ -52,7 +52,7 @@ class ChecksumWarning(UserWarning):
 
 
 def save(
-    tensors: Mapping[str, Tensor | ArrayLike], path: str | os.PathLike[str], note: str | None = None, *,
+    tensors: Mapping[str, Tensor | ArrayLike], path: str | os.PathLike[str] | None = None, note: str | None = None, *,
     file_format: str | None = None,
 ) -> None:  # fmt: skip
     """Write Tensors or arrays by name, such as a `state_dict()`, to a safetensors file, atomically.
@@ -65,12 +65,17 @@ def save(
 
     Raises:
         OSError: the file cannot be written.
-        TypeError: a value that is not boolean, integer or floating point.
+        TypeError: a value that is not boolean, integer or floating point, or there is no path.
         ValueError: a tensor is named `__metadata__`, which the format reserves for the note.
     """
     if not isinstance(tensors, Mapping):
-        hint = ": pass its state_dict()" if hasattr(tensors, "state_dict") else ""
+        if isinstance(tensors, (str, os.PathLike)):
+            raise TypeError("save: takes the tensors first, then the path: save(model.state_dict(), path)")
+        hint = ': save(model.state_dict(), "model.safetensors")' if hasattr(tensors, "state_dict") else ""
         raise TypeError(f"save: takes a dict of tensors by name, not {type_name(tensors)}{hint}")
+    if not isinstance(path, (str, os.PathLike)):
+        missing = "no path" if path is None else f"as path not {type_name(path)}"
+        raise TypeError(f'save: takes a path, such as "model.safetensors"; got {missing}')
     if _METADATA in tensors:
         raise ValueError(f"save: the name {_METADATA} is reserved for the file's note: rename the tensor")
     arrays = {name: as_tensor(tensor)._data for name, tensor in tensors.items()}

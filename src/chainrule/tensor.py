@@ -22,8 +22,11 @@ from chainrule.autograd import tape, views
 from chainrule.autograd.hooks import Handle
 from chainrule.autograd.mode import mode
 from chainrule.errors import LeakedTracerError, check, read_only_error
+from chainrule.habits import TENSOR, TENSOR_CLASS, no_attribute
+from chainrule.ops import numpy_words
 from chainrule.ops.dtypes import DEFAULT, promote, storable_dtype
 from chainrule.ops.operation import Operation
+from chainrule.ops.slicing import unfold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -68,7 +71,18 @@ def _reflected(operation: Operation[...]) -> Callable[[Tensor, Operand], Tensor]
     return lambda self, other: _record(operation, (other, self), {})
 
 
-class Tensor:
+if TYPE_CHECKING:
+    _TensorType = type  # type checkers would take any misspelled name for one that `__getattr__` finds
+else:
+
+    class _TensorType(type):
+        """The class of `Tensor`: explains missing names, such as `Tensor.zeros`."""
+
+        def __getattr__(cls, name: str) -> Any:
+            raise no_attribute(f"type object {cls.__name__!r}", name, cls, TENSOR_CLASS.get(name))
+
+
+class Tensor(metaclass=_TensorType):
     """An array with automatic differentiation.
 
     Args:
@@ -153,7 +167,7 @@ class Tensor:
         """Run `np.exp(tensor)` or `array * tensor`."""
         operation = ops.NUMPY.get(ufunc)
         if operation is None or method != "__call__":
-            raise _no_derivative(ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}")
+            raise _no_derivative(f"np.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}"))
         if options:
             raise TypeError(f"np.{ufunc.__name__} of a Tensor takes no {', '.join(options)}")
         return Tensor.__operation__(operation, inputs, {})  # type: ignore[arg-type]  # for ufuncs these are operations
@@ -161,11 +175,15 @@ class Tensor:
     def __array_function__(self, function: Any, types: Any, inputs: Any, options: dict[str, Any]) -> Any:
         """Run `np.sum(tensor, axis=0)`."""
         operation = ops.NUMPY.get(function)
+        name = numpy_words.name_of(function)
         if operation is None:
-            raise _no_derivative(function.__name__)
+            raise _no_derivative(name)
         if isinstance(operation, Operation) and len(inputs) > len(operation.inputs) + 1 and not operation.variadic:
-            raise TypeError(f"np.{operation.name} of a Tensor: pass the options after the first by name")
-        return operation(*inputs, **{_TORCH_NAMES.get(name, name): value for name, value in options.items()})
+            raise TypeError(f"{name} of a Tensor: pass the options after the first by name")
+        try:
+            return operation(*inputs, **numpy_words.arguments_for(operation, name, options))
+        except (ValueError, IndexError, TypeError) as error:
+            raise numpy_words.translated(error, name, operation) from None
 
     def __array__(self, dtype: DTypeLike | None = None, copy: builtins.bool | None = None) -> NDArray[Any]:
         values = self.numpy()
@@ -196,6 +214,12 @@ class Tensor:
         return self._data
 
     # Attributes and conversions
+
+    if not TYPE_CHECKING:  # as above
+
+        def __getattr__(self, name: str) -> Any:
+            function = f"use chainrule.{name}(tensor)" if name in ops.__all__ else None
+            raise no_attribute(f"{type(self).__name__!r} object", name, self, TENSOR.get(name, function))
 
     @property
     def data(self) -> NDArray[Any]:
@@ -600,6 +624,22 @@ class Tensor:
 
     view = reshape
 
+    def view_as(self, other: Tensor) -> Tensor:
+        """The same elements in another Tensor's shape."""
+        return ops.reshape(self, shape=other.shape)
+
+    reshape_as = view_as
+
+    def expand_as(self, other: Tensor) -> Tensor:
+        """`expand` to another Tensor's shape."""
+        return ops.expand(self, other.shape)
+
+    def contiguous(self) -> Tensor:
+        """The elements in C order: this Tensor if they are, else a copy."""
+        array = _values(self)
+        in_order = (array if type(array) is _ndarray else array.memory).flags.c_contiguous
+        return self if in_order else ops.shape.contiguous_copy(self)
+
     def permute(self, *dims: int | Sequence[int]) -> Tensor:
         """The dimensions in another order."""
         return ops.permute(self, dims=_sizes("permute", dims))
@@ -681,7 +721,8 @@ class Tensor:
     split, chunk, unbind, flip, roll = ops.split, ops.chunk, ops.unbind, ops.flip, ops.roll
     gather, index_select, take_along_dim = ops.gather, ops.index_select, ops.take_along_dim
     scatter, scatter_reduce = ops.scatter, ops.scatter_reduce
-    tril, triu, diagonal = ops.tril, ops.triu, ops.diagonal
+    tril, triu, diagonal, diag, trace = ops.tril, ops.triu, ops.diagonal, ops.diag, ops.trace
+    narrow, select, t, unfold = ops.narrow, ops.select, ops.t, unfold
     matmul, mm, bmm, dot, outer = ops.matmul, ops.mm, ops.bmm, ops.dot, ops.outer
     erf, relu, sigmoid, softmax, log_softmax = ops.erf, ops.relu, ops.sigmoid, ops.softmax, ops.log_softmax
 
@@ -715,9 +756,6 @@ def as_tensor(data: ArrayLike | Tensor, dtype: DTypeLike | None = None) -> Tenso
         return data if dtype is None else data.to(dtype)
     array = _as_array(data, dtype, copy=False)
     return Tensor._wrap(array if mode.trace is None else mode.trace.from_data(data, array))
-
-
-_TORCH_NAMES = {"axis": "dim", "axes": "dims", "keepdims": "keepdim"}
 
 
 def _as_array(data: Any, dtype: DTypeLike | None, copy: bool) -> NDArray[Any]:
@@ -798,7 +836,7 @@ def _values(other: Any) -> Any:
 
 
 def _no_derivative(name: str) -> TypeError:
-    return TypeError(f"np.{name} has no derivative here; for values alone use np.{name}(tensor.numpy())")
+    return TypeError(f"{name} has no derivative here; for values alone use {name}(tensor.numpy())")
 
 
 def _comparable(other: object) -> bool:

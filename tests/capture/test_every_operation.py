@@ -17,7 +17,7 @@ from chainrule import ops
 from chainrule.capture import jit
 from chainrule.errors import CaptureError
 
-from ..ops import composed, elementwise, indexed  # noqa: F401  # they add their cases to the table
+from ..ops import arranged, composed, elementwise, indexed  # noqa: F401  # they add their cases to the table
 from ..ops.cases import CASES, Case, strided
 from ..ops.test_every_operation import WITHOUT_DERIVATIVE
 

@@ -29,7 +29,7 @@ with warnings.catch_warnings():
 
 ENTRIES = [entry for entry in module_db if hasattr(nn, entry.module_cls.__name__)]
 NOT_LISTED = """
-    Dropout Dropout2d Flatten Hardsigmoid Identity Module ModuleDict ModuleList Parameter ParameterList Sequential Unflatten
+    Dropout Dropout2d Flatten Hardsigmoid Identity Module ModuleDict ModuleList Parameter ParameterList Sequential Unflatten Upsample
 """.split()
 """Our classes that PyTorch has no samples for: tests/nn and test_modules.py look at them."""
 

@@ -30,7 +30,9 @@ NAMES = """
     atan asin acos asinh acosh atanh exp2 log10 logaddexp remainder fmod cumprod cummax cummin sort argsort topk scatter
     scatter_reduce repeat_interleave isnan isinf isclose allclose logical_and logical_or logical_xor bitwise_and bitwise_or
     bitwise_xor bitwise_not nn.functional.relu6 nn.functional.softsign nn.functional.hardswish nn.functional.hardsigmoid
-    nn.functional.mish nn.functional.celu nn.functional.selu nn.functional.softmin nn.functional.prelu __rmod__ __rand__
+    nn.functional.instance_norm nn.functional.interpolate nn.functional.max_pool1d nn.functional.avg_pool1d
+    nn.functional.conv_transpose1d diag trace tensordot vstack hstack column_stack narrow select t unfold view_as expand_as
+    reshape_as contiguous nn.functional.mish nn.functional.celu nn.functional.selu nn.functional.softmin nn.functional.prelu __rmod__ __rand__
     __ror__ __rxor__ erf sigmoid nn.functional.logsigmoid nn.functional.softplus nn.functional.relu nn.functional.leaky_relu
     nn.functional.elu nn.functional.gelu nn.functional.silu nn.functional.hardtanh clamp maximum minimum floor ceil
     trunc round where masked_fill lerp sum mean var std prod max min amax amin argmax argmin logsumexp norm cumsum any all

@@ -19,6 +19,8 @@ UNSUPPORTED = {
     "nn.BatchNorm2d": {"bias": 4},
     "nn.GroupNorm": {"bias": 4},
     "nn.LSTM": {"proj_size": 64},
+    "nn.InstanceNorm1d": {"bias": 4},
+    "nn.InstanceNorm2d": {"bias": 4},
     "nn.MultiheadAttention": {"add_bias_kv": 128, "add_zero_attn": 64},
 }
 """For each entry with arguments that we do not have: how many samples are refused for each of them, by its name."""

@@ -13,7 +13,10 @@ pytest.importorskip("expecttest", reason="PyTorch's samples need expecttest: pip
 
 from . import opinfo  # noqa: E402  # only where PyTorch is installed
 
+MODES = "'mode' must be one of nearest, nearest-exact, linear, bilinear, trilinear"
 UNSUPPORTED = {
+    "nn.functional.interpolate.bicubic": (48, f"interpolate: {MODES}, not 'bicubic'"),
+    "nn.functional.interpolate.area": (44, f"interpolate: {MODES}, not 'area'"),
     "norm.nuc": (4, "norm: p must be a number, 'fro' or None, not 'nuc'"),
     "nn.functional.scaled_dot_product_attention": (
         24,
@@ -22,7 +25,9 @@ UNSUPPORTED = {
 }
 """For each entry with arguments that we do not have: how many samples use them, and what we say then."""
 
-WITHOUT_SLOPES = ("norm.nuc", "nn.functional.one_hot")  # not supported; integers, which PyTorch lists as differentiable
+WITHOUT_SLOPES = (  # not supported; integers, which PyTorch lists as differentiable
+    "norm.nuc", "nn.functional.one_hot", "nn.functional.interpolate.bicubic", "nn.functional.interpolate.area",
+)  # fmt: skip
 DIFFERENTIABLE = [e for e in opinfo.ENTRIES if e.supports_autograd and opinfo.title(e) not in WITHOUT_SLOPES]
 
 

@@ -34,7 +34,13 @@ NOT_COMPARED = {
     **dict.fromkeys(
         ("nn.RNN", "nn.LSTM", "nn.GRU"), "PyTorch hides them behind `*args`; test_moduleinfo.py calls them"
     ),
+    "functional.max_pool1d": "PyTorch hides it behind `*args`",
     "functional.max_pool2d": "PyTorch hides it behind `*args`",
+    **{
+        f"{room}.{name}": "PyTorch takes the function it decorates in `__new__`"
+        for room in ("autograd", "chainrule")
+        for name in ("no_grad", "enable_grad")
+    },
     "autograd.set_grad_enabled": "its one argument is given by position",
     "autograd.gradcheck": "the function comes first, by position; PyTorch has options for other devices",
     "autograd.gradgradcheck": "the same",

@@ -20,7 +20,7 @@ from chainrule.autograd import gradcheck, gradgradcheck
 from chainrule.autograd.tape import Node
 from chainrule.kernels import machine
 
-from . import composed, elementwise, indexed  # noqa: F401  # they add their cases to the table
+from . import arranged, composed, elementwise, indexed  # noqa: F401  # they add their cases to the table
 from .cases import CASES, Case, strided
 
 if TYPE_CHECKING:

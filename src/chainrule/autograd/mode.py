@@ -12,7 +12,7 @@ import threading
 from contextlib import ContextDecorator
 from itertools import islice
 from traceback import FrameSummary, format_list, walk_stack
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self, TypeVar, overload
 
 from chainrule.errors import PACKAGE_FOLDER
 
@@ -223,14 +223,43 @@ def set_grad_enabled(enabled: bool) -> _Switch:
     return _Switch(lambda: (bool(enabled), mode.anomaly))
 
 
-def no_grad() -> _Recording:
-    """Turn recording off inside a `with` block or a decorated function, for evaluation and parameter updates."""
-    return _Recording(False)
+@overload
+def no_grad() -> _Recording: ...
 
 
-def enable_grad() -> _Recording:
+@overload
+def no_grad(orig_func: Function) -> Function: ...
+
+
+def no_grad(orig_func: Any = None) -> Any:  # PyTorch's name for the argument
+    """Turn recording off inside a `with` block or a decorated function, for evaluation and parameter updates.
+
+    As a decorator it is written with or without brackets: `@no_grad()` or `@no_grad`.
+    """
+    return _recording_or_decorated("no_grad", False, orig_func)
+
+
+@overload
+def enable_grad() -> _Recording: ...
+
+
+@overload
+def enable_grad(orig_func: Function) -> Function: ...
+
+
+def enable_grad(orig_func: Any = None) -> Any:
     """Turn recording on inside a `with` block or a decorated function, e.g. within `no_grad`."""
-    return _Recording(True)
+    return _recording_or_decorated("enable_grad", True, orig_func)
+
+
+def _recording_or_decorated(name: str, setting: bool, function: Any) -> Any:
+    """Return the context manager; or the function, decorated with it."""
+    recording = _Recording(setting)
+    if function is None:
+        return recording
+    if not callable(function):
+        raise TypeError(f"{name}: takes no argument, or the function that it decorates, not {function!r}")
+    return recording(function)
 
 
 def is_grad_enabled() -> bool:

@@ -11,9 +11,7 @@ from chainrule.data import cache
 from chainrule.data.download import fetch
 from chainrule.data.folder import load_folder
 from chainrule.data.image_data import FILES, ImageData
-from chainrule.data.npz import load_npz
 from chainrule.data.packed_mnist import ORIGINALS, unpack
-from chainrule.data.pictures import is_picture_folder, load_pictures
 from chainrule.errors import DataError
 from chainrule.images.digits import NO_DIGIT
 
@@ -148,17 +146,10 @@ def mnist() -> ImageData:
     return MNIST.load()
 
 
-def load(name: str | os.PathLike[str], *, image_size: int | None = None, seed: int = 0) -> ImageData:
-    """Load a data set by its name (`available` lists them), or images of one's own.
+def load(name: str | os.PathLike[str]) -> ImageData:
+    """Load a data set by its name (`available` lists them), or memory-map a folder of IDX or `.npy` files.
 
-    These are a folder of IDX or `.npy` files, which are memory-mapped; a folder of class folders with pictures
-    (`pictures.load_pictures`); or an `.npz` file (`npz.load_npz`). A name takes precedence over a folder of the same
-    name; `./mnist` is always the folder.
-
-    Args:
-        name: a name or a path.
-        image_size: of a folder of class folders: height and width in pixels, 32 if None.
-        seed: of the split into training and test images, where the data come in one piece.
+    A name takes precedence over a folder of the same name; `./mnist` is always the folder.
 
     Raises:
         DataError: no such data set or folder, or it is incomplete, damaged or cannot be downloaded.
@@ -172,21 +163,20 @@ def load(name: str | os.PathLike[str], *, image_size: int | None = None, seed: i
     except RuntimeError:
         raise DataError(f"{name}: there is no home folder of that name") from None
     if folder.is_dir():
-        return load_pictures(folder, image_size, seed) if is_picture_folder(folder) else load_folder(folder)
+        return load_folder(folder)
     names = ", ".join(SOURCES)
-    if folder.suffix.lower() == ".npz":
-        return load_npz(folder, seed)
     if folder.exists():
-        raise DataError(f"{folder} is a file: give a folder of images, an .npz file, or one of {names}")
+        raise DataError(f"{folder} is a file: give the folder that holds the four files, or one of {names}")
     raise DataError(f"there is no data set or folder {str(name)!r}: the data sets are {names}")
 
 
-def load_test(name: str | os.PathLike[str], *, image_size: int | None = None, seed: int = 0) -> ImageData:
+def load_test(name: str | os.PathLike[str]) -> ImageData:
     """Load the test images of a data set; of one with a name, without the training images.
 
-    Args and errors are those of `load`.
+    Raises:
+        DataError: as `load`.
     """
-    return SOURCES[str(name)].load_test() if name in SOURCES else load(name, image_size=image_size, seed=seed)
+    return SOURCES[str(name)].load_test() if name in SOURCES else load(name)
 
 
 def available() -> list[Source]:

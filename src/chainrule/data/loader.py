@@ -74,6 +74,9 @@ class DataLoader:
         rows: Callable[[int], slice | NDArray[np.integer[Any]]] | None = None,
     ) -> None:
         if not isinstance(batch_size, (int, np.integer)):
+            if hasattr(batch_size, "__len__"):  # labels
+                hint = "takes one data set: DataLoader(TensorDataset(X, y), batch_size=64)"
+                raise TypeError(f"DataLoader: {hint}, not X and y by themselves")
             raise TypeError(f"DataLoader: batch_size must be an integer, not {batch_size!r}")
         if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__") or isinstance(dataset, (list, tuple)):
             raise TypeError(f"DataLoader: takes a data set, such as a TensorDataset, not {type(dataset).__name__}")

@@ -6,27 +6,26 @@ Source: Vaswani et al., Attention is all you need (2017).
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from chainrule import ops
 from chainrule.creation import zeros
-from chainrule.errors import check
+from chainrule.errors import check, check_floats, type_name
 from chainrule.nn import functional as F  # noqa: N812  # the field's name for it
 from chainrule.nn import init
 from chainrule.nn.layers import Dropout, Linear, check_sizes
 from chainrule.nn.module import Module, Parameter
 from chainrule.nn.normalization import LayerNorm
 from chainrule.ops.dtypes import DEFAULT
+from chainrule.tensor import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.random import Generator
     from numpy.typing import DTypeLike
-
-    from chainrule.tensor import Tensor
 
 __all__ = ["Embedding", "MultiheadAttention", "TransformerEncoderLayer"]
 
@@ -54,6 +53,31 @@ class Embedding(Module):
         self.weight = init.normal_(Parameter(zeros(num_embeddings, embedding_dim, dtype=dtype)), generator=generator)
         if padding_idx is not None:
             self.weight.data[padding_idx] = 0
+
+    @classmethod
+    def from_pretrained(cls, embeddings: Tensor, freeze: bool = True, padding_idx: int | None = None) -> Self:
+        """Return a table of given vectors.
+
+        Args:
+            embeddings: (num_embeddings, embedding_dim), whose memory the table shares.
+            freeze: whether the vectors are not trained.
+            padding_idx: index whose vector gets no gradient.
+
+        Raises:
+            ValueError: the vectors are no matrix.
+            TypeError: they are not a Tensor of floats.
+        """
+        name = f"{cls.__name__}.from_pretrained"
+        is_tensor = isinstance(embeddings, Tensor)
+        check(name, is_tensor, f"takes a Tensor, not {type_name(embeddings)}", TypeError)
+        check_floats(name, embeddings)
+        check(name, embeddings.ndim == 2, f"takes (num_embeddings, embedding_dim), not {embeddings.shape}")
+        table = cls(0, embeddings.shape[1])
+        table.num_embeddings, table.weight = embeddings.shape[0], Parameter(embeddings, requires_grad=not freeze)
+        in_range = padding_idx is None or -table.num_embeddings <= padding_idx < table.num_embeddings
+        check(name, in_range, f"padding_idx {padding_idx} is out of range for {table.num_embeddings} vectors")
+        table.padding_idx = padding_idx if padding_idx is None else padding_idx % table.num_embeddings
+        return table
 
     def forward(self, input: Tensor) -> Tensor:
         """Map integers (...) to (..., embedding_dim)."""
@@ -142,7 +166,7 @@ class MultiheadAttention(Module):
             self._check_mask("key_padding_mask", key_padding_mask, key.shape[1:2] if is_unbatched else key.shape[:2])
             scores = _apply_mask(scores, key_padding_mask.reshape((n, 1, 1, -1)))
         weights = F.softmax(scores, dim=-1)
-        weights_after_dropout = F.dropout(weights, self.dropout, self.training, self.generator)
+        weights_after_dropout = F.dropout(weights, self.dropout, self.training, generator=self.generator)
         out = self.out_proj((weights_after_dropout @ v).transpose(1, 2).reshape(n, length, self.embed_dim))
         if is_unbatched:
             out, weights = out[0], weights[0]

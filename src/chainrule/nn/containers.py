@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 
 from chainrule.errors import check
 from chainrule.nn.module import Module, Parameter
@@ -35,7 +35,65 @@ class _Container(Module):
         return (module for _, module in self._all_children())
 
 
-class Sequential(_Container):
+class _ListOfModules(_Container):
+    """A container whose modules have an order; those without a name of their own are named by position."""
+
+    def append(self, module: Module) -> Self:
+        """Append a module."""
+        return self.extend([module])
+
+    def extend(self, modules: Iterable[Module]) -> Self:
+        """Append several modules, such as those of another container."""
+        return self._insert(len(self), modules)
+
+    def insert(self, index: int, module: Module) -> Self:
+        """Insert a module before an index; those after it are numbered anew."""
+        if not -len(self) <= index <= len(self):
+            raise IndexError(f"{type(self).__name__}: index {index} is out of range for {len(self)} modules")
+        return self._insert(index % len(self) if index < 0 else index, [module])
+
+    def pop(self, index: int = -1) -> Any:
+        """Remove a module, and return it; those after it are numbered anew."""
+        module = list(self)[index]
+        del self[index]
+        return module
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        self._check_modules([module], index)
+        setattr(self, list(self._all_children())[index][0], module)
+
+    def __delitem__(self, index: int | slice) -> None:
+        children = list(self._all_children())
+        removed = children[index] if isinstance(index, slice) else [children[index]]
+        names = {name for name, _ in removed}
+        self._set_children([pair for pair in children if pair[0] not in names])
+
+    def __iadd__(self, modules: Iterable[Module]) -> Self:
+        return self.extend(modules)
+
+    def _insert(self, index: int, modules: Iterable[Module]) -> Self:
+        new = list(modules)
+        self._check_modules(new, index)
+        children = list(self._all_children())
+        # "" is the name of a module that has none yet
+        self._set_children([*children[:index], *(("", module) for module in new), *children[index:]])
+        return self
+
+    def _check_modules(self, modules: list[Any], index: int) -> None:
+        for position, module in enumerate(modules, index):
+            kind, is_module = type(module).__name__, isinstance(module, Module)
+            check(self, is_module, f"'{position}' is a {kind}, not a Module", TypeError)
+
+    def _set_children(self, children: list[tuple[str, Module]]) -> None:
+        """Hold these modules, in this order: a name that is a number, or missing, becomes the module's position."""
+        named = {name for name, _ in children if not name.isdecimal()} - {""}
+        for name, _ in list(self._all_children()):
+            delattr(self, name)
+        for position, (name, module) in enumerate(children):
+            setattr(self, name if name in named else str(position), module)
+
+
+class Sequential(_ListOfModules):
     """A chain of modules: each gets the output of the one before. `model[0]` is the first.
 
     Args:
@@ -65,21 +123,15 @@ class Sequential(_Container):
         children = list(self._all_children())
         return Sequential(dict(children[index])) if isinstance(index, slice) else children[index][1]
 
+    def __add__(self, other: Sequential) -> Sequential:
+        return Sequential(*self, *other) if isinstance(other, Sequential) else NotImplemented
 
-class ModuleList(_Container):
+
+class ModuleList(_ListOfModules):
     """A list of modules, named by position; it has no `forward`."""
 
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         self.extend(modules)
-
-    def append(self, module: Module) -> ModuleList:
-        """Append a module."""
-        return self.extend([module])
-
-    def extend(self, modules: Iterable[Module]) -> ModuleList:
-        """Append several modules."""
-        self._add((str(position), module) for position, module in enumerate(modules, len(self)))
-        return self
 
     @overload
     def __getitem__(self, index: int) -> Any: ...
@@ -90,6 +142,9 @@ class ModuleList(_Container):
     def __getitem__(self, index: int | slice) -> Module:
         item = list(self)[index]
         return ModuleList(item) if isinstance(item, list) else item
+
+    def __add__(self, other: Iterable[Module]) -> ModuleList:
+        return ModuleList([*self, *other])
 
 
 class ModuleDict(_Container):

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     Pair = int | Sequence[int]
 
 __all__ = [
-    "AdaptiveAvgPool2d", "AvgPool2d", "CircularPad2d", "Conv1d", "Conv2d", "ConvTranspose2d", "MaxPool2d",
-    "ReflectionPad2d", "ReplicationPad2d", "ZeroPad2d",
+    "AdaptiveAvgPool2d", "AvgPool1d", "AvgPool2d", "CircularPad2d", "Conv1d", "Conv2d", "ConvTranspose1d",
+    "ConvTranspose2d", "MaxPool1d", "MaxPool2d", "ReflectionPad2d", "ReplicationPad2d", "Upsample", "ZeroPad2d",
 ]  # fmt: skip
 
 
@@ -116,13 +116,23 @@ class ConvTranspose2d(_Convolution):
     ) -> None:  # fmt: skip
         arguments = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
         super().__init__(*arguments, generator=generator, dtype=dtype)
-        pair(type(self).__name__, "output_padding", output_padding, 0)
+        pair(type(self).__name__, "output_padding", output_padding, 0, self.ndim)
         self.output_padding = output_padding
 
     def forward(self, input: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, O, H′, W′)."""
         options = (self.stride, self.padding, self.output_padding, self.groups, self.dilation)
-        return F.conv_transpose2d(input, self.weight, self.bias, *options)
+        convolve = F.conv_transpose1d if self.ndim == 1 else F.conv_transpose2d
+        return convolve(input, self.weight, self.bias, *options)
+
+
+class ConvTranspose1d(ConvTranspose2d):
+    """Transposed 1-d convolution: (N, C, L) to (N, O, L′); see `functional.conv_transpose1d`.
+
+    Shapes: `weight` (C, O / groups, K), `bias` (O,).
+    """
+
+    ndim = 1
 
 
 @with_options
@@ -151,6 +161,34 @@ class AvgPool2d(_Pool):
     ceil_mode: bool = False
     count_include_pad: bool = True
     divisor_override: int | None = None
+
+
+@applies(F.max_pool1d)
+class MaxPool1d(_Pool):
+    """Maximum of each window: (N, C, L) to (N, C, L′); arguments as in `functional.max_pool2d`."""
+
+    dilation: Pair = 1
+    return_indices: bool = False
+    ceil_mode: bool = False
+
+
+@applies(F.avg_pool1d)
+class AvgPool1d(_Pool):
+    """Mean of each window: (N, C, L) to (N, C, L′); arguments as in `functional.avg_pool1d`."""
+
+    ceil_mode: bool = False
+    count_include_pad: bool = True
+
+
+@applies(F.interpolate)
+class Upsample(Layer):
+    """Resize signals (N, C, L) or images (N, C, H, W); arguments as in `functional.interpolate`."""
+
+    size: Pair | None = None
+    scale_factor: Any = None
+    mode: str = "nearest"
+    align_corners: bool | None = None
+    recompute_scale_factor: bool | None = None
 
 
 @applies(F.adaptive_avg_pool2d)

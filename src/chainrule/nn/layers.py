@@ -88,17 +88,18 @@ class Dropout(Module):
 
     Args:
         p: the probability.
+        inplace: also write the result into the input.
         generator: source of the random numbers. A run can be resumed exactly only if its layers draw from one generator
             that is part of its checkpoint.
     """
 
-    def __init__(self, p: float = 0.5, *, generator: Generator | None = None) -> None:
+    def __init__(self, p: float = 0.5, inplace: bool = False, *, generator: Generator | None = None) -> None:
         F.check_probability(self, p)
-        self.p, self.generator = p, generator
+        self.p, self.inplace, self.generator = p, inplace, generator
 
     def forward(self, input: Tensor) -> Tensor:
         """Apply dropout in training; return the input otherwise."""
-        return F.dropout(input, self.p, self.training, self.generator)
+        return F.dropout(input, self.p, self.training, self.inplace, self.generator)
 
     def extra_repr(self) -> str:
         """Return the probability."""
@@ -110,7 +111,7 @@ class Dropout2d(Dropout):
 
     def forward(self, input: Tensor) -> Tensor:
         """Apply dropout in training; return the input otherwise."""
-        return F.dropout2d(input, self.p, self.training, self.generator)
+        return F.dropout2d(input, self.p, self.training, self.inplace, self.generator)
 
 
 @with_options

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Protocol, Self, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, ParamSpec, Protocol, Self, TypeVar, dataclass_transform
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from chainrule.autograd import views
 from chainrule.autograd.hooks import Handle, backward_barrier, check_replacement, copy_for_tape, gradient_as_tensor
 from chainrule.autograd.mode import no_grad, refuse_while_tracing
 from chainrule.errors import check, join_names, type_name
+from chainrule.habits import MODULE, no_attribute
 from chainrule.nn.nesting import explain_nesting, name_layer, raise_nesting_error
 from chainrule.ops.dtypes import storable_dtype
 from chainrule.tensor import Tensor
@@ -46,6 +47,13 @@ class Parameter(Tensor):
         else:
             super().__init__(data)
         self.requires_grad_(requires_grad)
+
+
+class IncompatibleKeys(NamedTuple):
+    """The paths in which a state and a module differ: what `load_state_dict` returns."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
 
 
 P = ParamSpec("P")
@@ -145,6 +153,13 @@ class Module:
             if isinstance(old_value, (list, tuple, dict)):
                 self._check_collection(name, old_value, value)
         super().__setattr__(name, value)
+
+    if not TYPE_CHECKING:  # type checkers would take any misspelled name for one that this finds
+
+        def __getattr__(self, name: str) -> Any:
+            if hasattr(type(self), name):  # a property that has raised an AttributeError, which this raises again
+                return object.__getattribute__(self, name)
+            raise no_attribute(f"{type(self).__name__!r} object", name, self, MODULE.get(name))
 
     def __delattr__(self, name: str) -> None:
         super().__delattr__(name)
@@ -303,21 +318,30 @@ class Module:
                 state.update((key, tensor.detach()) for key, tensor in pairs)
         return state
 
-    def load_state_dict(self, state_dict: Mapping[str, Tensor | NDArray[Any]]) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Tensor | NDArray[Any]], strict: bool = True) -> IncompatibleKeys:
         """Copy the values of a state into the module; nothing is changed if any entry does not fit.
 
         Args:
             state_dict: Tensors or arrays by path.
+            strict: whether a missing or an unknown entry is an error; otherwise they are returned, and the others are
+                copied.
+
+        Returns:
+            The paths that are missing, and those that the module does not have: both empty if `strict`.
 
         Raises:
-            ValueError: entries that are missing, unknown, of the wrong shape or not numeric; the message lists them.
+            ValueError: entries of the wrong shape or not numeric and, if `strict`, missing or unknown ones; the message
+                lists them.
         """
         owner, kind = "load_state_dict", type(state_dict).__name__
         check(owner, isinstance(state_dict, Mapping), f"takes a dict of tensors by path, not a {kind}", TypeError)
         with no_grad():
             own_state, arrays = self.state_dict(), {name: np.asarray(value) for name, value in state_dict.items()}
-        faults = [f"missing: {n} {tensor.shape}" for n, tensor in own_state.items() if n not in arrays]
-        faults += [f"unknown: {n} {array.shape}" for n, array in arrays.items() if n not in own_state]
+        missing, unknown = [n for n in own_state if n not in arrays], [n for n in arrays if n not in own_state]
+        faults = []
+        if strict:
+            faults += [f"missing: {n} {own_state[n].shape}" for n in missing]
+            faults += [f"unknown: {n} {arrays[n].shape}" for n in unknown]
         common = [(n, tensor, arrays[n]) for n, tensor in own_state.items() if n in arrays]
         faults += [f"wrong shape: {n} is {a.shape}, must be {t.shape}" for n, t, a in common if a.shape != t.shape]
         faults += [
@@ -326,6 +350,7 @@ class Module:
         check(owner, not faults, f"the state does not fit {type(self).__name__}: {join_names(faults, '; ')}")
         for _, tensor, array in common:
             tensor.copy_(array)
+        return IncompatibleKeys(missing, unknown)
 
     # Copying and printing
 

@@ -1,4 +1,4 @@
-"""Normalization layers; the formulas are in `chainrule.ops.networks`."""
+"""Normalization layers; the formulas are in `chainrule.ops.normalization`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike
 
-__all__ = ["BatchNorm1d", "BatchNorm2d", "GroupNorm", "LayerNorm", "RMSNorm"]
+__all__ = ["BatchNorm1d", "BatchNorm2d", "GroupNorm", "InstanceNorm1d", "InstanceNorm2d", "LayerNorm", "RMSNorm"]
 
 
 class _BatchNorm(Module):
@@ -94,6 +94,48 @@ class BatchNorm2d(_BatchNorm):
     """
 
     allowed_ndims = (4,)
+
+
+class InstanceNorm2d(_BatchNorm):
+    """Normalize each channel of each image (N, C, H, W) or (C, H, W) to mean 0 and variance 1; then scale and shift.
+
+    Args:
+        num_features: C.
+        eps: added to the variance.
+        momentum: weight of a new batch in the running statistics.
+        affine: whether to scale by a learned `weight` (C,) and shift by a learned `bias` (C,).
+        track_running_stats: whether to keep running statistics, which then are used in evaluation.
+        dtype: the type of parameters and statistics.
+
+    Buffers, with `track_running_stats`: `running_mean` (C,), `running_var` (C,), `num_batches_tracked`.
+    """
+
+    allowed_ndims = (3, 4)
+
+    def __init__(
+        self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = False,
+        track_running_stats: bool = False, *, dtype: DTypeLike = DEFAULT,
+    ) -> None:  # fmt: skip
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype=dtype)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Map (N, C, ...) or (C, ...) to the same shape."""
+        name, (unbatched, batched) = type(self).__name__, self.allowed_ndims
+        if input.ndim not in self.allowed_ndims:
+            raise ValueError(f"{name}: input must have {unbatched} or {batched} dimensions, not shape {input.shape}")
+        x = input if input.ndim == batched else input.unsqueeze(0)
+        if x.shape[1] != self.num_features:
+            raise ValueError(f"{name}: input {input.shape} must have {self.num_features} channels")
+        use_input = self.training or self.running_mean is None
+        statistics, momentum = (self.running_mean, self.running_var), self.momentum or 0.0
+        out = F.instance_norm(x, *statistics, self.weight, self.bias, use_input, momentum, self.eps)
+        return out if input.ndim == batched else out.squeeze(0)
+
+
+class InstanceNorm1d(InstanceNorm2d):
+    """Normalize each channel of each signal (N, C, L) or (C, L); arguments and buffers as in `InstanceNorm2d`."""
+
+    allowed_ndims = (2, 3)
 
 
 class _LastDimensionsNorm(Module):

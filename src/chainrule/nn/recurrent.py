@@ -128,7 +128,7 @@ class _RecurrentLayer(_Recurrent):
         last: list[Tensor] = []
         for layer in range(self.num_layers):
             if layer and self.dropout:
-                x = F.dropout(x, self.dropout, self.training, self.generator)
+                x = F.dropout(x, self.dropout, self.training, generator=self.generator)
             outputs = []
             for suffix in self._suffixes(layer):
                 is_reversed = suffix.endswith("_reverse")

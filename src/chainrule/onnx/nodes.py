@@ -21,7 +21,7 @@ from chainrule.ops import (
     indexing,
     linalg,
     losses,
-    networks,
+    normalization,
     pooling,
     reductions,
     shape,
@@ -119,7 +119,7 @@ def _standardize(writer: Writer, x: Symbol, weight: Any = 1.0, bias: Any = 0.0, 
     sizes = x.shape[dims[0] :]
     is_last = dims == [*range(dims[0], x.ndim)]
     if writer.opset < 17 or not is_last or not isinstance(weight, Symbol) or weight.shape != sizes:
-        formula: Any = networks.standardize.formula
+        formula: Any = normalization.standardize.formula
         return formula(x, weight, bias, dim=dim, eps=eps)
     shift = [bias] if isinstance(bias, Symbol) else []
     return writer.node("LayerNormalization", x, weight, *shift, axis=dims[0] - x.ndim, epsilon=float(eps))
@@ -214,7 +214,7 @@ OPERATIONS: dict[Any, Callable[..., Any]] = {
     ops.softmax: _softmax("Softmax"), ops.log_softmax: _softmax("LogSoftmax"), ops.logsumexp: _logsumexp,
     reductions.argmax: _arg_extreme("ArgMax"), reductions.argmin: _arg_extreme("ArgMin"),
     ops.cumsum: _cumsum, reductions.prod: _prod,
-    linalg.linear: _linear, networks.standardize: _standardize,
+    linalg.linear: _linear, normalization.standardize: _standardize,
     convolution.convolution: _convolution, convolution.convolution_input_gradient: _transposed_convolution,
     pooling.max_pool: _max_pool, pooling.max_pool_indices: _max_pool_indices, pooling.avg_pool: _avg_pool,
     shape.reshape: lambda writer, x, shape: writer.reshape(x, shape),

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from chainrule.ops import (  # isort: skip
     activations as _activations, arithmetic as _arithmetic, attention as _attention, comparisons as _comparisons,
     convolution as _convolution, cumulative as _cumulative, elementwise as _elementwise, indexing as _indexing,
-    linalg as _linalg, losses as _losses, networks as _networks, pooling as _pooling, reductions as _reductions,
-    scattering as _scattering, shape as _shape, sorting as _sorting,
+    linalg as _linalg, losses as _losses, networks as _networks, normalization as _normalization,
+    pooling as _pooling, reductions as _reductions, resizing as _resizing,
+    scattering as _scattering, shape as _shape, slicing as _slicing, sorting as _sorting,
+    stacking as _stacking,
 )  # fmt: skip
 from chainrule.ops.activations import *
 from chainrule.ops.arithmetic import *
@@ -22,14 +24,20 @@ from chainrule.ops.indexing import *
 from chainrule.ops.linalg import *
 from chainrule.ops.losses import *
 from chainrule.ops.networks import *
+from chainrule.ops.normalization import *
 from chainrule.ops.operation import NUMPY as NUMPY
 from chainrule.ops.operation import Operation as Operation
 from chainrule.ops.operation import operation as operation
 from chainrule.ops.pooling import *
 from chainrule.ops.reductions import *
+from chainrule.ops.resizing import *
 from chainrule.ops.scattering import *
 from chainrule.ops.shape import *
+from chainrule.ops.slicing import *
 from chainrule.ops.sorting import *
+from chainrule.ops.stacking import *
+
+import chainrule.ops.numpy_functions  # isort: skip  # noqa: F401  # adds to NUMPY
 
 put, replace = _indexing.scatter_add, _indexing.index_put  # former names of the two
 
@@ -46,8 +54,12 @@ if not TYPE_CHECKING:  # type checkers read the literal lists of the families
     __all__ += _linalg.__all__
     __all__ += _losses.__all__
     __all__ += _networks.__all__
+    __all__ += _normalization.__all__
     __all__ += _pooling.__all__
     __all__ += _reductions.__all__
+    __all__ += _resizing.__all__
     __all__ += _scattering.__all__
     __all__ += _shape.__all__
+    __all__ += _slicing.__all__
     __all__ += _sorting.__all__
+    __all__ += _stacking.__all__

@@ -14,7 +14,7 @@ from chainrule.ops.indexing import scatter_add
 from chainrule.ops.operation import Array, Input, Ints, Tensor, check_tensors, operation
 from chainrule.ops.shape import int_tuple, reshape, squeeze, unsqueeze
 
-__all__ = ["conv1d", "conv2d", "conv_transpose2d"]
+__all__ = ["conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d"]
 
 
 class ConvParams(NamedTuple):
@@ -168,20 +168,53 @@ def conv_transpose2d(
     Raises:
         ValueError: the shapes or parameters do not fit.
     """
-    name = "conv_transpose2d"
-    _check(name, input, weight, bias, groups, 2, transposed=True)
-    stride, dilation = pair(name, "stride", stride, 1), pair(name, "dilation", dilation, 1)
-    crop, extra = pair(name, "padding", padding, 0), pair(name, "output_padding", output_padding, 0)
+    return _convolve_transposed(input, weight, bias, stride, padding, output_padding, groups, dilation, 2)
+
+
+def conv_transpose1d(
+    input: Input, weight: Input, bias: Input | None = None, stride: Ints = 1,
+    padding: Ints = 0, output_padding: Ints = 0, groups: int = 1, dilation: Ints = 1,
+) -> Tensor:  # fmt: skip
+    """A one-dimensional transposed convolution; see `conv_transpose2d`.
+
+    Args:
+        input: (N, C, L) or (C, L).
+        weight: (C, O / groups, K).
+        bias: (O,), or None.
+        stride: the spacing of the filters in the output.
+        padding: elements cut off at each end of the output.
+        output_padding: elements added at the end of the output.
+        groups: splits the channels into this many groups.
+        dilation: the spacing of the filter's elements.
+
+    Raises:
+        ValueError: the shapes or parameters do not fit.
+    """
+    return _convolve_transposed(input, weight, bias, stride, padding, output_padding, groups, dilation, 1)
+
+
+def _convolve_transposed(
+    input: Array, weight: Array, bias: Array, stride: Any, padding: Any, output_padding: Any, groups: int,
+    dilation: Any, ndim: int,
+) -> Tensor:  # fmt: skip
+    name = f"conv_transpose{ndim}d"
+    _check(name, input, weight, bias, groups, ndim, transposed=True)
+    stride, dilation = pair(name, "stride", stride, 1, ndim), pair(name, "dilation", dilation, 1, ndim)
+    crop, extra = pair(name, "padding", padding, 0, ndim), pair(name, "output_padding", output_padding, 0, ndim)
     if any(m >= max(s, d) for m, s, d in zip(extra, stride, dilation, strict=True)):
-        raise ValueError(f"{name}: output_padding {extra} must be smaller than stride {stride} or dilation {dilation}")
-    x = unsqueeze(input, 0) if input.ndim == 3 else input
+        limits = f"stride {stride[-ndim:]} or dilation {dilation[-ndim:]}"
+        raise ValueError(f"{name}: output_padding {extra[-ndim:]} must be smaller than {limits}")
+    x = unsqueeze(input, 0) if input.ndim == ndim + 1 else input
+    if ndim == 1:  # a sequence is an image of one row
+        x, weight = unsqueeze(x, 2), unsqueeze(weight, 2)
     height, width = x.shape[2:]
     size = [
         (n - 1) * s - 2 * p + d * (k - 1) + m + 1
         for n, s, p, d, k, m in zip(x.shape[2:], stride, crop, dilation, weight.shape[2:], extra, strict=True)
     ]
     if min(size) < 1:
-        raise ValueError(f"{name}: the output would have size {tuple(size)}: padding {crop} removes all of it")
+        output = tuple(size[-ndim:])
+        raise ValueError(f"{name}: the output would have size {output}: padding {crop[-ndim:]} removes all of it")
     # If output_padding is at least the stride, the filter fits into the output at more positions than the input has
     # elements: append zeros to the input
     padded = height + extra[0] // stride[0], width + extra[1] // stride[1]
@@ -189,7 +222,7 @@ def conv_transpose2d(
         x = scatter_add(x, index=(..., slice(height), slice(width)), shape=(*x.shape[:2], *padded))
     params = ConvParams(stride, ((crop[0], crop[0]), (crop[1], crop[1])), dilation, groups)
     out = convolution_input_gradient(x, weight, shape=(x.shape[0], weight.shape[1] * groups, *size), params=params)
-    return _finish(out, bias, input.ndim, 2)
+    return _finish(out, bias, input.ndim, ndim)
 
 
 def _finish(out: Tensor, bias: Array, input_ndim: int, ndim: int) -> Tensor:

@@ -17,7 +17,7 @@ __all__ = ["cummax", "cummin", "cumprod", "cumsum"]
 _WIDE_TYPES = dict.fromkeys("biu", np.int64)  # booleans and integers; floats keep their type
 
 
-@operation(inputs=1, numpy=np.cumsum)
+@operation(inputs=1)
 def cumsum(input: Input, dim: int, *, dtype: DTypeLike | None = None) -> Array:
     """Cumulative sums along a dimension; floats are summed in float64, because rounding errors accumulate."""
     return _accumulate(np.add, "cumsum", input, dim, dtype)

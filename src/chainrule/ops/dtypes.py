@@ -55,6 +55,10 @@ def promote(values: list[Any], promotion: str, name: str) -> list[Any]:
             break
     else:
         return values
+    first_dtype: Any = getattr(values[0], "dtype", None)
+    has_one_type = all(type(value) is _ndarray and value.dtype is first_dtype for value in values)
+    if promotion == "common" and has_one_type and first_dtype.kind in _CATEGORY:  # integers or booleans
+        return values
     values = [value.item() if isinstance(value, np.generic) else value for value in values]
     dtype = result_type(values, name)
     if promotion == "floating_only":

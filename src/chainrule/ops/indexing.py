@@ -209,8 +209,7 @@ def diagonal_index(size: int) -> tuple[Any, ...]:
     return ..., np.arange(size), np.arange(size)
 
 
-NUMPY[np.flip], NUMPY[np.roll], NUMPY[np.take_along_axis] = flip, roll, take_along_dim
-NUMPY[np.tril], NUMPY[np.triu], NUMPY[np.diagonal] = tril, triu, diagonal
+NUMPY[np.take_along_axis] = take_along_dim
 
 
 _BASIC = frozenset({int, slice, NoneType, EllipsisType})

@@ -17,6 +17,7 @@ from chainrule.ops.elementwise import log
 from chainrule.ops.indexing import check_indices
 from chainrule.ops.operation import Array, DTypeLike, Input, Tensor, check_tensors, operation
 from chainrule.ops.reductions import mean, sum
+from chainrule.ops.second_names import takes_axis
 from chainrule.ops.shape import reshape, wrap_dim
 
 __all__ = [
@@ -59,6 +60,7 @@ def _(grad: Array, out: Array, dim: int) -> Array:
     return out * (grad - sums.total(grad * out, dim, True))
 
 
+@takes_axis
 def softmin(input: Input, dim: int = -1, dtype: DTypeLike | None = None) -> Tensor:
     """`softmax` of -x: the smallest element gets the largest weight."""
     return softmax(neg(input), dim, dtype=dtype)

@@ -16,7 +16,7 @@ from chainrule.ops.linalg import matmul
 from chainrule.ops.operation import Array, Input, Ints, Operation, Tensor, check_tensors, operation
 from chainrule.ops.shape import reshape, squeeze, transpose, unsqueeze
 
-__all__ = ["adaptive_avg_pool2d", "avg_pool2d", "max_pool2d"]
+__all__ = ["adaptive_avg_pool2d", "avg_pool1d", "avg_pool2d", "max_pool1d", "max_pool2d"]
 
 
 class PoolParams(NamedTuple):
@@ -120,9 +120,37 @@ def max_pool2d(
     Raises:
         ValueError: the parameters do not fit.
     """
-    params = _pool_params("max_pool2d", input, kernel_size, stride, padding, dilation, ceil_mode)
-    out = _pool_images(max_pool, input, params=params)
-    return (out, _pool_images(max_pool_indices, input, params=params)) if return_indices else out
+    return _max_pool(2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+@overload
+def max_pool1d(
+    input: Input, kernel_size: Ints, stride: Ints | None = None, padding: Ints = 0, dilation: Ints = 1,
+    ceil_mode: bool = False, return_indices: Literal[False] = False,
+) -> Tensor: ...  # fmt: skip
+
+
+@overload
+def max_pool1d(
+    input: Input, kernel_size: Ints, stride: Ints | None = None, padding: Ints = 0, dilation: Ints = 1,
+    ceil_mode: bool = False, *, return_indices: Literal[True],
+) -> tuple[Tensor, Tensor]: ...  # fmt: skip
+
+
+def max_pool1d(
+    input: Input, kernel_size: Ints, stride: Ints | None = None, padding: Ints = 0, dilation: Ints = 1,
+    ceil_mode: bool = False, return_indices: bool = False,
+) -> Any:  # fmt: skip
+    """The maximum of each window of a signal, (N, C, L) or (C, L), to (N, C, L′); otherwise as `max_pool2d`."""
+    return _max_pool(1, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+def _max_pool(
+    ndim: int, input: Array, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool, with_indices: bool
+) -> Any:
+    x, params = _pool_params("max_pool", ndim, input, kernel, stride, padding, dilation, ceil_mode)
+    out = _pool_images(max_pool, input, ndim, x, params=params)
+    return (out, _pool_images(max_pool_indices, input, ndim, x, params=params)) if with_indices else out
 
 
 def avg_pool2d(
@@ -143,32 +171,49 @@ def avg_pool2d(
     Raises:
         ValueError: the parameters do not fit.
     """
-    params = _pool_params("avg_pool2d", input, kernel_size, stride, padding, 1, ceil_mode)
+    x, params = _pool_params("avg_pool", 2, input, kernel_size, stride, padding, 1, ceil_mode)
     check("avg_pool2d", divisor_override != 0, "divisor_override must not be 0")
-    return _pool_images(avg_pool, input, params=params, divisor=(count_include_pad, divisor_override))
+    return _pool_images(avg_pool, input, 2, x, params=params, divisor=(count_include_pad, divisor_override))
+
+
+def avg_pool1d(
+    input: Input, kernel_size: Ints, stride: Ints | None = None, padding: Ints = 0, ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Tensor:  # fmt: skip
+    """The mean of each window of a signal, (N, C, L) or (C, L), to (N, C, L′); otherwise as `avg_pool2d`."""
+    x, params = _pool_params("avg_pool", 1, input, kernel_size, stride, padding, 1, ceil_mode)
+    return _pool_images(avg_pool, input, 1, x, params=params, divisor=(count_include_pad, None))
 
 
 def _pool_params(
-    name: str, input: Array, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
-) -> PoolParams:
-    """Return the parameters, after checking them."""
+    name: str, ndim: int, input: Array, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
+) -> tuple[Array, PoolParams]:
+    """Return the input as a batch of images, a signal being an image of one row, and the parameters, checked."""
+    name = f"{name}{ndim}d"
     check_tensors(name, input)
-    if input.ndim not in (3, 4) or 0 in input.shape[-3:]:
-        raise ValueError(f"{name}: takes (N, C, H, W) or (C, H, W), where only N may be 0, not {input.shape}")
+    if input.ndim not in (ndim + 1, ndim + 2) or 0 in input.shape[-ndim - 1 :]:
+        sizes = "L" if ndim == 1 else "H, W"
+        raise ValueError(f"{name}: takes (N, C, {sizes}) or (C, {sizes}), where only N may be 0, not {input.shape}")
     stride = kernel if stride in (None, (), []) else stride
-    kernel, stride = pair(name, "kernel_size", kernel, 1), pair(name, "stride", stride, 1)
-    padding, dilation = pair(name, "padding", padding, 0), pair(name, "dilation", dilation, 1)
+    kernel, stride = pair(name, "kernel_size", kernel, 1, ndim), pair(name, "stride", stride, 1, ndim)
+    padding, dilation = pair(name, "padding", padding, 0, ndim), pair(name, "dilation", dilation, 1, ndim)
     if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
-        raise ValueError(f"{name}: padding {padding} must be at most half the kernel_size {kernel}")
-    params, size = PoolParams(kernel, stride, padding, dilation, ceil_mode), input.shape[-2:]
+        shown = padding[-ndim:], kernel[-ndim:]
+        raise ValueError(f"{name}: padding {shown[0]} must be at most half the kernel_size {shown[1]}")
+    x = input if input.ndim == ndim + 2 else unsqueeze(input, 0)
+    x = unsqueeze(x, 2) if ndim == 1 else x
+    params, size = PoolParams(kernel, stride, padding, dilation, ceil_mode), (x.shape[-2], x.shape[-1])
     if min(kernels.pooled_size(size, *params)) < 1:
-        raise ValueError(f"{name}: the window {kernel} (dilation {dilation}) is larger than {size} padded by {padding}")
-    return params
+        window = f"{kernel[-ndim:]} (dilation {dilation[-ndim:]})"
+        raise ValueError(f"{name}: the window {window} is larger than {size[-ndim:]} padded by {padding[-ndim:]}")
+    return x, params
 
 
-def _pool_images(pool: Operation[...], input: Array, **options: Any) -> Tensor:
-    """Apply a pooling operation to a batch or to a single image."""
-    return pool(input, **options) if input.ndim == 4 else squeeze(pool(unsqueeze(input, 0), **options), 0)
+def _pool_images(pool: Operation[...], input: Array, ndim: int, images: Array, **options: Any) -> Tensor:
+    """Apply a pooling operation to images, and remove the dimensions that the input did not have."""
+    out = pool(images, **options)
+    added = ([0] if input.ndim == ndim + 1 else []) + ([2] if ndim == 1 else [])
+    return squeeze(out, added) if added else out
 
 
 def adaptive_avg_pool2d(input: Input, output_size: int | Sequence[int | None]) -> Tensor:

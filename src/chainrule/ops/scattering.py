@@ -160,7 +160,7 @@ def scatter_reduce(
         ones = np.ones(input.shape, np.int64)
         start = ones if include_self else scatter_values(ones, index, 0, dim=dim, name=name)
         counts = scatter_sum(start, index, 1, dim=dim, name=name)
-        counts = maximum(counts, np.ones((), np.int64))
+        counts = cast(maximum(counts, np.ones((), np.int64)), dtype=input.dtype)
         out = true_divide(out, counts) if input.dtype.kind == "f" else floor_divide(out, counts)
     return out if out.shape == shape else reshape(out, shape=shape)
 

@@ -395,5 +395,5 @@ def _unpack(sizes: Any, name: str) -> tuple[int, ...]:
     return int_tuple(sizes[0] if len(sizes) == 1 else sizes, name)
 
 
-NUMPY.update({np.swapaxes: transpose, np.moveaxis: movedim, np.expand_dims: unsqueeze, np.squeeze: squeeze})
-NUMPY.update({np.ravel: flatten, np.concatenate: cat, np.stack: stack, np.tile: tile})
+NUMPY.update({np.moveaxis: movedim, np.expand_dims: unsqueeze, np.squeeze: squeeze})
+NUMPY.update({np.ravel: flatten, np.concatenate: cat, np.stack: stack})

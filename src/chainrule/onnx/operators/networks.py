@@ -9,7 +9,7 @@ import numpy as np
 from chainrule import ops
 from chainrule.nn import functional as F  # noqa: N812  # the field's name for it
 from chainrule.onnx.operators.call import Call, Operator, array, detached, elementwise, is_float, wrap
-from chainrule.ops.networks import standardize
+from chainrule.ops.normalization import standardize
 from chainrule.ops.operation import stop_gradient
 from chainrule.ops.shape import as_dtype
 

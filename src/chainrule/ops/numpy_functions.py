@@ -1,0 +1,242 @@
+"""NumPy's own functions on Tensors, where NumPy's arguments are others than PyTorch's: np.var, np.split, np.pad.
+
+Each has NumPy's name and the arguments of NumPy's that make sense for Tensors; `Tensor.__array_function__` calls it,
+and puts errors in NumPy's words. Functions whose arguments are the same in both stand in `NUMPY` directly.
+"""
+
+# ruff: noqa: A002, D103, N803  # NumPy documents them, and names their arguments
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import check
+from chainrule.ops import (
+    arithmetic,
+    comparisons,
+    cumulative,
+    indexing,
+    linalg,
+    networks,
+    reductions,
+    scattering,
+    sorting,
+    stacking,
+)
+from chainrule.ops import shape as shapes
+from chainrule.ops.operation import NUMPY, Array, DTypeLike, Ints, Tensor, check_tensors, stop_gradient
+
+Axis = Ints | None
+
+
+def clip(a: Array, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Tensor:
+    low, high = (a_min if min is None else min), (a_max if max is None else max)
+    return arithmetic.clamp(a, low, high) if low is not None or high is not None else a
+
+
+def var(a: Array, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> Tensor:
+    return reductions.var(a, axis, keepdim=keepdims, correction=ddof)
+
+
+def std(a: Array, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> Tensor:
+    return reductions.std(a, axis, keepdim=keepdims, correction=ddof)
+
+
+def prod(a: Array, axis: Axis = None, dtype: DTypeLike | None = None, *, keepdims: bool = False) -> Tensor:
+    if axis is None or isinstance(axis, int):
+        out = reductions.prod(a, axis, False, dtype=dtype)
+        return (
+            shapes.reshape(out, shape=(1,) * a.ndim if axis is None else _keepdims_shape(a, [axis]))
+            if keepdims
+            else out
+        )
+    axes = shapes.wrap_dims(a, axis, "prod")
+    for reduced in sorted(axes, reverse=True):
+        a = reductions.prod(a, reduced, keepdims, dtype=dtype)
+    return a  # type: ignore[no-any-return]
+
+
+def _keepdims_shape(a: Array, axes: Sequence[int]) -> list[int]:
+    reduced = shapes.wrap_dims(a, axes, "prod")
+    return [1 if d in reduced else size for d, size in enumerate(a.shape)]
+
+
+def cumsum(a: Array, axis: int | None = None, dtype: DTypeLike | None = None) -> Tensor:
+    return cumulative.cumsum(*_flat_if_none(a, axis), dtype=dtype)
+
+
+def cumprod(a: Array, axis: int | None = None, dtype: DTypeLike | None = None) -> Tensor:
+    return cumulative.cumprod(*_flat_if_none(a, axis), dtype=dtype)
+
+
+def sort(a: Array, axis: int | None = -1, kind: Any = None, *, stable: bool | None = None) -> Tensor:
+    return sorting.sort(*_flat_if_none(a, axis))[0]
+
+
+def argsort(a: Array, axis: int | None = -1, kind: Any = None, *, stable: bool | None = None) -> Tensor:
+    return sorting.argsort(*_flat_if_none(a, axis))
+
+
+def repeat(a: Array, repeats: Any, axis: int | None = None) -> Tensor:
+    return scattering.repeat_interleave(a, repeats, axis)
+
+
+def roll(a: Array, shift: Ints, axis: Axis = None) -> Tensor:
+    if isinstance(shift, int) and axis is not None and not isinstance(axis, int):
+        shift = (shift,) * len(axis)
+    return indexing.roll(a, shift, axis)
+
+
+def flip(m: Array, axis: Axis = None) -> Tensor:
+    return indexing.flip(m, range(m.ndim) if axis is None else axis)
+
+
+def _flat_if_none(a: Array, axis: int | None) -> tuple[Array, int]:
+    """Return the array and the axis, or the flattened array and 0."""
+    return (shapes.reshape(a, shape=(-1,)), 0) if axis is None else (a, axis)
+
+
+def split(ary: Array, indices_or_sections: Ints, axis: int = 0) -> list[Tensor]:
+    axis = shapes.wrap_dim(ary, axis, "split")
+    size = ary.shape[axis] if ary.ndim else 0
+    if isinstance(indices_or_sections, int):
+        count = indices_or_sections
+        divides = count > 0 and size % count == 0
+        check("split", divides, f"axis {axis} of size {size} cannot be divided into {count} sections of one size")
+        return list(shapes.split(ary, size // count, axis)) if size else [ary] * count
+    starts = [0, *shapes.int_tuple(indices_or_sections, "split")]
+    bounds = zip(starts, [*starts[1:], size], strict=True)
+    return [ary[shapes.along(axis, slice(start, stop))] for start, stop in bounds]
+
+
+def pad(array: Array, pad_width: Any, mode: str = "constant", *, constant_values: Any = 0) -> Tensor:
+    modes = {numpy_name: ours for ours, numpy_name in networks.PAD_MODES.items()}
+    check("pad", mode in modes, f"mode must be one of {', '.join(modes)}, not {mode!r}")
+    is_number = isinstance(constant_values, (int, float, np.number))
+    check("pad", is_number, f"constant_values must be one number, not {constant_values!r}")
+    if isinstance(pad_width, dict):
+        widths = [(0, 0)] * array.ndim
+        for axis, width in pad_width.items():
+            widths[shapes.wrap_dim(array, axis, "pad")] = np.broadcast_to(width, 2).tolist()
+    else:
+        try:
+            widths = np.broadcast_to(np.asarray(pad_width), (array.ndim, 2)).tolist()
+        except ValueError:
+            form = "a number, a pair, or a pair for each axis"
+            raise ValueError(f"pad: pad_width must be {form} of {array.shape}, not {pad_width!r}") from None
+    numbers = shapes.int_tuple([number for pair in reversed(widths) for number in pair], "pad")
+    check("pad", min(numbers, default=0) >= 0, f"pad_width must not be negative, got {pad_width!r}")
+    return networks.pad(array, numbers, modes[mode], (constant_values or None) if mode == "constant" else None)
+
+
+def norm(x: Array, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    of_matrices = (axis is None and x.ndim > 1) or (axis is not None and not isinstance(axis, int) and len(axis) > 1)
+    if of_matrices and ord not in (None, "fro"):
+        raise ValueError(f"norm: ord={ord!r} of matrices is not supported: pass one axis for the norms of vectors")
+    check("norm", ord != "fro" or of_matrices, "ord='fro' is a norm of matrices, not of vectors")
+    return reductions.norm(x, 2.0 if ord is None else ord, axis, keepdims)
+
+
+def tril(m: Array, k: int = 0) -> Tensor:
+    return indexing.tril(m, k)
+
+
+def triu(m: Array, k: int = 0) -> Tensor:
+    return indexing.triu(m, k)
+
+
+def diag(v: Array, k: int = 0) -> Tensor:
+    return stacking.diag(v, k)
+
+
+def diagonal(a: Array, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+    return indexing.diagonal(a, offset, axis1, axis2)
+
+
+def trace(a: Array, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+    return reductions.sum(indexing.diagonal(a, offset, axis1, axis2), -1)
+
+
+def swapaxes(a: Array, axis1: int, axis2: int) -> Tensor:
+    return shapes.transpose(a, axis1, axis2)
+
+
+def tile(A: Array, reps: Ints) -> Tensor:
+    return shapes.tile(A, reps)
+
+
+def vstack(tup: Sequence[Array]) -> Tensor:
+    return stacking.vstack(tup)
+
+
+def hstack(tup: Sequence[Array]) -> Tensor:
+    return stacking.hstack(tup)
+
+
+def column_stack(tup: Sequence[Array]) -> Tensor:
+    return stacking.column_stack(tup)
+
+
+def dot(a: Array, b: Array) -> Tensor:
+    check_tensors("dot", *(x for x in (a, b) if not isinstance(x, (int, float))))
+    if not np.ndim(a) or not np.ndim(b):
+        return arithmetic.mul(a, b)
+    return stacking.tensordot(a, b, ([-1], [-2 if b.ndim > 1 else 0])) if b.ndim > 2 else linalg.matmul(a, b)
+
+
+def outer(a: Array, b: Array) -> Tensor:
+    return linalg.outer(shapes.reshape(a, shape=(-1,)), shapes.reshape(b, shape=(-1,)))
+
+
+def tensordot(a: Array, b: Array, axes: Any = 2) -> Tensor:
+    return stacking.tensordot(a, b, axes)
+
+
+def einsum(subscripts: str, *operands: Array) -> Tensor:
+    return linalg.einsum(subscripts, *operands)
+
+
+def isclose(a: Array, b: Array, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
+    return comparisons.isclose(a, b, rtol, atol, equal_nan)
+
+
+def allclose(a: Array, b: Array, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
+    return comparisons.allclose(a, b, rtol, atol, equal_nan)
+
+
+# Of values alone: files, and comparisons with a yes or no
+
+
+def save(file: Any, arr: Array, **options: Any) -> None:
+    np.save(file, _values(arr), **options)
+
+
+def savez(file: Any, *args: Array, **kwds: Any) -> None:
+    np.savez(file, *map(_values, args), **{name: _values(value) for name, value in kwds.items()})
+
+
+def savez_compressed(file: Any, *args: Array, **kwds: Any) -> None:
+    np.savez_compressed(file, *map(_values, args), **{name: _values(value) for name, value in kwds.items()})
+
+
+def array_equal(a1: Array, a2: Array, equal_nan: bool = False) -> bool:
+    return np.array_equal(_values(a1), _values(a2), equal_nan)
+
+
+def _values(x: Any) -> Any:
+    """Return the values of a Tensor, with or without a gradient, as an array."""
+    return np.asarray(stop_gradient(x)) if hasattr(type(x), "__operation__") else x
+
+
+NUMPY.update(
+    {
+        getattr(np, function.__name__): function
+        for function in (
+            *(clip, var, std, prod, cumsum, cumprod, sort, argsort, repeat, roll, flip, split, pad, tril, triu, diag),
+            *(diagonal, trace, swapaxes, tile, vstack, hstack, column_stack, dot, outer, tensordot, einsum, isclose),
+            *(allclose, save, savez, savez_compressed, array_equal),
+        )
+    }
+)
+NUMPY[np.linalg.norm] = norm

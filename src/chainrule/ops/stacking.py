@@ -1,0 +1,126 @@
+"""Stacking as rows and columns, and what is made of diagonals and contractions; composed of other operations."""
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import check
+from chainrule.ops.arithmetic import where
+from chainrule.ops.indexing import diagonal as diagonal_of
+from chainrule.ops.indexing import scatter_add
+from chainrule.ops.linalg import matmul
+from chainrule.ops.operation import Array, Input, Tensor, check_tensors
+from chainrule.ops.reductions import sum
+from chainrule.ops.shape import cat, int_tuple, permute, reshape, wrap_dims
+
+__all__ = ["column_stack", "diag", "hstack", "tensordot", "trace", "vstack"]
+
+
+def vstack(tensors: Sequence[Input]) -> Tensor:
+    """The tensors joined along the first dimension; a vector (n,) counts as a row (1, n).
+
+    Raises:
+        ValueError: there are no tensors, or the shapes do not fit.
+    """
+    return cat([t if t.ndim > 1 else reshape(t, shape=(1, -1)) for t in _checked("vstack", tensors)], 0)
+
+
+def hstack(tensors: Sequence[Input]) -> Tensor:
+    """The tensors joined along the second dimension; vectors along the only one.
+
+    Raises:
+        ValueError: there are no tensors, or the shapes do not fit.
+    """
+    parts = [t if t.ndim else reshape(t, shape=(1,)) for t in _checked("hstack", tensors)]
+    return cat(parts, min(1, parts[0].ndim - 1))
+
+
+def column_stack(tensors: Sequence[Input]) -> Tensor:
+    """The tensors joined along the second dimension; a vector (n,) counts as a column (n, 1).
+
+    Raises:
+        ValueError: there are no tensors, or the shapes do not fit.
+    """
+    return cat([t if t.ndim > 1 else reshape(t, shape=(-1, 1)) for t in _checked("column_stack", tensors)], 1)
+
+
+def _checked(name: str, tensors: Any) -> Any:
+    check(name, isinstance(tensors, (list, tuple)) and len(tensors), "takes a list or tuple of at least one tensor")
+    check_tensors(name, *tensors)
+    return tensors
+
+
+def diag(input: Input, diagonal: int = 0) -> Tensor:
+    """A matrix with a vector (n,) on its diagonal, and zeros elsewhere; or the diagonal of a matrix (n, m).
+
+    Args:
+        input: a vector or a matrix.
+        diagonal: which diagonal: 0 is the main one, 1 the one above it.
+
+    Raises:
+        ValueError: the input is neither a vector nor a matrix.
+    """
+    check_tensors("diag", input)
+    (offset,) = int_tuple(diagonal, "diag")
+    if input.ndim == 2:
+        return diagonal_of(input, offset)
+    check("diag", input.ndim == 1, f"takes a vector or a matrix, not shape {input.shape}")
+    size = input.shape[0] + abs(offset)
+    if offset:  # column j of the matrix holds element j - offset of the vector
+        start = max(offset, 0)
+        input = scatter_add(input, index=slice(start, start + input.shape[0]), shape=(size,))
+    return where(np.eye(size, k=offset, dtype=bool), input, False)  # False becomes 0 in the input's type
+
+
+def trace(input: Input) -> Tensor:
+    """The sum of the diagonal of a matrix (n, m).
+
+    Raises:
+        ValueError: the input is not a matrix.
+    """
+    check_tensors("trace", input)
+    check("trace", input.ndim == 2, f"takes a matrix, not shape {input.shape}")
+    return sum(diagonal_of(input))
+
+
+def tensordot(a: Input, b: Input, dims: int | Sequence[Any] = 2) -> Tensor:
+    """The sum of products over some dimensions of a and as many of b; those of a come first in the result.
+
+    Args:
+        a: any shape.
+        b: any shape, of the same type.
+        dims: the number of dimensions to sum over, the last of a and the first of b; or a pair of sequences that name
+            the dimensions of a and of b.
+
+    Raises:
+        ValueError: the dimensions or their sizes do not fit.
+        TypeError: the types differ.
+    """
+    check_tensors("tensordot", a, b)
+    if isinstance(dims, int):
+        fits = 0 <= dims <= min(a.ndim, b.ndim)
+        check("tensordot", fits, f"cannot sum over {dims} dimensions of shapes {a.shape} and {b.shape}")
+        of_a, of_b = list(range(a.ndim - dims, a.ndim)), list(range(dims))
+    else:
+        check("tensordot", len(dims) == 2, "dims must be a number, or the dimensions of a and those of b")
+        of_a, of_b = wrap_dims(a, dims[0], "tensordot"), wrap_dims(b, dims[1], "tensordot")
+    for i, k in zip(of_a, of_b, strict=False):  # a size of 1 counts as repeated, as in PyTorch
+        if a.shape[i] == 1 != b.shape[k]:
+            b = sum(b, k, True)
+        elif b.shape[k] == 1 != a.shape[i]:
+            a = sum(a, i, True)
+    sizes = [a.shape[d] for d in of_a]
+    if sizes != [b.shape[d] for d in of_b]:
+        pairs = f"dimensions {of_a} of {a.shape} and {of_b} of {b.shape}"
+        raise ValueError(f"tensordot: {pairs} must have the same sizes")
+    rows, columns = ([d for d in range(x.ndim) if d not in of_x] for x, of_x in ((a, of_a), (b, of_b)))
+    left, right = _matrix(a, rows, of_a), _matrix(b, of_b, columns)
+    return reshape(matmul(left, right), shape=[a.shape[d] for d in rows] + [b.shape[d] for d in columns])
+
+
+def _matrix(x: Array, rows: list[int], columns: list[int]) -> Tensor:
+    """Reshape to a matrix whose rows and columns run over some dimensions each."""
+    sizes = [prod(x.shape[d] for d in dims) for dims in (rows, columns)]
+    return reshape(permute(x, dims=rows + columns), shape=sizes)
