@@ -79,9 +79,15 @@ def draw_image(
 
 
 def damaged_digits(images: Images, generator: np.random.Generator) -> Images:
-    """Return images of digits, uint8 (N, 28, 28), none blank, as a photo of each might leave it: see `damage`."""
+    """Return images of digits, uint8 (N, 28, 28), as a photo of each might leave it: see `damage`.
+
+    Raises:
+        ValueError: an image is blank.
+    """
     damaged = np.empty_like(images)
     for i, image in enumerate(images):
+        if not image.any():
+            raise ValueError(f"damaged_digits: image {i} is blank")
         rows, columns = (np.flatnonzero(image.any(axis=axis)) for axis in (1, 0))
         digit = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         ink = resize(np.ascontiguousarray(digit), (3 * digit.shape[0], 3 * digit.shape[1]), "BICUBIC") / 255
@@ -89,7 +95,7 @@ def damaged_digits(images: Images, generator: np.random.Generator) -> Images:
     return damaged
 
 
-def non_digits(count: int, generator: np.random.Generator, *, damaged: float = 0.3) -> Images:
+def non_digits(count: int, generator: np.random.Generator, *, damaged: float = 0.2) -> Images:
     """Draw what is no digit, (N, 28, 28): letters, marks, two digits at once, spots of no shape.
 
     Args:
@@ -127,13 +133,13 @@ def damage(ink: Ink, generator: np.random.Generator) -> Ink:
     """
     changes: tuple[tuple[float, Callable[[Ink, np.random.Generator], Ink]], ...] = (
         (0.3, _stretch),
-        (0.12, _rule),
-        (0.12, _gap),
-        (0.15, _neighbor),
-        (0.45, _lower_resolution),
-        (0.3, _noise),
-        (0.6, _threshold),
-        (0.1, _specks),
+        (0.08, _rule),
+        (0.08, _gap),
+        (0.08, _neighbor),
+        (0.3, _lower_resolution),
+        (0.2, _noise),
+        (0.5, _threshold),
+        (0.06, _specks),
     )
     for share, change in changes:
         if generator.random() < share:
@@ -215,7 +221,7 @@ def _neighbor(ink: Ink, generator: np.random.Generator) -> Ink:
 
 def _lower_resolution(ink: Ink, generator: np.random.Generator) -> Ink:
     """Down to a few pixels and up again."""
-    height = int(generator.integers(10, 26))
+    height = int(generator.integers(12, 26))
     width = max(2, round(ink.shape[1] * height / len(ink)))
     small = resize(ink, (height, width), "BOX" if height < len(ink) else "BILINEAR")
     return np.asarray(np.clip(resize(small, ink.shape, "BILINEAR"), 0, 1), np.float32)

@@ -63,6 +63,13 @@ def test_damage_leaves_ink_and_is_not_the_same_twice():
     assert len({samples.to_image(ink).tobytes() for ink in results}) > 30
 
 
+def test_blank_images_are_refused():
+    images, _ = samples.drawn_digits(3, np.random.default_rng(0))
+    images[2] = 0
+    with pytest.raises(ValueError, match="damaged_digits: image 2 is blank"):
+        samples.damaged_digits(images, np.random.default_rng(0))
+
+
 @pytest.mark.parametrize("change", ["_rule", "_gap", "_neighbor", "_specks"])
 def test_a_change_adds_or_removes_ink_where_it_says(change):
     clean = samples._drawn_ink("0", np.random.default_rng(0))
