@@ -231,9 +231,9 @@ def test_settings_that_make_no_sense():
         Augment(zoom=1)
 
 
-@pytest.mark.parametrize("shape", [(28, 28), (2, 1, 28, 28), (784,)], ids=str)
+@pytest.mark.parametrize("shape", [(28, 28), (1, 2, 1, 28, 28), (784,)], ids=str)
 def test_pictures_of_another_form_are_refused(shape):
-    with pytest.raises(ValueError, match=r"Augment: images must be \(N, H, W\), got shape \("):
+    with pytest.raises(ValueError, match=r"Augment: images must be \(N, H, W\) or \(N, C, H, W\), got shape \("):
         ALL(np.zeros(shape, np.float32), random())
 
 

@@ -137,7 +137,7 @@ def test_no_such_name_or_folder(tmp_path: Path) -> None:
     ):
         load("mnits")
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="is a file: give the folder"):
+    with pytest.raises(DataError, match="is a file: give a folder of images"):
         load(tmp_path / "file")
 
 

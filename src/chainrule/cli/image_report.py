@@ -33,7 +33,8 @@ class ImageReport:
     def describe_data(self, trainer: Trainer, data: ImageData) -> str:
         """Return the number of training images, in words."""
         images = len(trainer.loader.dataset)
-        return f"{images:,} training image{'' if images == 1 else 's'}"
+        notes = f" ({'; '.join(data.notes)})" if data.notes else ""
+        return f"{images:,} training image{'' if images == 1 else 's'}{notes}"
 
     def result_lines(self, run: Run, result: dict[str, Any]) -> list[str]:
         """Return a line with the accuracy on the test images."""
@@ -110,5 +111,7 @@ def _draw(result: Evaluation, data: ImageData, confusion: str | None, mistakes: 
         style.save(evaluation.confusion_matrix(result.confusion, data.classes), confusion)
     if mistakes is not None:
         highest = result.probabilities.max(axis=1)
-        sheet = evaluation.mistakes(data.test_images, result.labels, result.predictions, highest, classes=data.classes)
+        gray = data.test_images if data.test_images.ndim == 3 else np.rint(data.test_images.mean(1))
+        ink = 255 - gray if data.photos else gray
+        sheet = evaluation.mistakes(ink, result.labels, result.predictions, highest, classes=data.classes)
         style.save(sheet, mistakes)

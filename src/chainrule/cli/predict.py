@@ -10,10 +10,12 @@ import numpy as np
 
 from chainrule.cli.arguments import PathName, check_output
 from chainrule.cli.output import ascii_only, class_names, print_json, print_lines, terminal_width
+from chainrule.cli.predict_pictures import predict_pictures
 from chainrule.cli.read import classifier
 from chainrule.errors import PictureError
 from chainrule.images.digits import digit_names, split_probabilities
 from chainrule.training import run as runs
+from chainrule.training.image_task import IMAGES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,6 +61,8 @@ def predict(images: Sequence[str], run_path: str | None, as_json: bool, explain:
 
         check_output(explain, "figure", style.FORMATS, photo=images[0])
     run = runs.shipped() if run_path is None else runs.find(run_path)
+    if run.task is IMAGES and run.config["data"].get("photos"):
+        return predict_pictures(run, images, as_json, explain)
     classify = classifier(run)
     names = class_names(run)
     results = [_read_digit(file, classify, names, explain) for file in images]

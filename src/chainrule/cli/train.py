@@ -19,6 +19,7 @@ from chainrule.cli.arguments import PathName
 from chainrule.cli.output import ascii_only, json_number, print_json, print_lines, terminal_width
 from chainrule.cli.signals import Interruption
 from chainrule.data.catalog import SOURCES
+from chainrule.data.pictures import is_picture_folder
 from chainrule.distributed.agreement import RanksDifferError, on_all_ranks, on_rank_zero
 from chainrule.distributed.launcher import launched_rank
 from chainrule.distributed.sharded import DEFAULT_SHARDS, check_ranks
@@ -60,6 +61,7 @@ Examples:
   chainrule train --model sigmoid_mlp --seed 1
   chainrule train --data fashion-mnist --epochs 20
   chainrule train --data my-idx-files/ --limit 1000 --out runs/first-try
+  chainrule train --data my-photos/ --model cnn --image-size 48
   chainrule train --model gpt --data names
   chainrule train --model gpt --data my-diary.txt --size tiny
   chainrule train --resume runs/first-try
@@ -72,9 +74,11 @@ Examples:
 @click.option(
     "--data",
     type=PathName(),
-    metavar="NAME|DIR|TXT",
-    help="A data set's name, a folder of IDX or .npy files, or a text file.  [default: mnist; everyday for gpt]",
+    metavar="NAME|DIR|FILE",
+    help="A data set's name, a folder of IDX or .npy files or of class folders with pictures, an .npz file, or a text "
+    "file.  [default: mnist; everyday for gpt]",
 )
+@click.option("--image-size", type=int, metavar="N", help="For pictures: N×N pixels.  [default: 32]")
 @click.option(
     "--size",
     help="Size of a gpt: tiny, names or shakespeare.  [default: names for --data names and everyday, else shakespeare]",
@@ -213,6 +217,7 @@ def _create_run(
     folder: Path | None,
     model: str | None,
     data: str | None,
+    image_size: int | None,
     size: str | None,
     block_size: int | None,
     bpe: int | None,
@@ -238,7 +243,7 @@ def _create_run(
         changes["shards"] = DEFAULT_SHARDS
 
     def configure() -> tuple[dict[str, Any], ImageData | TextData]:
-        loaded = _load(models.get(model), data, bpe)
+        loaded = _load(models.get(model), data, bpe, image_size, seed or 0)
         options = {"size": size, "block_size": block_size}
         settings = {"seed": seed or 0, "limit": limit, "keep": keep or 0, **changes}
         return experiment.configure(model, loaded, options=options, **settings), loaded
@@ -256,18 +261,23 @@ def _is_text(data: str) -> bool:
     return data not in SOURCES and (data in text.CORPORA or (data.endswith(".txt") and not Path(data).is_dir()))
 
 
-def _load(model: models.Model, data: str | None, bpe: int | None) -> ImageData | TextData:
+def _load(
+    model: models.Model, data: str | None, bpe: int | None, image_size: int | None, seed: int
+) -> ImageData | TextData:
     """Load the data set that `--data` names, or the default one of a model.
 
     A path becomes absolute: config.json stores it, and the run may be resumed from another folder.
     """
     source = tasks.of(model).default_data if data is None else data
+    is_folder = source not in SOURCES and Path(source).is_dir()
+    if image_size is not None and not (is_folder and is_picture_folder(Path(source))):
+        raise click.UsageError(f"--image-size is for a folder of class folders with pictures, and {source} is none")
     if _is_text(source) or (tasks.of(model) is TEXT and source not in SOURCES and not Path(source).is_dir()):
         return text.load(source if source in text.CORPORA else Path(source).resolve(), bpe=bpe)
     if bpe is not None:
         raise click.UsageError(f"--bpe is for a text, and {source} is a set of images")
-    is_folder = source not in SOURCES and Path(source).is_dir()
-    return datasets.load(Path(source).resolve() if is_folder else source)
+    is_file = is_folder or (source not in SOURCES and source.lower().endswith(".npz"))
+    return datasets.load(Path(source).resolve() if is_file else source, image_size=image_size, seed=seed)
 
 
 def _open_run(

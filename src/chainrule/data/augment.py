@@ -74,7 +74,7 @@ class Augment:
         """Return a transformed copy of the images.
 
         Args:
-            images: (N, H, W), uint8 or floats.
+            images: (N, H, W), or (N, C, H, W) with several channels; uint8 or floats.
             generator: the only source of randomness: the same state gives the same images.
             rows: if the images are only a part of a batch, which part: each is then transformed as in the whole batch.
             batch_size: the number of images in that batch.
@@ -83,22 +83,28 @@ class Augment:
             Images of the same shape and dtype.
 
         Raises:
-            ValueError: the images are not 3-d, or their number is not that of the rows.
+            ValueError: the images are neither 3-d nor 4-d, or their number is not that of the rows.
             TypeError: the images are neither uint8 nor floats.
         """
         images = np.asarray(images)
-        if images.ndim != 3:
-            raise ValueError(f"Augment: images must be (N, H, W), got shape {images.shape}")
+        if images.ndim not in (3, 4):
+            raise ValueError(f"Augment: images must be (N, H, W) or (N, C, H, W), got shape {images.shape}")
         if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
             raise TypeError(f"Augment: images must be uint8 or floats, got {images.dtype}")
         if rows is None or batch_size is None:
             rows, batch_size = _ALL, len(images)
-        maps = self._maps((batch_size, *images.shape[1:]), generator)[rows]
+        size = images.shape[-2:]
+        maps = self._maps((batch_size, *size), generator)[rows]
         if len(maps) != len(images):
             raise ValueError(
                 f"Augment: there are {len(images)} images, but {len(maps)} rows of a batch of {batch_size}"
             )
-        result = warp(images, maps, self._field((batch_size, *images.shape[1:]), generator, rows))
+        field = self._field((batch_size, *size), generator, rows)
+        if images.ndim == 3:
+            result = warp(images, maps, field)
+        else:  # all channels of an image alike
+            channels = [np.ascontiguousarray(images[:, c]) for c in range(images.shape[1])]
+            result = np.stack([warp(channel, maps, field) for channel in channels], 1)
         return np.rint(result).astype(np.uint8) if images.dtype == np.uint8 else result.astype(images.dtype, copy=False)
 
     def _maps(self, shape: tuple[int, ...], generator: np.random.Generator) -> NDArray[np.float64]:

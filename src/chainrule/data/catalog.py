@@ -11,7 +11,9 @@ from chainrule.data import cache
 from chainrule.data.download import fetch
 from chainrule.data.folder import load_folder
 from chainrule.data.image_data import FILES, ImageData
+from chainrule.data.npz import load_npz
 from chainrule.data.packed_mnist import ORIGINALS, unpack
+from chainrule.data.pictures import is_picture_folder, load_pictures
 from chainrule.errors import DataError
 from chainrule.images.digits import NO_DIGIT
 
@@ -146,10 +148,17 @@ def mnist() -> ImageData:
     return MNIST.load()
 
 
-def load(name: str | os.PathLike[str]) -> ImageData:
-    """Load a data set by its name (`available` lists them), or memory-map a folder of IDX or `.npy` files.
+def load(name: str | os.PathLike[str], *, image_size: int | None = None, seed: int = 0) -> ImageData:
+    """Load a data set by its name (`available` lists them), or images of one's own.
 
-    A name takes precedence over a folder of the same name; `./mnist` is always the folder.
+    These are a folder of IDX or `.npy` files, which are memory-mapped; a folder of class folders with pictures
+    (`pictures.load_pictures`); or an `.npz` file (`npz.load_npz`). A name takes precedence over a folder of the same
+    name; `./mnist` is always the folder.
+
+    Args:
+        name: a name or a path.
+        image_size: of a folder of class folders: height and width in pixels, 32 if None.
+        seed: of the split into training and test images, where the data come in one piece.
 
     Raises:
         DataError: no such data set or folder, or it is incomplete, damaged or cannot be downloaded.
@@ -163,20 +172,21 @@ def load(name: str | os.PathLike[str]) -> ImageData:
     except RuntimeError:
         raise DataError(f"{name}: there is no home folder of that name") from None
     if folder.is_dir():
-        return load_folder(folder)
+        return load_pictures(folder, image_size, seed) if is_picture_folder(folder) else load_folder(folder)
     names = ", ".join(SOURCES)
+    if folder.suffix.lower() == ".npz":
+        return load_npz(folder, seed)
     if folder.exists():
-        raise DataError(f"{folder} is a file: give the folder that holds the four files, or one of {names}")
+        raise DataError(f"{folder} is a file: give a folder of images, an .npz file, or one of {names}")
     raise DataError(f"there is no data set or folder {str(name)!r}: the data sets are {names}")
 
 
-def load_test(name: str | os.PathLike[str]) -> ImageData:
+def load_test(name: str | os.PathLike[str], *, image_size: int | None = None, seed: int = 0) -> ImageData:
     """Load the test images of a data set; of one with a name, without the training images.
 
-    Raises:
-        DataError: as `load`.
+    Args and errors are those of `load`.
     """
-    return SOURCES[str(name)].load_test() if name in SOURCES else load(name)
+    return SOURCES[str(name)].load_test() if name in SOURCES else load(name, image_size=image_size, seed=seed)
 
 
 def available() -> list[Source]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,7 +19,7 @@ FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3
 
 
 class Part(NamedTuple):
-    """Images, uint8 (N, H, W), 0 for background and 255 for ink; and labels, integers (N,)."""
+    """Images, uint8 (N, H, W), 0 for background and 255 for ink; or photos, (N, 3, H, W); and labels, integers (N,)."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.integer[Any]]
@@ -35,17 +35,19 @@ class Split(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ImageData:
-    """A data set of grayscale images in classes, with the published split into training and test images.
+    """A data set of images in classes, split into training and test images.
 
     The arrays may be memory-mapped files that are larger than the memory: nothing here copies them.
 
     Attributes:
         name: the name or the folder it was loaded by.
         classes: what each label means.
-        train_images: uint8 (N, H, W), read-only, as are all four arrays.
+        train_images: uint8 (N, H, W), or (N, 3, H, W) in color; read-only, as are all four arrays.
         train_labels: integers (N,), each an index into `classes`.
-        test_images: uint8 (M, H, W).
+        test_images: uint8 (M, H, W), or (M, 3, H, W).
         test_labels: integers (M,).
+        photos: whether a pixel is a brightness, from black to white, and not an amount of ink.
+        notes: what the user should know about the data, a phrase each.
     """
 
     name: str
@@ -54,16 +56,23 @@ class ImageData:
     train_labels: NDArray[np.integer[Any]]
     test_images: NDArray[np.uint8]
     test_labels: NDArray[np.integer[Any]]
+    photos: bool = field(default=False, kw_only=True)
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
-        for field in ("train_images", "train_labels", "test_images", "test_labels"):
-            view = getattr(self, field).view()
+        for name in ("train_images", "train_labels", "test_images", "test_labels"):
+            view = getattr(self, name).view()
             view.flags.writeable = False
-            object.__setattr__(self, field, view)
+            object.__setattr__(self, name, view)
 
     def __repr__(self) -> str:
-        train, test, (height, width) = len(self.train_images), len(self.test_images), self.train_images.shape[1:]
-        return f"ImageData({self.name}: {train:,} + {test:,} images of {height}×{width}, {len(self.classes)} classes)"
+        train, test, (*color, height, width) = (
+            len(self.train_images),
+            len(self.test_images),
+            self.train_images.shape[1:],
+        )
+        kind = f"{'color ' if color else ''}images of {height}×{width}"
+        return f"ImageData({self.name}: {train:,} + {test:,} {kind}, {len(self.classes)} classes)"
 
     @cached_property
     def train_crc32(self) -> int:

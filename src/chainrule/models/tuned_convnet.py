@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from chainrule import nn
 from chainrule.models.registry import Recipe, register
-from chainrule.models.small_convnets import square_side
+from chainrule.models.small_convnets import image_layer, square_side
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,25 +45,28 @@ def _convolution(
         epochs_without_augmentation=1,
     ),
 )
-def best(*, inputs: int = 784, classes: int = 10, generator: np.random.Generator | None = None) -> nn.Module:
+def best(
+    *, inputs: int = 784, channels: int = 1, classes: int = 10, generator: np.random.Generator | None = None
+) -> nn.Module:
     """Build a 5×5 convolution of stride 2, two pairs of 3×3 convolutions with 2×2 pooling, and a linear layer.
 
     Args:
-        inputs: number of pixels; images must be square.
+        inputs: number of pixels, times the number of channels; images must be square.
+        channels: 1 for gray images, 3 for colors.
         classes: number of outputs.
         generator: source of the initial weights and of dropout.
 
-    Shapes: (N, side, side) to logits (N, classes).
+    Shapes: (N, side, side), or (N, channels, side, side) with several channels, to logits (N, classes).
 
     Raises:
         RunError: the images are not square, or smaller than 7×7.
     """
-    side = square_side("best", inputs, minimum=7)
+    side = square_side("best", inputs // channels, minimum=7)
     last_side = (side + 1) // 2 // 2 // 2
     convolution = partial(_convolution, generator)
     return nn.Sequential(
-        nn.Unflatten(1, (1, side)),  # (N, 1, 28, 28)
-        convolution(1, 32, kernel=5, stride=2, bias=False),  # (N, 32, 14, 14); batch norm has a bias
+        image_layer(channels, side),  # (N, channels, 28, 28)
+        convolution(channels, 32, kernel=5, stride=2, bias=False),  # (N, 32, 14, 14); batch norm has a bias
         nn.BatchNorm2d(32),
         nn.ReLU(),
         convolution(32, 64),
@@ -88,25 +91,28 @@ def best(*, inputs: int = 784, classes: int = 10, generator: np.random.Generator
     "three convolutions, 16 to 64 channels, batch normalization: 99% in one pass; cross entropy",
     Recipe(epochs=1, batch_size=64, optimizer="adam", lr=0.01, schedule="one-cycle"),
 )
-def quick(*, inputs: int = 784, classes: int = 10, generator: np.random.Generator | None = None) -> nn.Module:
+def quick(
+    *, inputs: int = 784, channels: int = 1, classes: int = 10, generator: np.random.Generator | None = None
+) -> nn.Module:
     """Build a 5×5 convolution of stride 2, two 3×3 convolutions with batch norm and pooling, and a linear layer.
 
     Args:
-        inputs: number of pixels; images must be square.
+        inputs: number of pixels, times the number of channels; images must be square.
+        channels: 1 for gray images, 3 for colors.
         classes: number of outputs.
         generator: source of the initial weights.
 
-    Shapes: (N, side, side) to logits (N, classes).
+    Shapes: (N, side, side), or (N, channels, side, side) with several channels, to logits (N, classes).
 
     Raises:
         RunError: the images are not square, or smaller than 7×7.
     """
-    side = square_side("quick", inputs, minimum=7)
+    side = square_side("quick", inputs // channels, minimum=7)
     last_side = (side + 1) // 2 // 2 // 2
     convolution = partial(_convolution, generator, bias=False)  # batch norm has a bias
     return nn.Sequential(
-        nn.Unflatten(1, (1, side)),  # (N, 1, 28, 28)
-        convolution(1, 16, kernel=5, stride=2),  # (N, 16, 14, 14)
+        image_layer(channels, side),  # (N, channels, 28, 28)
+        convolution(channels, 16, kernel=5, stride=2),  # (N, 16, 14, 14)
         nn.BatchNorm2d(16),
         nn.ReLU(),
         convolution(16, 32),

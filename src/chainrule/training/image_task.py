@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,7 @@ class ImageTask:
     metric = Metric("validation_accuracy")
     data_schema: Mapping[str, Any] = {
         "name": str, "limit": int | None, "image_shape": [int], "classes": [str], "crc32": int, "test_crc32": int,
+        "photos": bool,
     }  # fmt: skip
     result_schema: Mapping[str, Any] = {"test_accuracy": float, "test_loss": float}
     files: tuple[str, ...] = ()
@@ -51,15 +53,18 @@ class ImageTask:
 
     def load(self, run: Run) -> ImageData:
         """Load the data set that a run was started with."""
-        return datasets.load(run.config["data"]["name"])
+        return datasets.load(run.config["data"]["name"], **_reading(run))
 
     def load_test(self, run: Run) -> ImageData:
         """Load the test images of the data set that a run was started with."""
-        return datasets.load_test(run.config["data"]["name"])
+        return datasets.load_test(run.config["data"]["name"], **_reading(run))
 
     def defaults(self, model: Model, data: ImageData) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return default options of a new model for the data set, and default changes to the model's recipe."""
-        return {"inputs": math.prod(data.train_images.shape[1:]), "classes": len(data.classes)}, {}
+        shape = data.train_images.shape[1:]
+        takes_colors = len(shape) == 3 and "channels" in inspect.signature(model.build).parameters
+        channels = {"channels": shape[0]} if takes_colors else {}
+        return {"inputs": math.prod(shape), **channels, "classes": len(data.classes)}, {}
 
     def describe(self, data: ImageData, limit: int | None) -> dict[str, Any]:
         """Return the data section of a new run's config."""
@@ -70,6 +75,7 @@ class ImageTask:
             "classes": list(data.classes),
             "crc32": data.train_crc32,
             "test_crc32": data.test_crc32,
+            **({"photos": True} if data.photos else {}),
         }
 
     def write_files(self, data: ImageData, folder: Path) -> None:
@@ -107,10 +113,10 @@ class ImageTask:
         """
         shape, classes = run.config["data"]["image_shape"], run.config["data"]["classes"]
         # The limit keeps the blank image in check_model_input small
-        if len(shape) != 2 or min(shape) < 1 or math.prod(shape) > models.MOST_PARAMETERS:
+        if len(shape) not in (2, 3) or min(shape) < 1 or math.prod(shape) > models.MOST_PARAMETERS:
             raise RunError(
-                f"{run.config_file}: data.image_shape must be a height and a width, of {models.MOST_PARAMETERS:,} "
-                f"pixels at most, not {shorten(str(shape))}"
+                f"{run.config_file}: data.image_shape must be a height and a width, or 3 before them, of "
+                f"{models.MOST_PARAMETERS:,} pixels at most, not {shorten(str(shape))}"
             )
         try:
             outputs = check_model_input(run.model.name, network, shape)
@@ -196,13 +202,18 @@ class ImageTask:
 IMAGES = ImageTask()
 
 
+def _reading(run: Run) -> dict[str, Any]:
+    """Return how a run's images were read from pictures and split."""
+    return {"image_size": run.config["data"]["image_shape"][-1], "seed": run.config["seed"]}
+
+
 def check_model_input(name: str, network: Module, shape: Sequence[int]) -> int:
     """Run a network on a blank image, to check that it accepts images of this size.
 
     Args:
         name: the model's name.
         network: the network, in eval mode.
-        shape: (H, W).
+        shape: (H, W), or (C, H, W).
 
     Returns:
         The number of classes it outputs.

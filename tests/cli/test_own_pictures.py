@@ -1,0 +1,91 @@
+"""From a folder of photos to predictions: what docs/data.md describes, with pictures that the test draws."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from chainrule.cli import main
+from chainrule.training import run as runs
+
+
+def run_command(*arguments):
+    with pytest.raises(SystemExit) as end:
+        main(list(arguments))
+    return end.value.code
+
+
+def draw(kind, seed):
+    """A bright disk or bar on a dark ground."""
+    rng = np.random.default_rng(seed)
+    width, height = (int(n) for n in rng.integers(30, 60, 2))
+    image = Image.new("RGB", (width, height), tuple(int(v) for v in rng.integers(0, 60, 3)))
+    x, y, r = width / 2, height / 2, min(width, height) * 0.35
+    box = (x - r, y - r, x + r, y + r) if kind == "disk" else (x - r, y - r / 4, x + r, y + r / 4)
+    pen = ImageDraw.Draw(image)
+    (pen.ellipse if kind == "disk" else pen.rectangle)(box, fill=tuple(int(v) for v in rng.integers(160, 255, 3)))
+    return image
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("desk")
+    for k, kind in enumerate(("bar", "disk")):
+        (folder / "photos" / kind).mkdir(parents=True)
+        for i in range(36):
+            draw(kind, 100 * k + i).save(folder / "photos" / kind / f"{i}.{('png', 'jpg')[i % 2]}")
+    draw("disk", 999).save(folder / "new.webp")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(desk):
+    photos, out = str(desk / "photos"), str(desk / "run")
+    code = run_command(
+        "train", "--data", photos, "--model", "cnn", "--image-size", "16", "--epochs", "6", "--out", out, "--quiet"
+    )
+    assert code == 0
+    return runs.find(out)
+
+
+def test_the_network_learns_and_the_config_says_on_what(desk, trained):
+    section = trained.config["data"]
+    assert section["image_shape"] == [3, 16, 16]
+    assert section["classes"] == ["bar", "disk"]
+    assert section["photos"]
+    assert trained.config["model"]["options"]["channels"] == 3
+    assert trained.result["test_accuracy"] > 0.9
+
+
+def test_resume_and_evaluate_read_the_same_split(trained, capsys, tmp_path):
+    assert run_command("evaluate", str(trained.folder), "--json", "--mistakes", str(tmp_path / "m.png")) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["accuracy"] == trained.result["test_accuracy"]
+    assert sum(map(sum, document["confusion"])) == 12
+    assert run_command("train", "--resume", str(trained.folder), "--epochs", "7", "--quiet") == 0
+
+
+def test_predict(desk, trained, capsys):
+    assert run_command("predict", str(desk / "new.webp"), "--run", str(trained.folder), "--json") == 0
+    (entry,) = json.loads(capsys.readouterr().out)
+    assert entry["class"] == "disk"
+    assert sum(entry["confidences"].values()) == pytest.approx(1)
+    assert run_command("predict", str(desk / "nothing.png"), "--run", str(trained.folder)) == 2
+    assert "nothing.png" in capsys.readouterr().err
+
+
+def test_gray_models_in_color_and_npz(desk, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    x = (rng.integers(0, 100, (60, 8, 8)) + 120 * y[:, None, None]).astype(np.uint8)
+    np.savez("small.npz", x=x, y=np.array(["dark", "bright"])[y])
+    assert run_command("train", "--data", "small.npz", "--model", "mlp", "--epochs", "20", "--out", "r", "--quiet") == 0
+    assert runs.find("r").config["data"]["classes"] == ["bright", "dark"]
+    assert runs.find("r").result["test_accuracy"] == 1
+    capsys.readouterr()
+    assert run_command("train", "--data", "small.npz", "--image-size", "8") == 2
+    assert "--image-size is for a folder of class folders with pictures" in capsys.readouterr().err
