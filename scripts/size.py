@@ -10,7 +10,7 @@ from pathlib import Path
 
 ENGINE = {"ops", "autograd", "tensor.py", "nn", "optim"}
 CORE = ENGINE | {"creation.py", "random.py", "lower", "capture", "kernels"}
-MOST = {"the engine": (ENGINE, 7_262), "the core": (CORE, 15_904)}
+MOST = {"the engine": (ENGINE, 7_302), "the core": (CORE, 15_972)}
 """How many lines of code they may have. A limit is raised only for operations, layers and optimizers that are added,
 with the reason in the commit, and lowered whenever code goes: 4,100 and 7,900 are what they are meant to come to.
 Fused attention, whose kernels are written by hand, is 450 lines of the core, 40 of them in the engine; a trace that
@@ -18,7 +18,8 @@ frees what it no longer needs is 20. Seven optimizers, six schedules and average
 Operations that users of PyTorch and NumPy looked for (activations, inverse functions, remainders, logic, sorting,
 running products, scattering) are 650 of the engine; their loops are 40 of the core. LSTM, GRU, RNN and their
 cells are 357 of the engine, and 13 of the rest of the core. NumPy's functions on Tensors, resizing, instance
-norm, layers of signals, stacking, slices, lists of modules and missing names are 610 of the engine."""
+norm, layers of signals, stacking, slices, lists of modules and missing names are 610 of the engine. jvp is 40 of the
+engine with `to("cpu")`, and `device=` of what creates tensors 25 of the core."""
 root = Path(__file__).parent.parent / "src" / "chainrule"
 
 

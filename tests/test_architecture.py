@@ -12,12 +12,13 @@ ROOT = Path(__file__).parent.parent / "src" / "chainrule"
 # From the ground up; a room may import from itself and from those before it.
 ROOMS = [
     ("console", "errors", "files", "habits"),
+    ("cuda", "devices"),
     ("kernels",),
     ("lower",),
     ("ops",),
     ("autograd",),
     ("random", "tensor"),
-    ("creation", "safetensors_io"),
+    ("creation", "func", "safetensors_io"),
     ("nn",),
     ("optim", "torch"),
     ("capture",),

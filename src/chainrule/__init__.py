@@ -31,7 +31,7 @@ from chainrule.habits import PACKAGE, no_attribute
 from chainrule.ops import *
 
 from chainrule import (  # isort: skip
-    autograd as autograd, nn as nn, ops as ops, optim as optim,
+    autograd as autograd, cuda as cuda, func as func, nn as nn, ops as ops, optim as optim,
 )  # fmt: skip
 from chainrule.autograd import (  # isort: skip
     draw as draw, enable_grad as enable_grad, grad as grad, is_grad_enabled as is_grad_enabled, no_grad as no_grad,
@@ -41,6 +41,7 @@ from chainrule.creation import (  # isort: skip
     arange as arange, eye as eye, full as full, linspace as linspace, ones as ones, ones_like as ones_like,
     rand as rand, randint as randint, randn as randn, zeros as zeros, zeros_like as zeros_like,
 )  # fmt: skip
+from chainrule.devices import device as device  # isort: skip
 from chainrule.kernels.team import set_num_threads as set_num_threads  # isort: skip
 from chainrule.random import default_generator as default_generator, manual_seed as manual_seed  # isort: skip
 from chainrule.safetensors_io import load as load, save as save  # isort: skip
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from chainrule import data as data, distributed as distributed, images as images, models as models  # isort: skip
     from chainrule import plots as plots, text as text, training as training  # isort: skip
     from chainrule.capture import jit as jit  # isort: skip
+    from chainrule.models.summary import summary as summary  # isort: skip
 
 sys.modules["chainrule.weights"] = weights  # the old name, which warning filters for its ChecksumWarning may hold
 put, replace = ops.put, ops.replace  # former names of inner operations
@@ -67,6 +69,7 @@ _LATER = (
     "text",
     "training",
 )  # imported at their first use, to keep `import chainrule` fast
+_FUNCTIONS = {"jit": "chainrule.capture", "summary": "chainrule.models.summary"}  # likewise
 
 
 if not TYPE_CHECKING:  # type checkers would take any misspelled name for one that this finds
@@ -74,8 +77,8 @@ if not TYPE_CHECKING:  # type checkers would take any misspelled name for one th
     def __getattr__(name: str) -> Any:
         if name in _LATER:
             return importlib.import_module(f"chainrule.{name}")
-        if name == "jit":
-            globals()[name] = importlib.import_module("chainrule.capture").jit
+        if name in _FUNCTIONS:
+            globals()[name] = getattr(importlib.import_module(_FUNCTIONS[name]), name)
             return globals()[name]
         room = next((path for path in ("nn", "nn.functional", "optim") if hasattr(_room(path), name)), None)
         instead = PACKAGE.get(name, room and f"use chainrule.{room}.{name}")
@@ -85,9 +88,10 @@ if not TYPE_CHECKING:  # type checkers would take any misspelled name for one th
         return sys.modules[f"chainrule.{path}"]
 
     __all__ = [
-        "Tensor", "arange", "as_tensor", "autograd", "data", "default_generator", "distributed", "draw",
-        "enable_grad", "eye", "from_numpy", "full", "grad", "images", "is_grad_enabled", "jit", "linspace", "load",
-        "manual_seed", "models", "nn", "no_grad", "ones", "ones_like", "ops", "optim", "plots", "rand", "randint",
-        "randn", "save", "set_grad_enabled", "set_num_threads", "tensor", "text", "training", "zeros", "zeros_like",
+        "Tensor", "arange", "as_tensor", "autograd", "cuda", "data", "default_generator", "device", "distributed",
+        "draw", "enable_grad", "eye", "from_numpy", "full", "func", "grad", "images", "is_grad_enabled", "jit",
+        "linspace", "load", "manual_seed", "models", "nn", "no_grad", "ones", "ones_like", "ops", "optim", "plots",
+        "rand", "randint", "randn", "save", "set_grad_enabled", "set_num_threads", "summary", "tensor", "text",
+        "training", "zeros", "zeros_like",
     ]  # fmt: skip
     __all__ += ops.__all__

@@ -9,6 +9,7 @@ import numpy as np
 
 from chainrule import ops
 from chainrule.autograd.mode import mode
+from chainrule.devices import check_device
 from chainrule.errors import check, check_numbers
 from chainrule.ops.dtypes import DEFAULT, storable_dtype
 from chainrule.ops.operation import check_tensors
@@ -21,11 +22,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+    from chainrule.devices import device as device_type
+
     Size: TypeAlias = int | Sequence[int]
+    Device: TypeAlias = str | device_type | None
 
 
-def _create(array: NDArray[Any], requires_grad: bool = False) -> Tensor:
+def _create(array: NDArray[Any], requires_grad: bool = False, device: Device = None) -> Tensor:
     """Return a new Tensor that holds the array."""
+    check_device(device)
     storable_dtype(array.dtype)
     out = Tensor._wrap(array if mode.trace is None else mode.trace.add_array(array))
     return out.requires_grad_() if requires_grad else out
@@ -45,14 +50,18 @@ def _dtype(dtype: DTypeLike, name: str = "") -> np.dtype[Any]:
     return out
 
 
-def zeros(*size: int | Sequence[int], dtype: DTypeLike = DEFAULT, requires_grad: bool = False) -> Tensor:
+def zeros(
+    *size: int | Sequence[int], dtype: DTypeLike = DEFAULT, device: Device = None, requires_grad: bool = False
+) -> Tensor:
     """A Tensor of zeros."""
-    return _create(np.zeros(_shape("zeros", *size), _dtype(dtype)), requires_grad)
+    return _create(np.zeros(_shape("zeros", *size), _dtype(dtype)), requires_grad, device)
 
 
-def ones(*size: int | Sequence[int], dtype: DTypeLike = DEFAULT, requires_grad: bool = False) -> Tensor:
+def ones(
+    *size: int | Sequence[int], dtype: DTypeLike = DEFAULT, device: Device = None, requires_grad: bool = False
+) -> Tensor:
     """A Tensor of ones."""
-    return _create(np.ones(_shape("ones", *size), _dtype(dtype)), requires_grad)
+    return _create(np.ones(_shape("ones", *size), _dtype(dtype)), requires_grad, device)
 
 
 def full(
@@ -60,26 +69,34 @@ def full(
     fill_value: bool | int | float,
     dtype: DTypeLike | None = None,
     requires_grad: bool = False,
+    *,
+    device: Device = None,
 ) -> Tensor:
     """A Tensor filled with one value; a Python float gives float32."""
     dtype = DEFAULT if dtype is None and isinstance(fill_value, float) else dtype
     _numeric_array(fill_value)  # raises an error unless it is numeric
-    return _create(np.full(_shape("full", size), fill_value, dtype), requires_grad)
+    return _create(np.full(_shape("full", size), fill_value, dtype), requires_grad, device)
 
 
-def zeros_like(input: Tensor, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
+def zeros_like(
+    input: Tensor, dtype: DTypeLike | None = None, requires_grad: bool = False, *, device: Device = None
+) -> Tensor:
     """Zeros in the shape and, by default, the type of another Tensor."""
     check_tensors("zeros_like", input)
-    return _create(np.zeros(input.shape, input.dtype if dtype is None else dtype), requires_grad)
+    return _create(np.zeros(input.shape, input.dtype if dtype is None else dtype), requires_grad, device)
 
 
-def ones_like(input: Tensor, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
+def ones_like(
+    input: Tensor, dtype: DTypeLike | None = None, requires_grad: bool = False, *, device: Device = None
+) -> Tensor:
     """Ones in the shape and, by default, the type of another Tensor."""
     check_tensors("ones_like", input)
-    return _create(np.ones(input.shape, input.dtype if dtype is None else dtype), requires_grad)
+    return _create(np.ones(input.shape, input.dtype if dtype is None else dtype), requires_grad, device)
 
 
-def arange(start: float, end: float | None = None, step: float = 1, dtype: DTypeLike | None = None) -> Tensor:
+def arange(
+    start: float, end: float | None = None, step: float = 1, dtype: DTypeLike | None = None, *, device: Device = None
+) -> Tensor:
     """Numbers from `start` to `end` (exclusive): arange(3) is 0, 1, 2."""
     bounds: Any = (0, start, step) if end is None else (start, end, step)
     if dtype is None and any(isinstance(value, float) for value in bounds):
@@ -89,60 +106,71 @@ def arange(start: float, end: float | None = None, step: float = 1, dtype: DType
     check("arange", step != 0, "the step must not be 0")
     check("arange", 0 <= (stop - begin) / step < math.inf, f"steps of {step} do not lead from {begin} to {stop}")
     array = np.arange(*bounds)  # floats in float64: in float32 rounding errors would accumulate
-    return _create(array if dtype is None else array.astype(dtype))
+    return _create(array if dtype is None else array.astype(dtype), device=device)
 
 
-def linspace(start: float, end: float, steps: int, dtype: DTypeLike = DEFAULT) -> Tensor:
+def linspace(start: float, end: float, steps: int, dtype: DTypeLike = DEFAULT, *, device: Device = None) -> Tensor:
     """`steps` numbers from `start` to `end`, both included, evenly spaced."""
     check_numbers("linspace", start, end)
-    return _create(np.linspace(start, end, _shape("linspace", steps)[0], dtype=_dtype(dtype)))
+    return _create(np.linspace(start, end, _shape("linspace", steps)[0], dtype=_dtype(dtype)), device=device)
 
 
-def eye(n: int, m: int | None = None, dtype: DTypeLike = DEFAULT) -> Tensor:
+def eye(n: int, m: int | None = None, dtype: DTypeLike = DEFAULT, *, device: Device = None) -> Tensor:
     """A matrix (n, m) with ones on its diagonal and zeros elsewhere."""
     rows, columns = _shape("eye", n, n if m is None else m)
-    return _create(np.eye(rows, columns, dtype=_dtype(dtype)))
+    return _create(np.eye(rows, columns, dtype=_dtype(dtype)), device=device)
 
 
 def rand(
     *size: int | Sequence[int],
     generator: np.random.Generator | None = None,
     dtype: DTypeLike = DEFAULT,
+    device: Device = None,
     requires_grad: bool = False,
 ) -> Tensor:
     """Random numbers, uniform in [0, 1)."""
     dtype = _dtype(dtype, "rand")
-    return _create(draw("random", _shape("rand", *size), generator).astype(dtype), requires_grad)
+    return _create(draw("random", _shape("rand", *size), generator).astype(dtype), requires_grad, device)
 
 
 def randn(
     *size: int | Sequence[int],
     generator: np.random.Generator | None = None,
     dtype: DTypeLike = DEFAULT,
+    device: Device = None,
     requires_grad: bool = False,
 ) -> Tensor:
     """Random numbers from the normal distribution with mean 0 and standard deviation 1."""
     dtype = _dtype(dtype, "randn")
-    return _create(draw("standard_normal", _shape("randn", *size), generator).astype(dtype), requires_grad)
+    return _create(draw("standard_normal", _shape("randn", *size), generator).astype(dtype), requires_grad, device)
 
 
 @overload
-def randint(low: int, high: int, size: Size, generator: np.random.Generator | None = None) -> Tensor: ...
+def randint(
+    low: int, high: int, size: Size, generator: np.random.Generator | None = None, *, device: Device = None
+) -> Tensor: ...
 
 
 @overload
-def randint(high: int, size: Sequence[int], /, *, generator: np.random.Generator | None = None) -> Tensor: ...
+def randint(
+    high: int, size: Sequence[int], /, *, generator: np.random.Generator | None = None, device: Device = None
+) -> Tensor: ...
 
 
 @overload
-def randint(low: int = 0, *, high: int, size: Size, generator: np.random.Generator | None = None) -> Tensor: ...
+def randint(
+    low: int = 0, *, high: int, size: Size, generator: np.random.Generator | None = None, device: Device = None
+) -> Tensor: ...
 
 
 @overload
-def randint(low: int, *, size: Size, generator: np.random.Generator | None = None) -> Tensor: ...
+def randint(low: int, *, size: Size, generator: np.random.Generator | None = None, device: Device = None) -> Tensor: ...
 
 
-def randint(low: int = 0, high: Any = None, size: Any = None, generator: np.random.Generator | None = None) -> Tensor:
+def randint(
+    low: int = 0, high: Any = None, size: Any = None, generator: np.random.Generator | None = None, *,
+    device: Device = None,
+) -> Tensor:  # fmt: skip
     """Random integers from `low` to `high` (exclusive).
 
     Call it as randint(low, high, size), or as randint(high, size) for integers from 0.
@@ -151,6 +179,7 @@ def randint(low: int = 0, high: Any = None, size: Any = None, generator: np.rand
         TypeError: a bound is not an integer, or there is no size.
         ValueError: `low` is not below `high`.
     """
+    check_device(device)
     if size is None:
         check("randint", isinstance(high, (tuple, list)), "needs a size, such as (2, 3)", TypeError)
         low, high, size = 0, low, high

@@ -21,6 +21,7 @@ from chainrule import ops
 from chainrule.autograd import tape, views
 from chainrule.autograd.hooks import Handle
 from chainrule.autograd.mode import mode
+from chainrule.devices import CPU, check_device, device, target_dtype
 from chainrule.errors import LeakedTracerError, check, read_only_error
 from chainrule.habits import TENSOR, TENSOR_CLASS, no_attribute
 from chainrule.ops import numpy_words
@@ -656,9 +657,34 @@ class Tensor(metaclass=_TensorType):
 
     # Types
 
-    def to(self, dtype: DTypeLike) -> Tensor:
-        """Convert to another type; return this Tensor if it has that type already."""
-        return self if self.dtype == storable_dtype(dtype) else ops.cast(self, dtype=dtype)
+    def to(self, *target: Any, device: Any = None, dtype: DTypeLike | None = None) -> Tensor:
+        """Convert to another type; return this Tensor if it has that type already.
+
+        Args:
+            target: a type; "cpu" or a device, and perhaps a type after it; or a Tensor, whose type counts.
+            device: the device, by name.
+            dtype: the type, by name.
+
+        Raises:
+            ValueError: a device other than the CPU.
+        """
+        new_dtype = target_dtype("to", target, device, dtype)
+        return self if new_dtype is None or self.dtype == storable_dtype(new_dtype) else ops.cast(self, dtype=new_dtype)
+
+    @property
+    def device(self) -> device:
+        """The CPU, as in all Tensors."""
+        return CPU
+
+    is_cuda = False
+
+    def cpu(self) -> Tensor:
+        """Return this Tensor: all are on the CPU."""
+        return self
+
+    def cuda(self, device: Any = None) -> Tensor:
+        """Refuse: there are no GPUs here."""
+        return self.to("cuda")
 
     def float(self) -> Tensor:
         """Convert to float32."""
@@ -734,8 +760,12 @@ class Tensor(metaclass=_TensorType):
 _record = Tensor.__operation__
 
 
-def tensor(data: ArrayLike | Tensor, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
+def tensor(
+    data: ArrayLike | Tensor, dtype: DTypeLike | None = None, requires_grad: bool = False, *,
+    device: str | device | None = None,
+) -> Tensor:  # fmt: skip
     """Create a Tensor with a copy of the data; see `Tensor`."""
+    check_device(device)
     return Tensor(data, dtype, requires_grad)
 
 
@@ -750,8 +780,11 @@ def from_numpy(array: NDArray[Any]) -> Tensor:
     return Tensor._wrap(data if mode.trace is None else mode.trace.from_data(array, data))
 
 
-def as_tensor(data: ArrayLike | Tensor, dtype: DTypeLike | None = None) -> Tensor:
+def as_tensor(
+    data: ArrayLike | Tensor, dtype: DTypeLike | None = None, *, device: str | device | None = None
+) -> Tensor:
     """Return the data as a Tensor, without a copy if possible."""
+    check_device(device)
     if isinstance(data, Tensor):
         return data if dtype is None else data.to(dtype)
     array = _as_array(data, dtype, copy=False)

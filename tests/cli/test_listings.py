@@ -100,3 +100,20 @@ def test_a_run_of_a_model_that_is_no_more_is_listed(command, many):
     done = command("runs")
     assert done.code == 0
     assert table(done)[-1][1] == "perceptron"
+
+
+def test_a_model_is_described(command):
+    done = command("models", "cnn", "--batch-size", 2)
+    assert (done.code, done.err) == (0, "")
+    assert "  1: Conv2d     2×32×28×28         832" in done.out
+    assert "parameters     83,466, of which 83,466 are trained" in done.out
+    assert "unknown model 'cmm'" in command("models", "cmm").err
+
+
+def test_a_step_is_profiled(command):
+    done = command("profile", "--batch-size", 4, "--repeats", 1, "--optimizer", "lion")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("mlp: ")
+    assert "lion, batch size 4" in done.out
+    assert "1: Linear" in done.out
+    assert "4×784 @ 784×128" in done.out

@@ -40,6 +40,26 @@ def test_another_optimizer_by_name(train, here):
     assert "'lion', 'muon'" in train("--optimizer", "newton").err
 
 
+def test_fine_tuning_says_what_it_starts_from(train, command, images, here):
+    train("--out", "base", "--quiet")
+    done = train("--from", "base", "--freeze", "1", "--out", "new")
+    assert (done.code, done.err) == (0, "")
+    assert "starting from the weights of base; frozen: 1" in done.out.splitlines()
+    assert "use it with --from RUN" in train("--freeze", "1").err
+    assert "--from and --freeze are for a new run" in command("train", "--resume", "new", "--from", "base").err
+    assert "there is no such run" in train("--from", "nothing").err
+
+
+def test_the_learning_rate_finder(train, here):
+    done = train("--find-lr")
+    assert (done.code, done.err) == (0, "")
+    assert re.search(r"^suggestion: --lr \S+  \(the recipe's: 0.02\)$", done.out, re.MULTILINE)
+    assert (here / "learning_rates.png").read_bytes().startswith(PNG)
+    assert [file.name for file in here.iterdir()] == ["learning_rates.png"]
+    assert "learning_rate" in json.loads(train("--find-lr", "--json").out)
+    assert "--find-lr keeps no run: leave out --out" in train("--find-lr", "--out", "run").err
+
+
 # Output
 
 

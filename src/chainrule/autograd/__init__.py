@@ -3,7 +3,7 @@
 from chainrule.autograd import functional
 from chainrule.autograd.check import gradcheck, gradgradcheck
 from chainrule.autograd.draw import draw
-from chainrule.autograd.functional import hessian, hvp, jacobian, vjp
+from chainrule.autograd.functional import hessian, hvp, jacobian, jvp, vjp
 from chainrule.autograd.tape import grad
 
 from chainrule.autograd.mode import (  # isort: skip
@@ -12,5 +12,5 @@ from chainrule.autograd.mode import (  # isort: skip
 
 __all__ = [
     "detect_anomaly", "draw", "enable_grad", "functional", "grad", "gradcheck", "gradgradcheck", "hessian", "hvp",
-    "is_grad_enabled", "jacobian", "no_grad", "set_detect_anomaly", "set_grad_enabled", "vjp",
+    "is_grad_enabled", "jacobian", "jvp", "no_grad", "set_detect_anomaly", "set_grad_enabled", "vjp",
 ]  # fmt: skip

@@ -13,8 +13,9 @@ Common arguments:
 Each of the functions records operations even under `no_grad()`, as in PyTorch.
 
 The products are computed without the matrix: `vjp` is one backward pass, with v as the gradient of the outputs; `hvp`
-is two.
-Source: Pearlmutter, Fast Exact Multiplication by the Hessian (1994).
+and `jvp` are two: vᵀ J is linear in v, and its derivative with respect to v, times a direction, is J times it.
+Sources: Pearlmutter, Fast Exact Multiplication by the Hessian (1994); Townsend, A new trick for calculating Jacobian
+vector products (2017).
 """
 
 from __future__ import annotations
@@ -60,6 +61,35 @@ def vjp(
     run = _Run("vjp", func, inputs, create_graph, strict)
     product = run.vjp(run.outputs, run.vector(v, run.outputs))
     return run.unpack(run.outputs, run.single_output), run.unpack(product, run.single_input)
+
+
+@enable_grad()
+def jvp(
+    func: Callable[..., Out], inputs: In, v: In | None = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Out, Out]:
+    """Jacobian-vector product J v: the derivative of the outputs along the direction v.
+
+    `v` has the shapes of the inputs; it is optional for an input of one element. For the other arguments see the
+    module's docstring.
+
+    Returns:
+        The outputs, and the product in their shapes.
+
+    Raises:
+        ValueError: `v` does not fit.
+        RuntimeError, TypeError: as for `vjp`.
+    """
+    run = _Run("jvp", func, inputs, create_graph, strict)
+    direction = run.vector(v, run.inputs)
+    seeds = [_zeros(out).requires_grad_() for out in run.outputs]
+    products = run.vjp(run.outputs, seeds, differentiable=True)
+    pairs = [(product, part) for product, part in zip(products, direction, strict=True) if product.requires_grad]
+    tangents: Sequence[Tensor | None] = [None] * len(seeds)
+    if pairs:
+        parts, directions = zip(*pairs, strict=True)
+        tangents = grad(parts, seeds, directions, create_graph=create_graph, allow_unused=True)
+    product = [_zeros(out) if part is None else part for out, part in zip(run.outputs, tangents, strict=True)]
+    return run.unpack(run.outputs, run.single_output), run.unpack(product, run.single_output)
 
 
 @enable_grad()

@@ -13,12 +13,26 @@ from chainrule.errors import RunError, shorten
     epilog="""\b
 Examples:
   chainrule models
+  chainrule models cnn --batch-size 64
   chainrule train --model sigmoid_mlp"""
 )
-def models() -> None:
-    """List the available models and their training recipes."""
+@click.argument("name", required=False)
+@click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True, help="Images or texts at once.")
+def models(name: str | None, batch_size: int) -> None:
+    """List the available models and their training recipes, or describe the layers of one.
+
+    For each layer of a model: its output, parameters, memory (parameters and output) and multiply-adds.
+    """
     from chainrule.models import REGISTRY  # each listing imports only what it needs
 
+    if name is not None:
+        from chainrule.models import build, get
+        from chainrule.models.examples import random_batch
+        from chainrule.models.summary import summary
+
+        network = build(name)
+        print_lines(*str(summary(network, random_batch(get(name), network, batch_size)[0])).splitlines())
+        return
     rows = []
     for model in REGISTRY.values():
         recipe = model.recipe

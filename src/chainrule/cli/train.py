@@ -8,6 +8,7 @@ import shlex
 import sys
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -32,6 +33,8 @@ from chainrule.training import resume as resuming
 from chainrule.training import run as runs
 from chainrule.training.callbacks import best_index
 from chainrule.training.changes import change_run, parse_settings
+from chainrule.training.fine_tuning import write_start
+from chainrule.training.lr_finder import find_learning_rate
 from chainrule.training.optimizers import OPTIMIZERS
 from chainrule.training.progress import Bar, EpochLines
 from chainrule.training.text_task import TEXT
@@ -64,6 +67,8 @@ Examples:
   chainrule train --data my-photos/ --model cnn --image-size 48
   chainrule train --model gpt --data names
   chainrule train --model gpt --data my-diary.txt --size tiny
+  chainrule train --from shipped --data my-idx-files/ --freeze 0 --lr 0.001
+  chainrule train --model cnn --find-lr
   chainrule train --resume runs/first-try
   chainrule train --resume runs/first-try --epochs 12
   chainrule train --resume runs/first-try --epoch 3 --override lr=0.001"""
@@ -95,12 +100,18 @@ Examples:
     "--shards",
     type=int,
     metavar="N",
-    help="Cut each batch into N parts, for 1, 2, 4, ... or N ranks of mpiexec.  [default: 8 under mpiexec]",
+    help="Cut each batch into N parts, for 1, 2, 4, ... or N ranks of mpiexec; on one, their gradients are accumulated "
+    "in the memory of a part.  [default: 8 under mpiexec]",
 )
 @click.option("--seed", type=int, help="Random seed; the same seed gives bit-identical results.  [default: 0]")
 @click.option("--limit", type=int, metavar="N", help="Train on the first N images or tokens only.")
 @click.option("--out", type=PathName(), metavar="DIR", help="The run's folder.  [default: a new one in runs/]")
 @click.option("--keep", type=int, metavar="N", help="Keep the checkpoints of the last N epochs and the best one.")
+@click.option(
+    "--from", "source", type=PathName(), metavar="RUN", help="Start from the best weights of a run (or of shipped)."
+)
+@click.option("--freeze", multiple=True, metavar="PREFIX", help="With --from: do not train parameters that begin so.")
+@click.option("--find-lr", is_flag=True, help="Try growing learning rates instead, and draw learning_rates.png.")
 @click.option("--resume", type=PathName(), metavar="RUN", help="Resume a run that was stopped.")
 @click.option("--epoch", type=int, metavar="E", help="With --resume: start from the end of epoch E (see --keep).")
 @click.option("--step", type=int, metavar="S", help="With --resume: start from the state after S steps in total.")
@@ -112,7 +123,7 @@ Examples:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.option("--quiet", is_flag=True, help="Print the result only.")
-def train(resume: str | None, as_json: bool, quiet: bool, **options: Any) -> None:
+def train(resume: str | None, as_json: bool, quiet: bool, find_lr: bool, **options: Any) -> None:
     """Train a model, evaluate it, and save everything in a run folder.
 
     On images, an epoch is a pass over the training images; the test images are for evaluation. On a text, each step
@@ -128,6 +139,9 @@ def train(resume: str | None, as_json: bool, quiet: bool, **options: Any) -> Non
         interruption = Interruption(announces=processes.rank == 0)
         try:
             with interruption:
+                if find_lr:
+                    _find_rate(processes, resume, as_json, **options)
+                    return
                 _train(processes, interruption, resume, as_json, quiet, options)
         except KeyboardInterrupt:
             raise click.exceptions.Exit(interruption.exit_code) from None
@@ -228,6 +242,8 @@ def _create_run(
     epoch: int | None,
     step: int | None,
     override: Sequence[str],
+    source: str | None,
+    freeze: Sequence[str],
     **changes: Any,
 ) -> tuple[Run, ImageData | TextData]:
     """Create a new run from the command's options, and load its data.
@@ -237,7 +253,12 @@ def _create_run(
     for name, value in (("--epoch", epoch), ("--step", step), ("--override", override or None)):
         if value is not None:
             raise click.UsageError(f"{name} changes an existing run: use it with --resume RUN")
-    if model is None:
+    if freeze and source is None:
+        raise click.UsageError("--freeze is for a run that starts from another's weights: use it with --from RUN")
+    start = None if source is None else runs.find(source)
+    if model is None and start is not None:
+        model = start.model.name
+    elif model is None:
         model = "gpt" if data is not None and _is_text(data) else "mlp"
     if processes.is_launched and changes["shards"] is None:
         changes["shards"] = DEFAULT_SHARDS
@@ -245,15 +266,47 @@ def _create_run(
     def configure() -> tuple[dict[str, Any], ImageData | TextData]:
         loaded = _load(models.get(model), data, bpe, image_size, seed or 0)
         options = {"size": size, "block_size": block_size}
-        settings = {"seed": seed or 0, "limit": limit, "keep": keep or 0, **changes}
+        settings = {"seed": seed or 0, "limit": limit, "keep": keep or 0, "source": start, "freeze": freeze, **changes}
         return experiment.configure(model, loaded, options=options, **settings), loaded
 
     config, loaded = on_all_ranks(processes, configure)
     ranks.compare_configs(processes, config)
     check_ranks(config["training"]["shards"], processes.size)
-    write_files = partial(tasks.of(models.get(model)).write_files, loaded)
+    write_own_files = partial(tasks.of(models.get(model)).write_files, loaded)
+
+    def write_files(target: Path) -> None:
+        write_own_files(target)
+        if start is not None:
+            write_start(start, target)
+
     run = on_all_ranks(processes, lambda: runs.create(config, out if folder is None else folder, write_files))
     return run, loaded
+
+
+def _find_rate(processes: World, resume: str | None, as_json: bool, **options: Any) -> None:
+    """Search a learning rate for a run that is not kept, print it, and draw the losses."""
+    for name, value in (("--resume", resume), ("--out", options["out"]), ("--keep", options["keep"])):
+        if value is not None:
+            raise click.UsageError(f"--find-lr keeps no run: leave out {name}")
+    if processes.is_launched or options["shards"]:
+        raise click.UsageError("--find-lr runs in one process, without shards")
+    with TemporaryDirectory() as folder:
+        run, data = _create_run(processes, None, **{**options, "out": str(Path(folder) / "run")})
+        search = find_learning_rate(experiment.prepare(run, data))
+        model, present = run.model.name, run.config["training"]["lr"]
+    if as_json:
+        print_json({"learning_rate": search.suggestion, "rates": search.rates, "losses": search.losses})
+    else:
+        print_lines(
+            f"{model}: {len(search.rates)} steps with rates from {search.rates[0]:.1e} to {search.rates[-1]:.1e}"
+        )
+        print_lines(f"suggestion: --lr {search.suggestion:.2g}  (the recipe's: {present:g})")
+    from chainrule.plots import style, training  # imports matplotlib
+
+    figure = training.learning_rates(search.rates, search.losses, search.smoothed, search.suggestion)
+    style.save(figure, Path("learning_rates.png"))
+    if not as_json:
+        print_lines("picture: learning_rates.png")
 
 
 def _is_text(data: str) -> bool:
@@ -289,6 +342,8 @@ def _open_run(
     epoch: int | None,
     step: int | None,
     override: Sequence[str],
+    source: str | None,
+    freeze: Sequence[str],
     **unchangeable: Any,
 ) -> tuple[Run, ImageData | TextData]:
     """Find the run to resume, apply the changes that the options ask for, if any, and load its data.
@@ -300,6 +355,8 @@ def _open_run(
         overridable = [name for name in options if name in ("--batch-size", "--eager", "--lr", "--shards")]
         hint = f"; to change it anyway: --override {overridable[0][2:].replace('-', '_')}=VALUE" if overridable else ""
         raise click.UsageError(f"--resume keeps the run's settings: {', '.join(options)} cannot be changed{hint}")
+    if source is not None or freeze:
+        raise click.UsageError("--from and --freeze are for a new run: --resume goes on with what it started from")
     if epoch is not None and step is not None:
         raise click.UsageError("--epoch and --step are mutually exclusive: give one of them")
     settings = parse_settings(override)
@@ -364,6 +421,11 @@ def _introduce(run: Run, trainer: Trainer, data: ImageData | TextData) -> None:
         last = recipe.get("epochs_without_augmentation", 0)
         exception = f", except in the last {f'{last} epochs' if last > 1 else 'epoch'}" if last else ""
         print_lines(f"augmentation: {transforms}{exception}")
+    start = run.config.get("start")
+    if start is not None:
+        frozen = f"; frozen: {', '.join(start['freeze'])}" if start["freeze"] else ""
+        replaced = f"; learned anew, as the shape differs: {', '.join(start['replaced'])}" if start["replaced"] else ""
+        print_lines(f"starting from the weights of {start['run']}{replaced}{frozen}")
     for change in run.changes:
         print_lines(_describe(change))
     if trainer.epoch >= recipe["epochs"]:

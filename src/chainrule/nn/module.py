@@ -16,6 +16,7 @@ import numpy as np
 from chainrule.autograd import views
 from chainrule.autograd.hooks import Handle, backward_barrier, check_replacement, copy_for_tape, gradient_as_tensor
 from chainrule.autograd.mode import no_grad, refuse_while_tracing
+from chainrule.devices import target_dtype
 from chainrule.errors import check, join_names, type_name
 from chainrule.habits import MODULE, no_attribute
 from chainrule.nn.nesting import explain_nesting, name_layer, raise_nesting_error
@@ -283,8 +284,21 @@ class Module:
         function(self)
         return self
 
-    def to(self, dtype: DTypeLike) -> Self:
-        """Convert all floating-point parameters and buffers to another floating dtype."""
+    def to(self, *target: Any, device: Any = None, dtype: DTypeLike | None = None) -> Self:
+        """Convert all floating-point parameters and buffers to another floating dtype.
+
+        Args:
+            target: a dtype; "cpu" or a device, and perhaps a dtype after it.
+            device: the device, by name.
+            dtype: the dtype, by name.
+
+        Raises:
+            ValueError: a device other than the CPU.
+            TypeError: a dtype that is not floating.
+        """
+        dtype = target_dtype("to", target, device, dtype)
+        if dtype is None:
+            return self
         new_dtype = storable_dtype(dtype)
         refuse_while_tracing("changing the type of parameters")
         check(self, new_dtype.kind == "f", f"parameters are floats and cannot become {new_dtype}", TypeError)
@@ -295,6 +309,14 @@ class Module:
                 if old_node is not None:
                     tensor.requires_grad_()._node.hooks = old_node.hooks  # type: ignore[union-attr]  # not None after requires_grad_
         return self
+
+    def cpu(self) -> Self:
+        """Return this module: all are on the CPU."""
+        return self
+
+    def cuda(self, device: Any = None) -> Self:
+        """Refuse: there are no GPUs here."""
+        return self.to("cuda")
 
     def double(self) -> Self:
         """Convert to float64."""

@@ -94,3 +94,34 @@ def _mark_best(
         panel.axvline(epochs[best], color=theme.frame, linestyle=":", lw=1.2)
     label = f"best: {values[best]:.4g}{unit} in epoch {epochs[best]:.0f}"
     axes.plot(epochs[best], values[best], "*", color=theme.foreground, markersize=11, label=label, clip_on=False)
+
+
+def learning_rates(
+    rates: Sequence[float], losses: Sequence[float], smoothed: Sequence[float], suggestion: float, *, dark: bool = False
+) -> Figure:
+    """Draw the loss against the learning rate of a search (see `training.lr_finder`), and mark the suggestion.
+
+    Args:
+        rates: the learning rates, rising.
+        losses: the loss at each.
+        smoothed: their moving average.
+        suggestion: the suggested rate.
+        dark: use a dark background.
+
+    Raises:
+        ValueError: there are no rates, or the numbers of rates and losses differ.
+    """
+    if not len(rates) == len(losses) == len(smoothed) > 0:
+        counts = f"{len(rates)} rates, {len(losses)} losses and {len(smoothed)} smoothed losses"
+        raise ValueError(f"learning_rates: needs as many rates as losses, at least one, not {counts}")
+    theme = style.DARK if dark else style.LIGHT
+    figure = style.new_figure(6.4, 4.2, "Learning rate", theme, margins=(0.8, 0.55, 0.25, 0.8))
+    axes = figure.subplots()
+    style.style_axes(axes, theme, x="learning rate", y="loss (mean per example)", open_frame=True)
+    axes.set_xscale("log")
+    axes.plot(rates, losses, color=theme.second, linewidth=0.8, label="loss")
+    axes.plot(rates, smoothed, color=theme.first, label="smoothed")
+    axes.axvline(suggestion, color=theme.foreground, linestyle=":", label=f"suggestion: {suggestion:.2g}")
+    axes.set_ylim(top=max(2 * losses[0], max(smoothed[: len(smoothed) // 2 + 1])))
+    axes.legend(loc="upper left")
+    return figure

@@ -28,6 +28,7 @@ from chainrule.files import write_text
 from chainrule.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, OneCycleLR, SequentialLR
 from chainrule.training import tasks
 from chainrule.training.callbacks import BestModel, Checkpoint, History, SettingsCheck, StopAugmentation, StopOnNaN
+from chainrule.training.fine_tuning import describe_start, start_from
 from chainrule.training.optimizers import OPTIMIZERS, check_optimizer, make_optimizer
 from chainrule.training.run import SHIPPED
 from chainrule.training.trainer import Callback, Trainer
@@ -61,6 +62,8 @@ def configure(
     limit: int | None = None,
     keep: int = 0,
     options: Mapping[str, Any] | None = None,
+    source: Run | None = None,
+    freeze: Sequence[str] = (),
     **changes: Any,
 ) -> dict[str, Any]:
     """Create a run's config from the model's recipe and changes to it.
@@ -72,6 +75,8 @@ def configure(
         limit: train on the first `limit` images or tokens only; None for all.
         keep: keep the states of the last `keep` epochs and of the best epoch, so that `change_run` can go back to them.
         options: options of the model, which replace the defaults for the data set; None keeps an option's default.
+        source: start from the best weights of this run, of the same model; `fine_tuning.write_start` copies them.
+        freeze: with `source`, beginnings of names of parameters that are not trained, such as "0".
         changes: values for fields of the `Recipe`; None keeps the recipe's.
 
     Raises:
@@ -82,7 +87,12 @@ def configure(
     task, recipe = tasks.of(entry), entry.recipe
     tasks.check_data_type(entry, data)
     data_options, data_changes = task.defaults(entry, data)
-    model_options = {**data_options, **{name: value for name, value in (options or {}).items() if value is not None}}
+    source_options = {} if source is None else source.config["model"]["options"]
+    model_options = {
+        **source_options,
+        **data_options,
+        **{name: value for name, value in (options or {}).items() if value is not None},
+    }
     changes = {**data_changes, **{name: value for name, value in changes.items() if value is not None}}
     optimizer = changes.get("optimizer", recipe.optimizer)
     if optimizer != recipe.optimizer and optimizer in OPTIMIZERS:
@@ -91,6 +101,9 @@ def configure(
     check_settings(task, recipe, seed, limit, data, keep)
     network = models.build(entry.name, model_options, generator=np.random.default_rng(0)).eval()
     task.check_model(entry, network, data)
+    if freeze and source is None:
+        raise RunError("only a run that starts from another's weights can freeze parameters")
+    start = {} if source is None else {"start": describe_start(source, network, freeze)}
     return {
         "created": datetime.now().astimezone().isoformat(timespec="microseconds"),
         "model": {"name": entry.name, "options": model_options},
@@ -98,6 +111,7 @@ def configure(
         "training": asdict(recipe),
         "seed": seed,
         "versions": versions(),
+        **start,
         **({"keep": keep} if keep else {}),
         **({"threads": threads_per_rank()} if recipe.shards else {}),
     }
@@ -136,6 +150,7 @@ def prepare(run: Run, data: ImageData | TextData, callbacks: Sequence[Callback] 
         set_threads(_threads(run))
     weights_generator, order_generator = run.generators()
     network, model = run.build_network(weights_generator), run.model
+    start_from(run, network)
     loader = task.loader(run, recipe, data, network, order_generator)
     optimizer = make_optimizer(network, recipe)
     compiled = worth_compiling(recipe, len(loader))

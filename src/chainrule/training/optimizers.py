@@ -85,15 +85,20 @@ class CombinedOptimizer(optim.Optimizer):
             positions, groups = positions + count, groups[len(optimizer.param_groups) :]
 
 
+def _trained(network: Module) -> list[nn.Parameter]:
+    """Return the parameters that are not frozen."""
+    return [parameter for parameter in network.parameters() if parameter.requires_grad]
+
+
 def _named(kind: Callable[..., optim.Optimizer], **settings: float) -> NamedOptimizer:
     return NamedOptimizer(
-        lambda network, recipe: kind(network.parameters(), recipe.lr, weight_decay=recipe.weight_decay), settings
+        lambda network, recipe: kind(_trained(network), recipe.lr, weight_decay=recipe.weight_decay), settings
     )
 
 
 def _with_momentum(kind: Callable[..., optim.Optimizer], **settings: float) -> NamedOptimizer:
     def make(network: Module, recipe: Recipe) -> optim.Optimizer:
-        return kind(network.parameters(), recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+        return kind(_trained(network), recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
 
     return NamedOptimizer(make, settings, has_momentum=True)
 
@@ -101,7 +106,7 @@ def _with_momentum(kind: Callable[..., optim.Optimizer], **settings: float) -> N
 def _muon(network: Module, recipe: Recipe) -> optim.Optimizer:
     """Muon for all matrices but embeddings, AdamW for the other parameters; both take steps of the same size."""
     embeddings = {id(module.weight) for module in network.modules() if isinstance(module, nn.Embedding)}
-    parameters = list(network.parameters())
+    parameters = _trained(network)
     matrices = [p for p in parameters if p.ndim == 2 and id(p) not in embeddings]
     if not matrices:
         raise RunError("muon is for networks with matrices, such as the weights of linear layers, and this has none")
@@ -122,7 +127,7 @@ OPTIMIZERS = {
     "adadelta": _named(optim.Adadelta, lr=1.0),
     "rmsprop": _with_momentum(optim.RMSprop, lr=0.002),
     "rprop": NamedOptimizer(
-        lambda network, recipe: optim.Rprop(network.parameters(), recipe.lr), {"lr": 0.001}, has_weight_decay=False
+        lambda network, recipe: optim.Rprop(_trained(network), recipe.lr), {"lr": 0.001}, has_weight_decay=False
     ),
     "lion": _named(optim.Lion, lr=0.001, weight_decay=0.01),
     "muon": NamedOptimizer(_muon, {"lr": 0.01, "momentum": 0.95, "weight_decay": 0.01}, has_momentum=True),

@@ -4,6 +4,7 @@ config.json        everything needed to run it again
 metrics.jsonl      one line per epoch
 model.safetensors  the best weights so far, by validation accuracy, or for text by validation loss
 checkpoint/        the last complete state, for an exact resume
+start.safetensors  for a run that starts from another's weights: these weights
 result.json        accuracy and loss of the best weights on the test images, or for text loss and perplexity on the
                    validation part, once training is complete
 curves.png         loss and accuracy, or perplexity
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 """The default folder of runs, relative to the current folder."""
 
+START = "start.safetensors"
+"""The weights that a run starts from, in its folder, if it fine-tunes another run's."""
+
 SHIPPED = Path(models.__file__).with_name("shipped")
 """The folder of the run shipped with chainrule."""
 
@@ -59,6 +63,7 @@ _CONFIG_SCHEMA = {
     "versions": dict,
     "keep": int,
     "threads": int,
+    "start": {"run": str, "replaced": [str], "freeze": [str]},
     "changes": [
         {"created": str, "epoch": int, "step": int, "settings": dict, DIFFERS: bool, "why": str},
     ],
@@ -66,7 +71,7 @@ _CONFIG_SCHEMA = {
 }  # fmt: skip
 _OPTIONAL = {
     "augment", "epochs_without_augmentation", "eager", "steps_per_epoch", "shards", "test_crc32", "photos", "keep",
-    "threads", "changes", "going_back", *_FORMER,
+    "threads", "start", "changes", "going_back", *_FORMER,
 }  # fmt: skip
 """Entries that a config may lack, such as those added in later versions; the recipe's defaults apply then."""
 MAX_FILE_BYTES = 8_000_000
@@ -231,7 +236,7 @@ def create(
             _remove_incomplete(RUNS)
         target.mkdir(parents=True, exist_ok=folder is not None)
         remove_leftovers(target)
-        written_first = tasks.find(config["model"]["name"]).files
+        written_first = (*tasks.find(config["model"]["name"]).files, START)
         if any(file.name not in written_first for file in target.iterdir()):
             if (target / "config.json").exists():
                 raise RunError(f"{target}: already holds a run; resume it with --resume, or choose another folder")

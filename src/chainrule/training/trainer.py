@@ -89,8 +89,13 @@ class Trainer:
         compiled: whether `jit` compiles the step.
         shards: cut each batch into this number of shards, so that several ranks (see `distributed`) train together, to
             the same bits for any number of them; 0 for none. By default 8 under an MPI launcher, else 0.
+        accumulate: compute each batch's gradients in this number of parts, one after another, and add them before the
+            update: a step then needs the memory of a part, and equals that of the whole batch to rounding (but for
+            batch normalization, whose statistics are those of a part). A power of two, at most the batch size. It is
+            `shards` on one rank, so that a run with it resumes exactly at any step.
 
     Raises:
+        ValueError: `accumulate` is below 1 or comes with `shards`, or on several ranks.
         TypeError: the loader is not a DataLoader, or the loss not callable.
         ShardError: the number of shards does not fit the batch size or the number of ranks.
 
@@ -115,6 +120,7 @@ class Trainer:
         callbacks: Sequence[Callback] = (),
         compiled: bool = False,
         shards: int | None = None,
+        accumulate: int = 1,
     ) -> None:
         if not isinstance(loader, DataLoader):
             raise TypeError(f"Trainer: the loader must be a DataLoader, not {type_name(loader)}")
@@ -125,7 +131,12 @@ class Trainer:
         self.scheduler, self.validate = scheduler, validate
         self._world = world()
         self.callbacks = [callback for callback in callbacks if callback.every_rank or self._world.rank == 0]
-        self.shards = (DEFAULT_SHARDS if self._world.is_launched else 0) if shards is None else shards
+        check_integer("Trainer", "accumulate", accumulate, minimum=1)
+        if accumulate > 1 and (shards or self._world.size > 1):
+            where = f"{shards} shards" if shards else f"{self._world.size} ranks"
+            raise ValueError(f"Trainer: accumulate={accumulate} does not go with {where}, which accumulate already")
+        default = DEFAULT_SHARDS if self._world.is_launched else 0
+        self.shards = accumulate if accumulate > 1 else default if shards is None else shards
         check_ranks(self.shards, self._world.size)
         set_by_trainer = getattr(loader.rows, "__func__", None) is ShardedStep.own_rows  # an earlier one
         if self.shards and loader.rows is not None and not set_by_trainer:

@@ -1,0 +1,44 @@
+"""`chainrule profile`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import click
+import numpy as np
+
+from chainrule import models
+from chainrule.cli.output import print_lines
+from chainrule.models.examples import random_batch
+from chainrule.training.optimizers import OPTIMIZERS, check_optimizer, make_optimizer
+from chainrule.training.profiler import profile as measure
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  chainrule profile
+  chainrule profile --model cnn --batch-size 64
+  chainrule profile --model gpt --batch-size 4 --optimizer lion"""
+)
+@click.option("--model", type=click.Choice(list(models.REGISTRY)), default="mlp", show_default=True, help="The model.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Examples per step.  [default: the model's]")
+@click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), help="Optimizer.  [default: the model's]")
+@click.option("--repeats", type=click.IntRange(min=1), default=10, show_default=True, help="Steps to measure.")
+def profile(model: str, batch_size: int | None, optimizer: str | None, repeats: int) -> None:
+    """Measure a training step of a model, on random numbers: by layer, and by kernel of the compiled step.
+
+    Times are medians. Those of kernels are measured one by one, on one thread.
+    """
+    entry = models.get(model)
+    recipe = entry.recipe
+    if optimizer is not None and optimizer != recipe.optimizer:
+        settings: dict[str, Any] = {"momentum": 0.0, "weight_decay": 0.0, **OPTIMIZERS[optimizer].settings}
+        recipe = replace(recipe, optimizer=optimizer, **settings)
+    check_optimizer(recipe)
+    network = models.build(entry.name, generator=np.random.default_rng(0))
+    inputs, targets = random_batch(entry, network, batch_size or recipe.batch_size)
+    print_lines(f"{entry.name}: {entry.summary}; {recipe.optimizer}, batch size {len(targets)}", "")
+    result = measure(network, entry.loss, make_optimizer(network, recipe), inputs, targets, repeats)
+    print_lines(*str(result).splitlines())

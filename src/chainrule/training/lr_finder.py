@@ -1,0 +1,108 @@
+"""A learning-rate finder: a short training whose rate grows from step to step, until the loss does as well."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from chainrule.errors import UserError, check_integer, check_not_negative
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from chainrule.tensor import Tensor
+    from chainrule.training.trainer import Trainer
+
+SMOOTHING = 0.9
+"""Decay factor of the moving average of the losses."""
+DIVERGED = 4.0
+"""The search ends where the smoothed loss is this many times the lowest."""
+
+
+@dataclass(frozen=True)
+class RateSearch:
+    """What the search found.
+
+    Attributes:
+        rates: the learning rate of each step.
+        losses: its loss, before the update.
+        smoothed: a moving average of the losses, without the bias of its start.
+        suggestion: a tenth of the rate with the lowest smoothed loss.
+    """
+
+    rates: list[float]
+    losses: list[float]
+    smoothed: list[float]
+    suggestion: float
+
+
+def find_learning_rate(trainer: Trainer, low: float = 1e-6, high: float = 10.0, steps: int = 100) -> RateSearch:
+    """Train for some steps with rates from `low` to `high`, each a constant factor above the last.
+
+    The search ends early where the loss has become much larger or is not finite. Afterwards the trainer is in the state
+    it was in before; its callbacks are not called.
+
+    Args:
+        trainer: a trainer, such as a new one.
+        low: the first rate.
+        high: the last.
+        steps: their number.
+
+    Returns:
+        The rates and losses, with a suggestion: a tenth of the rate with the lowest loss, as it is still falling there.
+
+    Raises:
+        ValueError: a rate that is not above 0, `high` not above `low`, or too few steps.
+        UserError: the trainer's batches are in shards, or its first loss is not finite.
+
+    Source: Smith, Cyclical learning rates for training neural networks (2017), section 3.3.
+    """
+    check_not_negative("find_learning_rate", low=low, high=high)
+    if not 0 < low < high < math.inf:
+        raise ValueError(f"find_learning_rate: needs 0 < low < high, got {low} and {high}")
+    check_integer("find_learning_rate", "steps", steps, minimum=10)
+    if trainer.shards:
+        raise UserError(f"the rate is searched on whole batches, not in {trainer.shards} shards: leave them out")
+    state = copy.deepcopy(trainer.state_dict())
+    rates: list[float] = []
+    losses: list[float] = []
+    smoothed: list[float] = []
+    mean = 0.0
+    try:
+        for number, (inputs, targets) in zip(range(steps), _batches(trainer), strict=False):
+            rate = low * (high / low) ** (number / (steps - 1))
+            for group in trainer.optimizer.param_groups:
+                group["lr"] = rate
+            loss = _step(trainer, inputs, targets)
+            if not math.isfinite(loss):
+                break
+            mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
+            rates.append(rate)
+            losses.append(loss)
+            smoothed.append(mean / (1 - SMOOTHING ** (number + 1)))
+            if smoothed[-1] > DIVERGED * min(smoothed):
+                break
+    finally:
+        trainer.load_state_dict(state)
+    if not rates:
+        raise UserError("the first loss is not finite: check the data and the network before searching a learning rate")
+    best = min(range(len(rates)), key=smoothed.__getitem__)
+    return RateSearch(rates, losses, smoothed, rates[best] / 10)
+
+
+def _batches(trainer: Trainer) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield full batches from passes over the loader, without end; smaller ones only if there are no others."""
+    has_full = trainer.loader.examples >= trainer.loader.batch_size
+    while True:
+        for inputs, targets in trainer.loader:
+            if len(targets) == trainer.loader.batch_size or not has_full:
+                yield inputs, targets
+
+
+def _step(trainer: Trainer, inputs: Tensor, targets: Tensor) -> float:
+    """Take a step, and return its loss."""
+    if trainer.compiled:
+        return float(trainer._compiled_step(inputs, targets))
+    return float(trainer._update(trainer._forward(inputs, targets)))
