@@ -159,8 +159,9 @@ def test_bad_pictures_are_one_sentence(command, page, here, json_too):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Missing argument 'PHOTO'"),
-        (["a.png", "b.png"], "unexpected extra argument"),
+        ([], "name a picture, a folder, or - for standard input; or use --clipboard or --sample"),
+        (["a.png", "b.png", "--out", "c.png"], "--out takes a single PHOTO"),
+        (["-", "-"], "standard input can be read only once"),
         (["a.png", "--min-confidence", "1.5"], "1.5 is not in the range 0<=x<=1"),
         (["a.png", "--min-confidence", "nan"], "nan is not a number from 0 to 1"),
     ],

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from chainrule.errors import PictureError
-from chainrule.images import files, open_photo, open_picture
+from chainrule.images import files, open_gray, open_photo, open_picture
 
 from .png import chunk
 
@@ -145,7 +145,7 @@ def whole(kind: str) -> bytes:
     [
         ("empty.png", b"", "the file is empty"),
         ("notes.png", b"this is a text file", "not an image in one of the formats PNG, JPEG, BMP, GIF, WEBP, TIFF"),
-        ("drawing.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image in one of the formats"),
+        ("drawing.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG drawings cannot be opened"),
         ("icon.ico", b"\0\0\1\0\1\0\x10\x10\0\0\1\0\x20\0", "not an image in one of the formats"),
         ("cut.jpg", whole("JPEG")[:1500], "the image is damaged or truncated"),
         ("cut.png", whole("PNG")[:1500], "the image is damaged or truncated"),
@@ -301,3 +301,43 @@ def test_too_little_memory_is_no_damage(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", load)
     with pytest.raises(MemoryError):
         read(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(
+    ("start", "sentence"),
+    [
+        (b"\0\0\0\x18ftypheic", "HEIC pictures cannot be opened; export the photo as JPEG "),
+        (b"\0\0\0\x1cftypavif", "AVIF pictures cannot be opened; export the picture as JPEG or PNG"),
+        (b"\xff\x0a\x00", "JPEG XL pictures cannot be opened"),
+        (b"FUJIFILMCCD-RAW 0201", "RAW photos cannot be opened; develop the photo to JPEG"),
+        (b"8BPS\0\1", "Photoshop documents cannot be opened"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'>", "SVG drawings cannot be opened; export the drawing as PNG"),
+        (b"<?xml version='1.0'?>\n<!-- a drawing -->\n<svg>", "SVG drawings cannot be opened"),
+        (b"%PDF-1.7", "PDF documents as a whole cannot be opened; choose a page"),
+        (b"hello", "not an image in one of the formats PNG, JPEG"),
+    ],
+    ids=["heic", "avif", "jxl", "raw", "psd", "svg", "svg in xml", "pdf", "text"],
+)
+def test_formats_that_cannot_be_opened_are_named(tmp_path: Path, start: bytes, sentence: str):
+    file = tmp_path / "picture.jpg"
+    file.write_bytes(start + bytes(64))
+    for open_file in (open_picture, open_photo, open_gray):
+        with pytest.raises(PictureError, match=f"^a photo: {sentence}"):
+            open_file(file, "a photo")
+
+
+def test_gray_values_of_a_photo_are_its_luminance_or_its_contrast(tmp_path: Path):
+    Image.fromarray(RAMP).convert("RGB").save(tmp_path / "gray.png")
+    gray, scale = open_gray(tmp_path / "gray.png")
+    np.testing.assert_array_equal(gray, RAMP)
+    assert (gray.dtype, scale) == (np.uint8, 1.0)
+    canvas = np.full((40, 40, 4), 255, np.uint8)
+    canvas[..., 3] = 0
+    canvas[10:30, 15:20, 3] = 255  # a white stroke on a transparent canvas
+    Image.fromarray(canvas).save(tmp_path / "white.png")
+    gray, _ = open_gray(tmp_path / "white.png")
+    assert set(gray[10:30, 15:20].ravel().tolist()) != set(gray[:, :10].ravel().tolist())
+    assert np.ptp(gray) == 255
+    photo = np.asarray(open_photo(tmp_path / "white.png").image)
+    assert photo[20, 17].tolist() == [255, 255, 255]  # visible on the canvas's own color
+    assert photo[0, 0].max() < 128

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 
 from chainrule.cli.arguments import PathName, check_output
+from chainrule.cli.inputs import MissingPicture, Picture, input_options, open_inputs
 from chainrule.cli.output import ascii_only, class_names, print_json, print_lines, terminal_width
 from chainrule.cli.predict_pictures import predict_pictures
 from chainrule.cli.read import classifier
@@ -33,11 +33,14 @@ NEAR = 0.1  # a second guess with this probability is printed
     epilog="""\b
 Examples:
   chainrule predict photo.jpg
-  chainrule predict *.png --json
+  chainrule predict --sample
+  chainrule predict photos --json
+  chainrule predict - < photo.jpg
   chainrule predict photo.jpg --run runs
   chainrule predict photo.jpg --run runs/first-try --explain steps.png"""
 )
-@click.argument("images", nargs=-1, required=True, type=PathName(), metavar="IMAGE...")
+@click.argument("images", nargs=-1, type=PathName(allow_dash=True), metavar="[IMAGE]...")
+@input_options
 @click.option(
     "--run",
     "run_path",
@@ -52,20 +55,35 @@ Examples:
     metavar="FILE",
     help="Write a figure of the preprocessing, from photo to 28×28 (one IMAGE; .png, .svg, .pdf).",
 )
-def predict(images: Sequence[str], run_path: str | None, as_json: bool, explain: str | None) -> int:
-    """Recognize the digit in each image: PNG, JPEG, BMP, GIF, WebP or TIFF, dark on light or light on dark."""
-    if explain is not None and len(images) != 1:
+def predict(
+    images: Sequence[str],
+    run_path: str | None,
+    as_json: bool,
+    explain: str | None,
+    clipboard: bool,
+    page: int | None,
+    sample: bool,
+) -> int:
+    """Recognize the digit in each image: PNG, JPEG, BMP, GIF, WebP or TIFF, dark on light or light on dark.
+
+    IMAGE is a file, a folder of pictures, a PDF document, or - for standard input.
+    """
+    if explain is not None and len(images) + clipboard + sample != 1:
         raise click.UsageError("--explain takes a single IMAGE")
     if explain is not None:
         from chainrule.plots import style  # imports matplotlib
 
-        check_output(explain, "figure", style.FORMATS, photo=images[0])
-    run = runs.shipped() if run_path is None else runs.find(run_path)
-    if run.task is IMAGES and run.config["data"].get("photos"):
-        return predict_pictures(run, images, as_json, explain)
-    classify = classifier(run)
-    names = class_names(run)
-    results = [_read_digit(file, classify, names, explain) for file in images]
+        check_output(explain, "figure", style.FORMATS, photo=next(iter(images), None))
+    with open_inputs(images, clipboard=clipboard, sample=sample, page=page) as pictures:
+        if explain is not None and len(pictures) != 1:
+            raise click.UsageError("--explain takes a single IMAGE")
+        run = runs.shipped() if run_path is None else runs.find(run_path)
+        if run.task is IMAGES and run.config["data"].get("photos"):
+            files = [picture.name if isinstance(picture, MissingPicture) else str(picture.path) for picture in pictures]
+            return predict_pictures(run, files, as_json, explain)
+        classify = classifier(run)
+        names = class_names(run)
+        results = [_read_digit(picture, classify, names, explain) for picture in pictures]
     if as_json:
         print_json(results)
     else:
@@ -78,13 +96,18 @@ def predict(images: Sequence[str], run_path: str | None, as_json: bool, explain:
     return 2 if any("error" in entry for entry in results) else 0
 
 
-def _read_digit(file: str, classify: Classifier, names: Sequence[str], explain: str | None) -> dict[str, Any]:
-    """Read the digit in an image, and return its entry of the JSON document: see `docs/reading.md`."""
-    from chainrule.images import prepare  # imports Pillow
+def _read_digit(
+    picture: Picture | MissingPicture, classify: Classifier, names: Sequence[str], explain: str | None
+) -> dict[str, Any]:
+    """Read the digit in a picture, and return its entry of the JSON document."""
+    from chainrule.images import prepare  # these import Pillow
     from chainrule.images.count import count_digits
 
+    file = picture.name
+    if isinstance(picture, MissingPicture):
+        return {"file": file, "error": picture.error}
     try:
-        stages = prepare(file)
+        stages = prepare(picture.path, file)
     except PictureError as error:
         return {"file": file, "error": str(error)}
     probabilities, none = _probabilities(classify, names, stages.result[None])
@@ -104,7 +127,7 @@ def _read_digit(file: str, classify: Classifier, names: Sequence[str], explain: 
         entry["digits"] = count
         entry["error"] = (
             f"{file}: there are {count} digits in this picture, and predict reads one; to read them all: "
-            f"chainrule read {shlex.quote(file)}"
+            f"chainrule read {picture.argument}"
         )
     if explain is not None:
         _explain(stages, digit, row, explain)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,8 +11,9 @@ import numpy as np
 
 from chainrule.autograd import no_grad
 from chainrule.cli.arguments import PathName, check_output
+from chainrule.cli.inputs import MissingPicture, Picture, input_options, open_inputs
 from chainrule.cli.output import class_names, print_json, print_lines
-from chainrule.errors import RunError
+from chainrule.errors import PictureError, RunError
 from chainrule.models import images_to_inputs, load_detector
 from chainrule.tensor import from_numpy
 from chainrule.training import run as runs
@@ -19,6 +21,8 @@ from chainrule.training.evaluation import nan_message
 from chainrule.training.image_task import IMAGES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from chainrule.images.page import Classifier, Digit
@@ -30,9 +34,12 @@ if TYPE_CHECKING:
 Examples:
   chainrule read page.jpg
   chainrule read page.jpg --out what-it-read.jpg
-  chainrule read page.jpg --json --min-confidence 0.9"""
+  chainrule read page.jpg --json --min-confidence 0.9
+  chainrule read pages
+  chainrule read - < page.jpg"""
 )
-@click.argument("photo", type=PathName())
+@click.argument("photos", nargs=-1, type=PathName(allow_dash=True), metavar="[PHOTO]...")
+@input_options
 @click.option(
     "--run",
     "run_path",
@@ -49,43 +56,97 @@ Examples:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.option("--out", type=PathName(), metavar="FILE", help="Write the photo annotated with boxes and digits.")
-def read(photo: str, run_path: str | None, min_confidence: float, as_json: bool, out: str | None) -> None:
-    """Read every handwritten digit in a photo of a page or a board, line by line."""
-    from chainrule.images import open_photo  # these import Pillow and SciPy
-    from chainrule.images.drawing import FORMATS, draw_page, save_photo
-    from chainrule.images.page import read_page
+def read(
+    photos: Sequence[str],
+    run_path: str | None,
+    min_confidence: float,
+    as_json: bool,
+    out: str | None,
+    clipboard: bool,
+    page: int | None,
+    sample: bool,
+) -> int:
+    """Read every handwritten digit in a photo of a page or a board, line by line.
+
+    PHOTO is a file, a folder of pictures, a PDF document, or - for standard input. With several photos, the digits of
+    each follow its name.
+    """
+    from chainrule.images.drawing import FORMATS  # imports Pillow
 
     if min_confidence != min_confidence:  # NaN passes FloatRange
         raise click.BadParameter("nan is not a number from 0 to 1", param_hint="'--min-confidence'")
-    check_output(out, "photo", FORMATS, photo=photo)
-    gray, scale = _gray(photo)
-    run = runs.shipped() if run_path is None else runs.find(run_path)
-    lines = read_page(gray, classifier(run), load_detector())
-    names = class_names(run)
-    if out is not None:
-        save_photo(draw_page(open_photo(photo).image, lines, names, min_confidence), out)
+    if out is not None and len(photos) + clipboard + sample != 1:
+        raise click.UsageError("--out takes a single PHOTO")
+    check_output(out, "photo", FORMATS, photo=next(iter(photos), None))
+    with open_inputs(photos, clipboard=clipboard, sample=sample, page=page) as pictures:
+        if out is not None and len(pictures) != 1:
+            raise click.UsageError("--out takes a single PHOTO")
+        reader = _Reader(run_path, min_confidence)
+        if len(pictures) == 1:
+            entry = reader.read(pictures[0], out)
+            if "error" in entry:
+                raise PictureError(entry["error"])
+            entries = [entry]
+        else:
+            entries = [reader.read(picture, None) for picture in pictures]
     if as_json:
-        entries = [[_entry(digit, min_confidence, scale) for digit in line] for line in lines]
-        print_json({"file": photo, "lines": entries})
-        return
-    separator = "" if all(len(name) == 1 for name in names) else " "
-    for line in lines:
-        print_lines(separator.join(names[digit.digit] if digit.confidence >= min_confidence else "?" for digit in line))
-    if not lines:
-        print_lines(f"{photo}: no digits found", err=True)
-    if out is not None:
-        print_lines(f"photo: {out}", err=True)
+        print_json(entries if len(entries) > 1 else entries[0])
+    else:
+        for entry in entries:
+            reader.print(entry, with_name=len(entries) > 1)
+        if out is not None:
+            print_lines(f"photo: {out}", err=True)
+    return 2 if any("error" in entry for entry in entries) else 0
 
 
-def _gray(photo: str) -> tuple[NDArray[np.uint8], float]:
-    """A photo's gray values and its scale. Drops the colors, which take four times the memory, before reading."""
-    from chainrule.images import open_photo  # imports Pillow
-    from chainrule.images.colors import gray_converter
-    from chainrule.images.memory import in_bands
+class _Reader:
+    """Reads photos with the network of a run."""
 
-    image, scale = open_photo(photo)
-    convert = gray_converter(image)  # None if luminance tells ink from paper
-    return np.asarray(image.convert("L") if convert is None else in_bands(image, 1, "L", convert)), scale
+    def __init__(self, run_path: str | None, min_confidence: float) -> None:
+        self.run_path, self.min_confidence = run_path, min_confidence
+
+    @cached_property
+    def run(self) -> Run:
+        return runs.shipped() if self.run_path is None else runs.find(self.run_path)
+
+    @cached_property
+    def classify(self) -> Classifier:
+        return classifier(self.run)
+
+    def read(self, picture: Picture | MissingPicture, out: str | None) -> dict[str, Any]:
+        """The entry of a photo in the JSON document; with `out`, writes the annotated photo there."""
+        from chainrule.images import open_gray, open_photo  # these import Pillow and SciPy
+        from chainrule.images.drawing import draw_page, save_photo
+        from chainrule.images.page import read_page
+
+        if isinstance(picture, MissingPicture):
+            return {"file": picture.name, "error": picture.error}
+        try:
+            gray, scale = open_gray(picture.path, picture.name)
+        except PictureError as error:
+            return {"file": picture.name, "error": str(error)}
+        lines = read_page(gray, self.classify, load_detector())
+        if out is not None:
+            photo = open_photo(picture.path, picture.name).image
+            save_photo(draw_page(photo, lines, class_names(self.run), self.min_confidence), out)
+        return {
+            "file": picture.name,
+            "lines": [[_entry(digit, self.min_confidence, scale) for digit in line] for line in lines],
+        }
+
+    def print(self, entry: dict[str, Any], with_name: bool) -> None:
+        """Print a photo's digits, line by line."""
+        if "error" in entry:
+            print_lines(f"chainrule: {entry['error']}", err=True)
+            return
+        names = class_names(self.run)
+        separator = "" if all(len(name) == 1 for name in names) else " "
+        if not entry["lines"]:
+            print_lines(f"{entry['file']}: no digits found", err=True)
+        elif with_name:
+            print_lines(f"{entry['file']}:")
+        for line in entry["lines"]:
+            print_lines(separator.join("?" if digit["digit"] is None else names[digit["digit"]] for digit in line))
 
 
 def classifier(run: Run) -> Classifier:

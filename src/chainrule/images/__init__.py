@@ -1,15 +1,19 @@
 """Image preprocessing: from a photo of a digit to a 28×28 image in MNIST's format.
 
-`files` opens an image file as gray values within the memory limits of `memory`, `raster` has array helpers, and `steps`
-converts gray values to MNIST's format and returns every intermediate stage. For a page of digits, `pyramid` makes the
-levels that a detector sees, `detection` finds the digits in its maps, `cutting` cuts them out, `page` reads them,
-`lines` groups them into lines, and `drawing` annotates the photo. Import these by name, since SciPy is slow to import:
+`files` opens an image file as gray values (by `colors`, with most contrast) within the memory limits of `memory`,
+`documents` renders a page of a PDF document, `raster` has array helpers, and `steps` converts gray values to MNIST's
+format and returns every intermediate stage: `frames` finds what surrounds the digit, `foreground` its ink, without
+`rules`; `count` tells several digits from one.
+
+For a page of digits, `pyramid` makes the levels that a detector sees, `detection` finds the digits in its maps,
+`cutting` cuts them out, `page` reads them, `lines` groups them into lines, and `drawing` annotates the photo. Import
+these by name, since SciPy is slow to import:
 `from chainrule.images.page import read_page`.
 """
 
 from __future__ import annotations
 
-from chainrule.images.files import open_photo, open_picture
+from chainrule.images.files import open_gray, open_photo, open_picture
 from chainrule.images.steps import Stages, prepare, to_mnist
 
-__all__ = ["Stages", "open_photo", "open_picture", "prepare", "to_mnist"]
+__all__ = ["Stages", "open_gray", "open_photo", "open_picture", "prepare", "to_mnist"]

@@ -70,6 +70,12 @@ def contrast_axis(image: Image.Image) -> tuple[NDArray[np.float32], float, float
     return direction, float(values.min()), float(values.max())
 
 
+def canvas_color(image: Image.Image) -> str:
+    """The color to composite a transparent image over: gray if its strokes would not be visible on white."""
+    axis = contrast_axis(image) if image.has_transparency_data else None
+    return "white" if axis is None else "#606060"
+
+
 def _channels(image: Image.Image) -> NDArray[np.float32]:
     """Red, green and blue over white, and opacity, each from 0 to 1: (height, width, 4)."""
     from PIL import Image

@@ -10,11 +10,13 @@ from chainrule.files import atomic_write
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from PIL import Image
 
     from chainrule.images.page import Digit
+
+    Rectangle = tuple[float, float, float, float]
 
 FORMATS = {
     ".png": "PNG",
@@ -26,6 +28,9 @@ FORMATS = {
     ".tiff": "TIFF",
 }
 OPTIONS = {"PNG": {"compress_level": 1}, "JPEG": {"quality": 90}, "WEBP": {"quality": 90}}  # level 1 for speed
+NAME_SIZE, CONFIDENCE_SIZE = 0.45, 0.22  # of the height of a digit's box
+MIN_TEXT = 10  # pixels
+MAX_TEXT = 0.08  # of the photo's shorter side, but at least MIN_TEXT
 READ_COLOR, UNREAD_COLOR = "#0072b2", "#d55e00"  # blue and vermilion, distinguishable for color-blind readers
 
 
@@ -33,6 +38,9 @@ def draw_page(
     photo: Image.Image, lines: Sequence[Sequence[Digit]], names: Sequence[str], min_confidence: float = 0.0
 ) -> Image.Image:
     """Draw boxes, digits and confidences on a copy of the photo.
+
+    Labels stand on white beside their boxes. Where neighbors leave no space, a digit's name stands in the corner of its
+    box, and its confidence is left out.
 
     Args:
         photo: a photo in mode RGB.
@@ -45,24 +53,61 @@ def draw_page(
     annotated = photo.copy()
     pen = ImageDraw.Draw(annotated)
     stroke = max(1, max(photo.size) // 700)
-    for digit in (digit for line in lines for digit in line):
+    digits = [digit for line in lines for digit in line]
+    for digit in digits:
         left, top, right, bottom = digit.box
-        confident = digit.confidence >= min_confidence
-        color = READ_COLOR if confident else UNREAD_COLOR
-        pen.rectangle(
-            (left - stroke, top - stroke, right - 1 + stroke, bottom - 1 + stroke),
-            outline=color,
-            width=stroke,
-        )
-        height = bottom - top
-        texts = (  # the digit above its box and the confidence below, so that they fit between neighbors
-            (names[digit.digit] if confident else "?", 0.4 * height, (left - stroke, top - 2 * stroke), "lb"),
-            (f"{digit.confidence:.0%}", 0.2 * height, (left - stroke, bottom + 2 * stroke), "lt"),
-        )
-        for text, size, position, anchor in texts:
-            font = ImageFont.load_default(max(10, size))
-            pen.text(position, text, color, font, anchor, stroke_width=stroke, stroke_fill="white")
+        for distance, color in ((2 * stroke, "white"), (stroke, _color(digit, min_confidence))):  # a halo of white
+            box = (left - distance, top - distance, right - 1 + distance, bottom - 1 + distance)
+            pen.rectangle(box, outline=color, width=stroke)
+    small = ImageFont.load_default(MIN_TEXT)
+    occupied: list[Rectangle] = [digit.box for digit in digits]
+    for text_of, size in ((_name_of(names, min_confidence), NAME_SIZE), (_percentage, CONFIDENCE_SIZE)):
+        for digit in digits:
+            left, top, right, bottom = digit.box
+            font = ImageFont.load_default(max(MIN_TEXT, min(size * (bottom - top), MAX_TEXT * min(photo.size))))
+            margin = 3 * stroke
+            for position, anchor in (
+                ((left, top - margin), "lb"),
+                ((left, bottom + margin), "lt"),
+                ((right + margin, top), "lt"),
+                ((left - margin, top), "rt"),
+            ):
+                text = text_of(digit)
+                label = _inside(pen.textbbox(position, text, font, anchor, stroke_width=stroke), photo.size)
+                if not any(_overlap(label, other) for other in occupied):
+                    pen.rectangle(label, fill="white")
+                    pen.text(label[:2], text, _color(digit, min_confidence), font, "lt")
+                    occupied.append(label)
+                    break
+            else:
+                if size == NAME_SIZE:
+                    corner = pen.textbbox((left, top), text_of(digit), small, "lt")
+                    pen.rectangle(corner, fill="white")
+                    pen.text((left, top), text_of(digit), _color(digit, min_confidence), small, "lt")
     return annotated
+
+
+def _color(digit: Digit, min_confidence: float) -> str:
+    return READ_COLOR if digit.confidence >= min_confidence else UNREAD_COLOR
+
+
+def _name_of(names: Sequence[str], min_confidence: float) -> Callable[[Digit], str]:
+    return lambda digit: names[digit.digit] if digit.confidence >= min_confidence else "?"
+
+
+def _percentage(digit: Digit) -> str:
+    return f"{digit.confidence:.0%}"
+
+
+def _inside(box: Rectangle, size: tuple[int, int]) -> Rectangle:
+    """A rectangle moved into a picture of this size."""
+    left = min(max(box[0], 0), max(0, size[0] - (box[2] - box[0])))
+    top = min(max(box[1], 0), max(0, size[1] - (box[3] - box[1])))
+    return left, top, left + box[2] - box[0], top + box[3] - box[1]
+
+
+def _overlap(one: Rectangle, other: Rectangle) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def save_photo(photo: Image.Image, path: str | os.PathLike[str]) -> None:

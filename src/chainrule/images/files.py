@@ -9,16 +9,17 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import warnings
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
 from chainrule.errors import PictureError
 from chainrule.files import open_regular
-from chainrule.images.colors import gray_converter
+from chainrule.images.colors import canvas_color, gray_converter
 from chainrule.images.memory import ORIENTATION, check_size, in_bands
 
 if TYPE_CHECKING:
@@ -31,6 +32,20 @@ if TYPE_CHECKING:
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 LONGEST_SIDE = 1024  # maximum side of a gray image, in pixels
 PHOTO_PIXELS = 24_000_000  # maximum number of pixels of a color photo
+AS_JPEG = "export the picture as JPEG or PNG"
+FOREIGN_FORMATS = (  # how such a file begins, its name, and what to do
+    (
+        rb".{4}ftyp(hei|hev|mif1|msf1)",
+        "HEIC pictures",
+        "export the photo as JPEG (on an iPhone: Settings, Camera, Formats, Most Compatible)",
+    ),
+    (rb".{4}ftypavi[fs]", "AVIF pictures", AS_JPEG),
+    (rb"\xff\x0a|.{4}JXL ", "JPEG XL pictures", AS_JPEG),
+    (rb"II\*\0.{4}CR|.{4}ftypcrx |FUJIFILMCCD-RAW|IIU\0|II?R[OS]|MMOR", "RAW photos", "develop the photo to JPEG"),
+    (rb"8BPS", "Photoshop documents", AS_JPEG),
+    (rb"\s*(<\?xml.*)?<svg|\s*<\?xml.*<svg", "SVG drawings", "export the drawing as PNG"),
+    (rb"%PDF-", "PDF documents as a whole", "choose a page of it with chainrule read FILE --page N"),
+)
 UPRIGHT = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 """By EXIF orientation, Pillow's `Image.Transpose` that makes the image upright; 1 is upright already."""
 
@@ -49,11 +64,15 @@ class Photo(NamedTuple):
     scale: float
 
 
-def open_picture(path: str | os.PathLike[str]) -> NDArray[np.float32]:
+def open_picture(path: str | os.PathLike[str], name: str | None = None) -> NDArray[np.float32]:
     """Read an image file as gray values: 0 is black, 1 is white.
 
-    Applies the EXIF orientation, composites transparent images over white, converts colors to luminance, and takes the
-    first frame of an animation.
+    Applies the EXIF orientation, composites transparent images over white, converts colors to luminance (or to the
+    axis of most contrast, see `colors`), and takes the first frame of an animation.
+
+    Args:
+        path: the image file.
+        name: what error messages call it, by default its path.
 
     Returns:
         An array `(height, width)`, its longer side at most 1024 pixels.
@@ -63,16 +82,34 @@ def open_picture(path: str | os.PathLike[str]) -> NDArray[np.float32]:
             needs more than `memory.MAX_BYTES` to decode.
         MemoryError: there is not enough memory.
     """
-    return np.asarray(_open_image(path, _gray_factor, _to_gray)[0], np.float32)
+    return np.asarray(_open_image(path, _gray_factor, _to_gray, name)[0], np.float32)
 
 
-def open_photo(path: str | os.PathLike[str]) -> Photo:
-    """Read an image file in color; images above 24 megapixels are downsampled.
+def open_gray(path: str | os.PathLike[str], name: str | None = None) -> tuple[NDArray[np.uint8], float]:
+    """Read an image file as gray values of `open_photo`'s size, uint8 `(height, width)`, and that photo's scale.
+
+    Args:
+        path: the image file.
+        name: what error messages call it, by default its path.
 
     Raises:
         PictureError, MemoryError: as `open_picture`.
     """
-    image, size = _open_image(path, _photo_factor, _to_rgb)
+    image, size = _open_image(path, _photo_factor, _to_gray_bytes, name)
+    return np.asarray(image), max(size) / max(image.size)
+
+
+def open_photo(path: str | os.PathLike[str], name: str | None = None) -> Photo:
+    """Read an image file in color; images above 24 megapixels are downsampled.
+
+    Args:
+        path: the image file.
+        name: what error messages call it, by default its path.
+
+    Raises:
+        PictureError, MemoryError: as `open_picture`.
+    """
+    image, size = _open_image(path, _photo_factor, _to_rgb, name)
     return Photo(image, max(size) / max(image.size))
 
 
@@ -80,6 +117,7 @@ def _open_image(
     path: str | os.PathLike[str],
     factor: Callable[[int, int], int],
     convert: Callable[[Image.Image, int], Image.Image],
+    name: str | None,
 ) -> tuple[Image.Image, tuple[int, int]]:
     """Decode, convert and rotate an image file upright; returns the image and its size in the file.
 
@@ -87,6 +125,7 @@ def _open_image(
         path: the image file.
         factor: returns the downsampling factor for a width and a height.
         convert: converts a decoded image, given the downsampling factor.
+        name: what error messages call the file, by default its path.
 
     Raises:
         PictureError: the file cannot be read, in one sentence.
@@ -94,26 +133,27 @@ def _open_image(
     """
     from PIL import Image, UnidentifiedImageError  # imported on first use
 
-    with _open_file(path) as file, warnings.catch_warnings(), _quiet_decoders():
+    name = str(path) if name is None else name
+    with _open_file(path, name) as file, warnings.catch_warnings(), _quiet_decoders():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata and of big images; check_size checks the size
         try:
-            image, transpose, size = _decode(file, path, factor, convert)  # frees the full-size image on return
+            image, transpose, size = _decode(file, name, factor, convert)  # frees the full-size image on return
             return image if transpose is None else image.transpose(transpose), size
         except (MemoryError, PictureError):
             raise
         except UnidentifiedImageError as error:
-            raise PictureError(f"{path}: not an image in one of the formats {', '.join(FORMATS)}") from error
+            raise PictureError(f"{name}: {_foreign_format(file)}") from error
         except Image.DecompressionBombError as error:
-            raise PictureError(f"{path}: the image is too large; the limit is 100 megapixels") from error
+            raise PictureError(f"{name}: the image is too large; the limit is 100 megapixels") from error
         except Exception as error:  # decoders raise many kinds of errors for damaged files
             if "out of memory" in str(error):  # Pillow raises OSError
-                raise MemoryError(f"{path}: {error}") from error
-            raise PictureError(f"{path}: the image is damaged or truncated") from error
+                raise MemoryError(f"{name}: {error}") from error
+            raise PictureError(f"{name}: the image is damaged or truncated") from error
 
 
 def _decode(
     file: io.BufferedReader,
-    path: str | os.PathLike[str],
+    name: str,
     factor: Callable[[int, int], int],
     convert: Callable[[Image.Image, int], Image.Image],
 ) -> tuple[Image.Image, Image.Transpose | None, tuple[int, int]]:
@@ -122,7 +162,7 @@ def _decode(
 
     with Image.open(file, formats=FORMATS) as image:
         size = image.size
-        check_size(image, path, factor(*size))
+        check_size(image, name, factor(*size))
         image.load()
         converted = convert(image, factor(*image.size))  # check_size may have reduced the size of a JPEG
         transpose = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
@@ -162,22 +202,32 @@ def _libtiff_handler_setter() -> Callable[[int | None], int | None] | None:
     return cast("Callable[[int | None], int | None]", function)
 
 
-def _open_file(path: str | os.PathLike[str]) -> io.BufferedReader:
+def _open_file(path: str | os.PathLike[str], name: str) -> io.BufferedReader:
     """Open an image file, and report simple errors before decoding."""
     try:
         file = open_regular(path)  # reading from a pipe or a device could block forever
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # ValueError: an invalid file name
-        raise PictureError(f"{path}: there is no such file") from error
+        raise PictureError(f"{name}: there is no such file") from error
     except IsADirectoryError as error:
-        raise PictureError(f"{path}: this is a folder, not an image file") from error
+        raise PictureError(f"{name}: this is a folder, not an image file") from error
     except PermissionError as error:
-        raise PictureError(f"{path}: the file cannot be read (permission denied)") from error
+        raise PictureError(f"{name}: the file cannot be read (permission denied)") from error
     except OSError as error:
-        raise PictureError(f"{path}: the file cannot be read ({error.strerror})") from error
+        raise PictureError(f"{name}: the file cannot be read ({error.strerror})") from error
     if os.fstat(file.fileno()).st_size == 0:
         file.close()
-        raise PictureError(f"{path}: the file is empty")
+        raise PictureError(f"{name}: the file is empty")
     return file
+
+
+def _foreign_format(file: io.BufferedReader) -> str:
+    """What to say about a file that is no image in one of the formats."""
+    file.seek(0)
+    start = file.read(1024)
+    for pattern, kind, advice in FOREIGN_FORMATS:
+        if re.match(pattern, start, re.DOTALL):
+            return f"{kind} cannot be opened; {advice}"
+    return f"not an image in one of the formats {', '.join(FORMATS)}"
 
 
 def _gray_factor(width: int, height: int) -> int:
@@ -203,10 +253,17 @@ def _to_gray(image: Image.Image, factor: int) -> Image.Image:
     return gray if high_depth else Image.fromarray(np.asarray(gray, np.float32) / np.float32(255))
 
 
+def _to_gray_bytes(image: Image.Image, factor: int) -> Image.Image:
+    """Convert a decoded image of any mode to gray values in mode L."""
+    if image.mode.startswith(("I", "F")):
+        return _to_rgb(image, factor).convert("L")
+    return in_bands(image, factor, "L", gray_converter(image) or _luminance)
+
+
 def _to_rgb(image: Image.Image, factor: int) -> Image.Image:
     """Convert a decoded image of any mode to an opaque image in mode RGB."""
     if not image.mode.startswith(("I", "F")):
-        return in_bands(image, factor, "RGB", _to_opaque)
+        return in_bands(image, factor, "RGB", partial(_to_opaque, background=canvas_color(image)))
     to_gray = _high_depth_converter(image)
 
     def convert(band: Image.Image) -> Image.Image:
@@ -221,13 +278,13 @@ def _luminance(image: Image.Image) -> Image.Image:
     return _to_opaque(image).convert("L")
 
 
-def _to_opaque(image: Image.Image) -> Image.Image:
-    """Convert an 8-bit image to mode RGB, composited over white if it is transparent."""
+def _to_opaque(image: Image.Image, background: str = "white") -> Image.Image:
+    """Convert an 8-bit image to mode RGB, composited over the background if it is transparent."""
     from PIL import Image
 
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image = Image.alpha_composite(Image.new("RGBA", image.size, background), image)
     return image.convert("RGB")
 
 

@@ -59,20 +59,21 @@ class Stages:
         yield "centered in 28×28", self.result
 
 
-def prepare(picture: str | os.PathLike[str] | NDArray[np.floating | np.uint8]) -> Stages:
+def prepare(picture: str | os.PathLike[str] | NDArray[np.floating | np.uint8], name: str | None = None) -> Stages:
     """Convert an image of one digit to MNIST's format, and return all stages.
 
     Args:
         picture: the path of an image file, or gray values `(height, width)`: floats from 0 (black) to 1 (white), or
             uint8 from 0 to 255. The ink may be darker or brighter than the paper.
+        name: what error messages call the picture, by default its path.
 
     Raises:
         PictureError: the file cannot be read, the array does not hold gray values as above, or no digit is found.
     """
     if isinstance(picture, np.ndarray):
-        name, gray = "picture", normalize_gray(picture, LONGEST_SIDE)
+        name, gray = name or "picture", normalize_gray(picture, LONGEST_SIDE)
     else:
-        name, gray = str(picture), open_picture(picture)
+        name, gray = name or str(picture), open_picture(picture, name)
     try:
         return _stages(gray)
     except BlankError as error:
