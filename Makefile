@@ -104,7 +104,7 @@ lessons: $(VENV)/.installed
 
 weights: $(VENV)/.installed
 	rm -rf build/best
-	$(BIN)/chainrule train --model best --seed 0 --out build/best
+	$(BIN)/chainrule train --model best --data handwriting --seed 0 --out build/best
 	$(BIN)/python scripts/make_weights.py build/best
 
 # Half an hour on one core, and the same bits each time on one machine

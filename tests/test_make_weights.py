@@ -51,6 +51,6 @@ def test_a_run_that_will_not_do_is_refused(make_weights, finished, tmp_path, mon
     with pytest.raises(SystemExit, match="bytes are more than the 1,000 allowed"):
         make_weights(finished)
     (finished / "result.json").unlink()
-    with pytest.raises(SystemExit, match="is no finished run on MNIST"):
+    with pytest.raises(SystemExit, match="is no finished run on the data set handwriting"):
         make_weights(finished)
     assert not (tmp_path / "package").exists()

@@ -39,7 +39,7 @@ def test_python(tmp_path, monkeypatch, capsys, expected, raw):
     exec((tmp_path / "digits.py").read_text(encoding="utf-8"), names)  # noqa: S102  # the file that we wrote
     x = IMAGES / np.float32(255) if raw else IMAGES
     np.testing.assert_allclose(names["predict"](x), expected[raw], rtol=1e-4, atol=1e-5)
-    assert names["CLASSES"] == list("0123456789")
+    assert names["CLASSES"] == [*"0123456789", "none"]
     output = capsys.readouterr().out
     assert "wrote digits.py" in output
     assert "from digits import predict" in output

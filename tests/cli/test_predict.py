@@ -86,14 +86,14 @@ def test_json_is_one_document_and_nothing_else(command, draw):
     document = json.loads(done.out)
     assert [(entry["file"], entry["digit"]) for entry in document] == [("1.png", 1), ("7.png", 7)]
     for entry in document:
-        assert list(entry) == ["file", "digit", "confidence", "confidences"]
+        assert list(entry) == ["file", "digit", "confidence", "confidences", "no_digit"]
         assert len(entry["confidences"]) == 10
-        assert sum(entry["confidences"]) == pytest.approx(1, abs=1e-12)
+        assert sum(entry["confidences"]) + entry["no_digit"] == pytest.approx(1, abs=1e-12)
         assert entry["confidence"] == max(entry["confidences"]) == entry["confidences"][entry["digit"]]
 
 
 def test_the_classes_of_a_run_name_what_is_read(command, draw, copy):
-    edit(copy, "data", "classes", [f"number {digit}" for digit in range(10)])
+    edit(copy, "data", "classes", [*(f"number {digit}" for digit in range(10)), "none"])
     assert command("predict", draw("7"), "--run", "copy").out.startswith("7.png: number 7  (")
 
 
@@ -105,7 +105,7 @@ def test_the_steps_are_drawn(command, draw, here):
 
 
 def test_a_near_second_guess_is_printed(command, draw, here, monkeypatch):
-    row = np.array([0, 0.35, 0, 0, 0, 0, 0, 0.62, 0, 0.03], np.float32)
+    row = np.array([0, 0.35, 0, 0, 0, 0, 0, 0.62, 0, 0.02, 0.01], np.float32)
     monkeypatch.setattr("chainrule.cli.predict.classifier", lambda run: lambda images: np.tile(row, (len(images), 1)))
     done = command("predict", draw("7"))
     assert done.out.startswith("7.png: 7  (62.0%), or 1 (35.0%)\n")
@@ -147,7 +147,7 @@ def test_two_digits_are_noticed(command, here, write):
     done = command("predict", "two.png", "--json")
     (entry,) = json.loads(done.out)
     assert (done.code, done.err, entry["digits"], entry["error"]) == (2, "", 2, message)
-    assert entry["confidence"] == max(entry["confidences"])
+    assert entry["confidence"] == max(*entry["confidences"], entry["no_digit"])
 
 
 # Errors
@@ -234,9 +234,9 @@ def test_a_run_that_learned_other_pictures(command, draw, trained):
 @pytest.mark.parametrize(
     ("part", "key", "value", "message"),
     [
-        ("data", "classes", list("012345678"), "has 9 classes, but its model has 10 outputs"),
-        ("data", "classes", [*"0123456789", "x"], "has 11 classes, but its model has 10 outputs"),
-        ("data", "classes", [], "has 0 classes, but its model has 10 outputs"),
+        ("data", "classes", list("012345678"), "has 9 classes, but its model has 11 outputs"),
+        ("data", "classes", [*"0123456789", "none", "x"], "has 12 classes, but its model has 11 outputs"),
+        ("data", "classes", [], "has 0 classes, but its model has 11 outputs"),
         ("model", "name", "resnet", "unknown model 'resnet'"),
     ],
     ids=["too few classes", "too many classes", "no class", "unknown model"],

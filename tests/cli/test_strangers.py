@@ -113,7 +113,7 @@ def picture(here, write):
 def stranger(here):
     """The pretrained run with renamed classes."""
     folder = Path(shutil.copytree(run.shipped().folder, here / "stranger"))
-    edit(folder, "data", "classes", value=[f"{NASTY}{i}" for i in range(10)])
+    edit(folder, "data", "classes", value=[*(f"{NASTY}{i}" for i in range(10)), "none"])
     return folder
 
 

@@ -68,10 +68,13 @@ def test_the_newest_run_is_judged(trained, chainrule, place):
         assert len(picture) > 10_000
 
 
-def test_the_shipped_network_reads_993_of_1000_digits(chainrule):
+def test_the_shipped_network_reads_995_of_1000_digits_and_knows_how_sure_it_is(chainrule):
     found = chainrule("evaluate", "shipped")
-    assert found["accuracy"] >= 0.993
-    assert min(entry["accuracy"] for entry in found["per_class"]) > 0.985
+    assert found["accuracy"] >= 0.995
+    *digits, none = found["per_class"]
+    assert min(entry["accuracy"] for entry in digits) > 0.985
+    assert none == {"class": "none", "images": 0, "accuracy": None}
+    assert found["expected_calibration_error"] < 0.01
 
 
 def test_a_finished_run_is_told_again(trained, chainrule):

@@ -94,7 +94,7 @@ CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
     "images of no size": ({"image_shape": [28, 0]}, "image_shape must be a height and a width"),
     "images of a negative size": ({"image_shape": [-28, -28]}, "image_shape must be a height and a width"),
     "too many classes' names": ({"classes": [""] * 3_000_000}, "config.json: is larger than 8,000,000 bytes"),
-    "many classes' names": ({"classes": [""] * 500_000}, "has 500000 classes, but its model has 10 outputs"),
+    "many classes' names": ({"classes": [""] * 500_000}, "has 500000 classes, but its model has 11 outputs"),
 }
 
 

@@ -35,7 +35,7 @@ def _convolution(
 @register(
     "five convolutions, 32 to 96 channels, batch normalization, augmentation; cross entropy",
     Recipe(
-        epochs=10,
+        epochs=14,
         batch_size=128,
         optimizer="adamw",
         lr=0.01,

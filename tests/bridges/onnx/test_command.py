@@ -42,7 +42,7 @@ def test_the_shipped_network(command, tmp_path):
     assert (code, err) == (0, "")
     assert "ONNX opset 20, evaluation mode" in out
     assert "input   images         uint8    (batch, 28, 28)" in out
-    assert "output  probabilities  float32  (batch, 10)" in out
+    assert "output  probabilities  float32  (batch, 11)" in out
     images = chainrule.data.mnist().test_images[:50]
     names = {"images": images}
     exec("\n".join(line.strip() for line in out.split("to run it:\n")[1].splitlines()), names)  # noqa: S102  # as printed
