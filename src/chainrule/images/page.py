@@ -136,7 +136,7 @@ def _probabilities(
     for detection, cut, confidence in zip(detections, cuts, presence.tolist(), strict=True):
         row = detection.probabilities if cut is None else next(read)
         if len(row) == DIGITS + 1:
-            confidence *= 1 - row[DIGITS]
+            confidence *= 1 - 0.5 * row[DIGITS]
             row = row[:DIGITS] / max(row[:DIGITS].sum(), 1e-9)
         if len(row) == DIGITS:  # else the classes are no digits, and the detector has no opinion on them
             # Opinions are pooled as logarithms, so that a class which one of them excludes is hardly chosen
