@@ -103,9 +103,9 @@ lessons: $(VENV)/.installed
 	@export $(ONE_THREAD); for number in $$(ls lessons | sed -n 's/^0*\([0-9]*\)_.*\.py$$/\1/p'); do $(BIN)/chainrule lesson $$number || exit; echo; done
 
 weights: $(VENV)/.installed
-	rm -rf build/best
-	$(BIN)/chainrule train --model best --data handwriting --seed 0 --out build/best
-	$(BIN)/python scripts/make_weights.py build/best
+	rm -rf build/reader
+	$(BIN)/chainrule train --model reader --data handwriting --seed 0 --out build/reader
+	$(BIN)/python scripts/make_weights.py build/reader
 
 # Half an hour on one core, and the same bits each time on one machine
 detector-weights: $(VENV)/.installed

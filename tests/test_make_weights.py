@@ -43,7 +43,7 @@ def test_a_good_run_is_copied_whole(make_weights, finished, tmp_path, capsys):
     for name in ("config.json", "model.safetensors", "result.json"):
         assert (tmp_path / "package" / name).read_bytes() == (finished / name).read_bytes()
     accuracy = json.loads((finished / "result.json").read_text())["test_accuracy"]
-    assert f"best, {accuracy:.2%} of the test images right" in capsys.readouterr().out
+    assert f"reader, {accuracy:.2%} of the test images right" in capsys.readouterr().out
 
 
 def test_a_run_that_will_not_do_is_refused(make_weights, finished, tmp_path, monkeypatch):

@@ -62,7 +62,7 @@ def test_the_shipped_network_reads_without_any_run(command, draw, digit, ink, pa
     assert first.startswith(f"{digit}.png: {digit}  (")
     assert first.endswith("%)")
     assert len(bars) == 10
-    assert last.startswith("model: best, the pretrained network, 99.")
+    assert last.startswith("model: reader, the pretrained network, 99.")
 
 
 def test_charts_are_no_wider_than_the_terminal(command, draw, monkeypatch):

@@ -160,7 +160,7 @@ def test_the_shipped_run_is_small_and_fits_its_model():
     assert created_run.weights_file.stat().st_size <= 1_000_000
     assert created_run.config["data"]["name"] == "handwriting"
     assert created_run.config["data"]["classes"] == [*"0123456789", "none"]
-    assert created_run.model.name == "best"
+    assert created_run.model.name == "reader"
     assert created_run.result["test_accuracy"] >= 0.995
     network = created_run.load_network()
     assert not network.training

@@ -16,7 +16,7 @@ from chainrule.models.registry import (
 )
 from chainrule.models.sigmoid_mlp import network, sigmoid_mlp
 from chainrule.models.small_convnets import cnn, lenet5
-from chainrule.models.tuned_convnet import best, quick
+from chainrule.models.tuned_convnet import best, quick, reader
 
 from chainrule.models.gpt import GPT, gpt  # isort: skip  # the last in the registry, after the models of images
 from chainrule.models.digit_detector import digit_detector, load_detector  # isort: skip
@@ -46,6 +46,7 @@ __all__ = [
     "mlp",
     "network",
     "quick",
+    "reader",
     "register",
     "save_pretrained",
     "sigmoid_mlp",
