@@ -157,7 +157,7 @@ def test_the_shipped_run_is_found_by_its_name_where_no_folder_has_it(config, tmp
 
 def test_the_shipped_run_is_small_and_fits_its_model():
     created_run = run.shipped()
-    assert created_run.weights_file.stat().st_size <= 1_000_000
+    assert created_run.weights_file.stat().st_size <= 1_500_000
     assert created_run.config["data"]["name"] == "handwriting"
     assert created_run.config["data"]["classes"] == [*"0123456789", "none"]
     assert created_run.model.name == "reader"

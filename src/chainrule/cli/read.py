@@ -14,6 +14,7 @@ from chainrule.cli.arguments import PathName, check_output
 from chainrule.cli.inputs import MissingPicture, Picture, input_options, open_inputs
 from chainrule.cli.output import class_names, print_json, print_lines
 from chainrule.errors import PictureError, RunError
+from chainrule.images.digits import digit_names
 from chainrule.models import images_to_inputs, load_detector
 from chainrule.tensor import from_numpy
 from chainrule.training import run as runs
@@ -140,7 +141,7 @@ class _Reader:
             print_lines(f"chainrule: {entry['error']}", err=True)
             return
         names = class_names(self.run)
-        separator = "" if all(len(name) == 1 for name in names) else " "
+        separator = "" if all(len(name) == 1 for name in digit_names(names)) else " "
         if not entry["lines"]:
             print_lines(f"{entry['file']}: no digits found", err=True)
         elif with_name:
