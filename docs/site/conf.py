@@ -8,6 +8,8 @@ import os
 import sys
 from pathlib import Path
 
+from sphinx.application import Sphinx
+
 import chainrule
 
 SITE = Path(__file__).parent
@@ -59,3 +61,8 @@ pages.bring_pages()
 pages.bring_lessons()
 pages.show_source()
 api_reference.Reference(SITE / "reference", pages.source_address).write()
+
+
+def setup(app: Sphinx) -> None:
+    """Leave out what no page needs."""
+    app.connect("build-finished", pages.remove_unused_formulas)

@@ -15,6 +15,8 @@ from pygments.lexers import PythonLexer
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from sphinx.application import Sphinx
+
 SITE = Path(__file__).parent
 DOCS, ROOT = SITE.parent, SITE.parent.parent
 SRC = ROOT / "src"
@@ -24,7 +26,7 @@ SOURCE_LINK = re.compile(r"\[([^]]+)\]\(\.\./src/([^)#]+\.py)(?:#(\w+))?\)")
 OTHER_LINK = re.compile(r"\[([^]]+)\]\(\.\./[^)]+\)")
 SOURCE_PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title><style>{style}</style></head>
+<title>{title}</title><link rel="stylesheet" href="{home}source/source.css"></head>
 <body class="source">
 <header><a href="{home}index.html">chainrule</a> · <a href="{home}reference/index.html">reference</a> ·
 <strong>{title}</strong></header><main>{code}</main></body></html>
@@ -82,14 +84,15 @@ def show_source(files: Iterable[Path] | None = None) -> None:
     light, dark = (
         HtmlFormatter(linenos="inline", lineanchors="L", anchorlinenos=True, style=style) for style in STYLES
     )
-    styles = f"{light.get_style_defs('main')}{SOURCE_STYLE}{dark.get_style_defs('main')} }}"
+    SOURCE.joinpath("source").mkdir(parents=True)
+    style = f"{light.get_style_defs('main')}{SOURCE_STYLE}{dark.get_style_defs('main')} }}"
+    SOURCE.joinpath("source", "source.css").write_text(style, encoding="utf-8")
     for file in sorted((SRC / "chainrule").rglob("*.py") if files is None else files):
         name = file.relative_to(SRC)
         page = SOURCE / "source" / f"{name}.html"
         page.parent.mkdir(parents=True, exist_ok=True)
         text = SOURCE_PAGE.format(
             title=name,
-            style=styles,
             home="../" * len(name.parts),
             code=highlight(file.read_text(encoding="utf-8"), PythonLexer(), light),
         )
@@ -106,3 +109,15 @@ def bring_lessons() -> None:
         number = f"{int(lesson.name[:2])}. "
         lines = [quotes, number + title, "=" * len(number) + underline, *rest]
         (SCRIPTS / lesson.name).write_text("".join(lines), encoding="utf-8")
+
+
+UNUSED_FORMULAS = ("*svg*", "mml-*", "tex-mml-*", "*-full*", "*-speech*", "latest.js", "node-main.js", "sre")
+
+
+def remove_unused_formulas(app: Sphinx, exception: Exception | None) -> None:
+    """Remove MathJax's other input and output formats from the site: 20 of its 24 MB."""
+    folder = Path(app.outdir) / "_static" / "mathjax"
+    for pattern in UNUSED_FORMULAS:
+        for path in folder.glob(pattern):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    shutil.rmtree(folder / "output" / "svg", ignore_errors=True)
