@@ -26,8 +26,8 @@ def test_data_and_where_it_is_kept(command, tmp_path):
     done = command("data")
     assert (done.code, done.err) == (0, "")
     *entries, cache = table(done)
-    sets, texts = entries[:3], entries[3:]
-    assert [row[0] for row in sets] == ["mnist", "fashion-mnist", "kmnist"]
+    sets, texts = entries[:4], entries[4:]
+    assert [row[0] for row in sets] == ["mnist", "handwriting", "fashion-mnist", "kmnist"]
     assert [row[0] for row in texts] == ["everyday", "names", "shakespeare"]
     assert texts[0][1] == "installed"
     assert {row[1] for row in sets} == {"not cached"}

@@ -205,7 +205,7 @@ def test_a_rank_with_an_error_of_its_own_ends_all_and_the_last_step_is_saved(sta
          "must be the same on all"),
         (2, "data", [], "the ranks differ in the data.crc32 of the config: "),
         (2, "missing data", [], "rank 1 (HOST): there are no such images"),
-        (2, "none", ["--nonsense"], "Error: No such option '--nonsense'."),
+        (2, "none", ["--nonsense"], "chainrule: no such option '--nonsense'"),
     ],
 )  # fmt: skip
 def test_ranks_that_disagree_are_refused(start, data, ranks, event, options, sentence):

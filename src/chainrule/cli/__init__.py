@@ -7,8 +7,8 @@ and SIGHUP (129) this way.
 
 from __future__ import annotations
 
+import difflib
 import importlib
-import io
 import os
 import sys
 import traceback
@@ -36,7 +36,7 @@ COMMANDS = {  # name: (module in chainrule.cli, summary)
     "profile": ("profile", "Measure a training step by layer and by kernel."),
     "models": ("listings", "List the available models, or describe one."),
     "data": ("listings", "List the data sets."),
-    "runs": ("listings", "List the runs, newest last."),
+    "runs": ("runs", "List and compare the runs, newest last."),
     "completion": ("listings", "Print a shell completion script."),
 }
 
@@ -52,6 +52,18 @@ class _Commands(click.Group):
             return None
         command: click.Command = getattr(importlib.import_module(f"chainrule.cli.{COMMANDS[name][0]}"), name)
         return command
+
+    def resolve_command(
+        self, context: click.Context, arguments: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(context, arguments)
+        except click.UsageError:
+            if arguments[0].startswith("-"):
+                raise
+            similar = difflib.get_close_matches(arguments[0], COMMANDS, n=1)
+            hint = f"; did you mean '{similar[0]}'?" if similar else f"; choose from {', '.join(COMMANDS)}"
+            context.fail(f"no such command '{arguments[0]}'{hint}")
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -84,10 +96,10 @@ def main(arguments: list[str] | None = None) -> Any:
         with keep_interrupt():
             code = cli.main(arguments, prog_name="chainrule", standalone_mode=False)
     except click.ClickException as error:
-        text = io.StringIO()
-        error.show(text)
         if not _is_above_rank_zero():
-            _print_error(*text.getvalue().removesuffix("\n").expandtabs(4).split("\n"))
+            _report(_usage_message(error))
+            context = getattr(error, "ctx", None)
+            _print_error(f"Try '{context.command_path if context else 'chainrule'} --help'")
         code = 2
     except UserError as error:
         code = _report(str(error))
@@ -105,6 +117,12 @@ def main(arguments: list[str] | None = None) -> Any:
         code = _report("internal error; please report it with the traceback above", code=1)
     _end_ranks(code or 0)
     sys.exit(code or 0)
+
+
+def _usage_message(error: click.ClickException) -> str:
+    """What is wrong with the arguments, in the form of every other error: one line that begins in lower case."""
+    message = " ".join(error.format_message().split()).removesuffix(".")
+    return message[:1].lower() + message[1:]
 
 
 def _is_above_rank_zero() -> bool:

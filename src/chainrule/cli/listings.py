@@ -1,12 +1,11 @@
-"""`chainrule models`, `data`, `runs` and `completion`."""
+"""`chainrule models`, `data` and `completion`."""
 
 from __future__ import annotations
 
 import click
 from click.shell_completion import get_completion_class
 
-from chainrule.cli.output import MAX_MESSAGE, print_lines, print_table
-from chainrule.errors import RunError, shorten
+from chainrule.cli.output import print_lines, print_table
 
 
 @click.command(
@@ -64,37 +63,6 @@ def data() -> None:
         print_lines(f"cache: {cache_folder()}  (set CHAINRULE_CACHE to change it)")
     except OSError as error:
         print_lines(f"no cache folder: {error.strerror or error}  (set CHAINRULE_CACHE to choose one)")
-
-
-@click.command(
-    epilog="""\b
-Examples:
-  chainrule runs
-  chainrule runs experiments/"""
-)
-@click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False))
-def runs(folder: str | None) -> int:
-    """List the runs in FOLDER (default: runs/), newest last."""
-    from chainrule.training.run import RUNS, all_runs
-
-    faults: list[RunError] = []
-    rows = []
-    for run in all_runs(folder or RUNS, faults):
-        config = run.config
-        try:
-            completed, result = len(run.history), run.result
-        except RunError as error:
-            faults.append(error)
-            continue
-        state = run.task.headline(result) if result else f"{completed} of {config['training']['epochs']} epochs"
-        rows.append((run.folder.name, config["model"]["name"], config["data"]["name"], f"seed {config['seed']}", state))
-    if rows:
-        print_table(rows)
-    elif not faults:
-        print_lines(f"no runs in {folder or RUNS} yet; train one with: chainrule train", err=True)
-    for fault in faults:
-        print_lines(f"chainrule: {shorten(str(fault), MAX_MESSAGE)}", err=True)
-    return 2 if faults else 0
 
 
 @click.command(

@@ -6,10 +6,12 @@ The names of files, runs, classes and tensors are untrusted. Print them only wit
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shutil
 import sys
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
 
 MAX_MESSAGE = 4_000
 """Maximum length of an error message, in characters: a file's name or content must not flood the terminal."""
+
+
+MAX_WIDTH, MIN_COLUMN = 1_000_000, 12
+"""Characters of a line that is not limited by a terminal; of a column that is not narrowed further."""
 
 
 def print_lines(*lines: str, err: bool = False, bold: bool = False) -> None:
@@ -55,15 +61,30 @@ def print_json(document: Any) -> None:
 
 
 def print_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
-    """Print rows in aligned columns; the columns with indices in `right` are aligned to the right."""
+    """Print rows in aligned columns; the columns with indices in `right` are aligned to the right.
+
+    In a terminal that is too narrow, the widest columns are narrowed and their text continues below.
+    """
     rows = [[shorten(cell) for cell in row] for row in rows]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    natural = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()  # None if it was closed
+    widths = fit_widths(natural, terminal_width(MAX_WIDTH) if is_terminal else MAX_WIDTH)
     for row in rows:
-        cells = [
-            cell.rjust(width) if i in right else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        print_lines("  ".join(cells).rstrip())
+        wrapped = [textwrap.wrap(cell, width) or [""] for cell, width in zip(row, widths, strict=True)]
+        for line in itertools.zip_longest(*wrapped, fillvalue=""):
+            cells = [
+                cell.rjust(width) if i in right else cell.ljust(width)
+                for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ]
+            print_lines("  ".join(cells).rstrip())
+
+
+def fit_widths(natural: Sequence[int], available: int) -> list[int]:
+    """Narrow the widest columns, to `MIN_COLUMN` at least, until the columns and the gaps of two fit into a line."""
+    widths = list(natural)
+    while sum(widths) + 2 * (len(widths) - 1) > available and max(widths) > MIN_COLUMN:
+        widths[widths.index(max(widths))] -= 1
+    return widths
 
 
 def terminal_width(maximum: int) -> int:

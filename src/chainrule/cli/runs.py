@@ -1,0 +1,263 @@
+"""`chainrule runs`: list runs, compare them, draw their curves, delete them."""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+import operator
+import re
+import shlex
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from chainrule.cli.arguments import PathName, check_output
+from chainrule.cli.output import MAX_MESSAGE, json_number, print_json, print_lines, print_table
+from chainrule.errors import RunError, UserError, printable, shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from chainrule.training.run import Run
+
+Value = str | float
+COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "!=": operator.ne,
+    "<": operator.lt,
+    ">": operator.gt,
+    "=": operator.eq,
+}
+CONDITION = re.compile(r"\s*([\w.]+)\s*(<=|>=|!=|<|>|=)\s*(.*?)\s*", re.DOTALL)
+LOWER_IS_BETTER = ("loss", "perplexity", "seconds")
+"""Endings of the columns that are sorted in ascending order; others that are numbers begin with the largest."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run and what it is compared by."""
+
+    run: Run
+    history: list[dict[str, Any]]
+    result: dict[str, Any] | None
+
+    @property
+    def state(self) -> str:
+        """The result, or how far the run has come."""
+        if self.result:
+            return self.run.task.headline(self.result)
+        return f"{len(self.history)} of {self.run.config['training']['epochs']} epochs"
+
+    @property
+    def values(self) -> dict[str, Value]:
+        """Settings and results by name: those of config.json, of the last epoch and of result.json."""
+        config = self.run.config
+        values: dict[str, Value] = {"name": self.run.folder.name, "created": config["created"]}
+        values |= {"model": config["model"]["name"], "data": config["data"]["name"], "seed": config["seed"]}
+        for source in (config["training"], config["model"]["options"], *self.history[-1:], self.result or {}):
+            values |= {name: value for name, value in source.items() if isinstance(value, str | int | float)}
+        return values
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  chainrule runs
+  chainrule runs experiments/
+  chainrule runs --sort test_accuracy --where model=mlp --where lr<0.01
+  chainrule runs --plot curves.png
+  chainrule runs --delete first-try"""
+)
+@click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False))
+@click.option("--sort", metavar="KEY", help="Order by a setting or a metric, the best first; -KEY reverses.")
+@click.option(
+    "--where", "conditions", multiple=True, metavar="KEY=VALUE", help="Only such runs: =, !=, <, > (repeatable)."
+)
+@click.option("--plot", type=PathName(), metavar="FILE", help="Draw the curves of these runs (.png, .svg, .pdf).")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document with all settings and epochs.")
+@click.option("--delete", multiple=True, metavar="RUN", help="Delete a run of FOLDER by its name, after a question.")
+@click.option("--yes", is_flag=True, help="Delete without a question.")
+def runs(
+    folder: str | None,
+    sort: str | None,
+    conditions: Sequence[str],
+    plot: str | None,
+    as_json: bool,
+    delete: Sequence[str],
+    yes: bool,
+) -> int:
+    """List the runs in FOLDER (default: runs/), newest last, or compare them."""
+    from chainrule.training.run import RUNS
+
+    if delete:
+        return _delete(folder or str(RUNS), delete, yes)
+    if yes:
+        raise click.UsageError("--yes answers the question of --delete")
+    if plot is not None:
+        from chainrule.plots import style  # imports matplotlib
+
+        check_output(plot, "figure", style.FORMATS)
+    faults: list[RunError] = []
+    everything = _entries(folder or str(RUNS), faults)
+    entries = _ordered(_chosen(everything, conditions), sort)
+    if as_json:
+        print_json([_document(entry) for entry in entries])
+    elif entries:
+        print_table([_row(entry, sort) for entry in entries])
+    elif everything:
+        print_lines(f"none of the {len(everything)} runs meets {' and '.join(conditions)}", err=True)
+    elif not faults:
+        print_lines(f"no runs in {folder or RUNS} yet; train one with: chainrule train", err=True)
+    if plot is not None:
+        _plot(entries, plot)
+        if not as_json:
+            print_lines(f"figure: {plot}")
+    for fault in faults:
+        print_lines(f"chainrule: {shorten(str(fault), MAX_MESSAGE)}", err=True)
+    return 2 if faults else 0
+
+
+def _entries(folder: str, faults: list[RunError]) -> list[Entry]:
+    """The runs of a folder, oldest first; those that cannot be read are added to `faults`."""
+    from chainrule.training.run import all_runs
+
+    entries = []
+    for run in all_runs(folder, faults):
+        try:
+            entries.append(Entry(run, run.history, run.result))
+        except RunError as error:
+            faults.append(error)
+    return entries
+
+
+def _chosen(entries: list[Entry], conditions: Sequence[str]) -> list[Entry]:
+    """The entries that meet all conditions, such as `model=mlp` or `test_accuracy>0.98`."""
+    for condition in conditions:
+        match = CONDITION.fullmatch(condition)
+        if match is None:
+            raise click.BadParameter(
+                f"{condition!r} is not of the form KEY=VALUE, KEY!=VALUE, KEY<VALUE or KEY>VALUE",
+                param_hint="'--where'",
+            )
+        key, comparison, wanted = match.groups()
+        _check_key(entries, key, "--where")
+        entries = [entry for entry in entries if _meets(entry.values.get(key), comparison, wanted)]
+    return entries
+
+
+def _meets(value: Value | None, comparison: str, wanted: str) -> bool:
+    """Whether a value compares to a text as asked: as numbers if the value is one, else by wildcards."""
+    if value is None:
+        return comparison == "!="
+    if isinstance(value, str):
+        if comparison not in ("=", "!="):
+            return COMPARISONS[comparison](value, wanted)
+        return fnmatch.fnmatchcase(value, wanted) == (comparison == "=")
+    return COMPARISONS[comparison](float(value), _number(wanted))
+
+
+def _number(text: str) -> float:
+    """A number that may be a percentage, `true` or `false`."""
+    if text.lower() in ("true", "false"):
+        return float(text.lower() == "true")
+    try:
+        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a number", param_hint="'--where'") from None
+
+
+def _ordered(entries: list[Entry], sort: str | None) -> list[Entry]:
+    """The entries by a value, the best first; those without it come last."""
+    if sort is None:
+        return entries
+    key = sort.removeprefix("-")
+    _check_key(entries, key, "--sort")
+    having = [entry for entry in entries if _sortable(entry.values.get(key))]
+    is_text = any(isinstance(entry.values[key], str) for entry in having)
+    descending = not is_text and not key.endswith(LOWER_IS_BETTER) and key not in ("seed", "created")
+    having.sort(
+        key=lambda entry: str(entry.values[key]) if is_text else float(entry.values[key]),
+        reverse=descending != sort.startswith("-"),
+    )
+    return having + [entry for entry in entries if entry not in having]
+
+
+def _sortable(value: Value | None) -> bool:
+    return value is not None and value == value  # not NaN
+
+
+def _check_key(entries: list[Entry], key: str, option: str) -> None:
+    """Refuse a key that no run has, and list those that there are."""
+    keys = sorted({name for entry in entries for name in entry.values})
+    if entries and key not in keys:
+        raise click.BadParameter(f"no run has {key!r}; choose from {', '.join(keys)}", param_hint=f"'{option}'")
+
+
+def _row(entry: Entry, sort: str | None) -> tuple[str, ...]:
+    """An entry as a line of the table, with the value that it is sorted by if no column shows it."""
+    config = entry.run.config
+    row = (
+        entry.run.folder.name, config["model"]["name"], config["data"]["name"], f"seed {config['seed']}", entry.state,
+    )  # fmt: skip
+    key = (sort or "").removeprefix("-")
+    if not key or key in ("name", "created", "model", "data", "seed", "test_accuracy"):
+        return row
+    value = entry.values.get(key)
+    return (*row, f"{key} {'-' if value is None else value if isinstance(value, str) else format(value, '.5g')}")
+
+
+def _document(entry: Entry) -> dict[str, Any]:
+    """An entry as JSON; numbers that are not finite are null."""
+
+    def plain(value: Any) -> Any:
+        return json_number(value) if isinstance(value, float) else value
+
+    result = entry.result and {key: plain(value) for key, value in entry.result.items()}
+    history = [{key: plain(value) for key, value in record.items()} for record in entry.history]
+    return {"run": str(entry.run.folder), "config": entry.run.config, "result": result, "epochs": history}
+
+
+def _plot(entries: list[Entry], file: str) -> None:
+    """Draw a metric of each run by epoch: the validation accuracy, or the loss if runs have no accuracy."""
+    from chainrule.plots import charts, style  # imports matplotlib
+
+    drawn = [entry for entry in entries if entry.history]
+    if not drawn:
+        raise UserError("--plot needs a run with at least one complete epoch")
+    has_accuracy = all("validation_accuracy" in entry.history[0] for entry in drawn)
+    key, scale, label = (
+        ("validation_accuracy", 100.0, "validation accuracy (%)")
+        if has_accuracy
+        else ("validation_loss", 1.0, "validation loss")
+    )
+    length = max(len(entry.history) for entry in drawn)
+    curves = {}
+    for entry in drawn:
+        values = [record.get(key) for record in entry.history]
+        numbers = [math.nan if value is None else scale * value for value in values]
+        curves[shorten(entry.run.folder.name, 40)] = numbers + [math.nan] * (length - len(numbers))
+    style.save(charts.lines(curves, title="Runs compared", x_label="epoch", y_label=label), file)
+
+
+def _delete(folder: str, names: Sequence[str], yes: bool) -> int:
+    """Delete runs of a folder: all of them or, if one is not there or the answer is no, none."""
+    from chainrule.training.run import all_runs
+
+    faults: list[RunError] = []
+    known = {run.folder.name: run.folder for run in all_runs(folder, faults)}
+    for name in names:
+        if name not in known:
+            raise UserError(f"{folder} has no run {name!r}; see: chainrule runs {shlex.quote(folder)}")
+        if known[name].is_symlink():
+            raise UserError(f"{known[name]}: this is a link to another folder; delete it yourself")
+    question = f"Delete {', '.join(printable(str(known[name])) for name in names)} for good?"
+    if not yes and not click.confirm(question, err=True):
+        print_lines("nothing was deleted", err=True)
+        return 0
+    for name in dict.fromkeys(names):
+        shutil.rmtree(known[name])
+        print_lines(f"deleted: {known[name]}")
+    return 0
