@@ -30,7 +30,8 @@ PARTS = {  # page: its title and its modules
     "nn": ("Layers and losses", ["chainrule.nn"]),
     "functional": ("Functions of nn", ["chainrule.nn.functional"]),
     "init": ("Initial values", ["chainrule.nn.init", "chainrule.nn.utils"]),
-    "optim": ("Optimizers and schedulers", ["chainrule.optim", "chainrule.optim.lr_scheduler"]),
+    "optim": ("Optimizers", ["chainrule.optim"]),
+    "schedulers": ("Schedulers and averages", ["chainrule.optim.lr_scheduler", "chainrule.optim.swa_utils"]),
     "jit": ("Compiled steps", ["chainrule.capture"]),
     "data": ("Data", ["chainrule.data", "chainrule.data.idx", "chainrule.data.npy"]),
     "text": ("Text", ["chainrule.text"]),
@@ -40,6 +41,9 @@ PARTS = {  # page: its title and its modules
     "plots": ("Figures", ["chainrule.plots"]),
     "distributed": ("Several processes", ["chainrule.distributed"]),
     "torch": ("To and from PyTorch", ["chainrule.torch"]),
+    "onnx": ("To and from ONNX", ["chainrule.onnx"]),
+    "sklearn": ("Estimators for scikit-learn", ["chainrule.sklearn"]),
+    "source": ("Networks as source code", ["chainrule.source"]),
     "errors": ("Errors", ["chainrule.errors"]),
 }
 PUBLIC_NAMES = {  # whose modules list none, because the package hands on what is public
@@ -50,7 +54,7 @@ PUBLIC_NAMES = {  # whose modules list none, because the package hands on what i
     "chainrule.random": ["default_generator", "manual_seed"],
     "chainrule.safetensors_io": ["load", "save"],
 }  # fmt: skip
-BRIDGED = ["torch"]  # libraries that a page's module needs and building the site does not
+BRIDGED = ["torch", "onnx", "sklearn"]  # libraries that a page's module needs and building the site does not
 LAST = ["chainrule.ops.operation"]  # for those who write operations, not for those who use them
 SECTION = re.compile(r"(Args|Returns|Yields|Raises|Attributes|Sources?|Shapes?|Examples?):(?: +(.*))?")
 MAX_DEFAULT = 40  # characters of a default value that a signature shows
@@ -127,7 +131,7 @@ class Reference:
 
     def _with_source(self, value: Any, body: str) -> str:
         """The text with a link to the source in front."""
-        function = getattr(value, "formula", value)
+        function = inspect.unwrap(getattr(value, "formula", value))
         try:
             file = Path(inspect.getsourcefile(function) or "")
             line = inspect.getsourcelines(function)[1]

@@ -25,7 +25,7 @@ def broken(monkeypatch):
     """Make `chainrule models` fail."""
 
     def fail_with(error):
-        def callback():
+        def callback(**options):
             raise error
 
         monkeypatch.setattr(listings.models, "callback", callback)
@@ -66,10 +66,10 @@ def test_version(command):
         (["evaluate", ""], "invalid value for '[RUN]': the path is empty"),
         (["evaluate", "--mistakes", ""], "invalid value for '--mistakes': the path is empty"),
         (["evaluate", "--confusion", ""], "invalid value for '--confusion': the path is empty"),
-        (["predict", ""], "invalid value for 'IMAGE...': the path is empty"),
+        (["predict", ""], "invalid value for '[IMAGE]...': the path is empty"),
         (["predict", "a.png", "--run", ""], "invalid value for '--run': the path is empty"),
         (["predict", "a.png", "--explain", ""], "invalid value for '--explain': the path is empty"),
-        (["read", ""], "invalid value for 'PHOTO': the path is empty"),
+        (["read", ""], "invalid value for '[PHOTO]...': the path is empty"),
         (["read", "a.png", "--run", ""], "invalid value for '--run': the path is empty"),
         (["read", "a.png", "--out", ""], "invalid value for '--out': the path is empty"),
         (["lesson", "1", "--out", ""], "invalid value for '--out': the path is empty"),
@@ -111,7 +111,7 @@ def test_an_error_of_the_system_is_one_sentence(command, broken, error, message)
 
 
 def test_a_warning_for_the_user_is_one_sentence(command, monkeypatch):
-    def callback():
+    def callback(**options):
         warnings.warn("the cache cannot be used", CacheWarning, stacklevel=1)
         warnings.warn("this is old", DeprecationWarning, stacklevel=1)
 
