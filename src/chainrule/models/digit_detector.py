@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from chainrule.images.detection import Detector
 
+STRIDE = 4  # pixels per position of the maps
+BAND = 384  # rows of pixels that are run at once
+SEEN = 64  # pixels: a position depends on less than this in each direction
 MAPS = 15  # outputs for each position: the center's logit, 4 of the box, 10 of the digit
 SHIPPED = Path(__file__).with_name("shipped_detector")
 """The folder of the detector shipped with chainrule."""
@@ -167,9 +170,25 @@ def load_detector(folder: Path = SHIPPED) -> Detector:
         if isinstance(block, _Block):
             _fold_normalization(block)
 
-    def detect(contrast: NDArray[np.float32]) -> NDArray[np.float32]:
+    def run(contrast: NDArray[np.float32]) -> NDArray[np.float32]:
         with no_grad():
             maps: Tensor = network(from_numpy(np.ascontiguousarray(contrast[None, None], np.float32)))
         return np.asarray(maps.numpy()[0])
 
-    return detect
+    return lambda contrast: run_in_bands(run, contrast)
+
+
+def run_in_bands(run: Detector, contrast: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Run a detector on bands of rows, with what it sees around them: it needs less memory, and the maps are the same.
+
+    Args:
+        run: the detector, contrast (H, W) to maps (15, H / 4, W / 4).
+        contrast: (H, W).
+    """
+    height = len(contrast)
+    maps = []
+    for top in range(0, height, BAND):
+        first, last = max(top - SEEN, 0), min(top + BAND + SEEN, height)
+        rows = slice((top - first) // STRIDE, (min(top + BAND, height) - first) // STRIDE)
+        maps.append(run(contrast[first:last])[:, rows])
+    return np.concatenate(maps, axis=1)
