@@ -247,17 +247,17 @@ def _delete(folder: str, names: Sequence[str], yes: bool) -> int:
     from chainrule.training.run import all_runs
 
     faults: list[RunError] = []
-    known = {run.folder.name: run.folder for run in all_runs(folder, faults)}
+    folders = {run.folder.name: run.folder for run in all_runs(folder, faults)}
     for name in names:
-        if name not in known:
+        if name not in folders:
             raise UserError(f"{folder} has no run {name!r}; see: chainrule runs {shlex.quote(folder)}")
-        if known[name].is_symlink():
-            raise UserError(f"{known[name]}: this is a link to another folder; delete it yourself")
-    question = f"Delete {', '.join(printable(str(known[name])) for name in names)} for good?"
+        if folders[name].is_symlink():
+            raise UserError(f"{folders[name]}: this is a link to another folder; delete it yourself")
+    question = f"Delete {', '.join(printable(str(folders[name])) for name in names)} for good?"
     if not yes and not click.confirm(question, err=True):
         print_lines("nothing was deleted", err=True)
         return 0
     for name in dict.fromkeys(names):
-        shutil.rmtree(known[name])
-        print_lines(f"deleted: {known[name]}")
+        shutil.rmtree(folders[name])
+        print_lines(f"deleted: {folders[name]}")
     return 0
