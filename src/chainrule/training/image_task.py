@@ -111,13 +111,7 @@ class ImageTask:
         Raises:
             RunError: it does not.
         """
-        shape, classes = run.config["data"]["image_shape"], run.config["data"]["classes"]
-        # The limit keeps the blank image in check_model_input small
-        if len(shape) not in (2, 3) or min(shape) < 1 or math.prod(shape) > models.MOST_PARAMETERS:
-            raise RunError(
-                f"{run.config_file}: data.image_shape must be a height and a width, or 3 before them, of "
-                f"{models.MOST_PARAMETERS:,} pixels at most, not {shorten(str(shape))}"
-            )
+        shape, classes = _image_shape(run), run.config["data"]["classes"]
         try:
             outputs = check_model_input(run.model.name, network, shape)
         except RunError as error:
@@ -204,7 +198,23 @@ IMAGES = ImageTask()
 
 def _reading(run: Run) -> dict[str, Any]:
     """Return how a run's images were read from pictures and split."""
-    return {"image_size": run.config["data"]["image_shape"][-1], "seed": run.config["seed"]}
+    return {"image_size": _image_shape(run)[-1], "seed": run.config["seed"]}
+
+
+def _image_shape(run: Run) -> list[int]:
+    """Return the shape of a run's images.
+
+    Raises:
+        RunError: the config's is none that images have.
+    """
+    shape: list[int] = run.config["data"]["image_shape"]
+    # The limit keeps the blank image in check_model_input small
+    if len(shape) not in (2, 3) or min(shape) < 1 or math.prod(shape) > models.MOST_PARAMETERS:
+        raise RunError(
+            f"{run.config_file}: data.image_shape must be a height and a width, or 3 before them, of "
+            f"{models.MOST_PARAMETERS:,} pixels at most, not {shorten(str(shape))}"
+        )
+    return shape
 
 
 def check_model_input(name: str, network: Module, shape: Sequence[int]) -> int:
