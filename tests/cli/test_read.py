@@ -43,12 +43,24 @@ def test_json_has_exactly_the_promised_form(command, page):
     assert [[entry["digit"] for entry in line] for line in document["lines"]] == [[4, 0, 7, 1], [1, 7]]
     for down, line in enumerate(document["lines"]):
         for across, entry in enumerate(line):
-            assert list(entry) == ["digit", "confidence", "box"]
+            assert set(entry) - {"second"} == {"digit", "confidence", "box"}
             assert 0.5 <= entry["confidence"] <= 1
             left, top, right, bottom = entry["box"]
             assert all(type(side) is int for side in entry["box"])
             assert 100 + 100 * across < left < right < 200 + 100 * across
             assert 110 + 150 * down < top < bottom < 195 + 150 * down
+
+
+def test_json_has_a_second_guess_that_is_near(command, page, monkeypatch):
+    rows = np.array([[0.0] * 4 + [0.7, 0.3] + [0.0] * 4, [0.0] * 4 + [0.98, 0.02] + [0.0] * 4])
+    monkeypatch.setattr("chainrule.cli.read.classifier", lambda run: lambda images: rows[: len(images)])
+    monkeypatch.setattr("chainrule.images.page.VOTE", 0)
+    monkeypatch.setattr("chainrule.images.page.LEAST_OPINION", 0)
+    entries = [e for line in json.loads(command("read", page(["44"]), "--json").out)["lines"] for e in line]
+    near, sure = sorted(entries, key=lambda entry: "second" not in entry)
+    assert list(near) == ["digit", "confidence", "box", "second"]
+    assert near["second"] == {"digit": 5, "confidence": pytest.approx(near["confidence"] * 3 / 7)}
+    assert list(sure) == ["digit", "confidence", "box"]
 
 
 def test_what_it_is_not_sure_of_is_a_question_mark_and_null(command, page):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from chainrule.images.detection import MARGIN, MULTIPLE, TYPICAL_HEIGHT, Detection, _distinct, detect_digits
-from chainrule.images.page import EVIDENCE, read_page
+from chainrule.images.evidence import WEIGHTS
+from chainrule.images.page import read_page
 from chainrule.images.pyramid import Level, make_levels, normalize_contrast
 
 
@@ -73,16 +74,30 @@ def test_suppression_is_that_of_a_plain_loop(seed):
     for score in sorted(random.random(60), reverse=True):
         left, top, width, height = *random.uniform(0, 150, 2), *random.uniform(5, 60, 2)
         detections.append(Detection(left, top, left + width, top + height, score, np.full(10, 0.1)))
-    assert _distinct(detections) == plain_distinct(detections)
+    kept = [(d.left, d.top, d.score) for d in _distinct(detections)]
+    assert kept == [(d.left, d.top, d.score) for d in plain_distinct(detections)]
     assert 5 < len(_distinct(detections)) < 60
     assert _distinct([]) == []
 
 
-def test_levels_halve_until_a_digit_that_fills_the_photo_fits():
+def test_a_digit_that_two_levels_show_has_both_confidences():
+    twice = [(0, 30, 0.9, 1.0), (2, 31, 0.8, 1.0), (1, 31, 0.6, 0.5), (0, 29, 0.4, 2.0), (50, 80, 0.3, 0.5)]
+    found = [
+        Detection(left, 0, left + 20, bottom, score, np.full(10, 0.1), level=s) for left, bottom, score, s in twice
+    ]
+    assert [(d.score, d.again) for d in _distinct(found)] == [(0.9, 0.6), (0.3, 0.0)]
+
+
+def test_levels_halve_until_a_digit_that_fills_the_photo_fits_and_small_ones_are_twice_as_many():
     levels = make_levels(np.zeros((1024, 1920), np.float32))
-    assert [level.gray.shape for level in levels] == [(1024 >> k, 1920 >> k) for k in range(7)]
-    assert [level.scale for level in levels] == [2.0**-k for k in range(7)]
-    assert [level.scale for level in make_levels(np.zeros((38, 55), np.float32))] == [2.0, 1.0, 0.5]
+    whole = [level for level in levels if np.log2(level.scale) % 1 == 0]
+    assert [level.gray.shape for level in whole] == [(1024 >> k, 1920 >> k) for k in range(7)]
+    assert [level.scale for level in whole] == [2.0**-k for k in range(7)]
+    between = [2**-2.5, 2**-3.5, 2**-4.5, 2**-5.5, 2**-6.5]  # 339 pixels long, and less
+    assert [level.scale for level in levels if np.log2(level.scale) % 1] == pytest.approx(between)
+    small = [level.scale for level in make_levels(np.zeros((38, 55), np.float32))]
+    assert small == pytest.approx([2, 2**0.5, 1, 2**-0.5, 0.5, 2**-1.5])
+    assert make_levels(np.zeros((38, 55), np.float32))[1].gray.shape == (54, 78)
 
 
 def test_contrast_forgets_brightness_and_light():
@@ -129,32 +144,54 @@ def read_one(row, score=0.8):
     return lines[0][0] if lines else None
 
 
+def pooled(*rows):
+    """The geometric mean of opinions on which digit it is, as probabilities."""
+    powers = np.prod([(np.asarray(row) + 1e-4) ** 0.5 for row in rows], axis=0)
+    return powers / powers.sum()
+
+
+OWN = np.full(10, 1 / (np.exp(7) + 9))  # the opinion of a planted detector
+OWN[4] = np.exp(7) / (np.exp(7) + 9)
+
+
 def test_confidence_is_that_of_a_digit_times_both_opinions():
-    digit = read_one(np.array([0, 0.9, 0, 0, 0.1, 0, 0, 0, 0, 0]))
-    own = np.full(10, 1 / (np.exp(7) + 9))
-    own[4] = np.exp(7) / (np.exp(7) + 9)
-    pooled = [((p + 1e-4) * (q + 1e-4)) ** 0.5 for p, q in zip(own, [0, 0.9, 0, 0, 0.1, 0, 0, 0, 0, 0], strict=True)]
-    odds = np.exp(EVIDENCE @ [np.log(0.8 / 0.2), np.log(30), np.log(0.3), np.log(34), 1])  # clear, dark, 34 pixels high
-    center = odds / (1 + odds)
+    opinion = pooled(OWN, [0, 0.9, 0, 0, 0.1, 0, 0, 0, 0, 0])
+    digit = read_one([0, 0.9, 0, 0, 0.1, 0, 0, 0, 0, 0], 0.95)
+    # Clear, dark, 34 pixels high, on a photo of 200 pixels; found at one level only, and nothing beside it
+    odds = [0.95 / 0.05, 30, 0.3, 34, 34 / 200, opinion[4] / (1 - opinion[4]), 1]
+    center = 1 / (1 + np.exp(-WEIGHTS @ [*np.log(odds), 0, 0, 1]))
     assert (digit.digit, digit.second_digit) == (4, 1)
-    assert digit.confidence == pytest.approx(center * pooled[4] / sum(pooled), abs=1e-3)
-    assert digit.second_confidence == pytest.approx(center * pooled[1] / sum(pooled), abs=1e-3)
+    assert digit.confidence == pytest.approx(center * opinion[4], abs=1e-3)
+    assert digit.second_confidence == pytest.approx(center * opinion[1], abs=1e-3)
 
 
-def test_a_surer_detector_and_a_clearer_digit_are_more_confident():
-    assert read_one(np.eye(10)[1], 0.9).confidence > read_one(np.eye(10)[1], 0.8).confidence
-    assert all(EVIDENCE[:4] > 0)
+def test_a_surer_detector_a_clearer_digit_and_a_neighbor_make_more_confident():
+    one = np.eye(10)[4]
+    assert read_one(one, 0.98).confidence > read_one(one, 0.95).confidence
+    assert read_one(one, 0.98).confidence > read_one(pooled(one, OWN[::-1]), 0.98).confidence
+
+    def beside(left):
+        gray = sheet()
+        gray[60:90, left + 4 : left + 8] = 0.2
+        digits = [(100, 58, 112, 92, 0.95, 4), (left, 58, left + 12, 92, 0.9, 4)]
+        lines = read_page(gray, lambda images: np.array([one] * len(images)), planted(digits))
+        return {digit.box[0]: digit.confidence for line in lines for digit in line}.get(100, 0)
+
+    assert beside(130) > beside(220) == read_one(one, 0.95).confidence
+    assert all(WEIGHTS[[0, 4, 5, 6, 7, 8]] > 0)
 
 
 def test_no_digit_is_the_eleventh_class():
     row = np.zeros(11)
-    row[[1, 10]] = 0.75, 0.25
-    assert read_one(row).confidence == pytest.approx(0.75 * read_one(row[:10] / 0.75).confidence)
-    assert read_one(np.eye(11)[10]) is None
+    row[[4, 10]] = 0.75, 0.25
+    without, with_none = read_one(np.eye(10)[4], 0.95).confidence, read_one(row, 0.95).confidence
+    odds = without / (1 - without), with_none / (1 - with_none)
+    assert odds[1] / odds[0] == pytest.approx(0.75 ** WEIGHTS[6], rel=0.02)
+    assert read_one(np.eye(11)[10], 0.7) is None
 
 
 def test_other_classes_are_the_classifiers_alone():
-    digit = read_one(np.array([0.1, 0.1, 0.7, 0.1]))
+    digit = read_one(np.array([0.1, 0.1, 0.7, 0.1]), 0.97)
     assert digit.digit == 2
     assert digit.confidence / digit.second_confidence == pytest.approx(7)
 
@@ -170,20 +207,6 @@ def test_a_straight_stroke_is_a_one_if_it_is_as_tall_as_its_neighbors(height, ke
     answers = {0: 3, 1: 1, 2: 8}  # by the order of the cuts, that of their scores, which are equal
     lines = read_page(gray, lambda images: np.eye(10)[[answers[i] for i in range(len(images))]], planted(digits))
     assert [digit.digit for line in lines for digit in line] == ([3, 1, 8] if kept else [3, 8])
-
-
-def test_a_digit_alone_in_its_line_must_be_surer():
-    gray = np.full((200, 256), 0.9, np.float32)
-    digits = [(30 + 40 * i, 20, 50 + 40 * i, 50, 0.9, 3) for i in range(4)] + [(30, 140, 50, 170, 0.62, 3)]
-    for left, top, right, bottom, *_ in digits:
-        gray[top:bottom, left + 5 : right - 5] = 0.2
-    classify = lambda images: np.eye(10)[[3] * len(images)]  # noqa: E731
-    alone = read_page(gray, classify, planted(digits[-1:]))
-    assert 0.5 < alone[0][0].confidence < 0.75
-    assert [len(line) for line in read_page(gray, classify, planted(digits))] == [4]
-    beside = [(left, 20, right, 50, 0.62, 3) for left, _, right, *_ in [(190, 0, 210)]]
-    gray[20:50, 195:205] = 0.2
-    assert [len(line) for line in read_page(gray, classify, planted(digits[:4] + beside))] == [5]
 
 
 def test_ink_much_fainter_than_the_others_is_no_digit():

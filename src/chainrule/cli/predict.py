@@ -9,7 +9,7 @@ import numpy as np
 
 from chainrule.cli.arguments import PathName, check_output
 from chainrule.cli.inputs import MissingPicture, Picture, input_options, open_inputs
-from chainrule.cli.output import ascii_only, class_names, print_json, print_lines, terminal_width
+from chainrule.cli.output import NEAR, ascii_only, class_names, print_json, print_lines, terminal_width
 from chainrule.cli.predict_pictures import predict_pictures
 from chainrule.cli.read import classifier
 from chainrule.errors import PictureError
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from chainrule.images import Stages
     from chainrule.images.page import Classifier
     from chainrule.training.run import Run
-
-NEAR = 0.1  # a second guess with this probability is printed
 
 
 @click.command(

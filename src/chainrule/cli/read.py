@@ -12,7 +12,7 @@ import numpy as np
 from chainrule.autograd import no_grad
 from chainrule.cli.arguments import PathName, check_output
 from chainrule.cli.inputs import MissingPicture, Picture, input_options, open_inputs
-from chainrule.cli.output import class_names, print_json, print_lines
+from chainrule.cli.output import NEAR, class_names, print_json, print_lines
 from chainrule.errors import PictureError, RunError
 from chainrule.images.digits import digit_names
 from chainrule.models import images_to_inputs, load_detector
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from chainrule.images.detection import Detector
     from chainrule.images.page import Classifier, Digit
     from chainrule.training.run import Run
 
@@ -114,6 +115,10 @@ class _Reader:
     def classify(self) -> Classifier:
         return classifier(self.run)
 
+    @cached_property
+    def detect(self) -> Detector:
+        return load_detector()
+
     def read(self, picture: Picture | MissingPicture, out: str | None) -> dict[str, Any]:
         """The entry of a photo in the JSON document; with `out`, writes the annotated photo there."""
         from chainrule.images import open_gray, open_photo  # these import Pillow and SciPy
@@ -126,7 +131,7 @@ class _Reader:
             gray, scale = open_gray(picture.path, picture.name)
         except PictureError as error:
             return {"file": picture.name, "error": str(error)}
-        lines = read_page(gray, self.classify, load_detector())
+        lines = read_page(gray, self.classify, self.detect)
         if out is not None:
             photo = open_photo(picture.path, picture.name).image
             save_photo(draw_page(photo, lines, class_names(self.run), self.min_confidence), out)
@@ -178,8 +183,11 @@ def classifier(run: Run) -> Classifier:
 
 def _entry(digit: Digit, min_confidence: float, scale: float) -> dict[str, Any]:
     """A digit as JSON. Its box is in pixels of the file: the pixels of the resized photo times `scale`."""
-    return {
+    entry: dict[str, Any] = {
         "digit": digit.digit if digit.confidence >= min_confidence else None,
         "confidence": digit.confidence,
         "box": [round(scale * side) for side in digit.box],
     }
+    if digit.second_confidence >= NEAR:
+        entry["second"] = {"digit": digit.second_digit, "confidence": digit.second_confidence}
+    return entry

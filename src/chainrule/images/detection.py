@@ -9,7 +9,7 @@ first map. A digit that is detected at several scales, or twice, is kept once, w
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,6 +34,7 @@ MIN_SCORE = 0.25  # minimum confidence that a position is the center of a digit
 MAX_DETECTIONS = 3000  # of one photo: a page with more is no page of digits
 # The less confident of two boxes is dropped if they have this much in common: of their union, or of the smaller one
 MAX_OVERLAP, MAX_CONTAINED = 0.35, 0.65
+SAME_OVERLAP = 0.5  # of their union: what two boxes of the same digit, at different levels, have in common at least
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +45,8 @@ class Detection:
         left, top, right, bottom: its box in pixels of the photo.
         score: the confidence that it is a digit, from 0 to 1.
         probabilities: (10,), which digit it is in the detector's opinion.
+        again: the confidence of the same digit at another level; 0 if it was not detected there.
+        level: the scale of the level at which it was detected.
     """
 
     left: float
@@ -52,6 +55,8 @@ class Detection:
     bottom: float
     score: float
     probabilities: NDArray[np.float64]
+    again: float = 0.0
+    level: float = 1.0
 
     @property
     def height(self) -> float:
@@ -96,7 +101,7 @@ def _detect_at(level: Level, detect: Detector) -> list[Detection]:
     detections = []
     for i in np.flatnonzero(inside).tolist():
         left, top, right, bottom = boxes[:, i].tolist()
-        detections.append(Detection(left, top, right, bottom, float(scores[i]), probabilities[i]))
+        detections.append(Detection(left, top, right, bottom, float(scores[i]), probabilities[i], level=level.scale))
     return detections
 
 
@@ -104,14 +109,16 @@ def _distinct(detections: Sequence[Detection]) -> list[Detection]:
     """Drop every detection that has too much in common with a more confident one (non-maximum suppression)."""
     boxes = np.array([(d.left, d.top, d.right, d.bottom) for d in detections]).reshape(-1, 4)
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    scores, scales = np.array([d.score for d in detections]), np.array([d.level for d in detections])
     open_ones = np.ones(len(detections), bool)
     distinct = []
     for index, detection in enumerate(detections):
         if not open_ones[index]:
             continue
-        distinct.append(detection)
         low, high = np.maximum(boxes[:, :2], boxes[index, :2]), np.minimum(boxes[:, 2:], boxes[index, 2:])
         common = np.clip(high - low, 0, None).prod(axis=1)
         union, smaller = areas + areas[index] - common, np.minimum(areas, areas[index])
+        same = open_ones & (common > SAME_OVERLAP * union) & (scales != detection.level)
+        distinct.append(replace(detection, again=float(scores[same].max(initial=0.0))))
         open_ones &= (common <= MAX_OVERLAP * union) & (common <= MAX_CONTAINED * smaller)
     return distinct

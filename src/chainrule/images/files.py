@@ -95,7 +95,7 @@ def open_gray(path: str | os.PathLike[str], name: str | None = None) -> tuple[ND
     Raises:
         PictureError, MemoryError: as `open_picture`.
     """
-    image, size = _open_image(path, _photo_factor, _to_gray_bytes, name)
+    image, size = _open_image(path, _photo_factor, to_gray_bytes, name)
     return np.asarray(image), max(size) / max(image.size)
 
 
@@ -253,8 +253,8 @@ def _to_gray(image: Image.Image, factor: int) -> Image.Image:
     return gray if high_depth else Image.fromarray(np.asarray(gray, np.float32) / np.float32(255))
 
 
-def _to_gray_bytes(image: Image.Image, factor: int) -> Image.Image:
-    """Convert a decoded image of any mode to gray values in mode L."""
+def to_gray_bytes(image: Image.Image, factor: int = 1) -> Image.Image:
+    """Convert a decoded image of any mode to gray values in mode L, as `open_gray` reads a file."""
     if image.mode.startswith(("I", "F")):
         return _to_rgb(image, factor).convert("L")
     return in_bands(image, factor, "L", gray_converter(image) or _luminance)

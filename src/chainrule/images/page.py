@@ -7,7 +7,6 @@ the right, so a line may slope or bend a little.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from chainrule.images.cutting import cut_out
 from chainrule.images.detection import detect_digits
+from chainrule.images.evidence import evidence, presence
 from chainrule.images.lines import group_into_lines
 from chainrule.images.pyramid import LONGEST_SIDE, make_levels
 from chainrule.images.steps import normalize_gray
@@ -26,19 +26,17 @@ if TYPE_CHECKING:
 
     from chainrule.images.cutting import Cut
     from chainrule.images.detection import Detection, Detector
+    from chainrule.images.pyramid import Level
 
     Classifier = Callable[[NDArray[np.uint8]], NDArray[np.floating]]  # images (N, 28, 28) to probabilities (N, classes)
     Box = tuple[int, int, int, int]
 
-MIN_CONFIDENCE = 0.35  # that something is a digit
+MIN_CONFIDENCE = 0.5  # that something is a digit
 MIN_SHARE = 0.25  # minimum contrast of ink, relative to the page's usual ink: pencil next to a marker has a third
-EVIDENCE = np.array([3.42, 0.79, 0.32, 1.96, -9.63])
-"""The weights of `evidence` in the log odds that a detection is a digit; `scripts/train_detector.py` fits them."""
 STROKE_WIDTH = 0.35  # of its height: a 1 that is narrower is a straight stroke
 STROKE_HEIGHTS = (0.5, 1.8)  # of the median height of the other digits in the line: other straight strokes are no 1s
 MIN_NEIGHBORS = 2  # with fewer digits that are no strokes in the line, nothing is known about its height
-LONE_CONFIDENCE = 0.75  # minimum confidence of a digit that is alone in its line, on a page with more lines
-MIN_COMPANY = 4  # digits: with fewer on the page, a digit may well be alone
+LONE_CONFIDENCE = 0.75  # minimum confidence of a straight stroke that is alone in its line, if there are more lines
 VOTE = 0.5  # the weight of the detector's opinion on which digit it is; the classifier's is the rest
 LEAST_OPINION = 1e-4  # added to each probability before opinions are pooled
 DIGITS = 10  # classes of a classifier of digits; one more is "no digit"
@@ -85,69 +83,78 @@ def read_page(photo: NDArray[np.floating | np.uint8], classify: Classifier, dete
     gray = np.asarray(normalize_gray(photo, LONGEST_SIDE), np.float32)
     levels = make_levels(gray)
     detections = detect_digits(levels, detect)
-    cuts = cut_out(levels, detections)
-    presence = _presence(detections, cuts)
-    rows = _probabilities(detections, cuts, presence, classify)
+    cuts, opinions, rows = judge(levels, detections, classify)
+    probability = _without_faint(presence(rows), cuts)
     scale = max(photo.shape) / max(gray.shape)
     digits = {
-        id(detection): _digit(detection, cut.image, row, scale, photo.shape)
-        for detection, cut, row in zip(detections, cuts, rows, strict=True)
-        if cut is not None and row.sum() >= MIN_CONFIDENCE
+        id(detection): _digit(detection, cut.image, confidence * opinion, scale, photo.shape)
+        for detection, cut, opinion, confidence in zip(detections, cuts, opinions, probability.tolist(), strict=True)
+        if cut is not None and confidence >= MIN_CONFIDENCE
     }
     lines = group_into_lines([detection for detection in detections if id(detection) in digits])
-    read = [_without_stray_strokes([digits[id(detection)] for detection in line]) for line in lines]
-    if len(digits) >= MIN_COMPANY:
-        read = [line for line in read if len(line) > 1 or line[0].confidence >= LONE_CONFIDENCE]
-    return read
+    read = [[digits[id(detection)] for detection in line] for line in lines]
+    read = [_without_stray_strokes(line, is_alone=len(lines) == 1) for line in read]
+    return [line for line in read if line]
 
 
-def evidence(detection: Detection, cut: Cut) -> NDArray[np.float64]:
-    """What tells a digit from the paper's grain, each as a logarithm, and a constant 1: (5,).
+def judge(
+    levels: Sequence[Level], detections: Sequence[Detection], classify: Classifier
+) -> tuple[list[Cut | None], NDArray[np.float64], NDArray[np.float64]]:
+    """Look at each detection closely.
 
-    They are the odds of the detector, the ink's clarity and contrast, and the height in pixels.
+    Returns:
+        its ink, or None; the probabilities (N, classes) of each class, if it is a digit; its `evidence` of being one.
     """
-    odds = detection.score / max(1 - detection.score, 1e-6)
-    clarity, contrast = min(max(cut.clarity, 0.5), 30), min(max(cut.contrast, 0.005), 0.3)
-    return np.array([*np.log([odds, clarity, contrast, min(max(detection.height, 6), 60)]), 1.0])
+    cuts = cut_out(levels, detections)
+    opinions, no_digit = _opinions(detections, cuts, classify)
+    side = min(levels[0].gray.shape) / levels[0].scale if levels else 1.0
+    return cuts, opinions, evidence(detections, cuts, opinions, no_digit, side)
 
 
-def _presence(detections: Sequence[Detection], cuts: Sequence[Cut | None]) -> NDArray[np.float64]:
-    """Return the probability that each detection is a digit; 0 for ink much fainter than the page's usual ink."""
-    pairs = list(zip(detections, cuts, strict=True))
-    odds = [0.0 if cut is None else math.exp(EVIDENCE @ evidence(detection, cut)) for detection, cut in pairs]
-    presence = np.array([value / (1 + value) for value in odds])
+def _opinions(
+    detections: Sequence[Detection], cuts: Sequence[Cut | None], classify: Classifier
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the probabilities (N, classes) of each class, and the classifier's (N,) that it is no digit.
+
+    Those of detections without ink are 0.
+    """
+    inked = [i for i, cut in enumerate(cuts) if cut is not None]
+    no_digit = np.zeros(len(cuts))
+    if not inked:
+        return np.zeros((len(cuts), DIGITS)), no_digit
+    rows = classify(np.stack([cut.image for cut in cuts if cut is not None])).astype(np.float64)
+    if rows.shape[1] == DIGITS + 1:
+        no_digit[inked] = rows[:, DIGITS]
+        rows = rows[:, :DIGITS] / np.maximum(rows[:, :DIGITS].sum(axis=1, keepdims=True), 1e-9)
+    if rows.shape[1] == DIGITS:  # else the classes are no digits, and the detector has no opinion on them
+        # Opinions are pooled as logarithms, so that a class which one of them excludes is hardly chosen
+        own = np.stack([detections[i].probabilities for i in inked])
+        rows = (own + LEAST_OPINION) ** VOTE * (rows + LEAST_OPINION) ** (1 - VOTE)
+        rows /= rows.sum(axis=1, keepdims=True)
+    opinions = np.zeros((len(cuts), rows.shape[1]))
+    opinions[inked] = rows
+    return opinions, no_digit
+
+
+def _without_faint(probability: NDArray[np.float64], cuts: Sequence[Cut | None]) -> NDArray[np.float64]:
+    """Return the probabilities of being a digit, 0 for ink much fainter than the page's usual ink."""
     contrasts = np.array([0.0 if cut is None else cut.contrast for cut in cuts])
-    sure = presence >= MIN_CONFIDENCE
-    if sure.any():
-        presence[contrasts < MIN_SHARE * np.percentile(contrasts[sure], 75, method="higher")] = 0
-    return presence
+    sure = probability >= MIN_CONFIDENCE
+    if not sure.any():
+        return probability
+    usual = np.percentile(contrasts[sure], 75, method="higher")
+    return np.asarray(np.where(contrasts < MIN_SHARE * usual, 0.0, probability))
 
 
-def _probabilities(
-    detections: Sequence[Detection],
-    cuts: Sequence[Cut | None],
-    presence: NDArray[np.float64],
-    classify: Classifier,
-) -> list[NDArray[np.float64]]:
-    """Return the probability of each class for each detection; the rest to 1 is "no digit"."""
-    images = [cut.image for cut in cuts if cut is not None]
-    read = iter(classify(np.stack(images)).astype(np.float64)) if images else iter(())
-    rows = []
-    for detection, cut, confidence in zip(detections, cuts, presence.tolist(), strict=True):
-        row = detection.probabilities if cut is None else next(read)
-        if len(row) == DIGITS + 1:
-            confidence *= 1 - 0.5 * row[DIGITS]
-            row = row[:DIGITS] / max(row[:DIGITS].sum(), 1e-9)
-        if len(row) == DIGITS:  # else the classes are no digits, and the detector has no opinion on them
-            # Opinions are pooled as logarithms, so that a class which one of them excludes is hardly chosen
-            row = (detection.probabilities + LEAST_OPINION) ** VOTE * (row + LEAST_OPINION) ** (1 - VOTE)
-            row /= row.sum()
-        rows.append(confidence * row)
-    return rows
+def _without_stray_strokes(line: list[Digit], *, is_alone: bool) -> list[Digit]:
+    """Drop straight strokes that are no 1s: much lower or higher than the other digits of their line, or beside none.
 
-
-def _without_stray_strokes(line: list[Digit]) -> list[Digit]:
-    """Drop straight strokes that are no 1s, being much lower or higher than the other digits of their line."""
+    Args:
+        line: the digits of a line.
+        is_alone: whether there are no other lines.
+    """
+    if len(line) == 1 and not is_alone and _is_stroke(line[0]) and line[0].confidence < LONE_CONFIDENCE:
+        return []
     heights = [digit.box[3] - digit.box[1] for digit in line if not _is_stroke(digit)]
     if len(heights) < MIN_NEIGHBORS:
         return line

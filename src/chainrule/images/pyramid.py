@@ -1,12 +1,14 @@
 """A photo at several scales, for a detector that knows digits of one range of heights.
 
 Each level is half as large as the one before, so that any digit has a height between `LEAST_HEIGHT` and twice that at
-one of them. A detector sees contrast, not brightness: the local mean is subtracted, and the rest is divided by the
-local standard deviation, which removes lighting, shadows and the color of the paper.
+one of them; there are twice as many small levels, so that large digits and those of small pictures are seen twice. A
+detector sees contrast, not brightness: the local mean is subtracted, and the rest is divided by the local standard
+deviation, which removes lighting, shadows and the color of the paper.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 LONGEST_SIDE = 2000  # pixels: larger photos are downsampled; a page of small digits is still readable
 ENLARGED_SIDE = 900  # pixels: pictures up to this size have a level of twice their size, for their small digits
+DENSE_SIDE = 400  # pixels of the longer side: between levels up to this size, which cost little, there is one more
 LEAST_HEIGHT = 16  # pixels, in the level where a digit is best detected; the largest height is twice that
 LEAST_SIDE = 10  # pixels of the shorter side of the last level: a digit that fills the photo fits its range
 BLOCK = 4  # pixels: local mean and standard deviation are those of blocks of 4×4
@@ -42,16 +45,24 @@ class Level(NamedTuple):
 
 def make_levels(gray: Gray) -> list[Level]:
     """Return the photo at all scales at which digits are detected, the finest first."""
-    height, width = gray.shape
+    longest, shortest = max(gray.shape), min(gray.shape)
+    scale = 2.0 if longest <= ENLARGED_SIDE else 1.0
     levels = []
-    if max(gray.shape) <= ENLARGED_SIDE:
-        enlarged = resize(gray, (2 * height, 2 * width), "BICUBIC")
-        levels.append(Level(2.0, np.clip(enlarged, 0, 1)))
-    scale = 1.0
-    while min(gray.shape) * scale >= LEAST_SIDE and max(gray.shape) * scale >= LEAST_HEIGHT:
-        levels.append(Level(scale, np.asarray(shrink(gray, round(scale * max(gray.shape))), np.float32)))
+    while scale >= 1 or (shortest * scale >= LEAST_SIDE and longest * scale >= LEAST_HEIGHT):
+        levels.append(_level(gray, scale))
+        half = scale / math.sqrt(2)
+        if longest * half <= DENSE_SIDE and shortest * half >= LEAST_SIDE and longest * half >= LEAST_HEIGHT:
+            levels.append(_level(gray, half))
         scale /= 2
     return levels
+
+
+def _level(gray: Gray, scale: float) -> Level:
+    """Return the photo at one scale."""
+    if scale <= 1:
+        return Level(scale, np.asarray(shrink(gray, round(scale * max(gray.shape))), np.float32))
+    height, width = (round(scale * side) for side in gray.shape)
+    return Level(scale, np.asarray(np.clip(resize(gray, (height, width), "BICUBIC"), 0, 1), np.float32))
 
 
 def normalize_contrast(gray: Gray) -> NDArray[np.float32]:

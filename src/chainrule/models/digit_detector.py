@@ -125,7 +125,7 @@ def digit_probabilities(outputs: Tensor) -> Tensor:
     "finds digits on a page: 13 convolutions, maps of centers, boxes and digits; focal loss",
     Recipe(
         epochs=1,
-        steps_per_epoch=6000,
+        steps_per_epoch=20_000,
         batch_size=12,
         optimizer="adamw",
         lr=0.003,

@@ -86,7 +86,7 @@ class CropMaker:
         visible = contrast * share > max(MIN_CONTRAST, 2 * noise)
         array = np.asarray(boxes, np.float32).reshape(-1, 4) / np.float32(FINE)
         crop = Crop(gray, array, np.where(visible, np.asarray(labels, np.int64).reshape(-1), -1))
-        return self._small_picture(crop) if len(labels) and random.random() < 0.12 else crop
+        return self._small_picture(crop) if len(labels) and random.random() < 0.22 else crop
 
     def _ground(self, is_drawing: bool) -> Field:
         """Paper, a board, cloth: brightness from 0 to 1, or a little above."""
@@ -158,7 +158,7 @@ class CropMaker:
         height = bottom - top
         if random.random() < 0.5:
             right += height * random.uniform(0, 3)
-        margins = height * random.uniform(0.02, 0.8, 4)
+        margins = height * random.uniform(-0.04, 0.7, 4)
         x0, y0 = int(max(0, left - margins[0])), int(max(0, top - margins[1]))
         x1, y1 = int(min(SIDE, right + margins[2])), int(min(SIDE, bottom + margins[3]))
         if min(x1 - x0, y1 - y0) < 8:

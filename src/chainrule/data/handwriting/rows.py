@@ -125,7 +125,8 @@ class Rows:
     def _lines(self, height: float, write_one: WriteOne) -> None:
         """Write lines: one or several, dense or sparse, level or sloping."""
         random = self.random
-        gap = float(random.choice([-0.04, 0.03, 0.1, 0.25, 0.5, 1.0], p=[0.06, 0.14, 0.3, 0.3, 0.15, 0.05]))
+        gaps, often = (-0.12, -0.04, 0.03, 0.1, 0.25, 0.5, 1.0), (0.07, 0.11, 0.14, 0.25, 0.26, 0.13, 0.04)
+        gap = float(random.choice(gaps, p=often))
         pitch, slope, rows = height * random.uniform(1.25, 2.5), random.normal(0, 0.06), int(random.integers(1, 9))
         y = random.uniform(-0.5, 1) * pitch
         if random.random() < 0.3:

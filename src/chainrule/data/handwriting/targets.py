@@ -10,6 +10,7 @@ import numpy as np
 from chainrule.data.handwriting.crops import Crop
 from chainrule.data.handwriting.rows import SIDE
 from chainrule.images.detection import STRIDE, TYPICAL_HEIGHT
+from chainrule.images.files import to_gray_bytes
 from chainrule.images.raster import resize
 
 if TYPE_CHECKING:
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
 CHANNELS = 17  # see `models.digit_detector.detection_loss`
 HEIGHTS = (14.0, 34.0)  # pixels: digits that the detector is to find, an octave and some more
 DOUBTFUL = (10.5, 44.0)  # pixels: those that it may find or not; all others are no digits to it
-LEAST_INSIDE, SURE_INSIDE = (
-    0.6,
-    0.85,
-)  # of a digit's area: with less than the first it is not asked for; with less than the
-# second, the positions around its center may say what they like
+# Of a digit's area: with less than the first it is not asked for; with less than the second, the positions around its
+# center may say what they like
+LEAST_INSIDE, SURE_INSIDE = 0.6, 0.85
 BOX_REACH = 0.35  # the box is learned where a center is at least as near as this
+AROUND_DIGITS = {"clutter": 0.5, "everyday": 0.7}
+"""How often a crop is cut around a digit, not anywhere, where much else is on pages of a kind; else 0.8."""
 LARGEST_SCALE = 2.5  # pages are not enlarged more than that
 
 
@@ -66,10 +67,10 @@ def detection_targets(crop: Crop) -> NDArray[np.float32]:
 
 def crop_page(page: Page, random: np.random.Generator) -> Crop:
     """Cut a crop out of a page: most often around one of its digits, at a size that the detector is to find."""
-    gray = np.asarray(page.image.convert("L"))
+    gray = np.asarray(to_gray_bytes(page.image))
     boxes = np.array([digit.box for digit in page.digits] + list(page.ignored), np.float64).reshape(-1, 4)
     labels = np.array([digit.label for digit in page.digits] + [-1] * len(page.ignored), np.int64)
-    if len(boxes) and random.random() < 0.8:
+    if len(boxes) and random.random() < AROUND_DIGITS.get(page.kind, 0.8):
         low, high = HEIGHTS if random.random() < 0.8 else (6.0, 100.0)
         left, top, right, bottom = boxes[int(random.integers(len(boxes)))].tolist()
         x, y = (left + right) / 2, (top + bottom) / 2
