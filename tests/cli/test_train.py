@@ -239,7 +239,7 @@ def test_a_data_sets_name_comes_before_a_folder(command, write_images, make_digi
     (here / "mnist").mkdir()
     asked = []
     digits = make_digits()
-    monkeypatch.setattr("chainrule.data.load", lambda name: (asked.append(name), digits)[1])
+    monkeypatch.setattr("chainrule.data.load", lambda name, **reading: (asked.append(name), digits)[1])
     assert command("train", "--data", "mnist", "--epochs", "1", "--quiet", "--out", "a").code == 0
     assert command("train", "--epochs", "1", "--quiet", "--out", "b").code == 0
     assert command("train", "--data", "./mnist", "--epochs", "1", "--quiet", "--out", "c").code == 0
@@ -284,7 +284,7 @@ def test_a_data_set_of_no_name_is_not_taken_for_mnist(command, here):
     """As in `--data "$UNSET"`."""
     done = command("train", "--data", "")
     assert (done.code, done.out) == (2, "")
-    assert "Invalid value for '--data': the path is empty" in done.err
+    assert "invalid value for '--data': the path is empty" in done.err
     with pytest.raises(DataError, match="the name of the data set is empty: the data sets are mnist"):
         load("")
     assert list(here.iterdir()) == []

@@ -74,7 +74,7 @@ class DataLoader:
         rows: Callable[[int], slice | NDArray[np.integer[Any]]] | None = None,
     ) -> None:
         if not isinstance(batch_size, (int, np.integer)):
-            if hasattr(batch_size, "__len__"):  # labels
+            if hasattr(batch_size, "__len__") and not isinstance(batch_size, str):  # labels
                 hint = "takes one data set: DataLoader(TensorDataset(X, y), batch_size=64)"
                 raise TypeError(f"DataLoader: {hint}, not X and y by themselves")
             raise TypeError(f"DataLoader: batch_size must be an integer, not {batch_size!r}")
