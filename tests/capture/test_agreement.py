@@ -278,6 +278,27 @@ PARTS = {
     "AdaptiveAvgPool2d": (lambda: nn.AdaptiveAvgPool2d(2), (2, 2, 5, 5)),
     "Dropout": (lambda: nn.Dropout(0.4, generator=random()), (5, 8)),
     "Dropout2d": (lambda: nn.Dropout2d(0.4, generator=random()), (3, 4, 2, 2)),
+    "CELU": (lambda: nn.CELU(0.7), (3, 4)),
+    "Hardsigmoid": (lambda: nn.Hardsigmoid(), (3, 4)),
+    "Hardswish": (lambda: nn.Hardswish(), (3, 4)),
+    "Mish": (lambda: nn.Mish(), (3, 4)),
+    "PReLU": (lambda: nn.PReLU(4, 0.1), (3, 4)),
+    "ReLU6": (lambda: nn.ReLU6(), (3, 4)),
+    "SELU": (lambda: nn.SELU(), (3, 4)),
+    "Softmin": (lambda: nn.Softmin(-1), (3, 4)),
+    "Softsign": (lambda: nn.Softsign(), (3, 4)),
+    "AvgPool1d": (lambda: nn.AvgPool1d(3, 2, 1), (2, 2, 7)),
+    "MaxPool1d": (lambda: nn.MaxPool1d(2), (2, 2, 6)),
+    "ConvTranspose1d": (lambda: nn.ConvTranspose1d(2, 3, 3, stride=2, generator=random()), (2, 2, 4)),
+    "InstanceNorm1d": (lambda: nn.InstanceNorm1d(2, affine=True), (3, 2, 5)),
+    "InstanceNorm2d": (lambda: nn.InstanceNorm2d(2, track_running_stats=True), (3, 2, 4, 3)),
+    "Upsample": (lambda: nn.Upsample(scale_factor=2, mode="bilinear"), (2, 2, 3, 3)),
+    "LSTM": (lambda: First(nn.LSTM(4, 3, bidirectional=True, generator=random())), (5, 2, 4)),
+    "GRU": (lambda: First(nn.GRU(4, 3, num_layers=2, generator=random())), (5, 2, 4)),
+    "RNN": (lambda: First(nn.RNN(4, 3, generator=random())), (5, 2, 4)),
+    "LSTMCell": (lambda: First(nn.LSTMCell(4, 3, generator=random())), (2, 4)),
+    "GRUCell": (lambda: nn.GRUCell(4, 3, generator=random()), (2, 4)),
+    "RNNCell": (lambda: nn.RNNCell(4, 3, generator=random()), (2, 4)),
     "attention": (lambda: Self(nn.MultiheadAttention(4, 2, batch_first=True, generator=random())), (2, 3, 4)),
     "attention, masked": (
         lambda: Self(
@@ -318,6 +339,17 @@ class Self(nn.Module):
 
     def forward(self, x):
         return self.attention(x, x, x, need_weights=False, **self.options)[0]
+
+
+class First(nn.Module):
+    """The first result of a layer that returns several."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        return self.layer(x)[0]
 
 
 def test_no_layer_is_left_out():

@@ -135,7 +135,7 @@ def test_what_fits_is_taken_by_both(call):
     run(call, OURS)
 
 
-@pytest.mark.parametrize("call", ["t.ones(2).to(None)", "nn.Linear(2, 2).to(None)", "t.manual_seed(-1)"])
+@pytest.mark.parametrize("call", ["t.manual_seed(-1)"])
 def test_what_is_refused_by_chainrule_alone(call):
     """PyTorch takes None for "as it is", and a negative seed for another one."""
     run(call, THEIRS)

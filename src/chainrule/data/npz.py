@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +29,8 @@ def load_npz(file: Path, seed: int = 0) -> ImageData:
     Raises:
         DataError: the file is damaged, an array is missing, or has another type or shape.
     """
+    import zipfile  # slow to import
+
     try:
         with np.load(file, allow_pickle=False) as archive:
             array_names = list(archive.files)

@@ -189,6 +189,7 @@ def save_decision_boundary(
     """
     if not classifiers:
         raise ValueError("save_decision_boundary: no classifiers; expected one for each frame")
+    style.check_finite("save_decision_boundary", positions=positions)
     figure = points.decision_boundary(classifiers[-1], positions, labels, None, classes, title, dark=dark)
     axes = figure.axes[0]
     axes.set_title("", loc="left")
