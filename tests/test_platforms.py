@@ -63,6 +63,7 @@ if SYSTEM == "win32":
         return opened(path, *options, **named)
 
     os.open = open_file
+    shutil._use_fd_functions = False  # which open folders
     filelock.FileLock = lambda *_, **__: contextlib.nullcontext()  # its own locks ask Windows
 '''
 

@@ -454,8 +454,11 @@ def test_every_formula(dtype, backend, request):
         scale = 1 if dtype[0] == "f" else 3
         x, y = (scale * random.uniform(0.4, 1.4, shape) for shape in ((3, 5), (5,)))
         x, y = x.astype(dtype), y.astype(dtype)
-        for ufunc, actual in zip(chosen, compiled(chainrule.from_numpy(x), chainrule.from_numpy(y)), strict=True):
-            expected = ufunc(*(x, y)[: ufunc.nin])
+        with np.errstate(all="ignore"):  # the arcsine of a number above 1 is NaN in both
+            results = compiled(chainrule.from_numpy(x), chainrule.from_numpy(y))
+        for ufunc, actual in zip(chosen, results, strict=True):
+            with np.errstate(all="ignore"):
+                expected = ufunc(*(x, y)[: ufunc.nin])
             assert (actual.shape, actual.dtype) == (expected.shape, expected.dtype), ufunc
             tolerance = {"f2": 1e-3, "f4": 3e-6, "f8": 1e-13}.get(expected.dtype.str[1:], 0)
             np.testing.assert_allclose(actual.numpy(), expected, rtol=tolerance, atol=tolerance, err_msg=ufunc.__name__)

@@ -375,7 +375,7 @@ def test_before_there_is_a_trainer_it_quits_at_once(command, images, here, monke
     number = getattr(signal, name)
     handlers = {n: signal.getsignal(getattr(signal, n)) for n in NAMES}
 
-    def load(name):
+    def load(name, **reading):
         os.kill(os.getpid(), number)
         time.sleep(5)  # until Python handles the signal
         raise AssertionError

@@ -179,7 +179,7 @@ def test_bad_pictures_are_named_and_good_ones_still_read(command, draw, here):
     [
         ([], "name a picture, a folder, or - for standard input; or use --clipboard or --sample"),
         (["a.png", "b.png", "--explain", "steps.png"], "--explain takes a single IMAGE"),
-        (["a.png", "--run"], "Option '--run' requires an argument"),
+        (["a.png", "--run"], "option '--run' requires an argument"),
     ],
     ids=str,
 )

@@ -48,7 +48,7 @@ def test_a_hundred_faint_shifted_digits_are_enough(tmp_path):
     before = evaluate(source.load_network(), source.model, own.test_images, own.test_labels).accuracy
     accuracy = {}
     for name, start in (("after", source), ("from scratch", None)):
-        this_run = create(tmp_path / name, start, own, "best", epochs=4, batch_size=20, lr=0.003, augment={})
+        this_run = create(tmp_path / name, start, own, "reader", epochs=4, batch_size=20, lr=0.003, augment={})
         experiment.prepare(this_run, own).fit(4)
         accuracy[name] = experiment.finish(this_run, own, 0.0)["test_accuracy"]
     assert before < 0.6
