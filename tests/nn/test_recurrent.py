@@ -170,7 +170,9 @@ def test_steps_of_cells_are_a_layer():
         single = one(x[0, 0])
         first = one(x[0])
         for mine, other in zip(*(s if isinstance(s, tuple) else (s,) for s in (single, first)), strict=True):
-            np.testing.assert_allclose(mine.detach().numpy(), other[0].detach().numpy(), rtol=1e-14)  # another sum order
+            np.testing.assert_allclose(
+                mine.detach().numpy(), other[0].detach().numpy(), rtol=1e-14
+            )  # another sum order
 
 
 def test_dropout_acts_between_layers_in_training_only():
