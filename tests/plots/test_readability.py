@@ -76,7 +76,14 @@ FIGURES = {
     "filters of filters": lambda dark: plots.filters(RANDOM.normal(size=(3, 4, 3, 3)), dark=dark),
     "feature_maps": lambda dark: plots.feature_maps(IMAGES, dark=dark),
 }
-NOT_FIGURES = {"principal_components", "save", "save_descent", "save_training", "save_weights"}
+NOT_FIGURES = {
+    "principal_components",
+    "save",
+    "save_decision_boundary",
+    "save_descent",
+    "save_training",
+    "save_weights",
+}
 
 
 def test_every_name_is_there_and_every_figure_is_looked_at():

@@ -126,7 +126,11 @@ class Trace:
         operands = tuple(x.node if isinstance(x, Symbol) else self._operand(x) for x in inputs)
         examples = [x.example if isinstance(x, Node) else x for x in operands]
         with np.errstate(all="ignore"):
-            example = np.asarray(function(*examples, **options))
+            example = np.asarray(
+                np.reshape(examples[0], options["shape"])  # NumPy 2.0 does not know the name
+                if function is np.reshape
+                else function(*examples, **options)
+            )
         if all(x.is_constant for x in operands if isinstance(x, Node)) and function not in VIEWS:
             return self.as_constant(example)
         node = Node(function, operands, options, example)
