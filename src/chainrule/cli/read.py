@@ -131,10 +131,10 @@ class _Reader:
             gray, scale = open_gray(picture.path, picture.name)
         except PictureError as error:
             return {"file": picture.name, "error": str(error)}
+        photo = None if out is None else open_photo(picture.path, picture.name).image  # first: reading keeps memory
         lines = read_page(gray, self.classify, self.detect)
-        if out is not None:
-            photo = open_photo(picture.path, picture.name).image
-            save_photo(draw_page(photo, lines, class_names(self.run), self.min_confidence), out)
+        if out is not None and photo is not None:
+            save_photo(draw_page(photo, lines, class_names(self.run), self.min_confidence, in_place=True), out)
         return {
             "file": picture.name,
             "lines": [[_entry(digit, self.min_confidence, scale) for digit in line] for line in lines],

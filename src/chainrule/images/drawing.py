@@ -35,9 +35,14 @@ READ_COLOR, UNREAD_COLOR = "#0072b2", "#d55e00"  # blue and vermilion, distingui
 
 
 def draw_page(
-    photo: Image.Image, lines: Sequence[Sequence[Digit]], names: Sequence[str], min_confidence: float = 0.0
+    photo: Image.Image,
+    lines: Sequence[Sequence[Digit]],
+    names: Sequence[str],
+    min_confidence: float = 0.0,
+    *,
+    in_place: bool = False,
 ) -> Image.Image:
-    """Draw boxes, digits and confidences on a copy of the photo.
+    """Draw boxes, digits and confidences on a copy of the photo, and return it.
 
     Labels stand on white beside their boxes. Where neighbors leave no space, a digit's name stands in the corner of its
     box, and its confidence is left out.
@@ -47,10 +52,11 @@ def draw_page(
         lines: the result of `read_page`.
         names: class names.
         min_confidence: digits with less confidence are drawn as a question mark in another color.
+        in_place: draw on the photo itself, which takes no more memory.
     """
     from PIL import ImageDraw, ImageFont
 
-    annotated = photo.copy()
+    annotated = photo if in_place else photo.copy()
     pen = ImageDraw.Draw(annotated)
     stroke = max(1, max(photo.size) // 700)
     digits = [digit for line in lines for digit in line]

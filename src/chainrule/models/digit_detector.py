@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from chainrule.images.detection import Detector
 
 STRIDE = 4  # pixels per position of the maps
-BAND = 384  # rows of pixels that are run at once
+BAND = 192  # rows of pixels that are run at once
 SEEN = 64  # pixels: a position depends on less than this in each direction
 MAPS = 15  # outputs for each position: the center's logit, 4 of the box, 10 of the digit
 SHIPPED = Path(__file__).with_name("shipped_detector")
