@@ -67,10 +67,10 @@ if RANK == 1 and EVENT == "version":
 if RANK == 1 and EVENT in ("data", "missing"):
     load = datasets.load
 
-    def load_other(name: Any) -> Any:
+    def load_other(name: Any, **reading: Any) -> Any:
         if EVENT == "missing":
             raise DataError("there are no such images")
-        loaded = load(name)
+        loaded = load(name, **reading)
         return replace(loaded, train_images=255 - np.asarray(loaded.train_images))
 
     datasets.load = load_other  # type: ignore[assignment]
