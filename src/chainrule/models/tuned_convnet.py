@@ -11,6 +11,7 @@ without augmentation.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,17 @@ def _convolution(
     return layer
 
 
-AUGMENT = {"shift": 2.0, "rotation": 10.0, "scale": 0.1, "shear": 5.0, "elastic": 1.0}
+RECIPE = Recipe(
+    epochs=10,
+    batch_size=128,
+    optimizer="adamw",
+    lr=0.01,
+    weight_decay=0.01,
+    schedule="one-cycle",
+    augment={"shift": 2.0, "rotation": 10.0, "scale": 0.1, "shear": 5.0, "elastic": 1.0},
+    epochs_without_augmentation=1,
+)
+"""How `best` is trained, and with more epochs `reader`."""
 
 
 def _tuned(
@@ -74,16 +85,7 @@ def _tuned(
 
 @register(
     "five convolutions, 32 to 96 channels, batch normalization, augmentation; cross entropy",
-    Recipe(
-        epochs=10,
-        batch_size=128,
-        optimizer="adamw",
-        lr=0.01,
-        weight_decay=0.01,
-        schedule="one-cycle",
-        augment=AUGMENT,
-        epochs_without_augmentation=1,
-    ),
+    RECIPE,
 )
 def best(
     *, inputs: int = 784, channels: int = 1, classes: int = 10, generator: np.random.Generator | None = None
@@ -106,16 +108,7 @@ def best(
 
 @register(
     "`best` with 48 to 112 channels, for the data set handwriting; its trained weights are in the package",
-    Recipe(
-        epochs=16,
-        batch_size=128,
-        optimizer="adamw",
-        lr=0.01,
-        weight_decay=0.01,
-        schedule="one-cycle",
-        augment=AUGMENT,
-        epochs_without_augmentation=1,
-    ),
+    replace(RECIPE, epochs=16),
 )
 def reader(
     *, inputs: int = 784, channels: int = 1, classes: int = 10, generator: np.random.Generator | None = None
