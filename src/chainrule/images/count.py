@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from chainrule.images.foreground import STROKE_INK
+from chainrule.images.foreground import STROKE_INK, BlankError
 from chainrule.images.raster import connected_parts
 from chainrule.images.steps import ink_to_mnist
 
@@ -91,5 +92,13 @@ def _halves(ink: Gray) -> list[Gray]:
 
 
 def _best_probabilities(inks: list[Gray], classify: Classify) -> list[float]:
-    images = np.stack([ink_to_mnist(np.pad(ink, 2)) for ink in inks])
-    return [float(row.max()) for row in classify(images)]
+    """How sure the network is of the best digit in each ink: 0 where there is too little ink to show one."""
+    images = {}
+    for number, ink in enumerate(inks):
+        with suppress(BlankError):
+            images[number] = ink_to_mnist(np.pad(ink, 2))
+    best = [0.0] * len(inks)
+    if images:
+        for number, row in zip(images, classify(np.stack(list(images.values()))), strict=True):
+            best[number] = float(row.max())
+    return best

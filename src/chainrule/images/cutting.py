@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from chainrule.images.foreground import STROKE_INK
+from chainrule.images.foreground import STROKE_INK, BlankError
 from chainrule.images.steps import ink_to_mnist
 
 if TYPE_CHECKING:
@@ -128,7 +128,11 @@ def _cut(gray: Gray, box: Box) -> Cut | None:
     result = even * chosen
     if np.count_nonzero(result > STROKE_INK) < MIN_PIXELS:
         return None
-    return Cut(ink_to_mnist(np.pad(result, 2)), full, (full - usual) / max(noise, 1e-3))
+    try:
+        image = ink_to_mnist(np.pad(result, 2))
+    except BlankError:  # a hair in a large window
+        return None
+    return Cut(image, full, (full - usual) / max(noise, 1e-3))
 
 
 def _digits_parts(ink: Gray, strokes: NDArray[np.bool_], inside: NDArray[np.bool_], full: float) -> NDArray[np.bool_]:

@@ -86,7 +86,11 @@ def to_mnist(gray: NDArray[np.floating | np.uint8]) -> NDArray[np.uint8]:
 
 
 def ink_to_mnist(ink: Gray) -> NDArray[np.uint8]:
-    """Convert clean ink `(height, width)`, 0 for paper and 1 for full ink, to MNIST's format: `(28, 28)`."""
+    """Convert clean ink `(height, width)`, 0 for paper and 1 for full ink, to MNIST's format: `(28, 28)`.
+
+    Raises:
+        BlankError: no pixel has the ink of a stroke, or none is left when a large picture is scaled down.
+    """
     return _center(_scale(_thicken(_crop(shrink(ink, WORKING_SIDE)))))
 
 
@@ -155,8 +159,12 @@ def _find_digit(panel: Panel) -> Foreground | None:
 def _crop(ink: Gray) -> Gray:
     """Crop to the digit's bounding box, sharpening edges to compensate for the blur of scaling down."""
     rows, columns = (np.flatnonzero((ink > STROKE_INK).any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        raise BlankError
     gain = np.clip(max(np.ptp(rows) + 1, np.ptp(columns) + 1) / DIGIT_SIDE, 1, 3)
     sharp = np.clip(0.5 + gain * (ink - 0.5), 0, 1)
+    if not (sharp > 0.5).any():  # a hair, too faint to sharpen
+        sharp = ink / ink.max()
     rows, columns = (np.flatnonzero((sharp > 0.1).any(axis=axis)) for axis in (1, 0))
     return sharp[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
