@@ -7,6 +7,8 @@ A neuron is said to "look for" something in a picture. How can a handful of numb
 The answer needs no more than a straight line, one bend, and a little patience with sums. We build one neuron by hand,
 let it look for an upright stroke, put several of them side by side, and count how many numbers a network that reads
 digits has to find.
+
+Prerequisites: none.
 """
 
 import numpy as np
@@ -179,6 +181,7 @@ for hidden in (10, 30):
 # Read next
 # ---------
 #
-# Lesson 2 presents the first machine that learned its own weights, and something that it could never learn.
+# :Lesson:`the-perceptron` presents the first machine that learned its own weights, and something that it could never
+# learn.
 #
 # The functions used here are in ``chainrule.first_principles.activations``.

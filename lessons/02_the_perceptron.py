@@ -6,6 +6,8 @@ Can a neuron find its weights by itself, from nothing but examples and its own m
 
 In 1958 Frank Rosenblatt showed that it can, with a rule that fits on one line. We watch it learn AND and OR number by
 number. Then we give it a task that looks no harder, watch it fail, find out why, and fix it.
+
+Prerequisites: :lesson:`neurons`.
 """
 
 import itertools
@@ -20,7 +22,8 @@ from chainrule.plots import points
 # A neuron that says yes or no
 # ----------------------------
 #
-# The perceptron is the neuron of lesson 1 with a harder bend: it says 1 if its sum is above 0, and 0 if it is not.
+# The perceptron is the neuron of :lesson:`neurons` with a harder bend: it says 1 if its sum is above 0, and 0 if it is
+# not.
 #
 # .. math:: \hat y = \begin{cases} 1 & \text{if } w_1 x_1 + w_2 x_2 + b > 0 \\ 0 & \text{otherwise} \end{cases}
 #
@@ -165,7 +168,7 @@ show(
 # Read next
 # ---------
 #
-# A network must find its hidden layer by itself. For that, "right" and "wrong" are too coarse: lesson 3 asks "which way
-# is less wrong?", and takes a small step that way.
+# A network must find its hidden layer by itself. For that, "right" and "wrong" are too coarse:
+# :lesson:`rolling-downhill` asks "which way is less wrong?", and takes a small step that way.
 #
 # The rule and the proof are in ``chainrule.first_principles.perceptron``.

@@ -7,6 +7,8 @@ feet. How do you get down, and how long should your steps be?
 
 This is all that a network does when it learns. Here the hillside is the simplest possible, the curve of
 :math:`f(x) = x^2`, and the only thing to choose is the length of the steps: too small, right, or too large.
+
+Prerequisites: none.
 """
 
 import numpy as np
@@ -140,6 +142,7 @@ show(descent.descent_on_curve(starts, two_valleys, window=(-3.3, 3.3), title="Wh
 # Read next
 # ---------
 #
-# A network has thousands of numbers to change at once, not one. Lesson 4 has two, which is enough to see what is new.
+# A network has thousands of numbers to change at once, not one. :Lesson:`the-bowl` has two, which is enough to see what
+# is new.
 #
 # The code of the descent is ``chainrule.first_principles.descent.descend``, ten lines long.

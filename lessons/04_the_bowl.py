@@ -7,6 +7,8 @@ shortest way down so often turn into a zigzag?
 
 With thousands of numbers, as in a network, nothing new happens; we just cannot draw it any more. So look closely at
 these pictures: a round bowl, a long and narrow valley, and a ball that learns to keep its speed.
+
+Prerequisites: :lesson:`neurons`, :lesson:`rolling-downhill`.
 """
 
 import numpy as np
@@ -41,8 +43,8 @@ print(f"the gradient there:  {bowl_gradient(here)}")
 # Of all directions in the plane, the gradient's is the steepest way up, and its opposite the steepest way down.
 #
 # Walk a short way in direction :math:`u`, a vector of length 1. The slope there is :math:`u_1 \frac{\partial
-# f}{\partial x_1} + u_2 \frac{\partial f}{\partial x_2}`, the weighted sum of lesson 1. We try 360 directions and
-# compare.
+# f}{\partial x_1} + u_2 \frac{\partial f}{\partial x_2}`, the weighted sum of :lesson:`neurons`. We try 360 directions
+# and compare.
 
 angles = np.radians(np.arange(360))
 directions = np.stack([np.cos(angles), np.sin(angles)], axis=1)  # (360, 2)
@@ -62,7 +64,7 @@ print(f"at right angles to it:      slope {(bowl(here + nudge * level) - bowl(he
 # The ball in the bowl
 # --------------------
 #
-# The rule is that of lesson 3 with vectors: subtract the gradient times the learning rate η from x.
+# The rule is that of :lesson:`rolling-downhill` with vectors: subtract the gradient times the learning rate η from x.
 #
 # .. math:: x \leftarrow x - \eta \nabla f(x)
 
@@ -85,8 +87,8 @@ show(descent.descent_on_surface(round_paths["rate 0.1"], bowl, ((-10, 10), (-10,
 # .. math:: f(x_1, x_2) = \left(\frac{x_1}{10}\right)^2 + x_2^2, \qquad \nabla f = \left(\frac{2 x_1}{100}, 2 x_2\right)
 #
 # Across the valley the slope is steep, along it almost 0. The learning rate has to suit both. Across, the factor of
-# lesson 3 is :math:`1 - 2\eta`, so :math:`\eta` must stay below 1. Along, the factor is :math:`1 - \eta/50`, which is
-# close to 1 even for the largest possible rate.
+# :lesson:`rolling-downhill` is :math:`1 - 2\eta`, so :math:`\eta` must stay below 1. Along, the factor is :math:`1 -
+# \eta/50`, which is close to 1 even for the largest possible rate.
 
 
 def valley(x):
@@ -160,8 +162,8 @@ show(descent.descent_on_contour({f"momentum {momentum:g}": wild}, valley, None, 
 # Read next
 # ---------
 #
-# You can now roll down any slope, if you know the slope. Lesson 5 turns the mistakes of a neuron into a hillside, and
-# lets it roll down.
+# You can now roll down any slope, if you know the slope. :Lesson:`one-neuron-learns` turns the mistakes of a neuron
+# into a hillside, and lets it roll down.
 #
 # The bowl, the valley and momentum are in ``chainrule.first_principles.descent``. Networks are trained with momentum as
 # well: ``chainrule.optim.SGD(parameters, lr=0.1, momentum=0.9)``.

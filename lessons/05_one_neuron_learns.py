@@ -4,9 +4,11 @@ One neuron learns
 
 Eight cups of tea, some liked and some not. Can a single neuron find out what makes a good cup, by rolling downhill?
 
-The perceptron of lesson 2 knew only right and wrong. Here we measure *how* wrong the neuron is with one number, work
-out the slope of that number by hand, piece by piece, and let the neuron roll down it. A large network does nothing
-else, only more of it.
+The perceptron of :lesson:`the-perceptron` knew only right and wrong. Here we measure *how* wrong the neuron is with one
+number, work out the slope of that number by hand, piece by piece, and let the neuron roll down it. A large network does
+nothing else, only more of it.
+
+Prerequisites: :lesson:`the-perceptron`, :lesson:`the-bowl`.
 """
 
 import numpy as np
@@ -29,7 +31,8 @@ for cup, liked in zip(TEA, LIKED, strict=True):
 # Forward: what the neuron says
 # -----------------------------
 #
-# The neuron computes a sum and bends it, as in lesson 1. Before it learns, its weights are two arbitrary small numbers.
+# The neuron computes a sum and bends it, as in :lesson:`neurons`. Before it learns, its weights are two arbitrary small
+# numbers.
 #
 # .. math:: z = x_1 w_1 + x_2 w_2 + b, \qquad \hat y = \sigma(z)
 
@@ -182,6 +185,6 @@ show(charts.lines(curves, title="Being sure too early", x_label="epoch", y_label
 # Read next
 # ---------
 #
-# Lesson 6 stacks layers of neurons, and asks how much each neuron contributes to the error.
+# :Lesson:`backpropagation` stacks layers of neurons, and asks how much each neuron contributes to the error.
 #
 # The neuron is ``chainrule.first_principles.neuron``, a page long.

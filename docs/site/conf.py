@@ -49,8 +49,8 @@ pygments_style, pygments_dark_style = "a11y-high-contrast-light", "a11y-high-con
 sphinx_gallery_conf = {
     "examples_dirs": "scripts",
     "gallery_dirs": "lessons",
-    "filename_pattern": r"/\d\d_",
-    "within_subsection_order": "FileNameSortKey",
+    "filename_pattern": r"/[a-z-]+\.py$",
+    "within_subsection_order": "pages.LessonOrder",
     "plot_gallery": os.environ.get("RUN_LESSONS", "1") == "1",
     "abort_on_example_error": True,
     "min_reported_time": 1000,

@@ -12,6 +12,8 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
+from chainrule import lessons
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -100,15 +102,36 @@ def show_source(files: Iterable[Path] | None = None) -> None:
 
 
 def bring_lessons() -> None:
-    """Copy the lessons' files, with their numbers in the titles, and the head of their page."""
+    """Copy the lessons' files, named by their keys so that a page keeps its address, and the head of their page.
+
+    Titles have their numbers, references are links, and the prerequisites stand beside the time that it takes.
+    """
     shutil.rmtree(SCRIPTS, ignore_errors=True)
     SCRIPTS.mkdir()
     shutil.copy(SITE / "lessons_header.rst", SCRIPTS / "README.rst")
-    for lesson in sorted((ROOT / "lessons").glob("[0-9][0-9]_*.py")):
-        quotes, title, underline, *rest = lesson.read_text(encoding="utf-8").splitlines(keepends=True)
-        number = f"{int(lesson.name[:2])}. "
-        lines = [quotes, number + title, "=" * len(number) + underline, *rest]
-        (SCRIPTS / lesson.name).write_text("".join(lines), encoding="utf-8")
+    available = lessons.available()
+    titles = {lesson.key: f"{lesson.number}. {lesson.title}" for lesson in available}
+    for lesson in available:
+        text = lesson.file.read_text(encoding="utf-8")
+        title = titles[lesson.key]
+        text = re.sub(r"\A\"\"\"\n.+\n=+\n", f'"""\n{title}\n{"=" * len(title)}\n', text)
+        before = ", ".join(f":doc:`{titles[key]} <{key}>`" for key in lesson.prerequisites) or "none"
+        about = f"*About {lesson.minutes} minutes.* Prerequisites: {before}."
+        text = lessons.PREREQUISITES.sub(about.replace("\\", r"\\"), text, count=1)
+        text = lessons.replace_references(text, lambda words, key: f":doc:`{words} <{key}>`")
+        (SCRIPTS / f"{lesson.key}.py").write_text(text, encoding="utf-8")
+
+
+class LessonOrder:
+    """The order of the lessons' pages: by number."""
+
+    def __init__(self, folder: str) -> None:
+        """Called by sphinx-gallery with the scripts' folder, which is not needed."""
+        self.numbers = {f"{lesson.key}.py": lesson.number for lesson in lessons.available()}
+
+    def __call__(self, name: str) -> int:
+        """The number of the lesson in this file."""
+        return self.numbers[name]
 
 
 UNUSED_FORMULAS = ("*svg*", "mml-*", "tex-mml-*", "*-full*", "*-speech*", "latest.js", "node-main.js", "sre")

@@ -8,7 +8,9 @@ one.
 
 from __future__ import annotations
 
+import difflib
 import importlib
+import math
 import os
 import re
 import sys
@@ -32,13 +34,36 @@ if Path(getattr(sys.modules["__main__"], "__file__", None) or "").match("[0-9][0
     replace_unencodable()  # a lesson runs as a script, and prints formulas
 
 
+REFERENCE = re.compile(r":([Ll]esson):`([a-z-]+)`")
+"""A reference to a lesson in a text: the role, which begins with a capital where a sentence does, and the key."""
+
+PREREQUISITES = re.compile(r"^Prerequisites: ([^.]+)\.", re.MULTILINE)
+"""The last paragraph of a lesson's docstring: the lessons that it builds on, or "none"."""
+
+_WORDS_A_MINUTE, _LINES_A_MINUTE = 120, 12
+"""How fast a text with formulas, and its code, are read by someone who follows every step."""
+
+
 @dataclass(frozen=True)
 class Lesson:
-    """One lesson: its number, title, opening question and file."""
+    """One lesson.
+
+    Attributes:
+        number: its place in the order, which changes when lessons are added.
+        key: its name in commands, links and references, which does not change: that of the file, without the number.
+        title: the heading of the file.
+        question: what it opens with.
+        prerequisites: the keys of the lessons that it builds on.
+        minutes: how long it takes to read, in steps of five minutes.
+        file: the Python file.
+    """
 
     number: int
+    key: str
     title: str
     question: str
+    prerequisites: tuple[str, ...]
+    minutes: int
     file: Path
 
 
@@ -58,10 +83,53 @@ def available() -> list[Lesson]:
     Raises:
         UserError: neither the package nor the checkout around it contains lessons.
     """
-    folder = next((folder for folder in FOLDERS if folder.is_dir()), None)
-    if folder is None:
-        raise UserError(f"no lessons in {FOLDERS[0]}; reinstall chainrule, or work from a checkout")
-    return [_head(file) for file in sorted(folder.glob("[0-9][0-9]_*.py"))]
+    return [_head(file) for file in _files()]
+
+
+def find(name: str) -> Lesson:
+    """The lesson with this number or key.
+
+    Args:
+        name: a number, such as "7", or a key, such as "backpropagation"; case, spaces and underscores do not matter.
+
+    Raises:
+        UserError: there is no such lesson; the message names similar keys.
+    """
+    files = _files()
+    if re.fullmatch(r"[+-]?\d+", name.strip()):
+        numbers = [int(file.name[:2]) for file in files]
+        if int(name) not in numbers:
+            raise UserError(f"there is no lesson {name}; choose one from {min(numbers)} to {max(numbers)}")
+        return _head(files[numbers.index(int(name))])
+    by_key = {_key(file): file for file in files}
+    key = "-".join(re.split(r"[\s_-]+", name.strip().lower()))
+    if key not in by_key:
+        containing = [other for other in by_key if key and key in other]
+        similar = list(dict.fromkeys([*containing, *difflib.get_close_matches(key, by_key)]))[:3]
+        hint = f"did you mean {' or '.join(similar)}?" if similar else "'chainrule lesson' lists them"
+        raise UserError(f"there is no lesson '{name}'; {hint}")
+    return _head(by_key[key])
+
+
+def replace_references(text: str, link: Callable[[str, str], str]) -> str:
+    """Replace the references to lessons in a text.
+
+    Args:
+        text: the text, in reStructuredText.
+        link: from "lesson 7" or "Lesson 7" and the lesson's key to what is written instead.
+
+    Raises:
+        UserError: the text refers to a lesson that does not exist.
+    """
+    numbers = {_key(file): int(file.name[:2]) for file in _files()}
+
+    def describe(reference: re.Match[str]) -> str:
+        word, key = reference.groups()
+        if key not in numbers:
+            raise UserError(f"a text refers to the lesson '{key}', which does not exist")
+        return link(f"{word} {numbers[key]}", key)
+
+    return REFERENCE.sub(describe, text)
 
 
 def cells(lesson: Lesson) -> list[Cell]:
@@ -151,10 +219,30 @@ def _on_screen() -> bool:
     return plt.get_backend().lower() not in ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")
 
 
+def _files() -> list[Path]:
+    """The files of the lessons, sorted by number."""
+    folder = next((folder for folder in FOLDERS if folder.is_dir()), None)
+    if folder is None:
+        raise UserError(f"no lessons in {FOLDERS[0]}; reinstall chainrule, or work from a checkout")
+    return sorted(folder.glob("[0-9][0-9]_*.py"))
+
+
+def _key(file: Path) -> str:
+    """The key of a lesson: its file's name without the number, with dashes."""
+    return file.stem[3:].replace("_", "-")
+
+
 def _head(file: Path) -> Lesson:
-    """Parse the docstring of a lesson's file: title and question."""
-    cell = _cell(file.read_text(encoding="utf-8").split('"""', 2)[1], "", 1)
-    return Lesson(int(file.name[:2]), cell.heading, cell.paragraphs[0], file)
+    """Parse the docstring of a lesson's file, and estimate how long the whole takes to read."""
+    _, docstring, rest = file.read_text(encoding="utf-8").split('"""', 2)
+    cell = _cell(docstring, "", 1)
+    prerequisites = PREREQUISITES.search(docstring)
+    keys = [key for _, key in REFERENCE.findall(prerequisites[1])] if prerequisites else []
+    words = [*docstring.split(), *" ".join(re.findall(r"^# (.*)", rest, re.MULTILINE)).split()]
+    lines = re.findall(r"^[^#\n]", rest, re.MULTILINE)
+    minutes = len(words) / _WORDS_A_MINUTE + len(lines) / _LINES_A_MINUTE
+    rounded = 5 * math.ceil(minutes / 5)
+    return Lesson(int(file.name[:2]), _key(file), cell.heading, cell.paragraphs[0], tuple(keys), rounded, file)
 
 
 def _cell(text: str, code: str, line: int) -> Cell:
@@ -168,5 +256,6 @@ def _cell(text: str, code: str, line: int) -> Cell:
 
 
 def _plain(paragraph: str) -> str:
-    """A paragraph on one line, without markup for code and emphasis."""
-    return re.sub(r"``(.+?)``|\*\*(.+?)\*\*|\*(.+?)\*", r"\1\2\3", " ".join(paragraph.split()))
+    """A paragraph on one line, with the numbers of lessons, without markup for code and emphasis."""
+    text = replace_references(" ".join(paragraph.split()), lambda words, key: words)
+    return re.sub(r"``(.+?)``|\*\*(.+?)\*\*|\*(.+?)\*", r"\1\2\3", text)

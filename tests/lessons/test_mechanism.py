@@ -27,6 +27,8 @@ Is it *really* **four**? Ask
 ``print``.
 
 More about it.
+
+Prerequisites: :lesson:`zero`, :lesson:`one-and-one`.
 """
 
 from chainrule.lessons import show
@@ -51,6 +53,11 @@ print("again", total)
 '''
 
 
+HEAD = '"""\nA title\n=======\n\nWhy?\n\nPrerequisites: none.\n"""\n'
+HEAD_WORDS = 6
+BEFORE = {"_00_zero": HEAD, "_01_one_and_one": HEAD}  # what SOURCE builds on
+
+
 @pytest.fixture(autouse=True)
 def _no_figures() -> Iterator[None]:
     plt.switch_backend("agg")
@@ -72,13 +79,15 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list
 
 
 def test_lessons_are_found_by_their_numbers(write: Callable[..., list[lessons.Lesson]]) -> None:
-    parsed = write(_10_last=SOURCE, _02_sums=SOURCE, helper="x = 1", _3_no="x = 1")
+    parsed = write(_10_last=SOURCE, _02_sums=SOURCE, helper="x = 1", _3_no="x = 1", **BEFORE)
     assert [(lesson.number, lesson.title) for lesson in parsed] == [
+        (0, "A title"),
+        (1, "A title"),
         (2, "What is two and two?"),
         (10, "What is two and two?"),
     ]
-    assert parsed[0].question == "Is it really four? Ask print."
-    assert parsed[0].file.name == "02_sums.py"
+    assert parsed[2].question == "Is it really four? Ask print."
+    assert parsed[2].file.name == "02_sums.py"
 
 
 def test_the_package_goes_before_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,6 +96,47 @@ def test_the_package_goes_before_the_checkout(tmp_path: Path, monkeypatch: pytes
         (tmp_path / folder / "01_a.py").write_text(f'"""\n{title}\n{"=" * len(title)}\n\nWhy?\n"""\n', encoding="utf-8")
     monkeypatch.setattr(lessons, "FOLDERS", (tmp_path / "installed", tmp_path / "checkout"))
     assert lessons.available()[0].title == "From the wheel"
+
+
+def test_the_head_of_a_lesson(write: Callable[..., list[lessons.Lesson]]) -> None:
+    zero, _, sums = write(_00_zero=HEAD, _01_one_and_one=HEAD, _02_two_and_two=SOURCE)
+    assert (sums.key, sums.prerequisites) == ("two-and-two", ("zero", "one-and-one"))
+    assert (zero.key, zero.prerequisites) == ("zero", ())
+
+
+@pytest.mark.parametrize(("words", "lines", "minutes"), [(120, 12, 5), (1200, 0, 10), (6, 179, 15), (1200, 1, 15)])
+def test_the_time_that_it_takes(
+    write: Callable[..., list[lessons.Lesson]], words: int, lines: int, minutes: int
+) -> None:
+    text = f"# {' '.join(['word'] * (words - HEAD_WORDS))}\n"
+    assert write(_01_sums=HEAD + text + "print()\n\n" * lines)[0].minutes == minutes
+
+
+def test_a_lesson_is_found_by_number_or_key(write: Callable[..., list[lessons.Lesson]]) -> None:
+    write(_01_one_and_one=HEAD, _07_two_and_two=HEAD)
+    for name in ("7", "07", " 7 ", "two-and-two", "two_and_two", "Two and  two"):
+        assert lessons.find(name).file.name == "07_two_and_two.py"
+    for name, sentence in {
+        "2": "there is no lesson 2; choose one from 1 to 7",
+        "-7": "there is no lesson -7; choose one from 1 to 7",
+        "two and too": "there is no lesson 'two and too'; did you mean two-and-two or one-and-one?",
+        "and": "there is no lesson 'and'; did you mean one-and-one or two-and-two?",
+        "x": "there is no lesson 'x'; 'chainrule lesson' lists them",
+        "": "there is no lesson ''; 'chainrule lesson' lists them",
+    }.items():
+        with pytest.raises(UserError) as caught:
+            lessons.find(name)
+        assert str(caught.value) == sentence
+
+
+def test_references_have_the_numbers_of_today(write: Callable[..., list[lessons.Lesson]]) -> None:
+    write(_01_one_and_one=HEAD, _07_two_and_two=HEAD)
+    text = ":Lesson:`two-and-two` says what :lesson:`one-and-one` did."
+    assert lessons.replace_references(text, lambda words, key: f"[{words}]({key})") == (
+        "[Lesson 7](two-and-two) says what [lesson 1](one-and-one) did."
+    )
+    with pytest.raises(UserError, match="a text refers to the lesson 'three', which does not exist"):
+        lessons.replace_references("see :lesson:`three`", lambda words, key: words)
 
 
 def test_no_lessons_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,10 +154,10 @@ def test_the_wheel_holds_them_where_they_are_looked_for() -> None:
 
 
 def test_cells(write: Callable[..., list[lessons.Lesson]]) -> None:
-    first, adding, again = lessons.cells(write(_01_sums=SOURCE)[0])
+    first, adding, again = lessons.cells(write(_02_sums=SOURCE, **BEFORE)[2])
     assert (first.heading, first.paragraphs) == (
         "What is two and two?",
-        ("Is it really four? Ask print.", "More about it."),
+        ("Is it really four? Ask print.", "More about it.", "Prerequisites: lesson 0, lesson 1."),
     )
     assert first.code.strip() == "from chainrule.lessons import show"
     assert (adding.heading, adding.paragraphs) == ("Adding", ("A first paragraph.", ".. math:: 2 + 2"))
@@ -120,7 +170,7 @@ def test_cells(write: Callable[..., list[lessons.Lesson]]) -> None:
 
 
 def test_run_goes_cell_by_cell(write: Callable[..., list[lessons.Lesson]], capsys: pytest.CaptureFixture[str]) -> None:
-    lessons.run(write(_01_sums=SOURCE)[0], lambda cell: print("<", cell.heading, ">"), lambda figure: None)
+    lessons.run(write(_02_sums=SOURCE, **BEFORE)[2], lambda cell: print("<", cell.heading, ">"), lambda figure: None)
     assert capsys.readouterr().out.splitlines() == [
         "< What is two and two? >",
         "< Adding >",
@@ -133,9 +183,9 @@ def test_run_goes_cell_by_cell(write: Callable[..., list[lessons.Lesson]], capsy
 def test_an_error_names_the_line_in_the_file(write: Callable[..., list[lessons.Lesson]]) -> None:
     source = SOURCE.replace('print("again", total)', "print(1 / 0)")
     with pytest.raises(ZeroDivisionError) as caught:
-        lessons.run(write(_01_sums=source)[0], lambda cell: None, lambda figure: None)
+        lessons.run(write(_02_sums=source, **BEFORE)[2], lambda cell: None, lambda figure: None)
     folder = traceback.extract_tb(caught.value.__traceback__)[-1]
-    assert (Path(folder.filename).name, folder.lineno) == ("01_sums.py", source.splitlines().index("print(1 / 0)") + 1)
+    assert (Path(folder.filename).name, folder.lineno) == ("02_sums.py", source.splitlines().index("print(1 / 0)") + 1)
 
 
 def test_figures_are_handed_over_cell_by_cell(write: Callable[..., list[lessons.Lesson]]) -> None:
@@ -143,7 +193,7 @@ def test_figures_are_handed_over_cell_by_cell(write: Callable[..., list[lessons.
     source = SOURCE.replace("total = 2 + 2", f"{draw.format((3, 4))}total = 4") + draw.format((5,))
     events: list[object] = []
     lessons.run(
-        write(_01_sums=source)[0],
+        write(_02_sums=source, **BEFORE)[2],
         lambda cell: events.append(cell.heading),
         lambda figure: events.append(figure.get_size_inches()[0]),
     )
@@ -162,7 +212,7 @@ def test_show_keeps_the_figure_itself() -> None:
 
 def test_without_a_screen_there_is_nothing_to_show_on(write: Callable[..., list[lessons.Lesson]]) -> None:
     with pytest.raises(UserError, match="no screen to open figures on"):
-        lessons.run(write(_01_sums=SOURCE)[0], lambda cell: None)
+        lessons.run(write(_02_sums=SOURCE, **BEFORE)[2], lambda cell: None)
 
 
 def test_a_screen_shows_each_figure(monkeypatch: pytest.MonkeyPatch) -> None:

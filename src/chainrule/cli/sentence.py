@@ -27,9 +27,9 @@ Examples:
 def say(words: tuple[str, ...], temperature: float | None, seed: int, as_json: bool) -> None:
     """Complete a sentence, word by word, and show what the model expects next.
 
-    This is the language model of the last lesson, 200 lines of NumPy. It learns from 380 everyday sentences, in about
-    a second, whenever this command is run, and knows no other words than theirs. To see how it works: chainrule lesson
-    14, or python -m chainrule.first_principles.language.
+    This is the language model of a lesson, 200 lines of NumPy. It learns from 380 everyday sentences, in about a
+    second, whenever this command is run, and knows no other words than theirs. To see how it works: chainrule lesson
+    the-next-word, or python -m chainrule.first_principles.language.
     """
     if temperature is not None and not temperature >= 0:
         raise UserError(f"the temperature must be at least 0, not {temperature}; 0 takes the likeliest word")

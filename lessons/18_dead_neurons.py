@@ -7,6 +7,8 @@ A neuron that stops responding could learn its way back. Why do some never recov
 ReLU solved the vanishing gradient with a slope of exactly 1 for positive sums. Elsewhere its slope is exactly 0, and a
 neuron whose sum is negative for every image gets no gradient at all. We watch one die, count the dead neurons of a
 network, and bring a whole network back to life.
+
+Prerequisites: :lesson:`vanishing-gradients`.
 """
 
 import numpy as np
@@ -29,7 +31,8 @@ from chainrule.plots import charts
 #    \text{leaky}(z) = \begin{cases} z & \text{if } z > 0 \\ \alpha z & \text{if } z \le 0 \end{cases}
 #    \qquad \alpha = 0.01 \text{, say}
 #
-# On the way back the error is multiplied by the slope (equation 3 of lesson 6). A slope of 0 turns every error into 0.
+# On the way back the error is multiplied by the slope (equation 3 of :lesson:`backpropagation`). A slope of 0 turns
+# every error into 0.
 
 pairs = {
     "ReLU": (relu, relu_derivative),
@@ -289,8 +292,8 @@ print(f"ReLU at rate {rate}: {[int(layer.sum()) for layer in silent(net)]} dead,
 # Read next
 # ---------
 #
-# The same ingredients (a hidden layer, softmax, cross entropy, slopes) are all that lesson 14 needs to predict the next
-# word.
+# The same ingredients (a hidden layer, softmax, cross entropy, slopes) are all that :lesson:`the-next-word` needs to
+# predict the next word.
 #
 # ``chainrule.nn`` has the relatives: ``LeakyReLU``, ``ELU``, ``GELU``. Leaky ReLU is from
 # Maas, Hannun and Ng, Rectifier nonlinearities improve neural network acoustic models (2013).

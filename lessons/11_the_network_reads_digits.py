@@ -4,10 +4,12 @@ The network from scratch reads digits
 
 Nobody can write down what makes a 9 a nine. Can 23,860 numbers learn it from examples, with nothing but the chain rule?
 
-All the pieces are there: neurons in layers (lesson 1), a loss that says how wrong they are (lesson 5), four equations
-for its slopes (lesson 6), and steps by mini-batches (lesson 8). Together they fit on one page of NumPy,
-``chainrule.first_principles.network``. This lesson trains it on real handwriting, opens it up, and looks at what it
-gets wrong.
+All the pieces are there: neurons in layers (:lesson:`neurons`), a loss that says how wrong they are
+(:lesson:`one-neuron-learns`), four equations for its slopes (:lesson:`backpropagation`), and steps by mini-batches
+(:lesson:`stochastic-gradient-descent`). Together they fit on one page of NumPy, ``chainrule.first_principles.network``.
+This lesson trains it on real handwriting, opens it up, and looks at what it gets wrong.
+
+Prerequisites: :lesson:`backpropagation`, :lesson:`stochastic-gradient-descent`.
 """
 
 import numpy as np
@@ -107,9 +109,10 @@ show(inside.activations(layers, title=f"A {digit} goes through the network"))
 
 # %%
 # The outputs do not add up to 1, and nothing requires it: each is a separate neuron that says how confident it is of
-# its digit. They are activations, not probabilities. Lesson 10 still uses them. In lesson 11 the outputs are positive
-# and add up to 1, as probabilities do. (Whether a network that says 90% is right nine times out of ten is another
-# question; the answer is called its **calibration**, and it has to be measured.)
+# its digit. They are activations, not probabilities. :Lesson:`four-ways` still uses them. In
+# :lesson:`the-convolutional-network` the outputs are positive and add up to 1, as probabilities do. (Whether a network
+# that says 90% is right nine times out of ten is another question; the answer is called its **calibration**, and it has
+# to be measured.)
 
 # %%
 # What do the hidden neurons look for?
@@ -198,8 +201,8 @@ print(f"learning rate 3: {seven.evaluate(validation)} right after seven steps")
 # Read next
 # ---------
 #
-# Lesson 10 writes this same network three more times, with the engine, compiled, and in PyTorch, and gets the same
-# numbers.
+# :Lesson:`four-ways` writes this same network three more times, with the engine, compiled, and in PyTorch, and gets the
+# same numbers.
 #
 # The module used here is ``chainrule.first_principles.network``. Its settings are those of Nielsen, Neural Networks and
 # Deep Learning (2015), chapter 1, where the network is trained for 30 epochs.

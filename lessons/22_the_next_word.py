@@ -8,6 +8,8 @@ The big language models answer one question over and over: which word comes next
 model that answers it, trains it in a few seconds on 379 short sentences, asks it that question, lets it write, and
 then asks whether it has understood anything or just knows its sentences by heart. You have already met all of its
 parts.
+
+Prerequisites: :lesson:`the-network-reads-digits`, :lesson:`the-convolutional-network`.
 """
 
 import numpy as np
@@ -62,8 +64,8 @@ with np.printoptions(precision=2, suppress=True):
 #
 # .. math:: x = [E_{w_1}, \dots, E_{w_5}], \qquad h = \tanh(x W^{(1)} + b^{(1)}), \qquad z = h W^{(2)} + b^{(2)}
 #
-# Softmax, from lesson 11, turns the scores into probabilities, and the loss is cross entropy, which measures how
-# surprising the actual next word is:
+# Softmax, from :lesson:`the-convolutional-network`, turns the scores into probabilities, and the loss is cross entropy,
+# which measures how surprising the actual next word is:
 #
 # .. math:: p_i = \frac{e^{z_i}}{\sum_j e^{z_j}}, \qquad C = -\ln p_{\text{next}},
 #    \qquad \frac{\partial C}{\partial z_i} = p_i - y_i
@@ -87,7 +89,7 @@ print("its best guesses:", ", ".join(f"{word} {chance:.1%}" for word, chance in 
 # It learns
 # ---------
 #
-# Twenty epochs, mini-batches of 16, plain gradient descent, as in lesson 8.
+# Twenty epochs, mini-batches of 16, plain gradient descent, as in :lesson:`stochastic-gradient-descent`.
 
 losses = [new, *model.train(20)]
 for epoch in (0, 1, 5, 10, 20):
@@ -138,8 +140,8 @@ for temperature in (0.2, 0.6, 1.0, 2.0):
 # Understood, or by heart?
 # ------------------------
 #
-# Lesson 9 held out some images for an honest grade. We do the same with sentences: a second model never sees 40 of
-# them.
+# :Lesson:`the-network-reads-digits` held out some images for an honest grade. We do the same with sentences: a second
+# model never sees 40 of them.
 #
 # We measure its loss on the sentences that it learns from and, if it knows all their words, on the unseen ones.
 

@@ -7,6 +7,8 @@ Slopes can be measured by nudging, without any calculus. Then why did anybody bo
 Because of the cost. To nudge 23,860 numbers means to run the network 23,861 times, for one example and one step. We
 measure both methods side by side on growing networks, estimate the cost for a network that reads digits, and look at
 where the savings come from. At the end, we see what nudging is good for: with the right step, it is the best check.
+
+Prerequisites: :lesson:`backpropagation`.
 """
 
 import time
@@ -134,7 +136,7 @@ for hidden in (1, 2, 3, 5):
 #
 # The contributions from all paths after a neuron are added up into a single number, its blame :math:`\delta`, which is
 # passed on. All paths through the neuron share this sum. To compute something once and reuse it is called dynamic
-# programming; it happens in equation 3 of lesson 6.
+# programming; it happens in equation 3 of :lesson:`backpropagation`.
 #
 # Counted in multiplications: forward needs one for each weight. Back needs one for each weight to find its slope, and
 # one more to pass the blame on. So a gradient costs about three runs, no matter how many numbers there are. (What you
@@ -206,8 +208,8 @@ print(f"the first layer of a 5-4-3 network, slopes by equations and by nudging: 
 # Read next
 # ---------
 #
-# One gradient costs three runs, but that is for one example, and there are 50,000. Lesson 8 asks whether a step has to
-# look at all of them.
+# One gradient costs three runs, but that is for one example, and there are 50,000.
+# :Lesson:`stochastic-gradient-descent` asks whether a step has to look at all of them.
 #
 # Nudging, counting and the race are in ``chainrule.first_principles.finite_difference``.
 # ``chainrule.autograd.gradcheck`` checks the engine's derivatives in the same way.

@@ -7,6 +7,8 @@ A network of several neurons gave a wrong answer. Which of its weights are to bl
 Backpropagation answers exactly this question, in four equations that look forbidding as long as there are no numbers
 in them. So we take a very small network with a hidden layer, put numbers into every equation, and follow them with
 pencil and paper. Then we let the library do the same by itself, and compare.
+
+Prerequisites: :lesson:`one-neuron-learns`.
 """
 
 import numpy as np
@@ -21,12 +23,13 @@ from chainrule.plots import charts, graph, inside, points
 # A network small enough to write down
 # ------------------------------------
 #
-# Two inputs, three hidden neurons, one output. As in lesson 5, the initial weights are arbitrary small numbers.
+# Two inputs, three hidden neurons, one output. As in :lesson:`one-neuron-learns`, the initial weights are arbitrary
+# small numbers.
 #
 # The superscripts are layer numbers, not powers. :math:`W^1` holds the weights of the hidden layer, with a row for each
 # of its three neurons and a column for each of the two inputs: its shape is (3, 2). :math:`W^2` holds those of the
-# output, one row of three. As in lesson 1, a matrix is written to the left of what it multiplies. So the inputs and the
-# biases are columns: two inputs have the shape (2, 1).
+# output, one row of three. As in :lesson:`neurons`, a matrix is written to the left of what it multiplies. So the
+# inputs and the biases are columns: two inputs have the shape (2, 1).
 
 x = np.array([[1.0], [0.5]])  # (2, 1): the example
 y = np.array([[1.0]])  # (1, 1): the right answer for it
@@ -43,7 +46,7 @@ print(f"{W1.size} + {b1.size} + {W2.size} + {b2.size} = {W1.size + b1.size + W2.
 # Forward
 # -------
 #
-# Each layer does what lesson 1 did: weighted sums, then the sigmoid. We keep every number, for the way back.
+# Each layer does what :lesson:`neurons` did: weighted sums, then the sigmoid. We keep every number, for the way back.
 #
 # .. math::
 #
@@ -88,7 +91,8 @@ show(inside.network_diagram([W1, W2], [x, h, guess], title="What each neuron say
 #
 # .. math:: C = \tfrac{1}{2} (\hat y - y)^2, \qquad \frac{\partial C}{\partial \hat y} = \hat y - y
 #
-# Lesson 5 did not have the factor ½. It only serves to cancel the 2 from the derivative of the square.
+# :Lesson:`one-neuron-learns` did not have the factor ½. It only serves to cancel the 2 from the derivative of the
+# square.
 
 cost = 0.5 * np.sum((guess - y) ** 2)
 print(f"C = ½ ({guess[0, 0]:.4f} - {y[0, 0]:.0f})² = {cost:.4f}")
@@ -129,10 +133,10 @@ print(f"δ of the output: {pushed_cost - cost:.6f} / {push} = {(pushed_cost - co
 #    \delta^2 = \frac{\partial C}{\partial \hat y} \cdot \frac{\partial \hat y}{\partial z^2}
 #    = (\hat y - y) \odot \sigma'(z^2)
 #
-# (:math:`\delta^2` is the :math:`\delta` of the second layer, not a square.) The sign :math:`\odot` multiplies
-# element by element, in case there are several outputs. :math:`\sigma'` is the slope of the
-# sigmoid, :math:`\sigma'(z) = \sigma(z) (1 - \sigma(z))`, as in lesson 5; and as :math:`\sigma(z^2)` is
-# :math:`\hat y`, here it is :math:`\hat y (1 - \hat y)`.
+# (:math:`\delta^2` is the :math:`\delta` of the second layer, not a square.) The sign :math:`\odot` multiplies element
+# by element, in case there are several outputs. :math:`\sigma'` is the slope of the sigmoid, :math:`\sigma'(z) =
+# \sigma(z) (1 - \sigma(z))`, as in :lesson:`one-neuron-learns`; and as :math:`\sigma(z^2)` is :math:`\hat y`, here it
+# is :math:`\hat y (1 - \hat y)`.
 
 delta2 = (guess - y) * sigmoid_derivative(z2)  # (1, 1)
 print(f"δ² = ({guess[0, 0]:.4f} - {y[0, 0]:.0f}) · {guess[0, 0]:.4f} · (1 - {guess[0, 0]:.4f}) = {delta2[0, 0]:.4f}")
@@ -228,7 +232,7 @@ for i in range(3):
 #    \frac{\partial C}{\partial W^l} &= \delta^l (a^{l-1})^T, \qquad \frac{\partial C}{\partial b^l} = \delta^l
 #
 # Nothing was computed twice: each layer used the result of the layer after it. That is why the backward pass costs only
-# about twice as much as the forward pass, however large the network is; lesson 7 measures it.
+# about twice as much as the forward pass, however large the network is; :lesson:`why-it-is-fast` measures it.
 
 # %%
 # Does it help?
@@ -284,7 +288,7 @@ print(f"largest difference: {np.abs(by_equations - measured).max():.0e}")
 
 # %%
 # The same numbers. (Python writes 10⁻⁹ as 1e-09: a 1 in the ninth decimal place.) The small difference comes from the
-# nudge, which is never quite small enough; lesson 7 returns to it.
+# nudge, which is never quite small enough; :lesson:`why-it-is-fast` returns to it.
 
 # %%
 # The same from the tape
@@ -361,7 +365,8 @@ for name, one, other in zip(names, before, after, strict=True):
 # And now let it learn
 # --------------------
 #
-# Lesson 2 had to build the hidden layer for XOR by hand. With the four equations the network finds one by itself.
+# :Lesson:`the-perceptron` had to build the hidden layer for XOR by hand. With the four equations the network finds one
+# by itself.
 #
 # It starts from the weights above. The four examples of XOR are the columns of one matrix; the equations stay the same,
 # and the slopes of the four are added up. Then each weight and bias takes a step against its slope. An epoch is one
@@ -390,14 +395,15 @@ show(
 
 # %%
 # The axis of the cost is logarithmic: each grid line is a tenth of the one above. In the second figure the darker area
-# is where the network says 1: it has drawn two borders, like OR and NAND in lesson 2, but with the 0s between them.
+# is where the network says 1: it has drawn two borders, like OR and NAND in :lesson:`the-perceptron`, but with the 0s
+# between them.
 
 # %%
 # Read next
 # ---------
 #
-# "Is it true?" needed a run for each number, and gave the same result. Lesson 7 asks what that would cost in a large
-# network.
+# "Is it true?" needed a run for each number, and gave the same result. :Lesson:`why-it-is-fast` asks what that would
+# cost in a large network.
 #
 # The four equations as functions: ``chainrule.first_principles.backprop``. The tape and the backward pass:
 # ``chainrule.autograd.tape``. The drawing of the tape, as text: ``chainrule.draw``. Operations, each followed by its

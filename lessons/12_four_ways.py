@@ -4,10 +4,12 @@ The same network four ways
 
 A library hides the mathematics behind a few names. Is it still the same mathematics?
 
-Lesson 9's network was written by hand, including every slope. Here it is again with the engine, which computes the
-slopes by itself; then compiled; then in PyTorch, the library that most people use. All four start from the same weights
-and see the same images in the same order. If they do the same calculations, they must get the same numbers, to the last
-digits, after hundreds of steps.
+:Lesson:`the-network-reads-digits`'s network was written by hand, including every slope. Here it is again with the
+engine, which computes the slopes by itself; then compiled; then in PyTorch, the library that most people use. All four
+start from the same weights and see the same images in the same order. If they do the same calculations, they must get
+the same numbers, to the last digits, after hundreds of steps.
+
+Prerequisites: :lesson:`the-network-reads-digits`.
 """
 
 import time
@@ -25,7 +27,8 @@ from chainrule.plots import charts
 # The same start for all
 # ----------------------
 #
-# The first 5,000 images of MNIST, in 500 mini-batches of ten; and one set of initial weights, from lesson 9's class.
+# The first 5,000 images of MNIST, in 500 mini-batches of ten; and one set of initial weights, from
+# :lesson:`the-network-reads-digits`'s class.
 #
 # Everything is in float64, with about 16 digits, so that a difference in the mathematics cannot hide behind rounding.
 
@@ -44,7 +47,8 @@ def new_network():
 # One: by hand
 # ------------
 #
-# Every slope is a line of code derived by hand: the four equations of lesson 6, in ``Network.backprop``.
+# Every slope is a line of code derived by hand: the four equations of :lesson:`backpropagation`, in
+# ``Network.backprop``.
 #
 # The cost is :math:`C = \frac{1}{2m} \sum (a - y)^2` over a mini-batch of :math:`m` images. Images are columns here,
 # hence the ``.T`` (transposed: rows become columns).
@@ -70,8 +74,8 @@ def by_hand():
 #
 # With a library we write only the forward pass. It records each operation, and then walks the list backwards.
 #
-# That list is the **tape** of lesson 6: each operation has its own derivative, and the chain rule combines them.
-# chainrule uses PyTorch's names, so the same code works for both; ``library`` is one of the two.
+# That list is the **tape** of :lesson:`backpropagation`: each operation has its own derivative, and the chain rule
+# combines them. chainrule uses PyTorch's names, so the same code works for both; ``library`` is one of the two.
 #
 # ``zero_grad`` resets the slopes of the previous step, ``backward`` computes the new ones, and ``optimizer.step`` does
 # :math:`\theta \leftarrow \theta - \eta \nabla C`.
@@ -213,7 +217,8 @@ for name, each in timed.items():
 # Read next
 # ---------
 #
-# Lesson 11 uses the engine for what would be long by hand: a network that looks at an image through small windows.
+# :Lesson:`the-convolutional-network` uses the engine for what would be long by hand: a network that looks at an image
+# through small windows.
 #
 # ``chainrule.autograd.tape`` is the tape and the backward pass, ``chainrule.jit`` the compiler, and ``chainrule.torch``
 # converts whole networks from PyTorch and back (``from_torch``, ``to_torch``).

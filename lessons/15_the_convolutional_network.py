@@ -2,11 +2,13 @@
 The convolutional network
 =========================
 
-Shift a digit by three pixels, and to the network of lesson 9 it is a different image. How can a network look for a
-stroke anywhere?
+Shift a digit by three pixels, and to the network of :lesson:`the-network-reads-digits` it is a different image. How can
+a network look for a stroke anywhere?
 
 By sliding a small window over the image. This lesson first uses a window made by hand, then lets a network learn 96 of
 its own, and follows one digit all the way through: 28 × 28 pixels, 14 × 14, 7 × 7, 3,136 numbers, ten answers.
+
+Prerequisites: :lesson:`the-network-reads-digits`, :lesson:`four-ways`.
 """
 
 import numpy as np
@@ -117,8 +119,8 @@ for (name, output), layer in zip(layer_by_layer(digit), network, strict=True):
 
 # %%
 # The first layer computes 25,088 activations with 832 numbers, because it uses each filter at all 784 positions. A
-# layer of neurons that each look at every pixel, as in lesson 9, would need 25,088 × 785 of them: nearly twenty
-# million.
+# layer of neurons that each look at every pixel, as in :lesson:`the-network-reads-digits`, would need 25,088 × 785 of
+# them: nearly twenty million.
 
 # %%
 # Ten probabilities
@@ -253,7 +255,8 @@ for pixels_right in sorted({0, 1, 2, distance}):
 # Read next
 # ---------
 #
-# Two layers of filters are not deep. Lesson 12 asks why deep networks could not be trained for a long time.
+# Two layers of filters are not deep. :Lesson:`vanishing-gradients` asks why deep networks could not be trained for a
+# long time.
 #
 # ``chainrule.first_principles.convolution`` has the loops, forward and backward; ``chainrule.ops.convolution`` the
 # fast version; and ``chainrule.models`` this network under the name ``cnn``. It goes back to LeCun and others,

@@ -4,8 +4,11 @@ Stochastic gradient descent
 
 The slope of the loss is an average over all examples. Does each step need all of them?
 
-Lesson 7 made a gradient cheap: one pass forward, one back. But MNIST has 50,000 training images, and so far a step had
-to wait for all of them. This lesson asks a few at random instead, like a pollster, and measures the cost and the gain.
+:Lesson:`why-it-is-fast` made a gradient cheap: one pass forward, one back. But MNIST has 50,000 training images, and so
+far a step had to wait for all of them. This lesson asks a few at random instead, like a pollster, and measures the cost
+and the gain.
+
+Prerequisites: :lesson:`one-neuron-learns`, :lesson:`backpropagation`.
 """
 
 import numpy as np
@@ -26,7 +29,7 @@ from chainrule.plots import descent as pictures
 #
 # Say :math:`x` is how long somebody practiced, relative to the usual time, and :math:`y` is 1 if the piece then went
 # well and 0 if not. More practice makes success more likely, but never certain. The neuron predicts
-# :math:`\hat y = \sigma(w x + b)`, and its loss is the mean of the squared errors, as in lesson 5:
+# :math:`\hat y = \sigma(w x + b)`, and its loss is the mean of the squared errors, as in :lesson:`one-neuron-learns`:
 #
 # .. math:: C = \frac{1}{N} \sum_{i=1}^{N} (\hat y_i - y_i)^2
 #    \qquad\text{so}\qquad
@@ -230,7 +233,8 @@ print(f"the lowest loss there is: {walk(1000, rate=2.0, epochs=300).values[-1]:.
 # Read next
 # ---------
 #
-# Lesson 9 takes exactly this recipe, with mini-batches of 10, and lets a network learn to read.
+# :Lesson:`the-network-reads-digits` takes exactly this recipe, with mini-batches of 10, and lets a network learn to
+# read.
 #
 # The functions used here are in ``chainrule.first_principles.sgd``, and the factor for drawing without replacement is
 # from Cochran, Sampling Techniques (1977), chapter 2. For real training, ``chainrule.data.DataLoader`` shuffles and

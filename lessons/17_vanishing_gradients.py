@@ -7,6 +7,8 @@ More layers can represent more. Then why did networks of ten layers, for decades
 Because learning travels backwards. Each layer passes the error on to the one before it, and if every layer passes on a
 little less than it gets, nothing reaches the first ones. We measure what arrives, layer by layer, for three
 activations, and find that half of the solution is the activation, and the other half the initial weights.
+
+Prerequisites: :lesson:`backpropagation`, :lesson:`the-convolutional-network`.
 """
 
 import numpy as np
@@ -45,7 +47,8 @@ print(f"at best it would have been ¼ to the power of 10 = {0.25**10:.2e}")
 # A real network
 # --------------
 #
-# Ten layers for real digits: 784 pixels, nine hidden layers of 64 neurons, ten scores, cross entropy as in lesson 11.
+# Ten layers for real digits: 784 pixels, nine hidden layers of 64 neurons, ten scores, cross entropy as in
+# :lesson:`the-convolutional-network`.
 #
 # We compare three networks that differ only in the activation: the sigmoid; tanh, which is the sigmoid stretched to the
 # range from -1 to 1, with a slope of up to 1; and ReLU, max(0, z), with a slope of exactly 1 for positive z. Initial
@@ -236,7 +239,8 @@ for activation, name, deviation in (
 #
 # Before you run this: how deep can a network of sigmoids be and still learn, with the same number of epochs?
 #
-# Lesson 9's had two layers and learned well. Try 3 and 4; then think about what a thousand epochs would do for ten.
+# :Lesson:`the-network-reads-digits`'s had two layers and learned well. Try 3 and 4; then think about what a thousand
+# epochs would do for ten.
 
 depth = 2  # change me
 for activation, deviation in (("sigmoid", STARTS["variance 1/n"]), ("ReLU", STARTS["variance 2/n"])):
@@ -251,8 +255,8 @@ for activation, deviation in (("sigmoid", STARTS["variance 1/n"]), ("ReLU", STAR
 # Read next
 # ---------
 #
-# ReLU has a problem of its own: a neuron whose slope is zero for every example never learns again. Lesson 13 looks for
-# such neurons.
+# ReLU has a problem of its own: a neuron whose slope is zero for every example never learns again.
+# :Lesson:`dead-neurons` looks for such neurons.
 #
 # The initializations are in ``chainrule.nn.init``. They are from Glorot and Bengio, Understanding the difficulty of
 # training deep feedforward neural networks (2010), and He and others, Delving deep into rectifiers (2015). Another
