@@ -16,6 +16,7 @@ import pytest
 from chainrule import models, safetensors_io
 from chainrule.data import idx, load
 from chainrule.errors import DataError, RunError
+from chainrule.tensor import from_numpy
 from chainrule.training import run as runs
 from chainrule.training.progress import ACCURACY
 
@@ -196,6 +197,7 @@ def test_every_option_reaches_the_run(command, images, here):
         "--optimizer": "adam",
         "--seed": 3,
         "--limit": 33,
+        "--validation": 21,
     }
     done = command(
         "train",
@@ -224,7 +226,42 @@ def test_every_option_reaches_the_run(command, images, here):
         "steps_per_epoch": 0,
         "shards": 0,
     }
-    assert (config["training"], config["seed"], config["data"]["limit"]) == (recipe, 3, 33)
+    assert (config["training"], config["seed"]) == (recipe, 3)
+    assert (config["data"]["limit"], config["data"]["validation"]) == (33, 21)
+
+
+def test_the_last_images_are_held_back(command, images, here):
+    done = command("train", "--data", images, "--epochs", "1", "--validation", "8", "--out", "run", "--json")
+    assert (done.code, done.err) == (0, "")
+    run, data = runs.Run("run"), load(images)
+    outputs = run.load_network()(models.images_to_inputs(from_numpy(data.train_images[292:].copy()))).numpy()
+    right = int((outputs.argmax(axis=1) == data.train_labels[292:]).sum())
+    assert json.loads(done.out)["epochs"][0]["validation_accuracy"] == right / 8
+    assert "292 training images" in command("train", "--data", images, "--validation", "8", "--epochs", "1").out
+    assert command("evaluate", "run").code == 0
+    assert "--validation cannot be changed" in command("train", "--resume", "run", "--validation", "9").err
+
+
+def test_a_run_with_other_validation_images_is_not_resumed(command, images, here):
+    """Not if its config was changed by hand: other images would have been trained on."""
+    command("train", "--data", images, "--epochs", "1", "--validation", "8", "--out", "run")
+    file = here / "run" / "config.json"
+    config = json.loads(file.read_text())
+    for validation in (9, None):
+        changed = {**config["data"], "validation": validation} if validation else {**config["data"]}
+        if validation is None:
+            del changed["validation"]
+        file.write_text(json.dumps({**config, "data": changed}))
+        done = command("train", "--resume", "run", "--epochs", "2")
+        assert (done.code, done.out) == (2, "")
+        assert f"validation was 8 and is now {validation}" in done.err
+
+
+def test_of_a_text_a_tenth_is_held_back(command, here):
+    (here / "story.txt").write_text("once upon a time " * 200)
+    done = command("train", "--data", "story.txt", "--validation", "5")
+    assert (done.code, done.out) == (2, "")
+    assert "--validation is for a set of images; of a text such as story.txt, a tenth is held back" in done.err
 
 
 def test_images_of_another_size_and_other_classes(command, write_images, make_digits, here):
@@ -261,6 +298,11 @@ def test_a_data_sets_name_comes_before_a_folder(command, write_images, make_digi
         (["--seed", "-1"], "the seed must be at least 0, not -1"),
         (["--limit", "0"], "the limit must be at least 1, not 0"),
         (["--limit", "251"], "the limit is 251, but .*my images has 250 training images"),
+        (["--limit", "293", "--validation", "8"], "the limit is 293, but .*my images has 292 training images"),
+        *(
+            (["--validation", value], f"of the 300 training images of .*, 1 to 299 can be held back .*, not {value}")
+            for value in ("0", "-2", "300")
+        ),
     ],
     ids=" ".join,
 )
@@ -374,6 +416,7 @@ def test_a_training_that_came_to_nothing_says_so(command, images, options):
         ["--model", "mlp"],
         ["--data", "mnist"],
         ["--limit", "5"],
+        ["--validation", "5"],
     ],
     ids=" ".join,
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -37,6 +39,12 @@ def test_the_last_training_images_are_for_validation() -> None:
 def test_validation_left_out(total: int, expected: int) -> None:
     train, validation, _ = make(train=total).split()
     assert (len(train.images), len(validation.labels)) == (total - expected, expected)
+
+
+def test_a_data_set_says_how_many_are_for_validation() -> None:
+    data = replace(make(), validation=7)
+    assert data.split().train.images[:, 0, 0].tolist() == list(range(5))
+    assert len(data.split(2).train.labels) == 10
 
 
 def test_no_validation_at_all() -> None:

@@ -6,6 +6,7 @@ import errno
 import math
 import shlex
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -105,6 +106,13 @@ Examples:
 )
 @click.option("--seed", type=int, help="Random seed; the same seed gives bit-identical results.  [default: 0]")
 @click.option("--limit", type=int, metavar="N", help="Train on the first N images or tokens only.")
+@click.option(
+    "--validation",
+    type=int,
+    metavar="N",
+    help="For images: hold back the last N training images, which decide the epoch whose weights are kept.  [default: "
+    "10,000, at most a sixth]",
+)
 @click.option("--out", type=PathName(), metavar="DIR", help="The run's folder.  [default: a new one in runs/]")
 @click.option("--keep", type=int, metavar="N", help="Keep the checkpoints of the last N epochs and the best one.")
 @click.option(
@@ -237,6 +245,7 @@ def _create_run(
     bpe: int | None,
     seed: int | None,
     limit: int | None,
+    validation: int | None,
     out: str | None,
     keep: int | None,
     epoch: int | None,
@@ -264,7 +273,7 @@ def _create_run(
         changes["shards"] = DEFAULT_SHARDS
 
     def configure() -> tuple[dict[str, Any], ImageData | TextData]:
-        loaded = _load(models.get(model), data, bpe, image_size, seed or 0)
+        loaded = _load(models.get(model), data, bpe, image_size, validation, seed or 0)
         options = {"size": size, "block_size": block_size}
         settings = {"seed": seed or 0, "limit": limit, "keep": keep or 0, "source": start, "freeze": freeze, **changes}
         return experiment.configure(model, loaded, options=options, **settings), loaded
@@ -315,7 +324,12 @@ def _is_text(data: str) -> bool:
 
 
 def _load(
-    model: models.Model, data: str | None, bpe: int | None, image_size: int | None, seed: int
+    model: models.Model,
+    data: str | None,
+    bpe: int | None,
+    image_size: int | None,
+    validation: int | None,
+    seed: int,
 ) -> ImageData | TextData:
     """Load the data set that `--data` names, or the default one of a model.
 
@@ -326,11 +340,16 @@ def _load(
     if image_size is not None and not (is_folder and is_picture_folder(Path(source))):
         raise click.UsageError(f"--image-size is for a folder of class folders with pictures, and {source} is none")
     if _is_text(source) or (tasks.of(model) is TEXT and source not in SOURCES and not Path(source).is_dir()):
+        if validation is not None:
+            raise click.UsageError(
+                f"--validation is for a set of images; of a text such as {source}, a tenth is held back"
+            )
         return text.load(source if source in text.CORPORA else Path(source).resolve(), bpe=bpe)
     if bpe is not None:
         raise click.UsageError(f"--bpe is for a text, and {source} is a set of images")
     is_file = is_folder or (source not in SOURCES and source.lower().endswith(".npz"))
-    return datasets.load(Path(source).resolve() if is_file else source, image_size=image_size, seed=seed)
+    loaded = datasets.load(Path(source).resolve() if is_file else source, image_size=image_size, seed=seed)
+    return replace(loaded, validation=validation)
 
 
 def _open_run(

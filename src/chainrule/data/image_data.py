@@ -47,6 +47,7 @@ class ImageData:
         test_images: uint8 (M, H, W), or (M, 3, H, W).
         test_labels: integers (M,).
         photos: whether a pixel is a brightness, from black to white, and not an amount of ink.
+        validation: how many of the last training images `split` sets aside, unless it is told; None for its default.
         notes: what the user should know about the data, a phrase each.
     """
 
@@ -57,6 +58,7 @@ class ImageData:
     test_images: NDArray[np.uint8]
     test_labels: NDArray[np.integer[Any]]
     photos: bool = field(default=False, kw_only=True)
+    validation: int | None = field(default=None, kw_only=True)
     notes: tuple[str, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
@@ -87,14 +89,15 @@ class ImageData:
     def split(self, validation: int | None = None) -> Split:
         """Split off the last `validation` training images for validation; all parts are views, not copies.
 
-        The default is 10,000, as is usual for MNIST, but at most a sixth of the training images.
+        The default is the data set's `validation`; without one 10,000, as is usual for MNIST, but at most a sixth of
+        the training images.
 
         Raises:
             DataError: `validation` is negative or leaves no training images.
         """
         total = len(self.train_images)
         if validation is None:
-            validation = min(10_000, total // 6)
+            validation = min(10_000, total // 6) if self.validation is None else self.validation
         if not 0 <= validation < total:
             raise DataError(
                 f"{self.name} has {total:,} training images: {validation:,} cannot be split off for validation, "

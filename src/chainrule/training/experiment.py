@@ -167,7 +167,7 @@ def prepare(run: Run, data: ImageData | TextData, callbacks: Sequence[Callback] 
             *callbacks,
             BestModel(run.weights_file, task.metric.name, task.metric.mode),
             History(run.folder / "metrics.jsonl"),
-            SettingsCheck({"model": config["model"], "limit": limit, "seed": config["seed"], **asdict(recipe)}),
+            SettingsCheck({**_fixed_settings(config), **asdict(recipe)}),
             Checkpoint(
                 run.folder / "checkpoint",
                 keep=config.get("keep", 0),
@@ -179,6 +179,13 @@ def prepare(run: Run, data: ImageData | TextData, callbacks: Sequence[Callback] 
         compiled=compiled,
         shards=recipe.shards,
     )
+
+
+def _fixed_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings outside of the recipe on which a state depends."""
+    data = config["data"]
+    examples = {"limit": data["limit"], "validation": data.get("validation")}
+    return {"model": config["model"], "seed": config["seed"], **examples}
 
 
 def _threads(run: Run) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,7 +46,7 @@ class ImageTask:
     metric = Metric("validation_accuracy")
     data_schema: Mapping[str, Any] = {
         "name": str, "limit": int | None, "image_shape": [int], "classes": [str], "crc32": int, "test_crc32": int,
-        "photos": bool,
+        "photos": bool, "validation": int,
     }  # fmt: skip
     result_schema: Mapping[str, Any] = {"test_accuracy": float, "test_loss": float}
     files: tuple[str, ...] = ()
@@ -53,7 +54,8 @@ class ImageTask:
 
     def load(self, run: Run) -> ImageData:
         """Load the data set that a run was started with."""
-        return datasets.load(run.config["data"]["name"], **_reading(run))
+        data = datasets.load(run.config["data"]["name"], **_reading(run))
+        return replace(data, validation=run.config["data"].get("validation"))
 
     def load_test(self, run: Run) -> ImageData:
         """Load the test images of the data set that a run was started with."""
@@ -76,6 +78,7 @@ class ImageTask:
             "crc32": data.train_crc32,
             "test_crc32": data.test_crc32,
             **({"photos": True} if data.photos else {}),
+            **({} if data.validation is None else {"validation": data.validation}),
         }
 
     def write_files(self, data: ImageData, folder: Path) -> None:
@@ -90,6 +93,12 @@ class ImageTask:
         if recipe.steps_per_epoch:
             raise RunError(
                 f"an epoch is a pass over the images, so steps_per_epoch must be 0, not {recipe.steps_per_epoch}"
+            )
+        total = len(data.train_images)
+        if data.validation is not None and not 1 <= data.validation < total:
+            raise RunError(
+                f"of the {total:,} training images of {data.name}, 1 to {total - 1:,} can be held back for validation, "
+                f"not {data.validation:,}"
             )
         train, validation, _ = data.split()
         if not len(validation.images):

@@ -70,8 +70,8 @@ _CONFIG_SCHEMA = {
     "going_back": {"kind": str, "number": int, "steps_per_epoch": int},
 }  # fmt: skip
 _OPTIONAL = {
-    "augment", "epochs_without_augmentation", "eager", "steps_per_epoch", "shards", "test_crc32", "photos", "keep",
-    "threads", "start", "changes", "going_back", *_FORMER,
+    "augment", "epochs_without_augmentation", "eager", "steps_per_epoch", "shards", "test_crc32", "photos",
+    "validation", "keep", "threads", "start", "changes", "going_back", *_FORMER,
 }  # fmt: skip
 """Entries that a config may lack, such as those added in later versions; the recipe's defaults apply then."""
 MAX_FILE_BYTES = 8_000_000
