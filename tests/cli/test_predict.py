@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from chainrule import models, safetensors_io
 from chainrule.training import experiment, run
@@ -148,6 +148,47 @@ def test_two_digits_are_noticed(command, here, write):
     (entry,) = json.loads(done.out)
     assert (done.code, done.err, entry["digits"], entry["error"]) == (2, "", 2, message)
     assert entry["confidence"] == max(*entry["confidences"], entry["no_digit"])
+
+
+def test_where_no_digit_fills_the_picture_a_page_is_noticed(command, here, write):
+    """A page with small digits is blank to `predict`, or no digit; the detector counts them."""
+    picture = Image.new("L", (1600, 1200), 225)
+    for across, digit in enumerate("471"):
+        small = Image.new("L", (100, 100), 225)
+        write(small, digit, 60)
+        picture.paste(small.resize((36, 36), Image.Resampling.BOX), (300 + 60 * across, 500))
+    picture = picture.filter(ImageFilter.GaussianBlur(1))
+    picture.paste(30, (0, 700, 1600, 1200))  # a table
+    picture.save(here / "page.png")
+    assert command("read", "page.png").out == "471\n"
+    done = command("predict", "page.png", "--json")
+    (entry,) = json.loads(done.out)
+    assert (done.code, entry["digits"]) == (2, 3)
+    assert entry["error"].startswith(
+        "page.png: there are 3 digits in this picture, and predict reads one; to read them"
+    )
+
+
+@pytest.mark.parametrize("answer", ["none", "blank"])
+def test_in_doubt_digits_are_counted(command, draw, here, monkeypatch, answer):
+    """One digit, or none, changes nothing; several do."""
+    count = 1
+    monkeypatch.setattr("chainrule.cli.predict._count_on_page", lambda picture, classify: count)
+    row = np.array([[0.0] * 10 + [1.0]], np.float32)
+    monkeypatch.setattr("chainrule.cli.predict.classifier", lambda run: lambda images: np.tile(row, (len(images), 1)))
+    file = draw("7")
+    if answer == "blank":
+        file = "blank.png"
+        Image.new("L", (50, 50), 200).save(here / file)
+    done = command("predict", file, "--json")
+    (entry,) = json.loads(done.out)
+    assert (done.code, "digits" in entry) == (2 if answer == "blank" else 0, False)
+    assert ("the image is blank" in entry.get("error", "")) == (answer == "blank")
+    count = 4
+    done = command("predict", file)
+    assert done.code == 2
+    assert f"chainrule: {file}: there are 4 digits in this picture" in done.err
+    assert done.out.startswith(f"{file}: no digit") == (answer == "none")
 
 
 # Errors

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 
 from chainrule.errors import PictureError
 from chainrule.images import files, open_gray, open_photo, open_picture
@@ -131,6 +131,21 @@ def test_a_big_picture_is_shrunk(tmp_path: Path):
         values = open_picture(tmp_path / "big.png")
         assert values.shape == (512, 1024)
         np.testing.assert_allclose(values, 128 / 255, atol=1e-3)
+
+
+def test_a_phones_jpeg_is_decoded_at_half_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """4000×3000 pixels, of which 1024×768 are wanted: the same gray values in a quarter of the work."""
+    drawn = Image.radial_gradient("L").resize((4000, 3000))
+    drawn.save(tmp_path / "photo.jpg", quality=95)
+    decoded: list[tuple[int, int]] = []
+    load = JpegImagePlugin.JpegImageFile.load
+    monkeypatch.setattr(
+        JpegImagePlugin.JpegImageFile, "load", lambda image: (load(image), decoded.append(image.size))[0]
+    )
+    values = open_picture(tmp_path / "photo.jpg")
+    assert set(decoded) == {(2000, 1500)}
+    expected = np.asarray(drawn.resize((1024, 768), Image.Resampling.BOX)) / 255
+    np.testing.assert_allclose(values, expected, atol=0.015)
 
 
 def whole(kind: str) -> bytes:

@@ -107,11 +107,11 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "progressive jpeg": (lambda: saved("RGB", (7_000, 7_000), "JPEG", progressive=True), "no digit found"),
     "large progressive jpeg": (
         lambda: saved("RGB", (8_000, 8_000), "JPEG", progressive=True),
-        "8000 × 8000; the limit for this format is 50 megapixels",
+        "8000 × 8000; the limit for this format is 62 megapixels",
     ),
     "progressive jpeg of fine colors": (
         lambda: saved("RGB", (8_000, 8_000), "JPEG", progressive=True, subsampling=0),
-        "8000 × 8000; the limit for this format is 29 megapixels",
+        "8000 × 8000; the limit for this format is 32 megapixels",
     ),
     "jpeg of many passes": (lambda: many_passes(300), "2000 × 2000, in 305 scans; with that many, only smaller images"),
 }
@@ -270,7 +270,7 @@ def straight(path: Path) -> np.ndarray:
         over = Image.alpha_composite(Image.new("RGBA", over.size, "white"), over).convert("RGB")
         red, green, blue = np.moveaxis(np.asarray(over, np.float32) / 255, 2, 0)
         gray = 0.299 * red + 0.587 * green + 0.114 * blue
-    shrunk = Image.fromarray(gray).reduce(max(1, max(image.size) // 2048))
+    shrunk = Image.fromarray(gray).reduce(max(1, max(image.size) // 1536))
     shrunk.thumbnail((1024, 1024), Image.Resampling.BOX)
     shrunk.getexif()[0x0112] = turn or 1
     return np.asarray(ImageOps.exif_transpose(shrunk))

@@ -14,6 +14,7 @@ from chainrule.cli.predict_pictures import predict_pictures
 from chainrule.cli.read import classifier
 from chainrule.errors import PictureError
 from chainrule.images.digits import digit_names, split_probabilities
+from chainrule.models import load_detector
 from chainrule.training import run as runs
 from chainrule.training.image_task import IMAGES
 
@@ -100,12 +101,16 @@ def _read_digit(
     """Read the digit in a picture, and return its entry of the JSON document."""
     from chainrule.images import prepare  # these import Pillow
     from chainrule.images.count import count_digits
+    from chainrule.images.steps import BlankPictureError
 
     file = picture.name
     if isinstance(picture, MissingPicture):
         return {"file": file, "error": picture.error}
     try:
         stages = prepare(picture.path, file)
+    except BlankPictureError as error:
+        count = _count_on_page(picture, classify)
+        return {"file": file, **(_several(picture, count) if count > 1 else {"error": str(error)})}
     except PictureError as error:
         return {"file": file, "error": str(error)}
     probabilities, none = _probabilities(classify, names, stages.result[None])
@@ -121,15 +126,31 @@ def _read_digit(
     if len(guesses) > 1 and guesses[1][1] >= NEAR:
         entry["second"] = {"digit": guesses[1][0], "confidence": guesses[1][1]}
     count = count_digits(stages.clean, float(row.max()), lambda images: _probabilities(classify, names, images)[0])
+    if digit is None and count == 1:
+        count = _count_on_page(picture, classify)
     if count > 1:
-        entry["digits"] = count
-        entry["error"] = (
-            f"{file}: there are {count} digits in this picture, and predict reads one; to read them all: "
-            f"chainrule read {picture.argument}"
-        )
+        entry |= _several(picture, count)
     if explain is not None:
         _explain(stages, digit, row, explain)
     return entry
+
+
+def _several(picture: Picture, count: int) -> dict[str, Any]:
+    """What an entry says of a picture of several digits."""
+    return {
+        "digits": count,
+        "error": f"{picture.name}: there are {count} digits in this picture, and predict reads one; to read them all: "
+        f"chainrule read {picture.argument}",
+    }
+
+
+def _count_on_page(picture: Picture, classify: Classifier) -> int:
+    """How many digits `read` finds: where no digit fills a picture, there may be a page of them, or some that touch."""
+    from chainrule.images import open_gray  # these import Pillow and SciPy
+    from chainrule.images.page import read_page
+
+    gray, _ = open_gray(picture.path, picture.name)
+    return sum(len(line) for line in read_page(gray, classify, load_detector()))
 
 
 def _probabilities(

@@ -134,7 +134,8 @@ class _Reader:
         photo = None if out is None else open_photo(picture.path, picture.name).image  # first: reading keeps memory
         lines = read_page(gray, self.classify, self.detect)
         if out is not None and photo is not None:
-            save_photo(draw_page(photo, lines, class_names(self.run), self.min_confidence, in_place=True), out)
+            names = class_names(self.run)
+            save_photo(draw_page(photo, lines, names, self.min_confidence, near=NEAR, in_place=True), out)
         return {
             "file": picture.name,
             "lines": [[_entry(digit, self.min_confidence, scale) for digit in line] for line in lines],

@@ -34,6 +34,10 @@ SAME_INK = 0.12  # difference in brightness of the strokes of one digit
 MIN_STROKE_WIDTH = 2.0  # pixels in the 20×20 box: three quarters of MNIST's digits have wider strokes
 
 
+class BlankPictureError(PictureError):
+    """Nothing in a picture looks like the ink of a digit."""
+
+
 @dataclass(frozen=True, eq=False)
 class Stages:
     """The stages of converting an image to MNIST's format; iterating yields `(title, array)` in order.
@@ -77,7 +81,7 @@ def prepare(picture: str | os.PathLike[str] | NDArray[np.floating | np.uint8], n
     try:
         return _stages(gray)
     except BlankError as error:
-        raise PictureError(f"{name}: no digit found; the image is blank") from error
+        raise BlankPictureError(f"{name}: no digit found; the image is blank") from error
 
 
 def to_mnist(gray: NDArray[np.floating | np.uint8]) -> NDArray[np.uint8]:
