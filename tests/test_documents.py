@@ -127,14 +127,23 @@ def test_the_guides_optimizer_does_what_its_formula_says():
     np.testing.assert_allclose(parameter.detach().numpy(), w, rtol=1e-12)
 
 
+NEEDED = {
+    "chainrule.onnx": ("onnx", "'chainrule[onnx]'"),
+    "chainrule.sklearn": ("sklearn", "'chainrule[sklearn]'"),
+    "TensorBoard": ("tensorboardX", "'chainrule[tensorboard]'"),
+}
+"""By what stands in a document's Python: the library that it needs, and what to install for it."""
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_python_in_documents(document):
     names = {"__name__": "a document"}
     for block in documents.blocks(DOCUMENTS[document]):
-        for library in ("onnx", "sklearn"):
-            if f"chainrule.{library}" in block.code:
-                reason = f"{library} is not installed: pip install 'chainrule[{library}]'"
-                pytest.importorskip(library, reason=reason)
+        if re.search("^import (wandb|mlflow)$", block.code, re.MULTILINE):
+            continue  # tests/bridges/test_trackers.py runs it on a run that it trains
+        for words, (library, extra) in NEEDED.items():
+            if words in block.code:
+                pytest.importorskip(library, reason=f"{library} is not installed: pip install {extra}")
         needed = documents.names_for(block.needs)
         names |= needed
         before = dict(names)
@@ -230,6 +239,10 @@ def test_python_in_docstrings(module, code):
         pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'chainrule[torch]'")
     if module == "chainrule.onnx":
         pytest.importorskip("onnx", reason="onnx is not installed: pip install 'chainrule[onnx]'")
+    if "TensorBoard(" in code:
+        pytest.importorskip(
+            "tensorboardX", reason="tensorboardX is not installed: pip install 'chainrule[tensorboard]'"
+        )
     if module.startswith("chainrule.sklearn"):
         pytest.importorskip("sklearn", reason="scikit-learn is not installed: pip install 'chainrule[sklearn]'")
     names = {}

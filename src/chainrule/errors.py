@@ -182,6 +182,10 @@ class RunError(UserError, ValueError):
     """A run folder is missing, incomplete or does not fit the request."""
 
 
+class MissingLibraryError(UserError, ImportError):
+    """An optional library is not installed; the message has the command that installs it."""
+
+
 class NestingError(RecursionError):
     """Modules are nested more deeply than Python's recursion limit allows.
 

@@ -16,6 +16,8 @@ MODULES = (
     "tensorboard",
     "optuna",
     "pypdfium2",
+    "wandb",
+    "mlflow",
     "torch",
 )
 

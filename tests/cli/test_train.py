@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import shutil
+import sys
 import warnings
 
 import numpy as np
@@ -49,6 +50,37 @@ def test_fine_tuning_says_what_it_starts_from(train, command, images, here):
     assert "use it with --from RUN" in train("--freeze", "1").err
     assert "--from and --freeze are for a new run" in command("train", "--resume", "new", "--from", "base").err
     assert "there is no such run" in train("--from", "nothing").err
+
+
+def test_logs_are_part_of_a_run(train, command, here):
+    done = train("--log", "csv", "--log", "csv", "--out", "run", "--quiet")
+    assert (done.code, done.err) == (0, "")
+    config = json.loads((here / "run" / "config.json").read_text())
+    assert config["log"] == ["csv"]
+    names, *rows = (here / "run" / "metrics.csv").read_text().splitlines()
+    assert names.split(",")[:3] == ["epoch", "train_loss", "validation_loss"]
+    assert len(rows) == 2
+    (here / "run" / "metrics.csv").unlink()
+    assert command("train", "--resume", "run", "--epochs", 3).code == 0
+    assert len((here / "run" / "metrics.csv").read_text().splitlines()) == 4
+    assert "--resume goes on with the run's logs" in command("train", "--resume", "run", "--log", "csv").err
+    assert "leave out --log" in train("--find-lr", "--log", "csv").err
+    assert "'paper' is not one of 'csv', 'tensorboard'" in train("--log", "paper").err
+    (here / "run" / "config.json").write_text(json.dumps({**config, "log": ["paper"]}))
+    done = command("train", "--resume", "run", "--epochs", 4)
+    assert done.code == 2
+    assert "unknown log 'paper'; choose from csv, tensorboard" in done.err
+
+
+def test_a_log_whose_library_is_missing(train, here, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    done = train("--log", "tensorboard", "--out", "run")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == (
+        "chainrule: TensorBoard needs the library tensorboardX, which is not installed: "
+        "pip install 'chainrule[tensorboard]'\n"
+    )
+    assert not any(here.iterdir())
 
 
 def test_the_learning_rate_finder(train, here):

@@ -191,6 +191,33 @@ class TestMistakes:
             self.draw(count=0)
 
 
+class TestPredictions:
+    IMAGES = np.arange(3 * 4 * 6, dtype=np.uint8).reshape(3, 4, 6)
+
+    def test_in_their_order_and_what_is_wrong_says_so(self):
+        figure = evaluation.predictions(self.IMAGES, (1, 0, 1), (1, 1, 1), ["cat", "dog"])
+        (axes,) = figure.axes
+        assert texts(axes) == ["dog", "true cat\nread dog", "dog"]
+        assert figure.get_suptitle() == "2 of the first 3 are right"
+        for image, expected in zip(axes.images, self.IMAGES, strict=True):
+            np.testing.assert_array_equal(image.get_array(), expected)
+
+    def test_in_color_and_without_names(self):
+        colors = np.arange(2 * 3 * 4 * 6, dtype=np.uint8).reshape(2, 3, 4, 6)
+        (axes,) = evaluation.predictions(colors, [3, 4], [4, 4]).axes
+        assert texts(axes) == ["true 3\nread 4", "4"]
+        np.testing.assert_array_equal(axes.images[1].get_array(), colors[1].transpose(1, 2, 0))
+        left, right, bottom, top = axes.images[0].get_extent()
+        assert (right - left) / (bottom - top) == pytest.approx(6 / 4)
+
+    @pytest.mark.parametrize(
+        ("images", "labels"), [(np.zeros((0, 2, 2)), []), (np.zeros((2, 4, 2, 2)), [1, 1]), (np.zeros((2, 2, 2)), [1])]
+    )
+    def test_what_does_not_fit_is_an_error(self, images, labels):
+        with pytest.raises(ValueError, match=r"predictions: images, labels and predictions have shapes"):
+            evaluation.predictions(images, labels, labels)
+
+
 class TestStages:
     PHOTO = np.full((40, 30), 200, np.uint8)
     SMALL = np.linspace(0, 1, 28 * 28).reshape(28, 28)

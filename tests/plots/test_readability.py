@@ -34,6 +34,7 @@ FIGURES = {
     "confusion_matrix": lambda dark: plots.confusion_matrix([[9, 1], [0, 9]], dark=dark),
     "mistakes": lambda dark: plots.mistakes(IMAGES, (1, 2, 3, 4), (1, 0, 9, 7), (1, 1, 1, 1), dark=dark),
     "no mistakes": lambda dark: plots.mistakes(IMAGES, [1] * 4, [1] * 4, [1] * 4, dark=dark),
+    "predictions": lambda dark: plots.predictions(IMAGES, (1, 2, 3, 4), (1, 0, 9, 4), dark=dark),
     "calibration": lambda dark: plots.calibration([0.05, 0.55, 0.95] * 9000, [False, True, True] * 9000, dark=dark),
     "stages": lambda dark: plots.stages([("small", SMALL)], 7, CONFIDENCES, dark=dark),
     "lines": lambda dark: plots.lines({"a": [1, 2]}, title="One", x_label="epoch", y_label="loss", dark=dark),

@@ -35,6 +35,7 @@ from chainrule.training import run as runs
 from chainrule.training.callbacks import best_index
 from chainrule.training.changes import change_run, parse_settings
 from chainrule.training.fine_tuning import write_start
+from chainrule.training.logs import LOGS
 from chainrule.training.lr_finder import find_learning_rate
 from chainrule.training.optimizers import OPTIMIZERS
 from chainrule.training.progress import Bar, EpochLines
@@ -70,6 +71,7 @@ Examples:
   chainrule train --model gpt --data my-diary.txt --size tiny
   chainrule train --from shipped --data my-idx-files/ --freeze 0 --lr 0.001
   chainrule train --model cnn --find-lr
+  chainrule train --log tensorboard --log csv
   chainrule train --resume runs/first-try
   chainrule train --resume runs/first-try --epochs 12
   chainrule train --resume runs/first-try --epoch 3 --override lr=0.001"""
@@ -114,6 +116,12 @@ Examples:
     "10,000, at most a sixth]",
 )
 @click.option("--out", type=PathName(), metavar="DIR", help="The run's folder.  [default: a new one in runs/]")
+@click.option(
+    "--log",
+    type=click.Choice(list(LOGS)),
+    multiple=True,
+    help="Also write metrics.csv, or event files for TensorBoard (repeatable).",
+)
 @click.option("--keep", type=int, metavar="N", help="Keep the checkpoints of the last N epochs and the best one.")
 @click.option(
     "--from", "source", type=PathName(), metavar="RUN", help="Start from the best weights of a run (or of shipped)."
@@ -253,6 +261,7 @@ def _create_run(
     override: Sequence[str],
     source: str | None,
     freeze: Sequence[str],
+    log: Sequence[str],
     **changes: Any,
 ) -> tuple[Run, ImageData | TextData]:
     """Create a new run from the command's options, and load its data.
@@ -275,8 +284,8 @@ def _create_run(
     def configure() -> tuple[dict[str, Any], ImageData | TextData]:
         loaded = _load(models.get(model), data, bpe, image_size, validation, seed or 0)
         options = {"size": size, "block_size": block_size}
-        settings = {"seed": seed or 0, "limit": limit, "keep": keep or 0, "source": start, "freeze": freeze, **changes}
-        return experiment.configure(model, loaded, options=options, **settings), loaded
+        settings = {"limit": limit, "options": options, "source": start, "freeze": freeze, "log": log, **changes}
+        return experiment.configure(model, loaded, seed=seed or 0, keep=keep or 0, **settings), loaded
 
     config, loaded = on_all_ranks(processes, configure)
     ranks.compare_configs(processes, config)
@@ -294,7 +303,10 @@ def _create_run(
 
 def _find_rate(processes: World, resume: str | None, as_json: bool, **options: Any) -> None:
     """Search a learning rate for a run that is not kept, print it, and draw the losses."""
-    for name, value in (("--resume", resume), ("--out", options["out"]), ("--keep", options["keep"])):
+    for name, value in (
+        ("--resume", resume), ("--out", options["out"]), ("--keep", options["keep"]),
+        ("--log", options["log"] or None),
+    ):  # fmt: skip
         if value is not None:
             raise click.UsageError(f"--find-lr keeps no run: leave out {name}")
     if processes.is_launched or options["shards"]:
@@ -363,6 +375,7 @@ def _open_run(
     override: Sequence[str],
     source: str | None,
     freeze: Sequence[str],
+    log: Sequence[str],
     **unchangeable: Any,
 ) -> tuple[Run, ImageData | TextData]:
     """Find the run to resume, apply the changes that the options ask for, if any, and load its data.
@@ -374,6 +387,8 @@ def _open_run(
         overridable = [name for name in options if name in ("--batch-size", "--eager", "--lr", "--shards")]
         hint = f"; to change it anyway: --override {overridable[0][2:].replace('-', '_')}=VALUE" if overridable else ""
         raise click.UsageError(f"--resume keeps the run's settings: {', '.join(options)} cannot be changed{hint}")
+    if log:
+        raise click.UsageError("--log is for a new run: --resume goes on with the run's logs")
     if source is not None or freeze:
         raise click.UsageError("--from and --freeze are for a new run: --resume goes on with what it started from")
     if epoch is not None and step is not None:
@@ -445,6 +460,8 @@ def _introduce(run: Run, trainer: Trainer, data: ImageData | TextData) -> None:
         frozen = f"; frozen: {', '.join(start['freeze'])}" if start["freeze"] else ""
         replaced = f"; learned anew, as the shape differs: {', '.join(start['replaced'])}" if start["replaced"] else ""
         print_lines(f"starting from the weights of {start['run']}{replaced}{frozen}")
+    if "tensorboard" in run.config.get("log", ()):
+        print_lines(f"watch: tensorboard --logdir {shlex.quote(str(run.folder.parent))}")
     for change in run.changes:
         print_lines(_describe(change))
     if trainer.epoch >= recipe["epochs"]:

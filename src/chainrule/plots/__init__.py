@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         word_probabilities,
     )
     from chainrule.plots.descent import descent_on_contour, descent_on_curve, descent_on_surface
-    from chainrule.plots.evaluation import calibration, confusion_matrix, mistakes
+    from chainrule.plots.evaluation import calibration, confusion_matrix, mistakes, predictions
     from chainrule.plots.graph import computation_graph
     from chainrule.plots.inside import activations, feature_maps, filters, network_diagram, weight_images
     from chainrule.plots.pictures import stages
@@ -52,7 +52,7 @@ _MODULES = {
         "word_probabilities",
     ),
     "descent": ("descent_on_contour", "descent_on_curve", "descent_on_surface"),
-    "evaluation": ("calibration", "confusion_matrix", "mistakes"),
+    "evaluation": ("calibration", "confusion_matrix", "mistakes", "predictions"),
     "graph": ("computation_graph",),
     "inside": ("activations", "feature_maps", "filters", "network_diagram", "weight_images"),
     "pictures": ("stages",),
@@ -74,6 +74,6 @@ __all__ = [
     "activations", "calibration", "computation_graph", "confusion_matrix", "curves", "dead_neurons",
     "decision_boundary", "descent_on_contour", "descent_on_curve", "descent_on_surface", "feature_maps", "filters",
     "functions", "gradients_by_layer", "gradients_by_step", "hidden_map", "lines", "mistakes", "network_diagram",
-    "principal_components", "save", "save_decision_boundary", "save_descent", "save_training", "save_weights", "stages",
-    "step_errors", "weight_images", "word_probabilities",
+    "predictions", "principal_components", "save", "save_decision_boundary", "save_descent", "save_training",
+    "save_weights", "stages", "step_errors", "weight_images", "word_probabilities",
 ]  # fmt: skip

@@ -134,6 +134,48 @@ def mistakes(
     return style.sheet(list(images[shown]), captions, title, theme)
 
 
+def predictions(
+    images: ArrayLike,
+    labels: ArrayLike,
+    predictions: ArrayLike,
+    classes: Sequence[str] | None = None,
+    *,
+    dark: bool = False,
+) -> Figure:
+    """Draw a sheet of images with their predicted classes, and the true class where it is another.
+
+    Args:
+        images: (N, H, W), high values for ink, or (N, 3, H, W).
+        labels: (N,) true classes.
+        predictions: (N,) predicted classes.
+        classes: class names; default: their numbers.
+        dark: use a dark background.
+
+    Raises:
+        ValueError: the shapes do not match, there are no images, or numbers are not finite.
+    """
+    images, labels, predictions = (style.as_array(values) for values in (images, labels, predictions))
+    fits = images.ndim == 3 or (images.ndim == 4 and images.shape[1] == 3)
+    if not fits or not len(images) or not images.shape[:1] == labels.shape == predictions.shape:
+        raise ValueError(
+            f"predictions: images, labels and predictions have shapes {images.shape}, {labels.shape} and "
+            f"{predictions.shape}; expected (N, H, W) or (N, 3, H, W), (N,) and (N,), with N of at least 1"
+        )
+    style.check_finite("predictions", images=images)
+
+    def name(label: int) -> str:
+        return str(label) if classes is None else classes[label]
+
+    captions = [
+        name(label) if label == prediction else f"true {name(label)}\nread {name(prediction)}"
+        for label, prediction in zip(labels, predictions, strict=True)
+    ]
+    correct = int((labels == predictions).sum())
+    pictures = list(images if images.ndim == 3 else images.transpose(0, 2, 3, 1))
+    title = f"{correct} of the first {len(labels)} are right"
+    return style.sheet(pictures, captions, title, style.DARK if dark else style.LIGHT)
+
+
 def calibration(probabilities: ArrayLike, correct: ArrayLike, bins: int = 10, *, dark: bool = False) -> Figure:
     """Draw a reliability diagram: accuracy against confidence, and the number of predictions per bin.
 

@@ -191,7 +191,7 @@ def sheet(
     """Draw images in rows, each with a caption below, all with the same color scale.
 
     Args:
-        pictures: (H, W) each.
+        pictures: (H, W) each, or (H, W, 3) of type uint8.
         captions: one per image; may be empty or have several lines.
         title: title of the figure.
         theme: the colors of the figure.
@@ -216,7 +216,7 @@ def sheet(
     low, high = limits or (min(map(np.min, pictures)), max(map(np.max, pictures)))
     for index, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
         middle, top = (index % columns + 0.5) * width, index // columns * height
-        down, across = (side * size / max(picture.shape) for size in picture.shape)
+        down, across = (side * size / max(picture.shape[:2]) for size in picture.shape[:2])
         box = (middle - across / 2, middle + across / 2, top + down, top)
         axes.imshow(picture, cmap=colors or theme.grays, vmin=low, vmax=high, extent=box)
         caption_position = (middle, top + down + 0.05)

@@ -1,12 +1,15 @@
 """Training: the loop, callbacks, checkpoints, and run folders with config, history, weights and result."""
 
 from chainrule.training.callbacks import BestModel, Checkpoint, EarlyStopping, History, StopAugmentation, StopOnNaN
+from chainrule.training.csv_log import CSV
 from chainrule.training.evaluation import Evaluation, evaluate
+from chainrule.training.tensorboard import TensorBoard
 from chainrule.training.trainer import Callback, DivergedError, Interrupted, Trainer
 
 PlainEpochs = StopAugmentation  # its former name
 
 __all__ = [
+    "CSV",
     "BestModel",
     "Callback",
     "Checkpoint",
@@ -18,6 +21,7 @@ __all__ = [
     "PlainEpochs",
     "StopAugmentation",
     "StopOnNaN",
+    "TensorBoard",
     "Trainer",
     "evaluate",
 ]

@@ -29,6 +29,7 @@ from chainrule.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRSchedule
 from chainrule.training import tasks
 from chainrule.training.callbacks import BestModel, Checkpoint, History, SettingsCheck, StopAugmentation, StopOnNaN
 from chainrule.training.fine_tuning import describe_start, start_from
+from chainrule.training.logs import check_logs, make_logs
 from chainrule.training.optimizers import OPTIMIZERS, check_optimizer, make_optimizer
 from chainrule.training.run import SHIPPED
 from chainrule.training.trainer import Callback, Trainer
@@ -64,6 +65,7 @@ def configure(
     options: Mapping[str, Any] | None = None,
     source: Run | None = None,
     freeze: Sequence[str] = (),
+    log: Sequence[str] = (),
     **changes: Any,
 ) -> dict[str, Any]:
     """Create a run's config from the model's recipe and changes to it.
@@ -77,12 +79,15 @@ def configure(
         options: options of the model, which replace the defaults for the data set; None keeps an option's default.
         source: start from the best weights of this run, of the same model; `fine_tuning.write_start` copies them.
         freeze: with `source`, beginnings of names of parameters that are not trained, such as "0".
+        log: logs to write besides metrics.jsonl: "csv", "tensorboard".
         changes: values for fields of the `Recipe`; None keeps the recipe's.
 
     Raises:
         DataError: the text is too short for the model.
-        RunError: no such model or optimizer, an invalid value, or images that the model does not accept.
+        MissingLibraryError: a log needs a library that is not installed.
+        RunError: no such model, optimizer or log, an invalid value, or images that the model does not accept.
     """
+    check_logs(log)
     entry = models.get(model)  # `model` may be a former name
     task, recipe = tasks.of(entry), entry.recipe
     tasks.check_data_type(entry, data)
@@ -113,6 +118,7 @@ def configure(
         "versions": versions(),
         **start,
         **({"keep": keep} if keep else {}),
+        **({"log": list(dict.fromkeys(log))} if log else {}),
         **({"threads": threads_per_rank()} if recipe.shards else {}),
     }
 
@@ -135,6 +141,7 @@ def prepare(run: Run, data: ImageData | TextData, callbacks: Sequence[Callback] 
 
     Raises:
         DataError: the data differ from those the config was created for.
+        MissingLibraryError: a log needs a library that is not installed.
         RunError: the config has an unknown name or an invalid value, or the run is the one shipped with chainrule,
             which must not be overwritten.
     """
@@ -144,6 +151,7 @@ def prepare(run: Run, data: ImageData | TextData, callbacks: Sequence[Callback] 
     check_data(run, data)
     try:
         check_settings(task, recipe, config["seed"], limit, data, config.get("keep", 0))
+        check_logs(config.get("log", ()))
     except RunError as error:
         raise RunError(f"{run.config_file}: {error}") from None
     if recipe.shards:
@@ -154,19 +162,21 @@ def prepare(run: Run, data: ImageData | TextData, callbacks: Sequence[Callback] 
     loader = task.loader(run, recipe, data, network, order_generator)
     optimizer = make_optimizer(network, recipe)
     compiled = worth_compiling(recipe, len(loader))
+    validate = task.validator(network, model, data, compiled=compiled)
     return Trainer(
         network,
         model.loss,
         optimizer,
         loader,
         scheduler=_scheduler(recipe, optimizer, recipe.epochs * len(loader)),
-        validate=task.validator(network, model, data, compiled=compiled),
+        validate=validate,
         callbacks=[
             StopOnNaN(),
             StopAugmentation(after=recipe.epochs - recipe.epochs_without_augmentation),
             *callbacks,
             BestModel(run.weights_file, task.metric.name, task.metric.mode),
             History(run.folder / "metrics.jsonl"),
+            *make_logs(config.get("log", ()), run.folder, validate),
             SettingsCheck({**_fixed_settings(config), **asdict(recipe)}),
             Checkpoint(
                 run.folder / "checkpoint",

@@ -23,18 +23,60 @@ from chainrule.training.evaluation import evaluate, nan_message
 from chainrule.training.task import Metric
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from matplotlib.figure import Figure
 
     from chainrule.models import Model, Recipe
     from chainrule.nn import Module
+    from chainrule.training.evaluation import Evaluation
     from chainrule.training.run import Run
 
+
+PICTURED_IMAGES, MAX_CONFUSION_CLASSES = 25, 40
+"""For the pictures of an epoch: the number of images, and of classes up to which a confusion matrix is readable."""
 
 PREFETCH_BYTES, PREFETCH_FACTOR = 1 << 30, 2
 """Minimum bytes of training images for which batches are prefetched, and the number of batches prepared in advance.
 Larger data are likely to be read from disk in every epoch. Smaller ones stay in memory, where gathering a batch takes
 less time than passing it between threads."""
+
+
+class ImageValidator:
+    """Measures loss and accuracy on the validation images.
+
+    Args:
+        network: the network.
+        model: defines the loss and the probabilities.
+        data: the data set.
+    """
+
+    def __init__(self, network: Module, model: Model, data: ImageData) -> None:
+        self._network, self._model, self._data = network, model, data
+        self._evaluation: Evaluation | None = None
+
+    def __call__(self) -> dict[str, float]:
+        """Return the metrics."""
+        evaluation = self._evaluation = evaluate(self._network, self._model, *self._data.split().validation)
+        return {"validation_loss": evaluation.loss, "validation_accuracy": evaluation.accuracy}
+
+    def pictures(self) -> dict[str, Figure]:
+        """Draw the first images with the network's predictions, and the confusion matrix.
+
+        There is none if an output was not finite, and no confusion matrix of more than `MAX_CONFUSION_CLASSES` classes.
+        """
+        from chainrule.plots.evaluation import confusion_matrix, predictions  # imports matplotlib
+
+        evaluation, classes = self._evaluation, self._data.classes
+        if evaluation is None or evaluation.nan_count:
+            return {}
+        shown = slice(PICTURED_IMAGES)
+        images = self._data.split().validation.images[shown]
+        sheet = predictions(images, evaluation.labels[shown], evaluation.predictions[shown], classes)
+        if len(classes) > MAX_CONFUSION_CLASSES:
+            return {"predictions": sheet}
+        return {"predictions": sheet, "confusion": confusion_matrix(evaluation.confusion, classes)}
 
 
 class ImageTask:
@@ -170,17 +212,9 @@ class ImageTask:
             prefetch_factor=prefetch,
         )
 
-    def validator(
-        self, network: Module, model: Model, data: ImageData, *, compiled: bool
-    ) -> Callable[[], dict[str, float]]:
-        """Return a function that measures loss and accuracy on the validation images."""
-        validation = data.split().validation
-
-        def validate() -> dict[str, float]:
-            evaluation = evaluate(network, model, *validation)
-            return {"validation_loss": evaluation.loss, "validation_accuracy": evaluation.accuracy}
-
-        return validate
+    def validator(self, network: Module, model: Model, data: ImageData, *, compiled: bool) -> ImageValidator:
+        """Return what measures loss and accuracy on the validation images."""
+        return ImageValidator(network, model, data)
 
     def evaluate_run(self, run: Run, data: ImageData) -> dict[str, float]:
         """Evaluate a run's best weights on the test images.

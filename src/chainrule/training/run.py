@@ -1,7 +1,9 @@
 """The folder of a run: everything about the training of one network.
 
 config.json        everything needed to run it again
-metrics.jsonl      one line per epoch
+metrics.jsonl      one line per epoch: see docs/watching.md
+metrics.csv        the same as a table, and
+tensorboard/       event files for TensorBoard, if the run was started with these logs
 model.safetensors  the best weights so far, by validation accuracy, or for text by validation loss
 checkpoint/        the last complete state, for an exact resume
 start.safetensors  for a run that starts from another's weights: these weights
@@ -62,6 +64,7 @@ _CONFIG_SCHEMA = {
     "seed": int,
     "versions": dict,
     "keep": int,
+    "log": [str],
     "threads": int,
     "start": {"run": str, "replaced": [str], "freeze": [str]},
     "changes": [
@@ -71,7 +74,7 @@ _CONFIG_SCHEMA = {
 }  # fmt: skip
 _OPTIONAL = {
     "augment", "epochs_without_augmentation", "eager", "steps_per_epoch", "shards", "test_crc32", "photos",
-    "validation", "keep", "threads", "start", "changes", "going_back", *_FORMER,
+    "validation", "keep", "log", "threads", "start", "changes", "going_back", *_FORMER,
 }  # fmt: skip
 """Entries that a config may lack, such as those added in later versions; the recipe's defaults apply then."""
 MAX_FILE_BYTES = 8_000_000

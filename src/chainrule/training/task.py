@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     import numpy as np
+    from matplotlib.figure import Figure
 
     from chainrule.data import DataLoader
     from chainrule.models import Model, Recipe
@@ -35,6 +36,16 @@ class Metric:
 
     name: str
     mode: Mode = "max"
+
+
+class Validator(Protocol):
+    """Measures the metrics of an epoch, and draws what it has measured."""
+
+    def __call__(self) -> dict[str, float]:
+        """Return the metrics by name."""
+
+    def pictures(self) -> dict[str, Figure]:
+        """Return figures of what the last call has measured, by name; for logs that show pictures."""
 
 
 class Task(Protocol[D]):
@@ -95,8 +106,8 @@ class Task(Protocol[D]):
     def loader(self, run: Run, recipe: Recipe, data: D, network: Module, generator: np.random.Generator) -> DataLoader:
         """Return the loader of the training examples."""
 
-    def validator(self, network: Module, model: Model, data: D, *, compiled: bool) -> Callable[[], dict[str, float]]:
-        """Return a function that measures the metrics of an epoch; `compiled` is whether the steps are."""
+    def validator(self, network: Module, model: Model, data: D, *, compiled: bool) -> Validator:
+        """Return what measures the metrics of an epoch; `compiled` is whether the steps are."""
 
     def evaluate_run(self, run: Run, data: D) -> dict[str, float]:
         """Measure a run's best weights; raise a `RunError` if the network's outputs are not finite."""

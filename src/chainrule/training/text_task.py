@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from chainrule.models import Model, Recipe
@@ -42,6 +43,30 @@ MIN_COMPILED_BATCHES = 10
 
 BATCH_TOKENS = 1024
 """Tokens per batch in an evaluation: few enough to stay in the processor's caches."""
+
+
+class TextValidator:
+    """Measures loss and perplexity on `EPOCH_WINDOWS` windows of the validation part.
+
+    Args:
+        network: the network.
+        model: defines the loss.
+        data: the text.
+        compiled: whether to compile the loss.
+    """
+
+    def __init__(self, network: Module, model: Model, data: TextData, compiled: bool) -> None:
+        self._network, self._model, self._tokens = network, model, data.validation
+        self._compiled_loss = jit(window_loss(network, model)) if compiled else None
+
+    def __call__(self) -> dict[str, float]:
+        """Return the metrics."""
+        loss = mean_loss(self._network, self._model, self._tokens, self._compiled_loss, EPOCH_WINDOWS)
+        return {"validation_loss": loss, "perplexity": perplexity(loss)}
+
+    def pictures(self) -> dict[str, Figure]:
+        """Draw nothing: the metrics of a text are two numbers."""
+        return {}
 
 
 class TextTask:
@@ -150,17 +175,9 @@ class TextTask:
         count = self.examples_per_epoch(recipe, limit, data)
         return DataLoader(windows, recipe.batch_size, shuffle=True, generator=generator, num_samples=count)
 
-    def validator(
-        self, network: Module, model: Model, data: TextData, *, compiled: bool
-    ) -> Callable[[], dict[str, float]]:
-        """Return a function that measures loss and perplexity on `EPOCH_WINDOWS` windows of the validation part."""
-        compiled_loss = jit(window_loss(network, model)) if compiled else None
-
-        def validate() -> dict[str, float]:
-            loss = mean_loss(network, model, data.validation, compiled_loss, EPOCH_WINDOWS)
-            return {"validation_loss": loss, "perplexity": perplexity(loss)}
-
-        return validate
+    def validator(self, network: Module, model: Model, data: TextData, *, compiled: bool) -> TextValidator:
+        """Return what measures loss and perplexity on `EPOCH_WINDOWS` windows of the validation part."""
+        return TextValidator(network, model, data, compiled)
 
     def evaluate_run(self, run: Run, data: TextData) -> dict[str, float]:
         """Evaluate a run's best weights on the validation part.

@@ -1,0 +1,67 @@
+"""The history of a training run as a table, for spreadsheets and data frames."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chainrule.files import write_text
+from chainrule.training.trainer import Callback
+
+if TYPE_CHECKING:
+    import os
+
+    from chainrule.training.trainer import Trainer
+
+
+class CSV(Callback):
+    """Writes the history as a file of comma-separated values: a line of names, and a line per epoch.
+
+        from pathlib import Path
+
+        from chainrule import data, nn, optim, zeros
+        from chainrule.training import CSV, Trainer
+
+        network = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+        examples = data.TensorDataset(zeros(8, 4), zeros(8, dtype="int64"))
+        optimizer = optim.SGD(network.parameters(), lr=0.1)
+        trainer = Trainer(
+            network, nn.CrossEntropyLoss(), optimizer, data.DataLoader(examples, 4), callbacks=[CSV("metrics.csv")]
+        )
+        history = trainer.fit(2)
+        Path("metrics.csv").read_text().splitlines()[0]  # 'epoch,train_loss,seconds,learning_rate'
+
+    The columns are the entries of the records, in the order in which they first appear. A metric that not every epoch
+    has, and a value that is not finite, leave an empty cell. Numbers are written with all their digits: reading them
+    gives the same floats.
+
+    Args:
+        path: the file. It is rewritten from the trainer's history after each epoch, so that a resumed run repeats no
+            line.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    def on_start(self, trainer: Trainer) -> None:
+        """Write the epochs completed so far."""
+        self._write(trainer)
+
+    def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
+        """Add the epoch's line."""
+        self._write(trainer)
+
+    def _write(self, trainer: Trainer) -> None:
+        columns = list(dict.fromkeys(name for record in trainer.history for name in record)) or ["epoch"]
+        table = io.StringIO(newline="")
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows([_cell(record.get(name)) for name in columns] for record in trainer.history)
+        write_text(self.path, table.getvalue())
+
+
+def _cell(value: Any) -> Any:
+    return "" if value is None or (isinstance(value, float) and not math.isfinite(value)) else value

@@ -1,0 +1,65 @@
+"""The logs that a run can name, besides metrics.jsonl, which every run has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from chainrule.errors import RunError
+from chainrule.training import event_files
+from chainrule.training.csv_log import CSV
+from chainrule.training.tensorboard import TensorBoard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from chainrule.training.task import Validator
+    from chainrule.training.trainer import Callback
+
+
+@dataclass(frozen=True)
+class Log:
+    """A log that a run can name.
+
+    Attributes:
+        make: makes the callback, for the run's folder.
+        check: raises a `MissingLibraryError` if what it needs is not installed.
+    """
+
+    make: Callable[[Path, Validator], Callback]
+    check: Callable[[], None] = lambda: None
+
+
+LOGS = {
+    "csv": Log(lambda folder, _: CSV(folder / "metrics.csv")),
+    "tensorboard": Log(
+        lambda folder, validate: TensorBoard(folder / "tensorboard", pictures=validate.pictures),
+        event_files.check_library,
+    ),
+}
+"""The logs by name."""
+
+
+def check_logs(names: Sequence[str]) -> None:
+    """Check the names of logs, and that what they need is installed.
+
+    Raises:
+        MissingLibraryError: a library is missing.
+        RunError: there is no such log.
+    """
+    for name in names:
+        if name not in LOGS:
+            raise RunError(f"unknown log {name!r}; choose from {', '.join(LOGS)}")
+        LOGS[name].check()
+
+
+def make_logs(names: Sequence[str], folder: Path, validate: Validator) -> list[Callback]:
+    """Make the callbacks that write a run's logs.
+
+    Args:
+        names: the names of the logs.
+        folder: the run's folder.
+        validate: measures the metrics of an epoch, and draws its pictures.
+    """
+    return [LOGS[name].make(folder, validate) for name in dict.fromkeys(names)]
