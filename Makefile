@@ -100,7 +100,7 @@ bench: $(VENV)/.installed-bench $(if $(filter 1,$(TORCH)),$(VENV)/.installed-tor
 	$(BIN)/python benchmarks/bench.py $(BENCH)
 
 lessons: $(VENV)/.installed
-	@export $(ONE_THREAD); for number in $$(ls lessons | sed -n 's/^0*\([0-9]*\)_.*\.py$$/\1/p'); do $(BIN)/chainrule lesson $$number || exit; echo; done
+	@export $(ONE_THREAD); for number in $$(ls lessons | sed -n 's/^0*\([0-9]*\)_.*\.py$$/\1/p'); do $(BIN)/chainrule lesson $$number --answers || exit; echo; done
 
 weights: $(VENV)/.installed
 	rm -rf build/reader

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent / "src" / "chainrule"
 
 # From the ground up; a room may import from itself and from those before it.
 ROOMS = [
-    ("console", "errors", "files", "habits"),
+    ("console", "errors", "files", "formulas", "habits"),
     ("cuda", "devices"),
     ("kernels",),
     ("lower",),
@@ -29,7 +29,7 @@ ROOMS = [
     ("plots", "first_principles", "lessons"),
     ("text",),
     ("training",),
-    ("onnx", "sklearn", "source"),
+    ("onnx", "sklearn", "source", "exercises"),
     ("cli",),
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}

@@ -13,6 +13,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 from chainrule import lessons
+from chainrule.exercises.checking import exercises_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -118,8 +119,40 @@ def bring_lessons() -> None:
         before = ", ".join(f":doc:`{titles[key]} <{key}>`" for key in lesson.prerequisites) or "none"
         about = f"*About {lesson.minutes} minutes.* Prerequisites: {before}."
         text = lessons.PREREQUISITES.sub(about.replace("\\", r"\\"), text, count=1)
+        text = text.replace(READ_NEXT, _exercises(lesson) + READ_NEXT)
         text = lessons.replace_references(text, lambda words, key: f":doc:`{words} <{key}>`")
         (SCRIPTS / f"{lesson.key}.py").write_text(text, encoding="utf-8")
+
+
+READ_NEXT = "# %%\n# Read next\n"
+"""Where the last section of a lesson begins."""
+
+
+def _exercises(lesson: lessons.Lesson) -> str:
+    """The exercises of a lesson as a cell of its script, each hint to be unfolded; nothing if there are none."""
+    found = exercises_of(lesson)
+    if not found:
+        return ""
+    lines = [
+        "Exercises",
+        "---------",
+        "",
+        f"Check an answer in a terminal, ``chainrule check {lesson.key}.1 ANSWER``, or in",
+    ]
+    lines += [
+        f'Python: ``from chainrule.exercises import check`` and ``check("{lesson.key}.1", answer)``. It says whether'
+    ]
+    lines += ["it is right, or what kind of slip it is; with ``--answer`` instead of an answer, it is shown.", ""]
+    for number, exercise in enumerate(found, start=1):
+        lines += [
+            f"**{lesson.number}.{number}** {exercise.question.strip()}",
+            "",
+            f"*The answer is {exercise.wanted()}.*",
+        ]
+        for position, hint in enumerate(exercise.hints):
+            lines += ["", f".. dropdown:: {('Hint', 'Another hint', 'The last hint')[position]}", "", f"   {hint}"]
+        lines += [""]
+    return "# %%\n" + "".join(f"# {line}".rstrip() + "\n" for line in "\n".join(lines).split("\n")) + "\n"
 
 
 class LessonOrder:

@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import io
 import math
 import os
 import re
 import sys
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chainrule.console import replace_unencodable
 from chainrule.errors import SettingError, UserError
+from chainrule.formulas import to_unicode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +42,13 @@ REFERENCE = re.compile(r":([Ll]esson):`([a-z-]+)`")
 
 PREREQUISITES = re.compile(r"^Prerequisites: ([^.]+)\.", re.MULTILINE)
 """The last paragraph of a lesson's docstring: the lessons that it builds on, or "none"."""
+
+_PARTS = re.compile(
+    r"""(\.\.[ ]math::.*(?:\n(?:[ ]+.*|[ ]*(?=\n+[ ])))*)  # a formula: its line, and those indented or empty after it
+      | \n\s*\n | \n(?=-[ ])                            # else paragraphs and the items of a list""",
+    re.VERBOSE,
+)
+_MARKUP = re.compile(r":math:`(.+?)`|``(.+?)``|\*\*(.+?)\*\*|\*(.+?)\*")
 
 _WORDS_A_MINUTE, _LINES_A_MINUTE = 120, 12
 """How fast a text with formulas, and its code, are read by someone who follows every step."""
@@ -69,7 +79,15 @@ class Lesson:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a lesson: heading ("" for none), paragraphs, and the code with its first line number."""
+    """A cell of a lesson.
+
+    Attributes:
+        heading: its heading, "" for none.
+        paragraphs: its text as a terminal shows it, each on one line; formulas and list items are paragraphs of their
+            own, formulas indented by four spaces and with a line break between their rows.
+        code: the code.
+        line: the code's first line number in the file.
+    """
 
     heading: str
     paragraphs: tuple[str, ...]
@@ -106,7 +124,8 @@ def find(name: str) -> Lesson:
     if key not in by_key:
         containing = [other for other in by_key if key and key in other]
         similar = list(dict.fromkeys([*containing, *difflib.get_close_matches(key, by_key)]))[:3]
-        hint = f"did you mean {' or '.join(similar)}?" if similar else "'chainrule lesson' lists them"
+        either = " or ".join(filter(None, [", ".join(similar[:-1]), *similar[-1:]]))
+        hint = f"did you mean {either}?" if similar else "'chainrule lesson' lists them"
         raise UserError(f"there is no lesson '{name}'; {hint}")
     return _head(by_key[key])
 
@@ -147,12 +166,15 @@ def cells(lesson: Lesson) -> list[Cell]:
     return parsed
 
 
-def run(lesson: Lesson, on_cell: Callable[[Cell], None], on_figure: Callable[[Figure], None] | None = None) -> None:
+def run(
+    lesson: Lesson, on_cell: Callable[[Cell], bool | None], on_figure: Callable[[Figure], None] | None = None
+) -> None:
     """Run a lesson from top to bottom; its cells share one namespace.
 
     Args:
         lesson: the lesson to run.
-        on_cell: called with each cell before it runs, for instance to print its heading.
+        on_cell: called with each cell before it runs, for instance to print its heading. If it returns False, the cell
+            runs without showing anything.
         on_figure: called with each figure that a cell shows, after the cell ran; matplotlib is switched to its
             in-memory backend. If None, figures open on the screen.
 
@@ -174,11 +196,12 @@ def run(lesson: Lesson, on_cell: Callable[[Cell], None], on_figure: Callable[[Fi
     earlier_figures = plt.get_fignums()  # the caller's figures
     names: dict[str, Any] = {"__name__": "__main__", "__file__": str(lesson.file)}
     for cell in cells(lesson):
-        on_cell(cell)
+        is_shown = on_cell(cell) is not False
         code = "\n" * (cell.line - 1) + cell.code  # keeps the file's line numbers in tracebacks
-        exec(compile(code, lesson.file, "exec"), names)  # noqa: S102  # our own lessons
+        with nullcontext() if is_shown else redirect_stdout(io.StringIO()):
+            exec(compile(code, lesson.file, "exec"), names)  # noqa: S102  # our own lessons
         for number in [number for number in plt.get_fignums() if number not in earlier_figures]:
-            if on_figure:
+            if on_figure and is_shown:
                 on_figure(plt.figure(number))
             plt.close(number)
 
@@ -246,16 +269,27 @@ def _head(file: Path) -> Lesson:
 
 
 def _cell(text: str, code: str, line: int) -> Cell:
-    """Parse a cell: a heading, if the first line is underlined, and paragraphs as single lines without markup."""
-    heading, paragraphs = "", re.split(r"\n\s*\n", text.strip())
-    title = re.match(r"(.+)\n([=~-])\2+(\n|$)", paragraphs[0])
+    """Parse a cell: a heading, if the first line is underlined, and paragraphs."""
+    heading, text = "", text.strip()
+    title = re.match(r"(.+)\n([=~-])\2+(\n|$)", text)
     if title:
-        heading = title[1]
-        paragraphs = [paragraphs[0][title.end() :], *paragraphs[1:]]
-    return Cell(heading, tuple(_plain(paragraph) for paragraph in paragraphs if paragraph), code, line)
+        heading, text = title[1], text[title.end() :].strip()
+    return Cell(heading, tuple(paragraphs(text)), code, line)
 
 
-def _plain(paragraph: str) -> str:
-    """A paragraph on one line, with the numbers of lessons, without markup for code and emphasis."""
+def paragraphs(text: str) -> list[str]:
+    """The paragraphs of a text in reStructuredText as a terminal shows them, see `Cell`."""
+    parsed = []
+    for part in filter(None, _PARTS.split(text)):
+        if part.startswith(".. math::"):
+            rows = to_unicode(" ".join(part.removeprefix(".. math::").split())).split("\n")
+            parsed.append("\n".join(f"    {row}" for row in rows))
+        elif part.strip():
+            parsed.append(plain_text(part))
+    return parsed
+
+
+def plain_text(paragraph: str) -> str:
+    """A paragraph on one line, with formulas in Unicode and the numbers of lessons, without markup."""
     text = replace_references(" ".join(paragraph.split()), lambda words, key: words)
-    return re.sub(r"``(.+?)``|\*\*(.+?)\*\*|\*(.+?)\*", r"\1\2\3", text)
+    return _MARKUP.sub(lambda part: to_unicode(part[1]) if part[1] else part[2] or part[3] or part[4], text)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import textwrap
 
 import pytest
 from PIL import Image
@@ -25,11 +27,11 @@ def test_lists_them_with_their_titles_keys_and_prerequisites(command):
 
 
 def test_runs_one_and_saves_its_figures(command, here):
-    done = command("lesson", 3)
+    done = command("lesson", 3, "--answers")
     assert (done.code, done.err) == (0, "")
     first, second, *lines = done.out.splitlines()
     chosen = lessons.find("rolling-downhill")
-    assert first == f"Lesson 3. Text, formulas and code: {chosen.file}"
+    assert first == f"Lesson 3. Its code: {chosen.file}"
     assert second == f"{chosen.minutes} minutes. Prerequisites: none"
     assert lines[1] == "Rolling downhill"
     assert "Iteration 10: x = 1.0737, f(x) = 1.1529, Gradient = 2.6844" in lines
@@ -54,12 +56,60 @@ def test_a_key_is_as_good_as_a_number(command, name):
     assert second.endswith("minutes. Prerequisites: 1. Neurons, weights and biases, 3. Rolling downhill")
 
 
-def test_headings_stand_above_their_numbers(command):
-    lines = command("lesson", 3, "--out", "elsewhere").out.splitlines()
+def test_prints_the_whole_text_with_formulas(command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "72")
+    done = command("lesson", "rolling-downhill", "--out", "elsewhere", "--answers")
+    assert (done.code, done.err) == (0, "")
+    for cell in lessons.cells(lessons.find("rolling-downhill")):
+        for paragraph in (cell.heading, *cell.paragraphs):
+            if not paragraph.startswith("Prerequisites:"):
+                assert "\n".join(textwrap.wrap(paragraph, 72)) in done.out
+    lines = done.out.splitlines()
+    assert "    x ← x - η f′(x)" in lines
     heading = lines.index("One step, and another")
-    assert lines[heading + 1].startswith("Downhill is against the slope.")
+    assert lines[heading + 1] == "=" * len(lines[heading])
+    assert lines[heading + 3].startswith("Downhill is against the slope.")
     assert heading < lines.index("Starting x: 10.0, f(x): 100.0000") < lines.index("Change one thing")
-    assert not [line for line in lines if ":math:" in line or "``" in line]
+
+
+def test_what_a_change_does_is_not_told_at_once(command, here):
+    told = command("lesson", "neurons", "--answers").out
+    files = sorted(here.rglob("*.png"))
+    folded = command("lesson", "neurons").out
+    assert sorted(here.rglob("*.png")) == files
+    answer = ["upright stroke   activation 0.7311  yes", "The whole stroke has 6 - 5 = 1 and is seen"]
+    assert all(line in told for line in answer)
+    assert not any(line in folded for line in answer)
+    before, _, after = folded.partition("[what happens: --answers]")
+    assert "Before you run this: with the bias at -5" in before
+    assert "the same neurons one by one: True" in after, "what comes later is shown"
+
+
+@pytest.fixture
+def pauses(monkeypatch):
+    """A person at the terminal; the list of what was said before each wait for a key, with what was printed before."""
+    asked = []
+    module = importlib.import_module("chainrule.cli.lesson")
+    monkeypatch.setattr(module, "_is_interactive", lambda: True)
+    monkeypatch.setattr(module.click, "pause", lambda info: (asked.append(info), print(info)))
+    return asked
+
+
+def test_a_reader_at_a_terminal_is_waited_for(command, pauses):
+    done = command("lesson", "neurons")
+    headings = [cell for cell in lessons.cells(lessons.find("neurons"))[1:] if cell.heading]
+    assert pauses.count("[a key goes on]") == len(headings)
+    assert pauses.count("[make your prediction; a key shows what happens]") == 1
+    asked, answer = (done.out.index(text) for text in ("[make your prediction", "upright stroke   activation 0.7311"))
+    assert done.out.index("Before you run this:") < asked < answer < done.out.index("The whole stroke has 6 - 5 = 1")
+
+
+def test_or_not(command, pauses):
+    done = command("lesson", "neurons", "--no-pause", "--answers")
+    assert pauses == []
+    assert "upright stroke   activation 0.7311" in done.out
+    command("lesson", "neurons", "--no-pause")
+    assert pauses == ["[make your prediction; a key shows what happens]"]
 
 
 def test_out_names_another_folder(command, here):
@@ -80,11 +130,11 @@ def test_a_wrong_number(command, here, number):
     assert list(here.iterdir()) == []
 
 
-@pytest.mark.parametrize("options", [["--out", "x"], ["--show"]], ids=" ".join)
+@pytest.mark.parametrize("options", [["--out", "x"], ["--show"], ["--answers"], ["--no-pause"]], ids=" ".join)
 def test_options_without_a_number(command, options):
     done = command("lesson", *options)
     assert (done.code, done.out) == (2, "")
-    assert "--out and --show apply to the figures of one lesson: give its number or key" in done.err
+    assert "options apply to one lesson: give its number or key" in done.err
 
 
 @pytest.mark.parametrize(

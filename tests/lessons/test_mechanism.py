@@ -40,7 +40,7 @@ from chainrule.lessons import show
 # A first
 # paragraph.
 #
-# .. math:: 2 + 2
+# .. math:: x^2 + 2
 
 # a comment of the code's own
 total = 2 + 2
@@ -160,7 +160,7 @@ def test_cells(write: Callable[..., list[lessons.Lesson]]) -> None:
         ("Is it really four? Ask print.", "More about it.", "Prerequisites: lesson 0, lesson 1."),
     )
     assert first.code.strip() == "from chainrule.lessons import show"
-    assert (adding.heading, adding.paragraphs) == ("Adding", ("A first paragraph.", ".. math:: 2 + 2"))
+    assert (adding.heading, adding.paragraphs) == ("Adding", ("A first paragraph.", "    x² + 2"))
     assert adding.code.strip().splitlines()[0] == "# a comment of the code's own"
     assert (again.heading, again.paragraphs) == ("", ("No heading here.",))
     lines = SOURCE.splitlines()
@@ -177,6 +177,48 @@ def test_run_goes_cell_by_cell(write: Callable[..., list[lessons.Lesson]], capsy
         "total 4",
         "<  >",
         "again 4",
+    ]
+
+
+def test_a_cell_may_run_without_showing_anything(
+    write: Callable[..., list[lessons.Lesson]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = SOURCE.replace("total = 2 + 2", "from matplotlib.figure import Figure\nshow(Figure())\ntotal = 2 + 2")
+    figures: list[Figure] = []
+    lessons.run(write(_02_sums=source, **BEFORE)[2], lambda cell: cell.heading != "Adding", figures.append)
+    assert capsys.readouterr().out.splitlines() == ["again 4"], "it ran, because the next cell knows the total"
+    assert figures == []
+    assert plt.get_fignums() == []
+
+
+TEXT = """A first
+paragraph with :math:`\\frac{1}{2m}`, ``code`` and **a word**:
+
+- one *item*,
+- and another
+  of two lines
+
+.. math:: a_1
+
+.. math::
+
+   a &= b \\\\
+     &= c
+
+   \\cdot d
+
+The end.
+"""
+
+
+def test_paragraphs_formulas_and_lists() -> None:
+    assert lessons.paragraphs(TEXT) == [
+        "A first paragraph with 1 / (2m), code and a word:",
+        "- one item,",
+        "- and another of two lines",
+        "    a₁",
+        "    a = b\n    = c · d",
+        "The end.",
     ]
 
 

@@ -1,8 +1,8 @@
 """The `chainrule` command: its subcommands by module, shared error handling, and exit codes.
 
-Exit codes: 0 success; 2 user error (one sentence, no traceback); 1 internal error; 130 Ctrl-C; 141 broken output pipe
-(as in `chainrule runs | head -1`). `train` saves its state before it exits with 130, and also handles SIGTERM (143)
-and SIGHUP (129) this way.
+Exit codes: 0 success; 2 user error (one sentence, no traceback); 1 internal error, or a wrong answer to `check`;
+130 Ctrl-C; 141 broken output pipe (as in `chainrule runs | head -1`). `train` saves its state before it exits with 130,
+and also handles SIGTERM (143) and SIGHUP (129) this way.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ COMMANDS = {  # name: (module in chainrule.cli, summary)
     "predict": ("predict", "Recognize the digit in each image."),
     "generate": ("generate", "Continue a text with a model trained on text."),
     "say": ("sentence", "Complete a sentence with a small language model."),
-    "lesson": ("lesson", "List the lessons, or run one."),
+    "lesson": ("lesson", "List the lessons, or read and run one."),
+    "check": ("check", "Check an answer to an exercise of a lesson."),
     "read": ("read", "Read every digit in a photo of a page."),
     "export": ("export", "Write a model as a file that runs without chainrule."),
     "profile": ("profile", "Measure a training step by layer and by kernel."),

@@ -1,8 +1,9 @@
-"""`chainrule lesson`: list the lessons, or run one."""
+"""`chainrule lesson`: list the lessons, or read and run one."""
 
 from __future__ import annotations
 
 import os
+import sys
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,27 +30,34 @@ def _find(context: click.Context, parameter: click.Parameter, name: str | None) 
     epilog="""\b
 Examples:
   chainrule lesson                        list the lessons
-  chainrule lesson 3                      run lesson 3; save its figures in figures/rolling-downhill
+  chainrule lesson 3                      read and run lesson 3; save its figures in figures/rolling-downhill
   chainrule lesson rolling-downhill       the same: its key stays when lessons are added
-  chainrule lesson 3 --show               with each figure in a window"""
+  chainrule lesson 3 --show               with each figure in a window
+  chainrule lesson 3 --answers            with the answer, not only the question, where one thing is changed"""
 )
 @click.argument("lesson", required=False, callback=_find)
 @click.option("--out", type=PathName(file_okay=False), help="Folder for the figures.  [default: figures/KEY]")
 @click.option("--show", is_flag=True, help="Open each figure in a window instead; close it to continue.")
+@click.option("--answers", is_flag=True, help="Do not wait for your prediction where one thing is changed.")
+@click.option("--no-pause", is_flag=True, help="Do not wait for a key before each section in a terminal.")
 @click.pass_obj
-def lesson(backend: str | None, lesson: Lesson | None, out: str | None, show: bool) -> None:
-    """List the lessons, or run one, by its number or its key: print its headings and results, and save its figures.
+def lesson(
+    backend: str | None, lesson: Lesson | None, out: str | None, show: bool, answers: bool, no_pause: bool
+) -> None:
+    """List the lessons, or read one, by its number or its key: its text, its results, and its figures as files.
 
-    The full text with formulas is in the lesson's file, whose path is printed first: read it alongside the output.
+    In a terminal it waits for a key before each section, and where one thing is changed and you are asked what will
+    happen. Elsewhere what happens there is left out, unless --answers is given. The code is in the lesson's file, whose
+    path is printed first.
     """
     if lesson is None:
-        if out is not None or show:
-            raise click.UsageError("--out and --show apply to the figures of one lesson: give its number or key")
+        if out is not None or show or answers or no_pause:
+            raise click.UsageError("options apply to one lesson: give its number or key")
         _list()
         return
     from chainrule import lessons
 
-    print_lines(f"Lesson {lesson.number}. Text, formulas and code: {lesson.file}")
+    print_lines(f"Lesson {lesson.number}. Its code: {lesson.file}")
     print_lines(f"{lesson.minutes} minutes. Prerequisites: {_titles(lesson) or 'none'}")
     if show and backend is not None:
         os.environ["MPLBACKEND"] = backend
@@ -64,9 +72,80 @@ def lesson(backend: str | None, lesson: Lesson | None, out: str | None, show: bo
         style.save(figure, figure_files[-1])
         print_lines(f"[figure: {figure_files[-1]}]")
 
-    lessons.run(lesson, _introduce, None if show else save)
+    reader = _Reader(_is_interactive(), answers, no_pause)
+    lessons.run(lesson, reader.introduce, None if show else save)
+    from chainrule.exercises.checking import exercises_of
+
+    if count := len(exercises_of(lesson)):
+        print_lines("", f"{count} exercises: chainrule check {lesson.key}")
     if figure_files:
         print_lines("", f"Figures saved in {folder}")
+
+
+class _Reader:
+    """Prints a lesson cell by cell, and hides what a change does until the reader has made a prediction.
+
+    Args:
+        is_interactive: whether a person is at the terminal, so that it can wait for a key.
+        answers: do not hide anything.
+        no_pause: do not wait before a section.
+    """
+
+    def __init__(self, is_interactive: bool, answers: bool, no_pause: bool) -> None:
+        self.is_interactive, self.answers, self.no_pause = is_interactive, answers, no_pause
+        self.hides = False
+        self.is_first = True
+
+    def introduce(self, cell: Cell) -> bool:
+        """Print the text of a cell before it runs; returns whether its results are shown."""
+        if self.hides and not cell.heading:
+            return False  # it says what happened
+        self.hides = False
+        if cell.heading and self.is_interactive and not self.no_pause and not self.is_first:
+            _wait("a key goes on")
+        self.is_first = False
+        _print_text(cell)
+        if cell.heading == CHANGE and not self.answers:
+            if self.is_interactive:
+                _wait("make your prediction; a key shows what happens")
+            else:
+                print_lines("[what happens: --answers]")
+                self.hides = True
+        return not self.hides
+
+
+CHANGE = "Change one thing"
+"""The heading of the section that asks for a prediction."""
+
+
+def _is_interactive() -> bool:
+    """Whether a person can press a key and read what follows."""
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stdout is not None and sys.stdout.isatty()
+
+
+def _wait(what: str) -> None:
+    """Wait for a key; Ctrl-C ends the lesson."""
+    print_lines()
+    click.pause(f"[{what}]")
+
+
+def _print_text(cell: Cell) -> None:
+    """Print the heading of a cell, if any, and its paragraphs, with an empty line before the output of code."""
+    width = terminal_width(100)
+    print_lines()
+    if cell.heading:
+        print_lines(cell.heading, "=" * min(len(cell.heading), width), bold=True)
+    text = [
+        paragraph for paragraph in cell.paragraphs if not paragraph.startswith("Prerequisites: ")
+    ]  # they stand above
+    for number, paragraph in enumerate(text):
+        print_lines(*[""] * (number > 0 or bool(cell.heading)))
+        for row in paragraph.split("\n"):
+            indent = "  " if row.startswith("- ") else " " * 2 * (len(row) - len(row.lstrip()))
+            fits = len(row) <= width
+            print_lines(*([row] if fits else textwrap.wrap(row, width, subsequent_indent=indent)))
+    if cell.code.strip():
+        print_lines()
 
 
 def _list() -> None:
@@ -89,13 +168,3 @@ def _titles(lesson: Lesson) -> str:
 
     before = [lessons.find(key) for key in lesson.prerequisites]
     return ", ".join(f"{entry.number}. {entry.title}" for entry in before)
-
-
-def _introduce(cell: Cell) -> None:
-    """Print the heading of a cell, if any, and its first paragraph."""
-    print_lines()
-    if cell.heading:
-        print_lines(cell.heading, bold=True)
-    for paragraph in cell.paragraphs[:1]:
-        # with an empty line before the output of the code, if there is code
-        print_lines(*textwrap.wrap(paragraph, terminal_width(100)), *[""] * bool(cell.code.strip()))
