@@ -126,7 +126,8 @@ size: $(VENV)/.installed
 operations: $(VENV)/.installed
 	$(BIN)/python scripts/list_operations.py
 
-# Build the wheel and the sdist into dist/, install the wheel outside the checkout and run the README's commands there.
+# Build the wheel and the sdist into dist/, with the site if `make docs` has built it; install the
+# wheel outside the checkout and run the README's commands there.
 dist: $(VENV)/.installed-dev
 	$(BIN)/python scripts/check_dist.py
 

@@ -172,6 +172,11 @@ def main() -> None:
         check_readme(environment)
         environment.run("chainrule", "lesson", "1")
         check("chainrule lesson 1")
+        if (ROOT / "build" / "site" / "index.html").is_file():
+            page = environment.run("chainrule", "docs", "--print").strip()
+            if not Path(page.removeprefix("file://")).is_file():
+                raise CheckError(f"chainrule docs: {page} does not exist")
+            check("chainrule docs", f"{(wheel.stat().st_size) / 1e6:.1f} MB with the site")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The web site: lessons, guides, the API reference and the source. Built by `make docs`.
 
-`pages` brings what is written elsewhere, `api_reference` writes the API reference, `figures` draws each figure of a
+`pages` brings what is written elsewhere, `api_reference` writes the API reference, `cheat_sheet` sets one page to
+print, `figures` draws each figure of a
 lesson for light and for dark pages.
 """
 
@@ -16,6 +17,7 @@ SITE = Path(__file__).parent
 sys.path.insert(0, str(SITE))
 
 import api_reference
+import cheat_sheet
 import pages
 
 project = "chainrule"
@@ -58,6 +60,7 @@ sphinx_gallery_conf = {
 }
 
 pages.bring_pages()
+cheat_sheet.write(pages.DOCS / "cheat-sheet.md", pages.PAGES / "cheat-sheet.pdf")
 pages.bring_lessons()
 pages.show_source()
 api_reference.Reference(SITE / "reference", pages.source_address).write()

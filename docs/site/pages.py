@@ -50,11 +50,12 @@ pre a { text-decoration: none; } .linenos { opacity: .6; padding-right: 1em; }
 def bring_pages() -> None:
     """Copy the pages of docs/ here; links to source files, and to functions in them, lead to the source's pages."""
     shutil.rmtree(PAGES, ignore_errors=True)
-    PAGES.mkdir()
-    for page in sorted(DOCS.glob("*.md")):
+    PAGES.joinpath("guides").mkdir(parents=True)
+    for page in sorted([*DOCS.glob("*.md"), *DOCS.glob("guides/*.md")]):
         text = SOURCE_LINK.sub(_to_source, page.read_text(encoding="utf-8"))
-        text = OTHER_LINK.sub(r"\1", text)  # to what is neither a page nor a source file
-        (PAGES / page.name).write_text(text, encoding="utf-8")
+        if page.parent == DOCS:
+            text = OTHER_LINK.sub(r"\1", text)  # to what is neither a page nor a source file
+        (PAGES / page.relative_to(DOCS)).write_text(text, encoding="utf-8")
     if (DOCS / "pictures").is_dir():
         shutil.copytree(DOCS / "pictures", PAGES / "pictures")
 
