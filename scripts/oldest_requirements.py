@@ -12,14 +12,14 @@ PROJECT = Path(__file__).parent.parent / "pyproject.toml"
 
 
 def oldest(extras: list[str]) -> list[str]:
-    """`name==version` for each dependency of the project and of some extras.
+    """`name==version` for each dependency of the project and of some extras, whatever systems it is for.
 
     Raises:
         ValueError: a dependency is not of the form `name>=version`, without which there is no oldest version to test.
     """
     project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
     listed = [*project["dependencies"], *(line for extra in extras for line in project["optional-dependencies"][extra])]
-    matches = [(line, re.fullmatch(r"([\w.-]+)>=([\d.]+)", line)) for line in listed]
+    matches = [(line, re.fullmatch(r"([\w.-]+)>=([\d.]+)(;.*)?", line)) for line in listed]
     for line, match in matches:
         if match is None:
             raise ValueError(f"pyproject.toml: {line!r} is not of the form name>=version")

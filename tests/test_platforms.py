@@ -186,6 +186,53 @@ def test_ctrl_c_saves_and_the_run_goes_on_to_the_same_bits(system, tmp_path, lin
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == linux["run"][0]
 
 
+BROWSER = """
+import sys, threading
+
+import numpy, numpy.random  # which find out about the system themselves
+
+sys.platform = "emscripten"
+for name in (
+    "llvmlite", "lzma", "_lzma", "safetensors", "platformdirs", "filelock", "pooch", "click", "rich", "scipy", "fcntl",
+    "resource", "pwd", "multiprocessing", "subprocess", "_posixsubprocess",
+):
+    sys.modules[name] = None  # to import it is an ImportError
+
+def start(self):
+    raise RuntimeError("can't start new thread")
+
+threading.Thread.start = start
+"""
+
+DIGITS = """
+from chainrule import data
+from chainrule.errors import DataError
+
+loader = data.DataLoader(data.TensorDataset(np.arange(6.0).reshape(3, 2)), batch_size=2, prefetch_factor=2)
+assert [batch[0].tolist() for batch in loader] == [[[0, 1], [2, 3]], [[4, 5]]]
+try:
+    data.load("kmnist")
+except DataError as error:
+    print(error)
+"""
+
+
+def test_in_a_browser_the_same_formulas_run_in_numpy(tmp_path, linux):
+    """Python in a browser has no machine code of ours, no threads, no other processes, and few libraries."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"{BROWSER}\nimport json\n{ENGINE}\n{DIGITS}"],
+        cwd=tmp_path, env={**os.environ, "CHAINRULE_CACHE": str(tmp_path / "cache")},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    printed, refusal = done.stdout.splitlines()
+    for ours, compiled in zip(json.loads(printed), json.loads(linux["engine"]), strict=True):
+        np.testing.assert_allclose(ours, compiled, rtol=1e-5)
+    assert refusal == "kmnist cannot be had in a browser: the data set there is mnist, a tenth of it"
+    assert done.stderr.count("Warning") == 1  # said once: LLVM cannot be used here, so ... run in NumPy, more slowly
+    assert "RuntimeWarning: LLVM cannot be used here" in done.stderr
+
+
 def test_without_the_global_lock_it_is_refused_in_one_sentence():
     program = "import sys; sys._is_gil_enabled = lambda: {}; import chainrule; print(chainrule.zeros(1))"
     for enabled, code in ((True, 0), (False, 1)):

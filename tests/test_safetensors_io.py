@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import json
 import struct
+import sys
 import warnings
 
 import numpy as np
@@ -37,6 +38,13 @@ KINDS = [
 ]
 
 
+@pytest.fixture(params=["the library", "our own"])
+def reader(request, monkeypatch):
+    """Files are read by the library safetensors; where it cannot be installed, by what stands in for it."""
+    if request.param == "our own":
+        monkeypatch.setitem(sys.modules, "safetensors", None)  # to import it is an ImportError
+
+
 def file_of(path, dtype: str, size: int) -> str:
     """A safetensors file of one entry of any type, as the format's description says."""
     header = json.dumps({"scale": {"dtype": dtype, "shape": [1], "data_offsets": [0, size]}}).encode()
@@ -46,7 +54,7 @@ def file_of(path, dtype: str, size: int) -> str:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", [(), (1,), (0,), (3, 0), (2, 3), (2, 1, 2, 1)], ids=str)
-def test_the_same_bits_come_back(tmp_path, kind, shape):
+def test_the_same_bits_come_back(tmp_path, kind, shape, reader):
     array = np.random.default_rng(0).integers(0, 255, shape).astype(kind)
     safetensors_io.save({"a.weight": array, "b": tensor([1.5])}, tmp_path / "w.safetensors")
     loaded = safetensors_io.load(tmp_path / "w.safetensors")
@@ -82,7 +90,7 @@ def test_however_the_array_lies_in_memory(tmp_path, array):
     np.testing.assert_array_equal(safetensors_io.load(tmp_path / "w")["a"].numpy(), array)
 
 
-def test_what_is_read_is_ones_own(tmp_path):
+def test_what_is_read_is_ones_own(tmp_path, reader):
     safetensors_io.save({"a": np.zeros(3)}, tmp_path / "w")
     first, second = safetensors_io.load(tmp_path / "w")["a"], safetensors_io.load(tmp_path / "w")["a"]
     first += 1
@@ -107,12 +115,12 @@ def test_the_same_weights_make_the_same_file(tmp_path):
 
 
 @pytest.mark.parametrize("note", [None, "", 'lines\n"and" ünïcode \x00', "x" * 100_000])
-def test_a_note_is_kept(tmp_path, note):
+def test_a_note_is_kept(tmp_path, note, reader):
     safetensors_io.save({"a": np.zeros(2)}, tmp_path / "w", note)
     assert safetensors_io.load_with_note(tmp_path / "w")[1] == note
 
 
-def test_nothing_at_all_is_a_file_too(tmp_path):
+def test_nothing_at_all_is_a_file_too(tmp_path, reader):
     safetensors_io.save({}, tmp_path / "w", "only a note")
     assert safetensors_io.load_with_note(tmp_path / "w") == ({}, "only a note")
 
@@ -131,7 +139,7 @@ def test_only_numbers_are_weights(tmp_path, value):
 # Files that are none
 
 
-def test_a_missing_file_is_named_and_a_folder(tmp_path):
+def test_a_missing_file_is_named_and_a_folder(tmp_path, reader):
     for path, message in ((tmp_path / "none", "no such file"), (tmp_path, r"cannot be read \(Is a directory\)")):
         with pytest.raises(RunError, match=f"{path}: {message}"):
             safetensors_io.load(path)
@@ -145,7 +153,7 @@ def test_a_missing_file_is_named_and_a_folder(tmp_path):
     ],
     ids=["no tensor", "a type that no Tensor has"],
 )
-def test_what_is_said_of_a_file_is_short(tmp_path, header):
+def test_what_is_said_of_a_file_is_short(tmp_path, header, reader):
     (tmp_path / "w").write_bytes(len(header).to_bytes(8, "little") + header.encode() + b"\0")
     with pytest.raises(RunError, match="x{50}") as caught:
         safetensors_io.load(tmp_path / "w")
@@ -160,14 +168,14 @@ def test_what_is_said_of_a_file_is_short(tmp_path, header):
     ],
     ids=["a type", "a name"],
 )
-def test_what_is_said_of_a_file_is_one_printable_sentence(tmp_path, header):
+def test_what_is_said_of_a_file_is_one_printable_sentence(tmp_path, header, reader):
     (tmp_path / "w").write_bytes(len(header).to_bytes(8, "little") + header.encode() + b"\0")
     with pytest.raises(RunError, match=r"\\x1b\[2J\\nb\\u202e") as caught:
         safetensors_io.load(tmp_path / "w")
     assert str(caught.value).isprintable()
 
 
-def test_every_truncation_is_noticed(tmp_path):
+def test_every_truncation_is_noticed(tmp_path, reader):
     safetensors_io.save({"a": np.arange(4.0), "b": np.arange(3)}, tmp_path / "w", "note")
     whole = (tmp_path / "w").read_bytes()
     for length in range(len(whole)):
@@ -189,7 +197,7 @@ def outcome(path):
 
 
 @pytest.mark.parametrize("note", [None, '{"step": 1}'])
-def test_no_flipped_bit_is_loaded_as_another_number(tmp_path, note):
+def test_no_flipped_bit_is_loaded_as_another_number(tmp_path, note, reader):
     path = tmp_path / "w.safetensors"
     safetensors_io.save({"a.weight": np.arange(4, dtype="f4"), "b": np.arange(3)}, path, note)
     whole, content = outcome(path)[0], path.read_bytes()
@@ -224,6 +232,78 @@ def test_no_damage_is_loaded_as_other_numbers(tmp_path_factory, data):
     assert loaded == "refused" or loaded[0] == whole[0]
 
 
+def read(reader, path):
+    """What a reader makes of a file without a checksum."""
+    try:
+        arrays, metadata = reader(path)
+    except RunError:
+        return "refused"
+    return {name: (a.dtype.str, a.shape, a.tobytes()) for name, a in arrays.items()}, dict(metadata)
+
+
+HEADER = {
+    "__metadata__": {"format": "pt"},
+    "a": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]},
+    "b": {"dtype": "I16", "shape": [0], "data_offsets": [16, 16]},
+    "c": {"dtype": "BOOL", "shape": [], "data_offsets": [16, 17]},
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"__metadata__": {}},
+        {"__metadata__": {"a": 1}},
+        {"__metadata__": ["a"]},
+        {"a": None},
+        {"a": {}},
+        {"a": {**HEADER["a"], "dtype": 1}},
+        {"a": {**HEADER["a"], "dtype": "f32"}},
+        {"a": {**HEADER["a"], "shape": [4]}},
+        {"a": {**HEADER["a"], "shape": [3]}},
+        {"a": {**HEADER["a"], "shape": [-2, -2]}},
+        {"a": {**HEADER["a"], "shape": [2.0, 2]}},
+        {"a": {**HEADER["a"], "shape": [2, True, 2]}},
+        {"a": {**HEADER["a"], "shape": 4}},
+        {"a": {**HEADER["a"], "shape": "22"}},
+        {"a": {**HEADER["a"], "data_offsets": [1, 17]}},
+        {"a": {**HEADER["a"], "data_offsets": [16, 0]}},
+        {"a": {**HEADER["a"], "data_offsets": [0, 16, 17]}},
+        {"a": {**HEADER["a"], "data_offsets": [0, 2**70]}},
+        {"a": {"dtype": "F32", "shape": [2, 2]}},
+        {"c": {**HEADER["c"], "data_offsets": [17, 18]}},
+        {"c": {**HEADER["c"], "data_offsets": [15, 16]}},
+        {"d": {"dtype": "U8", "shape": [1], "data_offsets": [17, 18]}},
+        {"d": {"dtype": "U8", "shape": [1], "data_offsets": [16, 17]}},
+    ],
+    ids=str,
+)
+def test_our_reader_judges_a_header_as_the_library_does(tmp_path, change):
+    header = json.dumps({**HEADER, **change}).encode()
+    (tmp_path / "w").write_bytes(struct.pack("<Q", len(header)) + header + bytes(range(17)))
+    assert read(safetensors_io._read_plainly, tmp_path / "w") == read(safetensors_io._read, tmp_path / "w")
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_our_reader_accepts_the_files_that_the_library_accepts(tmp_path_factory, data):
+    path = tmp_path_factory.getbasetemp() / "other.safetensors"
+    header = json.dumps(HEADER).encode()
+    content = struct.pack("<Q", len(header)) + header + bytes(range(17))
+    start, stop = sorted(data.draw(st.tuples(*[st.integers(0, len(content))] * 2)))
+    part = data.draw(st.sampled_from([b"", b"0", b" ", b'"', b"[]", b"\xff", content[start:stop] * 2]))
+    path.write_bytes(content[:start] + part + content[stop:])
+    assert read(safetensors_io._read_plainly, path) == read(safetensors_io._read, path)
+
+
+@pytest.mark.parametrize("header", [b"[" * 100_000, b'{"a":' * 100_000, b'{"a": NaN}', b"\xff", b"[]", b"1", b'"a"'])
+def test_our_reader_refuses_what_is_no_header(tmp_path, header):
+    (tmp_path / "w").write_bytes(struct.pack("<Q", len(header)) + header)
+    with pytest.raises(RunError, match="w: is not a complete safetensors file"):
+        safetensors_io._read_plainly(tmp_path / "w")
+
+
 def test_tensors_that_are_exchanged_are_noticed(tmp_path):
     """As if another file had been written over a part of this one: the same names, types and shapes."""
     safetensors_io.save({"a": np.arange(4.0), "b": np.arange(4.0) + 9}, tmp_path / "w")
@@ -249,7 +329,7 @@ def test_the_checksum_is_what_the_first_paragraph_says(tmp_path, note):
     assert header["__metadata__"] == {"note": f"sha256 {total.hexdigest()}" + ("" if note is None else f"\n{note}")}
 
 
-def test_other_programs_files_are_read_without_a_word(tmp_path):
+def test_other_programs_files_are_read_without_a_word(tmp_path, reader):
     for metadata in (None, {"format": "pt"}, {"format": "pt", "sha256": "0"}):
         save_file({"a": np.ones(2)}, tmp_path / "w", metadata)
         assert safetensors_io.load(tmp_path / "w")["a"].tolist() == [1, 1]
@@ -281,7 +361,7 @@ def test_a_checksum_whose_own_name_is_damaged(tmp_path, metadata):
 @pytest.mark.parametrize(
     "shape", [[0, 2**62], [0, 2**63], [0, 2**64 - 1], [2**40, 0, 2**40], [2**32, 2**32, 0]], ids=str
 )
-def test_a_shape_that_no_array_can_have_is_named(tmp_path, shape):
+def test_a_shape_that_no_array_can_have_is_named(tmp_path, shape, reader):
     header = json.dumps({"a": {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]}}).encode()
     (tmp_path / "w").write_bytes(struct.pack("<Q", len(header)) + header)
     with pytest.raises(RunError, match="w: is not a complete safetensors file"):
@@ -289,14 +369,14 @@ def test_a_shape_that_no_array_can_have_is_named(tmp_path, shape):
 
 
 @pytest.mark.parametrize("content", [b"", b"text, not weights", b"\xff" * 64, b"\0" * 64])
-def test_other_files_are_named(tmp_path, content):
+def test_other_files_are_named(tmp_path, content, reader):
     (tmp_path / "w").write_bytes(content)
     with pytest.raises(RunError, match="w: is not a complete safetensors file"):
         safetensors_io.load(tmp_path / "w")
 
 
 @pytest.mark.parametrize(("dtype", "size"), [("BF16", 2), ("F8_E4M3", 1), ("F8_E5M2", 1), ("C64", 8)])
-def test_a_type_that_a_tensor_cannot_hold_is_named(tmp_path, dtype, size):
+def test_a_type_that_a_tensor_cannot_hold_is_named(tmp_path, dtype, size, reader):
     path = file_of(tmp_path / "w", dtype, size)
     with pytest.raises(RunError, match=f"w: scale is of type {dtype}, which Tensors do not have; save it as F32"):
         safetensors_io.load(path)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import warnings
 from collections.abc import Mapping
@@ -21,6 +22,8 @@ from chainrule.files import atomic_write, open_regular
 from chainrule.tensor import Tensor, as_tensor
 
 if TYPE_CHECKING:
+    import io
+
     from numpy.typing import ArrayLike, NDArray
 
 _DTYPES = {
@@ -129,23 +132,8 @@ def load_with_note(
     path: str | os.PathLike[str], *, from_chainrule: bool = False
 ) -> tuple[dict[str, NDArray[Any]], str | None]:
     """Read the arrays in a safetensors file, by name, and its note. See `load`."""
-    from safetensors import SafetensorError, safe_open
-
     _check_header(path)
-    try:
-        with safe_open(path, "numpy") as file:
-            names = list(file.keys())
-            for name in names:
-                if (kind := file.get_slice(name).get_dtype()) not in _DTYPES.values():
-                    raise RunError(
-                        f"{path}: {shorten(name)} is of type {kind}, which Tensors do not have; save it as F32"
-                    )
-            arrays = {name: file.get_tensor(name) for name in names}
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError, ValueError) as error:  # ValueError: a shape that no array can have
-        if isinstance(error, RunError):
-            raise
-        raise RunError(f"{path}: is not a complete safetensors file ({shorten(str(error))})") from None
+    arrays, metadata = _read(path)
     note: str | None = metadata.get("note")
     if note is not None and note.startswith(_CHECKSUM):
         first_line, _, rest = note.partition("\n")
@@ -166,6 +154,97 @@ def load_with_note(
             stacklevel=2,
         )
     return arrays, note
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], Mapping[str, str]]:
+    """Return the arrays of a file, by name, and its metadata.
+
+    Raises:
+        RunError: it is not a complete safetensors file, or has a dtype that Tensors do not have.
+    """
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ImportError:  # in a browser
+        return _read_plainly(path)
+    try:
+        with safe_open(path, "numpy") as file:
+            names = list(file.keys())
+            for name in names:
+                if (kind := file.get_slice(name).get_dtype()) not in _DTYPES.values():
+                    raise _unknown_type(path, name, kind)
+            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:  # ValueError: a shape that no array can have
+        if isinstance(error, RunError):
+            raise
+        raise _incomplete(path, error) from None
+
+
+def _read_plainly(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], Mapping[str, str]]:
+    """Read a file as `_read` does, without the library, whose machine code browsers cannot run."""
+    kinds = {code: np.dtype(kind).newbyteorder("<") for kind, code in _DTYPES.items()}
+    arrays = {}
+    try:
+        with open_regular(path) as file:
+            header = json.loads(file.read(_header_size(file)))
+            metadata, entries = _parse_header(header)
+            position, start = 0, file.tell()
+            for name, (kind, shape, begin, end) in sorted(entries.items(), key=lambda entry: entry[1][2:]):
+                if kind not in kinds:
+                    raise _unknown_type(path, name, kind)
+                if begin != position or end - begin != math.prod(shape) * kinds[kind].itemsize:
+                    raise ValueError(f"the values of {name} are not from {begin} to {end}")
+                array = np.empty(shape, kinds[kind])
+                if end > os.fstat(file.fileno()).st_size - start:
+                    raise ValueError(f"the values of {name} are cut off")
+                file.readinto(array.reshape(-1).view(np.uint8).data)
+                arrays[name], position = array, end
+            if file.read(1):
+                raise ValueError(f"there is more after the last value, at {position}")
+    except RunError:
+        raise
+    except (OSError, ValueError, OverflowError, RecursionError) as error:
+        raise _incomplete(path, error) from None
+    return {
+        name: arrays[name].astype(arrays[name].dtype.newbyteorder("="), copy=False) for name in sorted(arrays)
+    }, metadata
+
+
+def _header_size(file: io.BufferedReader) -> int:
+    """The number of bytes of the header, from the first eight bytes of a file."""
+    size = int.from_bytes(file.read(8), "little")
+    if size > os.fstat(file.fileno()).st_size - 8:
+        raise ValueError("the header is cut off")
+    return size
+
+
+def _parse_header(header: Any) -> tuple[dict[str, str], dict[str, tuple[str, list[int], int, int]]]:
+    """The metadata, and by name the dtype, the shape and where the values begin and end, of a parsed header.
+
+    Raises:
+        ValueError: an entry is not as the format says.
+    """
+    if not isinstance(header, dict):
+        raise ValueError(f"the header is {header!r}")
+    metadata = header.pop(_METADATA, None) or {}
+    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+        raise ValueError(f"the metadata are {metadata!r}")
+    entries = {}
+    for name, entry in header.items():
+        match entry:
+            case {"dtype": str(kind), "shape": [*shape], "data_offsets": [begin, end]}:
+                if all(type(size) is int and size >= 0 for size in (*shape, begin, end)):
+                    entries[name] = kind, shape, begin, end
+                    continue
+        raise ValueError(f"the entry of {name} is {entry!r}")
+    return metadata, entries
+
+
+def _incomplete(path: str | os.PathLike[str], error: Exception) -> RunError:
+    return RunError(f"{path}: is not a complete safetensors file ({shorten(str(error))})")
+
+
+def _unknown_type(path: str | os.PathLike[str], name: str, kind: str) -> RunError:
+    return RunError(f"{path}: {shorten(name)} is of type {shorten(kind)}, which Tensors do not have; save it as F32")
 
 
 def _check_header(path: str | os.PathLike[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import subprocess
@@ -131,3 +132,25 @@ def test_the_catalog() -> None:
 def test_its_checksum_is_that_of_runs_of_before() -> None:
     """Runs of the first version, which read all images at once, have this checksum in their config."""
     assert mnist().train_crc32 == 3748519521
+
+
+def test_without_lzma(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lzma", None)  # to import it is an ImportError
+    with pytest.raises(
+        DataError, match=r"^this Python was built without the module lzma, which unpacks .*mnist.xz: use"
+    ):
+        list(unpack(list(ORIGINALS)))
+
+
+def test_a_browser_has_a_sample_in_its_place(tmp_path: Path) -> None:
+    random = np.random.default_rng(4)
+    images, labels = random.integers(0, 256, (70, 28, 28), np.uint8), np.arange(70) % 10
+    np.savez(tmp_path / "s.npz", x_train=images[:60], y_train=labels[:60], x_test=images[60:], y_test=labels[60:])
+    source = dataclasses.replace(available()[0], sample=tmp_path / "s.npz")
+    data = source.load()
+    assert (data.name, data.classes) == ("mnist", tuple("0123456789"))
+    np.testing.assert_array_equal(np.concatenate([data.train_images, data.test_images]), images)
+    np.testing.assert_array_equal(np.concatenate([data.train_labels, data.test_labels]), labels)
+    test = source.load_test()
+    assert (len(test.train_images), len(test.train_labels), test.test_labels.tolist()) == (0, 0, labels[60:].tolist())
+    assert len(data.split().train.images) == 50

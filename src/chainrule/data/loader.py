@@ -6,6 +6,7 @@ set of memory-mapped files may be larger than the memory.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from types import NoneType
 from typing import TYPE_CHECKING, Any
@@ -207,7 +208,8 @@ class BatchIterator:
         loader, prepare = self.loader, self._prepare
         if prepare is None or not prepare.fits(loader):
             prepare = self._prepare = _Preparation(order, loader.dataset, loader.augment, loader.rows)
-        if loader.prefetch_factor and mode.trace is None:  # a compiled function records what this thread does
+        # A compiled function records what this thread does, and a browser's Python has no other
+        if loader.prefetch_factor and mode.trace is None and sys.platform != "emscripten":
             if self._prefetcher is None or not self._prefetcher.fits(prepare):
                 self._prefetcher = Prefetcher(prepare, order.batches, loader.prefetch_factor)
             batch = self._prefetcher.take(self.position)

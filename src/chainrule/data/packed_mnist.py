@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 PACKED = Path(__file__).with_name("mnist.xz")
+SAMPLE = Path(__file__).with_name("mnist_sample.npz")
+"""The first tenth of each part, which chainrule has in a browser instead of `PACKED`."""
 ORIGINALS = {  # size in bytes and SHA-256, in order of concatenation
     "train-images-idx3-ubyte": (47_040_016, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
     "train-labels-idx1-ubyte": (60_008, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
@@ -28,12 +30,14 @@ def unpack(names: Sequence[str], packed: Path = PACKED) -> Iterator[tuple[str, b
     """Yield the name and the bytes of each named file, checked against its SHA-256.
 
     Raises:
-        DataError: the packed file is missing or damaged.
+        DataError: the packed file is missing or damaged, or this Python lacks the module lzma.
     """
     if not names:
         return
-    import lzma  # imported here because the files are usually unpacked already
-
+    try:
+        import lzma  # imported here because the files are usually unpacked already
+    except ImportError:
+        raise DataError(f"this Python was built without the module lzma, which unpacks {packed}: use another") from None
     try:
         files = lzma.decompress(packed.read_bytes())
     except (OSError, EOFError, lzma.LZMAError) as fault:

@@ -54,13 +54,15 @@ def available() -> bool:
 
 
 def warn_and_fall_back(error: CannotCompileError, what: str) -> None:
-    """Warn that `what` runs in NumPy. Unless only this kernel was rejected, stop compiling altogether."""
+    """Warn that `what` runs in NumPy. Unless only this kernel was rejected, stop compiling altogether; said once."""
     global _available
     if isinstance(error, KernelRefusedError):
         effect = f"{what} runs in NumPy, more slowly, because LLVM rejects one of its loops"
-    else:
+    elif _available:
         _available = False
         effect = "LLVM cannot be used here, so kernels and compiled functions run in NumPy, more slowly"
+    else:
+        return
     reason = str(error).strip().partition("\n")[0]
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE_FOLDER):
@@ -222,8 +224,7 @@ def _folder() -> Path | None:
 
 def _read(name: str, identity: bytes) -> tuple[str, bytes] | None:
     """The function's name and machine code in a cached file; None if it is missing, damaged or not trusted."""
-    folder = _folder()
-    if folder is None:
+    if (folder := _folder()) is None:
         return None
     try:
         with open_regular(folder / f"{name}.code", follow=False) as file:
@@ -252,8 +253,7 @@ def _mark_used(path: Path, status: os.stat_result) -> None:
 
 def _write(name: str, identity: bytes, function: str, code: bytes) -> None:
     """Cache machine code on disk."""
-    folder = _folder()
-    if folder is None:
+    if (folder := _folder()) is None:
         return
     content = b"\0".join([identity, function.encode(), code])
     with suppress(OSError), atomic_write(folder / f"{name}.code") as file:  # on a full disk it is not cached
