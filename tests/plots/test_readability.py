@@ -66,6 +66,14 @@ FIGURES = {
     "activations": lambda dark: plots.activations(
         [("image", SMALL), ("maps", IMAGES), ("hidden", np.arange(30)), ("digits", CONFIDENCES)], dark=dark
     ),
+    "number_grids": lambda dark: plots.number_grids(
+        [("weights", [[1.0, 0.0], [0.25, 0.75]]), ("errors", [[-1.5, 0.0, 12.25]])],
+        "Who looks at whom",
+        ("word", ["river", "bank"]),
+        ("looks at", ["river", "bank"]),
+        {"errors": (0, 1, 1, 2)},
+        dark=dark,
+    ),
     "computation_graph": lambda dark: plots.computation_graph(
         (nn.functional.linear(LEAF, LEAF) - 1).square().mean(), {"a leaf": LEAF}, dark=dark
     ),

@@ -15,6 +15,7 @@ modules:
     inside        network diagrams, activations, weights as images, filters, feature maps
     evaluation    confusion matrix, worst mistakes, calibration
     graph         the computation graph of a result
+    grids         small arrays with their numbers: attention weights, a convolution by hand
     pictures      image preprocessing, step by step
     animation     `save_decision_boundary`, `save_descent`, `save_training`, `save_weights`: GIFs
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from chainrule.plots.descent import descent_on_contour, descent_on_curve, descent_on_surface
     from chainrule.plots.evaluation import calibration, confusion_matrix, mistakes, predictions
     from chainrule.plots.graph import computation_graph
+    from chainrule.plots.grids import number_grids
     from chainrule.plots.inside import activations, feature_maps, filters, network_diagram, weight_images
     from chainrule.plots.pictures import stages
     from chainrule.plots.points import decision_boundary, hidden_map, principal_components
@@ -54,6 +56,7 @@ _MODULES = {
     "descent": ("descent_on_contour", "descent_on_curve", "descent_on_surface"),
     "evaluation": ("calibration", "confusion_matrix", "mistakes", "predictions"),
     "graph": ("computation_graph",),
+    "grids": ("number_grids",),
     "inside": ("activations", "feature_maps", "filters", "network_diagram", "weight_images"),
     "pictures": ("stages",),
     "points": ("decision_boundary", "hidden_map", "principal_components"),
@@ -74,6 +77,6 @@ __all__ = [
     "activations", "calibration", "computation_graph", "confusion_matrix", "curves", "dead_neurons",
     "decision_boundary", "descent_on_contour", "descent_on_curve", "descent_on_surface", "feature_maps", "filters",
     "functions", "gradients_by_layer", "gradients_by_step", "hidden_map", "lines", "mistakes", "network_diagram",
-    "predictions", "principal_components", "save", "save_decision_boundary", "save_descent", "save_training",
-    "save_weights", "stages", "step_errors", "weight_images", "word_probabilities",
+    "number_grids", "predictions", "principal_components", "save", "save_decision_boundary", "save_descent",
+    "save_training", "save_weights", "stages", "step_errors", "weight_images", "word_probabilities",
 ]  # fmt: skip
