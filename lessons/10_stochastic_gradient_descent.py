@@ -198,6 +198,8 @@ paths = {"10 examples a step": rough, "all 1,000 a step": exact}
 figure = pictures.descent_on_contour(paths, loss, window, "Three passes over all examples")
 figure.axes[0].set(xlabel="weight w", ylabel="bias b")
 figure.axes[1].set_ylabel("loss C(w, b)")
+for text in figure.legends[0].get_texts():
+    text.set_text(text.get_text().replace("f = ", "C = "))
 show(figure)
 
 # %%

@@ -71,13 +71,14 @@ print(f"new, it reads {new} of {len(validation):,} validation images right")
 
 correct = network.SGD(training, 8, mini_batch_size=10, learning_rate=3.0, test_data=validation)
 
-accuracies = {"validation": np.array([new, *correct]) / len(validation) * 100}
-labels = {"x_label": "epochs that it has learned for", "y_label": "read right (%)"}
-show(charts.lines(accuracies, range(9), title="Most of it is learned in the first epoch", **labels))
+misread = {"validation": 100 - np.array([new, *correct]) / len(validation) * 100}
+labels = {"x_label": "epochs that it has learned for", "y_label": "misread (%), logarithmic"}
+show(charts.lines(misread, range(9), title="Most of it is learned in the first epoch", log="y", **labels))
 
 # %%
 # The first epoch takes it from one in ten to more than nine in ten. After that, progress is slower, and sometimes the
-# accuracy falls: steps by mini-batches are noisy.
+# accuracy falls: steps by mini-batches are noisy. We draw the *mistakes*, on a logarithmic axis, on which every halving
+# is a step of the same height: on an axis from 0 to 100 everything after the first epoch would be a flat line.
 
 on_training = network.evaluate([(x, int(y.argmax())) for x, y in training]) / len(training)
 print(f"training images read right:   {on_training:.2%}")

@@ -217,8 +217,7 @@ for name, each in timed.items():
 # Read next
 # ---------
 #
-# :Lesson:`the-convolutional-network` uses the engine for what would be long by hand: a network that looks at an image
-# through small windows.
+# :Lesson:`any-curve` returns to pencil and paper, and asks what a network with one hidden layer can do at all.
 #
 # ``chainrule.autograd.tape`` is the tape and the backward pass, ``chainrule.jit`` the compiler, and ``chainrule.torch``
 # converts whole networks from PyTorch and back (``from_torch``, ``to_torch``).

@@ -131,8 +131,8 @@ for (name, output), layer in zip(layer_by_layer(digit), network, strict=True):
 # .. math:: p_j = \frac{e^{z_j}}{\sum_k e^{z_k}}, \qquad C = -\ln p_{\text{right}}
 #
 # Powers of :math:`e` make every score positive, and dividing by their sum makes the ten add up to 1: these are
-# probabilities. The cost, called **cross entropy**, is 0 if the right digit has all of the probability, 0.69 if it
-# has a half, and 2.3 if it has a tenth: that is where an untrained network starts.
+# probabilities, as in :lesson:`learning-better`. The cost, cross entropy, is 0 if the right digit has all of the
+# probability, 0.69 if it has a half, and 2.3 if it has a tenth: that is where an untrained network starts.
 
 # %%
 # It learns
@@ -255,8 +255,7 @@ for pixels_right in sorted({0, 1, 2, distance}):
 # Read next
 # ---------
 #
-# Two layers of filters are not deep. :Lesson:`vanishing-gradients` asks why deep networks could not be trained for a
-# long time.
+# :Lesson:`backward-through-convolution` goes back through filters and pooling, with numbers.
 #
 # ``chainrule.first_principles.convolution`` has the loops, forward and backward; ``chainrule.ops.convolution`` the
 # fast version; and ``chainrule.models`` this network under the name ``cnn``. It goes back to LeCun and others,

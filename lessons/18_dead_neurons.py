@@ -292,8 +292,7 @@ print(f"ReLU at rate {rate}: {[int(layer.sum()) for layer in silent(net)]} dead,
 # Read next
 # ---------
 #
-# The same ingredients (a hidden layer, softmax, cross entropy, slopes) are all that :lesson:`the-next-word` needs to
-# predict the next word.
+# :Lesson:`deeper-networks` has two inventions that let thirty layers learn.
 #
 # ``chainrule.nn`` has the relatives: ``LeakyReLU``, ``ELU``, ``GELU``. Leaky ReLU is from
 # Maas, Hannun and Ng, Rectifier nonlinearities improve neural network acoustic models (2013).

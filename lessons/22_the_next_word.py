@@ -191,12 +191,9 @@ for word, chance in model.likeliest(prompt, 6):
 # Read next
 # ---------
 #
-# This was the last lesson: from y = m x + c to a machine that writes, with nothing in between but sums and the chain
-# rule.
+# This model sees five words. :Lesson:`attention` lets a word look back at any earlier one that matters.
 #
 # The model is ``chainrule.first_principles.language``, after Bengio, Ducharme, Vincent and Jauvin, A Neural
 # Probabilistic Language Model (2003). The command ``chainrule say "i am going to the bank to"`` asks it for the rest of
-# a sentence. Besides their size, large models differ by a way to look back at any earlier word that matters:
-# ``chainrule.nn.MultiheadAttention``. A small one of that kind is ``chainrule.models.GPT``, and the command
-# ``chainrule train --model gpt --data everyday`` trains it on these sentences, letter by letter. And if you want to
-# read the engine itself, start with ``chainrule.autograd.tape``.
+# a sentence. The command ``chainrule train --model gpt --data everyday`` trains another kind of model on these
+# sentences, letter by letter: :lesson:`a-small-gpt` is about that kind.

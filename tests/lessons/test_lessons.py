@@ -321,3 +321,158 @@ def _reaches(module: str, rest: list[str]) -> bool:
             return False
         value = getattr(value, part)
     return True
+
+
+@pytest.mark.slow
+def test_any_curve_errs_less_with_more_neurons(outputs: dict[str, str]) -> None:
+    text = printed(outputs, "any-curve")
+    bumps = find_numbers(r"^ +(\d+) +(\d+) +(\d\.\d{4})$", text)
+    assert bumps[:, 0].tolist() == [5, 10, 20, 40, 80]
+    assert bumps[:, 1].tolist() == (2 * bumps[:, 0]).tolist()
+    halves = bumps[1:-1, 2] / bumps[2:, 2]
+    assert ((halves > 1.7) & (halves < 2.1)).all()
+    hinges = find_numbers(r"^ +(\d+) +(\d\.\d{4})$", text)
+    assert (hinges[:-1, 1] / hinges[1:, 1] > 3).all()
+    by_descent, by_hand = find_numbers(r"largest error (\d\.\d{4})$", text)[:2]
+    assert by_descent < 0.05 < 0.2 < by_hand
+    starts = find_numbers(r"^ *(\d+) neurons +(\d\.\d+) +(\d\.\d+) +(\d\.\d+)$", text)
+    assert starts[-1, 1:].max() < 0.1
+    assert starts[1, 1:].max() > 2 * starts[1, 1:].min(), "the same size succeeds from one start and not from another"
+    (beyond,) = find_numbers(r"^at x = 3\.0: the curve (\S+), the network (\S+)$", text)
+    assert abs(beyond[0] - beyond[1]) > 0.5
+    assert find_numbers(r"^at its ten points, it is (\S+) from", text) < 0.01
+    assert find_numbers(r"^between them it is up to (\S+) from", text) > 0.1
+    assert 0.1 < find_numbers(r"^2 neurons, the best .* error (\S+)$", text) < 0.3, "the wave, without the wiggles"
+
+
+@pytest.mark.slow
+def test_learning_better_measures_each_cure(outputs: dict[str, str]) -> None:
+    text = printed(outputs, "learning-better")
+    squares, entropy = find_numbers(r"^(?:squared error|cross entropy) {30,}(\S+)%  +(\S+)%  +(\S+)%  +(\S+)%$", text)
+    assert entropy[0] > squares[0] + 15, "ahead at the start"
+    assert abs(entropy[-1] - squares[-1]) < 3, "and little between them at the end"
+    by_heart = find_numbers(
+        r"^after epoch +(\d+): loss (\S+) where .*, (\S+) where not; right +(\S+)% and (\S+)%$", text
+    )
+    assert by_heart[-1, 3] == 100
+    assert (np.diff(by_heart[:, 1]) < 0).all()
+    (lowest,) = find_numbers(r"lowest after epoch (\d+): (\S+)$", text)
+    assert lowest[0] < 30
+    assert lowest[1] < by_heart[-1, 2] - 0.02
+    cures = find_numbers(r"^(?:1,000 im|stopped|weight d|dropout|8,000 im)\D+(\d+) +(\S+)% +(\S+)% +(\d\.\d{4})$", text)
+    few, stopped, decay, dropout, many = cures
+    assert few[3] > decay[3]
+    assert decay[3] < stopped[3] + 0.02
+    assert abs(dropout[3] - few[3]) < 0.06
+    assert np.ptp(cures[:4, 2]) < 2.5
+    assert many[2] > cures[:4, 2].max() + 3
+    assert many[3] < cures[:4, 3].min() - 0.1
+    stronger = find_numbers(r"^decay \S+ +right where it learned +(\S+)%, where not +(\S+)%", text)
+    assert (stronger[-1] < stronger[0]).all()
+
+
+@pytest.mark.slow
+def test_deeper_networks_need_both_inventions(outputs: dict[str, str]) -> None:
+    text = printed(outputs, "deeper-networks")
+    rows = r"^(?:plain|normalized|shortcuts|both)"
+    norms = find_numbers(rf"{rows} +(\S+e\S+) +(\S+e\S+) +(\S+e\S+) +(\S+e\S+)$", text)
+    plain, normalized, shortcuts, both = norms
+    assert plain.max() < 1e-9
+    assert normalized[0] > 10 * normalized[2] > 30 * normalized[3]
+    assert min(norm.min() for norm in (normalized, shortcuts, both)) > 1e-3
+    assert max(np.ptp(np.log(norm[1:])) for norm in (shortcuts, both)) < np.ptp(np.log(normalized[1:]))
+    shares = find_numbers(rf"{rows} +(\S+)% +(\S+)% +(\S+)%$", text)  # 4, 10 and 30 layers
+    assert shares[0, 1:].max() < 20
+    assert shares[1:, :2].min() > 70, "one is enough for ten layers"
+    assert shares[1:3, 2].max() < 75
+    assert shares[3].min() > 80
+    assert shares[3, 2] < shares[3, 0] + 4, "thirty are not better than four"
+    larger = dict(re.findall(r"times 10, (\w+) +(.+?)(?:% read right)?$", text, re.MULTILINE))
+    assert all(larger[name] == "diverged" or float(larger[name]) < 30 for name in ("plain", "shortcuts"))
+    assert float(larger["both"]) > 60
+    assert float(larger["both"]) > float(larger["normalized"]) > 25
+
+
+@pytest.mark.slow
+def test_optimizers_move_as_the_text_says(outputs: dict[str, str]) -> None:
+    text = printed(outputs, "optimizers")
+    race = find_numbers(r", rate \S+ +(\S+e\S+) +(\S+e\S+) +(\S+e\S+) +(\S+e\S+) +(\S+e\S+)$", text)
+    plain, momentum, rms, adam = race
+    assert max(momentum[3], adam[3]) < plain[3] / 50
+    assert rms[4] < rms[3] / 100, "RMSprop was there and did not stay"
+    families = {
+        family: find_numbers(rf"^{family}, rate \S+ +\S*?(\d\.\d{{4}}) *(\d\.\d{{4}})$", text)
+        for family in ("plain", "momentum", "RMSprop", "Adam")
+    }
+    best = {family: losses[:, 1].min() for family, losses in families.items()}
+    assert all(len(losses) == 3 for losses in families.values())
+    assert max(best.values()) < 0.3
+    for losses in families.values():
+        assert losses[0, 1] > 2 * losses[:, 1].min(), "the smallest rate costs more than another rule gains"
+    passes = find_numbers(r"passes the bottom (\d+) times", text)
+    assert passes[0] < passes[1] < passes[2]
+
+
+@pytest.mark.slow
+def test_your_own_photo_reads_what_care_prepares(outputs: dict[str, str]) -> None:
+    text = printed(outputs, "your-own-photo")
+    assert re.search(r"^read as 7, with ", text, re.MULTILINE)
+    for fault in ("dark pen", "faint pencil", "ruled paper", "chalk", "grainy"):
+        assert re.search(rf"^{fault} +without care: no digit +with care: 4 \(", text, re.MULTILINE), fault
+    for thing in ("a letter", "a smiley"):
+        assert re.search(rf"^{thing} .*with care: no digit \(", text, re.MULTILINE), thing
+    for care in ("only shrunk", "turned over and stretched"):
+        assert not re.search(rf"^{care} +7", text, re.MULTILINE)
+    faded = re.findall(r"% faded: (\d|no digit) \(", text)
+    assert faded[:4] == ["8"] * 4
+    assert faded[-1] == "3"
+    found = re.findall(r"^noise (\S+), pencil (\S+), .*paler: (4|the picture)", text, re.MULTILINE)
+    pens = {
+        level: [pen for noise, pen, what in found if noise == level and what == "4"] for level in ("0.010", "0.005")
+    }
+    assert pens == {"0.010": ["0.70", "0.78", "0.80"], "0.005": ["0.70", "0.78", "0.80", "0.82"]}
+
+
+@pytest.mark.slow
+def test_attention_learns_where_to_look(outputs: dict[str, str]) -> None:
+    text = printed(outputs, "attention")
+    by_attention, by_average = find_numbers(
+        r"right before learning +(\S+)%, .* 100 steps +(\S+)%, after 600 +(\S+)%$", text
+    )
+    assert by_attention[0] < 25
+    assert by_attention[2] > 99
+    (blind,) = find_numbers(r"any of the four would be right (\S+)% of", text)
+    assert abs(by_average[2] - blind) < 8
+    assert find_numbers(r"^mean weight on the entry that was asked for: (\S+)$", text) > 0.95
+
+
+@pytest.mark.slow
+def test_a_small_gpt_passes_the_table_of_pairs(outputs: dict[str, str]) -> None:
+    text = printed(outputs, "a-small-gpt")
+    losses = find_numbers(r"^after +(\d+) steps: loss (\d\.\d{4})", text)
+    assert losses[:, 0].tolist() == [0, 100, 250, 500]
+    assert (np.diff(losses[:, 1]) < 0).all()
+    (pairs, gpt, seen) = find_numbers(r"^the table of pairs: (\S+); the GPT: (\S+); on names .*: (\S+)$", text)[0]
+    assert losses[1, 1] < pairs
+    assert gpt < pairs - 0.15
+    assert seen < gpt
+    written = find_numbers(r"(\d+) different of (\d+); (\d+)% in its list, (\d+)% held out$", text)
+    assert len(written) == 4
+    assert written[0, 0] < written[1:, 0].min(), "at a low temperature it repeats itself"
+    assert written[0, 2] > written[2, 2] > written[3, 2] - 3
+    assert find_numbers(r"^without positions: loss (\S+),", text) > gpt + 0.1
+    judged = dict(re.findall(r"^(\w+) +loss per letter (\d\.\d+)", text, re.MULTILINE))
+    assert float(judged["xqzvk"]) > 2 * float(judged["maria"])
+    (short,) = find_numbers(r"^letters seen: 1; loss (\S+),", text)
+    assert pairs - 0.02 < short < pairs + 0.15
+
+
+@pytest.mark.slow
+def test_a_small_gpt_goes_on_without_the_names() -> None:
+    file = str(lessons.find("a-small-gpt").file)
+    code = f"import runpy, sys; sys.modules['names'] = None; runpy.run_path({file!r}, run_name='__main__')"
+    environment = {**os.environ, "MPLBACKEND": "agg", "PYTHONIOENCODING": "utf-8"}
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=False, timeout=200)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "names is not installed (pip install 'chainrule[corpora]')" in done.stdout
