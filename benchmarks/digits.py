@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from chainrule.cli.read import classifier
 from chainrule.errors import PictureError
 from chainrule.images import prepare
+from chainrule.reading import classifier
 from chainrule.training import run as runs
 
 sys.path.insert(0, str(Path(__file__).parent.parent))

@@ -23,7 +23,6 @@ import numpy as np
 
 import chainrule
 from chainrule import models, nn, optim
-from chainrule.cli.read import classifier
 from chainrule.data.handwriting.crops import Crop, CropMaker
 from chainrule.data.handwriting.pages import KINDS, make_page
 from chainrule.data.handwriting.targets import crop_page, detection_targets
@@ -35,6 +34,7 @@ from chainrule.images.pyramid import make_levels, normalize_contrast
 from chainrule.models import load_detector
 from chainrule.models.digit_detector import SHIPPED
 from chainrule.nn.utils import clip_grad_norm_
+from chainrule.reading import classifier
 from chainrule.safetensors_io import load, save
 from chainrule.tensor import Tensor, from_numpy
 from chainrule.training import run as runs

@@ -29,7 +29,7 @@ ROOMS = [
     ("plots", "first_principles", "lessons"),
     ("text",),
     ("training",),
-    ("onnx", "sklearn", "source", "exercises"),
+    ("onnx", "sklearn", "source", "exercises", "reading"),
     ("cli",),
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}

@@ -106,7 +106,7 @@ def test_the_steps_are_drawn(command, draw, here):
 
 def test_a_near_second_guess_is_printed(command, draw, here, monkeypatch):
     row = np.array([0, 0.35, 0, 0, 0, 0, 0, 0.62, 0, 0.02, 0.01], np.float32)
-    monkeypatch.setattr("chainrule.cli.predict.classifier", lambda run: lambda images: np.tile(row, (len(images), 1)))
+    monkeypatch.setattr("chainrule.reading.classifier", lambda run: lambda images: np.tile(row, (len(images), 1)))
     done = command("predict", draw("7"))
     assert done.out.startswith("7.png: 7  (62.0%), or 1 (35.0%)\n")
     (entry,) = json.loads(command("predict", "7.png", "--json").out)
@@ -121,7 +121,7 @@ def test_a_network_with_a_class_for_no_digit(command, draw, monkeypatch):
             np.array([0, 0, 0, 0, 0, 0, 0, 1 - none, 0, 0, none], np.float32), (len(images), 1)
         )
 
-    monkeypatch.setattr("chainrule.cli.predict.classifier", stub)
+    monkeypatch.setattr("chainrule.reading.classifier", stub)
     monkeypatch.setattr("chainrule.cli.predict.class_names", lambda run: [*"0123456789", "none"])
     done = command("predict", draw("7"))
     assert done.out.startswith("7.png: no digit  (80.0%), or 7 (20.0%)\n")
@@ -175,7 +175,7 @@ def test_in_doubt_digits_are_counted(command, draw, here, monkeypatch, answer):
     count = 1
     monkeypatch.setattr("chainrule.cli.predict._count_on_page", lambda picture, classify: count)
     row = np.array([[0.0] * 10 + [1.0]], np.float32)
-    monkeypatch.setattr("chainrule.cli.predict.classifier", lambda run: lambda images: np.tile(row, (len(images), 1)))
+    monkeypatch.setattr("chainrule.reading.classifier", lambda run: lambda images: np.tile(row, (len(images), 1)))
     file = draw("7")
     if answer == "blank":
         file = "blank.png"

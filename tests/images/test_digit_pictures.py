@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from chainrule.cli.read import classifier
 from chainrule.data import mnist
 from chainrule.images import open_picture, prepare
 from chainrule.images.count import count_digits
 from chainrule.images.frames import find_panels
 from chainrule.images.raster import connected_parts
 from chainrule.images.rules import remove_rules
+from chainrule.reading import classifier
 from chainrule.training import run
 
 from .digit_pictures import SITUATIONS, make_picture, stroke

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from chainrule.cli.read import classifier
 from chainrule.images.page import read_page
 from chainrule.models import load_detector
+from chainrule.reading import classifier
 from chainrule.training import run as runs
 
 from .drawn import draw_digits, line

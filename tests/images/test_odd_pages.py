@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from chainrule.cli.read import classifier
 from chainrule.images.lines import _slope, group_into_lines
 from chainrule.images.page import read_page
 from chainrule.models import load_detector
+from chainrule.reading import classifier
 from chainrule.training import run as runs
 
 from .test_page import digits_of, write

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from chainrule.cli.read import classifier
 from chainrule.data import mnist
 from chainrule.errors import PictureError
 from chainrule.images.page import read_page
 from chainrule.models import load_detector
+from chainrule.reading import classifier
 from chainrule.training import run as runs
 
 from .pages import PAPERS, PENS, Score, in_common, make_page, score, stroke

@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 MAX_MESSAGE = 4_000
 """Maximum length of an error message, in characters: a file's name or content must not flood the terminal."""
 
-NEAR = 0.1
-"""A second guess with this probability is told."""
-
 
 MAX_WIDTH, MIN_COLUMN = 1_000_000, 12
 """Characters of a line that is not limited by a terminal; of a column that is not narrowed further."""

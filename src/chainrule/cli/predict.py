@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,22 +10,19 @@ import numpy as np
 
 from chainrule.cli.arguments import PathName, check_output
 from chainrule.cli.inputs import MissingPicture, Picture, input_options, open_inputs
-from chainrule.cli.output import NEAR, ascii_only, class_names, print_json, print_lines, terminal_width
+from chainrule.cli.output import ascii_only, class_names, print_json, print_lines, terminal_width
 from chainrule.cli.predict_pictures import predict_pictures
-from chainrule.cli.read import classifier
 from chainrule.errors import PictureError
-from chainrule.images.digits import digit_names, split_probabilities
+from chainrule.images.digits import digit_names
 from chainrule.models import load_detector
+from chainrule.reading import DigitReader
 from chainrule.training import run as runs
 from chainrule.training.image_task import IMAGES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
-    from chainrule.images import Stages
-    from chainrule.images.page import Classifier
+    from chainrule.reading import Reading
     from chainrule.training.run import Run
 
 
@@ -80,14 +78,13 @@ def predict(
         if run.task is IMAGES and run.config["data"].get("photos"):
             files = [picture.name if isinstance(picture, MissingPicture) else str(picture.path) for picture in pictures]
             return predict_pictures(run, files, as_json, explain)
-        classify = classifier(run)
-        names = class_names(run)
-        results = [_read_digit(picture, classify, names, explain) for picture in pictures]
+        reader = DigitReader(run)
+        results = [_read_digit(picture, reader, explain) for picture in pictures]
     if as_json:
         print_json(results)
     else:
         for entry in results:
-            _print_result(entry, digit_names(names))
+            _print_result(entry, digit_names(class_names(run)))
         if any("digit" in entry for entry in results):
             print_lines(f"model: {_describe(run, run_path)}")
         if explain is not None and "digit" in results[0]:
@@ -95,43 +92,31 @@ def predict(
     return 2 if any("error" in entry for entry in results) else 0
 
 
-def _read_digit(
-    picture: Picture | MissingPicture, classify: Classifier, names: Sequence[str], explain: str | None
-) -> dict[str, Any]:
+def _read_digit(picture: Picture | MissingPicture, reader: DigitReader, explain: str | None) -> dict[str, Any]:
     """Read the digit in a picture, and return its entry of the JSON document."""
-    from chainrule.images import prepare  # these import Pillow
-    from chainrule.images.count import count_digits
-    from chainrule.images.steps import BlankPictureError
+    from chainrule.images.steps import BlankPictureError  # imports Pillow
 
     file = picture.name
     if isinstance(picture, MissingPicture):
         return {"file": file, "error": picture.error}
     try:
-        stages = prepare(picture.path, file)
+        reading = reader.read(picture.path, file)
     except BlankPictureError as error:
-        count = _count_on_page(picture, classify)
+        count = _count_on_page(picture, reader)
         return {"file": file, **(_several(picture, count) if count > 1 else {"error": str(error)})}
     except PictureError as error:
         return {"file": file, "error": str(error)}
-    probabilities, none = _probabilities(classify, names, stages.result[None])
-    row = probabilities[0]
-    guesses: list[tuple[int | None, float]] = [*enumerate(row.tolist())]
-    if len(row) < len(names):
-        guesses.append((None, float(none[0])))
-    guesses.sort(key=lambda guess: -guess[1])
-    digit, confidence = guesses[0]
-    entry: dict[str, Any] = {"file": file, "digit": digit, "confidence": confidence, "confidences": row.tolist()}
-    if len(row) < len(names):
-        entry["no_digit"] = float(none[0])
-    if len(guesses) > 1 and guesses[1][1] >= NEAR:
-        entry["second"] = {"digit": guesses[1][0], "confidence": guesses[1][1]}
-    count = count_digits(stages.clean, float(row.max()), lambda images: _probabilities(classify, names, images)[0])
-    if digit is None and count == 1:
-        count = _count_on_page(picture, classify)
+    best = reading.guesses[0]
+    entry: dict[str, Any] = {"file": file, **asdict(best), "confidences": reading.confidences}
+    if reading.no_digit is not None:
+        entry["no_digit"] = reading.no_digit
+    if reading.second:
+        entry["second"] = asdict(reading.second)
+    count = reading.count if reading.count > 1 or best.digit is not None else _count_on_page(picture, reader)
     if count > 1:
         entry |= _several(picture, count)
     if explain is not None:
-        _explain(stages, digit, row, explain)
+        _explain(reading, explain)
     return entry
 
 
@@ -144,22 +129,13 @@ def _several(picture: Picture, count: int) -> dict[str, Any]:
     }
 
 
-def _count_on_page(picture: Picture, classify: Classifier) -> int:
+def _count_on_page(picture: Picture, reader: DigitReader) -> int:
     """How many digits `read` finds: where no digit fills a picture, there may be a page of them, or some that touch."""
     from chainrule.images import open_gray  # these import Pillow and SciPy
     from chainrule.images.page import read_page
 
     gray, _ = open_gray(picture.path, picture.name)
-    return sum(len(line) for line in read_page(gray, classify, load_detector()))
-
-
-def _probabilities(
-    classify: Classifier, names: Sequence[str], images: NDArray[np.uint8]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The probabilities of the digits, (N, digits), and of no digit, (N,), which sum to 1 in float64, too."""
-    rows = classify(images).astype(np.float64)  # (N, classes)
-    digits, none = split_probabilities(rows / rows.sum(axis=1, keepdims=True), names)
-    return np.asarray(digits, np.float64), np.asarray(none, np.float64)
+    return sum(len(line) for line in read_page(gray, reader.classify, load_detector()))
 
 
 def _print_result(entry: dict[str, Any], names: Sequence[str]) -> None:
@@ -188,7 +164,8 @@ def _describe(run: Run, run_path: str | None) -> str:
     return f"{run.model.name}, the pretrained network{accuracy}; choose another with --run"
 
 
-def _explain(stages: Stages, digit: int | None, probabilities: Any, file: str) -> None:
+def _explain(reading: Reading, file: str) -> None:
     from chainrule.plots import pictures, style  # imports matplotlib
 
-    style.save(pictures.stages(list(stages), digit, probabilities), file)
+    drawing = pictures.stages(list(reading.stages), reading.digit, np.array(reading.confidences))
+    style.save(drawing, file)

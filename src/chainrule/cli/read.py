@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import shlex
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
 
-from chainrule.autograd import no_grad
 from chainrule.cli.arguments import PathName, check_output
 from chainrule.cli.inputs import MissingPicture, Picture, input_options, open_inputs
-from chainrule.cli.output import NEAR, class_names, print_json, print_lines
-from chainrule.errors import PictureError, RunError
+from chainrule.cli.output import class_names, print_json, print_lines
+from chainrule.errors import PictureError
 from chainrule.images.digits import digit_names
-from chainrule.models import images_to_inputs, load_detector
-from chainrule.tensor import from_numpy
+from chainrule.models import load_detector
+from chainrule.reading import NEAR, classifier
 from chainrule.training import run as runs
-from chainrule.training.evaluation import nan_message
-from chainrule.training.image_task import IMAGES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from numpy.typing import NDArray
 
     from chainrule.images.detection import Detector
     from chainrule.images.page import Classifier, Digit
@@ -154,32 +147,6 @@ class _Reader:
             print_lines(f"{entry['file']}:")
         for line in entry["lines"]:
             print_lines(separator.join("?" if digit["digit"] is None else names[digit["digit"]] for digit in line))
-
-
-def classifier(run: Run) -> Classifier:
-    """The run's network as a function from images (N, 28, 28) to class probabilities (N, classes).
-
-    Raises:
-        RunError: the network takes images of a different size, or (when called) its outputs are not finite.
-    """
-    if run.task is not IMAGES:
-        raise RunError(
-            f"{run.folder}: {run.model.name} is a language model and reads no pictures; for text: chainrule generate "
-            f"{shlex.quote(str(run.folder))}"
-        )
-    if run.config["data"]["image_shape"] != [28, 28]:
-        raise RunError(f"{run.folder}: reading digits needs a network trained on 28×28 images")
-    network = run.load_network()
-
-    def probabilities(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        with no_grad():
-            rows = run.model.probabilities(network(images_to_inputs(from_numpy(images)))).numpy()
-        invalid = int((~np.isfinite(rows).all(axis=1)).sum())
-        if invalid:
-            raise RunError(f"{run.weights_file}: {nan_message(invalid, len(rows))}")
-        return rows
-
-    return probabilities
 
 
 def _entry(digit: Digit, min_confidence: float, scale: float) -> dict[str, Any]:
