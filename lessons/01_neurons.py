@@ -46,6 +46,9 @@ for weight, bias in ((2.0, 0.0), (-1.0, 0.0), (2.0, -3.0)):
 # Here are pictures of 3 × 3 pixels, 0 for paper and 1 for ink, and nine weights: 2 in the middle column, -1 beside it.
 # Ink in the middle column is evidence *for* an upright stroke, ink anywhere else *against* it. That is all that
 # "looking for" means.
+#
+# In Python ``weights @ picture`` is this sum: ``@`` goes along two lists of numbers, multiplies them pair by pair, and
+# adds up the products.
 
 pictures = {
     "upright stroke": [[0, 1, 0], [0, 1, 0], [0, 1, 0]],
@@ -76,8 +79,17 @@ show(style.sheet(inputs.reshape(-1, 3, 3), sums, "How upright is it?", style.LIG
 #
 # .. math:: \sigma(z) = \frac{1}{1 + e^{-z}}
 #
+# Here :math:`e` is a fixed number, 2.71828..., and :math:`e^{-z}` a power of it: 1 at :math:`z = 0`, and divided by
+# :math:`e` for each step of :math:`z` to the right. So on the right almost nothing is added to the 1, and on the left a
+# great deal. (Any number above 1 would bend the sum in this way. With :math:`e` slopes come out simplest, as
+# :lesson:`the-chain-rule` shows.)
+#
 # A very negative :math:`z` becomes almost 0, a very positive one almost 1, and 0 becomes exactly one half. Such a
 # function is called an **activation function**, and its result is the neuron's **activation**.
+
+for z in (-5, -1, 0, 1, 5):
+    power = np.exp(-z)
+    print(f"z = {z:2}: e to the power of {-z:2} is {power:8.4f}, σ(z) = 1 / (1 + {power:.4f}) = {1 / (1 + power):.4f}")
 
 curves = {
     "w = 1, b = 0": sigmoid(np.linspace(-6, 6, 121)),
@@ -93,7 +105,8 @@ show(charts.lines(curves, np.linspace(-6, 6, 121), title="The weight makes it st
 #
 # How much evidence is enough? The bias decides: the activation exceeds one half exactly where the sum exceeds minus b.
 #
-# With :math:`b = -3` the threshold is half a stroke's worth of ink (a sum of 3).
+# With :math:`b = -3` the threshold is half a stroke's worth of ink (a sum of 3). ``inputs`` has a row for each of the
+# six pictures, and ``inputs @ weights`` computes the sum of every row at once.
 
 bias = -3.0
 activations = sigmoid(inputs @ weights + bias)  # (6, 9) @ (9,) = (6,)
@@ -128,8 +141,12 @@ for name, a in zip(pictures, sigmoid(inputs @ weights + bias), strict=True):
 # .. math:: z = W a + b, \qquad a' = \sigma(z)
 #
 # where :math:`a` is the output of the previous layer (here: the pixels) and :math:`a'` the output of this one.
-# :math:`W` has a row for each neuron and a column for each input: 3 neurons that look at 9 pixels have a matrix of
-# 3 × 9.
+# :math:`W` has a row for each neuron and a column for each input: 3 neurons that look at 9 pixels have a matrix of 3 ×
+# 9. The product takes the rows one by one: go along a row of :math:`W` and down the column :math:`a`, multiply pair by
+# pair, add up. Three rows give three sums. In Python that is ``W @ a``.
+#
+# The second neuron looks for a flat stroke. Its weights are those of the first, with rows and columns exchanged: the
+# matrix is **transposed**, written :math:`W^T`, in Python ``.T``. (``ravel`` lays a square of weights out as one row.)
 
 upright = weights.reshape(3, 3)
 W = np.stack([upright.ravel(), upright.T.ravel(), np.full(9, 1.0)])  # (3, 9): upright? flat? is there any ink?

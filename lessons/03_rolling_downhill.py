@@ -15,22 +15,47 @@ import numpy as np
 
 from chainrule.first_principles.descent import Path, descend, parabola, parabola_gradient, table
 from chainrule.lessons import show
-from chainrule.plots import charts, descent
+from chainrule.plots import animation, charts, descent
 
 # %%
 # The slope under your feet
 # -------------------------
 #
-# To feel the slope, go a tiny bit to the right and see how much the height changes. That ratio is the derivative.
+# A straight line has one slope. A curve is steeper in one place than in another. To feel its slope where you stand, go
+# a little to the right, and see how much the height changes.
+#
+# Rise over run: the height changes by :math:`f(x + h) - f(x)` over a distance of :math:`h`. This ratio is the slope of
+# the straight line through the two points, the **secant**. It is not quite what we want, because the curve bends
+# between the two. So let the second point come closer. The secant turns, and settles on the line that only touches the
+# curve, the **tangent**. Its slope is the **derivative** at :math:`x`, written :math:`f'(x)` (say "f prime of x"):
 #
 # .. math:: f'(x) = \lim_{h \to 0} \frac{f(x + h) - f(x)}{h}
 #
-# For :math:`f(x) = x^2` the ratio is :math:`\frac{(x + h)^2 - x^2}{h} = 2x + h`, and as :math:`h` shrinks, :math:`2x`
-# is left. A positive slope says "uphill is to the right", a negative one "uphill is to the left".
+# "lim" is the **limit**: the number that the ratio comes as close to as you like, if only :math:`h` is small enough.
+# (:math:`h` never becomes 0 itself; 0 divided by 0 says nothing.) For :math:`f(x) = x^2` it can be worked out:
+#
+# .. math:: \frac{(x + h)^2 - x^2}{h} = \frac{x^2 + 2xh + h^2 - x^2}{h} = 2x + h
+#
+# As :math:`h` shrinks, :math:`2x` is left. A positive slope says "uphill is to the right", a negative one "uphill is to
+# the left".
 
 for x in (10.0, 1.0, -3.0):
     ratios = ", ".join(f"{(parabola(x + h) - parabola(x)) / h:.4f} (h = {h:g})" for h in (1.0, 0.1, 0.001))
     print(f"at x = {x:4.1f}: {ratios}; 2x = {parabola_gradient(x):.4f}")
+
+x, there = 1.0, np.linspace(-1.0, 3.2, 85)
+pictured = {"the curve x²": parabola(there)}
+for h in (2.0, 0.8):
+    secant = (parabola(x + h) - parabola(x)) / h
+    pictured[f"secant, h = {h:g}: slope {secant:g}"] = parabola(x) + secant * (there - x)
+tangent = parabola_gradient(x)
+pictured[f"tangent: slope {tangent:g}"] = parabola(x) + tangent * (there - x)
+labels = {"x_label": "x", "y_label": "height"}
+show(charts.lines(pictured, there, title="The secant turns into the tangent at x = 1", **labels))
+
+# %%
+# All three lines go through the point of the curve at x = 1. Look at your feet only, and the curve and its tangent can
+# hardly be told apart: that is what a slope is good for, and all it is good for.
 
 # %%
 # One step, and another
@@ -47,6 +72,9 @@ for x in (10.0, 1.0, -3.0):
 path = descend(parabola, parabola_gradient, start=10.0, learning_rate=0.1, steps=100)
 print(table(path))
 print(f"The lowest place found: x = {path.points[-1]:.4f}, f(x) = {path.values[-1]:.4f}")
+
+first_steps = descend(parabola, parabola_gradient, start=10.0, learning_rate=0.1, steps=20)
+show(animation.animate_descent(first_steps, parabola, (-11, 11), "The ball rolls down"))
 
 # %%
 # Every step with this rate multiplies x by the same number, and that explains everything that follows.
@@ -88,6 +116,7 @@ show(descent.descent_on_curve(paths, parabola, window=(-11, 11), title="Twenty s
 rate = 1.05  # change me
 bold = descend(parabola, parabola_gradient, 10.0, rate, steps=10)
 edge = descend(parabola, parabola_gradient, 10.0, 1.0, steps=10)
+print(f"the factor at rate {rate:g} is {1 - 2 * rate:.1f}, at rate 1 it is {1 - 2 * 1.0:.1f}")
 print(f"rate {rate:g}:", ", ".join(f"{x:.2f}" for x in bold.points))
 print("rate 1:   ", ", ".join(f"{x:.2f}" for x in edge.points))
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from chainrule.first_principles.descent import bowl, bowl_gradient, descend
 from chainrule.lessons import show
-from chainrule.plots import charts, descent
+from chainrule.plots import animation, charts, descent
 
 # %%
 # Two slopes at once
@@ -130,6 +130,8 @@ for step in (1, 2, 3, 10, 100):
 
 both = {"no momentum": plain, "momentum 0.8": rolling}
 show(descent.descent_on_contour(both, valley, window, "The narrow valley, with momentum and without"))
+start_of_it = descend(valley, valley_gradient, start, learning_rate=0.9, steps=40, momentum=0.8)
+show(animation.animate_descent(start_of_it, valley, window, "A ball with momentum 0.8"))
 heights = {name: path.values for name, path in both.items()}
 labels = {"x_label": "step", "y_label": "height f(x)"}
 show(charts.lines(heights, np.arange(101), title="Momentum pays in a narrow valley", log="y", **labels))

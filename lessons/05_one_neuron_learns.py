@@ -13,16 +13,17 @@ Prerequisites: :lesson:`the-perceptron`, :lesson:`the-bowl`.
 
 import numpy as np
 
+from chainrule.first_principles import activations
 from chainrule.first_principles.neuron import LIKED, TEA, forward, gradients, mean_squared_error, train
 from chainrule.lessons import show
-from chainrule.plots import charts, points
+from chainrule.plots import charts, points, style
 
 # %%
 # The examples
 # ------------
 #
-# Each cup is two numbers, both relative to the usual cup: minutes of brewing and spoons of sugar. And a verdict: 1
-# or 0.
+# Each cup is two numbers, both relative to the usual cup: minutes of brewing and spoons of sugar. And a verdict: 1 or
+# 0.
 
 for cup, liked in zip(TEA, LIKED, strict=True):
     print(f"brewed {cup[0]:+.1f} minutes, {cup[1]:+.1f} spoons of sugar: {'liked' if liked else 'not liked'}")
@@ -61,7 +62,7 @@ print(f"C = {loss:.4f}; a neuron that always said 0.5 would have {mean_squared_e
 #
 # How does C change if a weight does? The weight moves z, z moves ŷ, and ŷ moves C. The three slopes are multiplied.
 #
-# That is the **chain rule**. For a single cup, with :math:`C = (\hat y - y)^2`:
+# That is the chain rule, and :lesson:`the-chain-rule` takes its time over it. For a single cup, whose error is squared:
 #
 # .. math::
 #
@@ -70,7 +71,8 @@ print(f"C = {loss:.4f}; a neuron that always said 0.5 would have {mean_squared_e
 #    \underbrace{x_1}_{\partial z / \partial w_1}
 #
 # Why is the middle one :math:`\hat y (1 - \hat y)`? It is the slope of the sigmoid, which can be expressed by the
-# sigmoid itself: :math:`\sigma'(z) = \sigma(z) (1 - \sigma(z))`. It is largest, 1/4, where the neuron is undecided.
+# sigmoid itself: :math:`\sigma'(z) = \sigma(z) (1 - \sigma(z))`. (:Lesson:`the-chain-rule` has the proof.) It is
+# largest, 1/4, where the neuron is undecided.
 #
 # If you follow along by hand: numbers are computed with about 16 digits and printed with four, so your last digit may
 # differ by one.
@@ -87,6 +89,56 @@ nudge = 1e-6
 nudged = forward(cup[None], weights + np.array([nudge, 0.0]), bias)[0]
 measured = ((nudged - liked) ** 2 - (prediction - liked) ** 2) / nudge
 print(f"measured, by a nudge to w₁      = {measured:8.4f}")
+
+# %%
+# Other bends, and their slopes
+# -----------------------------
+#
+# The sigmoid is not the only bend. Whichever is taken, its slope stands in the middle of the product, and decides how
+# much of an error comes through to the weights.
+#
+# Three others are common. **tanh**, the hyperbolic tangent, is a sigmoid that is stretched to reach from -1 to 1. The
+# **ReLU** (rectified linear unit) lets a positive sum pass and stops a negative one; the **leaky ReLU** lets a small
+# part of a negative one pass, here a tenth:
+#
+# .. math::
+#
+#    \tanh(z) = \frac{e^z - e^{-z}}{e^z + e^{-z}}, \qquad \text{ReLU}(z) = \max(0, z), \qquad
+#    \text{leaky}(z) = \max(0.1\, z, z)
+#
+# The slope of tanh is :math:`1 - \tanh^2(z)`. The other two are straight lines with a corner, whose slopes can be read
+# off. (At the corner itself there is none; one takes that of the left side.)
+
+bends = {
+    "sigmoid": (activations.sigmoid, activations.sigmoid_derivative),
+    "tanh": (activations.tanh, activations.tanh_derivative),
+    "ReLU": (activations.relu, activations.relu_derivative),
+    "leaky ReLU": (lambda z: activations.leaky_relu(z, 0.1), lambda z: activations.leaky_relu_derivative(z, 0.1)),
+}
+places = np.array([-4.0, -1.0, 0.0, 1.0, 4.0])
+print("slope at z =" + "".join(f"{z:9g}" for z in places))
+for name, (_, slope_of) in bends.items():
+    print(f"{name:<12}" + "".join(f"{slope:9.4f}" for slope in slope_of(places)))
+
+z = np.linspace(-4, 4, 321)
+figure = style.new_figure(6.8, 6.4, "Four bends, and their slopes", style.LIGHT, (0.75, 0.6, 1.5, 0.9))
+panels = figure.subplots(2, 1, gridspec_kw={"hspace": 0.4})
+for axes, part, heading, window in zip(
+    panels, (0, 1), ("the bend", "its slope"), ((-1.2, 2.2), (-0.06, 1.1)), strict=True
+):
+    style.style_axes(axes, style.LIGHT, title=heading, x="z", y=("value", "slope")[part], open_frame=True)
+    for (name, pair), (color, line, _) in zip(bends.items(), style.strokes(4, style.LIGHT), strict=True):
+        axes.plot(z, pair[part](z), line, color=color, label=name, lw=1.8)
+    axes.set_ylim(*window)
+style.legend(panels[0], style.LIGHT)
+show(figure)
+
+# %%
+# Look at the lower half. The sigmoid's slope is never above a quarter, and 0.0177 at 4. That of tanh is four times as
+# large at 0, and even smaller at 4. A ReLU's is 1 or nothing, however large the sum.
+#
+# This is why the choice of the bend matters in deep networks: see :lesson:`vanishing-gradients` and
+# :lesson:`dead-neurons`.
 
 # %%
 # All cups at once

@@ -10,6 +10,7 @@ from matplotlib.colors import same_color, to_rgba
 from matplotlib.text import Text
 from PIL import Image
 
+from chainrule.lessons import animation_of
 from chainrule.plots.style import DARK, LIGHT
 
 if TYPE_CHECKING:
@@ -31,11 +32,17 @@ def scrape(block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any])
         figure = plt.figure(number)
         title = figure.texts[0].get_text() if figure.texts else "figure"
         save(figure, path)  # sphinx-gallery makes the thumbnail from it
+        animation = animation_of(figure)
+        light, dark = (path.replace(".png", ending + (".gif" if animation else ".png")) for ending in ("", "_dark"))
+        if animation:
+            animation.save(light)
         darken(figure)
-        dark = path.replace(".png", "_dark.png")
-        save(figure, dark)
+        if animation:
+            animation.save(dark)
+        else:
+            save(figure, dark)
         width = figure.get_figwidth() * 100
-        for file, theme in ((path, "only-light"), (dark, "only-dark")):
+        for file, theme in ((light, "only-light"), (dark, "only-dark")):
             relative = file.partition(f"{gallery_conf['src_dir']}/")[2]
             options = {"alt": title, "class": f"{theme} lesson-figure", "width": f"{width:.0f}px"}
             texts.append(f".. image:: /{relative}\n" + "".join(f"   :{key}: {text}\n" for key, text in options.items()))

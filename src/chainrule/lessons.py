@@ -18,7 +18,7 @@ import sys
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from chainrule.console import replace_unencodable
 from chainrule.errors import SettingError, UserError
@@ -206,18 +206,44 @@ def run(
             plt.close(number)
 
 
-def show(figure: Figure) -> None:
-    """Show a figure: in a window until it is closed, or below the cell in a notebook.
+class Playable(Protocol):
+    """A figure that changes step by step, such as `chainrule.plots.animate_descent` returns."""
 
-    Without a screen the figure is only registered with pyplot, where `run` collects it (`chainrule lesson` saves it).
+    @property
+    def figure(self) -> Figure:
+        """The figure; it shows the last step."""
+
+    def save(self, file: str | os.PathLike[str]) -> None:
+        """Write a GIF."""
+
+    def play(self) -> object:
+        """Start to play on the figure's canvas, for as long as the result is kept."""
+
+
+def animation_of(figure: Figure) -> Playable | None:
+    """The animation that `show` was given for this figure; None for a figure that does not move."""
+    return vars(figure).get("_chainrule_animation")
+
+
+def show(picture: Figure | Playable) -> None:
+    """Show a figure or an animation: in a window until it is closed, or below the cell in a notebook.
+
+    Without a screen the figure is only registered with pyplot, where `run` collects it (`chainrule lesson` saves it,
+    an animation as a GIF). A notebook shows the last step of an animation.
     """
     import matplotlib.pyplot as plt  # registers the figure with pyplot, which the plots package itself never uses
+    from matplotlib.figure import Figure
 
+    figure = picture if isinstance(picture, Figure) else picture.figure
     canvas = plt.figure(figsize=figure.get_size_inches(), dpi=figure.dpi).canvas
     canvas.figure = figure
     figure.set_canvas(canvas)
+    if not isinstance(picture, Figure):
+        vars(figure)["_chainrule_animation"] = picture
     if _on_screen():
+        playing = None if isinstance(picture, Figure) else picture.play()
         plt.show()
+        del playing  # an animation stops when nothing refers to it
 
 
 def optional(module: str, extra: str) -> Any:

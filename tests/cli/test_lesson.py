@@ -38,13 +38,14 @@ def test_runs_one_and_saves_its_figures(command, here):
     assert "[figure: figures/rolling-downhill/1.png]" in lines
     assert lines[-1] == "Figures saved in figures/rolling-downhill"
     saved = sorted((here / "figures" / "rolling-downhill").iterdir())
-    assert [file.name for file in saved] == ["1.png", "2.png", "3.png", "4.png"]
+    assert [file.name for file in saved] == ["1.png", "2.gif", "3.png", "4.png", "5.png", "6.png"]
     assert [f"[figure: figures/rolling-downhill/{file.name}]" for file in saved] == [
         line for line in lines if line.startswith("[figure")
     ]
     for file in saved:
         with Image.open(file) as picture:
             assert min(picture.size) > 200
+            assert (getattr(picture, "n_frames", 1) > 1) is (file.suffix == ".gif")
 
 
 @pytest.mark.parametrize("name", ["04", "the-bowl", "The bowl", "THE_BOWL"])

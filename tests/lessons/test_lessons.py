@@ -65,17 +65,54 @@ def test_backpropagation_has_the_same_numbers_three_times(outputs: dict[str, str
     by_nudging, from_tape, other_answer = (
         np.array([numbers(line) for line in table if re.match("[zWb][¹²],", line)]) for table in tables
     )
-    assert by_nudging.shape == (13, 2)
+    assert by_nudging.shape == (17, 2)
     np.testing.assert_array_equal(*by_nudging.T)
-    assert from_tape.shape == (4 + 13, 2)
+    assert from_tape.shape == (5 + 17, 2)
     np.testing.assert_allclose(*from_tape.T, rtol=0, atol=2e-15)  # fifteen decimals
     apart = [float(value) for value in re.findall(r"largest difference: (\S+)", text)]
     assert apart[0] < 1e-7
     assert apart[1] < 1e-15
-    assert other_answer.shape == (13, 3)
-    assert set(other_answer[:, 2]) == {-0.8159}
-    says = next(numbers(line) for line in text.splitlines() if line.startswith("it says"))
-    np.testing.assert_allclose(says, [0, 1, 1, 0], atol=0.02)
+    assert other_answer.shape == (17, 3)
+    factors = other_answer[:, 2].tolist()
+    assert factors.count(1.0) == 4, "those of output 2"
+    assert factors.count(-0.8159) == 4, "those of output 1"
+    assert len(set(factors)) == 5, "and one for each hidden neuron"
+    says = [numbers(line) for line in text.splitlines() if line.startswith("it says")]
+    np.testing.assert_allclose(says, [[0, 1, 1, 0], [0, 0, 0, 1]], atol=0.02)
+
+
+@pytest.mark.slow
+def test_your_own_tape_has_the_librarys_numbers_and_those_of_backpropagation(outputs: dict[str, str]) -> None:
+    text = printed(outputs, "your-own-tape")
+    assert find_numbers(r"largest difference of the 17: (\S+)$", text) < 1e-15
+    pairs = find_numbers(r"^slope of the .+? {2,}(-?[\d.e-]+) +(-?[\d.e-]+)$", text)
+    assert len(pairs) == 4
+    np.testing.assert_allclose(*pairs.T, rtol=1e-14)
+    costs = find_numbers(r"^cost before step +\d+: ([\d.]+), by the library ([\d.]+)$", text)
+    np.testing.assert_allclose(*costs.T, rtol=1e-9)
+    assert (np.diff(costs[:, 0]) < 0).all()
+    assert find_numbers(r"the 17 numbers are at most (\S+) apart", text) < 1e-12
+    by_hand = printed(outputs, "backpropagation")
+    for layer, line in (("²", "slopes of the outputs' biases:"), ("¹", "slopes of the hidden biases:")):
+        deltas = find_numbers(rf"^b{layer}, \D+ \d +(-?\d\.\d{{4}}) +-?\d\.\d{{4}}$", by_hand)
+        np.testing.assert_array_equal(numbers(next(row for row in text.splitlines() if row.startswith(line))), deltas)
+
+
+STATED = re.compile(r"(?<![\w.])\d{1,3}(?:,\d{3})+(?![\d,])|(?<![\w.,])\d+\.\d+(?:e[-+]\d+)?(?![\w.])")
+FIRST = [lesson for lesson in LESSONS if lesson.number <= 8]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lesson", FIRST, ids=name)
+def test_every_number_of_the_text_is_printed(lesson: lessons.Lesson, outputs: dict[str, str]) -> None:
+    """Decimals and thousands in the text stand in the output, or in the code as settings; formulas are not checked."""
+    cells = lessons.cells(lesson)
+    shown = printed(outputs, lesson.key) + "".join(cell.code.replace("_", "") for cell in cells)
+    known = {float(number.replace(",", "")) for number in re.findall(r"\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?", shown)}
+    known |= {float(number) for number in re.findall(r"\d+\.\d+", shown)}  # 2.64 of 2.64e-02
+    text = " ".join(paragraph for cell in cells for paragraph in cell.paragraphs if not paragraph.startswith(".. math"))
+    stated = STATED.findall(re.sub(r":math:`.*?`", "", text))
+    assert [number for number in stated if float(number.replace(",", "")) not in known] == []
 
 
 @pytest.mark.slow

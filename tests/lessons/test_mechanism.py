@@ -17,6 +17,7 @@ from chainrule import lessons
 from chainrule.errors import UserError
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterator
 
 SOURCE = '''"""
@@ -250,6 +251,33 @@ def test_show_keeps_the_figure_itself() -> None:
     figure.canvas.draw()
     assert np.asarray(figure.canvas.buffer_rgba()).shape == (100, 150, 4)  # type: ignore[attr-defined]
     assert np.asarray(figure.canvas.buffer_rgba())[0, 0].tolist() == [255, 0, 0, 255]  # type: ignore[attr-defined]
+
+
+class Moving:
+    """An animation that writes its name."""
+
+    def __init__(self) -> None:
+        self.figure, self.played = Figure(), 0
+
+    def save(self, file: str | os.PathLike[str]) -> None:
+        Path(file).write_text("moving", encoding="utf-8")
+
+    def play(self) -> object:
+        self.played += 1
+        return self
+
+
+def test_an_animation_is_known_by_its_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    still, moving = Figure(), Moving()
+    lessons.show(still)
+    lessons.show(moving)
+    assert [plt.figure(number) for number in plt.get_fignums()] == [still, moving.figure]
+    assert (lessons.animation_of(still), lessons.animation_of(moving.figure)) == (None, moving)
+    assert moving.played == 0, "without a screen"
+    monkeypatch.setattr(plt, "get_backend", lambda: "QtAgg")
+    monkeypatch.setattr(plt, "show", lambda: None)
+    lessons.show(moving)
+    assert moving.played == 1
 
 
 def test_without_a_screen_there_is_nothing_to_show_on(write: Callable[..., list[lessons.Lesson]]) -> None:

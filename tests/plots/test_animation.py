@@ -171,3 +171,15 @@ def test_regions_are_written_and_refused(tmp_path):
     with pytest.raises(ValueError, match=r"expected \(N, 2\) and \(N,\)"):
         plots.save_decision_boundary(classifiers, [0, 1], [0, 1], tmp_path / "none.gif")
     assert not (tmp_path / "none.gif").exists()
+
+
+def test_an_animation_is_the_file_that_it_writes_and_plays(tmp_path):
+    rolling = plots.animate_descent(ROLL, parabola, title="Down", max_frames=4)
+    rolling.save(tmp_path / "one.gif")
+    plots.save_descent(ROLL, parabola, tmp_path / "two.gif", title="Down", max_frames=4)
+    assert (tmp_path / "one.gif").read_bytes() == (tmp_path / "two.gif").read_bytes()
+    assert rolling.figure.get_suptitle() == "Down: step 7, f = 4.4"
+    playing = rolling.play()
+    rolling.figure.canvas.draw()  # starts it
+    assert list(playing.new_frame_seq()) == [0, 2, 5, 7]
+    assert rolling.figure.get_suptitle().startswith("Down: step 0,")

@@ -11,7 +11,7 @@ import pytest
 import chainrule
 from chainrule import plots
 from chainrule.first_principles.descent import Path
-from chainrule.plots import animation
+from chainrule.plots import animation, flow
 
 from .reading import legend
 
@@ -38,6 +38,9 @@ PLANE, CLASSES = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]), np.
 
 REFUSED = {
     "activations": lambda v, _: plots.activations([("image", spoiled((3, 3), v))]),
+    "flow_diagram": lambda v, _: plots.flow_diagram({"x": flow.Node(0, v)}, []),
+    "animate_flow": lambda v, _: plots.animate_flow([flow.Frame("", {"x": flow.Node(v, 0)}, [])]),
+    "network_frame": lambda v, _: plots.network_frame("", [spoiled((1, 2), v)], [[1, 2], [3]], [["a", "b"], ["c"]]),
     "calibration": lambda v, _: plots.calibration(spoiled(5, v), np.ones(5)),
     "confusion_matrix": lambda v, _: plots.confusion_matrix(spoiled((3, 3), v)),
     "dead_neurons": lambda v, _: plots.dead_neurons({"layer": spoiled(4, v)}),
@@ -75,6 +78,7 @@ REFUSED = {
     "word_probabilities": lambda v, _: plots.word_probabilities([("a", v)]),
 }
 LEFT_OUT = {  # and the figure's text about the rest
+    "animate_descent": lambda v, _: plots.animate_descent(*steps(v)).figure,
     "computation_graph": lambda v, _: plots.computation_graph(chainrule.tensor([v, 1.0], requires_grad=True) * 2),
     "curves": lambda v, _: plots.curves([{"epoch": 1, "train_loss": v, "validation_loss": 1.0}]),
     "descent_on_curve": lambda v, _: plots.descent_on_curve(*steps(v)),

@@ -28,6 +28,15 @@ WALKS = {f"momentum {m}": pages.descend(pages.bowl, pages.bowl_gradient, (3.0, 2
 POINTS, SIDES = np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]]), [0, 0, 0, 1]
 LEAF = chainrule.ones(3, 3, requires_grad=True)
 BLOBS = np.concatenate([RANDOM.normal(0, 0.2, (9, 5)), RANDOM.normal(4, 0.2, (9, 5))])
+WAVE = plots.network_frame(
+    "Forward",
+    [RANDOM.normal(size=(3, 2)), RANDOM.normal(size=(2, 3))],
+    [[1, 0.5], [0.25, 0.5, 0.125], [0.5, -0.5]],
+    [["input 1", "input 2"], ["hidden 1", "hidden 2", "hidden 3"], ["output 1", "output 2"]],
+    slopes=[None, [-0.1, 0.2, 0.3], [0.1, -0.25]],
+    back=[False, True],
+    lit=[1],
+)
 
 FIGURES = {
     "curves": lambda dark: plots.curves(HISTORY, dark=dark),
@@ -77,6 +86,9 @@ FIGURES = {
     "computation_graph": lambda dark: plots.computation_graph(
         (nn.functional.linear(LEAF, LEAF) - 1).square().mean(), {"a leaf": LEAF}, dark=dark
     ),
+    "flow_diagram": lambda dark: plots.flow_diagram(WAVE.nodes, WAVE.arrows, "Numbers and slopes", dark=dark),
+    "animate_flow": lambda dark: plots.animate_flow([WAVE, WAVE._replace(title="Back")], dark=dark).figure,
+    "animate_descent": lambda dark: plots.animate_descent(ROLLS["rate 0.1"], pages.parabola, dark=dark).figure,
     "weight_images": lambda dark: plots.weight_images(RANDOM.normal(size=(7, 784)), dark=dark),
     "long captions": lambda dark: plots.weight_images(
         RANDOM.normal(size=(4, 9)), (3, 3), ["is there any ink at all?"] * 4, dark=dark
@@ -86,6 +98,7 @@ FIGURES = {
     "feature_maps": lambda dark: plots.feature_maps(IMAGES, dark=dark),
 }
 NOT_FIGURES = {
+    "network_frame",
     "principal_components",
     "save",
     "save_decision_boundary",

@@ -8,7 +8,16 @@ import re
 import sys
 from pathlib import Path
 
+import matplotlib.pyplot as plt
+import numpy as np
 import pytest
+from matplotlib.colors import to_hex
+from PIL import Image
+
+from chainrule import plots
+from chainrule.first_principles.descent import descend, parabola, parabola_gradient
+from chainrule.lessons import show
+from chainrule.plots.style import DARK, LIGHT
 
 SITE = Path(__file__).parents[2] / "docs" / "site"
 
@@ -21,7 +30,31 @@ def load(name: str):
     return module
 
 
-pages, reference = load("pages"), load("api_reference")
+pages, reference, figures = load("pages"), load("api_reference"), load("figures")
+
+
+def test_figures_and_animations_are_drawn_for_light_and_dark_pages(tmp_path):
+    plt.switch_backend("agg")
+    roll = descend(parabola, parabola_gradient, 10.0, 0.1, 3)
+    show(plots.lines({"a": [1, 2]}, title="Still", x_label="x", y_label="y"))
+    show(plots.animate_descent(roll, parabola, title="Rolling"))
+    (tmp_path / "images").mkdir()
+    names = iter([str(tmp_path / "images" / "1.png"), str(tmp_path / "images" / "2.png")])
+    text = figures.scrape(None, {"image_path_iterator": names}, {"src_dir": str(tmp_path)})
+    shown = re.findall(r"\.\. image:: /(\S+)\n   :alt: (.*)\n   :class: (\S+) lesson-figure", text)
+    assert shown == [
+        ("images/1.png", "Still", "only-light"),
+        ("images/1_dark.png", "Still", "only-dark"),
+        ("images/2.gif", "Rolling: step 3, f = 26.2", "only-light"),
+        ("images/2_dark.gif", "Rolling: step 3, f = 26.2", "only-dark"),
+    ]
+    assert (tmp_path / "images" / "2.png").exists(), "the thumbnail is made from it"
+    for file, _, theme in shown:
+        with Image.open(tmp_path / file) as image:
+            assert getattr(image, "n_frames", 1) == (4 if file.endswith(".gif") else 1)
+            color = to_hex(np.array(image.convert("RGB").getpixel((2, 2))) / 255)
+        assert color == (LIGHT if theme == "only-light" else DARK).background
+    assert plt.get_fignums() == []
 
 
 def test_links_to_the_source_lead_to_its_pages(tmp_path, monkeypatch):

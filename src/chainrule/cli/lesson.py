@@ -68,8 +68,12 @@ def lesson(
         from chainrule.plots import style  # imports matplotlib, which the lesson has loaded already
 
         folder.mkdir(parents=True, exist_ok=True)
-        figure_files.append(folder / f"{len(figure_files) + 1}.png")
-        style.save(figure, figure_files[-1])
+        animation = lessons.animation_of(figure)
+        figure_files.append(folder / f"{len(figure_files) + 1}.{'gif' if animation else 'png'}")
+        if animation:
+            animation.save(figure_files[-1])
+        else:
+            style.save(figure, figure_files[-1])
         print_lines(f"[figure: {figure_files[-1]}]")
 
     reader = _Reader(_is_interactive(), answers, no_pause)

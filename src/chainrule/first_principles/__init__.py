@@ -7,6 +7,7 @@ Read the modules in this order. Each runs as a script and prints a demonstration
     python -m chainrule.first_principles.descent             gradient descent
     python -m chainrule.first_principles.neuron              one neuron learns
     python -m chainrule.first_principles.backprop            two layers, four equations, with their numbers
+    python -m chainrule.first_principles.tape                automatic differentiation, one number at a time
     python -m chainrule.first_principles.finite_difference   the same gradient by finite differences, and its cost
     python -m chainrule.first_principles.sgd                 mini-batches
     python -m chainrule.first_principles.network             a network that reads handwritten digits

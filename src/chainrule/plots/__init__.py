@@ -17,7 +17,8 @@ modules:
     graph         the computation graph of a result
     grids         small arrays with their numbers: attention weights, a convolution by hand
     pictures      image preprocessing, step by step
-    animation     `save_decision_boundary`, `save_descent`, `save_training`, `save_weights`: GIFs
+    flow          boxes and arrows: numbers flow forward, slopes flow back; step by step
+    animation     `animate_descent`; `save_decision_boundary`, `save_descent`, `save_training`, `save_weights`: GIFs
 
 `style` holds the shared theme and saves figures. These modules import matplotlib, so each is imported on first use of
 one of its names. `text` needs no matplotlib.
@@ -27,7 +28,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from chainrule.plots.animation import save_decision_boundary, save_descent, save_training, save_weights
+    from chainrule.plots.animation import (
+        animate_descent,
+        save_decision_boundary,
+        save_descent,
+        save_training,
+        save_weights,
+    )
     from chainrule.plots.charts import (
         dead_neurons,
         functions,
@@ -39,6 +46,7 @@ if TYPE_CHECKING:
     )
     from chainrule.plots.descent import descent_on_contour, descent_on_curve, descent_on_surface
     from chainrule.plots.evaluation import calibration, confusion_matrix, mistakes, predictions
+    from chainrule.plots.flow import animate_flow, flow_diagram, network_frame
     from chainrule.plots.graph import computation_graph
     from chainrule.plots.grids import number_grids
     from chainrule.plots.inside import activations, feature_maps, filters, network_diagram, weight_images
@@ -48,13 +56,14 @@ if TYPE_CHECKING:
     from chainrule.plots.training import curves
 
 _MODULES = {
-    "animation": ("save_decision_boundary", "save_descent", "save_training", "save_weights"),
+    "animation": ("animate_descent", "save_decision_boundary", "save_descent", "save_training", "save_weights"),
     "charts": (
         "dead_neurons", "functions", "gradients_by_layer", "gradients_by_step", "lines", "step_errors",
         "word_probabilities",
     ),
     "descent": ("descent_on_contour", "descent_on_curve", "descent_on_surface"),
     "evaluation": ("calibration", "confusion_matrix", "mistakes", "predictions"),
+    "flow": ("animate_flow", "flow_diagram", "network_frame"),
     "graph": ("computation_graph",),
     "grids": ("number_grids",),
     "inside": ("activations", "feature_maps", "filters", "network_diagram", "weight_images"),
@@ -74,9 +83,10 @@ if not TYPE_CHECKING:  # with `__getattr__`, type checkers would accept any miss
 
 
 __all__ = [
-    "activations", "calibration", "computation_graph", "confusion_matrix", "curves", "dead_neurons",
-    "decision_boundary", "descent_on_contour", "descent_on_curve", "descent_on_surface", "feature_maps", "filters",
-    "functions", "gradients_by_layer", "gradients_by_step", "hidden_map", "lines", "mistakes", "network_diagram",
-    "number_grids", "predictions", "principal_components", "save", "save_decision_boundary", "save_descent",
-    "save_training", "save_weights", "stages", "step_errors", "weight_images", "word_probabilities",
+    "activations", "animate_descent", "animate_flow", "calibration", "computation_graph", "confusion_matrix", "curves",
+    "dead_neurons", "decision_boundary", "descent_on_contour", "descent_on_curve", "descent_on_surface", "feature_maps",
+    "filters", "flow_diagram", "functions", "gradients_by_layer", "gradients_by_step", "hidden_map", "lines",
+    "mistakes", "network_diagram", "network_frame", "number_grids", "predictions", "principal_components", "save",
+    "save_decision_boundary", "save_descent", "save_training", "save_weights", "stages", "step_errors",
+    "weight_images", "word_probabilities",
 ]  # fmt: skip

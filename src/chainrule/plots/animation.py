@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
 
+    from matplotlib.animation import FuncAnimation
     from matplotlib.figure import Figure
     from numpy.typing import ArrayLike, NDArray
 
@@ -27,22 +29,58 @@ _BOUNDARY_GRID = 200  # points along each axis where a classifier is evaluated
 _LAST_FRAME = 2000  # milliseconds for which the last frame is shown
 
 
-def save_descent(
+@dataclass(frozen=True)
+class Animation:
+    """A figure that changes step by step.
+
+    Attributes:
+        figure: the figure; it shows the last step until `draw` is called.
+        draw: changes the figure to a step, from 0 to `count` - 1.
+        count: number of steps.
+        max_frames: maximum number of frames; for more steps, they are evenly spaced.
+        milliseconds: how long a frame is shown.
+    """
+
+    figure: Figure
+    draw: Callable[[int], None]
+    count: int
+    max_frames: int
+    milliseconds: int
+
+    def save(self, file: str | os.PathLike[str]) -> None:
+        """Write the animation as a GIF, atomically.
+
+        Raises:
+            UserError: the file does not end in .gif, or cannot be written.
+        """
+        _write(self.figure, self.draw, self.count, file, self.max_frames, self.milliseconds)
+
+    def play(self) -> FuncAnimation:
+        """Play the animation on the figure's canvas, in a window; keep the result for as long as it should run."""
+        from matplotlib.animation import FuncAnimation  # slow to import, and needed only here
+
+        steps = _steps(self.count, self.max_frames)
+        return FuncAnimation(self.figure, self._play, steps, interval=self.milliseconds, cache_frame_data=False)
+
+    def _play(self, step: int) -> tuple[()]:
+        self.draw(step)
+        return ()
+
+
+def animate_descent(
     path: DescentPath,
     function: Callable[..., ArrayLike],
-    file: str | os.PathLike[str],
     window: Any = None,
     title: str = "Rolling downhill",
     max_frames: int = 60,
     *,
     dark: bool = False,
-) -> None:
-    """Animate gradient descent as a GIF: on a curve for one variable, on a contour plot for two.
+) -> Animation:
+    """Animate gradient descent: on a curve for one variable, on a contour plot for two.
 
     Args:
         path: a result of `first_principles.descent.descend`, of one or two variables.
         function: f, takes (N,) and returns (N,); or takes (..., 2) and returns (...).
-        file: output file, ending in .gif.
         window: as for `descent_on_curve` or `descent_on_contour`.
         title: title of the figure; the step and the value of f are appended.
         max_frames: maximum number of frames; for a longer path, they are evenly spaced steps.
@@ -50,7 +88,6 @@ def save_descent(
 
     Raises:
         ValueError: the shapes do not fit.
-        UserError: the file cannot be written.
     """
     one_variable = np.ndim(path.points) == 1
     draw = descent.descent_on_curve if one_variable else descent.descent_on_contour
@@ -70,7 +107,27 @@ def save_descent(
         ball.set_data(x[step : step + 1], y[step : step + 1])
         style.retitle(figure, f"{title}: step {step}, f = {path.values[step]:.3g}")
 
-    _write(figure, show, len(x), file, max_frames, 150)
+    show(len(x) - 1)
+    return Animation(figure, show, len(x), max_frames, 150)
+
+
+def save_descent(
+    path: DescentPath,
+    function: Callable[..., ArrayLike],
+    file: str | os.PathLike[str],
+    window: Any = None,
+    title: str = "Rolling downhill",
+    max_frames: int = 60,
+    *,
+    dark: bool = False,
+) -> None:
+    """Write the animation of `animate_descent` to a file ending in .gif.
+
+    Raises:
+        ValueError: the shapes do not fit.
+        UserError: the file cannot be written.
+    """
+    animate_descent(path, function, window, title, max_frames, dark=dark).save(file)
 
 
 def save_training(
@@ -224,15 +281,30 @@ def _write(
     figure.set_dpi(_DPI)
     canvas: Any = FigureCanvasAgg(figure)  # its methods have no type stubs
     pictures = []
-    for step in np.unique(np.linspace(0, count - 1, min(max_frames, count)).round().astype(int)).tolist():
+    for step in _steps(count, max_frames):
         show(step)
         canvas.draw()
         pictures.append(Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]))
     palette = pictures[-1].quantize(_COLORS, Image.Quantize.MAXCOVERAGE)  # keeps rare colors
     frames = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+    for frame in frames:
+        _restore_background(frame, pictures[0])
     durations = [milliseconds] * (len(frames) - 1) + [_LAST_FRAME]
     try:
         with atomic_write(file) as stream:
             frames[0].save(stream, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
     except OSError as error:
         raise UserError(f"{file}: the animation cannot be written ({error.strerror or error})") from error
+
+
+def _restore_background(frame: Image.Image, picture: Image.Image) -> None:
+    """Give the corner's entry of the palette its exact color again: on a page of that color the frame shows no edge."""
+    colors, index = list(frame.getpalette() or ()), int(np.asarray(frame)[0, 0])
+    colors[3 * index : 3 * index + 3] = np.asarray(picture)[0, 0].tolist()
+    frame.putpalette(colors)
+
+
+def _steps(count: int, max_frames: int) -> list[int]:
+    """At most `max_frames` evenly spaced steps, from 0 to `count` - 1."""
+    steps: list[int] = np.unique(np.linspace(0, count - 1, min(max_frames, count)).round().astype(int)).tolist()
+    return steps
