@@ -104,7 +104,7 @@ lessons: $(VENV)/.installed
 
 weights: $(VENV)/.installed
 	rm -rf build/reader
-	$(BIN)/chainrule train --model reader --data handwriting --seed 0 --out build/reader
+	$(BIN)/chainrule train --model reader --data handwriting --validation 2000 --seed 0 --out build/reader
 	$(BIN)/python scripts/make_weights.py build/reader
 
 # Half an hour on one core, and the same bits each time on one machine

@@ -6,7 +6,7 @@
 Digits and marks are drawn by writers of other seeds than those of the data set `handwriting`: each way of writing,
 clean and damaged as by a photo. Letters and other symbols are printed in fonts that matplotlib brings. The photos are
 of drawn digits on paper with uneven light, noisy, scaled down and saved as JPEG; the reader's own first steps find the
-digit in them.
+digit in them. Others are cut out of synthetic pages, as `chainrule read` does it, written with MNIST's test digits.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from PIL import Image, ImageDraw, ImageFont
 from chainrule.autograd import no_grad
 from chainrule.data import mnist
 from chainrule.data.handwriting import DIGITS, LETTERS, MARKS, draw, random_pen, render
+from chainrule.data.handwriting.cutouts import digit_cutouts, mark_cutouts
 from chainrule.data.handwriting.samples import WITHOUT_SIZE, draw_image, to_image
 from chainrule.errors import PictureError
 from chainrule.images import prepare
@@ -97,7 +98,7 @@ def measure(run: Run, count: int) -> dict[str, object]:
     measures["MNIST's test images read right"] = float(np.mean(answers == data.test_labels))
     measures["MNIST's test images taken for no digit"] = float(np.mean(answers < 0))
     measures["MNIST's test images: calibration error"] = expected_calibration_error(rows, data.test_labels)
-    validation = data.split().validation
+    validation = data.split(run.config["data"].get("validation")).validation  # all of them digits, held back
     temperature = fit_temperature(classify(validation.images)[0], validation.labels)
     scaled = expected_calibration_error(soften(rows, temperature), data.test_labels)
     measures[f"MNIST's test images: with temperature {temperature:.2f}"] = scaled
@@ -108,7 +109,12 @@ def measure(run: Run, count: int) -> dict[str, object]:
     measures["photos of drawn digits: calibration error"] = expected_calibration_error(rows, labels)
     scaled = expected_calibration_error(soften(rows, temperature), labels)
     measures[f"photos of drawn digits: with temperature {temperature:.2f}"] = scaled
+    images, labels = digit_cutouts(20 * count, generator, train=False)
+    answers = classify(images)[1]
+    measures["digits cut out of pages read right"] = float(np.mean(answers == labels))
+    measures["digits cut out of pages taken for no digit"] = float(np.mean(answers < 0))
     others = {
+        "cut out of pages without digits": iter(mark_cutouts(5 * count, generator, train=False)),
         "letters, drawn": (draw_image(label, generator) for label in LETTERS for _ in range(count // 10)),
         "marks, drawn": (
             draw_image(label, generator) for label in MARKS if label not in WITHOUT_SIZE for _ in range(count // 10)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import itertools
 import json
 import statistics
 import tempfile
@@ -30,6 +31,9 @@ Box = tuple[float, float, float, float]
 
 OVERLAP = 0.4  # minimum intersection over union of a digit's box and the box that was read
 NARROWEST = 0.5  # of a box's height: narrower boxes, of ones, are compared as if they were this wide
+LEAST_CONFIDENCE = 0.5  # with less, `read` prints a question mark
+CONFIDENCES = (0.5, 0.7, 0.9, 0.95, 0.99, 1.0)  # limits of the rows of `--calibration`
+BINS = 15  # of the expected calibration error, as in `chainrule evaluate`
 TRUTH = "truth.json"
 PREDICTED = ("frames", "colors", "several", "habits", "plots")  # kinds that are a matter of `predict`, too
 CROPPED = ("habits",)  # `predict` is given each digit of these pages in a picture of its own
@@ -48,6 +52,7 @@ class Score:
     single: int = 0  # pictures given to `predict`
     single_right: int = 0
     seconds: list[float] = field(default_factory=list)
+    answers: list[tuple[float, bool]] = field(default_factory=list)  # confidence of what was read, and whether right
 
     def __add__(self, other: Score) -> Score:
         return Score(**{each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(self)})
@@ -65,6 +70,9 @@ def main() -> None:
     parser.add_argument("--save", type=Path, metavar="DIR", help="save the annotated pages in this folder")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores to this file")
     parser.add_argument("--compare", type=Path, metavar="FILE", help="scores of an earlier run, to print beside these")
+    parser.add_argument(
+        "--calibration", action="store_true", help="print how often digits of each confidence are right"
+    )
     parser.add_argument("--verbose", action="store_true", help="print each page that is not read perfectly")
     options = parser.parse_args()
     if options.pages < 1 or options.first < 0:
@@ -84,6 +92,8 @@ def main() -> None:
         scores = read_folder(folder, options)
     before = {} if options.compare is None else json.loads(options.compare.read_text())
     print_table(scores, {kind: Score(**values) for kind, values in before.items()})
+    if options.calibration:
+        print_calibration([answer for score in scores.values() for answer in score.answers])
     if options.json is not None:
         options.json.write_text(json.dumps({kind: asdict(score) for kind, score in scores.items()}, indent=1))
 
@@ -200,8 +210,16 @@ def compare(entry: dict[str, Any], read: list[dict[str, Any]]) -> Score:
             used.add(j)
     score.found = len(matched)
     score.right = sum(read[j]["digit"] == entry["digits"][i][0] for i, j in matched.items())
-    rest = [digit["box"] for j, digit in enumerate(read) if j not in used]
-    score.false = sum(not any(share_inside(box, other) > 0.3 for other in entry["ignored"]) for box in rest)
+    false = [
+        digit
+        for j, digit in enumerate(read)
+        if j not in used and not any(share_inside(digit["box"], other) > 0.3 for other in entry["ignored"])
+    ]
+    score.false = len(false)
+    labels = {j: entry["digits"][i][0] for i, j in matched.items()}
+    score.answers = [(read[j]["confidence"], read[j]["digit"] == label) for j, label in labels.items()]
+    score.answers += [(digit["confidence"], False) for digit in false]
+    score.answers = [(confidence, right) for confidence, right in score.answers if confidence >= LEAST_CONFIDENCE]
     score.faultless = int(score.right == score.written and not score.false)
     return score
 
@@ -248,6 +266,24 @@ def print_table(scores: dict[str, Score], before: dict[str, Score]) -> None:
         if before:
             cells = [f"{a} → {b}" for a, b in zip(row(old) if old else ["?"] * len(cells), cells, strict=True)]
         print(f"{kind:<14}" + "".join(f"{cell:>{22 if before else 12}}" for cell in cells))
+
+
+def print_calibration(answers: list[tuple[float, bool]]) -> None:
+    """Print how often digits that were read with some confidence are right, and the expected calibration error.
+
+    False digits are wrong ones; of question marks, it is not told which digit was meant.
+    """
+    bins: dict[int, list[float]] = {}
+    for confidence, right in answers:
+        bins.setdefault(min(int(confidence * BINS), BINS - 1), []).append(confidence - right)
+    error = sum(abs(sum(differences)) for differences in bins.values()) / max(len(answers), 1)
+    print(f"\n{'confidence':<14}{'digits':>12}{'mean':>12}{'right':>12}")
+    for low, high in itertools.pairwise(CONFIDENCES):
+        chosen = [(c, right) for c, right in answers if low <= c < high or c == high == 1]
+        if chosen:
+            mean, share = (statistics.fmean(values) for values in zip(*chosen, strict=True))
+            print(f"{f'{low:.0%} to {high:.0%}':<14}{len(chosen):>12}{mean:>12.1%}{share:>12.1%}")
+    print(f"expected calibration error: {error:.2%}")
 
 
 def row(score: Score) -> list[str]:

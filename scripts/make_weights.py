@@ -1,9 +1,9 @@
 """Puts a run of `reader` into the package as the network that `chainrule predict` uses unless told otherwise.
 
-    chainrule train --model reader --data handwriting --seed 0 --out build/reader
+    chainrule train --model reader --data handwriting --validation 2000 --seed 0 --out build/reader
     python scripts/make_weights.py build/reader
 
-or `make weights`, which does both, in about twenty minutes. Copies config.json, result.json and the weights into
+or `make weights`, which does both, in about half an hour. Copies config.json, result.json and the weights into
 src/chainrule/models/shipped, if the run read enough of MNIST's test images right, and its weights are small enough.
 (The same seed gives the same bits on the same machine with the same NumPy; elsewhere sums may round otherwise.)
 """

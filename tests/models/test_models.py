@@ -34,6 +34,29 @@ def sigmoid(z):
     return 1 / (1 + np.exp(-z))
 
 
+def cross_entropies(logits, labels):
+    """-ln softmax of each label's logit, by the definition."""
+    powers = np.exp(logits.astype(np.float64))
+    return -np.log(powers[np.arange(len(labels)), labels] / powers.sum(axis=1))
+
+
+def test_an_image_of_no_digit_counts_a_quarter():
+    random = np.random.default_rng(2)
+    logits, labels = random.normal(size=(7, 11)).astype(np.float32), np.array([3, 10, 0, 10, 9, 2, 10])
+    loss = models.get("reader").loss
+    each = cross_entropies(logits, labels) * np.array([1, 0.25, 1, 0.25, 1, 1, 0.25])
+    assert loss(from_numpy(logits), from_numpy(labels)).item() == pytest.approx(each.mean(), rel=1e-6)
+    parts = [loss(from_numpy(logits[rows]), from_numpy(labels[rows])).item() for rows in (slice(3), slice(3, 7))]
+    assert (3 * parts[0] + 4 * parts[1]) / 7 == pytest.approx(each.mean(), rel=1e-6)
+
+
+def test_with_ten_classes_all_count_alike():
+    random = np.random.default_rng(2)
+    logits, labels = random.normal(size=(6, 10)).astype(np.float32), np.array([3, 9, 0, 9, 9, 2])
+    loss = models.get("reader").loss(from_numpy(logits), from_numpy(labels)).item()
+    assert loss == pytest.approx(cross_entropies(logits, labels).mean(), rel=1e-6)
+
+
 # All of them
 
 

@@ -87,16 +87,19 @@ def test_the_data_set_keeps_mnist_first_and_last_and_damages_no_validation_image
     generator = np.random.default_rng(8)
     images, _ = samples.drawn_digits(50, generator)
     labels = np.repeat(np.uint8([3, 9]), [40, 10])  # the last ten are set aside
-    all_images, all_labels = training_set.extend(images, labels, validation=10, counts=(5, 6, 7, 8))
-    assert all_images.shape == (76, 28, 28)
+    counts = training_set.Counts(drawn=5, damaged_drawn=6, damaged=7, cut_out=4, no_digits=8, marks=3)
+    all_images, all_labels = training_set.extend(images, labels, validation=10, counts=counts)
+    assert all_images.shape == (83, 28, 28)
     assert all_labels.dtype == np.uint8
     assert np.array_equal(all_images[:40], images[:40])
     assert np.array_equal(all_images[-10:], images[-10:])
     assert all_labels[-10:].tolist() == [9] * 10
     assert all_labels[51:58].tolist() == [3] * 7  # damaged ones, all from the first 40
-    assert all_labels[58:66].tolist() == [training_set.NONE] * 8
+    assert all_labels[62:73].tolist() == [training_set.NONE] * 11
+    assert all_labels[58:62].max() < 10
+    assert all_images[58:73].any(axis=(1, 2)).all()
     assert catalog.HANDWRITING.classes[training_set.NONE] == "none"
-    again = training_set.extend(images, labels, validation=10, counts=(5, 6, 7, 8))
+    again = training_set.extend(images, labels, validation=10, counts=counts)
     assert np.array_equal(again[0], all_images)
 
 
