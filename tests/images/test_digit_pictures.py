@@ -211,3 +211,13 @@ def test_three_digits_and_a_five_in_two_pieces():
     pen.line([(85, 50), (140, 46)], fill=0, width=12)
     assert count(np.asarray(canvas)) == 1
     assert read(np.asarray(canvas)) == 5
+
+
+def test_a_drawing_with_parts_like_digits_is_not_several_digits():
+    """Of three parts side by side, two are read with little confidence, and one is no digit: a face, not a number."""
+    ink = np.zeros((100, 300), np.float32)
+    for left in (30, 130, 230):
+        ink[20:80, left : left + 12] = 1
+    rows = np.array([[0.8, 0.0], [0.0, 0.05], [0.1, 0.85]])
+    for values, expected in ((rows, 1), (rows[[0, 2, 2]], 3), (np.array([[0.95, 0], [0, 0.05], [0.92, 0]]), 2)):
+        assert count_digits(ink, 0.3, lambda images, values=values: values[: len(images)]) == expected

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 MIN_HEIGHT = 0.5  # of the tallest part: shorter ones are pieces of a digit
 MAX_OVERLAP = 0.05  # of the tallest part: neighbors overlap no more, from left to right or from top to bottom
-MIN_CONFIDENCE = 0.6  # with which each of several digits is read alone
+# With which each of several digits is read alone: where all parts are digits, and where others are not, as in a drawing
+MIN_CONFIDENCE, MIN_AMONG_OTHERS = 0.6, 0.9
 # One digit in pieces is read as a whole with more confidence than SURE_WHOLE, and is narrower than MAX_ASPECT (width
 # over height).
 SURE_WHOLE, MAX_ASPECT = 0.95, 0.85
@@ -58,8 +59,10 @@ def count_digits(clean: Gray, confidence: float, classify: Classify) -> int:
     is_one = width <= MAX_ASPECT * height and confidence >= SURE_WHOLE
     if is_one or not _are_apart(tall, MAX_OVERLAP * tallest):
         return 1
-    digits = [value >= MIN_CONFIDENCE for value in _best_probabilities([part.ink for part in tall], classify)]
-    return max(1, sum(digits)) if len(tall) > 2 or all(digits) else 1
+    values = _best_probabilities([part.ink for part in tall], classify)
+    if all(value >= MIN_CONFIDENCE for value in values):
+        return len(values)
+    return max(1, sum(value >= MIN_AMONG_OTHERS for value in values)) if len(values) > 2 else 1
 
 
 def _parts(clean: Gray) -> list[_Part]:
