@@ -30,6 +30,7 @@ ROOMS = [
     ("text",),
     ("training",),
     ("onnx", "sklearn", "source", "exercises", "reading"),
+    ("studio",),
     ("cli",),
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}

@@ -75,14 +75,14 @@ class Reading:
 
     Attributes:
         guesses: all classes, the most probable first.
-        confidences: the probability of each digit, in the order of the classes.
+        probabilities: that of each digit, in the order of the classes.
         no_digit: the probability of no digit; None if the network has no such class.
         count: how many digits there are in the picture.
         stages: the steps from the picture to the network's input.
     """
 
     guesses: list[Guess]
-    confidences: list[float]
+    probabilities: list[float]
     no_digit: float | None
     count: int
     stages: Stages

@@ -107,7 +107,7 @@ def _read_digit(picture: Picture | MissingPicture, reader: DigitReader, explain:
     except PictureError as error:
         return {"file": file, "error": str(error)}
     best = reading.guesses[0]
-    entry: dict[str, Any] = {"file": file, **asdict(best), "confidences": reading.confidences}
+    entry: dict[str, Any] = {"file": file, **asdict(best), "confidences": reading.probabilities}
     if reading.no_digit is not None:
         entry["no_digit"] = reading.no_digit
     if reading.second:
@@ -167,5 +167,5 @@ def _describe(run: Run, run_path: str | None) -> str:
 def _explain(reading: Reading, file: str) -> None:
     from chainrule.plots import pictures, style  # imports matplotlib
 
-    drawing = pictures.stages(list(reading.stages), reading.digit, np.array(reading.confidences))
+    drawing = pictures.stages(list(reading.stages), reading.digit, np.array(reading.probabilities))
     style.save(drawing, file)

@@ -1,0 +1,101 @@
+"""What the view Draw asks for: the answer to a drawing or a photo, and each step to it."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule.errors import PictureError
+from chainrule.images.raster import resize
+from chainrule.images.steps import BlankPictureError
+from chainrule.reading import Guess
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from chainrule.reading import DigitReader, Reading
+
+BRIGHT_PAPER = ("as opened", "background")
+"""The stages that are brightness, not ink."""
+
+
+class Drawing:
+    """Answers the view Draw.
+
+    Args:
+        reader: the network.
+        about: a sentence about the network.
+        samples: pictures to start from: MNIST's images, (N, 28, 28), uint8.
+    """
+
+    def __init__(self, reader: DigitReader, about: str, samples: NDArray[np.uint8]) -> None:
+        self.reader, self.about, self.samples = reader, about, samples
+
+    def answer(self, content: dict[str, Any], buffers: list[bytes]) -> tuple[dict[str, Any], list[bytes]] | None:
+        """Answer a message; None if it is not understood."""
+        match content, buffers:
+            case {"ask": "network"}, []:
+                return {"tell": "network", "about": self.about, "names": list(self.reader.names)}, []
+            case {"ask": "sample", "number": int(number)}, []:
+                sample = self.samples[number % len(self.samples)]
+                return {"tell": "sample", "side": sample.shape[0]}, [sample.tobytes()]
+            case {"ask": "read", "number": int(number)}, [picture]:
+                content, stages = self.read(picture)
+                return {"tell": "reading", "number": number, **content}, stages
+        return None
+
+    def read(self, picture: bytes) -> tuple[dict[str, Any], list[bytes]]:
+        """Read a picture's file, by the same steps as `chainrule predict`."""
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "drawing.png"
+            file.write_bytes(picture)
+            try:
+                reading = self.reader.read(file, "the picture")
+            except BlankPictureError:
+                return {"blank": True}, []
+            except PictureError as error:
+                return {"error": str(error)}, []
+        stages = [(title, *self._stage(title, values)) for title, values in reading.stages]
+        return (
+            {
+                **asdict(reading.guesses[0]),
+                "confidences": reading.probabilities,
+                "no_digit": reading.no_digit,
+                "second": asdict(reading.second) if reading.second else None,
+                "count": reading.count,
+                "stages": self._captions(reading, stages),
+            },
+            [values.tobytes() for _, values, _ in stages],
+        )
+
+    def _stage(
+        self, title: str, values: NDArray[np.floating | np.uint8]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """A stage to look at, and as the network's input: squeezed into 28×28, with bright ink."""
+        gray = np.asarray(values if values.dtype == np.uint8 else np.rint(255 * np.clip(values, 0, 1)), np.uint8)
+        side = max(gray.shape)
+        paper = 255 if title in BRIGHT_PAPER else 0
+        square = np.full((side, side), paper, np.uint8)
+        top, left = ((side - length) // 2 for length in gray.shape)
+        square[top : top + gray.shape[0], left : left + gray.shape[1]] = gray
+        seen = np.rint(resize(square, (28, 28), "BOX" if side >= 28 else "BILINEAR")).astype(np.uint8)
+        return gray, 255 - seen if paper else seen
+
+    def _captions(
+        self, reading: Reading, stages: list[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]]
+    ) -> list[dict[str, Any]]:
+        """For each stage its name and size, and what the network would say if it saw that."""
+        digits, none = self.reader.probabilities(np.stack([seen for *_, seen in stages[:-1]]))
+        guesses = []
+        for row, no in zip(digits, none, strict=True):
+            digit = int(row.argmax()) if reading.no_digit is None or row.max() >= no else None
+            guesses.append(Guess(digit, float(no if digit is None else row.max())))
+        guesses.append(reading.guesses[0])  # the last stage is what it reads
+        return [
+            {"title": title, "shape": gray.shape, **asdict(guess)}
+            for (title, gray, _), guess in zip(stages, guesses, strict=True)
+        ]

@@ -1,0 +1,87 @@
+"""The view Draw answers as `chainrule predict` does, and shows its steps."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image, ImageDraw
+
+pytest.importorskip("starlette", reason="the studio's libraries are not installed: pip install '.[studio]'")
+
+from chainrule.cli import cli
+from chainrule.data import mnist
+from chainrule.reading import DigitReader
+from chainrule.studio.drawing import Drawing
+from chainrule.training import run as runs
+
+
+@pytest.fixture(scope="module")
+def drawing():
+    return Drawing(DigitReader(runs.shipped()), "a network", mnist().test_images[:5])
+
+
+def png(image):
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def drawn(number):
+    """A test digit of MNIST, as the page draws one."""
+    digit = Image.fromarray(255 - mnist().test_images[number])
+    page = Image.new("L", (560, 560), 255)
+    page.paste(digit.resize((480, 480), Image.Resampling.NEAREST), (40, 40))
+    return page.convert("RGBA")
+
+
+@pytest.mark.parametrize("number", range(100, 110))
+def test_the_answer_is_that_of_predict(drawing, tmp_path, monkeypatch, number):
+    picture = png(drawn(number))
+    (told, stages) = drawing.answer({"ask": "read", "number": 4}, [picture])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "drawing.png").write_bytes(picture)
+    (entry,) = json.loads(CliRunner().invoke(cli, ["predict", "drawing.png", "--json"]).output)
+    assert told["tell"] == "reading"
+    assert told["number"] == 4
+    for name in ("digit", "confidence", "confidences", "no_digit"):
+        assert told[name] == entry[name], name
+    assert told["second"] == entry.get("second")
+    assert [len(stage) for stage in stages] == [np.prod(stage["shape"]) for stage in told["stages"]]
+    last = told["stages"][-1]
+    assert (last["shape"], last["digit"], last["confidence"]) == ((28, 28), told["digit"], told["confidence"])
+
+
+def test_two_digits_a_blank_picture_and_what_is_no_picture(drawing):
+    two = Image.new("L", (560, 300), 255)
+    pen = ImageDraw.Draw(two)
+    for x in (150, 400):
+        pen.line([(x, 60), (x, 240)], fill=0, width=30)
+    assert drawing.answer({"ask": "read", "number": 1}, [png(two)])[0]["count"] == 2
+    blank = drawing.answer({"ask": "read", "number": 2}, [png(Image.new("L", (99, 99), 255))])
+    assert blank == ({"tell": "reading", "number": 2, "blank": True}, [])
+    for picture in (b"", b"no picture", png(two)[:200]):
+        told, stages = drawing.answer({"ask": "read", "number": 3}, [picture])
+        assert told["error"].startswith("the picture")
+        assert "drawing.png" not in told["error"]  # a file that the person has never seen
+        assert stages == []
+
+
+def test_samples_and_what_is_not_understood(drawing):
+    told, (sample,) = drawing.answer({"ask": "sample", "number": 7}, [])
+    assert told == {"tell": "sample", "side": 28}
+    assert np.array_equal(np.frombuffer(sample, np.uint8).reshape(28, 28), mnist().test_images[2])
+    assert drawing.answer({"ask": "network"}, []) == (
+        {"tell": "network", "about": "a network", "names": [*"0123456789"]},
+        [],
+    )
+    for content, buffers in (
+        ({}, []),
+        ({"ask": "read"}, [b"1"]),
+        ({"ask": "read", "number": "1"}, [b"1"]),
+        ({"ask": "read", "number": 1}, []),
+    ):
+        assert drawing.answer(content, buffers) is None
