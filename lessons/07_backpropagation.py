@@ -122,7 +122,7 @@ print(f"C = ½ ({squares}) = {cost:.4f}")
 # output we can simply try it:
 
 push = 0.001
-pushed_cost = 0.5 * np.sum((sigmoid(z2 + [[push], [0.0]]) - y) ** 2)
+pushed_cost = 0.5 * np.sum((sigmoid(z2 + np.array([[push], [0.0]])) - y) ** 2)
 print(f"z² of output 1 from {z2[0, 0]:.4f} to {z2[0, 0] + push:.4f}: C from {cost:.6f} to {pushed_cost:.6f}")
 print(f"its δ: {pushed_cost - cost:.6f} / {push} = {(pushed_cost - cost) / push:.3f}")
 
