@@ -58,7 +58,7 @@ def test_logs_are_part_of_a_run(train, command, here):
     config = json.loads((here / "run" / "config.json").read_text())
     assert config["log"] == ["csv"]
     names, *rows = (here / "run" / "metrics.csv").read_text().splitlines()
-    assert names.split(",")[:3] == ["epoch", "train_loss", "validation_loss"]
+    assert names.split(",")[:3] == ["epoch", "train_loss", "train_accuracy"]
     assert len(rows) == 2
     (here / "run" / "metrics.csv").unlink()
     assert command("train", "--resume", "run", "--epochs", 3).code == 0
@@ -104,7 +104,7 @@ def test_json_is_one_document_and_nothing_else(trained):
     assert (document["run"], document["model"], document["seed"]) == ("a run", "mlp", 0)
     assert 0.5 < document["test_accuracy"] <= 1  # a fraction, of a trained model
     assert document["test_loss"] > 0
-    keys = ["epoch", "train_loss", "validation_loss", "validation_accuracy", "seconds"]
+    keys = ["epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "seconds"]
     assert [list(epoch) for epoch in document["epochs"]] == [keys] * 2
     assert [epoch["epoch"] for epoch in document["epochs"]] == [1, 2]
     assert all(0 <= epoch["validation_accuracy"] <= 1 for epoch in document["epochs"])

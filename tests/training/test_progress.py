@@ -14,6 +14,7 @@ from chainrule.training.progress import ACCURACY, Bar, EpochLines
 RECORD = {
     "epoch": 3,
     "train_loss": 0.51239,
+    "train_accuracy": 0.9,
     "validation_loss": 12.5,
     "validation_accuracy": 0.87431,
     "seconds": 2.04,
@@ -23,14 +24,14 @@ RECORD = {
 
 def test_a_line_stands_under_the_header():
     said = ACCURACY.format_line(RECORD)
-    assert said.split() == ["3", "0.5124", "12.5000", "87.43%", "2.0"]
+    assert said.split() == ["3", "0.5124", "90.00%", "12.5000", "87.43%", "2.0"]
     ends = [match.end() for match in re.finditer(r"\S+( \S+)*", ACCURACY.header)]
     assert [match.end() for match in re.finditer(r"\S+", said)] == ends
 
 
 def test_what_was_not_measured_is_a_dash():
     short = {key: RECORD[key] for key in ("epoch", "train_loss", "seconds")}
-    assert ACCURACY.format_line(short).split() == ["3", "0.5124", "-", "-", "2.0"]
+    assert ACCURACY.format_line(short).split() == ["3", "0.5124", "-", "-", "-", "2.0"]
     assert len(ACCURACY.format_line(short)) == len(ACCURACY.header)
 
 

@@ -115,6 +115,7 @@ class ShardedStep:
         shards: a power of two; the number of ranks must divide it.
         compiled: whether `jit` compiles the gradient of a shard, and the update.
         update: called with the gradients in place instead of `optimizer.step`, for example to clip them first.
+        count_correct: counts the right answers of a shard from the network's outputs and the targets.
         processes: the ranks; those that an MPI launcher started, by default.
 
     Raises:
@@ -122,6 +123,7 @@ class ShardedStep:
 
     Attributes:
         owned: the numbers of the shards that this rank computes.
+        correct: the number of right answers in the last batch, 0 without `count_correct`.
         interrupt: set to True to ask all ranks to stop; they agree in the next step.
         stop: whether any rank has asked to stop before the last step.
     """
@@ -136,6 +138,7 @@ class ShardedStep:
         shards: int = DEFAULT_SHARDS,
         compiled: bool = False,
         update: Callable[[], Any] | None = None,
+        count_correct: Callable[[Tensor, Tensor], Tensor] | None = None,
         processes: World | None = None,
     ) -> None:
         check_integer(self, "batch_size", batch_size, minimum=1)
@@ -148,6 +151,7 @@ class ShardedStep:
         count = shards // self._world.size
         self.owned = range(self._world.rank * count, (self._world.rank + 1) * count)
         self.interrupt = self.stop = False
+        self.count_correct, self.correct = count_correct, 0
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self._dtype = np.result_type(*(p.dtype for p in self._parameters))
         self._update_parameters = optimizer.step if update is None else update
@@ -206,6 +210,7 @@ class ShardedStep:
         for generator, state in zip(generators, states, strict=True):
             _seek(generator, state, self.shards)
         self.stop, self._bucket = bool(bucket[-1] > 0), bucket
+        self.correct = round(float(bucket[-3]) * count)
         return float(bucket[-2])
 
     def _sum_shards(
@@ -263,15 +268,22 @@ class ShardedStep:
             compare(self._world, {"checksum of the weights": checksum, "state of the random generators": random})
 
     def _shard_gradient(self, inputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
-        """Return the bucket of one shard, times its weight: gradients, flags, buffers, loss, and one free element."""
+        """Return the bucket of one shard, times its weight.
+
+        It has gradients, flags, buffers, the fraction of right answers, the loss, and one free element.
+        """
         buffers = self._buffers()
         before = [buffer.clone() for buffer in buffers]
         self.optimizer.zero_grad()
-        loss = self.loss(self.network(inputs), targets)
+        outputs = self.network(inputs)
+        loss = self.loss(outputs, targets)
         loss.backward()
         others = [b if b.dtype.kind == "f" else b - old for b, old in zip(buffers, before, strict=True)]
         with no_grad():
-            numbers = [value.reshape(-1).to(self._dtype) * weight for value in (*others, loss.detach())]
+            count = from_numpy(np.zeros((), self._dtype))
+            if self.count_correct is not None:
+                count = self.count_correct(outputs.detach(), targets).to(self._dtype) / len(targets)
+            numbers = [value.reshape(-1).to(self._dtype) * weight for value in (*others, count, loss.detach())]
             return flatten_gradients(self._parameters, weight, [*numbers, from_numpy(np.zeros(1, self._dtype))])
 
     def _apply(self, bucket: Tensor, has_gradient: tuple[bool, ...]) -> None:
@@ -285,7 +297,7 @@ class ShardedStep:
 
     def _bucket_size(self) -> int:
         size: int = sum(t.numel() for t in (*self._parameters, *self._buffers()))
-        return size + len(self._parameters) + 2
+        return size + len(self._parameters) + 3
 
 
 def _restore(buffers: list[Tensor], values: list[Any]) -> None:

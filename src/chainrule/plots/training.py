@@ -21,15 +21,16 @@ _MOST_MARKERS = 30  # markers of more points would overlap
 
 
 def curves(history: Sequence[Mapping[str, float | None]], title: str = "Training", *, dark: bool = False) -> Figure:
-    """Draw loss and validation accuracy, or perplexity, against the epoch, and mark the best epoch.
+    """Draw loss and accuracy, or perplexity, in training and validation against the epoch, and mark the best epoch.
 
     The best epoch is the first with the highest validation accuracy or, if there are no accuracies, with the lowest
     validation loss; without validation none is marked. Values that are missing, None or not finite are skipped, and
     the line connects their neighbors.
 
     Args:
-        history: one mapping per epoch with `epoch` and optionally `train_loss`, `validation_loss` and
-            `validation_accuracy` (a fraction) or, for a language model, `perplexity`; other entries are ignored.
+        history: one mapping per epoch with `epoch` and optionally `train_loss`, `validation_loss`, and
+            `train_accuracy` and `validation_accuracy` (fractions) or, for a language model, `perplexity`; other entries
+            are ignored.
         title: title of the figure.
         dark: use a dark background.
 
@@ -42,6 +43,7 @@ def curves(history: Sequence[Mapping[str, float | None]], title: str = "Training
     epochs = _column(history, "epoch")
     train, validation = _column(history, "train_loss"), _column(history, "validation_loss")
     accuracy, perplexity = 100 * _column(history, "validation_accuracy"), _column(history, "perplexity")
+    train_accuracy = 100 * _column(history, "train_accuracy")
     is_text = bool(np.isfinite(perplexity).any() and not np.isfinite(accuracy).any())
 
     figure = style.new_figure(10.4, 4.2, title, theme, margins=(0.8, 0.55, 0.25, 0.8))
@@ -51,6 +53,7 @@ def curves(history: Sequence[Mapping[str, float | None]], title: str = "Training
     style.style_axes(right, theme, title=title_right, x="epoch", y=y, open_frame=True)
     _line(left, epochs, train, "training", theme.first, "-", "o")
     _line(left, epochs, validation, "validation", theme.second, "--", "s")
+    _line(right, epochs, train_accuracy, "training", theme.first, "-", "o")
     _line(right, epochs, perplexity if is_text else accuracy, "validation", theme.second, "--", "s")
 
     if np.isfinite(accuracy).any():

@@ -170,6 +170,7 @@ def prepare(run: Run, data: ImageData | TextData, callbacks: Sequence[Callback] 
         loader,
         scheduler=_scheduler(recipe, optimizer, recipe.epochs * len(loader)),
         validate=validate,
+        count_correct=task.counter(),
         callbacks=[
             StopOnNaN(),
             StopAugmentation(after=recipe.epochs - recipe.epochs_without_augmentation),

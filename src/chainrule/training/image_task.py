@@ -23,13 +23,14 @@ from chainrule.training.evaluation import evaluate, nan_message
 from chainrule.training.task import Metric
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from matplotlib.figure import Figure
 
     from chainrule.models import Model, Recipe
     from chainrule.nn import Module
+    from chainrule.tensor import Tensor
     from chainrule.training.evaluation import Evaluation
     from chainrule.training.run import Run
 
@@ -215,6 +216,10 @@ class ImageTask:
     def validator(self, network: Module, model: Model, data: ImageData, *, compiled: bool) -> ImageValidator:
         """Return what measures loss and accuracy on the validation images."""
         return ImageValidator(network, model, data)
+
+    def counter(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return what counts the images whose class has the largest output."""
+        return lambda outputs, labels: (outputs.argmax(1) == labels).sum()
 
     def evaluate_run(self, run: Run, data: ImageData) -> dict[str, float]:
         """Evaluate a run's best weights on the test images.

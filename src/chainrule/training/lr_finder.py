@@ -103,6 +103,6 @@ def _batches(trainer: Trainer) -> Iterator[tuple[Tensor, Tensor]]:
 
 def _step(trainer: Trainer, inputs: Tensor, targets: Tensor) -> float:
     """Take a step, and return its loss."""
-    if trainer.compiled:
-        return float(trainer._compiled_step(inputs, targets))
-    return float(trainer._update(trainer._forward(inputs, targets)))
+    step = trainer._compiled_step if trainer.compiled else trainer._forward_and_update
+    loss, _ = step(inputs, targets)
+    return float(loss)

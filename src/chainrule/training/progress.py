@@ -42,7 +42,11 @@ class EpochTable(NamedTuple):
 
 
 ACCURACY = EpochTable(
-    (("validation loss", "validation_loss", ".4f"), ("validation accuracy", "validation_accuracy", ".2%")),
+    (
+        ("train accuracy", "train_accuracy", ".2%"),
+        ("validation loss", "validation_loss", ".4f"),
+        ("validation accuracy", "validation_accuracy", ".2%"),
+    ),
     ("accuracy", "validation_accuracy", ".2%"),
 )
 PERPLEXITY = EpochTable(

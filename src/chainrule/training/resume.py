@@ -43,6 +43,7 @@ _STATE_SCHEMA = {
     "callbacks": [dict],
     "progress": {
         "epoch": int, "step": int, "history": [dict], "stop": bool, "total": float, "seen": int, "seconds": float,
+        "correct": int | None,
     },
 }  # fmt: skip
 _TOLERANCE = 1e-6  # relative: the last bits of a cosine depend on the machine
@@ -201,7 +202,9 @@ def _check_progress(run: Run, trainer: Trainer, progress: dict[str, Any], change
             f"be changed between epochs"
         )
     seen = min(step * trainer.loader.batch_size, trainer.loader.examples)
-    if progress["seen"] != seen or not math.isfinite(progress["total"]) or not 0 <= progress["seconds"] < math.inf:
+    is_counted = 0 <= (progress.get("correct") or 0) <= seen
+    is_finite = math.isfinite(progress["total"]) and 0 <= progress["seconds"] < math.inf
+    if progress["seen"] != seen or not is_finite or not is_counted:
         raise ValueError(
             f"its running totals do not fit {step} steps: {progress['seen']} examples, a total loss of "
             f"{progress['total']}, {progress['seconds']} seconds"

@@ -74,7 +74,7 @@ _CONFIG_SCHEMA = {
 }  # fmt: skip
 _OPTIONAL = {
     "augment", "epochs_without_augmentation", "eager", "steps_per_epoch", "shards", "test_crc32", "photos",
-    "validation", "keep", "log", "threads", "start", "changes", "going_back", *_FORMER,
+    "validation", "keep", "log", "threads", "start", "changes", "going_back", "correct", *_FORMER,
 }  # fmt: skip
 """Entries that a config may lack, such as those added in later versions; the recipe's defaults apply then."""
 MAX_FILE_BYTES = 8_000_000

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import numpy as np
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from chainrule.data import DataLoader
     from chainrule.models import Model, Recipe
     from chainrule.nn import Module
+    from chainrule.tensor import Tensor
     from chainrule.training.run import Run
 
 D = TypeVar("D")
@@ -108,6 +109,9 @@ class Task(Protocol[D]):
 
     def validator(self, network: Module, model: Model, data: D, *, compiled: bool) -> Validator:
         """Return what measures the metrics of an epoch; `compiled` is whether the steps are."""
+
+    def counter(self) -> Callable[[Tensor, Tensor], Tensor] | None:
+        """Return what counts the right answers of a batch (see `Trainer`); None if answers are not right or wrong."""
 
     def evaluate_run(self, run: Run, data: D) -> dict[str, float]:
         """Measure a run's best weights; raise a `RunError` if the network's outputs are not finite."""

@@ -179,6 +179,10 @@ class TextTask:
         """Return what measures loss and perplexity on `EPOCH_WINDOWS` windows of the validation part."""
         return TextValidator(network, model, data, compiled)
 
+    def counter(self) -> None:
+        """Return None: a text has many possible next tokens, and perplexity says how well they are predicted."""
+        return
+
     def evaluate_run(self, run: Run, data: TextData) -> dict[str, float]:
         """Evaluate a run's best weights on the validation part.
 

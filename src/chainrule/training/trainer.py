@@ -85,6 +85,9 @@ class Trainer:
         loader: yields batches (inputs, targets).
         scheduler: stepped after each training step.
         validate: called after each epoch; returns metrics for the history, e.g. {"validation_accuracy": 0.97}.
+        count_correct: counts the right answers of a batch from the network's outputs and the targets. Their fraction
+            over an epoch is `train_accuracy` in the history: it costs nothing, because the outputs are those of the
+            training steps, each before its update and with augmentation and dropout.
         callbacks: called in this order.
         compiled: whether `jit` compiles the step.
         shards: cut each batch into this number of shards, so that several ranks (see `distributed`) train together, to
@@ -117,6 +120,7 @@ class Trainer:
         *,
         scheduler: LRScheduler | None = None,
         validate: Callable[[], dict[str, float]] | None = None,
+        count_correct: Callable[[Tensor, Tensor], Tensor] | None = None,
         callbacks: Sequence[Callback] = (),
         compiled: bool = False,
         shards: int | None = None,
@@ -126,9 +130,9 @@ class Trainer:
             raise TypeError(f"Trainer: the loader must be a DataLoader, not {type_name(loader)}")
         if not callable(loss):
             raise TypeError(f"Trainer: the loss must be a function of outputs and targets, not {type_name(loss)}")
-        self.compiled, self._compiled_step = compiled, jit(lambda *batch: self._update(self._forward(*batch)))
+        self.compiled, self._compiled_step = compiled, jit(self._forward_and_update)
         self.network, self.loss, self.optimizer, self.loader = network, loss, optimizer, loader
-        self.scheduler, self.validate = scheduler, validate
+        self.scheduler, self.validate, self.count_correct = scheduler, validate, count_correct
         self._world = world()
         self.callbacks = [callback for callback in callbacks if callback.every_rank or self._world.rank == 0]
         check_integer("Trainer", "accumulate", accumulate, minimum=1)
@@ -150,6 +154,7 @@ class Trainer:
                 shards=self.shards,
                 compiled=compiled,
                 update=self._apply_gradients,
+                count_correct=count_correct,
             )
             if self.shards
             else None
@@ -161,6 +166,7 @@ class Trainer:
         self._batches: BatchIterator | None = None  # of the current epoch; the loader may have others
         # In the current epoch so far: the sum of the examples' losses, their number, and the time
         self._loss_sum, self._examples, self._seconds = 0.0, 0, 0.0
+        self._correct: int | None = 0  # examples answered right; None in an epoch that began without counting
 
     @property
     def mean_loss(self) -> float:
@@ -246,6 +252,8 @@ class Trainer:
         if self._sharded is not None:
             self._sharded.check_agreement()
         record = {"epoch": self.epoch + 1, "train_loss": self.mean_loss}
+        if self.count_correct is not None and self._correct is not None and self._examples:
+            record["train_accuracy"] = self._correct / self._examples
         if self.validate is not None and self._world.rank == 0:
             with restore_modes(self.network):
                 record |= {name: float(value) for name, value in self.validate().items()}
@@ -253,7 +261,7 @@ class Trainer:
         record = self._world.broadcast(record)
         self.history.append(record)
         self.epoch, self.step, self._batches = self.epoch + 1, 0, None
-        self._loss_sum, self._examples, self._seconds = 0.0, 0, 0.0
+        self._loss_sum, self._examples, self._seconds, self._correct = 0.0, 0, 0.0, 0
         self._call("on_epoch", record)
         if self._world.size > 1:
             self._share_generators()
@@ -277,7 +285,7 @@ class Trainer:
             value = self._sharded.gradients(inputs, targets, count)
             self._call("on_loss", None, value)
             self._sharded.update()
-            self._finish_step(value, count)
+            self._finish_step(value, count, self._sharded.correct)
             self.step += 1
             self.interrupt |= self._sharded.stop
             yield self._sharded.stop
@@ -292,30 +300,40 @@ class Trainer:
     def _take_step(self, inputs: Tensor, targets: Tensor) -> None:
         """Take one step: forward, backward, update. A smaller last batch is not worth compiling for."""
         if self.compiled and len(targets) == self.loader.batch_size:
-            value = float(self._compiled_step(inputs, targets))
+            loss, correct = self._compiled_step(inputs, targets)
+            value = float(loss)
             self._call("on_loss", None, value)
         else:
-            loss = self._forward(inputs, targets)
+            loss, correct = self._forward(inputs, targets)
             value = float(loss)
             self._call("on_loss", inputs, value)
             self._update(loss)
-        self._finish_step(value, len(targets))
+        self._finish_step(value, len(targets), 0 if correct is None else int(correct))
 
-    def _finish_step(self, loss: float, count: int) -> None:
-        """Advance the schedule, and add the loss of a batch of `count` examples to the epoch's."""
+    def _finish_step(self, loss: float, count: int, correct: int) -> None:
+        """Advance the schedule, and add the loss and right answers of a batch of `count` examples to the epoch's."""
         if self.scheduler is not None:
             self.scheduler.step()
         self._loss_sum += loss * count
         self._examples += count
+        if self._correct is not None:
+            self._correct += correct
 
-    def _forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
+    def _forward(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The loss of a batch, and how many of its answers are right if that is counted."""
         self.optimizer.zero_grad()
-        return self.loss(self.network(inputs), targets)
+        outputs = self.network(inputs)
+        correct = None if self.count_correct is None else self.count_correct(outputs.detach(), targets)
+        return self.loss(outputs, targets), correct
 
-    def _update(self, loss: Tensor) -> Tensor:
+    def _update(self, loss: Tensor) -> None:
         loss.backward()
         self._apply_gradients()
-        return loss
+
+    def _forward_and_update(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
+        loss, correct = self._forward(inputs, targets)
+        self._update(loss)
+        return loss, correct
 
     def _apply_gradients(self) -> None:
         self.optimizer.step()
@@ -343,6 +361,7 @@ class Trainer:
                 "stop": self.stop,
                 "total": self._loss_sum,
                 "seen": self._examples,
+                "correct": self._correct,
                 "seconds": self._seconds,
             },
         }
@@ -380,6 +399,7 @@ class Trainer:
         self.epoch, self.step, self.stop = epoch, step, progress["stop"]
         self.history = list(progress["history"])
         self._loss_sum, self._examples, self._seconds = progress["total"], progress["seen"], progress["seconds"]
+        self._correct = progress.get("correct") if step else 0  # earlier versions did not count
 
     def stateful_callbacks(self) -> list[Callback]:
         """Return the callbacks that have a state, which is part of the trainer's."""
