@@ -56,7 +56,7 @@ print("the way to the bottom is (4, -1): mostly along; the gradient points mostl
 #
 # Each coordinate is multiplied by a factor in every step: :math:`1 - 0.01 \eta` along the valley, :math:`1 - \eta`
 # across. Across, :math:`\eta` must be below 2, or the factor is beyond -1 and the steps grow. So along, the factor is
-# at best 0.92: that is what the steep direction does to the flat one.
+# at best 0.98: that is what the steep direction does to the flat one.
 
 
 def plain(theta, g, memory, rate):

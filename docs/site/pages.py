@@ -55,6 +55,8 @@ def bring_pages() -> None:
         text = SOURCE_LINK.sub(_to_source, page.read_text(encoding="utf-8"))
         if page.parent == DOCS:
             text = OTHER_LINK.sub(r"\1", text)  # to what is neither a page nor a source file
+        if page.name == "glossary.md":
+            text = _glossary(text)
         (PAGES / page.relative_to(DOCS)).write_text(text, encoding="utf-8")
     if (DOCS / "pictures").is_dir():
         shutil.copytree(DOCS / "pictures", PAGES / "pictures")
@@ -122,7 +124,53 @@ def bring_lessons() -> None:
         text = lessons.PREREQUISITES.sub(about.replace("\\", r"\\"), text, count=1)
         text = text.replace(READ_NEXT, _exercises(lesson) + READ_NEXT)
         text = lessons.replace_references(text, lambda words, key: f":doc:`{words} <{key}>`")
+        text = _link_terms(text)
         (SCRIPTS / f"{lesson.key}.py").write_text(text, encoding="utf-8")
+
+
+def prose(source: str) -> str:
+    """The text of a lesson's file on one line, with its markup."""
+    docstring = source.split('"""', 2)[1]
+    return " ".join([docstring, *re.findall(r"^# (.*)", source, re.MULTILINE)])
+
+
+def new_terms(source: str) -> list[str]:
+    """The words that a lesson's file explains: those in bold in its text, in order."""
+    return re.findall(r"\*\*([^*`]+)\*\*", prose(source))
+
+
+def glossary_terms() -> list[str]:
+    """The words that docs/glossary.md explains."""
+    return re.findall(r"^## (.+)", (DOCS / "glossary.md").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def _link_terms(source: str) -> str:
+    """Link the bold words of a lesson's text to their entries of the glossary."""
+    entries = {term.casefold(): term.casefold().replace(" ", "-") for term in glossary_terms()}
+
+    def link(bold: re.Match[str]) -> str:
+        words = " ".join(bold[1].replace("\n#", " ").split())
+        entry = entries.get(words.casefold())
+        return f"`{words} <../pages/glossary.html#{entry}>`__" if entry else bold[0]
+
+    return re.sub(r"(?m)(?<=[^*])\*\*((?:[^*`\n]|\n# )+)\*\*(?=[^*])", link, source)
+
+
+def _glossary(page: str) -> str:
+    """The glossary, each entry with the lesson that explains the word, or that first has it if none does in bold."""
+    sources = [(lesson, lesson.file.read_text(encoding="utf-8")) for lesson in lessons.available()]
+
+    def add(entry: re.Match[str]) -> str:
+        term = entry[1].casefold()
+        explains = [lesson for lesson, source in sources if term in map(str.casefold, new_terms(source))]
+        mentions = [
+            lesson for lesson, source in sources if re.search(rf"\b{re.escape(term)}", prose(source), re.IGNORECASE)
+        ]
+        first = next(iter(explains or mentions), None)
+        where = f"First in [{first.number}. {first.title}](../lessons/{first.key}.rst).\n" if first else ""
+        return f"{entry[0].rstrip()}\n\n{where}\n"
+
+    return re.sub(r"^## (.+)\n(?:(?!## ).*\n)+", add, page, flags=re.MULTILINE)
 
 
 READ_NEXT = "# %%\n# Read next\n"
