@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from chainrule import models, safetensors_io
+from chainrule.errors import PictureError
 from chainrule.training import experiment, run
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -189,6 +190,18 @@ def test_in_doubt_digits_are_counted(command, draw, here, monkeypatch, answer):
     assert done.code == 2
     assert f"chainrule: {file}: there are 4 digits in this picture" in done.err
     assert done.out.startswith(f"{file}: no digit") == (answer == "none")
+
+
+def test_a_picture_too_large_to_be_read_as_a_page_does_not_stop_the_others(command, draw, here, monkeypatch):
+    def refuse(path, name):
+        raise PictureError(f"{name}: the image is too large")
+
+    Image.new("L", (50, 50), 200).save(here / "blank.png")
+    monkeypatch.setattr("chainrule.images.open_gray", refuse)
+    done = command("predict", "blank.png", draw("7"))
+    assert done.code == 2
+    assert done.err == "chainrule: blank.png: no digit found; the image is blank\n"
+    assert done.out.startswith("7.png: 7  (")
 
 
 # Errors

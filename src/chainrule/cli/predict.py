@@ -134,7 +134,10 @@ def _count_on_page(picture: Picture, reader: DigitReader) -> int:
     from chainrule.images import open_gray  # these import Pillow and SciPy
     from chainrule.images.page import read_page
 
-    gray, _ = open_gray(picture.path, picture.name)
+    try:
+        gray, _ = open_gray(picture.path, picture.name)
+    except PictureError:  # too large for `read`, which decodes more of its pixels
+        return 0
     return sum(len(line) for line in read_page(gray, reader.classify, load_detector()))
 
 
