@@ -29,7 +29,7 @@ SEED :=
 # How long `make attack` lasts: `make attack SECONDS=1800 SEED=7`
 SECONDS := 60
 
-.PHONY: train lessons docs test test-mpi test-bridges test-llvm test-oldest test-newest smoke conformance fuzz fuzz-faults attack lint types format bench weights detector-weights pictures size operations dist clean help
+.PHONY: train lessons docs test test-mpi test-bridges test-browser test-llvm test-oldest test-newest smoke conformance fuzz fuzz-faults attack lint types format bench weights detector-weights pictures size operations dist clean help
 
 train: $(VENV)/.installed
 	$(BIN)/chainrule train
@@ -45,6 +45,11 @@ test-mpi: $(VENV)/.installed-mpi
 # Other libraries that models and figures go to and come from: ONNX, scikit-learn, TensorBoard, Optuna, PDF
 test-bridges: $(VENV)/.installed-bridges
 	$(ONE_THREAD) CHAINRULE_BRIDGES=1 $(BIN)/python -m pytest $(BY_FILE) tests/bridges
+
+# The site in Debian's Chromium (apt-get install chromium): lessons run in it, and every kind of page is looked at
+test-browser: $(VENV)/.installed-browser
+	$(BIN)/python scripts/get_pyodide.py build/pyodide
+	$(ONE_THREAD) CHAINRULE_BROWSER=1 $(BIN)/python -m pytest -n 0 tests/browser
 
 # The versions that users get, each in an environment of its own: the oldest that pyproject.toml allows of every dependency,
 # and the newest NumPy and llvmlite.
@@ -136,7 +141,7 @@ clean:
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 help:
-	@echo "make train | lessons | docs | test | test-mpi | test-bridges | test-llvm | smoke | conformance | fuzz | fuzz-faults | attack | lint | format | bench | weights | detector-weights | pictures | size | operations | dist | clean"
+	@echo "make train | lessons | docs | test | test-mpi | test-bridges | test-browser | test-llvm | smoke | conformance | fuzz | fuzz-faults | attack | lint | format | bench | weights | detector-weights | pictures | size | operations | dist | clean"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("chainrule needs Python 3.11 or newer; set PYTHON=python3.11, say" if sys.version_info < (3, 11) else 0)'
@@ -167,6 +172,10 @@ $(VENV)/.installed-bridges: pyproject.toml | $(VENV)/.installed-torch
 $(VENV)/.installed-docs: pyproject.toml | $(BIN)/python
 	$(PIP) --editable '.[docs]'
 	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-browser: pyproject.toml | $(VENV)/.installed-test
+	$(PIP) --editable '.[docs,browser]'
+	@touch $@ $(VENV)/.installed-docs
 
 $(VENV)/.installed-bench: pyproject.toml | $(BIN)/python
 	$(PIP) --editable '.[bench]'

@@ -1,8 +1,8 @@
 """The web site: lessons, guides, the API reference and the source. Built by `make docs`.
 
 `pages` brings what is written elsewhere, `api_reference` writes the API reference, `cheat_sheet` sets one page to
-print, `figures` draws each figure of a
-lesson for light and for dark pages.
+print, `figures` draws each figure of a lesson for light and for dark pages, `browser_package` packs what runs the
+lessons' cells in the reader's browser.
 """
 
 import os
@@ -17,6 +17,7 @@ SITE = Path(__file__).parent
 sys.path.insert(0, str(SITE))
 
 import api_reference
+import browser_package
 import cheat_sheet
 import pages
 
@@ -35,11 +36,23 @@ highlight_language = "text"  # of blocks that name no language: commands and wha
 html_theme = "furo"
 html_title = "chainrule"
 html_static_path = ["static"]
-html_css_files = ["chainrule.css"]
-html_extra_path = ["source"]
+html_favicon = "static/favicon.svg"
+html_css_files = ["chainrule.css", "cells.css"]
+# Python for browsers, loaded when a reader runs a cell: an address, or a folder of the site, to serve it oneself. It is
+# of the version that tests/browser runs.
+pyodide = os.environ.get("PYODIDE", "https://cdn.jsdelivr.net/pyodide/v0.27.7/full/")
+html_js_files = [("page.js", {"defer": "defer"}), ("cells.js", {"defer": "defer", "data-pyodide": pyodide})]
+html_extra_path = ["source", "browser"]
 html_show_sourcelink = False
 html_copy_source = False
-exclude_patterns = ["source", "scripts", "lessons_header.rst", "sg_execution_times*", "lessons/sg_execution_times*"]
+exclude_patterns = [
+    "source",
+    "browser",
+    "scripts",
+    "lessons_header.rst",
+    "sg_execution_times*",
+    "lessons/sg_execution_times*",
+]
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence"]
 copybutton_exclude = ".linenos, .gp, .go"  # what is typed, without prompts and results
@@ -63,9 +76,11 @@ pages.bring_pages()
 cheat_sheet.write(pages.DOCS / "cheat-sheet.md", pages.PAGES / "cheat-sheet.pdf")
 pages.bring_lessons()
 pages.show_source()
+browser_package.write()
 api_reference.Reference(SITE / "reference", pages.source_address).write()
 
 
 def setup(app: Sphinx) -> None:
-    """Leave out what no page needs."""
+    """Leave out what no page needs, and add what the theme leaves out."""
+    app.connect("html-page-context", pages.level_captions, priority=900)  # after the theme's own
     app.connect("build-finished", pages.remove_unused_formulas)

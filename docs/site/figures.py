@@ -1,8 +1,10 @@
-"""Draws the figures of a lesson twice, for light and for dark pages."""
+"""Draws the figures of a lesson twice, for light and for dark pages: on the site, and in the reader's browser."""
 
 from __future__ import annotations
 
 from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
@@ -14,7 +16,7 @@ from chainrule.lessons import animation_of
 from chainrule.plots.style import DARK, LIGHT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from matplotlib.figure import Figure
 
@@ -30,7 +32,7 @@ def scrape(block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any])
     texts = []
     for number, path in zip(plt.get_fignums(), block_vars["image_path_iterator"], strict=False):
         figure = plt.figure(number)
-        title = figure.texts[0].get_text() if figure.texts else "figure"
+        title = title_of(figure)
         save(figure, path)  # sphinx-gallery makes the thumbnail from it
         animation = animation_of(figure)
         light, dark = (path.replace(".png", ending + (".gif" if animation else ".png")) for ending in ("", "_dark"))
@@ -56,6 +58,35 @@ def save(figure: Figure, path: str) -> None:
     figure.savefig(drawing)
     with Image.open(drawing) as image:
         image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+def pictures() -> Iterator[tuple[str, float, bytes, bytes]]:
+    """Close the figures that a cell has shown; yields of each the title, the width in pixels, and the two pictures."""
+    for number in plt.get_fignums():
+        figure = plt.figure(number)
+        light = _drawn(figure)
+        darken(figure)
+        dark = _drawn(figure)
+        plt.close(number)
+        yield title_of(figure), figure.get_figwidth() * 100, light, dark
+
+
+def _drawn(figure: Figure) -> bytes:
+    """A figure as PNG, an animation as GIF."""
+    animation = animation_of(figure)
+    if animation is None:
+        drawing = BytesIO()
+        figure.savefig(drawing)
+        return drawing.getvalue()
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "animation.gif"
+        animation.save(file)
+        return file.read_bytes()
+
+
+def title_of(figure: Figure) -> str:
+    """What a figure shows, for those who cannot see it."""
+    return figure.texts[0].get_text() if figure.texts else "figure"
 
 
 def _get_sg_image_scraper() -> Callable[[Any, dict[str, Any], dict[str, Any]], str]:

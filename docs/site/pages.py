@@ -6,7 +6,7 @@ import ast
 import re
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
@@ -214,6 +214,12 @@ class LessonOrder:
     def __call__(self, name: str) -> int:
         """The number of the lesson in this file."""
         return self.numbers[name]
+
+
+def level_captions(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Give the headings of the navigation the level that screen readers need."""
+    tree = context.get("furo_navigation_tree", "")
+    context["furo_navigation_tree"] = tree.replace('role="heading"', 'role="heading" aria-level="2"')
 
 
 UNUSED_FORMULAS = ("*svg*", "mml-*", "tex-mml-*", "*-full*", "*-speech*", "latest.js", "node-main.js", "sre")

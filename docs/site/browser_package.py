@@ -1,0 +1,60 @@
+"""Packs what the browser's Python loads: chainrule, the site's way to run cells, and a tenth of MNIST."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from chainrule.data import mnist
+from chainrule.data.packed_mnist import PACKED, SAMPLE
+
+SITE = Path(__file__).parent
+SRC = SITE.parent.parent / "src"
+FOLDER = SITE / "browser"  # made anew for each build
+LEFT_OUT = {
+    "cli", "onnx", "sklearn", "source", "torch.py", "__main__.py", "__pycache__",
+    "shipped", "shipped_detector", PACKED.name,
+}  # fmt: skip
+"""Files and folders of the package: the command line, what needs libraries that no browser has, and trained networks,
+which the lessons that run there do not use."""
+DATE = (1980, 1, 1, 0, 0, 0)  # of every file, so that the same files make the same archive
+
+
+def write() -> Path:
+    """Write `browser/chainrule.zip` for the site."""
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    archive = FOLDER / "browser" / "chainrule.zip"
+    archive.parent.mkdir(parents=True)
+    package = SRC / "chainrule"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        for path in sorted(package.rglob("*")):
+            inside = path.relative_to(package)
+            if path.is_file() and LEFT_OUT.isdisjoint(inside.parts):
+                _add(packed, f"chainrule/{inside.as_posix()}", path.read_bytes())
+        for module in ("cells.py", "figures.py"):
+            _add(packed, module, (SITE / module).read_bytes())
+        _add(packed, SAMPLE.relative_to(SRC).as_posix(), _sample())
+    return archive
+
+
+def _sample() -> bytes:
+    """The first tenth of MNIST's training images, and of its test images, as an `.npz` file."""
+    data = mnist()
+    train, test = len(data.train_images) // 10, len(data.test_images) // 10
+    file = io.BytesIO()
+    np.savez_compressed(
+        file,
+        x_train=data.train_images[:train], y_train=data.train_labels[:train],
+        x_test=data.test_images[:test], y_test=data.test_labels[:test],
+    )  # fmt: skip
+    return file.getvalue()
+
+
+def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    entry = zipfile.ZipInfo(name, DATE)
+    entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+    archive.writestr(entry, content)

@@ -1,0 +1,169 @@
+"""The built site in a real Chromium, with a Pyodide on this machine: `make test-browser` installs what that takes.
+
+Elsewhere these tests are skipped; where `make test-browser` runs, whatever is missing is a failure. SITE may name a site
+that is built already, with PYODIDE=pyodide/.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).parents[2]
+PYODIDE = Path(os.environ.get("PYODIDE_FOLDER", ROOT / "build" / "pyodide"))
+"""Where scripts/get_pyodide.py unpacks Python for browsers."""
+WITHDRAWN = "withdrawn"
+"""The file that it leaves there if the package index no longer has the package: then alone these tests are skipped."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Many of these share one browser, which has to start and to build."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(600))
+
+
+def require(condition: object, what: str) -> None:
+    """Fail where something is not there, which `make test-browser` installs."""
+    if not condition:
+        pytest.fail(f"needs {what}: run `make test-browser`")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """The browser, Debian's: Playwright's own is never downloaded."""
+    if os.environ.get("CHAINRULE_BROWSER") != "1":
+        pytest.skip("`make test-browser` runs these, in Chromium")
+    require(importlib.util.find_spec("playwright"), "playwright")
+    from playwright.sync_api import sync_playwright
+
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    require(program, "chromium (apt-get install chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@dataclass(frozen=True)
+class Site:
+    """The built site.
+
+    Attributes:
+        folder: its files.
+        seconds: how long it took to build, or None if it was there.
+    """
+
+    folder: Path
+    seconds: float | None
+
+
+@pytest.fixture(scope="session")
+def site(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """The site without the lessons' outputs, whose Python comes from the server of these tests."""
+    if built := os.environ.get("SITE"):
+        return Site(Path(built), None)
+    require(importlib.util.find_spec("furo"), "the extra docs")
+    folder = tmp_path_factory.mktemp("built") / "site"
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", ROOT / "docs" / "site", folder],
+        env={**os.environ, "RUN_LESSONS": "0", "PYODIDE": "pyodide/"},
+        capture_output=True, text=True, timeout=500, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return Site(folder, time.monotonic() - start)
+
+
+class _Handler(http.server.SimpleHTTPRequestHandler):
+    """Serves the site, and below /pyodide/ Python for browsers."""
+
+    extensions_map = http.server.SimpleHTTPRequestHandler.extensions_map | {".wasm": "application/wasm"}
+
+    def translate_path(self, path: str) -> str:
+        name = urlsplit(path).path
+        if name.startswith("/pyodide/"):
+            return str(PYODIDE / Path(name).name)
+        return super().translate_path(path)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing of each request."""
+
+
+@pytest.fixture(scope="session")
+def address(site: Site) -> Iterator[str]:
+    """The address of the site, on a server of this process."""
+    handler = functools.partial(_Handler, directory=str(site.folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def pyodide(chromium: Any) -> Path:
+    """Python for browsers, in a folder."""
+    if (PYODIDE / WITHDRAWN).exists():
+        pytest.skip("the package index no longer has the package that holds Pyodide")
+    require((PYODIDE / "pyodide.js").exists(), "Pyodide")
+    return PYODIDE
+
+
+@dataclass
+class Visit:
+    """A page in the browser, and what it asked for and complained of."""
+
+    page: Any
+    requests: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+    def elsewhere(self, base: str) -> list[str]:
+        """The requests to other hosts than the site's."""
+        return [url for url in self.requests if not url.startswith((base, f"blob:{base}", "data:"))]
+
+
+@pytest.fixture
+def visit(chromium: Any, address: str) -> Iterator[Callable[..., Visit]]:
+    """Opens a page of the site: `visit("index.html", width=390, theme="dark")`."""
+    contexts = []
+
+    def open_page(path: str, *, width: int = 1400, theme: str = "light", base: str = address) -> Visit:
+        context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
+        contexts.append(context)
+        context.set_default_timeout(60_000)
+        page = context.new_page()
+        opened = Visit(page)
+        context.on("request", lambda request: opened.requests.append(request.url))
+        page.on("pageerror", lambda error: opened.complaints.append(str(error)))
+        page.on(
+            "console",
+            lambda message: (
+                opened.complaints.append(f"{message.text} ({message.location.get('url')})")
+                if message.type in ("error", "warning")
+                else None
+            ),
+        )
+        page.goto(base + path)
+        return opened
+
+    yield open_page
+    for context in contexts:
+        context.close()
