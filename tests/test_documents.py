@@ -37,7 +37,8 @@ def desk(tmp_path, monkeypatch):
     chainrule.manual_seed(0)
     for name in ("photo.jpg", "page.jpg"):
         Image.new("L", (40, 40), 255).save(name)
-    for folder in ("RUN", "FOLDER", "build/reader", "experiments", "runs/first-try", "my-idx-files", "my-photos"):
+    folders = "RUN FOLDER build/reader experiments runs/first-try sweeps/sweep my-idx-files my-photos"
+    for folder in folders.split():
         (tmp_path / folder).mkdir(parents=True)
     yield
     for name in REGISTRY.keys() - registered.keys():  # models that documents define

@@ -43,6 +43,7 @@ PARTS = {  # page: its title and its modules
     "torch": ("To and from PyTorch", ["chainrule.torch"]),
     "onnx": ("To and from ONNX", ["chainrule.onnx"]),
     "sklearn": ("Estimators for scikit-learn", ["chainrule.sklearn"]),
+    "sweep": ("Searching for settings", ["chainrule.sweep"]),
     "source": ("Networks as source code", ["chainrule.source"]),
     "errors": ("Errors", ["chainrule.errors"]),
 }

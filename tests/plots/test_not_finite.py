@@ -86,6 +86,7 @@ LEFT_OUT = {  # and the figure's text about the rest
     "gradients_by_layer": lambda v, _: plots.gradients_by_layer({"a": [v, v], "b": [1.0, v]}),
     "gradients_by_step": lambda v, _: plots.gradients_by_step([[v, 1.0], [v, 2.0]]),
     "lines": lambda v, _: plots.lines({"a": [v, v]}, title="", x_label="", y_label=""),
+    "sweep": lambda v, _: plots.sweep([v, 1.0, v], {"lr": [0.1, v, 3]}, [True, False, True], label="loss", log=["lr"]),
     "save_descent": lambda v, folder: animation.save_descent(*steps(v), folder / "d.gif"),
     "save_training": lambda v, folder: animation.save_training(
         [{"epoch": i, "train_loss": v if i == 1 else 0.5} for i in (1, 2)], folder / "t.gif"

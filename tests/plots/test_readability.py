@@ -44,6 +44,23 @@ FIGURES = {
     "mistakes": lambda dark: plots.mistakes(IMAGES, (1, 2, 3, 4), (1, 0, 9, 7), (1, 1, 1, 1), dark=dark),
     "no mistakes": lambda dark: plots.mistakes(IMAGES, [1] * 4, [1] * 4, [1] * 4, dark=dark),
     "predictions": lambda dark: plots.predictions(IMAGES, (1, 2, 3, 4), (1, 0, 9, 4), dark=dark),
+    "sweep": lambda dark: plots.sweep(
+        [81.5, 90, 12, 95, np.nan],
+        {
+            "lr": [0.001, 0.0123, 0.4, 0.02, 0.3],
+            "optimizer": ["adamw", "sgd", "adamw", "sgd", "a long name of an optimizer"],
+            "momentum": [None, 0.5, None, 0.9, 0.1],
+            "hidden": [32, 64, 128, 256, 16],
+        },
+        [True, True, False, True, False],
+        label="validation accuracy (%)",
+        choices={"optimizer": ["sgd", "adamw", "a long name of an optimizer"]},
+        log=["lr"],
+        dark=dark,
+    ),
+    "sweep of one": lambda dark: plots.sweep(
+        [0.4], {"seed": [3]}, [True], label="loss", maximize=False, choices={"seed": range(9)}, dark=dark
+    ),
     "calibration": lambda dark: plots.calibration([0.05, 0.55, 0.95] * 9000, [False, True, True] * 9000, dark=dark),
     "stages": lambda dark: plots.stages([("small", SMALL)], 7, CONFIDENCES, dark=dark),
     "lines": lambda dark: plots.lines({"a": [1, 2]}, title="One", x_label="epoch", y_label="loss", dark=dark),

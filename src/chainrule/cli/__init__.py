@@ -26,6 +26,7 @@ from chainrule.errors import UserError, shorten
 
 COMMANDS = {  # name: (module in chainrule.cli, summary)
     "train": ("train", "Train a model and save it as a run."),
+    "sweep": ("sweep", "Search for good settings by training many runs."),
     "evaluate": ("evaluate", "Evaluate a trained model."),
     "predict": ("predict", "Recognize the digit in each image."),
     "generate": ("generate", "Continue a text with a model trained on text."),

@@ -6,16 +6,20 @@ import os
 import signal
 import sys
 from contextlib import nullcontext, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
     from types import FrameType, TracebackType
 
-    from chainrule.training.trainer import Trainer
-
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+
+
+class Interruptible(Protocol):
+    """What stops after its current step once `interrupt` is True: a trainer, a sweep."""
+
+    interrupt: bool
 
 
 class Interruption:
@@ -30,13 +34,13 @@ class Interruption:
         announces: whether to say that training will stop.
 
     Attributes:
-        trainer: the trainer to stop.
+        trainer: the trainer, or the sweep, to stop.
         number: the last signal received, if any.
     """
 
     def __init__(self, names: Sequence[str] = NAMES, *, announces: bool = True) -> None:
         self._names, self._announces = names, announces
-        self.trainer: Trainer | None = None
+        self.trainer: Interruptible | None = None
         self.number: int | None = None
         self._quitting = False
         self._previous_handlers: dict[int, Any] = {}

@@ -282,7 +282,7 @@ def _create_run(
         changes["shards"] = DEFAULT_SHARDS
 
     def configure() -> tuple[dict[str, Any], ImageData | TextData]:
-        loaded = _load(models.get(model), data, bpe, image_size, validation, seed or 0)
+        loaded = load_data(models.get(model), data, bpe, image_size, validation, seed or 0)
         options = {"size": size, "block_size": block_size}
         settings = {"limit": limit, "options": options, "source": start, "freeze": freeze, "log": log, **changes}
         return experiment.configure(model, loaded, seed=seed or 0, keep=keep or 0, **settings), loaded
@@ -335,7 +335,7 @@ def _is_text(data: str) -> bool:
     return data not in SOURCES and (data in text.CORPORA or (data.endswith(".txt") and not Path(data).is_dir()))
 
 
-def _load(
+def load_data(
     model: models.Model,
     data: str | None,
     bpe: int | None,

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from chainrule.plots.pictures import stages
     from chainrule.plots.points import decision_boundary, hidden_map, principal_components
     from chainrule.plots.style import save
+    from chainrule.plots.sweeps import sweep
     from chainrule.plots.training import curves
 
 _MODULES = {
@@ -70,6 +71,7 @@ _MODULES = {
     "pictures": ("stages",),
     "points": ("decision_boundary", "hidden_map", "principal_components"),
     "style": ("save",),
+    "sweeps": ("sweep",),
     "training": ("curves",),
 }  # fmt: skip
 
@@ -87,6 +89,6 @@ __all__ = [
     "dead_neurons", "decision_boundary", "descent_on_contour", "descent_on_curve", "descent_on_surface", "feature_maps",
     "filters", "flow_diagram", "functions", "gradients_by_layer", "gradients_by_step", "hidden_map", "lines",
     "mistakes", "network_diagram", "network_frame", "number_grids", "predictions", "principal_components", "save",
-    "save_decision_boundary", "save_descent", "save_training", "save_weights", "stages", "step_errors",
+    "save_decision_boundary", "save_descent", "save_training", "save_weights", "stages", "step_errors", "sweep",
     "weight_images", "word_probabilities",
 ]  # fmt: skip
