@@ -47,8 +47,9 @@ for weight, bias in ((2.0, 0.0), (-1.0, 0.0), (2.0, -3.0)):
 # Ink in the middle column is evidence *for* an upright stroke, ink anywhere else *against* it. That is all that
 # "looking for" means.
 #
-# In Python ``weights @ picture`` is this sum: ``@`` goes along two lists of numbers, multiplies them pair by pair, and
-# adds up the products.
+# The sign :math:`\sum` (a capital sigma) says "add up", here for all :math:`i` from 1 to :math:`n`. In Python ``weights
+# @ picture`` is this sum: ``@`` goes along two lists of numbers, multiplies them pair by pair, and adds up the
+# products.
 
 pictures = {
     "upright stroke": [[0, 1, 0], [0, 1, 0], [0, 1, 0]],

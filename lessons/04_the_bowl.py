@@ -57,8 +57,9 @@ level = np.array([-gradient[1], gradient[0]]) / np.hypot(*gradient)
 print(f"at right angles to it:      slope {(bowl(here + nudge * level) - bowl(here)) / nudge:.4f}")
 
 # %%
-# The best of the 360 is the whole degree nearest to the gradient. At right angles to the gradient the ground is level.
-# A map draws these level lines as contours.
+# The best of the 360 is the whole degree nearest to the gradient, and its slope is the length of the gradient: by
+# Pythagoras the root of 16² + 6², which is 17.09. At right angles to the gradient the ground is level. A map draws
+# these level lines as contours.
 
 # %%
 # The ball in the bowl
@@ -121,8 +122,8 @@ show(descent.descent_on_contour({"rate 0.9": plain}, valley, window, "The narrow
 # .. math:: v \leftarrow \mu v + \nabla f(x), \qquad x \leftarrow x - \eta v
 #
 # :math:`\mu` (mu), the **momentum**, is the fraction of the speed that is kept from step to step. From side to side the
-# gradients change sign and cancel each other; along the valley they all point the same way and add up. With
-# :math:`\mu = 0.8` a constant slope counts :math:`1 + 0.8 + 0.8^2 + \dots = 5` times.
+# gradients change sign and cancel each other; along the valley they all point the same way and add up. With :math:`\mu
+# = 0.8` a constant slope counts :math:`1 + 0.8 + 0.8^2 + \dots = 5` times.
 
 rolling = descend(valley, valley_gradient, start, learning_rate=0.9, steps=100, momentum=0.8)
 for step in (1, 2, 3, 10, 100):

@@ -237,6 +237,7 @@ show(charts.lines(curves, title="Being sure too early", x_label="epoch", y_label
 # Read next
 # ---------
 #
-# :Lesson:`backpropagation` stacks layers of neurons, and asks how much each neuron contributes to the error.
+# Three slopes were multiplied here, because a change runs through three steps. :Lesson:`the-chain-rule` asks why, and
+# what happens when there is more than one way to get there. Then :lesson:`backpropagation` stacks layers of neurons.
 #
 # The neuron is ``chainrule.first_principles.neuron``, a page long.

@@ -54,7 +54,7 @@ for u in (1.0, 6.0):
 #
 # That is the **chain rule**: *slopes of machines in a row are multiplied*. :math:`\frac{dy}{dx}` (say "dee y by dee x")
 # is another way to write the slope of :math:`y` in :math:`x`; it tells which two numbers one is talking about, which
-# the dash in :math:`f'` does not.
+# the prime in :math:`f'` does not.
 
 x = 2.0
 u, y = 3 * x, (3 * x) ** 2

@@ -17,7 +17,7 @@ import chainrule as cr
 from chainrule.first_principles import backprop
 from chainrule.first_principles.activations import sigmoid, sigmoid_derivative
 from chainrule.lessons import show
-from chainrule.plots import charts, flow, graph, points
+from chainrule.plots import animation, charts, flow, graph
 
 # %%
 # A network small enough to write down
@@ -101,8 +101,9 @@ show(flow.flow_diagram(forward.nodes, forward.arrows, forward.title))
 # .. math:: C = \tfrac{1}{2} \sum_o (\hat y_o - y_o)^2, \qquad
 #    \frac{\partial C}{\partial \hat y_o} = \hat y_o - y_o
 #
-# :Lesson:`one-neuron-learns` did not have the factor ½. It only serves to cancel the 2 from the derivative of the
-# square. Each output appears in one term of the sum, so the slope of :math:`C` in it is its own error.
+# :Lesson:`one-neuron-learns` called it the loss, another word for the same thing, and had no factor ½. That only serves
+# to cancel the 2 from the derivative of the square. Each output appears in one term of the sum, so the slope of
+# :math:`C` in it is its own error.
 
 cost = 0.5 * np.sum((guess - y) ** 2)
 squares = " + ".join(f"({guess[o, 0]:.4f} - {y[o, 0]:.0f})²" for o in range(2))
@@ -470,22 +471,20 @@ show(
         {"cost": costs}, title="Adding, learned by backpropagation", x_label="epoch", y_label="cost C", log="y"
     )
 )
-show(
-    points.decision_boundary(
-        lambda where: backprop.forward(learned, where.T).prediction[0] > 0.5,
-        pairs.T,
-        answers[0],
-        None,
-        ["wanted: 0", "wanted: 1"],
-        title="Where output 1 says more than one half",
-        axes_labels=("input 1", "input 2"),
-    )
-)
+stages = [layers]  # the network after 0, 20, 40, ... 600 epochs
+for _ in range(30):
+    stages.append(backprop.train(stages[-1], pairs, answers, learning_rate=2.0, epochs=20)[0])
+classifiers = [
+    lambda where, stage=stage: backprop.forward(stage, where.T).prediction[0] > 0.5  # what output 1 says
+    for stage in stages
+]
+wanted = ["digit 0", "digit 1"]
+show(animation.animate_decision_boundary(classifiers, pairs.T, answers[0], wanted, "The last digit", every=20))
 
 # %%
-# The axis of the cost is logarithmic: each labeled line is a tenth of the one above. In the second figure the darker
-# area is where output 1 says 1: it has drawn two borders, like OR and NAND in :lesson:`the-perceptron`, but found them
-# by itself.
+# The axis of the cost is logarithmic: each labeled line is a tenth of the one above. In the film the orange area is
+# where output 1 says 1: it has drawn two borders, like OR and NAND in :lesson:`the-perceptron`, but found them by
+# itself.
 
 # %%
 # Read next

@@ -18,7 +18,7 @@ import numpy as np
 import chainrule as cr
 from chainrule.lessons import show
 from chainrule.plots import charts
-from chainrule.plots.flow import Arrow, Node, flow_diagram
+from chainrule.plots.flow import Arrow, Frame, Node, animate_flow, flow_diagram
 
 # %%
 # A number that remembers
@@ -222,6 +222,26 @@ report(turned)
 # %%
 # 26 both ways, and each value passed on once. These few lines are backpropagation, for any formula whatever.
 #
+# Here they are in motion. Watch ``u``: it waits until the product has reported, and only then passes its 13 on.
+
+gradients = dict.fromkeys(values, 0.0) | {"y": 1.0}
+name_of = {value: name for name, value in values.items()}
+film = []
+for value in reversed(order(values["y"])):
+    here = name_of[value]
+    passed = [(name_of[parent], slope) for parent, slope in zip(value.parents, value.slopes, strict=True)]
+    for parent, slope in passed:
+        gradients[parent] += slope * gradients[here]
+    drawn = {
+        name: Node(*where[name], f"{values[name].number:g}", f"gradient {gradient:g}", name == here)
+        for name, gradient in gradients.items()
+    }
+    backward_arrows = [arrow._replace(back=arrow.end == here, faint=arrow.end != here) for arrow in arrows]
+    spoken = " and ".join(f"{slope * gradients[here]:g} to {parent}" for parent, slope in passed)
+    film.append(Frame(f"{here} passes {spoken}" if spoken else f"{here} has no parents", drawn, backward_arrows))
+show(animate_flow(film, gaps=(1.85, 1.25)))
+
+# %%
 # The order in which the values were *computed* would do as well, since nothing can be computed before its parents. The
 # library does that: it numbers its operations while they run, like lines on a tape, and reads the tape backward.
 

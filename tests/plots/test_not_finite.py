@@ -67,6 +67,9 @@ REFUSED = {
     "network_diagram, values": lambda v, _: plots.network_diagram([np.ones((2, 2))], [[0.0, 1.0], [v, 1.0]]),
     "predictions": lambda v, _: plots.predictions(spoiled((4, 2, 2), v), [0] * 4, [1] * 4),
     "number_grids": lambda v, _: plots.number_grids([("weights", spoiled((2, 2), v))]),
+    "animate_decision_boundary": lambda v, _: plots.animate_decision_boundary(
+        [lambda x: x[:, 0] > 0], spoiled((4, 2), v), [0, 1, 0, 1]
+    ),
     "save_decision_boundary": lambda v, folder: animation.save_decision_boundary(
         [lambda x: x[:, 0] > 0], spoiled((4, 2), v), [0, 1, 0, 1], folder / "b.gif"
     ),

@@ -105,6 +105,11 @@ FIGURES = {
     ),
     "flow_diagram": lambda dark: plots.flow_diagram(WAVE.nodes, WAVE.arrows, "Numbers and slopes", dark=dark),
     "animate_flow": lambda dark: plots.animate_flow([WAVE, WAVE._replace(title="Back")], dark=dark).figure,
+    "animate_decision_boundary": lambda dark: (
+        plots.animate_decision_boundary(
+            [lambda x: x[:, 0] > 0, lambda x: x.sum(axis=1) > 1.5], POINTS, SIDES, dark=dark
+        ).figure
+    ),
     "animate_descent": lambda dark: plots.animate_descent(ROLLS["rate 0.1"], pages.parabola, dark=dark).figure,
     "weight_images": lambda dark: plots.weight_images(RANDOM.normal(size=(7, 784)), dark=dark),
     "long captions": lambda dark: plots.weight_images(

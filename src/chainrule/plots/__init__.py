@@ -18,7 +18,8 @@ modules:
     grids         small arrays with their numbers: attention weights, a convolution by hand
     pictures      image preprocessing, step by step
     flow          boxes and arrows: numbers flow forward, slopes flow back; step by step
-    animation     `animate_descent`; `save_decision_boundary`, `save_descent`, `save_training`, `save_weights`: GIFs
+    animation     `animate_decision_boundary`, `animate_descent`; GIFs: `save_decision_boundary`, `save_descent`,
+                  `save_training`, `save_weights`
 
 `style` holds the shared theme and saves figures. These modules import matplotlib, so each is imported on first use of
 one of its names. `text` needs no matplotlib.
@@ -29,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from chainrule.plots.animation import (
+        animate_decision_boundary,
         animate_descent,
         save_decision_boundary,
         save_descent,
@@ -57,7 +59,10 @@ if TYPE_CHECKING:
     from chainrule.plots.training import curves
 
 _MODULES = {
-    "animation": ("animate_descent", "save_decision_boundary", "save_descent", "save_training", "save_weights"),
+    "animation": (
+        "animate_decision_boundary", "animate_descent", "save_decision_boundary", "save_descent", "save_training",
+        "save_weights",
+    ),
     "charts": (
         "dead_neurons", "functions", "gradients_by_layer", "gradients_by_step", "lines", "step_errors",
         "word_probabilities",
@@ -85,10 +90,10 @@ if not TYPE_CHECKING:  # with `__getattr__`, type checkers would accept any miss
 
 
 __all__ = [
-    "activations", "animate_descent", "animate_flow", "calibration", "computation_graph", "confusion_matrix", "curves",
-    "dead_neurons", "decision_boundary", "descent_on_contour", "descent_on_curve", "descent_on_surface", "feature_maps",
-    "filters", "flow_diagram", "functions", "gradients_by_layer", "gradients_by_step", "hidden_map", "lines",
-    "mistakes", "network_diagram", "network_frame", "number_grids", "predictions", "principal_components", "save",
-    "save_decision_boundary", "save_descent", "save_training", "save_weights", "stages", "step_errors", "sweep",
-    "weight_images", "word_probabilities",
+    "activations", "animate_decision_boundary", "animate_descent", "animate_flow", "calibration", "computation_graph",
+    "confusion_matrix", "curves", "dead_neurons", "decision_boundary", "descent_on_contour", "descent_on_curve",
+    "descent_on_surface", "feature_maps", "filters", "flow_diagram", "functions", "gradients_by_layer",
+    "gradients_by_step", "hidden_map", "lines", "mistakes", "network_diagram", "network_frame", "number_grids",
+    "predictions", "principal_components", "save", "save_decision_boundary", "save_descent", "save_training",
+    "save_weights", "stages", "step_errors", "sweep", "weight_images", "word_probabilities",
 ]  # fmt: skip

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _DPI = 80  # two thirds of the resolution of other figures, for small files
 _COLORS = 128  # of the palette, also for small files
+_PALETTE_FRAMES = 8  # from which the colors of the palette are chosen, and the last
 _BOUNDARY_GRID = 200  # points along each axis where a classifier is evaluated
 _LAST_FRAME = 2000  # milliseconds for which the last frame is shown
 
@@ -212,6 +213,40 @@ def save_weights(
     _write(figure, show, len(table), file, max_frames, 250)
 
 
+def animate_decision_boundary(
+    classifiers: Sequence[Callable[[NDArray[np.float64]], ArrayLike]],
+    positions: ArrayLike,
+    labels: ArrayLike,
+    classes: Sequence[str] | None = None,
+    title: str = "Decision boundary",
+    max_frames: int = 60,
+    *,
+    unit: str = "epoch",
+    every: int = 1,
+    dark: bool = False,
+) -> Animation:
+    """Animate the regions of a classifier in the plane while it learns.
+
+    Args:
+        classifiers: the classifier before it learns and after each epoch: takes points (M, 2), returns their class
+            indices, (M,).
+        positions: (N, 2), the labeled points.
+        labels: (N,) the true class indices.
+        classes: class names; default "class 0", "class 1", ...
+        title: title of the figure; the epoch and the number of correct points are appended.
+        max_frames: maximum number of frames.
+        unit: what the classifiers count, such as "step".
+        every: how many of them lie between two classifiers.
+        dark: use a dark background.
+
+    Raises:
+        ValueError: there is no classifier, the shapes do not fit, or numbers are not finite.
+    """
+    return _animate_boundary(
+        "animate_decision_boundary", classifiers, positions, labels, classes, title, max_frames, unit, every, dark
+    )
+
+
 def save_decision_boundary(
     classifiers: Sequence[Callable[[NDArray[np.float64]], ArrayLike]],
     positions: ArrayLike,
@@ -225,28 +260,33 @@ def save_decision_boundary(
     every: int = 1,
     dark: bool = False,
 ) -> None:
-    """Animate the regions of a classifier in the plane while it learns, as a GIF.
-
-    Args:
-        classifiers: the classifier before it learns and after each epoch: takes points (M, 2), returns their class
-            indices, (M,).
-        positions: (N, 2), the labeled points.
-        labels: (N,) the true class indices.
-        file: output file, ending in .gif.
-        classes: class names; default "class 0", "class 1", ...
-        title: title of the figure; the epoch and the number of correct points are appended.
-        max_frames: maximum number of frames.
-        unit: what the classifiers count, such as "step".
-        every: how many of them lie between two classifiers.
-        dark: use a dark background.
+    """Write the animation of `animate_decision_boundary` to a file ending in .gif.
 
     Raises:
         ValueError: there is no classifier, the shapes do not fit, or numbers are not finite.
         UserError: the file cannot be written.
     """
+    _animate_boundary(
+        "save_decision_boundary", classifiers, positions, labels, classes, title, max_frames, unit, every, dark
+    ).save(file)
+
+
+def _animate_boundary(
+    function: str,
+    classifiers: Sequence[Callable[[NDArray[np.float64]], ArrayLike]],
+    positions: ArrayLike,
+    labels: ArrayLike,
+    classes: Sequence[str] | None,
+    title: str,
+    max_frames: int,
+    unit: str,
+    every: int,
+    dark: bool,
+) -> Animation:
+    """See `animate_decision_boundary`; `function` is named in error messages."""
     if not classifiers:
-        raise ValueError("save_decision_boundary: no classifiers; expected one for each frame")
-    style.check_finite("save_decision_boundary", positions=positions)
+        raise ValueError(f"{function}: no classifiers; expected one for each frame")
+    style.check_finite(function, positions=positions)
     figure = points.decision_boundary(classifiers[-1], positions, labels, None, classes, title, dark=dark)
     axes = figure.axes[0]
     axes.set_title("", loc="left")
@@ -263,7 +303,8 @@ def save_decision_boundary(
         correct = int((style.as_array(classifiers[index](x)) == truth).sum())
         style.retitle(figure, f"{title}: {unit} {every * index}, {correct} of {len(truth)} correct")
 
-    _write(figure, show, len(classifiers), file, max_frames, 100)
+    show(len(classifiers) - 1)
+    return Animation(figure, show, len(classifiers), max_frames, 100)
 
 
 def _write(
@@ -285,7 +326,9 @@ def _write(
         show(step)
         canvas.draw()
         pictures.append(Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]))
-    palette = pictures[-1].quantize(_COLORS, Image.Quantize.MAXCOVERAGE)  # keeps rare colors
+    selected = [*pictures[:: -(-len(pictures) // _PALETTE_FRAMES)], pictures[-1]]  # a color may be in a few frames only
+    samples = Image.fromarray(np.concatenate([np.asarray(picture) for picture in selected]))
+    palette = samples.quantize(_COLORS, Image.Quantize.MAXCOVERAGE)  # keeps rare colors
     frames = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
     for frame in frames:
         _restore_background(frame, pictures[0])

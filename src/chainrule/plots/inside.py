@@ -308,7 +308,7 @@ def _wire_labels(
     """Print each weight (outputs, inputs) on its line, near the outputs; near the inputs if there is one output."""
     (x, sources), (to_x, targets) = start, end
     label_box = {"boxstyle": "square,pad=0.1", "facecolor": theme.background, "edgecolor": "none"}
-    nearest = 0.6 if len(targets) > 1 else 0.2
+    nearest = 0.48 if len(targets) > 1 else 0.2  # clear of the circles at both ends
     for (output, i), weight in np.ndenumerate(matrix):
         part = nearest + 0.2 * i / max(len(sources) - 1, 1)  # of the line's length, different for each input
         x_label, y_label = x + part * (to_x - x), sources[i] + part * (targets[output] - sources[i])
