@@ -233,7 +233,8 @@ for inputs in (1, 2, 3, 784):
 neurons = 2  # change me
 best = min((train(neurons, seed) for seed in range(3)), key=lambda net: np.abs(net(x) - curve(x)).max())
 print(f"{neurons} neurons, the best of three starts: largest error {np.abs(best(x) - curve(x)).max():.4f}")
-show(charts.lines({"the curve": curve(x), f"{neurons} neurons": best(x)}, x, title="As well as it can", **labels))
+drawn = {"the curve": curve(x), f"{neurons} neurons": best(x)}
+show(charts.lines(drawn, x, title="As well as it can", x_label="x", y_label="output"))
 
 # %%
 # With two neurons it has two steps to place, and puts them where they help most: it gets the big wave and gives up the

@@ -327,9 +327,10 @@ rows = {"1,000 images": plain[-1], "stopped in time": best} | rows
 print("                  epochs   right where it learned   right where not   loss where not")
 for name, row in rows.items():
     print(f"{name:<17} {row[0]:6.0f} {row[3]:22.1f}% {row[4]:16.1f}% {row[2]:16.4f}")
-cures = {name: history[:, 2] for name, history in runs.items() if len(history) == len(plain)}
+late = plain[:, 0] >= 6  # before that, the loss falls steeply for all
+cures = {name: history[late, 2] for name, history in runs.items() if len(history) == len(plain)}
 labels = {"x_label": "epoch", "y_label": "loss on other images, -ln p"}
-show(charts.lines(cures, plain[:, 0], title="What each cure does to the loss", **labels))
+show(charts.lines(cures, plain[late, 0], title="What each cure does to the loss", **labels))
 
 # %%
 # Weight decay keeps the loss on other images close to its lowest point, without having to be stopped. Dropout does

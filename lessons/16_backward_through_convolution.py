@@ -74,7 +74,8 @@ with np.printoptions(precision=1):
 # A push to one weight moves *all nine* outputs, each by the pixel that it was multiplied with there. So the slope is a
 # sum of nine products.
 #
-# A value that is used several times gets the sum over all its uses. For the weight in the corner,
+# :Lesson:`the-chain-rule` had this case: a value that is used several times gets the sum over all its uses. For the
+# weight in the corner,
 #
 # .. math:: \frac{\partial C}{\partial k_{0,0}} = \sum_{i,j} \delta_{i,j} \, x_{i,j},
 #    \qquad\text{and for any:}\qquad

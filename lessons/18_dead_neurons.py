@@ -18,7 +18,8 @@ from chainrule import nn, optim
 from chainrule.data import mnist
 from chainrule.first_principles.activations import leaky_relu, leaky_relu_derivative, relu, relu_derivative
 from chainrule.lessons import show
-from chainrule.plots import charts
+from chainrule.plots import charts, style
+from chainrule.plots.animation import Animation
 
 # %%
 # Two bends
@@ -141,9 +142,11 @@ def epoch(net, rate, random, after_step=lambda: None):
         after_step()
 
 
-net, largest = new_network(0.0), []
-epoch(net, 0.7, np.random.default_rng(1), after_step=lambda: largest.append(sums(net, pixels[:1000])[0].max(axis=0)))
-largest = np.array(largest)  # (100 steps, 100 neurons): the largest z of each
+net = new_network(0.0)
+history = [sums(net, pixels[:1000])[0]]
+epoch(net, 0.7, np.random.default_rng(1), after_step=lambda: history.append(sums(net, pixels[:1000])[0]))
+history = np.array(history)  # (101 steps, 1,000 images, 100 neurons): all z of the first layer
+largest = history[1:].max(axis=1)  # (100 steps, 100 neurons): the largest z of each
 dead = np.flatnonzero(silent(net)[0])
 print(f"learning rate 0.7, after one epoch: {len(dead)} of the first layer's 100 neurons are dead")
 
@@ -155,6 +158,30 @@ show(charts.lines(curves, title="The first epoch, neuron by neuron", **labels))
 for k in victims:
     last = int(np.flatnonzero(largest[:, k] > 0)[-1]) + 1
     print(f"neuron {k}: last seen alive after step {last}; its largest z then stays at {largest[-1, k]:.4f}")
+
+# %%
+# Here is the moment itself, in motion, for the first of the two. Each dot is one of 200 images: its z, and what ReLU
+# makes of it. Watch how they climb, and then land on the flat side.
+
+victim = victims[0]
+z = history[:, :200, victim]  # (101, 200)
+line = np.linspace(z.min(), z.max(), 200)
+figure = charts.lines({"ReLU": relu(line)}, line, title="A neuron dies", x_label="z", y_label="activation")
+(dots,) = figure.axes[0].plot([], [], "o", color=style.LIGHT.second, markersize=5, alpha=0.5)
+
+
+def draw(step):
+    """Show the 200 images after a step."""
+    dots.set_data(z[step], relu(z[step]))
+    awake = np.sum(z[step] > 0)
+    style.retitle(figure, f"Neuron {victim} after step {step}: awake for {awake} of 200 images")
+
+
+draw(len(z) - 1)
+show(Animation(figure, draw, len(z), max_frames=50, milliseconds=150))
+print(
+    f"neuron {victim} is awake for {np.sum(z[0] > 0)} of these 200 images at first, for {np.sum(z[-1] > 0)} in the end"
+)
 
 # %%
 # Both were at their most active, and one step corrected far too much. From then on their lines are perfectly level:

@@ -19,7 +19,7 @@ from chainrule import nn, optim
 from chainrule.data import mnist
 from chainrule.first_principles.descent import Path
 from chainrule.lessons import show
-from chainrule.plots import charts
+from chainrule.plots import animate_descent, charts
 from chainrule.plots import descent as pictures
 
 # %%
@@ -164,7 +164,7 @@ for name, (rule, rate) in RULES.items():
 # The race
 # --------
 #
-# A hundred steps each.
+# A hundred steps each. First the ball with momentum, in motion.
 
 paths = {f"{name}, rate {rate}": descend(rule, rate, 100) for name, (rule, rate) in RULES.items()}
 print("height after            10        20        50       100 steps    lowest on the way")
@@ -172,6 +172,7 @@ for name, path in paths.items():
     heights = "".join(f"{path.values[i]:10.1e}" for i in (10, 20, 50, 100))
     print(f"{name:<19}{heights}{path.values.min():21.1e}")
 window = ((-4.6, 2.6), (-1.4, 1.4))
+show(animate_descent(paths["momentum, rate 0.4"], valley, window, "A ball with momentum"))
 show(pictures.descent_on_contour(paths, valley, window, "Four rules in one valley"))
 
 # %%

@@ -15,17 +15,14 @@ Prerequisites: :lesson:`the-network-reads-digits`, :lesson:`the-convolutional-ne
 import numpy as np
 
 from chainrule.cli.inputs import SAMPLE
-from chainrule.cli.output import class_names
-from chainrule.cli.read import classifier
 from chainrule.data import mnist
 from chainrule.data.handwriting import draw, random_pen, random_style, render
 from chainrule.errors import PictureError
 from chainrule.images import prepare
-from chainrule.images.count import count_digits
-from chainrule.images.digits import split_probabilities
 from chainrule.images.raster import resize
 from chainrule.lessons import show
 from chainrule.plots import charts, pictures, style
+from chainrule.reading import DigitReader
 from chainrule.training import run as runs
 
 # %%
@@ -37,19 +34,19 @@ from chainrule.training import run as runs
 # It is a convolutional network as in :lesson:`the-convolutional-network`, trained on MNIST and on digits and other
 # marks that were drawn for it. Softmax makes its eleven scores add up to 1.
 
-classify, names = classifier(runs.shipped()), class_names(runs.shipped())
+reader = DigitReader(runs.shipped())
 
 
 def guesses(image):
     """The two most probable answers for a 28×28 image, as words with probabilities."""
-    probabilities = classify(image[None])[0]
-    best = np.argsort(-probabilities)[:2]
-    return [("no digit" if names[i] == "none" else names[i], float(probabilities[i])) for i in best]
+    probabilities = reader.classify(image[None])[0]  # (11,)
+    names = [name.replace("none", "no digit") for name in reader.classes]
+    return [(names[i], float(probabilities[i])) for i in np.argsort(-probabilities)[:2]]
 
 
 digit = mnist().split().test.images[0]
 (first, sure), _ = guesses(digit)
-print(f"eleven answers: {', '.join(names)}")
+print(f"eleven answers: {', '.join(reader.classes)}")
 print(f"MNIST's first test image: {digit.shape[0]} × {digit.shape[1]} pixels from {digit.min()} to {digit.max()}")
 print(f"read as {first}, with {sure:.1%}")
 
@@ -69,7 +66,7 @@ gray = stages.gray  # (192, 256): brightness from 0 for black to 1 for white
 
 def without_care(brightness):
     """Turn a photo over, stretch it, and shrink it to 28×28."""
-    small = resize(1 - brightness.astype(np.float32), (28, 28), "BOX")
+    small = resize(1 - brightness.astype(np.float32), (28, 28), "BOX")  # the mean of the pixels that fall together
     return np.rint(255 * (small - small.min()) / max(np.ptp(small), 1e-6)).astype(np.uint8)
 
 
@@ -156,26 +153,21 @@ print(f"in the 28 × 28 image: ({(rows * placed).sum():.1f}, {(columns * placed)
 # Here they are in a row, and what the network says of the last one.
 
 
-def probabilities_of(images):
-    """The probabilities of the ten digits, (N, 10), for images (N, 28, 28)."""
-    return split_probabilities(classify(images).astype(float), names)[0]
-
-
 def read(picture):
     """What is in a picture, as one line, and the 28×28 image that the network saw, or None."""
     try:
-        seen = prepare(picture, "the picture")
+        reading = reader.read(picture, "the picture")
     except PictureError as problem:
         return str(problem), None
-    (one, p), (other, q) = guesses(seen.result)
-    digits = count_digits(seen.clean, float(probabilities_of(seen.result[None]).max()), probabilities_of)
-    if digits > 1:
-        return f"there are {digits} digits", seen.result
-    return f"{one} ({p:.1%})" + (f", or {other} ({q:.1%})" if q >= 0.1 else ""), seen.result
+    image = reading.stages.result
+    if reading.count > 1:
+        return f"there are {reading.count} digits", image
+    (one, p), (other, q) = guesses(image)
+    return f"{one} ({p:.1%})" + (f", or {other} ({q:.1%})" if reading.second else ""), image
 
 
 print("the sample:", read(SAMPLE)[0])
-show(pictures.stages(list(stages), 7, probabilities_of(stages.result[None])[0]))
+show(pictures.stages(list(stages), 7, reader.read(SAMPLE).confidences))
 
 # %%
 # ``chainrule predict photo.jpg --explain steps.png`` draws this figure for a photo of yours, and ``chainrule predict
@@ -212,8 +204,8 @@ table = {
     "chalk": photograph("4", paper=0.15, pen=0.85),
     "grainy": photograph("4", noise=0.06),
     "two digits": photograph("42"),
-    "a letter": photograph("A"),
-    "a smiley": photograph(["smiley"]),
+    "a letter": photograph("R"),
+    "a heart": photograph(["heart"]),
     "nothing": photograph(""),
 }
 seen_images, captions = [], []
@@ -235,8 +227,9 @@ show(style.sheet(seen_images, captions, "The photo, and what the network saw", s
 # - *Chalk*: if the ink is brighter than its surroundings, the picture is turned over. Nothing to do.
 # - *Grainy* (a phone at night): averages over several pixels remove the noise. You: more light.
 # - *Two digits*: it says so. You: cut the picture, or use ``chainrule read``, which reads whole pages.
-# - *A letter, a smiley*: the eleventh answer. Without it, the network would have to choose among ten wrong ones. (The
-#   smiley's face was taken for a frame around the eyes and the mouth, and dropped.)
+# - *A letter, a heart*: the eleventh answer. Without it, the network would have to choose among ten wrong ones. It is
+#   no guarantee: a mark that it was never shown may be taken for the digit that it looks like most. Try
+#   ``read(photograph(["question"]))``.
 # - *Nothing*: one sentence instead of a guess. An answer that is always a digit is worth little.
 
 # %%
@@ -253,7 +246,7 @@ strengths, faded, chances = np.linspace(0, 1, 11), [], {"8": [], "3": [], "no di
 for strength in strengths:
     image = np.where(left_side, eight * (1 - strength), eight).round().astype(np.uint8)
     faded.append(image / 255)
-    row = dict(zip(names, classify(image[None])[0].tolist(), strict=True))
+    row = dict(zip(reader.classes, reader.classify(image[None])[0].tolist(), strict=True))
     for name in chances:
         chances[name].append(100 * row["none" if name == "no digit" else name])
     (one, p), (other, q) = guesses(image)
@@ -294,7 +287,7 @@ for level in (noise, noise / 2):
 #
 # :Lesson:`the-next-word` leaves pictures behind and goes on to words.
 #
-# The stages are in ``chainrule.images.steps`` and ``chainrule.images.foreground``. A whole page of digits is another
-# problem: where are they? ``chainrule read page.jpg`` finds them with a second network, ``chainrule.images.detection``.
-# MNIST's format is described in LeCun, Bottou, Bengio and Haffner, Gradient-based learning applied to document
-# recognition (1998), section III.
+# The stages are in ``chainrule.images.steps`` and ``chainrule.images.foreground``, and ``chainrule.reading`` puts them
+# and the network together. A whole page of digits is another problem: where are they? ``chainrule read page.jpg`` finds
+# them with a second network, ``chainrule.images.detection``. MNIST's format is described in LeCun, Bottou, Bengio and
+# Haffner, Gradient-based learning applied to document recognition (1998), section III.

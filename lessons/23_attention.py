@@ -181,7 +181,7 @@ show(grids.number_grids([("weights A", A), ("values V", V), ("out = A V", A @ V)
 #
 # .. math:: \text{Attention}(Q, K, V) = \text{softmax}\!\left( \frac{Q K^T}{\sqrt{d}} + \text{mask} \right) V
 #
-# The three matrices are weights like any others: the tape of :lesson:`backpropagation` carries slopes back to them. We
+# The three matrices are weights like any others: the tape of :lesson:`your-own-tape` carries slopes back to them. We
 # check the slope of one number (how much more water than money *bank* ends up with) in all six numbers of :math:`W_Q`,
 # by a nudge to each.
 
@@ -309,8 +309,10 @@ for name, answer, weights in (
     for step in range(601):
         if step in (0, 100, 600):
             with cr.no_grad():
-                best = answer(*exam[:2]).numpy().argmax(axis=1)
-            reads.append(f"{np.mean(best == exam[3]):6.1%}")
+                scores = answer(*exam[:2]).numpy()  # (1000, 10)
+            if not np.isfinite(scores).all():
+                raise ValueError("the network has diverged, its scores are not finite; try a smaller learning rate")
+            reads.append(f"{np.mean(scores.argmax(axis=1) == exam[3]):6.1%}")
         entries, questions, _, digits = telephone_books(64)
         loss = nn.functional.cross_entropy(answer(entries, questions), cr.tensor(digits))
         optimizer.zero_grad()
@@ -322,7 +324,8 @@ blind = np.mean((exam[0][:, :, 8:].argmax(axis=2) == exam[3][:, None]).mean(axis
 print(f"to say the digit of any of the four would be right {blind:.1%} of the time")
 wq, wk = (matrix.detach().numpy() for matrix in attention_weights[:2])
 entries, questions, asked, _ = exam
-looked = softmax(np.einsum("nd,nkd->nk", questions @ wq, entries @ wk) / np.sqrt(8))  # (1000, 4)
+fit = ((questions @ wq)[:, None] * (entries @ wk)).sum(axis=2)  # (1000, 4): a dot product with each of four keys
+looked = softmax(fit / np.sqrt(8))
 print(f"mean weight on the entry that was asked for: {looked[np.arange(1000), asked].mean():.3f}")
 
 fits = wq[:8] @ wk[:8].T / np.sqrt(8)  # (8, 8): how well each person's key fits each person's query

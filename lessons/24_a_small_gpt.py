@@ -189,7 +189,7 @@ def scores(letters):
 
 
 def same():
-    """Whether the scores by hand are those of the library, as exactly as float32 can be."""
+    """Whether the scores by hand are the library's, up to the rounding of numbers with seven digits (float32)."""
     return np.allclose(by_hand(exam_x), scores(exam_x), rtol=0, atol=1e-4)
 
 
@@ -214,8 +214,8 @@ print(f"new, its loss is {loss_of(exam_x, exam_y):.4f}; blind guessing among 27 
 # It learns
 # ---------
 #
-# 500 steps with 64 names each. The loss of the next letter is cross entropy, the optimizer AdamW, which is Adam with
-# weight decay.
+# 500 steps with 64 names each. The loss of the next letter is cross entropy, the optimizer AdamW, which is Adam
+# (:lesson:`optimizers`) with weight decay; ``jit`` compiles the step, as in :lesson:`four-ways`.
 #
 # Every position of every name is an example in the same pass: that is what the mask is for.
 
