@@ -1,7 +1,8 @@
-"""`chainrule runs`: sorting, conditions, curves, JSON, deleting."""
+"""`chainrule runs`: sorting, conditions, curves, tables, JSON, deleting."""
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shutil
@@ -112,6 +113,27 @@ def test_the_document_has_everything(command, five):
     assert document[2]["result"] == {"test_accuracy": 0.93, "test_loss": 0.1, "seconds": 10.0}
     assert [record["validation_accuracy"] for record in document[2]["epochs"]] == [0.2, 0.4, None, 0.9]
     assert document[4]["result"] is None
+
+
+def test_settings_and_results_as_a_table(command, five, here):
+    done = command("runs", five, "--sort", "test_accuracy", "--csv", "runs.csv")
+    assert (done.code, done.out.splitlines()[-1], done.err) == (0, "table: runs.csv", "")
+    with (here / "runs.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["name"] for row in rows] == ["b", "d", "a", "c", "new"]
+    assert [row["lr"] for row in rows] == ["0.01", "0.01", "0.1", "0.001", "0.5"]
+    assert [row["test_accuracy"] for row in rows] == ["0.97", "0.93", "0.91", "0.88", ""]
+    assert [row["validation_accuracy"] for row in rows] == ["0.95", "0.9", "0.9", "0.7", ""]
+    assert next(iter(rows[0])) == "name"
+    assert command("runs", five, "--where", "name=a", "--csv", "one.csv", "--json").out.startswith("[")
+    assert len((here / "one.csv").read_text().splitlines()) == 2
+    for file, message in {
+        "runs.txt": "'.txt' is not a supported table format; use .csv",
+        "no/a.csv": "does not exist",
+    }.items():
+        done = command("runs", five, "--csv", file)
+        assert (done.code, done.out) == (2, "")
+        assert message in done.err
 
 
 def test_the_curves_of_several_runs(command, five, monkeypatch):

@@ -69,6 +69,7 @@ Examples:
   chainrule runs experiments/
   chainrule runs --sort test_accuracy --where model=mlp --where lr<0.01
   chainrule runs --plot curves.png
+  chainrule runs --csv runs.csv
   chainrule runs --delete first-try"""
 )
 @click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False))
@@ -77,6 +78,7 @@ Examples:
     "--where", "conditions", multiple=True, metavar="KEY=VALUE", help="Only such runs: =, !=, <, > (repeatable)."
 )
 @click.option("--plot", type=PathName(), metavar="FILE", help="Draw the curves of these runs (.png, .svg, .pdf).")
+@click.option("--csv", "table", type=PathName(), metavar="FILE", help="Write settings and results as a table (.csv).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document with all settings and epochs.")
 @click.option("--delete", multiple=True, metavar="RUN", help="Delete a run of FOLDER by its name, after a question.")
 @click.option("--yes", is_flag=True, help="Delete without a question.")
@@ -85,6 +87,7 @@ def runs(
     sort: str | None,
     conditions: Sequence[str],
     plot: str | None,
+    table: str | None,
     as_json: bool,
     delete: Sequence[str],
     yes: bool,
@@ -100,6 +103,7 @@ def runs(
         from chainrule.plots import style  # imports matplotlib
 
         check_output(plot, "figure", style.FORMATS)
+    check_output(table, "table", (".csv",))
     faults: list[RunError] = []
     everything = _entries(folder or str(RUNS), faults)
     entries = _ordered(_chosen(everything, conditions), sort)
@@ -111,6 +115,12 @@ def runs(
         print_lines(f"none of the {len(everything)} runs meets {' and '.join(conditions)}", err=True)
     elif not faults:
         print_lines(f"no runs in {folder or RUNS} yet; train one with: chainrule train", err=True)
+    if table is not None:
+        from chainrule.training.csv_log import write_table
+
+        write_table(table, [entry.values for entry in entries], ("name",))
+        if not as_json:
+            print_lines(f"table: {table}")
     if plot is not None:
         _plot(entries, plot)
         if not as_json:

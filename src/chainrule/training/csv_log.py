@@ -13,6 +13,7 @@ from chainrule.training.trainer import Callback
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping, Sequence
 
     from chainrule.training.trainer import Trainer
 
@@ -55,12 +56,23 @@ class CSV(Callback):
         self._write(trainer)
 
     def _write(self, trainer: Trainer) -> None:
-        columns = list(dict.fromkeys(name for record in trainer.history for name in record)) or ["epoch"]
-        table = io.StringIO(newline="")
-        writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows([_cell(record.get(name)) for name in columns] for record in trainer.history)
-        write_text(self.path, table.getvalue())
+        write_table(self.path, trainer.history, ("epoch",))
+
+
+def write_table(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
+    """Write rows as comma-separated values, below a line of names; what is missing or not finite is an empty cell.
+
+    Args:
+        path: the file, which is replaced atomically.
+        rows: numbers and texts by name.
+        columns: the first names; the others follow in the order in which they appear.
+    """
+    names = list(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
+    table = io.StringIO(newline="")
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows([_cell(row.get(name)) for name in names] for row in rows)
+    write_text(path, table.getvalue())
 
 
 def _cell(value: Any) -> Any:
