@@ -16,7 +16,7 @@ import numpy as np
 
 from chainrule.first_principles.perceptron import AND, INPUTS, NAND, OR, XOR, learn, predict, xor
 from chainrule.lessons import show
-from chainrule.plots import points
+from chainrule.plots import animation, points
 
 # %%
 # A neuron that says yes or no
@@ -46,9 +46,11 @@ for inputs, answer in zip(INPUTS, AND, strict=True):
 # examples is called an **epoch**.
 
 weights, bias = np.zeros(2), 0.0
+stages = [(weights, bias)]
 for epoch in itertools.count(1):
     weights, bias, (mistakes,) = learn(INPUTS, AND, epochs=1, weights=weights, bias=bias)
     print(f"epoch {epoch}: mistakes: {mistakes}; now w = {weights}, b = {bias:g}")
+    stages.append((weights, bias))
     if mistakes == 0:
         break
 
@@ -66,6 +68,10 @@ show(
         lambda x: predict(x, weights, bias), INPUTS, AND, (weights, bias), wanted, title="AND: a line was found"
     )
 )
+
+classifiers = [lambda x, stage=stage: predict(x, *stage) for stage in stages]  # before the first epoch, and after each
+film = "AND, learned"
+show(animation.animate_decision_boundary(classifiers, INPUTS, AND, wanted, film, milliseconds=900))
 
 learned = learn(INPUTS, OR)
 print(f"OR takes {len(learned.mistakes)} epochs: w = {learned.weights}, b = {learned.bias:g}")

@@ -307,8 +307,8 @@ class Value:  # the whole of it
         return Value(self.number - other.number, (self, other), (1.0, -1.0))
 
     def __pow__(self, exponent):
-        slope = exponent * self.number ** (exponent - 1)
-        return Value(self.number**exponent, (self,), (slope,))
+        slope = exponent * math.pow(self.number, exponent - 1) if exponent else 0.0
+        return Value(math.pow(self.number, exponent), (self,), (slope,))
 
     def sigmoid(self):
         bent = 1 / (1 + math.exp(-self.number)) if self.number > -700 else 0.0

@@ -95,6 +95,17 @@ def test_a_computation_longer_than_pythons_calls_and_with_more_paths_than_time()
     assert x.gradient == 2.0**60
 
 
+def test_powers_without_a_slope_are_refused_and_one_with_a_slope_of_zero_is_not() -> None:
+    zero = Value(0.0)
+    backward(zero**0 + zero**1 + zero**2)
+    assert zero.gradient == 1.0
+    for number, exponent in ((-8.0, 1 / 3), (0.0, 0.5), (0.0, -1)):
+        with pytest.raises(ValueError, match="math domain error"):
+            Value(number) ** exponent
+    with pytest.raises(TypeError, match="must be real number, not Value"):
+        Value(2.0) ** Value(3.0)
+
+
 def test_a_plain_number_becomes_a_value_once() -> None:
     value = Value(2.0)
     assert as_value(value) is value

@@ -183,3 +183,13 @@ def test_an_animation_is_the_file_that_it_writes_and_plays(tmp_path):
     rolling.figure.canvas.draw()  # starts it
     assert list(playing.new_frame_seq()) == [0, 2, 5, 7]
     assert rolling.figure.get_suptitle().startswith("Down: step 0,")
+
+
+def test_an_animated_border_takes_its_time(tmp_path):
+    ways = [lambda x: x[:, 0] > 0, lambda x: x[:, 1] > 0, lambda x: x[:, 0] > 1]
+    border = plots.animate_decision_boundary(ways, [[-1, 1], [2, 2]], [0, 1], title="Border", every=5, milliseconds=700)
+    border.save(tmp_path / "border.gif")
+    pictures, durations, _ = frames(tmp_path / "border.gif")
+    assert len(pictures) == 3
+    assert durations[:2] == [700, 700]
+    assert border.figure.get_suptitle() == "Border: epoch 10, 2 of 2 correct"

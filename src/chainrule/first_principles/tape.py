@@ -61,9 +61,13 @@ class Value:
         return Value(self.number - other.number, (self, other), (1.0, -1.0))
 
     def __pow__(self, exponent: float) -> Value:
-        """A power with a fixed exponent."""
-        slope = exponent * self.number ** (exponent - 1)
-        return Value(self.number**exponent, (self,), (slope,))
+        """A power with a fixed exponent.
+
+        Raises:
+            ValueError: the power is not a real number, such as a root of a negative number, or has no slope there.
+        """
+        slope = exponent * math.pow(self.number, exponent - 1) if exponent else 0.0
+        return Value(math.pow(self.number, exponent), (self,), (slope,))
 
     def sigmoid(self) -> Value:
         """σ(z) = 1 / (1 + e⁻ᶻ), with the slope σ (1 - σ)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -223,6 +223,7 @@ def animate_decision_boundary(
     *,
     unit: str = "epoch",
     every: int = 1,
+    milliseconds: int = 100,
     dark: bool = False,
 ) -> Animation:
     """Animate the regions of a classifier in the plane while it learns.
@@ -237,14 +238,16 @@ def animate_decision_boundary(
         max_frames: maximum number of frames.
         unit: what the classifiers count, such as "step".
         every: how many of them lie between two classifiers.
+        milliseconds: how long each is shown.
         dark: use a dark background.
 
     Raises:
         ValueError: there is no classifier, the shapes do not fit, or numbers are not finite.
     """
-    return _animate_boundary(
+    animation = _animate_boundary(
         "animate_decision_boundary", classifiers, positions, labels, classes, title, max_frames, unit, every, dark
     )
+    return replace(animation, milliseconds=milliseconds)
 
 
 def save_decision_boundary(
