@@ -5,6 +5,14 @@
   document.querySelector(".toc-drawer")?.setAttribute("aria-label", "On this page");
   // A signature's parameters on lines of their own are no list of definitions
   for (const list of document.querySelectorAll("dt.sig dl")) list.setAttribute("role", "none");
+  // The gallery's links lie over its pictures, and their text is hidden
+  for (const link of document.querySelectorAll(".sphx-glr-thumbcontainer a")) link.setAttribute("aria-label", link.textContent);
+  // The page of search results has no title
+  if (!document.querySelector("h1")) {
+    const title = document.createElement("h1");
+    title.textContent = document.title.split(" - ")[0];
+    document.querySelector("article")?.prepend(title);
+  }
 
   /** Code that is wider than the page can be scrolled with the arrow keys. */
   function reachWide() {
