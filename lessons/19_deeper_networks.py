@@ -208,7 +208,7 @@ percent = {name: 100 * np.array(values) for name, values in shares.items()}
 figure = charts.lines(percent, depths, title="The race, again", x_label="number of layers", y_label="read right (%)")
 figure.axes[0].set_xticks(depths)
 show(figure)
-for name in ("normalized", "shortcuts", "both"):
+for name in ("normalized", "shortcuts"):
     share = learn(deep_network(30, **KINDS[name]), rate=0.02)
     print(f"30 layers, a fifth of the learning rate, {name:<10} {share:6.1%} read right")
 
