@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+import textwrap
+from pathlib import Path
 
 import pytest
 
 from chainrule.cli import main
 from chainrule.errors import RunError
 from chainrule.sweep import Choices, Range, read_config
+from chainrule.sweep import config as config_module
+
+from .. import documents
+from ..documents import ROOT
 
 TOML = """
 model = "mlp"
@@ -66,6 +73,18 @@ def test_a_momentum_is_for_optimizers_that_have_one(read):
     first = {"training.optimizer": "rprop", "training.weight_decay": 0.1, "training.momentum": 0.3}
     assert config.applicable(first) == {"training.optimizer": "rprop"}
     assert config.applicable({**first, "training.optimizer": "sgd"}) == {**first, "training.optimizer": "sgd"}
+
+
+def test_the_examples_of_the_guide_and_of_the_docstring(read):
+    page = (ROOT / "docs" / "sweep.md").read_text(encoding="utf-8")
+    first, augment = re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    config = read(first + augment)
+    assert config.searched["training.augment.rotation"] == Range(0.0, 20.0)
+    assert config.searched["training.augment.shift"] == Choices((0.0, 1.0, 2.0))
+    assert config.searched["options.hidden"] == Range(32, 256, step=32, is_integer=True)
+    (docstring,) = [text for name, text in documents.docstrings(Path(config_module.__file__)) if not name]
+    example = "\n".join(line for line in docstring.splitlines() if line.startswith("    ") or not line)
+    assert read(textwrap.dedent(example)).describe() == read(first).describe()
 
 
 def test_json_is_the_same(read):

@@ -124,7 +124,8 @@ class Session:
         from tensorboardX.record_writer import RecordWriter
 
         self._event = event_pb2.Event
-        self._file = RecordWriter(str(folder / f"events.out.tfevents.{number:06}.chainrule"))
+        # absolute, as the writer takes what stands before a colon for the scheme of an address
+        self._file = RecordWriter(str(folder.absolute() / f"events.out.tfevents.{number:06}.chainrule"))
         self.add(file_version="brain.Event:2")
         self.add(step, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START))
 

@@ -273,6 +273,13 @@ def test_pictures_of_ones_own(tmp_path):
             trainer.fit(trainer.epoch + 1)
 
 
+def test_a_name_with_a_colon_is_no_address(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    network, loss, optimizer, loader = parts()
+    Trainer(network, loss, optimizer, loader, callbacks=[TensorBoard("s3:log")]).fit(1)
+    assert len(scalars(tmp_path / "s3:log")) == 1
+
+
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     network, loss, optimizer, loader = parts()
