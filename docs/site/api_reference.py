@@ -45,9 +45,11 @@ PARTS = {  # page: its title and its modules
     "sklearn": ("Estimators for scikit-learn", ["chainrule.sklearn"]),
     "sweep": ("Searching for settings", ["chainrule.sweep"]),
     "source": ("Networks as source code", ["chainrule.source"]),
+    "exercises": ("Exercises of the lessons", ["chainrule.exercises"]),
     "errors": ("Errors", ["chainrule.errors"]),
 }
 PUBLIC_NAMES = {  # whose modules list none, because the package hands on what is public
+    "chainrule.exercises": ["check", "question", "hint", "solution", "Verdict"],
     "chainrule.tensor": ["Tensor", "tensor", "as_tensor", "from_numpy"],
     "chainrule.creation": [
         "arange", "eye", "full", "linspace", "ones", "ones_like", "rand", "randint", "randn", "zeros", "zeros_like",

@@ -316,6 +316,11 @@ def paragraphs(text: str) -> list[str]:
 
 
 def plain_text(paragraph: str) -> str:
-    """A paragraph on one line, with formulas in Unicode and the numbers of lessons, without markup."""
+    """A paragraph on one line, with formulas in Unicode, code in `quotes` and the numbers of lessons."""
     text = replace_references(" ".join(paragraph.split()), lambda words, key: words)
-    return _MARKUP.sub(lambda part: to_unicode(part[1]) if part[1] else part[2] or part[3] or part[4], text)
+
+    def show_part(part: re.Match[str]) -> str:
+        formula, code, strong, emphasis = part.groups()
+        return to_unicode(formula) if formula else f"`{code}`" if code else strong or emphasis
+
+    return _MARKUP.sub(show_part, text)

@@ -87,30 +87,49 @@ def test_what_a_change_does_is_not_told_at_once(command, here):
 
 
 @pytest.fixture
-def pauses(monkeypatch):
-    """A person at the terminal; the list of what was said before each wait for a key, with what was printed before."""
-    asked = []
+def keys(monkeypatch):
+    """The keys that a person at the terminal presses, by their number; a space without one."""
+    pressed, waits = {}, []
     module = importlib.import_module("chainrule.cli.lesson")
     monkeypatch.setattr(module, "_is_interactive", lambda: True)
-    monkeypatch.setattr(module.click, "pause", lambda info: (asked.append(info), print(info)))
-    return asked
+
+    def press():
+        waits.append(1)
+        key = pressed.get(len(waits), " ")
+        if isinstance(key, BaseException):
+            raise key
+        return key
+
+    monkeypatch.setattr(module.click, "getchar", press)
+    return pressed
 
 
-def test_a_reader_at_a_terminal_is_waited_for(command, pauses):
+def test_a_reader_at_a_terminal_is_waited_for(command, keys):
     done = command("lesson", "neurons")
     headings = [cell for cell in lessons.cells(lessons.find("neurons"))[1:] if cell.heading]
-    assert pauses.count("[a key goes on]") == len(headings)
-    assert pauses.count("[make your prediction; a key shows what happens]") == 1
+    assert (done.code, done.out.count("[a key goes on, q ends]")) == (0, len(headings))
+    assert done.out.count("[make your prediction; a key shows what happens]") == 1
     asked, answer = (done.out.index(text) for text in ("[make your prediction", "upright stroke   activation 0.7311"))
     assert done.out.index("Before you run this:") < asked < answer < done.out.index("The whole stroke has 6 - 5 = 1")
 
 
-def test_or_not(command, pauses):
+def test_or_not(command, keys):
     done = command("lesson", "neurons", "--no-pause", "--answers")
-    assert pauses == []
+    assert "key" not in done.out
     assert "upright stroke   activation 0.7311" in done.out
-    command("lesson", "neurons", "--no-pause")
-    assert pauses == ["[make your prediction; a key shows what happens]"]
+    done = command("lesson", "neurons", "--no-pause")
+    assert done.out.count("key") == 1
+    assert "[make your prediction; a key shows what happens]" in done.out
+
+
+@pytest.mark.parametrize(("key", "code"), [("q", 0), (EOFError(), 0), (KeyboardInterrupt(), 130)], ids=repr)
+def test_a_key_ends_the_lesson(command, keys, key, code):
+    keys[2] = key
+    done = command("lesson", "neurons")
+    assert (done.code, done.err.strip()) == (code, "")
+    first, second, *_ = [cell.heading for cell in lessons.cells(lessons.find("neurons"))[1:] if cell.heading]
+    assert first in done.out
+    assert second not in done.out
 
 
 def test_out_names_another_folder(command, here):

@@ -91,7 +91,7 @@ def test_right(name: str, answer: object) -> None:
 @pytest.mark.parametrize(
     ("name", "answer", "message"),
     [
-        ("1.1", 1, "That is twice it."),
+        ("1.1", 1, "That is twice `it`."),
         ("1.1", "7", "no"),
         ("1.1", -0.5, "The size is right, but the sign is the other way round."),
         ("1.1", 0.25, "That is half of it: a factor 2 is missing."),
@@ -117,6 +117,7 @@ def test_right(name: str, answer: object) -> None:
         ("1.5", lambda x: -2 * x, "The size is right, but the sign is the other way round."),
         ("1.5", lambda x: None, "The function returns nothing for x = [1, 2]: does it end with return?"),
         ("1.5", lambda x: 1 / 0, "The function fails for x = [1, 2] with ZeroDivisionError: division by zero"),
+        ("1.5", lambda x: sys.exit(3), "The function fails for x = [1, 2] with SystemExit: 3"),
         ("1.5", lambda: 3, "The function fails for x = [1, 2] with TypeError: "),
         ("1.5", lambda x: "two", "The result for x = [1, 2] is no number or array, but 'two'."),
         ("1.5", lambda x: x.sum(), "Not right: the answer should be the shape (2,), and is a single number."),
@@ -149,6 +150,7 @@ def test_a_program_gets_copies() -> None:
     [
         ("1.1", "half", "the answer uses 'half'; it is to be written with numbers"),
         ("1.1", lambda: 0.5, "this exercise asks for a number"),
+        ("1.1", None, "this exercise asks for a number"),
         ("1.4", 6, "this exercise asks for a formula in x"),
         ("1.5", "2*x", "this exercise asks for a function twice(x), in a Python file"),
         ("1.5", 3, "this exercise asks for a function twice(x), in a Python file"),

@@ -87,7 +87,7 @@ def test_lessons_are_found_by_their_numbers(write: Callable[..., list[lessons.Le
         (2, "What is two and two?"),
         (10, "What is two and two?"),
     ]
-    assert parsed[2].question == "Is it really four? Ask print."
+    assert parsed[2].question == "Is it really four? Ask `print`."
     assert parsed[2].file.name == "02_sums.py"
 
 
@@ -158,7 +158,7 @@ def test_cells(write: Callable[..., list[lessons.Lesson]]) -> None:
     first, adding, again = lessons.cells(write(_02_sums=SOURCE, **BEFORE)[2])
     assert (first.heading, first.paragraphs) == (
         "What is two and two?",
-        ("Is it really four? Ask print.", "More about it.", "Prerequisites: lesson 0, lesson 1."),
+        ("Is it really four? Ask `print`.", "More about it.", "Prerequisites: lesson 0, lesson 1."),
     )
     assert first.code.strip() == "from chainrule.lessons import show"
     assert (adding.heading, adding.paragraphs) == ("Adding", ("A first paragraph.", "    x² + 2"))
@@ -214,7 +214,7 @@ The end.
 
 def test_paragraphs_formulas_and_lists() -> None:
     assert lessons.paragraphs(TEXT) == [
-        "A first paragraph with 1 / (2m), code and a word:",
+        "A first paragraph with 1 / (2m), `code` and a word:",
         "- one item,",
         "- and another of two lines",
         "    a₁",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from chainrule.cli.arguments import PathName
-from chainrule.cli.output import print_lines, print_table, terminal_width
+from chainrule.cli.output import print_lines, print_table, print_text, terminal_width
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -106,7 +106,7 @@ class _Reader:
             return False  # it says what happened
         self.hides = False
         if cell.heading and self.is_interactive and not self.no_pause and not self.is_first:
-            _wait("a key goes on")
+            _wait("a key goes on, q ends")
         self.is_first = False
         _print_text(cell)
         if cell.heading == CHANGE and not self.answers:
@@ -128,9 +128,16 @@ def _is_interactive() -> bool:
 
 
 def _wait(what: str) -> None:
-    """Wait for a key; Ctrl-C ends the lesson."""
+    """Wait for a key; q and Ctrl-C end the lesson."""
     print_lines()
-    click.pause(f"[{what}]")
+    print_text(f"[{what}]")
+    try:
+        key = click.getchar()
+    except EOFError:
+        key = "q"
+    print_lines()
+    if key in ("q", "Q"):
+        raise click.exceptions.Exit
 
 
 def _print_text(cell: Cell) -> None:

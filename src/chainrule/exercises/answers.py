@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.errors import UserError, shorten
+from chainrule.exercises.exercise import enumerate_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -132,7 +133,7 @@ def _check(node: ast.expr, variables: tuple[str, ...], shown: str) -> None:
         return
     if isinstance(node, ast.Name):
         if node.id not in variables and node.id not in _CONSTANTS:
-            allowed = " and ".join(variables) or "numbers"
+            allowed = enumerate_words(variables) or "numbers"
             raise UserError(f"the answer uses '{shorten(node.id, 30)}'; it is to be written with {allowed}")
         return
     children: list[ast.expr]

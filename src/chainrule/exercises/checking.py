@@ -194,7 +194,7 @@ def _call(exercise: Exercise, answer: Any) -> tuple[list[Any], str]:
             value = function(*copied(arguments))
         except UserError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             reason = shorten(f"{type(error).__name__}: {error}", 300)
             return [], f"The function fails{where} with {reason}"
         if value is None:
@@ -227,7 +227,7 @@ def _as_function(exercise: Exercise, answer: Any) -> Callable[..., Any]:
     if isinstance(answer, str) and not exercise.program:
         is_scalar = not exercise.parameters and not np.shape(exercise.answer())
         return parse(answer, exercise.parameters, is_scalar)
-    if callable(answer) or exercise.parameters:
+    if callable(answer) or answer is None or exercise.parameters:
         raise UserError(f"this exercise asks for {exercise.wanted()}")
     return lambda: answer
 

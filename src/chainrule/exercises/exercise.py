@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 Array = NDArray[np.float64]
 Value = float | str | Array
@@ -97,13 +97,18 @@ class Exercise:
         if self.program:
             return f"a function {self.answer.__name__}({', '.join(self.parameters)}), in a Python file"
         if self.parameters:
-            return f"a formula in {' and '.join(self.parameters)}"
+            return f"a formula in {enumerate_words(self.parameters)}"
         shape = np.shape(self.answer())
         if not shape:
             return "a number"
         example = np.arange(1, np.prod(shape) + 1).reshape(shape).tolist()
         what = f"a matrix of the shape {shape}" if len(shape) > 1 else f"{shape[0]} numbers"
         return f"{what}, written like {example}"
+
+
+def enumerate_words(words: Sequence[str]) -> str:
+    """Words as a sentence has them: "x", "x and w", "x, w and b"."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
 def copied(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
