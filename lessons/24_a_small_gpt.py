@@ -107,23 +107,14 @@ print("it writes:", ", ".join(word for word in as_words(letters[:, 1:]) if word)
 #
 # A GPT is a row of vectors, one for each letter, that every layer adds something to.
 #
-# ::
-#
-#      letters ──▶ embedding of the letter + embedding of its position
-#                        │
-#                        ├──▶ normalize ──▶ attention ─────┐
-#                        + ◀───────────────────────────────┘    a block;
-#                        ├──▶ normalize ──▶ hidden layer ──┐    ours has two
-#                        + ◀───────────────────────────────┘
-#                        │
-#                    normalize ──▶ 27 scores for each letter ──▶ softmax
+# The drawing below shows the way from the letters to the scores; line by line:
 #
 # - The embedding gives each letter 32 numbers, to be learned. A second table gives each *position* 32 numbers, and both
 #   are added. Without them attention could not tell *amy* from *may* (:lesson:`attention`).
 # - Attention lets each letter look back at the earlier ones, with the mask of :lesson:`attention`. It has two
 #   **heads**: two attentions side by side, with 16 numbers each, whose results are joined and multiplied with a matrix.
-# - The hidden layer has 128 neurons and works on each letter by itself: attention gathers, the hidden layer thinks it
-#   over. Its activation is GELU, a rounded ReLU.
+# - The hidden layer has 128 neurons and works on each letter by itself: attention gathers, the hidden layer works on
+#   what was gathered. Its activation is GELU, a rounded ReLU.
 # - Both are added to what they were given. These shortcuts let the slopes through to the first layer
 #   (:lesson:`deeper-networks`).
 # - Normalize means: subtract the mean of a letter's 32 numbers, divide by their standard deviation, and multiply and
@@ -132,6 +123,16 @@ print("it writes:", ", ".join(word for word in as_words(letters[:, 1:]) if word)
 # - The scores are the products with the 27 embeddings themselves: the table that turns letters into numbers also turns
 #   numbers into letters.
 
+print("""
+    letters ──▶ embedding of the letter + embedding of its position
+                      │
+                      ├──▶ normalize ──▶ attention ─────┐
+                      + ◀───────────────────────────────┘    a block;
+                      ├──▶ normalize ──▶ hidden layer ──┐    ours has two
+                      + ◀───────────────────────────────┘
+                      │
+                  normalize ──▶ 27 scores for each letter ──▶ softmax
+""")
 config = GPTConfig(vocab_size=27, block_size=LENGTH, layers=2, heads=2, width=32)
 model = GPT(config, generator=np.random.default_rng(0))
 sizes = {}
