@@ -30,6 +30,16 @@ def _again(number: float) -> float:
     return x.gradient
 
 
+def _speaking_order() -> str:
+    """In which order a, b = a * 2 and c = a * b pass on their gradients."""
+    a = tape.Value(3.0)
+    b = a * 2
+    names = {a: "a", b: "b"}
+    c = a * b
+    names[c] = "c"
+    return "-".join(names[value] for value in reversed(tape.order(c)) if value in names)
+
+
 def tanh_slope(z: float) -> float:
     """The local slope of tanh."""
     return 1 - math.tanh(z) ** 2
@@ -90,12 +100,12 @@ EXERCISES = (
     Exercise(
         "``a`` is used in ``b = a * 2`` and in ``c = a * b``, and ``c`` is the result. In which order do the three pass on "
         "their gradients?",
-        answer=lambda: "c, b, a",
-        choices=("c, b, a", "c, a, b", "b, c, a"),
+        answer=_speaking_order,
+        choices=("c-b-a", "c-a-b", "b-c-a"),
         hints=("A value passes on when everything that uses it has passed on to it. Who uses a?",),
         slips=(
-            Slip("b uses a as well, and has not reported yet when a has its turn.", lambda right: "c, a, b"),
-            Slip("b is used by c: it cannot begin before c.", lambda right: "b, c, a"),
+            Slip("b uses a as well, and has not reported yet when a has its turn.", lambda right: "c-a-b"),
+            Slip("b is used by c: it cannot begin before c.", lambda right: "b-c-a"),
         ),
         solution="The result first, and a last, since both of the others use it: {answer}.",
     ),
