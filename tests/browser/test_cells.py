@@ -17,8 +17,8 @@ RUN_THE_SAME = (
     "your-own-tape", "the-next-word",
 )  # fmt: skip
 """Those that print the same numbers. Others measure time, or learn from all of MNIST."""
-RUN = ("why-it-is-fast", "stochastic-gradient-descent")
-"""Some of those that run there all the same, and print other numbers."""
+RUN = ("why-it-is-fast",)
+"""What runs there all the same, and prints times of its own."""
 SECONDS = 240
 """How long a page may take to load Python and to run a lesson, on a machine that does other things as well."""
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
