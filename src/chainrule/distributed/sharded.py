@@ -138,7 +138,7 @@ class ShardedStep:
         shards: int = DEFAULT_SHARDS,
         compiled: bool = False,
         update: Callable[[], Any] | None = None,
-        count_correct: Callable[[Tensor, Tensor], Tensor] | None = None,
+        count_correct: Callable[[Any, Any], Any] | None = None,
         processes: World | None = None,
     ) -> None:
         check_integer(self, "batch_size", batch_size, minimum=1)

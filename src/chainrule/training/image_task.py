@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from chainrule.models import Model, Recipe
     from chainrule.nn import Module
-    from chainrule.tensor import Tensor
     from chainrule.training.evaluation import Evaluation
     from chainrule.training.run import Run
 
@@ -217,7 +216,7 @@ class ImageTask:
         """Return what measures loss and accuracy on the validation images."""
         return ImageValidator(network, model, data)
 
-    def counter(self) -> Callable[[Tensor, Tensor], Tensor]:
+    def counter(self) -> Callable[[Any, Any], Any]:
         """Return what counts the images whose class has the largest output."""
         return lambda outputs, labels: (outputs.argmax(1) == labels).sum()
 

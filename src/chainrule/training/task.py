@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from chainrule.data import DataLoader
     from chainrule.models import Model, Recipe
     from chainrule.nn import Module
-    from chainrule.tensor import Tensor
     from chainrule.training.run import Run
 
 D = TypeVar("D")
@@ -110,7 +109,7 @@ class Task(Protocol[D]):
     def validator(self, network: Module, model: Model, data: D, *, compiled: bool) -> Validator:
         """Return what measures the metrics of an epoch; `compiled` is whether the steps are."""
 
-    def counter(self) -> Callable[[Tensor, Tensor], Tensor] | None:
+    def counter(self) -> Callable[[Any, Any], Any] | None:
         """Return what counts the right answers of a batch (see `Trainer`); None if answers are not right or wrong."""
 
     def evaluate_run(self, run: Run, data: D) -> dict[str, float]:

@@ -85,9 +85,10 @@ class Trainer:
         loader: yields batches (inputs, targets).
         scheduler: stepped after each training step.
         validate: called after each epoch; returns metrics for the history, e.g. {"validation_accuracy": 0.97}.
-        count_correct: counts the right answers of a batch from the network's outputs and the targets. Their fraction
-            over an epoch is `train_accuracy` in the history: it costs nothing, because the outputs are those of the
-            training steps, each before its update and with augmentation and dropout.
+        count_correct: counts the right answers of a batch from the network's outputs and the targets, which are arrays,
+            or Tensors in shards: `lambda outputs, targets: (outputs.argmax(1) == targets).sum()`. Their fraction over
+            an epoch is `train_accuracy` in the history: it costs next to nothing, because the outputs are those of
+            the training steps, each before its update and with augmentation and dropout.
         callbacks: called in this order.
         compiled: whether `jit` compiles the step.
         shards: cut each batch into this number of shards, so that several ranks (see `distributed`) train together, to
@@ -120,7 +121,7 @@ class Trainer:
         *,
         scheduler: LRScheduler | None = None,
         validate: Callable[[], dict[str, float]] | None = None,
-        count_correct: Callable[[Tensor, Tensor], Tensor] | None = None,
+        count_correct: Callable[[Any, Any], Any] | None = None,
         callbacks: Sequence[Callback] = (),
         compiled: bool = False,
         shards: int | None = None,
@@ -300,15 +301,18 @@ class Trainer:
     def _take_step(self, inputs: Tensor, targets: Tensor) -> None:
         """Take one step: forward, backward, update. A smaller last batch is not worth compiling for."""
         if self.compiled and len(targets) == self.loader.batch_size:
-            loss, correct = self._compiled_step(inputs, targets)
+            loss, outputs = self._compiled_step(inputs, targets)
             value = float(loss)
             self._call("on_loss", None, value)
         else:
-            loss, correct = self._forward(inputs, targets)
+            loss, outputs = self._forward(inputs, targets)
             value = float(loss)
             self._call("on_loss", inputs, value)
             self._update(loss)
-        self._finish_step(value, len(targets), 0 if correct is None else int(correct))
+        correct = 0
+        if self.count_correct is not None and outputs is not None:  # not compiled: argmax would divide the program
+            correct = int(self.count_correct(outputs.numpy(), targets.numpy()))
+        self._finish_step(value, len(targets), correct)
 
     def _finish_step(self, loss: float, count: int, correct: int) -> None:
         """Advance the schedule, and add the loss and right answers of a batch of `count` examples to the epoch's."""
@@ -320,20 +324,19 @@ class Trainer:
             self._correct += correct
 
     def _forward(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The loss of a batch, and how many of its answers are right if that is counted."""
+        """The loss of a batch, and the network's outputs if the right answers are counted."""
         self.optimizer.zero_grad()
         outputs = self.network(inputs)
-        correct = None if self.count_correct is None else self.count_correct(outputs.detach(), targets)
-        return self.loss(outputs, targets), correct
+        return self.loss(outputs, targets), None if self.count_correct is None else outputs.detach()
 
     def _update(self, loss: Tensor) -> None:
         loss.backward()
         self._apply_gradients()
 
     def _forward_and_update(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
-        loss, correct = self._forward(inputs, targets)
+        loss, outputs = self._forward(inputs, targets)
         self._update(loss)
-        return loss, correct
+        return loss, outputs
 
     def _apply_gradients(self) -> None:
         self.optimizer.step()
