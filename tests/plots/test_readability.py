@@ -17,8 +17,22 @@ from chainrule.plots import evaluation, style
 
 RANDOM = np.random.default_rng(0)
 HISTORY = [
-    {"epoch": 1, "train_loss": 0.40, "validation_loss": 0.22, "validation_accuracy": 0.94, "seconds": 0.7},
-    {"epoch": 2, "train_loss": 0.20, "validation_loss": 0.15, "validation_accuracy": 0.97, "seconds": 0.7},
+    {
+        "epoch": 1,
+        "train_loss": 0.40,
+        "train_accuracy": 0.8723,
+        "validation_loss": 0.22,
+        "validation_accuracy": 0.94,
+        "seconds": 0.7,
+    },
+    {
+        "epoch": 2,
+        "train_loss": 0.20,
+        "train_accuracy": 0.9589,
+        "validation_loss": 0.15,
+        "validation_accuracy": 0.97,
+        "seconds": 0.7,
+    },
 ]
 IMAGES = RANDOM.random((4, 28, 28))
 SMALL = np.linspace(0, 1, 28 * 28).reshape(28, 28)

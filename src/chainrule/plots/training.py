@@ -46,7 +46,7 @@ def curves(history: Sequence[Mapping[str, float | None]], title: str = "Training
     train_accuracy = 100 * _column(history, "train_accuracy")
     is_text = bool(np.isfinite(perplexity).any() and not np.isfinite(accuracy).any())
 
-    figure = style.new_figure(10.4, 4.2, title, theme, margins=(0.8, 0.55, 0.25, 0.8))
+    figure = style.new_figure(11.2, 4.2, title, theme, margins=(0.8, 0.55, 0.25, 0.8))
     left, right = figure.subplots(1, 2, gridspec_kw={"wspace": 0.22})
     unit, title_right, y = ("token", "Perplexity", "perplexity") if is_text else ("example", "Accuracy", "accuracy (%)")
     style.style_axes(left, theme, title="Loss", x="epoch", y=f"loss (mean per {unit})", open_frame=True)
@@ -67,7 +67,7 @@ def curves(history: Sequence[Mapping[str, float | None]], title: str = "Training
         axes.yaxis.set_major_formatter("{x:g}")
         if axes.get_legend_handles_labels()[0]:
             position = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 3}  # above the panel
-            spacing = {"borderpad": 0, "handlelength": 2, "handletextpad": 0.5, "columnspacing": 1}
+            spacing = {"borderpad": 0, "handlelength": 1.6, "handletextpad": 0.4, "columnspacing": 1}
             axes.legend(**position, **spacing, fontsize=style.SMALL, labelcolor=theme.foreground, frameon=False)
         else:
             axes.set_yticks([])
