@@ -15,6 +15,7 @@ from chainrule.models import images_to_inputs
 from chainrule.tensor import from_numpy
 from chainrule.training.evaluation import nan_message
 from chainrule.training.image_task import IMAGES
+from chainrule.training.table_task import TableTask
 
 if TYPE_CHECKING:
     import os
@@ -36,6 +37,11 @@ def classifier(run: Run) -> Classifier:
     Raises:
         RunError: the network takes images of a different size, or (when called) its outputs are not finite.
     """
+    if isinstance(run.task, TableTask):
+        raise RunError(
+            f"{run.folder}: {run.model.name} reads {run.task.name} and no pictures; for a table: chainrule predict "
+            f"TABLE --run {shlex.quote(str(run.folder))}"
+        )
     if run.task is not IMAGES:
         raise RunError(
             f"{run.folder}: {run.model.name} is a language model and reads no pictures; for text: chainrule generate "

@@ -45,7 +45,7 @@ def test_version(command):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nosuch"], "chainrule: no such command 'nosuch'; choose from train, evaluate, predict,"),
+        (["nosuch"], "chainrule: no such command 'nosuch'; choose from train, sweep, evaluate, predict,"),
         (["trian"], "chainrule: no such command 'trian'; did you mean 'train'?\nTry 'chainrule --help'\n"),
         (["train", "--modle", "mlp"], "id you mean"),  # in click's words, which differ between its versions
         (["train", "--color"], "chainrule: no such option"),

@@ -77,6 +77,27 @@ def test_predict(desk, trained, capsys):
     assert "nothing.png" in capsys.readouterr().err
 
 
+def test_validation_images_without_some_classes_are_told(tmp_path, monkeypatch, capsys):
+    """120 images sorted by class: the last 20 are all of the last one."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sorted").mkdir()
+    images = np.random.default_rng(0).integers(0, 256, (132, 6, 6)).astype(np.uint8)
+    for name, rows, labels in (
+        ("train", slice(120), np.repeat([0, 1, 2], [72, 24, 24])),
+        ("test", slice(120, 132), np.arange(12) % 3),
+    ):
+        np.save(tmp_path / "sorted" / f"{name}-images.npy", images[rows])
+        np.save(tmp_path / "sorted" / f"{name}-labels.npy", labels)
+    assert run_command("train", "--data", "sorted", "--epochs", "1", "--out", "r") == 0
+    assert "(the last 20, for validation, have no 0: put the images in random order)" in capsys.readouterr().out
+    order = np.random.default_rng(0).permutation(120)
+    for kind in ("images", "labels"):
+        file = tmp_path / "sorted" / f"train-{kind}.npy"
+        np.save(file, np.load(file)[order])
+    assert run_command("train", "--data", "sorted", "--epochs", "1", "--out", "s") == 0
+    assert "random order" not in capsys.readouterr().out
+
+
 def test_gray_models_in_color_and_npz(desk, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)

@@ -58,6 +58,14 @@ def test_usual_spellings(tmp_path: Path, arrays: dict[str, np.ndarray], spelling
     assert not data.train_images.flags.writeable
 
 
+def test_copies_of_training_images_in_the_test_are_told(folder: Path, arrays: dict[str, np.ndarray]) -> None:
+    assert load(folder).notes == ()
+    test = arrays["t10k-images-idx3-ubyte"].copy()
+    test[2] = arrays["train-images-idx3-ubyte"][5]
+    idx.write(folder / "t10k-images-idx3-ubyte", test)
+    assert load(folder).notes == ("1 test image is a copy of training images",)
+
+
 def test_classes_come_from_the_largest_label(folder: Path) -> None:
     idx.write(folder / "t10k-labels-idx1-ubyte", np.array([0, 11, 2, 1], "int16"))
     data = load(str(folder))

@@ -117,10 +117,31 @@ def test_npz_in_four_arrays(tmp_path):
     x, y = rng.integers(0, 256, (30, 9, 8)).astype(np.uint8), np.array(["b", "a", "c"])[rng.integers(0, 3, 30)]
     np.savez(tmp_path / "a.npz", x_train=x[:20], y_train=y[:20], x_test=x[20:], y_test=y[20:])
     loaded = data.load(tmp_path / "a.npz")
-    np.testing.assert_array_equal(loaded.train_images, x[:20])
+    order = [next(i for i in range(20) if (image == x[i]).all()) for image in loaded.train_images]
+    assert sorted(order) == list(range(20))
+    assert order != list(range(20))
     np.testing.assert_array_equal(loaded.test_images, x[20:])
-    assert [loaded.classes[i] for i in loaded.train_labels] == y[:20].tolist()
+    assert [loaded.classes[i] for i in loaded.train_labels] == y[order].tolist()
+    assert [loaded.classes[i] for i in loaded.test_labels] == y[20:].tolist()
     assert not loaded.photos
+    assert loaded.notes == ()
+    again, other = data.load(tmp_path / "a.npz"), data.load(tmp_path / "a.npz", seed=1)
+    np.testing.assert_array_equal(again.train_images, loaded.train_images)
+    assert not np.array_equal(other.train_images, loaded.train_images)
+
+
+def test_npz_sorted_by_class_with_copies(tmp_path):
+    """Validation has every class though the file is sorted, no copy is in it and in the training, and leaks are told."""
+    x = np.random.default_rng(1).integers(0, 256, (240, 5, 5)).astype(np.uint8)
+    x[:12], x[210:213] = x[12:24], x[30:33]
+    y = np.repeat(np.arange(4), 60)
+    y[:12] = y[12:24]
+    np.savez(tmp_path / "a.npz", x_train=x[:200], y_train=y[:200], x_test=x[200:], y_test=y[200:])
+    loaded = data.load(tmp_path / "a.npz")
+    assert loaded.notes == ("12 are copies of others", "3 test images are copies of training images")
+    train, validation, _ = loaded.split()
+    assert set(validation.labels.tolist()) == {0, 1, 2, 3}
+    assert not rows(train.images) & rows(validation.images)
 
 
 @pytest.mark.parametrize("shape", [(9, 8, 3), (3, 9, 8)])

@@ -62,7 +62,7 @@ def test_with_ten_classes_all_count_alike():
 
 def test_the_names_are_those_that_are_told():
     assert {name: model.name for name, model in models.REGISTRY.items()} == {
-        name: name for name in [*NAMES, "gpt", "digit_detector"]
+        name: name for name in [*NAMES, "mlp_classifier", "mlp_regressor", "gpt", "digit_detector"]
     }
 
 
@@ -260,3 +260,18 @@ def test_networks_weights_start_scaled_by_the_number_of_inputs():
         hidden = network[2](network[1](network[0](inputs)))
     assert type(hidden) is Tensor
     assert 0.1 < hidden.numpy().min() < hidden.numpy().max() < 0.95  # no neuron starts saturated
+
+
+# Of tables
+
+
+@pytest.mark.parametrize(("size", "widths"), [("small", [16]), ("medium", [64, 64]), ("large", [256, 256])])
+def test_the_sizes_of_perceptrons_for_tables(size, widths):
+    classifier = models.build("mlp_classifier", {"inputs": 7, "classes": 5, "size": size})
+    regressor = models.build("mlp_regressor", {"inputs": 7, "size": size})
+    for network, outputs in ((classifier, 5), (regressor, 1)):
+        shapes = [p.shape for name, p in network.named_parameters() if name.endswith("weight")]
+        assert shapes == list(zip([*widths, outputs], [7, *widths], strict=True))
+        assert network(tensor(np.zeros((3, 7), np.float32))).shape == (3, outputs)
+    with pytest.raises(RunError, match="unknown size 'huge'; choose from small, medium, large"):
+        models.build("mlp_regressor", {"size": "huge"})

@@ -65,6 +65,23 @@ class TestCurves:
         assert line(right, "validation")[1] == pytest.approx([math.exp(2.1), math.exp(1.9), math.exp(2.0)])
         assert line(loss, "best: 1.9 in epoch 2") == ([2], [1.9])
 
+    def test_draws_the_error_of_a_regression(self):
+        errors = [3.0, 2.0, 2.5]
+        rows = [
+            {"epoch": e, "train_loss": 1.0, "validation_loss": v * v, "validation_rmse": 10 * v}
+            for e, v in enumerate(errors, 1)
+        ]
+        loss, right = training.curves(rows).axes
+        assert (loss.get_ylabel(), right.get_ylabel()) == ("loss (mean per example)", "root mean squared error")
+        assert line(right, "validation")[1] == [30, 20, 25]
+        assert line(loss, "best: 4 in epoch 2") == ([2], [4])
+
+    def test_marks_the_lowest_loss_if_that_is_the_best(self):
+        rows = [row | {"validation_loss": [0.3, 0.2, 0.1][e]} for e, row in enumerate(HISTORY)]
+        loss, accuracy = training.curves(rows, best_by_loss=True).axes
+        assert line(loss, "best: 0.1 in epoch 3") == ([3], [0.1])
+        assert line(accuracy, "validation")[1] == pytest.approx([94, 97, 96])
+
     @pytest.mark.parametrize("nothing", [{}, {"validation_loss": None, "validation_accuracy": math.nan}])
     def test_needs_no_validation(self, nothing):
         loss, accuracy = training.curves([{"epoch": 1, "train_loss": 2.0} | nothing]).axes

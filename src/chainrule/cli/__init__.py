@@ -28,7 +28,7 @@ COMMANDS = {  # name: (module in chainrule.cli, summary)
     "train": ("train", "Train a model and save it as a run."),
     "sweep": ("sweep", "Search for good settings by training many runs."),
     "evaluate": ("evaluate", "Evaluate a trained model."),
-    "predict": ("predict", "Recognize the digit in each image."),
+    "predict": ("predict", "Recognize digits, or predict the rows of a table."),
     "generate": ("generate", "Continue a text with a model trained on text."),
     "say": ("sentence", "Complete a sentence with a small language model."),
     "lesson": ("lesson", "List the lessons, or read and run one."),

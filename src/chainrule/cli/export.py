@@ -12,16 +12,24 @@ import numpy as np
 from chainrule import source
 from chainrule.cli.arguments import PathName, check_output
 from chainrule.cli.output import print_lines, print_table
-from chainrule.errors import UserError
+from chainrule.data.tables import ClassTarget
+from chainrule.errors import UserError, join_names
 from chainrule.files import atomic_write
 from chainrule.models import images_to_inputs
+from chainrule.tensor import from_numpy
 from chainrule.training import run as runs
 from chainrule.training.image_task import IMAGES
+from chainrule.training.table_task import TableTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from numpy.typing import NDArray
+
+    from chainrule.data.tables import NumberTarget
+    from chainrule.nn import Module
     from chainrule.source import Graph
+    from chainrule.tensor import Tensor
     from chainrule.training.run import Run
 
 
@@ -46,11 +54,13 @@ class Exported:
         summary: the format and its version.
         values: inputs and outputs: ("input" or "output", name, type, shape).
         snippet: how to run the file.
+        inputs: what each number of an example means, if it is a row of a table.
     """
 
     summary: str
     values: Sequence[tuple[str, str, str, str]]
     snippet: Sequence[str]
+    inputs: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -66,24 +76,78 @@ class Format:
     options: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Interface:
+    """What a written file takes and gives.
+
+    Attributes:
+        shape: of one example.
+        dtype: of the examples.
+        input: what they are called.
+        output: what the results are called.
+        before: maps what the file takes to what the network does; None for nothing.
+        after: maps the network's outputs to what the file gives; None for nothing.
+        dynamic: dimensions of any size (see `onnx.export`).
+        inputs: what each number of an example means; empty for pixels and tokens.
+        classes: what each number of a result means; empty for tokens and numbers.
+    """
+
+    shape: tuple[int, ...]
+    dtype: type[Any]
+    input: str
+    output: str
+    before: Callable[[Tensor], Tensor] | None
+    after: Callable[[Tensor], Tensor] | None
+    dynamic: dict[str, int]
+    inputs: Sequence[str] = ()
+    classes: Sequence[str] = ()
+
+
+def _interface(run: Run, network: Module, raw: bool) -> Interface:
+    """Return what a file with a run's network takes and gives."""
+    section, output = run.config["data"], "logits" if raw else "probabilities"
+    after = None if raw else run.model.probabilities
+    if isinstance(run.task, TableTask):
+        encoder = run.task.encoder(run)
+        before = None if raw else _standardize(*encoder.scaling)
+        classes: Sequence[str] = ()
+        if isinstance(encoder.target, ClassTarget):
+            classes = encoder.target.classes
+        else:
+            output, after = "prediction", None if raw else _scale(encoder.target)
+        names = encoder.input_names
+        return Interface((len(names),), np.float32, "rows", output, before, after, {"batch": 0}, names, classes)
+    if run.task is IMAGES:
+        dtype, before = (np.float32, None) if raw else (np.uint8, images_to_inputs)
+        shape = tuple(section["image_shape"])
+        return Interface(shape, dtype, "images", output, before, after, {"batch": 0}, (), section["classes"])
+    dynamic = {"batch": 0, "time": 1}
+    return Interface((vars(network)["block_size"],), np.int64, "tokens", output, None, after, dynamic)
+
+
+def _standardize(mean: NDArray[np.float64], std: NDArray[np.float64]) -> Callable[[Tensor], Tensor]:
+    """Return the function from rows in the units of a table's columns to the inputs of the network."""
+    subtracted, divided = from_numpy(mean.astype(np.float32)), from_numpy(std.astype(np.float32))
+    return lambda rows: (rows - subtracted) / divided
+
+
+def _scale(target: NumberTarget) -> Callable[[Tensor], Tensor]:
+    """Return the function from a network's outputs to numbers in the units of the column."""
+    return lambda outputs: outputs * target.std + target.mean
+
+
 def _write_onnx(run: Run, path: Path, settings: Settings) -> Exported:
     try:
         from chainrule import onnx  # an extra, which imports the library of that name
     except ImportError as error:
         raise UserError(str(error)) from None
-    network, raw = run.load_network(), settings.raw
-    opset = 20 if settings.opset is None else settings.opset
-    options: dict[str, Any] = {"opset": opset, "postprocess": None if raw else run.model.probabilities}
-    output = "logits" if raw else "probabilities"
-    if run.task is IMAGES:
-        shape = run.config["data"]["image_shape"]
-        example = np.zeros((1, *shape), np.float32 if raw else np.uint8)
-        input_names, options["preprocess"] = ["images"], None if raw else images_to_inputs
-    else:
-        example = np.zeros((1, vars(network)["block_size"]), np.int64)
-        input_names, options["dynamic"] = ["tokens"], {"batch": 0, "time": 1}
-    onnx.export(network, path, example, input_names=input_names, output_names=[output], **options)
-    name = input_names[0]
+    network = run.load_network()
+    interface, opset = _interface(run, network, settings.raw), 20 if settings.opset is None else settings.opset
+    name, output = interface.input, interface.output
+    onnx.export(
+        network, path, np.zeros((1, *interface.shape), interface.dtype), opset=opset, input_names=[name],
+        output_names=[output], preprocess=interface.before, postprocess=interface.after, dynamic=interface.dynamic,
+    )  # fmt: skip
     return Exported(
         f"ONNX opset {opset}, evaluation mode",
         onnx.describe(path),
@@ -92,51 +156,48 @@ def _write_onnx(run: Run, path: Path, settings: Settings) -> Exported:
             f"session = onnxruntime.InferenceSession({path.as_posix()!r})",
             f'{output} = session.run(None, {{"{name}": {name}}})[0]',
         ],
+        interface.inputs,
     )
 
 
-def _record(run: Run, settings: Settings, batches: Sequence[int]) -> list[Graph]:
+def _record(run: Run, settings: Settings, batches: Sequence[int]) -> tuple[Interface, list[Graph]]:
     """Record a run's network for each size of a batch, with pre- and postprocessing unless they are left out."""
     network = run.load_network()
-    if run.task is IMAGES:
-        shape, dtype = tuple(run.config["data"]["image_shape"]), np.dtype(np.float32 if settings.raw else np.uint8)
-    else:
-        shape, dtype = (vars(network)["block_size"],), np.dtype(np.int64)
-    before = [images_to_inputs] if run.task is IMAGES and not settings.raw else []
-    after = [] if settings.raw else [run.model.probabilities]
-    return [source.record(network, np.zeros((n, *shape), dtype), *before, network, *after) for n in batches]
+    interface = _interface(run, network, settings.raw)
+    steps = [step for step in (interface.before, network, interface.after) if step is not None]
+    examples = [np.zeros((n, *interface.shape), interface.dtype) for n in batches]
+    return interface, [source.record(network, example, *steps) for example in examples]
 
 
 def _write_source(
-    path: Path, settings: Settings, graph: Graph, text: str, summary: str, snippet: Sequence[str]
+    path: Path, interface: Interface, graph: Graph, text: str, summary: str, snippet: Sequence[str]
 ) -> Exported:
     with atomic_write(path) as file:
         file.write(text.encode())
-    output = "logits" if settings.raw else "probabilities"
     values = [
         (kind, name, node.dtype.name, "(" + ", ".join(["batch", *map(str, node.shape[1:])]) + ")")
-        for kind, name, node in (("input", "x", graph.input), ("output", output, graph.output))
+        for kind, name, node in (("input", "x", graph.input), ("output", interface.output, graph.output))
     ]
-    return Exported(summary, values, snippet)
+    return Exported(summary, values, snippet, interface.inputs)
 
 
-def _classes(run: Run) -> list[str]:
-    return run.config["data"]["classes"] if run.task is IMAGES else []
+def _title(run: Run) -> str:
+    return f"The trained model {run.model.name}, in evaluation mode."
 
 
 def _write_python(run: Run, path: Path, settings: Settings) -> Exported:
-    small, large = _record(run, settings, (2, 3))
-    text = source.write_numpy(small, large, f"The trained model {run.model.name}, in evaluation mode.", _classes(run))
+    interface, (small, large) = _record(run, settings, (2, 3))
+    text = source.write_numpy(small, large, _title(run), interface.classes, interface.inputs)
     module = path.stem if path.stem.isidentifier() else "..."
-    snippet = [f"from {module} import predict", "probabilities = predict(x)"]
-    return _write_source(path, settings, small, text, "Python with NumPy, evaluation mode", snippet)
+    snippet = [f"from {module} import predict", f"{interface.output} = predict(x)"]
+    return _write_source(path, interface, small, text, "Python with NumPy, evaluation mode", snippet)
 
 
 def _write_c(run: Run, path: Path, settings: Settings) -> Exported:
-    (graph,), name = _record(run, settings, (1,)), source.c_name(path.stem)
-    text = source.write_c(graph, f"The trained model {run.model.name}, in evaluation mode.", name, _classes(run))
+    (interface, (graph,)), name = _record(run, settings, (1,)), source.c_name(path.stem)
+    text = source.write_c(graph, _title(run), name, interface.classes, interface.inputs)
     snippet = [f'#include "{path.name}"', f"{name}_predict(x, y);  /* one example; link with -lm */"]
-    return _write_source(path, settings, graph, text, "C99, evaluation mode", snippet)
+    return _write_source(path, interface, graph, text, "C99, evaluation mode", snippet)
 
 
 FORMATS: dict[str, Format] = {
@@ -160,7 +221,7 @@ Examples:
 @click.option(
     "--raw",
     is_flag=True,
-    help="Leave out the preprocessing of images and the softmax: floats from 0 to 1 in, logits out.",
+    help="Leave out the preprocessing and the softmax: floats from 0 to 1, or scaled columns, in, logits out.",
 )
 @click.option("--opset", type=int, metavar="N", help="For ONNX: the version of its operators, 13 to 23.  [default: 20]")
 def export(run: str, file: str, raw: bool, opset: int | None) -> None:
@@ -170,7 +231,8 @@ def export(run: str, file: str, raw: bool, opset: int | None) -> None:
     of FILE is the format: .onnx for onnxruntime and other runtimes, .py for a file that needs NumPy alone, .h for a C
     header.
 
-    By default the file takes what a user has, bytes of images (N, H, W), and gives the probability of each class.
+    By default the file takes what a user has, bytes of images (N, H, W), and gives the probability of each class. For a
+    table, it takes the numbers of its rows in their units, and 1 or 0 for each category of its other columns.
     """
     check_output(file, "model", FORMATS)
     path = Path(file)
@@ -185,4 +247,6 @@ def export(run: str, file: str, raw: bool, opset: int | None) -> None:
         raise UserError(str(error)) from None
     print_lines(f"wrote {file} ({path.stat().st_size:,} bytes): {exported.summary}")
     print_table(exported.values)
+    if exported.inputs:
+        print_lines(f"a row has {len(exported.inputs):,} numbers: {join_names(exported.inputs, limit=20)}")
     print_lines("to run it:", *("  " + line for line in exported.snippet))

@@ -16,6 +16,7 @@ from chainrule.errors import DataError, RunError, UserError
 from chainrule.text import Sampler, decode_stream
 from chainrule.text import generate as generate_tokens
 from chainrule.training import run as runs
+from chainrule.training.image_task import IMAGES
 from chainrule.training.text_task import TEXT
 
 if TYPE_CHECKING:
@@ -82,13 +83,14 @@ def find_text_run(path: str | None) -> Run:
     """Find a run, as `run.find`, and check that its model reads text.
 
     Raises:
-        RunError: there is no such run, or its model reads images.
+        RunError: there is no such run, or its model reads images or tables.
     """
     run = runs.find(path)
     if run.task is not TEXT:
+        what, example = ("a picture", "IMAGE") if run.task is IMAGES else ("a table", "TABLE")
         raise RunError(
-            f"{run.folder}: {run.model.name} reads images and generates no text; train a language model with: "
-            f"chainrule train --model gpt; for a picture: chainrule predict IMAGE --run {shlex.quote(str(run.folder))}"
+            f"{run.folder}: {run.model.name} reads {run.task.name} and generates no text; train a language model with: "
+            f"chainrule train --model gpt; for {what}: chainrule predict {example} --run {shlex.quote(str(run.folder))}"
         )
     return run
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.cli.output import json_number, print_json, print_lines, print_table
-from chainrule.errors import DataError, RunError
+from chainrule.cli.class_table import class_document, print_classes
+from chainrule.cli.output import json_number, print_json, print_lines
+from chainrule.errors import DataError, RunError, join_names
 from chainrule.training.evaluation import evaluate, nan_message
 from chainrule.training.image_task import IMAGES
 from chainrule.training.progress import ACCURACY
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
     from chainrule.training.evaluation import Evaluation
     from chainrule.training.run import Run
     from chainrule.training.trainer import Trainer
+
+
+_MAX_COUNTED = 1_000_000
+"""Labels that are counted before training."""
+_MIN_EXPECTED = 12
+"""Images of a class among those for validation: in a random order, none of them is missing once in 160,000 times."""
 
 
 class ImageReport:
@@ -33,7 +40,8 @@ class ImageReport:
     def describe_data(self, trainer: Trainer, data: ImageData) -> str:
         """Return the number of training images, in words."""
         images = len(trainer.loader.dataset)
-        notes = f" ({'; '.join(data.notes)})" if data.notes else ""
+        remarks = (*data.notes, *_missing_classes(data))
+        notes = f" ({'; '.join(remarks)})" if remarks else ""
         return f"{images:,} training image{'' if images == 1 else 's'}{notes}"
 
     def result_lines(self, run: Run, result: dict[str, Any]) -> list[str]:
@@ -66,40 +74,27 @@ class ImageReport:
         if result.nan_count:
             raise RunError(f"{run.weights_file}: {nan_message(result.nan_count, len(result.labels))}")
         _draw(result, data, confusion, mistakes)
-        counts = result.confusion
-        correct, totals = np.diagonal(counts), counts.sum(axis=1)
         if as_json:
-            per_class = [
-                {"class": name, "images": int(n), "accuracy": r / n if n else None}
-                for name, r, n in zip(data.classes, correct.tolist(), totals.tolist(), strict=True)
-            ]
-            print_json(
-                {
-                    "run": str(run.folder),
-                    "accuracy": result.accuracy,
-                    "loss": json_number(result.loss),
-                    "expected_calibration_error": result.calibration_error,
-                    "per_class": per_class,
-                    "confusion": counts.tolist(),
-                }
-            )
+            print_json({"run": str(run.folder), **class_document(result, data.classes, "images")})
             return
         print_lines(f"{run.folder}: {run.model.name} on the {len(data.test_labels):,} test images of {data.name}")
-        print_lines(
-            f"test accuracy  {result.accuracy:.2%}  ({len(result.mistakes):,} mistakes, loss {result.loss:.4f})",
-            f"calibration    confidence is off by {result.calibration_error:.2%} on average (ECE, 15 bins)",
-            "",
-        )
-        table = [("class", "images", "correct", "accuracy", "most often mistaken for")]
-        for i, name in enumerate(data.classes):
-            wrong = counts[i].copy()
-            wrong[i] = 0
-            other = f"{data.classes[int(wrong.argmax())]} ({wrong.max()} times)" if wrong.any() else "-"
-            accuracy = f"{correct[i] / totals[i]:.2%}" if totals[i] else "-"
-            table.append((name, f"{totals[i]:,}", f"{correct[i]:,}", accuracy, other))
-        print_table(table, right=(1, 2, 3))
+        print_classes(result, data.classes, "images")
         for file in filter(None, (confusion, mistakes)):
             print_lines(f"figure: {file}")
+
+
+def _missing_classes(data: ImageData) -> tuple[str, ...]:
+    """Return a phrase on the classes that the validation images lack, if they are so many that chance is no reason."""
+    train, validation, _ = data.split()
+    if len(train.labels) > _MAX_COUNTED:
+        return ()
+    counts = [np.bincount(part.labels, minlength=len(data.classes)) for part in (train, validation)]
+    expected = counts[0] / max(1, len(train.labels)) * len(validation.labels)
+    missing = [data.classes[i] for i in np.flatnonzero((counts[1] == 0) & (expected >= _MIN_EXPECTED)).tolist()]
+    if not missing:
+        return ()
+    return (f"the last {len(validation.labels):,}, for validation, have no {join_names(missing)}: put the images in "
+            f"random order",)  # fmt: skip
 
 
 def _draw(result: Evaluation, data: ImageData, confusion: str | None, mistakes: str | None) -> None:

@@ -16,7 +16,9 @@ Examples:
   chainrule train --model sigmoid_mlp"""
 )
 @click.argument("name", required=False)
-@click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True, help="Images or texts at once.")
+@click.option(
+    "--batch-size", type=click.IntRange(min=1), default=1, show_default=True, help="Images, rows or texts at once."
+)
 def models(name: str | None, batch_size: int) -> None:
     """List the available models and their training recipes, or describe the layers of one.
 
@@ -51,7 +53,8 @@ Examples:
 def data() -> None:
     """List the data sets, the texts and the cache folder.
 
-    `train --data` also takes any folder of IDX or .npy files, and, to train a language model, any text file.
+    `train --data` also takes any folder of IDX or .npy files or of class folders with pictures, .npz files, CSV tables
+    and, to train a language model, any text file.
     """
     from chainrule.data import available, cache_folder
     from chainrule.text import CORPORA

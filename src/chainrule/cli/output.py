@@ -50,6 +50,14 @@ def print_text(text: str) -> None:
     click.echo(re.sub(r"[^\n\t]+", lambda part: printable(part[0]), text), nl=False)
 
 
+def print_data(text: str) -> None:
+    """Print the text of a file, as it is; only in a terminal are control characters escaped."""
+    if sys.stdout is not None and sys.stdout.isatty():
+        print_text(text)
+    else:
+        click.echo(text, nl=False)
+
+
 def class_names(run: Run) -> list[str]:
     """The names of a run's classes, made printable and shortened to half a line."""
     return [shorten(name, 60) for name in run.config["data"]["classes"]]

@@ -12,12 +12,15 @@ from chainrule.cli.arguments import PathName, check_output
 from chainrule.cli.inputs import MissingPicture, Picture, input_options, open_inputs
 from chainrule.cli.output import ascii_only, class_names, print_json, print_lines, terminal_width
 from chainrule.cli.predict_pictures import predict_pictures
+from chainrule.cli.predict_table import check_arguments, predict_table
+from chainrule.data.tables import SUFFIXES
 from chainrule.errors import PictureError
 from chainrule.images.digits import digit_names
 from chainrule.models import load_detector
 from chainrule.reading import DigitReader
 from chainrule.training import run as runs
 from chainrule.training.image_task import IMAGES
+from chainrule.training.table_task import TableTask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +37,8 @@ Examples:
   chainrule predict photos --json
   chainrule predict - < photo.jpg
   chainrule predict photo.jpg --run runs
-  chainrule predict photo.jpg --run runs/first-try --explain steps.png"""
+  chainrule predict photo.jpg --run runs/first-try --explain steps.png
+  chainrule predict table.csv --run runs/prices --out predictions.csv"""
 )
 @click.argument("images", nargs=-1, type=PathName(allow_dash=True), metavar="[IMAGE]...")
 @input_options
@@ -52,19 +56,37 @@ Examples:
     metavar="FILE",
     help="Write a figure of the preprocessing, from photo to 28×28 (one IMAGE; .png, .svg, .pdf).",
 )
+@click.option(
+    "--out",
+    type=PathName(),
+    metavar="FILE",
+    help="For a table: write its rows with the predictions to a file.  [default: print them]",
+)
 def predict(
     images: Sequence[str],
     run_path: str | None,
     as_json: bool,
     explain: str | None,
+    out: str | None,
     clipboard: bool,
     page: int | None,
     sample: bool,
 ) -> int:
     """Recognize the digit in each image: PNG, JPEG, BMP, GIF, WebP or TIFF, dark on light or light on dark.
 
-    IMAGE is a file, a folder of pictures, a PDF document, or - for standard input.
+    IMAGE is a file, a folder of pictures, a PDF document, or - for standard input. With a run that was trained on a
+    table, it is a CSV file, whose rows are printed with a prediction for each and its confidence.
     """
+    run = runs.shipped() if run_path is None else runs.find(run_path)
+    if isinstance(run.task, TableTask):
+        table = check_arguments(images, run, explain, clipboard or sample or page is not None)
+        predict_table(run, run.task, table, as_json, out)
+        return 0
+    tables = [name for name in images if name.lower().endswith(SUFFIXES)]
+    if tables:
+        raise click.UsageError(f"{tables[0]} is a table: name a run on a table with --run RUN")
+    if out is not None:
+        raise click.UsageError("--out is for the predictions of a run on a table")
     if explain is not None and len(images) + clipboard + sample != 1:
         raise click.UsageError("--explain takes a single IMAGE")
     if explain is not None:
@@ -74,7 +96,6 @@ def predict(
     with open_inputs(images, clipboard=clipboard, sample=sample, page=page) as pictures:
         if explain is not None and len(pictures) != 1:
             raise click.UsageError("--explain takes a single IMAGE")
-        run = runs.shipped() if run_path is None else runs.find(run_path)
         if run.task is IMAGES and run.config["data"].get("photos"):
             files = [picture.name if isinstance(picture, MissingPicture) else str(picture.path) for picture in pictures]
             return predict_pictures(run, files, as_json, explain)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from chainrule.cli.image_report import ImageReport
+from chainrule.cli.table_report import ClassReport, NumberReport
 from chainrule.cli.text_report import TextReport
 from chainrule.training.image_task import IMAGES
+from chainrule.training.table_task import CLASSES, NUMBERS
 from chainrule.training.text_task import TEXT
 
 if TYPE_CHECKING:
@@ -49,7 +51,12 @@ class Report(Protocol[D]):
         """Print the evaluation of a run, and draw the figures."""
 
 
-REPORTS: dict[str, Report[Any]] = {IMAGES.name: ImageReport(), TEXT.name: TextReport()}
+REPORTS: dict[str, Report[Any]] = {
+    IMAGES.name: ImageReport(),
+    TEXT.name: TextReport(),
+    CLASSES.name: ClassReport(),
+    NUMBERS.name: NumberReport(),
+}
 """The reports by the name of the task."""
 
 

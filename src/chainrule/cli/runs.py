@@ -32,7 +32,7 @@ COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq,
 }
 CONDITION = re.compile(r"\s*([\w.]+)\s*(<=|>=|!=|<|>|=)\s*(.*?)\s*", re.DOTALL)
-LOWER_IS_BETTER = ("loss", "perplexity", "seconds")
+LOWER_IS_BETTER = ("loss", "perplexity", "rmse", "seconds")
 """Endings of the columns that are sorted in ascending order; others that are numbers begin with the largest."""
 
 

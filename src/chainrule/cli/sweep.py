@@ -17,7 +17,7 @@ from chainrule import models
 from chainrule.cli.arguments import PathName
 from chainrule.cli.output import print_json, print_lines, print_table
 from chainrule.cli.signals import Interruption
-from chainrule.cli.train import load_data
+from chainrule.cli.training_data import Reading, load
 from chainrule.distributed.launcher import launched_size
 from chainrule.errors import DataError, RunError, UserError, printable, shorten
 from chainrule.kernels.team import threads
@@ -67,9 +67,13 @@ def sweep(config: str, trials: int | None, jobs: int, out: str | None, as_json: 
     if launched_size() is not None:
         raise click.UsageError("sweep trains side by side by itself, with --jobs N: start it without mpiexec")
     model = models.get(settings.model)
-    reading = (settings.bpe, settings.image_size, settings.validation, settings.seed)
+    reading = Reading(
+        settings.data, settings.seed, settings.image_size, settings.validation, settings.bpe, None, None, (), (), None
+    )
+    if reading.is_table:
+        raise RunError(f"{config}: a sweep is for images and texts, and {settings.data} is a table")
     try:
-        data = load_data(model, settings.data, *reading)
+        data = load(reading, model, None)
     except click.UsageError as error:  # which speaks of the options of `chainrule train`
         raise RunError(f"{config}: {re.sub('--([a-z-]+)', _key, error.message)}") from None
     except DataError as error:

@@ -6,7 +6,6 @@ import errno
 import math
 import shlex
 import sys
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,14 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from chainrule import data as datasets
-from chainrule import models, text
+from chainrule import models
 from chainrule.cli import ranks, reports
 from chainrule.cli.arguments import PathName
 from chainrule.cli.output import ascii_only, json_number, print_json, print_lines, terminal_width
 from chainrule.cli.signals import Interruption
-from chainrule.data.catalog import SOURCES
-from chainrule.data.pictures import is_picture_folder
+from chainrule.cli.training_data import Reading, default_model, load, table_options
 from chainrule.distributed.agreement import RanksDifferError, on_all_ranks, on_rank_zero
 from chainrule.distributed.launcher import launched_rank
 from chainrule.distributed.sharded import DEFAULT_SHARDS, check_ranks
@@ -39,16 +36,14 @@ from chainrule.training.logs import LOGS
 from chainrule.training.lr_finder import find_learning_rate
 from chainrule.training.optimizers import OPTIMIZERS
 from chainrule.training.progress import Bar, EpochLines
-from chainrule.training.text_task import TEXT
 from chainrule.training.trainer import Callback, DivergedError, Interrupted, Trainer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from chainrule.data import ImageData
     from chainrule.distributed.world import World
-    from chainrule.text import TextData
     from chainrule.training.run import Run
+    from chainrule.training.task import Data
 
 
 class ModelName(click.Choice):  # type: ignore[type-arg]  # generic since Click 8.2 only
@@ -67,6 +62,7 @@ Examples:
   chainrule train --data fashion-mnist --epochs 20
   chainrule train --data my-idx-files/ --limit 1000 --out runs/first-try
   chainrule train --data my-photos/ --model cnn --image-size 48
+  chainrule train --data table.csv --target price
   chainrule train --model gpt --data names
   chainrule train --model gpt --data my-diary.txt --size tiny
   chainrule train --from shipped --data my-idx-files/ --freeze 0 --lr 0.001
@@ -77,25 +73,29 @@ Examples:
   chainrule train --resume runs/first-try --epoch 3 --override lr=0.001"""
 )
 @click.option(
-    "--model", type=ModelName(list(models.REGISTRY)), help="The model to train.  [default: mlp; gpt for a text]"
+    "--model",
+    type=ModelName(list(models.REGISTRY)),
+    help="The model to train.  [default: mlp; gpt for a text, mlp_classifier or mlp_regressor for a table]",
 )
 @click.option(
     "--data",
     type=PathName(),
     metavar="NAME|DIR|FILE",
-    help="A data set's name, a folder of IDX or .npy files or of class folders with pictures, an .npz file, or a text "
-    "file.  [default: mnist; everyday for gpt]",
+    help="A data set's name, a folder of IDX or .npy files or of class folders with pictures, an .npz file, a CSV "
+    "table, or a text file.  [default: mnist; everyday for gpt]",
 )
 @click.option("--image-size", type=int, metavar="N", help="For pictures: N×N pixels.  [default: 32]")
+@table_options
 @click.option(
     "--size",
-    help="Size of a gpt: tiny, names or shakespeare.  [default: names for --data names and everyday, else shakespeare]",
+    help="Size of a gpt: tiny, names or shakespeare; for a table: small, medium or large.  [default: names for --data "
+    "names and everyday, else shakespeare; medium]",
 )
 @click.option("--block-size", type=int, metavar="T", help="For text: the longest context, in tokens.")
 @click.option("--bpe", type=int, metavar="N", help="For text: N byte-pair tokens instead of characters.")
-@click.option("--epochs", type=int, help="Passes through the training images; for text, see above.")
+@click.option("--epochs", type=int, help="Passes through the training examples; for text, see above.")
 @click.option("--steps-per-epoch", type=int, metavar="N", help="For text: the steps that count as an epoch.")
-@click.option("--batch-size", type=int, help="Images, or windows of a text, per step.  [default: the model's]")
+@click.option("--batch-size", type=int, help="Images, rows, or windows of a text, per step.  [default: the model's]")
 @click.option("--lr", type=float, help="Learning rate; with a schedule, its peak.  [default: the model's]")
 @click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), help="Optimizer.  [default: the model's]")
 @click.option("--eager", is_flag=True, default=None, help="Run eagerly, without compiling the training step.")
@@ -107,7 +107,7 @@ Examples:
     "in the memory of a part.  [default: 8 under mpiexec]",
 )
 @click.option("--seed", type=int, help="Random seed; the same seed gives bit-identical results.  [default: 0]")
-@click.option("--limit", type=int, metavar="N", help="Train on the first N images or tokens only.")
+@click.option("--limit", type=int, metavar="N", help="Train on the first N images, rows or tokens only.")
 @click.option(
     "--validation",
     type=int,
@@ -142,8 +142,10 @@ Examples:
 def train(resume: str | None, as_json: bool, quiet: bool, find_lr: bool, **options: Any) -> None:
     """Train a model, evaluate it, and save everything in a run folder.
 
-    On images, an epoch is a pass over the training images; the test images are for evaluation. On a text, each step
-    trains on windows drawn at random, 250 steps count as an epoch, and the last tenth is for evaluation.
+    On images, an epoch is a pass over the training images; the test images are for evaluation. On a table, --target is
+    the column to predict; a sixth of the rows is for evaluation, a sixth of the others chooses the best epoch. On a
+    text, each step trains on windows drawn at random, 250 steps count as an epoch, and the last tenth is for
+    evaluation.
 
     Ctrl-C stops after the current step and saves; a second Ctrl-C quits immediately. SIGTERM and SIGHUP do the same.
 
@@ -248,6 +250,11 @@ def _create_run(
     model: str | None,
     data: str | None,
     image_size: int | None,
+    target: str | None,
+    task: str | None,
+    drop: Sequence[str],
+    categorical: Sequence[str],
+    encoding: str | None,
     size: str | None,
     block_size: int | None,
     bpe: int | None,
@@ -263,7 +270,7 @@ def _create_run(
     freeze: Sequence[str],
     log: Sequence[str],
     **changes: Any,
-) -> tuple[Run, ImageData | TextData]:
+) -> tuple[Run, Data]:
     """Create a new run from the command's options, and load its data.
 
     Only rank 0 has the run; `folder` is for another rank's copy.
@@ -276,21 +283,21 @@ def _create_run(
     start = None if source is None else runs.find(source)
     if model is None and start is not None:
         model = start.model.name
-    elif model is None:
-        model = "gpt" if data is not None and _is_text(data) else "mlp"
+    reading = Reading(data, seed or 0, image_size, validation, bpe, target, task, drop, categorical, encoding)
     if processes.is_launched and changes["shards"] is None:
         changes["shards"] = DEFAULT_SHARDS
 
-    def configure() -> tuple[dict[str, Any], ImageData | TextData]:
-        loaded = load_data(models.get(model), data, bpe, image_size, validation, seed or 0)
+    def configure() -> tuple[dict[str, Any], Data]:
+        loaded = load(reading, None if model is None else models.get(model), start)
+        name = default_model(loaded) if model is None else model
         options = {"size": size, "block_size": block_size}
         settings = {"limit": limit, "options": options, "source": start, "freeze": freeze, "log": log, **changes}
-        return experiment.configure(model, loaded, seed=seed or 0, keep=keep or 0, **settings), loaded
+        return experiment.configure(name, loaded, seed=seed or 0, keep=keep or 0, **settings), loaded
 
     config, loaded = on_all_ranks(processes, configure)
     ranks.compare_configs(processes, config)
     check_ranks(config["training"]["shards"], processes.size)
-    write_own_files = partial(tasks.of(models.get(model)).write_files, loaded)
+    write_own_files = partial(tasks.find(config["model"]["name"]).write_files, loaded)
 
     def write_files(target: Path) -> None:
         write_own_files(target)
@@ -330,40 +337,6 @@ def _find_rate(processes: World, resume: str | None, as_json: bool, **options: A
         print_lines("picture: learning_rates.png")
 
 
-def _is_text(data: str) -> bool:
-    """Whether `--data` names a text, or a text file."""
-    return data not in SOURCES and (data in text.CORPORA or (data.endswith(".txt") and not Path(data).is_dir()))
-
-
-def load_data(
-    model: models.Model,
-    data: str | None,
-    bpe: int | None,
-    image_size: int | None,
-    validation: int | None,
-    seed: int,
-) -> ImageData | TextData:
-    """Load the data set that `--data` names, or the default one of a model.
-
-    A path becomes absolute: config.json stores it, and the run may be resumed from another folder.
-    """
-    source = tasks.of(model).default_data if data is None else data
-    is_folder = source not in SOURCES and Path(source).is_dir()
-    if image_size is not None and not (is_folder and is_picture_folder(Path(source))):
-        raise click.UsageError(f"--image-size is for a folder of class folders with pictures, and {source} is none")
-    if _is_text(source) or (tasks.of(model) is TEXT and source not in SOURCES and not Path(source).is_dir()):
-        if validation is not None:
-            raise click.UsageError(
-                f"--validation is for a set of images; of a text such as {source}, a tenth is held back"
-            )
-        return text.load(source if source in text.CORPORA else Path(source).resolve(), bpe=bpe)
-    if bpe is not None:
-        raise click.UsageError(f"--bpe is for a text, and {source} is a set of images")
-    is_file = is_folder or (source not in SOURCES and source.lower().endswith(".npz"))
-    loaded = datasets.load(Path(source).resolve() if is_file else source, image_size=image_size, seed=seed)
-    return replace(loaded, validation=validation)
-
-
 def _open_run(
     processes: World,
     folder: Path | None,
@@ -377,12 +350,12 @@ def _open_run(
     freeze: Sequence[str],
     log: Sequence[str],
     **unchangeable: Any,
-) -> tuple[Run, ImageData | TextData]:
+) -> tuple[Run, Data]:
     """Find the run to resume, apply the changes that the options ask for, if any, and load its data.
 
     Only rank 0 has the run; `folder` is for another rank's copy.
     """
-    options = [f"--{name.replace('_', '-')}" for name, value in unchangeable.items() if value is not None]
+    options = [f"--{name.replace('_', '-')}" for name, value in unchangeable.items() if value not in (None, ())]
     if options:
         overridable = [name for name in options if name in ("--batch-size", "--eager", "--lr", "--shards")]
         hint = f"; to change it anyway: --override {overridable[0][2:].replace('-', '_')}=VALUE" if overridable else ""
@@ -442,7 +415,7 @@ def _ignore_closed_terminal(print_line: Callable[[str], None]) -> Callable[[str]
     return print_line_if_open
 
 
-def _introduce(run: Run, trainer: Trainer, data: ImageData | TextData) -> None:
+def _introduce(run: Run, trainer: Trainer, data: Data) -> None:
     spec, recipe = run.config["model"], run.config["training"]
     parameters = sum(p.numel() for p in trainer.network.parameters())
     print_lines(f"{spec['name']}: {models.get(spec['name']).summary}; {parameters:,} parameters")
@@ -488,7 +461,8 @@ def _draw(run: Run) -> None:
     if run.history:
         from chainrule.plots import style, training  # imports matplotlib
 
-        style.save(training.curves(run.history, title=printable(run.folder.name)), run.folder / "curves.png")
+        by_loss, title = run.task.metric.name == "validation_loss", printable(run.folder.name)
+        style.save(training.curves(run.history, title, best_by_loss=by_loss), run.folder / "curves.png")
 
 
 def _document(run: Run, result: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Data: MNIST (included in the package), data sets to download, and folders of IDX or `.npy` files.
+"""Data: MNIST (included in the package), data sets to download, folders of pictures or arrays, and CSV tables.
 
     train, validation, test = chainrule.data.mnist().split()
     images, labels = train
@@ -13,6 +13,7 @@ from chainrule.data.catalog import Source, available, load, load_test, mnist
 from chainrule.data.dataset import TensorDataset
 from chainrule.data.image_data import ImageData, Part, Split
 from chainrule.data.loader import DataLoader
+from chainrule.data.tables import TableData, load_table
 from chainrule.files import cache_folder
 
 __all__ = [
@@ -23,11 +24,13 @@ __all__ = [
     "Part",
     "Source",
     "Split",
+    "TableData",
     "TensorDataset",
     "available",
     "cache_folder",
     "idx",
     "load",
+    "load_table",
     "load_test",
     "mnist",
     "npy",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from chainrule.data import idx, npy
 from chainrule.data.image_data import FILES, ImageData
+from chainrule.data.splitting import digests, leak_note
 from chainrule.errors import DataError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ _PARTS = ("training images", "training labels", "test images", "test labels")  #
 _MAX_CLASSES = 1_000
 _MAX_IMAGES = 4_000_000  # of a gzip: each takes about 30 bytes besides its pixels
 _MAX_MAPPED_IMAGES = 1_000_000_000  # each takes 4 bytes, its position in the shuffled order
+_MAX_COMPARED_BYTES = 100_000_000  # of images that are searched for copies, in half a second
 _MAX_PROBABILITIES = 25_000_000  # one per test image and class: 100 MB
 
 
@@ -50,7 +52,11 @@ def load_folder(folder: Path) -> ImageData:
             f"must be at most {_MAX_PROBABILITIES:,}"
         )
     names = tuple(map(str, range(classes)))
-    return ImageData(str(folder), names, _array(paths[0]), train_labels, _array(paths[2]), test_labels)
+    train_images, test_images = _array(paths[0]), _array(paths[2])
+    notes: tuple[str, ...] = ()
+    if train_images.nbytes + test_images.nbytes <= _MAX_COMPARED_BYTES:
+        notes = leak_note(digests(train_images), digests(test_images))
+    return ImageData(str(folder), names, train_images, train_labels, test_images, test_labels, notes=notes)
 
 
 def _files(folder: Path) -> list[Path]:

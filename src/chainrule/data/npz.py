@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.data.image_data import ImageData
-from chainrule.data.splitting import split
+from chainrule.data.splitting import digests, leak_note, shuffle, split
 from chainrule.errors import DataError, join_names
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def load_npz(file: Path, seed: int = 0) -> ImageData:
 
     Images are uint8: (N, H, W), (N, H, W, 1), (N, H, W, 3) or (N, 3, H, W). Labels are integers or strings, (N,) or
     (N, 1); the classes are those that occur, sorted. Of x and y, a sixth of each class is for the test, chosen by the
-    seed.
+    seed; it also decides the order of the training images, whose end is for validation.
 
     Raises:
         DataError: the file is damaged, an array is missing, or has another type or shape.
@@ -58,14 +58,21 @@ def load_npz(file: Path, seed: int = 0) -> ImageData:
     names_of_classes = tuple(map(str, classes.tolist()))
     if len(images) == 2:
         train, test = np.split(indices, [len(labels[0])])
-        return ImageData(str(file), names_of_classes, images[0], train, images[1], test, photos=images[0].ndim == 4)
-    contents = [image.tobytes() for image in images[0]]
-    train_rows, test_rows, duplicates = split(contents, indices.tolist(), seed)
-    notes = (f"{duplicates} are copies of others",) * (duplicates > 0)
+        contents = digests(images[0])
+        order, duplicates = shuffle(contents, seed)
+        return ImageData(
+            str(file), names_of_classes, images[0][order], train[order], images[1], test, photos=images[0].ndim == 4,
+            notes=(*_copies_note(duplicates), *leak_note(contents, digests(images[1]))),
+        )  # fmt: skip
+    train_rows, test_rows, duplicates = split(digests(images[0]), indices.tolist(), seed)
     return ImageData(
         str(file), names_of_classes, images[0][train_rows], indices[train_rows],
-        images[0][test_rows], indices[test_rows], photos=images[0].ndim == 4, notes=notes,
+        images[0][test_rows], indices[test_rows], photos=images[0].ndim == 4, notes=_copies_note(duplicates),
     )  # fmt: skip
+
+
+def _copies_note(duplicates: int) -> tuple[str, ...]:
+    return (f"{duplicates} are copies of others",) * (duplicates > 0)
 
 
 def _images(file: Path, name: str, array: NDArray[Any]) -> NDArray[np.uint8]:

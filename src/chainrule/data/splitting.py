@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,9 +33,7 @@ def split(
         Indices of the training examples, indices of the test examples, and how many examples are copies of others.
     """
     generator = np.random.default_rng(seed)
-    copies: dict[Any, list[int]] = {}
-    for index, content in enumerate(contents):
-        copies.setdefault(content, []).append(index)
+    copies = _positions(contents)
     by_group: dict[Any, list[list[int]]] = {}
     for indices in copies.values():
         by_group.setdefault(groups[indices[0]], []).append(indices)
@@ -45,10 +44,44 @@ def split(
         count = max(1, round(len(order) * TEST_FRACTION)) if len(order) > 2 else 0
         test += order[:count]
         train += order[count:]
-    shuffled = [train[i] for i in generator.permutation(len(train))]
+    return _in_random_order(train, generator), _flat(test), len(contents) - len(copies)
+
+
+def shuffle(contents: Sequence[Any], seed: int) -> tuple[NDArray[np.int64], int]:
+    """Return training examples in random order, but copies of others first, and how many examples are copies.
+
+    Copies are then on one side when the end is split off for validation. The arguments are those of `split`.
+    """
+    copies = _positions(contents)
+    return _in_random_order(list(copies.values()), np.random.default_rng(seed)), len(contents) - len(copies)
+
+
+def digests(images: NDArray[Any]) -> list[bytes]:
+    """Return a short content of each image, (N, ...), by which copies are found: they have the same."""
+    return [blake2b(np.ascontiguousarray(image).data, digest_size=16).digest() for image in images]
+
+
+def leak_note(train: Sequence[Any], test: Sequence[Any]) -> tuple[str, ...]:
+    """Return a phrase on the test examples that are copies of training examples, given their contents, if there are."""
+    contents = set(train)
+    count = sum(content in contents for content in test)
+    if not count:
+        return ()
+    return (f"{count:,} test image{'s are copies' if count > 1 else ' is a copy'} of training images",)
+
+
+def _positions(contents: Sequence[Any]) -> dict[Any, list[int]]:
+    """Return the positions of each different content."""
+    copies: dict[Any, list[int]] = {}
+    for index, content in enumerate(contents):
+        copies.setdefault(content, []).append(index)
+    return copies
+
+
+def _in_random_order(copies: list[list[int]], generator: np.random.Generator) -> NDArray[np.int64]:
+    shuffled = [copies[i] for i in generator.permutation(len(copies))]
     shuffled.sort(key=lambda indices: len(indices) == 1)  # keeps the random order among those without copies
-    duplicates = len(contents) - len(copies)
-    return _flat(shuffled), _flat(test), duplicates
+    return _flat(shuffled)
 
 
 def _flat(parts: list[list[int]]) -> NDArray[np.int64]:

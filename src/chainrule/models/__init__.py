@@ -18,6 +18,7 @@ from chainrule.models.sigmoid_mlp import network, sigmoid_mlp
 from chainrule.models.small_convnets import cnn, lenet5
 from chainrule.models.tuned_convnet import best, quick, reader
 
+from chainrule.models.table_mlp import mlp_classifier, mlp_regressor  # isort: skip  # after the models of images
 from chainrule.models.gpt import GPT, gpt  # isort: skip  # the last in the registry, after the models of images
 from chainrule.models.digit_detector import digit_detector, load_detector  # isort: skip
 from chainrule.models.gpt_weights import from_pretrained, save_pretrained  # isort: skip
@@ -44,6 +45,8 @@ __all__ = [
     "lenet5",
     "load_detector",
     "mlp",
+    "mlp_classifier",
+    "mlp_regressor",
     "network",
     "quick",
     "reader",

@@ -23,13 +23,20 @@ def random_batch(
 ) -> tuple[Tensor, Tensor]:
     """Return inputs and targets for a network that a model has built with its default options.
 
-    Images are (N, 28, 28) with classes (N,); texts are tokens (N, T) of the longest context, with tokens as targets.
+    Images are (N, 28, 28) with classes (N,); texts are tokens (N, T) of the longest context, with tokens as targets;
+    rows of a table are (N, inputs) with classes (N,) or numbers (N, 1).
     """
     rng = np.random.default_rng(0) if generator is None else generator
     if model.task == "text":
         block, vocabulary = (int(getattr(network, name)) for name in ("block_size", "vocab_size"))
         tokens = rng.integers(0, vocabulary, (2, batch_size, block))
         return from_numpy(tokens[0]), from_numpy(tokens[1])
+    if model.task in ("tables with classes", "tables with numbers"):
+        sizes = [parameter.shape for parameter in network.parameters()]
+        rows, outputs = rng.standard_normal((batch_size, sizes[0][1]), np.float32), sizes[-1][0]
+        numbers = rng.standard_normal((batch_size, 1), np.float32)
+        is_classes = model.task == "tables with classes"
+        return from_numpy(rows), from_numpy(rng.integers(0, outputs, batch_size) if is_classes else numbers)
     if model.task != "images":
         raise RunError(f"model {model.name!r} takes neither single images nor texts, and is not run without its data")
     images = rng.random((batch_size, SIDE, SIDE), np.float32)

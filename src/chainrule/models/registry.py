@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
     NetworkBuilder = Callable[..., Module]
 
-Task = Literal["images", "text", "pages"]
-"""What a model reads: images, to tell their class; texts, to tell the next token; or pages, to find their digits."""
+Task = Literal["images", "text", "pages", "tables with classes", "tables with numbers"]
+"""What a model reads: images, to tell their class; texts, to tell the next token; pages, to find their digits; or the
+rows of a table, to tell a class or a number."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Recipe:
     """Default training settings of a model.
 
     Attributes:
-        epochs: passes over the training images; for text, see `steps_per_epoch`.
-        batch_size: images, or windows of a text, per step.
+        epochs: passes over the training examples; for text, see `steps_per_epoch`.
+        batch_size: images, rows of a table, or windows of a text, per step.
         optimizer: a name in `training.optimizers.OPTIMIZERS`, such as "sgd" or "adamw".
         lr: the learning rate; with a schedule, its maximum.
         momentum: the momentum of "sgd", "rmsprop" or "muon".
@@ -42,7 +43,7 @@ class Recipe:
         augment: options of `data.Augment` for the training images; empty for none.
         epochs_without_augmentation: the number of last epochs without augmentation, to fit unaugmented images.
         eager: run each step operation by operation instead of compiled.
-        steps_per_epoch: for text, whose windows are drawn at random, the steps that count as an epoch; 0 for images.
+        steps_per_epoch: for text, whose windows are drawn at random, the steps that count as an epoch; else 0.
         shards: cut each batch into this number of shards, to train on several ranks (see `distributed`); 0 for none.
     """
 
@@ -69,9 +70,10 @@ class Model:
         build: builds the network; its keyword-only parameters are the options that a run records, and `generator`.
         summary: a one-line description.
         recipe: the default training settings.
-        loss: maps outputs and labels (N,), or logits (N, T, V) and next tokens (N, T), to a scalar.
-        probabilities: maps outputs to class probabilities (N, classes), or (N, T, V).
-        task: what the model reads: "images", "text" or "pages".
+        loss: maps outputs and labels (N,), or logits (N, T, V) and next tokens (N, T), or predicted and true numbers
+            (N, 1), to a scalar.
+        probabilities: maps outputs to class probabilities (N, classes), or (N, T, V); predicted numbers remain.
+        task: what the model reads, such as "images" (see `Task`).
     """
 
     name: str

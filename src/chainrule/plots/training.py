@@ -1,8 +1,8 @@
-"""Training curves: loss and accuracy, or perplexity, by epoch."""
+"""Training curves: loss and accuracy, perplexity or error, by epoch."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -20,8 +20,30 @@ if TYPE_CHECKING:
 _MOST_MARKERS = 30  # markers of more points would overlap
 
 
-def curves(history: Sequence[Mapping[str, float | None]], title: str = "Training", *, dark: bool = False) -> Figure:
-    """Draw loss and accuracy, or perplexity, in training and validation against the epoch, and mark the best epoch.
+class _Panel(NamedTuple):
+    """What the right panel shows: a metric of the history, and how it is named."""
+
+    key: str
+    title: str
+    label: str
+    example: str  # what the loss is the mean over
+
+
+_PANELS = (
+    _Panel("validation_accuracy", "Accuracy", "accuracy (%)", "example"),
+    _Panel("perplexity", "Perplexity", "perplexity", "token"),
+    _Panel("validation_rmse", "Error", "root mean squared error", "example"),
+)
+
+
+def curves(
+    history: Sequence[Mapping[str, float | None]],
+    title: str = "Training",
+    *,
+    best_by_loss: bool = False,
+    dark: bool = False,
+) -> Figure:
+    """Draw loss and accuracy, perplexity or error against the epoch, and mark the best epoch.
 
     The best epoch is the first with the highest validation accuracy or, if there are no accuracies, with the lowest
     validation loss; without validation none is marked. Values that are missing, None or not finite are skipped, and
@@ -29,9 +51,10 @@ def curves(history: Sequence[Mapping[str, float | None]], title: str = "Training
 
     Args:
         history: one mapping per epoch with `epoch` and optionally `train_loss`, `validation_loss`, and
-            `train_accuracy` and `validation_accuracy` (fractions) or, for a language model, `perplexity`; other entries
-            are ignored.
+            `train_accuracy` and `validation_accuracy` (fractions), for a language model `perplexity` or, for a
+            regression, `validation_rmse`; other entries are ignored.
         title: title of the figure.
+        best_by_loss: mark the epoch with the lowest validation loss even if there are accuracies.
         dark: use a dark background.
 
     Raises:
@@ -42,21 +65,25 @@ def curves(history: Sequence[Mapping[str, float | None]], title: str = "Training
     theme = style.DARK if dark else style.LIGHT
     epochs = _column(history, "epoch")
     train, validation = _column(history, "train_loss"), _column(history, "validation_loss")
-    accuracy, perplexity = 100 * _column(history, "validation_accuracy"), _column(history, "perplexity")
     train_accuracy = 100 * _column(history, "train_accuracy")
-    is_text = bool(np.isfinite(perplexity).any() and not np.isfinite(accuracy).any())
+    accuracy = 100 * _column(history, "validation_accuracy")
+    has_accuracy = bool(np.isfinite(accuracy).any())
+    measure, values = _PANELS[0], accuracy
+    for panel in () if has_accuracy else _PANELS[1:]:
+        column = _column(history, panel.key)
+        if np.isfinite(column).any():
+            measure, values = panel, column
 
     figure = style.new_figure(11.2, 4.2, title, theme, margins=(0.8, 0.55, 0.25, 0.8))
     left, right = figure.subplots(1, 2, gridspec_kw={"wspace": 0.22})
-    unit, title_right, y = ("token", "Perplexity", "perplexity") if is_text else ("example", "Accuracy", "accuracy (%)")
-    style.style_axes(left, theme, title="Loss", x="epoch", y=f"loss (mean per {unit})", open_frame=True)
-    style.style_axes(right, theme, title=title_right, x="epoch", y=y, open_frame=True)
+    style.style_axes(left, theme, title="Loss", x="epoch", y=f"loss (mean per {measure.example})", open_frame=True)
+    style.style_axes(right, theme, title=measure.title, x="epoch", y=measure.label, open_frame=True)
     _line(left, epochs, train, "training", theme.first, "-", "o")
     _line(left, epochs, validation, "validation", theme.second, "--", "s")
     _line(right, epochs, train_accuracy, "training", theme.first, "-", "o")
-    _line(right, epochs, perplexity if is_text else accuracy, "validation", theme.second, "--", "s")
+    _line(right, epochs, values, "validation", theme.second, "--", "s")
 
-    if np.isfinite(accuracy).any():
+    if has_accuracy and not best_by_loss:
         _mark_best(right, left, epochs, accuracy, int(np.nanargmax(accuracy)), "%", theme)
     elif np.isfinite(validation).any():
         _mark_best(left, right, epochs, validation, int(np.nanargmin(validation)), "", theme)

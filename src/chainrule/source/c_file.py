@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from chainrule.source.graph import Graph
 
 
-def write_c(graph: Graph, title: str, name: str, classes: Sequence[str]) -> str:
+def write_c(graph: Graph, title: str, name: str, classes: Sequence[str] = (), inputs: Sequence[str] = ()) -> str:
     """Return the text of a header with a function `<name>_predict(input, output)`.
 
     Args:
@@ -27,6 +27,7 @@ def write_c(graph: Graph, title: str, name: str, classes: Sequence[str]) -> str:
         title: the first line of the comment at the top.
         name: the beginning of every name in the header; what C does not allow in one becomes "_".
         classes: what each output means; may be empty.
+        inputs: what each number of an example means; may be empty.
 
     Raises:
         SourceError: something has no loops here; the message names the function.
@@ -58,6 +59,7 @@ def write_c(graph: Graph, title: str, name: str, classes: Sequence[str]) -> str:
             "",
             f"   {name}_predict(x, y) maps one example to its output:",
             f"   x: {_describe(graph.input)}; y: {_describe(graph.output)}.",
+            *(f"   {line}" for line in textwrap.wrap(_comment(f"Inputs: {', '.join(inputs)}."), 110) if inputs),
             *(f"   {line}" for line in textwrap.wrap(_comment(f"Outputs: {', '.join(classes)}."), 110) if classes),
             f"   C99, with math.h (link with -lm). Intermediate results, {memory:,} bytes, are in static memory:",
             "   one thread at a time may call it. */",

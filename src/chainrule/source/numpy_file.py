@@ -29,7 +29,7 @@ class Batch(int):
     """A size that is this number times the size of the batch."""
 
 
-def write_numpy(small: Graph, large: Graph, title: str, classes: Sequence[str]) -> str:
+def write_numpy(small: Graph, large: Graph, title: str, classes: Sequence[str] = (), inputs: Sequence[str] = ()) -> str:
     """Return the text of a Python file with a function `predict`.
 
     Args:
@@ -37,6 +37,7 @@ def write_numpy(small: Graph, large: Graph, title: str, classes: Sequence[str]) 
         large: the same with a batch of 3, from which it is seen which sizes follow the batch.
         title: the first line of the file's docstring.
         classes: what each output means; may be empty.
+        inputs: what each number of an example means; may be empty.
 
     Raises:
         SourceError: what the network computes depends on the size of the batch.
@@ -69,6 +70,7 @@ def write_numpy(small: Graph, large: Graph, title: str, classes: Sequence[str]) 
             "",
             "import numpy as np",
             "",
+            *([f"INPUTS = {list(inputs)!r}", ""] if inputs else []),
             *([f"CLASSES = {list(classes)!r}", ""] if classes else []),
             "",
             "def predict(x):",

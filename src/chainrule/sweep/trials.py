@@ -21,10 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from chainrule.data import ImageData
     from chainrule.sweep.config import SweepConfig
     from chainrule.sweep.search import Search, Trial
-    from chainrule.text import TextData
+    from chainrule.training.task import Data
 
 _THREADS = ("CHAINRULE_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _PAUSE = 0.2  # seconds after which signals are looked at
@@ -87,7 +86,7 @@ class Sweep:
     def __init__(
         self,
         search: Search,
-        data: ImageData | TextData,
+        data: Data,
         folder: Path,
         jobs: int = 1,
         on_trial: Callable[[Trial], None] = lambda trial: None,
@@ -178,7 +177,7 @@ class Sweep:
         self._on_trial(search.trials[trial.number])
 
 
-def configure(config: SweepConfig, data: ImageData | TextData, proposed: Mapping[str, Any]) -> dict[str, Any]:
+def configure(config: SweepConfig, data: Data, proposed: Mapping[str, Any]) -> dict[str, Any]:
     """Return the config of a trial's run.
 
     Args:
@@ -194,7 +193,7 @@ def configure(config: SweepConfig, data: ImageData | TextData, proposed: Mapping
     return experiment.configure(config.model, data, seed=config.seed, limit=config.limit, options=options, **training)
 
 
-def check(config: SweepConfig, data: ImageData | TextData) -> None:
+def check(config: SweepConfig, data: Data) -> None:
     """Check the settings of a sweep before the first trial: each choice and both ends of each range, one at a time.
 
     Raises:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from chainrule.data import ImageData
-    from chainrule.text import TextData
+    from chainrule.training.task import Data
+
 
 _FIXED = ("optimizer", "augment", "steps_per_epoch")
 _SETTING_TYPES = {name: kind for name, kind in get_type_hints(Recipe).items() if name not in _FIXED}
@@ -69,7 +69,7 @@ def _parse(name: str, text: str) -> Any:
 
 def change_run(
     run: Run,
-    data: ImageData | TextData,
+    data: Data,
     settings: Mapping[str, Any],
     *,
     epoch: int | None = None,

@@ -1,4 +1,4 @@
-"""Evaluates a network on labeled images: loss, accuracy, confusion matrix, mistakes."""
+"""Evaluates a network on labeled images, or rows of a table: loss, accuracy, confusion matrix, mistakes."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ from chainrule.tensor import from_numpy
 from chainrule.training.modes import restore_modes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from chainrule.models import Model
     from chainrule.nn import Module
+    from chainrule.tensor import Tensor
 
 
 BATCH = 1000
-"""Images per batch, if they are no larger than 28×28 pixels."""
+"""Rows of a table per batch, or images, if they are no larger than 28×28 pixels."""
 
 BATCH_PIXELS = 500_000
 """Pixels per batch, if images are larger than 28×28: a few hundred megabytes in a convolutional network."""
@@ -29,7 +32,7 @@ BATCH_PIXELS = 500_000
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model's predictions for N labeled images.
+    """A model's predictions for N labeled images, or rows of a table.
 
     Attributes:
         loss: the mean loss.
@@ -124,10 +127,10 @@ def expected_calibration_error(probabilities: NDArray[Any], labels: NDArray[Any]
     return float(np.abs(differences).sum() / len(labels))
 
 
-def nan_message(nan_count: int, count: int) -> str:
+def nan_message(nan_count: int, count: int, noun: str = "images") -> str:
     """Return the message for a network whose outputs are not finite for some images."""
     return (
-        f"the network outputs NaN for {nan_count:,} of {count:,} images: its weights are too large; "
+        f"the network outputs NaN for {nan_count:,} of {count:,} {noun}: its weights are too large; "
         f"train with a smaller learning rate"
     )
 
@@ -153,16 +156,45 @@ def evaluate(
     if batch_size is None:
         size = images[0].size
         batch_size = BATCH if size <= 28 * 28 else max(1, min(BATCH, BATCH_PIXELS // size))
-    total, probabilities, files = 0.0, [], mapped_files(images, labels)
+    files = mapped_files(images, labels)
+
+    def inputs(batch: slice) -> Tensor:
+        check_files(files)
+        return images_to_inputs(from_numpy(images[batch]))
+
+    return _evaluate(network, model, inputs, labels, batch_size)
+
+
+def evaluate_rows(network: Module, model: Model, inputs: NDArray[np.float32], labels: NDArray[Any]) -> Evaluation:
+    """Evaluate a network on labeled rows of a table.
+
+    Args:
+        network: the network; it runs in eval mode, and each module's mode is restored.
+        model: defines the loss and the probabilities.
+        inputs: (N, inputs), as `data.load_table` makes them.
+        labels: (N,) integers.
+
+    Raises:
+        ValueError: there are no rows.
+    """
+    if not len(inputs):
+        raise ValueError("evaluate_rows: there are no rows")
+    return _evaluate(network, model, lambda batch: from_numpy(inputs[batch]), labels, BATCH)
+
+
+def _evaluate(
+    network: Module, model: Model, inputs: Callable[[slice], Tensor], labels: NDArray[Any], batch_size: int
+) -> Evaluation:
+    """Evaluate a network on the examples whose inputs a function returns by batch."""
+    total, probabilities = 0.0, []
     with restore_modes(network), no_grad():
         network.eval()
-        for start in range(0, len(images), batch_size):
-            check_files(files)
+        for start in range(0, len(labels), batch_size):
             batch = slice(start, start + batch_size)
-            outputs = network(images_to_inputs(from_numpy(images[batch])))
+            outputs = network(inputs(batch))
             targets = from_numpy(labels[batch].astype(np.int64))
             total += model.loss(outputs, targets).item() * len(targets)
             probabilities.append(model.probabilities(outputs).numpy())
     rows = np.concatenate(probabilities)  # (N, classes)
     predictions = np.where(np.isfinite(rows).all(axis=1), rows.argmax(axis=1), -1)  # NaN would win the argmax
-    return Evaluation(total / len(images), predictions, rows, labels.astype(np.int64))
+    return Evaluation(total / len(labels), predictions, rows, labels.astype(np.int64))

@@ -1,7 +1,7 @@
 """Creates a run's config, builds a trainer from it, and evaluates the trained run.
 
 The config determines everything: the same config gives bitwise the same result. Its seed is split into two generators,
-one for the initial weights and dropout, one for the order and the augmentation of the images.
+one for the initial weights and dropout, one for the order of the examples and the augmentation of images.
 """
 
 from __future__ import annotations
@@ -37,12 +37,10 @@ from chainrule.training.trainer import Callback, Trainer
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from chainrule.data import ImageData
     from chainrule.models import Recipe
     from chainrule.optim import Optimizer
-    from chainrule.text import TextData
     from chainrule.training.run import Run
-    from chainrule.training.task import Task
+    from chainrule.training.task import Data, Task
 
 MIN_COMPILED_STEPS = 200
 """Total number of steps from which compiling the step saves time."""
@@ -57,7 +55,7 @@ WARMUP, FINAL_RATE = 0.05, 0.1
 
 def configure(
     model: str,
-    data: ImageData | TextData,
+    data: Data,
     *,
     seed: int = 0,
     limit: int | None = None,
@@ -72,7 +70,7 @@ def configure(
 
     Args:
         model: a registered name.
-        data: the data set to train on: images or a text, as the model needs.
+        data: the data set to train on: images, a text or a table, as the model needs.
         seed: seed of all random numbers.
         limit: train on the first `limit` images or tokens only; None for all.
         keep: keep the states of the last `keep` epochs and of the best epoch, so that `change_run` can go back to them.
@@ -130,7 +128,7 @@ def versions() -> dict[str, str]:
     return own | compiler
 
 
-def prepare(run: Run, data: ImageData | TextData, callbacks: Sequence[Callback] = ()) -> Trainer:
+def prepare(run: Run, data: Data, callbacks: Sequence[Callback] = ()) -> Trainer:
     """Build a trainer for a run, with callbacks that keep the run's files up to date.
 
     Args:
@@ -225,7 +223,7 @@ def refuse_shipped(run: Run) -> None:
         raise RunError(f"{run.folder}: is the run shipped with chainrule; train your own with: {command}")
 
 
-def check_data(run: Run, data: ImageData | TextData) -> None:
+def check_data(run: Run, data: Data) -> None:
     """Check that the data are those the run was started with.
 
     Raises:
@@ -243,8 +241,8 @@ def worth_compiling(recipe: Recipe, steps_per_epoch: int) -> bool:
     return not recipe.eager and recipe.epochs * steps_per_epoch >= MIN_COMPILED_STEPS
 
 
-def finish(run: Run, data: ImageData | TextData, seconds: float) -> dict[str, Any]:
-    """Evaluate a run's best weights on the test images or the validation text, write result.json, return its content.
+def finish(run: Run, data: Data, seconds: float) -> dict[str, Any]:
+    """Evaluate a run's best weights on the test examples or the validation text, write result.json, return its content.
 
     Args:
         run: a run whose training is complete.
@@ -272,9 +270,7 @@ def _scheduler(recipe: Recipe, optimizer: Optimizer, steps: int) -> LRScheduler 
     return CosineAnnealingLR(optimizer, T_max=steps) if recipe.schedule == "cosine" else None
 
 
-def check_settings(
-    task: Task[Any], recipe: Recipe, seed: int, limit: int | None, data: ImageData | TextData, keep: int = 0
-) -> None:
+def check_settings(task: Task[Any], recipe: Recipe, seed: int, limit: int | None, data: Data, keep: int = 0) -> None:
     """Check a recipe, the seed, the limit and the number of states to keep, given the task and its data set.
 
     Raises:

@@ -53,6 +53,14 @@ PERPLEXITY = EpochTable(
     (("validation loss", "validation_loss", ".4f"), ("perplexity", "perplexity", ".2f")),
     ("perplexity", "perplexity", ".2f"),
 )
+NUMBERS = EpochTable(
+    (
+        ("validation loss", "validation_loss", ".4f"),
+        ("validation RMSE", "validation_rmse", ".4g"),
+        ("validation R²", "validation_r2", ".4f"),
+    ),
+    ("R²", "validation_r2", ".4f"),
+)
 
 
 class EpochLines(Callback):

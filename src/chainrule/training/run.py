@@ -166,7 +166,7 @@ class Run:
 
     @property
     def task(self) -> Task[Any]:
-        """The task of the run's model: images or text; see `tasks.find` on unknown models."""
+        """The task of the run's model, such as images; see `tasks.find` on unknown models."""
         return tasks.find(self.config["model"]["name"])
 
     def generators(self) -> tuple[np.random.Generator, np.random.Generator]:

@@ -1,12 +1,12 @@
-"""Task: what differs between training on images and training on text.
+"""Task: what differs between training on images, on text and on tables.
 
-A run's model says which task it is for. All else (settings, checkpoints, the loop, resuming) is common to both.
+A run's model says which task it is for. All else (settings, checkpoints, the loop, resuming) is common to all.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -15,10 +15,14 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
 
-    from chainrule.data import DataLoader
+    from chainrule.data import DataLoader, ImageData, TableData
     from chainrule.models import Model, Recipe
     from chainrule.nn import Module
+    from chainrule.text import TextData
     from chainrule.training.run import Run
+
+    Data: TypeAlias = ImageData | TextData | TableData
+    """A loaded data set."""
 
 D = TypeVar("D")
 Mode = Literal["max", "min"]

@@ -1,4 +1,4 @@
-"""The task of each model: images or text."""
+"""The task of each model: images, text or tables."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 from chainrule import models
 from chainrule.errors import RunError
 from chainrule.training.image_task import IMAGES
+from chainrule.training.table_task import CLASSES, NUMBERS
 from chainrule.training.text_task import TEXT
 
 if TYPE_CHECKING:
-    from chainrule.data import ImageData
-    from chainrule.text import TextData
-    from chainrule.training.task import Task
+    from chainrule.training.task import Data, Task
 
-TASKS: dict[str, Task[Any]] = {IMAGES.name: IMAGES, TEXT.name: TEXT}
+TASKS: dict[str, Task[Any]] = {IMAGES.name: IMAGES, TEXT.name: TEXT, CLASSES.name: CLASSES, NUMBERS.name: NUMBERS}
 """The tasks by `Model.task`."""
 
 
@@ -40,7 +39,7 @@ def find(name: str) -> Task[Any]:
     return IMAGES if model is None else of(model)
 
 
-def check_data_type(model: models.Model, data: ImageData | TextData) -> None:
+def check_data_type(model: models.Model, data: Data) -> None:
     """Check that a model reads what a data set holds.
 
     Raises:

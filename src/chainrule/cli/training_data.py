@@ -1,0 +1,168 @@
+"""The data that `chainrule train` is given: a data set by name, images, arrays, a table or a text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from chainrule import data as datasets
+from chainrule import text
+from chainrule.data.catalog import SOURCES
+from chainrule.data.pictures import is_picture_folder
+from chainrule.data.tables import SUFFIXES, ClassTarget, NumberTarget, TableData, read_csv
+from chainrule.errors import DataError, join_names
+from chainrule.text import TextData
+from chainrule.training import tasks
+from chainrule.training.table_task import CLASSES, NUMBERS, TableTask
+from chainrule.training.text_task import TEXT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from chainrule.models import Model
+    from chainrule.training.run import Run
+    from chainrule.training.task import Data, Task
+
+_MODELS = {CLASSES.data_type: "mlp_classifier", NUMBERS.data_type: "mlp_regressor", TextData: "gpt"}
+"""The default models by the type of the data, where it is not "mlp"."""
+
+_TABLE_OPTIONS = (
+    click.option("--target", metavar="COLUMN", help="For a table: the column to predict."),
+    click.option(
+        "--task",
+        type=click.Choice([ClassTarget.kind, NumberTarget.kind]),
+        help="For a table: predict classes or numbers.  [default: by the target's values]",
+    ),
+    click.option("--drop", multiple=True, metavar="COLUMN", help="For a table: leave a column out (repeatable)."),
+    click.option(
+        "--categorical", multiple=True, metavar="COLUMN", help="For a table: take numbers as categories (repeatable)."
+    ),
+    click.option("--encoding", metavar="NAME", help="For a table: the encoding of its text.  [default: utf-8]"),
+)
+
+
+def table_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options for tables."""
+    for option in reversed(_TABLE_OPTIONS):
+        command = option(command)
+    return command
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What `--data` names and the options that say how it is read; None where one is left out."""
+
+    data: str | None
+    seed: int
+    image_size: int | None
+    validation: int | None
+    bpe: int | None
+    target: str | None
+    task: str | None
+    drop: Sequence[str]
+    categorical: Sequence[str]
+    encoding: str | None
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the data are a text by its name, or a text file."""
+        if self.data is None or self.data in SOURCES:
+            return False
+        return self.data in text.CORPORA or (self.data.endswith(".txt") and not Path(self.data).is_dir())
+
+    @property
+    def is_table(self) -> bool:
+        """Whether the data are a table: a CSV file, or another file of which a column is to be predicted."""
+        if self.data is None or self.data in SOURCES or Path(self.data).is_dir():
+            return False
+        return self.target is not None or self.data.lower().endswith(SUFFIXES)
+
+    @property
+    def table_options(self) -> list[str]:
+        """The options for tables that are given."""
+        values = {
+            "--target": self.target,
+            "--task": self.task,
+            "--drop": self.drop,
+            "--categorical": self.categorical,
+            "--encoding": self.encoding,
+        }
+        return [name for name, value in values.items() if value]
+
+
+def default_model(data: Data) -> str:
+    """Return the name of the model that is trained on a data set if none is given."""
+    return _MODELS.get(type(data), "mlp")
+
+
+def load(reading: Reading, model: Model | None, start: Run | None) -> Data:
+    """Load the data set that `--data` names, or the default one of a model.
+
+    A path becomes absolute: config.json stores it, and the run may be resumed from another folder.
+
+    Args:
+        reading: the data and how they are read.
+        model: the model to train; None for the default.
+        start: the run whose weights it starts from; None for none.
+    """
+    task = None if model is None else tasks.of(model)
+    if reading.is_table:
+        return _load_table(reading, task, start)
+    source = reading.data
+    if source is None and isinstance(task, TableTask):
+        raise click.UsageError("name the table with --data FILE, and the column to predict with --target COLUMN")
+    if source is None:
+        source = "mnist" if task is None else task.default_data
+    if reading.table_options:
+        raise click.UsageError(f"{reading.table_options[0]} is for a table in a CSV file, and {source} is none")
+    is_folder = source not in SOURCES and Path(source).is_dir()
+    if reading.image_size is not None and not (is_folder and is_picture_folder(Path(source))):
+        raise click.UsageError(f"--image-size is for a folder of class folders with pictures, and {source} is none")
+    if reading.is_text or (task is TEXT and source not in SOURCES and not Path(source).is_dir()):
+        if reading.validation is not None:
+            raise click.UsageError(
+                f"--validation is for a set of images; of a text such as {source}, a tenth is held back"
+            )
+        return text.load(source if source in text.CORPORA else Path(source).resolve(), bpe=reading.bpe)
+    if reading.bpe is not None:
+        raise click.UsageError(f"--bpe is for a text, and {source} is a set of images")
+    is_file = is_folder or (source not in SOURCES and source.lower().endswith(".npz"))
+    path = Path(source).resolve() if is_file else source
+    loaded = datasets.load(path, image_size=reading.image_size, seed=reading.seed)
+    return replace(loaded, validation=reading.validation)
+
+
+def _load_table(reading: Reading, task: Task[Any] | None, start: Run | None) -> TableData:
+    """Load a table; with a start that is a run on a table, encoded as its columns were."""
+    if reading.validation is not None:
+        raise click.UsageError("--validation is for a set of images; of a table, a sixth of the rows is held back")
+    for option, value in (("--image-size", reading.image_size), ("--bpe", reading.bpe)):
+        if value is not None:
+            raise click.UsageError(f"{option} is not for a table, and {reading.data} is one")
+    file = Path(str(reading.data)).resolve()
+    target, encoder = reading.target, None
+    if start is not None and isinstance(start.task, TableTask):
+        encoder = start.task.encoder(start)
+        fixed = [name for name in reading.table_options if name in ("--drop", "--categorical")]
+        if fixed:
+            raise click.UsageError(f"--from takes the columns of {start.folder}: leave out {fixed[0]}")
+        target = encoder.target.name if target is None else target
+    if target is None:
+        columns = join_names(list(read_csv(file, reading.encoding).columns), limit=20)
+        raise DataError(f"{reading.data}: name the column to predict with --target COLUMN; the columns are {columns}")
+    kind = reading.task
+    if kind is None and isinstance(task, TableTask):
+        kind = task.target_type.kind
+    return datasets.load_table(
+        file,
+        target,
+        task=kind,
+        drop=reading.drop,
+        categorical=reading.categorical,
+        encoding=reading.encoding,
+        seed=reading.seed,
+        encoder=encoder,
+    )

@@ -1,0 +1,90 @@
+"""The fields of a table: numbers, missing values, dates, texts."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from chainrule.errors import DataError, shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from chainrule.data.tables.csv_file import Table
+
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+DECIMAL_COMMA = re.compile(r"[+-]?(\d+,\d+|,\d+)([eE][+-]?\d+)?", re.ASCII)
+INFINITE = re.compile(r"[+-]?inf(inity)?|-?1\.#INF", re.IGNORECASE)
+MISSING = frozenset(
+    {"", "?", "NA", "N/A", "n/a", "<NA>", "#N/A", "NaN", "nan", "-nan", "-NaN", "NULL", "null", "Null", "None"}
+)
+"""Fields that count as missing: those that common programs write for no value."""
+DATE = re.compile(
+    r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2}))([T ].*)?|\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?",
+    re.ASCII,
+)
+_INTEGER_WITH_POINT = re.compile(r"([+-]?\d+)\.0*", re.ASCII)
+MAX_NUMBER = 1e100
+"""Limit on numbers: the square of a larger one may not be a float."""
+
+
+def is_missing(texts: Sequence[str]) -> NDArray[np.bool_]:
+    """Return which fields are missing, (N,)."""
+    return np.fromiter((text in MISSING for text in texts), np.bool_, len(texts))
+
+
+def category(text: str) -> str:
+    """Return the category of a field: "3" for "3.0", as which programs write an integer in a column with gaps."""
+    match = _INTEGER_WITH_POINT.fullmatch(text)
+    return match[1] if match else text
+
+
+def numbers(table: Table, texts: Sequence[str]) -> tuple[NDArray[np.float64], list[int]]:
+    """Return the numbers of a column, NaN where a field is missing or is none, and the rows that are neither.
+
+    In a file that is not separated by commas, the decimal point may be a comma. An infinity counts as a number here.
+    """
+    values = np.full(len(texts), math.nan)
+    others = []
+    for row, text in enumerate(texts):
+        if NUMBER.fullmatch(text):
+            values[row] = float(text)
+        elif table.has_decimal_commas and DECIMAL_COMMA.fullmatch(text):
+            values[row] = float(text.replace(",", "."))
+        elif INFINITE.fullmatch(text):
+            values[row] = math.inf
+        elif text not in MISSING:
+            others.append(row)
+    return values, others
+
+
+def check_finite(table: Table, name: str, texts: Sequence[str], values: NDArray[np.float64]) -> None:
+    """Check that no number of a column is infinite or too large.
+
+    Raises:
+        DataError: one is; the message names its line.
+    """
+    bad = np.flatnonzero(np.abs(values) > MAX_NUMBER)  # false for NaN
+    if len(bad):
+        row = int(bad[0])
+        size = "infinite" if INFINITE.fullmatch(texts[row]) else "too large for a number"
+        raise DataError(
+            f"{table.name}, line {table.lines[row]:,}: {shorten(name)} is {shorten(texts[row], 40)}, which is {size}; "
+            f"leave the field empty if the value is not known"
+        )
+
+
+def no_number_error(table: Table, name: str, texts: Sequence[str], row: int, reason: str) -> DataError:
+    """Return the error for a field that is no number, where one is needed for a reason."""
+    hint = "leave the field empty if the value is not known"
+    if re.fullmatch(r"[+-]?\d{1,3}([,.' ]\d{3})+([.,]\d*)?", texts[row]):
+        hint = "write it without separators between the thousands"
+    return DataError(
+        f"{table.name}, line {table.lines[row]:,}: {shorten(name)} is {shorten(texts[row], 40)!r}, which is no number, "
+        f"{reason}; {hint}"
+    )

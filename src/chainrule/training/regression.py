@@ -1,0 +1,93 @@
+"""Evaluates a network that predicts numbers: loss, root mean squared error, coefficient of determination."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule.autograd import no_grad
+from chainrule.tensor import from_numpy
+from chainrule.training.evaluation import BATCH
+from chainrule.training.modes import restore_modes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from chainrule.data.tables import NumberTarget
+    from chainrule.models import Model
+    from chainrule.nn import Module
+
+
+@dataclass(frozen=True)
+class Regression:
+    """A model's predictions of N numbers.
+
+    Attributes:
+        loss: the mean loss, of the scaled numbers.
+        predictions: (N,) float64, in the units of the column.
+        targets: (N,) float64, the true numbers.
+    """
+
+    loss: float
+    predictions: NDArray[np.float64]
+    targets: NDArray[np.float64]
+
+    @property
+    def rmse(self) -> float:
+        """The root of the mean squared error, in the units of the column."""
+        return float(np.sqrt(np.mean((self.predictions - self.targets) ** 2)))
+
+    @property
+    def r2(self) -> float:
+        """The coefficient of determination R²: the fraction of the variance that is predicted.
+
+        It is 1 for perfect predictions, 0 for those of the mean, and negative for worse ones. If all targets are equal,
+        it is 1 if they are predicted exactly, else 0.
+        """
+        errors = float(np.sum((self.predictions - self.targets) ** 2))
+        variance = float(np.sum((self.targets - self.targets.mean()) ** 2))
+        if variance == 0:
+            return float(errors == 0)
+        return 1 - errors / variance
+
+    @property
+    def nan_count(self) -> int:
+        """The number of predictions that are not finite."""
+        return int((~np.isfinite(self.predictions)).sum())
+
+
+def evaluate_numbers(
+    network: Module, model: Model, inputs: NDArray[np.float32], targets: NDArray[Any], target: NumberTarget
+) -> Regression:
+    """Evaluate a network on rows of a table whose numbers are known.
+
+    Args:
+        network: the network; it runs in eval mode, and each module's mode is restored.
+        model: defines the loss.
+        inputs: (N, inputs), as `data.load_table` makes them.
+        targets: (N, 1), the scaled numbers.
+        target: turns scaled numbers into those of the column.
+
+    Raises:
+        ValueError: there are no rows.
+    """
+    outputs = predict_rows(network, inputs)
+    with no_grad():
+        loss = model.loss(from_numpy(outputs), from_numpy(targets)).item()
+    return Regression(loss, target.decode(outputs), target.decode(targets))
+
+
+def predict_rows(network: Module, inputs: NDArray[np.float32]) -> NDArray[Any]:
+    """Return a network's outputs for rows of a table, (N, outputs); it runs in eval mode.
+
+    Raises:
+        ValueError: there are no rows.
+    """
+    if not len(inputs):
+        raise ValueError("predict_rows: there are no rows")
+    with restore_modes(network), no_grad():
+        network.eval()
+        batches = [network(from_numpy(inputs[start : start + BATCH])) for start in range(0, len(inputs), BATCH)]
+        return np.concatenate([outputs.numpy() for outputs in batches])
