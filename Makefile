@@ -174,7 +174,7 @@ $(VENV)/.installed-docs: pyproject.toml | $(BIN)/python
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-browser: pyproject.toml | $(VENV)/.installed-test
-	$(PIP) --editable '.[docs,browser]'
+	$(PIP) --editable '.[docs,browser,studio]'
 	@touch $@ $(VENV)/.installed-docs
 
 $(VENV)/.installed-bench: pyproject.toml | $(BIN)/python

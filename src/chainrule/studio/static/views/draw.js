@@ -35,6 +35,7 @@ class Draw {
     this.spoken = "";
     this.number = 1; // of the newest picture
     this.asked = 0; // of the picture that is being read; 0 for none
+    this.done = 0; // the picture that has been read
     this.samples = 0;
     model.on((content, buffers) => this.told(content, buffers));
     this.show();
@@ -55,6 +56,7 @@ class Draw {
     } else if (content.tell === "reading") {
       this.reading = content.number === this.asked && !this.isEmpty() ? { ...content, pictures: buffers } : null;
       this.asked = 0;
+      this.done = content.number;
       if (content.number !== this.number) this.ask();
       clearTimeout(this.timer);
       this.timer = setTimeout(() => {
@@ -266,6 +268,7 @@ class Draw {
 
   show() {
     put(this.template(), this.el);
+    this.el.toggleAttribute("data-is-settled", this.done === this.number);
     if (!this.reading?.stages) return;
     this.reading.stages.forEach((stage, i) => {
       const canvas = this.el.querySelectorAll(".film canvas")[i];

@@ -1,0 +1,164 @@
+"""The studio in the browser: what a person draws by mouse, finger or keyboard is read as `chainrule predict` reads it."""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from chainrule.data import mnist
+from chainrule.data.handwriting.traces import Trace, mnist_traces
+from chainrule.reading import DigitReader
+from chainrule.training import run as runs
+
+from .conftest import require
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DIGITS = 100
+
+
+@pytest.fixture(scope="module")
+def studio(chromium: Any) -> Iterator[str]:
+    """The address of a studio in a process of its own."""
+    require(importlib.util.find_spec("starlette"), "the extra studio")
+    command = [sys.executable, "-u", "-m", "chainrule", "studio", "--no-browser"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        address = process.stdout.readline().strip()
+        assert address.startswith("http://127.0.0.1:")
+        yield address
+        process.terminate()
+
+
+@pytest.fixture
+def page(studio: str, visit: Any) -> Any:
+    """The view Draw."""
+    return open_studio(studio, visit).page
+
+
+def open_studio(studio: str, visit: Any, **options: Any) -> Any:
+    opened = visit("", base=studio, **options)
+    opened.page.locator("#canvas").wait_for()
+    return opened
+
+
+def strokes_of(trace: Trace) -> list[np.ndarray]:
+    """The trace as strokes of a pen: walks along its links, each link once."""
+    links = {tuple(sorted(link)) for link in trace.links.tolist()}
+    neighbors: dict[int, set[int]] = {}
+    for one, other in links:
+        neighbors.setdefault(one, set()).add(other)
+        neighbors.setdefault(other, set()).add(one)
+    strokes = []
+    while any(neighbors.values()):
+        ends = [point for point, others in neighbors.items() if len(others) % 2]
+        walk = [ends[0] if ends else next(point for point, others in neighbors.items() if others)]
+        while neighbors[walk[-1]]:
+            following = min(neighbors[walk[-1]])
+            neighbors[walk[-1]].remove(following)
+            neighbors[following].remove(walk[-1])
+            walk.append(following)
+        strokes.append(trace.points[walk])
+    return strokes
+
+
+def draw(page: Any, strokes: list[np.ndarray]) -> None:
+    """Draw with the mouse, the digit in the middle of the canvas, three quarters as large as it."""
+    box = page.locator("#canvas").bounding_box()
+    points = np.concatenate(strokes)
+    low, high = points.min(0), points.max(0)
+    for stroke in strokes:
+        places = (stroke - (low + high) / 2) * 0.75 / (high - low).max() + 0.5
+        chosen = [*places[:-1:3], places[-1]]
+        for number, (x, y) in enumerate(chosen):
+            page.mouse.move(box["x"] + float(x) * box["width"], box["y"] + float(y) * box["height"])
+            if not number:
+                page.mouse.down()
+        page.mouse.up()
+
+
+def answer(page: Any) -> dict[str, float]:
+    """The probabilities beside the bars, once the newest drawing has been read."""
+    page.locator("#view[data-is-settled]").wait_for()
+    rows = page.locator(".bars tr").all_inner_texts()
+    return {row.split("\t")[0]: float(row.split("\t")[-1].rstrip("%")) / 100 for row in rows}
+
+
+def test_the_first_digits_of_mnist_are_read_as_predict_reads_them(page, tmp_path):
+    reader = DigitReader(runs.shipped())
+    labels = mnist().test_labels[:DIGITS]
+    right = 0
+    for label, trace in zip(labels, mnist_traces(train=False, indices=range(DIGITS)), strict=True):
+        draw(page, strokes_of(trace))
+        found = answer(page)
+        (tmp_path / "drawing.png").write_bytes(
+            base64.b64decode(page.locator("#canvas").evaluate("canvas => canvas.toDataURL().split(',')[1]"))
+        )
+        reading = reader.read(tmp_path / "drawing.png")
+        for name, probability in zip(reader.names, reading.probabilities, strict=True):
+            assert found[name] == pytest.approx(probability, abs=0.00051), (label, name)
+        right += reading.digit == label
+        page.get_by_role("button", name="Clear").click()
+    assert right >= 95
+
+
+def test_by_keyboard_alone(page):
+    page.locator("#canvas").focus()
+    for key in [*["ArrowUp"] * 9, "Space", *["ArrowDown"] * 18, "Space"]:
+        page.keyboard.press(key)
+    page.locator("p.spoken", has_text="1. ").wait_for()
+    assert answer(page)["1"] > 0.9
+    page.keyboard.press("Backspace")
+    assert page.locator(".answer").inner_text() == "Draw something."
+
+
+def test_the_address_holds_the_drawing(page):
+    draw(page, strokes_of(mnist_traces(train=False, indices=[0])[0]))
+    found = answer(page)
+    assert "#draw=" in page.url
+    other = page.context.new_page()
+    other.goto(page.url)
+    assert answer(other) == found
+    for address in ("#draw=", "#draw=-.-", "#draw=zzzzzz.1", "#draw=%00"):
+        other.goto(page.url.partition("#")[0] + address)
+        other.reload()
+        assert other.locator(".answer").inner_text() == "Draw something."
+
+
+def test_a_sample_a_photo_and_what_is_none(page, tmp_path):
+    page.get_by_role("button", name="A sample").click()
+    page.locator(".answer", has_text="7").wait_for()
+    (tmp_path / "notes.txt").write_text("no picture")
+    page.set_input_files("input[type=file]", tmp_path / "notes.txt")
+    page.locator(".answer", has_text="not an image in one of the formats").wait_for()
+    assert page.locator(".film li").count() == 0
+    (tmp_path / "large.png").write_bytes(bytes(8_000_000))
+    page.set_input_files("input[type=file]", tmp_path / "large.png")
+    page.locator(".answer", has_text="8.0 MB are too many; 7.5 MB at most").wait_for()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 390, 1400])
+def test_it_fits_says_nothing_wrong_and_is_accessible(studio, visit, width, theme):
+    opened = open_studio(studio, visit, width=width, theme=theme)
+    opened.page.get_by_role("button", name="A sample").click()
+    answer(opened.page)
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert opened.complaints == []
+    assert opened.elsewhere(studio.partition("?")[0]) == []
+    assert run_axe(opened.page) == []
+
+
+def run_axe(page: Any) -> list[str]:
+    """What axe finds wrong."""
+    from axe_playwright_python.base import AXE_SCRIPT
+
+    found = page.evaluate(f"() => {{ {AXE_SCRIPT}; return axe.run(); }}")
+    return [f"{item['id']}: {node['target']}" for item in found["violations"] for node in item["nodes"]]
