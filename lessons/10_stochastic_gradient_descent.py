@@ -27,9 +27,10 @@ from chainrule.plots import descent as pictures
 #
 # We begin with a single neuron and a single input: with one weight and one bias, everything can be drawn.
 #
-# Say :math:`x` is how long somebody practiced, relative to the usual time, and :math:`y` is 1 if the piece then went
-# well and 0 if not. More practice makes success more likely, but never certain. The neuron predicts
-# :math:`\hat y = \sigma(w x + b)`, and its loss is the mean of the squared errors, as in :lesson:`one-neuron-learns`:
+# Say :math:`x` is how much more or less than usual somebody practiced (0 is the usual time), and :math:`y` is 1 if the
+# piece then went well and 0 if not. More practice makes success more likely, but never certain: we make up the
+# examples, and let :math:`y` be 1 with the probability :math:`\sigma(2x - 1)`. The neuron predicts :math:`\hat y =
+# \sigma(w x + b)`, and its loss is the mean of the squared errors, as in :lesson:`one-neuron-learns`:
 #
 # .. math:: C = \frac{1}{N} \sum_{i=1}^{N} (\hat y_i - y_i)^2
 #    \qquad\text{so}\qquad
@@ -83,7 +84,8 @@ show(figure)
 # The dots are centered on the cross: the estimate is neither too large nor too small on average.
 #
 # In a word, it is **unbiased**: the average over all possible mini-batches is exactly the full gradient, because every
-# example is equally likely to be drawn. We can watch the average converge:
+# example is equally likely to be drawn. We can watch the average converge. The last column is how far it is from the
+# full gradient, in percent of that gradient's length:
 
 for draws in (10, 100, 1000, 10_000):
     mean = sgd.sampled_gradients(features, labels, start, 10, draws, random).mean(axis=0)
@@ -96,13 +98,14 @@ for draws in (10, 100, 1000, 10_000):
 #
 # This is measured by the variance: the mean squared distance of a mini-batch's gradient from the full one.
 #
-# Let :math:`\sigma^2` be the variance of single examples. A mean over :math:`m` of them, drawn without replacement, has
+# Let :math:`\sigma^2` be the variance of single examples (this :math:`\sigma` is not the sigmoid). A mean over
+# :math:`m` of them, drawn without replacement (none of them twice), has
 #
 # .. math:: \operatorname{Var} = \frac{\sigma^2}{m} \cdot \frac{N - m}{N - 1}
 #
 # The first factor is the law of polls: four times as many examples give a quarter of the variance, and therefore half
-# the error, which is its square root. The second factor matters only when the mini-batch is a large part of the whole.
-# It is 0 for :math:`m = N`: a mini-batch of all examples has no error.
+# the typical error, because that is the square root of the variance. The second factor matters only when the mini-batch
+# is a large part of the whole. It is 0 for :math:`m = N`: a mini-batch of all examples has no error.
 
 sizes = [1, 4, 16, 64, 256, 900]
 measured = [sgd.variance(sgd.sampled_gradients(features, labels, start, size, 2000, random)) for size in sizes]
@@ -119,7 +122,7 @@ show(charts.lines(both, sizes, title="Four times the examples, a quarter of the 
 # Does it hold for real digits?
 # -----------------------------
 #
-# The law does not depend on the examples. Here is a network of 23,860 weights and biases, and 2,000 real images.
+# The law holds for any examples. Here is a network of 23,860 weights and biases, and 2,000 real images.
 #
 # It is the network of the next lesson. Next to the variance, in units of the full gradient's squared length, we print
 # the **cosine** of the angle between a mini-batch's gradient and the full one: 1 for the same direction, 0 for a right
@@ -155,15 +158,15 @@ measure()
 
 # %%
 # Variance times m hardly changes within a table, as the law says, until 256 of 2,000 is a large part of the whole. But
-# the two tables are far apart. In a new network every image says the same: all outputs are too high. A trained one has
-# little slope left, and single images pull in all directions.
+# the two tables are far apart. In a new network every image says the same: all outputs are too high, near ½, where nine
+# of ten should be 0. A trained one has little slope left, and single images pull in all directions.
 
 # %%
 # What do we gain?
 # ----------------
 #
-# Steps. One pass through all examples, called an epoch, is a single exact step, or a hundred rough ones of 10
-# examples each.
+# Steps. One pass through our 1,000 examples of practice, an epoch, is a single exact step, or a hundred rough ones of
+# 10 examples each.
 #
 # An epoch of **stochastic** (random) **gradient descent** is: shuffle the examples, split them into mini-batches, take
 # one step for each,
@@ -229,7 +232,7 @@ print(f"the lowest loss there is: {walk(1000, rate=2.0, epochs=300).values[-1]:.
 # %%
 # One example per step takes the most steps and ends worst: its noise at the bottom is as large as on the slope, and it
 # never settles. Ten per step is best in the second epoch. By the tenth, 100 per step has caught up and is less noisy.
-# That is why people use mini-batches, neither one example nor all, and often reduce the learning rate towards the end.
+# That is why people use mini-batches, neither one example nor all, and often reduce the learning rate toward the end.
 
 # %%
 # Read next

@@ -48,7 +48,7 @@ show(style.sheet(pictures, captions, "The first twenty of 50,000", style.LIGHT, 
 # Its weights are small random numbers, and its biases are 0. There are ten possible answers, so it gets about a tenth
 # right by luck.
 #
-# It has two layers, 30 hidden neurons and 10 output neurons,
+# It has two layers of neurons, 30 hidden ones and 10 outputs,
 #
 # .. math:: a^{(1)} = \sigma(W^{(1)} x + b^{(1)}), \qquad a^{(2)} = \sigma(W^{(2)} a^{(1)} + b^{(2)})
 #
@@ -77,8 +77,9 @@ show(charts.lines(misread, range(9), title="Most of it is learned in the first e
 
 # %%
 # The first epoch takes it from one in ten to more than nine in ten. After that, progress is slower, and sometimes the
-# accuracy falls: steps by mini-batches are noisy. We draw the *mistakes*, on a logarithmic axis, on which every halving
-# is a step of the same height: on an axis from 0 to 100 everything after the first epoch would be a flat line.
+# accuracy (the fraction read right) falls: steps by mini-batches are noisy. We draw the *mistakes*, on a logarithmic
+# axis, on which every halving is a step of the same height: on an axis from 0 to 100 everything after the first epoch
+# would be a flat line.
 
 on_training = network.evaluate([(x, int(y.argmax())) for x, y in training]) / len(training)
 print(f"training images read right:   {on_training:.2%}")
@@ -110,10 +111,9 @@ show(inside.activations(layers, title=f"A {digit} goes through the network"))
 
 # %%
 # The outputs do not add up to 1, and nothing requires it: each is a separate neuron that says how confident it is of
-# its digit. They are activations, not probabilities. :Lesson:`four-ways` still uses them. In
-# :lesson:`the-convolutional-network` the outputs are positive and add up to 1, as probabilities do. (Whether a network
-# that says 90% is right nine times out of ten is another question; the answer is called its **calibration**, and it has
-# to be measured.)
+# its digit. They are activations, not probabilities. :Lesson:`four-ways` still uses them. In :lesson:`learning-better`
+# the ten outputs learn to add up to 1, as probabilities do. (Whether a network that says 90% is right nine times out of
+# ten is another question; the answer is called its **calibration**, and it has to be measured.)
 
 # %%
 # What do the hidden neurons look for?
@@ -193,10 +193,11 @@ seven.SGD(training[:70], 1, 10, 3.0, progress=lambda line: None)
 print(f"learning rate 3: {seven.evaluate(validation)} right after seven steps")
 
 # %%
-# At 0.01 the steps are 300 times shorter, so 2,000 of them have the length of seven steps at 3. But they are the better
-# steps: each looks at ten other images and starts from where the last one arrived, so the noise of single mini-batches
-# averages out, and the network reads far more than after seven long ones. It is still learning, only slowly. Far above
-# 3 the steps are so long that the sums land where the sigmoid is flat, the slopes vanish, and the network is stuck.
+# At 0.01 the steps are 300 times shorter, so 2,000 of them are together about as long as seven steps at 3. But they are
+# the better steps: each looks at ten other images and starts from where the last one arrived, so the noise of single
+# mini-batches averages out, and the network reads far more than after seven long ones. It is still learning, only
+# slowly. Far above 3 the steps are so long that the sums land where the sigmoid is flat, the slopes vanish, and the
+# network is stuck.
 
 # %%
 # Read next

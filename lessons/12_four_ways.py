@@ -27,10 +27,10 @@ from chainrule.plots import charts
 # The same start for all
 # ----------------------
 #
-# The first 5,000 images of MNIST, in 500 mini-batches of ten; and one set of initial weights, from
-# :lesson:`the-network-reads-digits`'s class.
+# The first 5,000 images of MNIST, in 500 mini-batches of ten; and one set of initial weights, from the class
+# ``Network`` of :lesson:`the-network-reads-digits`.
 #
-# Everything is in float64, with about 16 digits, so that a difference in the mathematics cannot hide behind rounding.
+# All numbers have about 16 digits (float64), so that a difference in the mathematics cannot hide behind rounding.
 
 images, labels = mnist().split().train
 x = (images[:5000] / 255).reshape(500, 10, 784)  # 500 mini-batches of 10 images, one row per image
@@ -109,7 +109,7 @@ def with_library(library, compiled=False):
 
 
 # %%
-# The third way differs by one word. ``jit`` ("just in time") traces a single step, records its operations, and compiles
+# The third way differs by one word. ``jit`` ("just in time") runs a single step, records its operations, and compiles
 # them into one program; every later step runs that program, without Python in between.
 
 ways = {"by hand": by_hand(), "engine": with_library(chainrule), "compiled": with_library(chainrule, compiled=True)}
@@ -152,8 +152,9 @@ axes_labels = {"x_label": "step", "y_label": "loss, mean of 25 steps"}
 show(charts.lines(curves, range(25, 501), title="One line, drawn several times", **axes_labels))
 
 # %%
-# They differ only in the sixteenth digit: sums in a different order round differently. A single wrong slope would have
-# changed the numbers from the second step on, since the second loss depends on every slope of the first step.
+# They differ only from the fifteenth decimal on: sums in a different order round differently. A single wrong slope
+# would have changed the numbers from the second step on, since the second loss depends on every slope of the first
+# step.
 
 # %%
 # The times
@@ -169,7 +170,9 @@ for name, each in seconds.items():
 # Why is the engine slower than the code by hand? The calculations are the same, but the engine records them as it goes,
 # and for ten small images the recording takes as long as the calculations. Compiling removes this: the operations are
 # recorded once, in the first step, and turned into a program. That may take seconds, and pays off over the thousands of
-# steps to come. With larger mini-batches the calculations dominate, and the four times are closer together.
+# steps to come. (The engine's own first step is slow, too, the first time that you run this: it compiles some
+# operations when they are first used, and keeps them on disk.) With larger mini-batches the calculations dominate, and
+# the four times are closer together.
 
 # %%
 # The compiled program

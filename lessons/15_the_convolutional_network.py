@@ -31,14 +31,15 @@ from chainrule.plots import charts, inside, style
 #
 # .. math:: \text{out}_{i,j} = \sum_{u,v} \text{image}_{i+u,\,j+v} \cdot \text{filter}_{u,v} + b
 #
-# and the sum is large where the image looks like the filter. It is a neuron with few inputs, and the *same* weights
-# everywhere: what it learns in one corner, it can use in all others. This sliding sum is called a **convolution**.
+# where u and v count the rows and columns of the filter. The sum is large where the image looks like the filter. It is
+# a neuron with few inputs, and the *same* weights everywhere: what it learns in one corner, it can use in all others.
+# This sliding sum is called a **convolution**.
 
 data = mnist().split()
 digit = data.test.images[0] / 255  # a 7
 edges = {
-    "upright, ink on the right": np.array([[-1.0, 0.0, 1.0]] * 3),
-    "lying, ink below": np.array([[-1.0, 0.0, 1.0]] * 3).T,
+    "vertical, ink on the right": np.array([[-1.0, 0.0, 1.0]] * 3),
+    "horizontal, ink below": np.array([[-1.0, 0.0, 1.0]] * 3).T,
 }
 pictures, captions = [digit], ["the digit"]
 for name, edge in edges.items():
@@ -60,7 +61,7 @@ show(style.sheet(pictures, captions, "Two filters of 3 × 3, made by hand", look
 #
 # If the digit moves, the filter's response moves with it, and is otherwise the same.
 
-upright = edges["upright, ink on the right"][None, None]
+upright = edges["vertical, ink on the right"][None, None]
 moved = np.roll(digit, 3, axis=1)  # three pixels to the right
 one = convolve(digit[None], upright, np.zeros(1), padding=1)[0]
 other = convolve(moved[None], upright, np.zeros(1), padding=1)[0]
@@ -90,9 +91,9 @@ print("after:", max_pool(small)[0], sep="\n")
 # .. math:: 28 \times 28 \;\to\; 32 \text{ maps of } 28 \times 28 \;\to\; 14 \times 14
 #    \;\to\; 64 \text{ maps of } 14 \times 14 \;\to\; 7 \times 7 \;\to\; 7 \cdot 7 \cdot 64 = 3136 \;\to\; 10
 #
-# A filter's output is called a **feature map**: a map of where its feature was found. The second layer's filters look
-# at all 32 maps of the first at once, so each of them has 32 × 5 × 5 weights. A border of two zeros around each
-# image (``padding=2``) lets the window be centered on the outermost pixels, so that 5 × 5 filters keep the size.
+# A filter's output is called a **feature map**, or a channel: a map of where its feature was found. The second layer's
+# filters look at all 32 maps of the first at once, so each of them has 32 × 5 × 5 weights. A border of two zeros around
+# each image (``padding=2``) lets the window be centered on the outermost pixels, so that 5 × 5 filters keep the size.
 
 random = np.random.default_rng(0)
 network = nn.Sequential(
@@ -118,9 +119,10 @@ for (name, output), layer in zip(layer_by_layer(digit), network, strict=True):
     print(f"{name:<10} {' × '.join(map(str, output.shape)):<14} {learned:7,} weights and biases")
 
 # %%
-# The first layer computes 25,088 activations with 832 numbers, because it uses each filter at all 784 positions. A
-# layer of neurons that each look at every pixel, as in :lesson:`the-network-reads-digits`, would need 25,088 × 785 of
-# them: nearly twenty million.
+# The first layer computes 25,088 activations with 832 numbers (32 filters, each of 5 × 5 weights and a bias), because
+# it uses each filter at all 784 positions. A layer of neurons that each look at every pixel, as in
+# :lesson:`the-network-reads-digits`, would need 784 weights and a bias for each activation, 25,088 × 785 numbers:
+# nearly twenty million.
 
 # %%
 # Ten probabilities
@@ -138,7 +140,8 @@ for (name, output), layer in zip(layer_by_layer(digit), network, strict=True):
 # It learns
 # ---------
 #
-# 6,000 images, one epoch, 50 images per step. The optimizer is Adam, which adapts the step size of each weight.
+# 6,000 images, one epoch, 50 images per step. The optimizer is Adam, which adapts the step size of each weight;
+# :lesson:`optimizers` explains how.
 
 pixels = (data.train.images[:6000] / 255).astype(np.float32)[:, None]  # (6000, 1, 28, 28)
 answers = data.train.labels[:6000].astype(np.int64)

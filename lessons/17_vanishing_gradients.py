@@ -38,8 +38,9 @@ from chainrule.plots import charts
 # .. math:: \frac{\partial a_{10}}{\partial a_0} = \prod_{l=1}^{10} w \, \sigma'(z_l)
 #    \qquad\text{and}\qquad \sigma'(z) = \sigma(z) (1 - \sigma(z)) \le \tfrac14
 #
-# The sigmoid's slope is ¼ at its steepest, and less everywhere else. Ten factors of at most ¼ are at most
-# :math:`4^{-10}`, about one in a million.
+# (:math:`\prod` stands for a product, as :math:`\sum` does for a sum.) The sigmoid's slope is ¼ at its steepest, and
+# less everywhere else. Ten factors of at most ¼ are at most :math:`4^{-10}`, about one in a million. We begin with the
+# input 0.5:
 
 activation, product = 0.5, 1.0
 for layer in range(1, 11):
@@ -81,8 +82,9 @@ show(charts.lines(slopes, z, title="Their slopes", x_label="z", y_label="slope")
 # Ten layers for real digits: 784 pixels, nine hidden layers of 64 neurons, ten scores, cross entropy as in
 # :lesson:`the-convolutional-network`.
 #
-# We compare three networks that differ only in the activation: the sigmoid, tanh, and ReLU. Initial weights are uniform
-# between :math:`\pm 1/\sqrt{n}`, for a neuron with :math:`n` inputs, which is PyTorch's default, and biases are 0.
+# We compare three networks that differ only in the activation: the sigmoid, tanh, and ReLU. The initial weights are
+# uniform (all values equally likely) between :math:`\pm 1/\sqrt{n}`, for a neuron with :math:`n` inputs, which is
+# PyTorch's default, and the biases are 0.
 
 data = mnist().split()
 pixels = (data.train.images[:5000].reshape(-1, 784) / 255).astype(np.float32)
@@ -135,8 +137,8 @@ for name, norms in untrained.items():
 show(charts.gradients_by_layer(untrained, title="Ten layers, weights between ±1/√n"))
 
 # %%
-# With the sigmoid, only a millionth or less reaches the first layers. And the others? Their gradients are the same in
-# every layer, but almost 0 in all of them.
+# With the sigmoid, only a millionth or less reaches the first layers. And the others? Their gradients are about the
+# same in every layer, but very small in all of them.
 #
 # A weight's gradient is the error behind it times the activation before it. Here the activations shrink from layer to
 # layer on the way forward, the errors shrink on the way back, and the product is equally small at both ends.
@@ -148,14 +150,17 @@ show(charts.gradients_by_layer(untrained, title="Ten layers, weights between ±1
 # If each layer's numbers are a little smaller than those of the previous layer, there is nothing to learn from after
 # ten layers.
 #
-# Take a neuron with :math:`n` inputs of the mean square :math:`\overline{a^2}`, and independent weights with mean 0 and
-# variance :math:`v`. Its sum z has the mean square
+# Take a neuron with :math:`n` inputs whose squares have the mean :math:`\overline{a^2}`, and independent weights with
+# mean 0 and variance :math:`v`. The square of each product :math:`w a` then has the mean :math:`v \, \overline{a^2}`.
+# The signs are random, so in the square of the sum the products of different terms cancel on average, and the squares
+# of the n terms remain:
 #
 # .. math:: \overline{z^2} = n \, v \, \overline{a^2}
 #
-# For the signal to keep its size through many layers, :math:`n v` must be 1 for tanh, which is almost the identity near
-# zero, and 2 for ReLU, which cuts off half of it. On the way back, the same calculation with the slopes leads to the
-# same answer. The usual initialization has :math:`v = 1/(3n)`: each layer reduces the mean square to a third.
+# For the signal to keep its size through many layers, :math:`n v` must be 1 for tanh, which hardly changes a number
+# near zero, and 2 for ReLU, which cuts off half of it. On the way back, the same calculation with the slopes leads to
+# the same answer. The usual initialization has :math:`v = 1/(3n)`, since numbers that are uniform between :math:`\pm r`
+# have the variance :math:`r^2/3`. So each layer reduces the mean square to a third, and with ReLU to a sixth.
 
 
 def sizes_of_z(net):
@@ -179,8 +184,9 @@ for name, deviation in STARTS.items():
     print(f"ReLU, {name:<16} size of z in layers 1, 5 and 10: {sizes[0]:.1e}, {sizes[4]:.1e}, {sizes[9]:.1e}")
 
 # %%
-# Now give each activation a suitable initialization. The variance 1/n for tanh is Glorot and Bengio's, 2/n for ReLU is
-# He's. For the sigmoid we try 1/n as well, and 16/n, to compensate for its slope of a quarter.
+# Now give each activation a suitable initialization. The variance 1/n for tanh is Glorot and Bengio's (for layers of
+# equal size), 2/n for ReLU is He's. For the sigmoid we try 1/n as well, and 16/n: weights four times as large, to make
+# up for its slope of a quarter.
 
 suited = {
     "sigmoid, 1/n": gradient_norms(deep_network("sigmoid", deviation=STARTS["variance 1/n"])),
@@ -260,7 +266,7 @@ for activation, name, deviation in (
 
 # %%
 # A tenth is pure luck. Whether the same ten layers learn or not depends on the activation and on the size of the random
-# initial weights.
+# initial weights. For the sigmoid none of the three sizes is good: its slopes vanish, or its neurons are saturated.
 
 # %%
 # Change one thing
@@ -268,8 +274,7 @@ for activation, name, deviation in (
 #
 # Before you run this: how deep can a network of sigmoids be and still learn, with the same number of epochs?
 #
-# :Lesson:`the-network-reads-digits`'s had two layers and learned well. Try 3 and 4; then think about what a thousand
-# epochs would do for ten.
+# :Lesson:`the-network-reads-digits`'s had two layers and learned well. Try 3 and 4, too.
 
 depth = 2  # change me
 for activation, deviation in (("sigmoid", STARTS["variance 1/n"]), ("ReLU", STARTS["variance 2/n"])):

@@ -47,8 +47,8 @@ show(charts.functions(pairs, -3, 3, title="Flat, and almost flat"))
 #
 # The smallest case: a single neuron with one input. It should learn y = 2x, for x between 0 and 1.
 #
-# Its bias is -3, by an accident that we will look at later. So :math:`z = w x + b` is negative for every example: with
-# ReLU its output is 0 for all of them, and so is the slope.
+# Its weight is 1, and its bias is -3, by an accident that we will look at later. So :math:`z = w x + b` is negative for
+# every example: with ReLU its output is 0 for all of them, and so is the slope.
 
 x = np.linspace(0, 1, 50)
 y = 2 * x
@@ -256,7 +256,7 @@ for name, alpha in (("ReLU", 0.0), ("α = 0.01", 0.01), ("α = 0.1", 0.1)):
 # α = 0.1 nearly all come back: the leak is a cure if it is large enough.
 #
 # (The rate 0.8 is at the edge. Where sums are rounded in another order, by another processor, a network of this table
-# may diverge to NaN; then the line says so.)
+# may diverge, until its numbers are no longer finite; then the line says so.)
 
 # %%
 # A whole network revived
@@ -294,14 +294,15 @@ show(charts.lines(percent, range(7), title="The same weights, another bend", **l
 
 # %%
 # ReLU's line stays at the level of luck: its last layer only learns how often each digit occurs, which is all that it
-# can still learn. In the other two, the neurons wake up one by one, and the network reads again.
+# can still learn. In the other two, many of the neurons wake up, sooner with the larger leak, and the network reads
+# again.
 
 # %%
 # Change one thing
 # ----------------
 #
-# Before you run this: with a quarter of the learning rate that killed a fifth of the first layer, how many rectifiers
-# die?
+# Before you run this: with a quarter of the learning rate that killed nearly a fifth of the first layer, how many
+# rectifiers die?
 #
 # Is there a rate below which none die? And what do the dead ones cost, in images read right? Try 0.6 and 0.9.
 

@@ -4,12 +4,11 @@ The next word
 
 "I am going to the bank to deposit some ..." You know how it continues. How could a network of numbers know?
 
-The big language models answer one question over and over: which word comes next? This lesson builds the smallest
-model that answers it, trains it in a few seconds on 379 short sentences, asks it that question, lets it write, and
-then asks whether it has understood anything or just knows its sentences by heart. You have already met all of its
-parts.
+Large language models answer one question over and over: which word comes next? This lesson builds the smallest model
+that answers it, trains it in a few seconds on 379 short sentences, asks it that question, lets it write, and then asks
+whether it has understood anything or just knows its sentences by heart. You have already met all of its parts.
 
-Prerequisites: :lesson:`the-network-reads-digits`, :lesson:`the-convolutional-network`.
+Prerequisites: :lesson:`the-network-reads-digits`, :lesson:`learning-better`.
 """
 
 import numpy as np
@@ -48,7 +47,7 @@ for phrase in ("deposit", "some money", "deposit some"):
 # period ends a sentence, and fills the positions before its first word.
 
 model = language.NextWord(text)
-print(f"{len(model.words) - 1} words and the full stop; {len(model.targets):,} examples")
+print(f"{len(model.words) - 1} words and the period; {len(model.targets):,} examples")
 for i in range(4):
     context = " ".join(model.words[j] for j in model.contexts[i])
     print(f"    {context:<22} → {model.words[model.targets[i]]}")
@@ -64,15 +63,16 @@ with np.printoptions(precision=2, suppress=True):
 #
 # .. math:: x = [E_{w_1}, \dots, E_{w_5}], \qquad h = \tanh(x W^{(1)} + b^{(1)}), \qquad z = h W^{(2)} + b^{(2)}
 #
-# Softmax, from :lesson:`the-convolutional-network`, turns the scores into probabilities, and the loss is cross entropy,
-# which measures how surprising the actual next word is:
+# The inputs are a row here, not a column, so the matrices stand on its right. Softmax, from :lesson:`learning-better`,
+# turns the scores into probabilities, and the loss is cross entropy, which measures how surprising the actual next word
+# is:
 #
 # .. math:: p_i = \frac{e^{z_i}}{\sum_j e^{z_j}}, \qquad C = -\ln p_{\text{next}},
 #    \qquad \frac{\partial C}{\partial z_i} = p_i - y_i
 #
-# with :math:`y` 1 for that word and 0 for all others. Each score is corrected by exactly the error of its probability.
-# A loss is easier to interpret as :math:`e^C`: the model is as unsure as if it had to choose among that many equally
-# likely words. This is called the **perplexity**.
+# with :math:`y` 1 for that word and 0 for all others, as in :lesson:`learning-better`. Each score is corrected by
+# exactly the error of its probability. A loss is easier to interpret as :math:`e^C`: the model is as unsure as if it
+# had to choose among that many equally likely words. This is called the **perplexity**.
 
 QUESTION = "i am going to the bank to deposit some"
 chances = language.forward(model.weights, model.contexts)[2]  # (examples, words)
@@ -133,8 +133,8 @@ for temperature in (0.2, 0.6, 1.0, 2.0):
         print(f"    {said}{'   (it has read this)' if said in library else ''}")
 
 # %%
-# At a low temperature it repeats what it has read. At a high one it writes random words. In between it sometimes says
-# something new that makes sense, and far more often something that does not.
+# At a low temperature it repeats what it has read. At a high one it writes random words. In between it makes up new
+# sentences, few of which make sense.
 
 # %%
 # Understood, or by heart?
@@ -164,9 +164,9 @@ show(charts.lines(curves, title="By heart", x_label="epoch", y_label="mean loss,
 
 # %%
 # At first it learns what is true of all sentences, and gets better at the unseen ones. From then on it learns *its*
-# sentences by heart, and gets worse at the others: a clear case of overfitting. It has 44,955 numbers for 3,336
-# examples. The remedy is the one thing that we have left out here: more text. Large models read more than a person
-# could in a thousand lifetimes.
+# sentences by heart, and gets worse at the others: a clear case of overfitting. The first model has 44,955 numbers for
+# 3,336 examples, and this one is no better off. The remedy is the one thing that we have left out here: more text.
+# Large models read more than a person could in a thousand lifetimes.
 
 # %%
 # Change one thing
@@ -183,8 +183,8 @@ for word, chance in model.likeliest(prompt, 6):
     print(f"{prompt} {word:<10} {chance:6.1%}")
 
 # %%
-# Money still comes first: "deposit some" weighs more here than the bakery. But it is far less certain, and bread and
-# books become more likely. And the model only sees the last five words, which start right before the destination: it
+# Money still comes first: "deposit some" weighs more here than the bakery. But it is far less certain, and books and
+# bread become more likely. And the model only sees the last five words, which start right before the destination: it
 # cannot know whether *I* am going or *my sister*.
 
 # %%

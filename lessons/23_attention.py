@@ -58,13 +58,13 @@ print("plain average:", x.mean(axis=0))
 # words.
 
 # %%
-# A question, a label and a content
+# A question, a label, and contents
 # ---------------------------------
 #
 # Each word gets three short rows of numbers. The **query** is the question that it asks the others. The **key** is the
 # label that others see of it. The **value** is what they get from it if they look.
 #
-# Think of a library. You have a question, each book has a label on its back, and you read those whose labels fit. Each
+# Think of a library. You have a question, each book has a label on its spine, and you read those whose labels fit. Each
 # of the three is a matrix product, with a matrix that is the same for all words:
 #
 # .. math:: Q = X W_Q, \qquad K = X W_K, \qquad V = X W_V
@@ -146,11 +146,11 @@ print(f"added to bank's own: ({x[3, 0] + out_of_bank[0]:.4f}, {x[3, 1] + out_of_
 # ----------
 #
 # A model that predicts the next word must not look at it. So a word may look at itself and at the words before it, but
-# at none behind it.
+# at none after it.
 #
-# This is the **mask**: scores above the diagonal are replaced by minus infinity before softmax. As
-# :math:`e^{-\infty} = 0`, those weights are exactly 0, and the others still add up to 1. With it, one pass trains on
-# all positions of a sentence at once: each word predicts the next one and cannot cheat.
+# This is the **mask**: scores above the diagonal, which belong to later words, are replaced by minus infinity before
+# softmax. As :math:`e^{-\infty} = 0`, those weights are exactly 0, and the others still add up to 1. With it, one pass
+# trains on all positions of a sentence at once: each word predicts the next one and cannot cheat.
 
 mask = np.triu(np.ones((4, 4), dtype=bool), k=1)  # True above the diagonal
 masked = np.where(mask, -np.inf, S)
@@ -171,7 +171,7 @@ show(grids.number_grids([("weights A", A), ("values V", V), ("out = A V", A @ V)
 
 # %%
 # Each row is a word, and adds up to 1. The first word can only look at itself. The upper triangle is empty, and the
-# last row is the one that we did by hand: nothing stands behind *bank*, so nothing was hidden from it.
+# last row is the one that we did by hand: nothing comes after *bank*, so nothing was hidden from it.
 
 # %%
 # The same with the library
@@ -246,8 +246,8 @@ again = softmax(shuffled[3] @ W_Q @ (shuffled @ W_K).T / np.sqrt(d)) @ (shuffled
 print(f"in order: ({out_of_bank[0]:.4f}, {out_of_bank[1]:.4f}), shuffled: ({again[0]:.4f}, {again[1]:.4f})")
 
 # %%
-# It does not. Attention sees a heap of words: "dog bites man" and "man bites dog" would be the same to the last word.
-# That is easily mended: add to each word's numbers some numbers for its position. The next lesson does.
+# It does not. Attention sees a bag of words: to a word that follows, "dog bites man" and "man bites dog" would be the
+# same. The remedy is easy: add to each word's numbers some numbers for its position. The next lesson does.
 
 # %%
 # It learns where to look
@@ -255,10 +255,10 @@ print(f"in order: ({out_of_bank[0]:.4f}, {out_of_bank[1]:.4f}), shuffled: ({agai
 #
 # So far we chose the three matrices. Can they be learned? Here is a task that needs them: a telephone book.
 #
-# Four people of eight are listed in random order, each with a random digit from 0 to 9. Then one of them is asked
-# for. An entry is 18 numbers: a 1 at the person's place among eight, and a 1 at the digit's place among ten. The
-# question has the person only. The values have ten numbers, which serve directly as scores of the ten digits. The loss
-# is cross entropy, and the slopes come from the tape.
+# Four people of eight are listed in random order, each with a random digit from 0 to 9. Then one of them is asked for.
+# An entry is 18 numbers: a 1 at the person's place among eight, a 1 at the digit's place among ten, and 0 elsewhere.
+# The question has the person only. The values have ten numbers, which serve directly as scores of the ten digits. The
+# loss is cross entropy, and the slopes come from the tape.
 #
 # For comparison, a second network gets the plain average of the four entries instead, next to the question, and has 64
 # hidden neurons to make something of it.
@@ -335,7 +335,8 @@ show(grids.number_grids([("scores", fits)], "What the queries and keys have lear
 # %%
 # The diagonal is large and the rest is not: each person's query fits their own key. Nobody told the network to compare
 # names. It found out, because the slopes of the loss pointed there. With the average it can only know *which* digits
-# are in the book, not whose they are, and is hardly better than somebody who says any of the four.
+# are in the book, not whose they are, and is hardly better than somebody who says any of the four. (That is right more
+# than a quarter of the time, because two people may have the same digit.)
 #
 # This is what attention can do and a sum of fixed weights cannot: what is multiplied with what depends on the input.
 
@@ -346,8 +347,8 @@ show(grids.number_grids([("scores", fits)], "What the queries and keys have lear
 # Before you run this: "the old savings bank". None of the three matrices changes, only two words. What will *bank* get
 # from them, and how much water is left?
 #
-# *Old* has nothing to do with water or money: its numbers are 0. Then try "river savings bank", and a row of ten times
-# "the" before the savings.
+# *Old* has nothing to do with water or money: its numbers are 0. Then try "river savings bank", and put ten more words
+# between *savings* and *bank*.
 
 sentence = "the old savings bank"  # change me
 rows = np.array([VECTORS.get(word, [0.0, 0.0, 0.0]) for word in sentence.split()])
@@ -361,8 +362,8 @@ figure.axes[0].set(xlabel="weight (%)", ylabel="word")
 show(figure)
 
 # %%
-# The same weights, and *bank* has become a place for money. The meaning was not in the word. It came from the word that
-# it looked at, and it would have come from ten places further back as well.
+# The same three matrices, and *bank* has become a place for money. The meaning was not in the word. It came from the
+# word that it looked at, and it would have come from ten places further back as well, with a somewhat smaller weight.
 
 # %%
 # Read next

@@ -6,8 +6,9 @@ What is inside the models that write? Is it something new, or do we have all of 
 
 We have all of them: embeddings and the next word (:lesson:`the-next-word`), attention (:lesson:`attention`), hidden
 layers, shortcuts and normalization (:lesson:`deeper-networks`), cross entropy, Adam. This lesson puts them together in
-the order that has made history, computes one by hand to the last digit, trains it in a few seconds, and lets it write
-first names, letter by letter. Then it looks at what such a model cannot do.
+the order that made history, computes one by hand, trains it in a few seconds, and lets it write first names, letter by
+letter. (GPT is short for generative pre-trained transformer; a transformer is a stack of attention and hidden layers.)
+Then it looks at what such a model cannot do.
 
 Prerequisites: :lesson:`the-next-word`, :lesson:`attention`, :lesson:`deeper-networks`.
 """
@@ -72,7 +73,8 @@ for i in range(len(seen[0]) + 1):
 #
 # A table of 27 × 27 counts, divided by the sum of each row, is a model of the next letter: a **bigram** model, because
 # it knows pairs. (Each count begins at 1, so that no pair is impossible.) Its loss is the mean of :math:`-\ln p`, as in
-# :lesson:`the-next-word`, and :math:`e` to the power of it says among how many letters it is as unsure.
+# :lesson:`the-next-word`, and :math:`e` to the power of it is the perplexity: it is as unsure as among that many
+# equally likely letters.
 
 counts = np.ones((27, 27))
 np.add.at(counts, (x[y >= 0], y[y >= 0]), 1)
@@ -99,7 +101,7 @@ for _ in range(LENGTH):
 print("it writes:", ", ".join(word for word in as_words(letters[:, 1:]) if word)[:100])
 
 # %%
-# It knows that q likes u, and nothing about the beginning of a name by the time it ends.
+# It knows that q likes u, but at the end of a name it has long forgotten the beginning.
 
 # %%
 # The parts
@@ -112,16 +114,17 @@ print("it writes:", ", ".join(word for word in as_words(letters[:, 1:]) if word)
 # - The embedding gives each letter 32 numbers, to be learned. A second table gives each *position* 32 numbers, and both
 #   are added. Without them attention could not tell *amy* from *may* (:lesson:`attention`).
 # - Attention lets each letter look back at the earlier ones, with the mask of :lesson:`attention`. It has two
-#   **heads**: two attentions side by side, with 16 numbers each, whose results are joined and multiplied with a matrix.
+#   **heads**: two attentions side by side, with 16 numbers each, whose results are joined and multiplied by a matrix.
 # - The hidden layer has 128 neurons and works on each letter by itself: attention gathers, the hidden layer works on
 #   what was gathered. Its activation is GELU, a rounded ReLU.
-# - Both are added to what they were given. These shortcuts let the slopes through to the first layer
-#   (:lesson:`deeper-networks`).
-# - Normalize means: subtract the mean of a letter's 32 numbers, divide by their standard deviation, and multiply and
-#   add two learned numbers each. So sums neither grow nor shrink from layer to layer. It is **layer normalization**:
-#   :lesson:`deeper-networks`'s batch normalization takes the mean over the examples, this one over the 32 numbers.
-# - The scores are the products with the 27 embeddings themselves: the table that turns letters into numbers also turns
-#   numbers into letters.
+# - Both are added to what they were given. These shortcuts, the residual connections, let the slopes through to the
+#   first layer (:lesson:`deeper-networks`).
+# - Normalize means: subtract the mean of a letter's 32 numbers, divide by their standard deviation, then multiply each
+#   by a learned number and add another. So sums neither grow nor shrink from layer to layer. It is
+#   **layer normalization**: :lesson:`deeper-networks`'s batch normalization takes the mean over the examples, this one
+#   over the 32 numbers.
+# - The scores are the dot products of a letter's last 32 numbers with the 27 embeddings themselves: the table that
+#   turns letters into numbers also turns numbers into letters.
 
 print("""
     letters ──▶ embedding of the letter + embedding of its position
@@ -151,7 +154,8 @@ print(f"{'together':<26}{sum(sizes.values()):7,} weights and biases, the parts o
 # same scores.
 #
 # ``qkv`` is the three matrices of :lesson:`attention` in one, and the matrices are transposed, as is usual in PyTorch's
-# layers: hence the ``.T``. ``@`` multiplies the matrices in the last two axes, for each name and head.
+# layers: hence the ``.T``. The values are called ``u``, because ``v`` is taken. ``@`` multiplies the matrices in the
+# last two axes, for each name and head.
 
 
 def by_hand(letters, attention_seen=None):
@@ -176,7 +180,7 @@ def by_hand(letters, attention_seen=None):
         joined = (weights @ u).transpose(0, 2, 1, 3).reshape(count, length, 32)
         v = v + layer(joined, f"{block}.attention.projection")
         hidden = layer(normalize(v, f"{block}.norm2"), f"{block}.feed_forward.up")  # (N, T, 128)
-        hidden = hidden / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (hidden + 0.044715 * hidden**3)))  # GELU
+        hidden = hidden / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (hidden + 0.044715 * hidden**3)))  # GELU, nearly
         v = v + layer(hidden, f"{block}.feed_forward.projection")
         if attention_seen is not None:
             attention_seen.append(weights)
@@ -280,16 +284,16 @@ for temperature in (0.3, 0.7, 1.0, 1.5):
     print(f"         {len(set(written))} different of {len(written)}; {known:.0%} in its list, {new:.0%} held out")
 
 # %%
-# At a low temperature it writes what is safest: it repeats itself, and much of it stands in its list. Toward 1 most of
-# the words are in no list, and could be names. At 1.5 they fall apart. And a few are real names that it has never read:
-# the held-out ones. It did not copy them. It found them, by knowing how names go.
+# At a low temperature it writes what is safest: it repeats itself, and a good part of it stands in its list. Toward 1
+# most of the words are in no list, and could be names. At 1.5 they fall apart. And a few are real names that it has
+# never read: the held-out ones. It did not copy them. It found them, by knowing how names go.
 
 # %%
 # Where it looks
 # --------------
 #
 # The attention weights of the first block's two heads, for one name: each row is a letter, and shows how it divides its
-# attention.
+# attention. The period counts as the first letter.
 
 name = ".maria"
 attention_seen = []
@@ -305,7 +309,7 @@ for head, weights in last.items():
 # %%
 # Every row adds up to 1, and nothing stands above the diagonal. The heads look at different letters. It is tempting to
 # read a meaning into each, and for some heads of large models one has been found. But what a letter does with what it
-# gathers is decided in the layers behind, so a weight is no explanation by itself.
+# gathers is decided in the layers after it, so a weight is no explanation by itself.
 
 # %%
 # Does it need the positions?
@@ -331,9 +335,9 @@ print("restored:", np.isclose(loss_of(exam_x, exam_y), learned))
 # It cannot tell whether a name is real, and it does not know that names belong to people. It knows which letters follow
 # which.
 #
-# It sees only as far as its block: 12 letters here, a hundred thousand words and more in large models. It has only read
-# what was on its list. So names that were rare in the USA in 1990 look unlikely to it, and what is unlikely to a model
-# is easily taken for wrong. Let it judge some:
+# It looks back only so far: 12 letters here, a hundred thousand words and more in large models. It has only read what
+# was on its list. So names that were rare in the USA in 1990 look unlikely to it, and what is unlikely to a model is
+# easily taken for wrong. Let it judge some:
 
 for word in ("maria", "anna", "xqzvk", "yuki", "oluwaseun"):
     letters, following = encode([word])
@@ -343,9 +347,9 @@ for word in ("maria", "anna", "xqzvk", "yuki", "oluwaseun"):
 # %%
 # A large language model is this, with more of everything: words and pieces of words instead of letters, 96 blocks
 # instead of two, 96 heads in each, 12,288 numbers per word instead of 32. That is GPT-3, with 175 billion weights; it
-# learned the next word from 300 billion of them. (Half of its layers look at some earlier words only, to save time;
-# otherwise its forward pass is the one above.) Models that one can talk to are then trained further, on conversations
-# and on people's ratings of answers. The slopes come by the chain rule all the same.
+# was trained on 300 billion words and pieces of words. (Half of its layers look at some earlier words only, to save
+# time; otherwise its forward pass is the one above.) Models that one can talk to are then trained further, on
+# conversations and on people's ratings of answers. The slopes come by the chain rule all the same.
 
 # %%
 # Change one thing
