@@ -167,7 +167,7 @@ def read(picture):
 
 
 print("the sample:", read(SAMPLE)[0])
-show(pictures.stages(list(stages), 7, reader.read(SAMPLE).confidences))
+show(pictures.stages(list(stages), 7, reader.read(SAMPLE).probabilities))
 
 # %%
 # ``chainrule predict photo.jpg --explain steps.png`` draws this figure for a photo of yours, and ``chainrule predict
