@@ -49,7 +49,8 @@ for weight, bias in ((2.0, 0.0), (-1.0, 0.0), (2.0, -3.0)):
 #
 # The sign :math:`\sum` (a capital sigma) says "add up", here for all :math:`i` from 1 to :math:`n`. In Python ``weights
 # @ picture`` is this sum: ``@`` goes along two lists of numbers, multiplies them pair by pair, and adds up the
-# products.
+# products. ``zip`` goes along two lists side by side (``strict=True`` insists that they are equally long), and
+# ``np.ravel`` lays the rows of a picture end to end.
 
 pictures = {
     "upright stroke": [[0, 1, 0], [0, 1, 0], [0, 1, 0]],
@@ -147,7 +148,8 @@ for name, a in zip(pictures, sigmoid(inputs @ weights + bias), strict=True):
 # pair, add up. Three rows give three sums. In Python that is ``W @ a``.
 #
 # The second neuron looks for a flat stroke. Its weights are those of the first, with rows and columns exchanged: the
-# matrix is **transposed**, written :math:`W^T`, in Python ``.T``. (``ravel`` lays a square of weights out as one row.)
+# matrix is **transposed**, written :math:`W^T`, in Python ``.T``. The third has a weight of 1 for every pixel: any ink
+# counts. (``np.full(9, 1.0)`` is nine ones, and ``np.stack`` makes a matrix of the three rows.)
 
 upright = weights.reshape(3, 3)
 W = np.stack([upright.ravel(), upright.T.ravel(), np.full(9, 1.0)])  # (3, 9): upright? flat? is there any ink?
@@ -172,7 +174,8 @@ show(inside.network_diagram([W], values, names, title="Three neurons look at an 
 #
 # .. math:: W_2 (W_1 x + b_1) + b_2 = (W_2 W_1)\, x + (W_2 b_1 + b_2)
 #
-# With the sigmoid in between, no single layer gives the same.
+# The first two lines below compute both sides, with random weights. With the sigmoid in between, no single layer gives
+# the same for every input.
 
 random = np.random.default_rng(0)
 W1, b1, W2, b2 = (random.normal(size=shape) for shape in ((3, 2), 3, (1, 3), 1))
@@ -185,8 +188,8 @@ print(f"two layers, a bend    {(W2 @ sigmoid(W1 @ some_input + b1) + b2)[0]:.6f}
 # How many numbers are there to find?
 # -----------------------------------
 #
-# A network that reads digits has 784 inputs, 10 outputs, and neurons in between: 784-30-10 is one with 30 of them. Each
-# neuron has a weight for each of its inputs, and one bias.
+# A network that reads digits has 784 inputs, one per pixel, 10 outputs, and neurons in between: 784-30-10 is one with
+# 30 of them. Each neuron has a weight for each of its inputs, and one bias.
 
 for hidden in (10, 30):
     first, second = 784 * hidden + hidden, hidden * 10 + 10

@@ -61,13 +61,14 @@ show(charts.lines(pictured, there, title="The secant turns into the tangent at x
 # One step, and another
 # ---------------------
 #
-# Downhill is against the slope. So subtract a fraction of the slope from x; this fraction is the learning rate η.
+# Downhill is against the slope. So subtract a fraction of the slope from x; this fraction is the learning rate η (eta).
 #
 # .. math:: x \leftarrow x - \eta\, f'(x)
 #
-# The step is long where it is steep and short where it is nearly flat, so the ball slows down by itself as it nears the
-# bottom. Starting from :math:`x = 10` with :math:`\eta = 0.1`, the first slope is 20, so the first step is 2 long. Each
-# line shows the position and the height *after* a step, and the slope (Gradient) *before* it:
+# (Read the arrow as "becomes".) The step is long where it is steep and short where it is nearly flat, so the ball slows
+# down by itself as it nears the bottom. Starting from :math:`x = 10` with :math:`\eta = 0.1`, the first slope is 20, so
+# the first step is 2 long. Each line shows the position and the height *after* a step, and the slope (Gradient)
+# *before* it:
 
 path = descend(parabola, parabola_gradient, start=10.0, learning_rate=0.1, steps=100)
 print(table(path))
@@ -134,10 +135,12 @@ labels = {"x_label": "step", "y_label": "height f(x)"}
 show(charts.lines(everything, np.arange(41), title="Five learning rates", log="y", **labels))
 
 # %%
-# On this logarithmic scale, where each line of the grid is a hundred times the one below, each rate is a straight line,
-# because each step multiplies the height by the same number: down for every rate between 0 and 1, level at 1, up beyond
-# it. (0.1 and 0.9 share a line: the factors 0.8 and -0.8 have the same square.) A loss that rises in training looks
-# just like the last line, and the first thing to try is a smaller rate.
+# The height is drawn on a logarithmic scale: going up by the same distance means *multiplying* by the same number. Here
+# each line of the grid is a hundred times the one below. Each step multiplies the height by the same number, so it
+# moves the same distance up or down, and each rate is a straight line: down for every rate between 0 and 1, level at 1,
+# up beyond it. (0.1 and 0.9 share a line: the factors 0.8 and -0.8 have the same square.) When a network is trained,
+# the height is its loss, the number that says how wrong it is. A loss that rises looks just like the last line, and the
+# first thing to try is a smaller rate.
 
 # %%
 # Two valleys
@@ -145,8 +148,9 @@ show(charts.lines(everything, np.arange(41), title="Five learning rates", log="y
 #
 # A ball in the fog stops at the first bottom it reaches. It cannot know whether there is a deeper one elsewhere.
 #
-# The curve :math:`f(x) = \frac{x^4}{4} - 2x^2 + x` has two valleys, and :math:`f'(x) = x^3 - 4x + 1`. The same rule,
-# the same rate, two different starts:
+# The curve :math:`f(x) = \frac{x^4}{4} - 2x^2 + x` has two valleys, and :math:`f'(x) = x^3 - 4x + 1`. (Worked out as
+# above for :math:`x^2`, the slope of :math:`x^4` is :math:`4x^3`, and that of :math:`x` is 1.) The same rule, the same
+# rate, two different starts:
 
 
 def two_valleys(x):

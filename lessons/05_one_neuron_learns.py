@@ -36,6 +36,8 @@ for cup, liked in zip(TEA, LIKED, strict=True):
 # numbers.
 #
 # .. math:: z = x_1 w_1 + x_2 w_2 + b, \qquad \hat y = \sigma(z)
+#
+# :math:`\hat y` (say "y hat") is what the neuron says, and :math:`y` what would be right.
 
 weights, bias = np.array([0.1, -0.2]), 0.0
 predictions = forward(TEA, weights, bias)  # (8,)
@@ -85,7 +87,7 @@ print(f"∂z/∂w₁  = x₁                    = {cup[0]:8.4f}")
 slope = by_prediction * by_z * cup[0]
 print(f"∂C/∂w₁  = their product         = {slope:8.4f}")
 
-nudge = 1e-6
+nudge = 1e-6  # a millionth; cup[None] below is a table with this cup as its only row
 nudged = forward(cup[None], weights + np.array([nudge, 0.0]), bias)[0]
 measured = ((nudged - liked) ** 2 - (prediction - liked) ** 2) / nudge
 print(f"measured, by a nudge to w₁      = {measured:8.4f}")

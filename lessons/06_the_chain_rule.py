@@ -52,7 +52,7 @@ for u in (1.0, 6.0):
 #
 # .. math:: \frac{dy}{dx} = \frac{dy}{du} \cdot \frac{du}{dx} = 2u \cdot 3 = 12 \cdot 3 = 36
 #
-# That is the **chain rule**: *slopes of machines in a row are multiplied*. :math:`\frac{dy}{dx}` (say "dee y by dee x")
+# That is the **chain rule**: *slopes of machines in a row are multiplied*. :math:`\frac{dy}{dx}` (say "dee y dee x")
 # is another way to write the slope of :math:`y` in :math:`x`; it tells which two numbers one is talking about, which
 # the prime in :math:`f'` does not.
 
@@ -317,7 +317,7 @@ for width, layers in ((2, 2), (10, 3), (30, 5)):
 # .. math:: n = -z, \qquad p = e^n, \qquad q = 1 + p, \qquad \sigma = \frac{1}{q}
 #
 # Their slopes: minus 1; then :math:`e^n` itself, because :math:`e` is the one number whose powers have a slope equal to
-# their height (see below); then 1; and for the last one a line of algebra, in which :math:`h` shrinks to 0:
+# their height; then 1; and for the last one a line of algebra, in which :math:`h` shrinks to 0:
 #
 # .. math:: \frac{1}{h} \left( \frac{1}{q + h} - \frac{1}{q} \right) = \frac{-1}{q (q + h)} \to -\frac{1}{q^2}
 #
@@ -325,6 +325,10 @@ for width, layers in ((2, 2), (10, 3), (30, 5)):
 #
 # .. math:: \sigma'(z) = \frac{p}{q^2} = \frac{1}{q} \cdot \frac{p}{q} = \sigma(z)\, (1 - \sigma(z)),
 #    \qquad\text{since}\quad \frac{p}{q} = \frac{q - 1}{q} = 1 - \frac{1}{q}
+#
+# What is special about :math:`e`? For powers of any number :math:`c`, :math:`c^{n+h} - c^n = c^n (c^h - 1)`: the slope
+# at :math:`n` is the height there, times the slope at 0. Only for :math:`e` is the slope at 0 exactly 1, as the first
+# lines below show.
 
 for base in (2.0, np.e, 10.0):
     at_zero = (base**1e-6 - 1) / 1e-6

@@ -181,7 +181,8 @@ show(flow.flow_diagram(equation1.nodes, equation1.arrows, equation1.title, gaps=
 # The slope of the cost in a weight is the blame at the end of its wire, times the number that the wire carried.
 #
 # The sum of an output is :math:`z^2_o = w_{o1} h_1 + w_{o2} h_2 + w_{o3} h_3 + b_o`. A push to :math:`w_{o1}` arrives
-# in it multiplied by :math:`h_1`, and a push to the bias arrives as it is. So
+# in it multiplied by :math:`h_1`, and a push to the bias arrives as it is. (:math:`w_{o1}` is the weight in row
+# :math:`o` and column 1 of :math:`W^2`: first where the wire ends, then where it begins.) So
 #
 # .. math:: \frac{\partial C}{\partial W^2} = \delta^2 h^T, \qquad \frac{\partial C}{\partial b^2} = \delta^2
 #
@@ -224,10 +225,11 @@ for o in range(2):
 #
 # Why transposed? :math:`W^2` has a row for each *output*, with the weights that come in there. We need, for each
 # *hidden neuron*, the weights that go out from it: a column of :math:`W^2`, which is a row of :math:`(W^2)^T`, of shape
-# (3, 2). On the way forward the numbers go through the wires from left to right; now the blame goes through the same
-# wires from right to left.
+# (3, 2). Its row :math:`i` is :math:`w_{1i}, w_{2i}`; multiplied by the column :math:`\delta^2`, pair by pair, and
+# added up, it gives the parentheses above. On the way forward the numbers go through the wires from left to right; now
+# the blame goes through the same wires from right to left.
 
-carried = W2 * delta2  # (2, 3): what comes back on each wire
+carried = W2 * delta2  # (2, 3): what comes back on each wire; each row of W2 times the blame of its output
 delta1 = (W2.T @ delta2) * sigmoid_derivative(z1)  # (3, 2) @ (2, 1) = (3, 1)
 for i in range(3):
     terms = " + ".join(f"{factor(delta2[o, 0])} · {factor(W2[o, i], 1)}" for o in range(2))

@@ -104,7 +104,7 @@ def follow_paths(value, slope):
         follow_paths(parent, slope * local)
 
 
-visits = [0]
+visits = [0]  # a list, so that the function can change the number in it
 follow_paths(values["y"], 1.0)
 report(values)
 print(f"{len(values)} values, {visits[0]} visits")
@@ -178,6 +178,11 @@ report(turned)
 # put down. So we take the result, and put it back on the to-do list with the note "when my parents are done"; then its
 # parents go on the list, above it, and the same happens to them. (``pop()`` takes the last one from the list, the one
 # on top. Values met before are skipped.)
+#
+# Take ``u = w * x``. At first only ``u`` is on the list. It comes off, and the list becomes: ``u`` with the note,
+# ``w``, and ``x`` on top. ``x`` comes off and goes back with its note; it has no parents, so it comes off again at
+# once, and is put down. The same happens to ``w``. Now ``u`` with its note is on top, and is put down last: ``x``,
+# ``w``, ``u``.
 
 
 def order(result):
@@ -197,7 +202,7 @@ def order(result):
 
 def backward(result):
     ordered = order(result)
-    for value in ordered:
+    for value in ordered:  # why only those with parents? See "Start from zero"
         if value.parents:
             value.gradient = 0.0
     result.gradient += 1.0
@@ -310,7 +315,7 @@ class Value:  # the whole of it
         slope = exponent * math.pow(self.number, exponent - 1) if exponent else 0.0
         return Value(math.pow(self.number, exponent), (self,), (slope,))
 
-    def sigmoid(self):
+    def sigmoid(self):  # for a sum below -700, e to the power of minus the sum would be too large for a computer
         bent = 1 / (1 + math.exp(-self.number)) if self.number > -700 else 0.0
         return Value(bent, (self,), (bent * (1 - bent),))
 
@@ -484,7 +489,7 @@ def learn(steps, rate=2.0):
 def learn_with_the_library(steps, rate=2.0):
     inputs = np.array([inputs for inputs, _ in adding], float).T  # (2, 4): an example in each column
     wanted = np.array([answers for _, answers in adding], float).T
-    W1, b1, W2, b2 = (np.array(part) for part in start)
+    W1, b1, W2, b2 = (np.array(part) for part in start)  # below, b1[:, None] makes a column of b1
     parameters = [cr.tensor(part, requires_grad=True) for part in (W1, b1[:, None], W2, b2[:, None])]
     optimizer = cr.optim.SGD(parameters, lr=rate)
     costs = []

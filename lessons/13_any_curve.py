@@ -83,6 +83,7 @@ def by_bumps(x, count):
     # The first step is left of 0, so that the ends belong to bumps as well
     ends[0], ends[-1] = -0.1, 1.1
     middles = (np.arange(count) + 0.5) / count
+    # ends[i : i + 2] are the two ends of bump i, left and right
     return sum(bump(x, *ends[i : i + 2], curve(middles[i])) for i in range(count))
 
 
@@ -107,12 +108,15 @@ show(charts.lines(drawn, x, title="Bumps side by side", x_label="x", y_label="ou
 # :math:`\max(0, x - s)` is flat up to :math:`s`, and from there on has the slope 1. Add it with the weight :math:`c`,
 # and the slope of the whole changes by :math:`c` at :math:`s`. So to draw straight pieces from point to point, each
 # neuron gets the *change* of slope at its point.
+#
+# ``np.diff`` subtracts from each number the one before it. So it makes rises of heights, and, used once more, changes
+# of slopes. ``prepend=0.0`` puts a 0 in front: to the left of the first point everything is flat.
 
 
 def by_hinges(x, count):
     """The curve drawn by straight pieces: one rectifier for each of them, and the output's bias."""
     points = np.linspace(0, 1, count + 1)
-    slopes = np.diff(curve(points)) * count  # of each piece
+    slopes = np.diff(curve(points)) * count  # of each piece: rise over run, and the run is 1 / count
     changes = np.diff(slopes, prepend=0.0)
     return curve(points[0]) + sum(changes[i] * np.maximum(0, x - points[i]) for i in range(count))
 
@@ -132,8 +136,12 @@ for count in (5, 10, 20, 40, 80):
 # Nobody sets bumps by hand. Here is a network of 16 tanh neurons that gets 200 points of the curve, and descends.
 #
 # (tanh is a sigmoid from -1 to 1.) The loss is the mean squared error, the slopes are the four equations of
-# :lesson:`backpropagation`, and the steps have the momentum of :lesson:`the-bowl`. At first the hidden neurons' steps
-# are at random places.
+# :lesson:`backpropagation`, and the steps have the momentum of :lesson:`the-bowl`, which goes faster where the slopes
+# keep their direction. At first the hidden neurons' steps are at random places, with weights around 8, so that each is
+# fairly steep.
+#
+# Two things look different from the four equations. The output has no bend, so equation 1 has no :math:`\sigma'`. And
+# each example is a row here, not a column, so rows and columns are exchanged everywhere: :math:`W a` becomes ``a @ w``.
 
 
 def train(neurons, seed=0, steps=4000, rate=0.2, inputs=None, outputs=None):

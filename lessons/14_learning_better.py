@@ -73,8 +73,9 @@ for a in (0.01, 0.1, 0.5, 0.9, 0.99):
 #
 # The chain rule needs two slopes: that of the loss in a, and that of a in z. Then we multiply.
 #
-# The first. The slope of :math:`\ln a` is :math:`1/a`; the slope of :math:`\ln(1 - a)` is :math:`-1/(1 - a)`, where the
-# minus is the slope of :math:`1 - a`:
+# The first. The slope of :math:`\ln a` is :math:`1/a`. (:math:`e^x` has a slope equal to its height, here :math:`a`;
+# for the inverse, rise and run are exchanged.) The slope of :math:`\ln(1 - a)` is :math:`-1/(1 - a)`, where the minus
+# is the slope of :math:`1 - a`:
 #
 # .. math:: \frac{\partial C}{\partial a} = -\frac{y}{a} + \frac{1 - y}{1 - a}
 #
@@ -178,6 +179,15 @@ with np.printoptions(precision=4, suppress=True):
 # With the squared error the ten outputs are sigmoids, as in :lesson:`the-network-reads-digits`, at its learning rate
 # of 3. With cross entropy they are a softmax, at 0.5. These are fair: each is a good rate for its loss. We write the
 # network once more by hand, because it is short, and because the only difference is the line with ``delta``.
+#
+# ``train`` is the longest function so far, but you know its parts. Each round of its inner loop is one step, with 20
+# images as the rows of a matrix: forward (``h``, ``z``), the blame of the outputs and of the hidden neurons (``delta``,
+# ``delta1``, equations 1 and 3), and a step against the slopes (equations 2 and 4). After every second epoch it
+# measures the loss and the right answers. ``decay``, ``dropout`` and ``mask`` come later in this lesson; here they
+# change nothing.
+#
+# ``z - z.max(...)`` subtracts the largest score from all ten. That divides every power of :math:`e`, and so their sum,
+# by the same number: the probabilities stay the same, and no power is too large for the computer.
 
 data = mnist().split()
 images = data.train.images[:8000].reshape(-1, 784) / 255  # (8000, 784): a row for each image
@@ -190,7 +200,7 @@ def train(count=1000, epochs=40, loss="cross entropy", rate=0.5, decay=0.0, drop
     random = np.random.default_rng(seed)
     w1, b1 = random.normal(0, 784**-0.5, (784, hidden)), np.zeros(hidden)
     w2, b2 = random.normal(0, hidden**-0.5, (hidden, 10)), np.zeros(10)
-    x, y, history = images[:count], np.eye(10)[digits[:count]], []
+    x, y, history = images[:count], np.eye(10)[digits[:count]], []  # y: 1 at the digit
 
     def predict(pixels):
         z = sigmoid(pixels @ w1 + b1) @ w2 + b2
@@ -297,7 +307,8 @@ print(f"after 1,000 such steps: {w * (1 - eta * lam) ** 1000:.4f}")
 #
 # No neuron can rely on a particular other one, so they cannot agree on a trick that works for one image only. The
 # remaining ones are doubled, so that the sums stay as large on average; and when the network is used, all are on. This
-# is **dropout**.
+# is **dropout**. On the way back the blame is multiplied by the same ``mask``: a neuron that was off had no part in the
+# answer, so its slope is 0, and a doubled one counts twice.
 
 random = np.random.default_rng(0)
 h = np.array([0.2, 0.9, 0.5, 0.7, 0.1, 0.6])
@@ -313,8 +324,10 @@ print(f"sum without dropout {h.sum():.1f}; mean of 10,000 draws with it {mean:.1
 #
 # Each cure alone, on the same network, with the same 1,000 images; and the network with more images instead.
 #
-# 2,000 exam images have a noise of their own: with about 88% right, another 2,000 would give a share that is typically
-# :math:`\sqrt{0.88 \cdot 0.12 / 2000}`, or 0.7 percentage points, away. Smaller differences mean nothing.
+# 2,000 exam images have a noise of their own, by the law of polls in :lesson:`stochastic-gradient-descent`. An answer
+# that is right with the probability :math:`p` has the variance :math:`p (1 - p)`, and the mean of 2,000 of them a
+# 2,000th of that. With about 88% right, the share is typically :math:`\sqrt{0.88 \cdot 0.12 / 2000}`, or 0.7 percentage
+# points, from what all images of this kind would give. Smaller differences mean nothing.
 
 runs = {
     "1,000 images": plain,

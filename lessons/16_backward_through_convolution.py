@@ -24,8 +24,8 @@ from chainrule.plots import grids
 # Forward
 # -------
 #
-# The filter slides over the image. At each of nine positions, four pixels are multiplied with the four weights and
-# added up.
+# The filter slides over the image. At each of nine positions, four pixels are multiplied by the four weights, and the
+# products are added up.
 #
 # .. math:: \text{out}_{i,j} = x_{i,j} k_{0,0} + x_{i,j+1} k_{0,1} + x_{i+1,j} k_{1,0} + x_{i+1,j+1} k_{1,1}
 #
@@ -37,7 +37,7 @@ k = np.array([[1.0, -1.0], [2.0, 0.5]])  # (2, 2)
 
 
 def slide(image, kernel):
-    """The sums under a kernel at every position."""
+    """The sums under a kernel at every position. (`convolve` takes stacks of images and filters; None makes one.)"""
     return convolve(image[None], kernel[None, None], np.zeros(1))[0]
 
 
@@ -57,11 +57,12 @@ show(grids.number_grids(parts, "Forward", windows={"image x": (1, 2, 2, 2), "out
 # The error arrives
 # -----------------
 #
-# Somewhere behind there is a loss C, and it has told each of the nine outputs its slope. We take these as given.
+# Further on in the network there is a loss C, and its slope has come back to each of the nine outputs. We take these
+# slopes as given.
 #
 # .. math:: \delta_{i,j} = \frac{\partial C}{\partial \text{out}_{i,j}}
 #
-# These numbers are made up. Most outputs did nothing wrong here: their slope is 0.
+# These numbers are made up. Four of the outputs did nothing wrong: their slope is 0.
 
 delta = np.array([[1.0, 0.0, -1.0], [0.0, 2.0, 0.0], [1.0, 0.0, 0.5]])  # (3, 3)
 with np.printoptions(precision=1):
@@ -100,11 +101,13 @@ print("a convolution of the image with the errors gives the same:", np.array_equ
 # Back to the image
 # -----------------
 #
-# In a deep network the image is the output of an earlier layer, which wants its errors, too. How many windows has a
+# In a deep network the image is the output of an earlier layer, which needs its errors, too. How many windows has a
 # pixel been in?
 #
-# A corner pixel in one, a pixel at the edge in two, one in the middle in four. In each it was multiplied with another
-# weight: as the window moves right, the pixel moves left in it. So
+# A corner pixel in one, a pixel at the edge in two, one in the middle in four. In each it was multiplied by another
+# weight: as the window moves right, the pixel moves left in it. Which window multiplied the pixel at :math:`p, q` by
+# the weight at :math:`u, v`? The one that starts :math:`u` rows above the pixel and :math:`v` columns to its left. Its
+# output is at :math:`p - u` and :math:`q - v`. So
 #
 # .. math:: \frac{\partial C}{\partial x_{p,q}} = \sum_{u,v} \delta_{p-u,\,q-v} \, k_{u,v}
 #

@@ -6,7 +6,7 @@ Suitable initial weights let ten layers learn. What about thirty layers, or weig
 
 :Lesson:`vanishing-gradients` was careful: each activation needed initial weights of just the right size. Two later
 inventions make a network forgive. One measures each layer's numbers and brings them back to size: batch normalization.
-The other gives every layer a way around it: residual connections. Nearly all large networks have one of each kind. We
+The other gives every layer a way around it: residual connections. Nearly all large networks use some form of both. We
 compute both by hand, and then repeat the race that the deep networks lost.
 
 Prerequisites: :lesson:`vanishing-gradients`, :lesson:`dead-neurons`.
@@ -24,15 +24,15 @@ from chainrule.plots import charts
 # Too small, or too large
 # -----------------------
 #
-# A signal that is multiplied by the same factor in each layer is soon nothing, or soon everything. Only a factor of 1
-# survives.
+# A signal that is multiplied by the same factor in each layer soon fades away, or soon grows without end. Only with a
+# factor of 1 does it survive.
 
 for factor in (0.6, 1.0, 1.4):
     print(f"factor {factor}: after 10 layers {factor**10:9.4f}, after 30 layers {factor**30:12.7f}")
 
 # %%
-# So far we *chose* the weights so that the factor was close to 1. But weights change when they learn, and then it is 1
-# no longer. It would be better if the network took care of it all the time.
+# So far we *chose* the weights so that the factor was close to 1. But weights change when they learn, and then it is no
+# longer 1. It would be better if the network took care of it all the time.
 
 # %%
 # Measure and correct
@@ -41,7 +41,8 @@ for factor in (0.6, 1.0, 1.4):
 # The idea of **batch normalization** is blunt: if a neuron's sums are too small or too large, measure it, and divide.
 #
 # Take one neuron and the images of a mini-batch. Its sums z have a mean :math:`\mu` and a variance :math:`\sigma^2`:
-# the mean squared distance from the mean. Subtract the one, divide by the root of the other:
+# the mean squared distance from the mean. (This :math:`\sigma` is not the sigmoid.) Subtract the one, divide by the
+# root of the other:
 #
 # .. math:: \hat z = \frac{z - \mu}{\sqrt{\sigma^2 + \epsilon}}, \qquad \text{out} = \gamma \hat z + \beta
 #
@@ -90,7 +91,8 @@ print(f"of that, the way around all ten layers: 1; the ten ways through a single
 
 # %%
 # Multiply out the tenth power of 1 + s, and you see all the paths on which the error can travel: one around all layers,
-# ten through exactly one layer, 45 through two, and so on. The chain rule adds them up. The short ones do not vanish.
+# ten through exactly one layer, 45 through two (there are 10 · 9 / 2 pairs of layers), and so on. The chain rule adds
+# them up. The short ones do not vanish.
 
 # %%
 # Thirty layers
@@ -102,6 +104,11 @@ print(f"of that, the way around all ten layers: 1; the ten ways through a single
 # Four networks: plain; the numbers normalized in each hidden layer; each hidden layer with a shortcut; and both. A
 # hidden layer is ReLU first, then the weights. In this order the shortcut goes around both, and nothing stands in the
 # way from the last layer back to the first.
+#
+# A shortcut is a small class. Like ``Value`` in :lesson:`your-own-tape`, it says in ``__init__`` what to keep: here the
+# layers inside. ``nn.Module`` in parentheses makes it a layer of the library, and ``forward`` says what comes out for
+# ``x``. ``deep_network`` puts the layers in a row, with or without the two inventions. (A star, as in ``*layers``,
+# hands over the items of a list one by one.)
 
 data = mnist().split()
 pixels = (data.train.images[:2000].reshape(-1, 784) / 255).astype(np.float32)

@@ -33,7 +33,7 @@ from chainrule.plots import descent as pictures
 
 
 def valley(points):
-    """The height at points (..., 2)."""
+    """The height at a point (2,), or at each of many (..., 2)."""
     return 0.005 * points[..., 0] ** 2 + 0.5 * points[..., 1] ** 2
 
 
@@ -60,7 +60,7 @@ print("the way to the bottom is (4, -1): mostly along; the gradient points mostl
 
 
 def plain(theta, g, memory, rate):
-    """A step of plain descent."""
+    """A step of plain descent, which needs no `memory` of earlier steps."""
     return theta - rate * g
 
 
@@ -73,8 +73,8 @@ def plain(theta, g, memory, rate):
 # .. math:: v \leftarrow 0.9 \, v + g, \qquad \theta \leftarrow \theta - \eta \, v
 #
 # :math:`v` is the velocity: nine tenths of the last one, plus the slope. Where the slope keeps its direction, the
-# velocity grows: to :math:`1 + 0.9 + 0.9^2 + \dots = 10` times the slope. Where it changes sign with every step, its
-# parts cancel.
+# velocity grows: to :math:`1 + 0.9 + 0.9^2 + \dots = 1 / (1 - 0.9) = 10` times the slope. Where it changes sign with
+# every step, its parts cancel.
 
 
 def momentum(theta, g, memory, rate):
@@ -120,8 +120,9 @@ def rmsprop(theta, g, memory, rate):
 #    \theta &\leftarrow \theta - \eta \frac{\hat m}{\sqrt{\hat s} + \epsilon}
 #
 # Both means start at 0, and would be too small in the first steps: after one step, :math:`m` is only a tenth of the
-# slope. After :math:`t` steps the weights of a running mean add up to :math:`1 - 0.9^t`, so dividing by that is just
-# right.
+# slope. How much too small? Say that every slope is the same :math:`g`. Each step leaves nine tenths of what :math:`m`
+# still lacks of :math:`g`. At first it lacks all of it, so after :math:`t` steps it lacks :math:`0.9^t g`, and is
+# :math:`(1 - 0.9^t) \, g`. Divide by :math:`1 - 0.9^t`, and :math:`g` is left. The same goes for :math:`s`, with 0.999.
 
 
 def adam(theta, g, memory, rate):
@@ -240,6 +241,7 @@ def learn(make_optimizer, epochs=5):
     return means
 
 
+# Each entry: a function that makes, for a learning rate, the function that makes the optimizer; and the rates to try
 FAMILIES = {
     "plain": (lambda rate: lambda parameters: optim.SGD(parameters, lr=rate), (0.01, 0.1, 0.5)),
     "momentum": (lambda rate: lambda parameters: optim.SGD(parameters, lr=rate, momentum=0.9), (0.001, 0.01, 0.1)),

@@ -2,10 +2,10 @@
 Your own photo
 ==============
 
-A network reads MNIST's digits, 99 of 100 and more. You photograph a 7 of your own. Why does it say something else?
+A network reads 99 of 100 of MNIST's digits, or more. You photograph a 7 of your own. Why does it say something else?
 
 Because it has never seen a photo. MNIST's digits are white on black, 28 pixels wide, evenly lit, and centered; a photo
-is none of that. Nearly all the work lies between the camera and the network, and it is done with means that you know:
+is none of that. Nearly all the work lies between the camera and the network, and it is done with tools that you know:
 averages, division, and a threshold in the right place. We go through it stage by stage, then break it in every way that
 happens on a kitchen table, and see what the reader does about each fault and what you can do.
 
@@ -57,8 +57,11 @@ print(f"read as {first}, with {sure:.1%}")
 # The sample is a 7 in blue ink on yellowish paper, with the light from the left and a shadow on the right. First we
 # only make it gray, and shrink it to 28 × 28.
 #
-# Then we do the least that one can think of. We turn it over, so that ink is bright and paper dark; and we stretch it,
-# so that the darkest pixel is 0 and the brightest 255.
+# Then we do the least that one can think of. We turn its brightness over, dark for bright, so that the ink is bright
+# and the paper dark. And we stretch it, so that the darkest pixel is 0 and the brightest 255.
+#
+# ``prepare`` does the whole work that this lesson takes apart. We keep the results of its stages: ``stages.gray`` is
+# the picture in gray, and ``stages.clean``, for instance, how much ink it finds at each pixel, from 0 to 1.
 
 stages = prepare(SAMPLE)
 gray = stages.gray  # (192, 256): brightness from 0 for black to 1 for white
@@ -122,9 +125,9 @@ print(f"ink, where paper is: at the left {flat[40, :20].mean():.2f}, at the righ
 print(f"ink, where ink is: {np.median(flat[stages.clean > 0.5]):.2f}")
 
 # %%
-# What is left is cleaned. Noise of the camera is below the threshold. Specks of dust, ruled lines and the dark border
-# of a table are not connected with the digit, or have another form, and are dropped. Faint strokes that are connected
-# with sure ones stay.
+# What is left is cleaned. The camera's noise is below the threshold. Specks of dust, ruled lines and the dark edge of a
+# table are not connected to the digit, or have another shape, and are dropped. Faint strokes stay if they are connected
+# to strokes that are surely ink.
 
 # %%
 # Size and place
@@ -133,10 +136,11 @@ print(f"ink, where ink is: {np.median(flat[stages.clean > 0.5]):.2f}")
 # MNIST's digits were scaled to 20 pixels, and put into 28 × 28 so that their center of mass is in the middle. We have
 # to do exactly the same.
 #
-# The **center of mass** is the mean position of the ink: each pixel's row and column, weighted with its ink. It is not
-# the middle of the box around the digit: a 7 has most of its ink at the top.
+# The **center of mass** is the mean position of the ink: each pixel's row and column, weighted by its ink. It is not
+# the middle of the box around the digit: a 7 has most of its ink at the top. The digit is moved by whole pixels, so its
+# center of mass lands within a pixel of the middle.
 
-rows, columns = np.indices(stages.scaled.shape)
+rows, columns = np.indices(stages.scaled.shape)  # the row and the column of each pixel, counted from 0
 ink = stages.scaled.sum()
 center = (rows * stages.scaled).sum() / ink, (columns * stages.scaled).sum() / ink
 height, width = stages.scaled.shape
@@ -222,7 +226,7 @@ show(style.sheet(seen_images, captions, "The photo, and what the network saw", s
 # What the reader does, and what you can do:
 #
 # - *Faint pencil*: ink is measured relative to the paper and its noise, and then stretched to full strength. You: press
-#   harder, or go nearer.
+#   harder, or move closer.
 # - *Ruled paper*: lines that go across the whole picture are taken out. You: write between them, not on them.
 # - *Chalk*: if the ink is brighter than its surroundings, the picture is turned over. Nothing to do.
 # - *Grainy* (a phone at night): averages over several pixels remove the noise. You: more light.
