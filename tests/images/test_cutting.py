@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from chainrule.images import cutting
 from chainrule.images.cutting import cut_out
 from chainrule.images.detection import Detection
 from chainrule.images.pyramid import make_levels
+from chainrule.reading import classifier
+from chainrule.training import run as runs
 
 from .drawn import draw_digits
 
@@ -47,6 +50,36 @@ def test_neighbors_rules_and_frames_are_left_out():
     framed = three()
     ImageDraw.Draw(framed).rectangle((86, 44, 164, 156), outline=0, width=3)
     assert np.abs(cut(framed).image - alone).mean() < 2
+
+
+@pytest.mark.parametrize("slope", [-0.1, 0.0, 0.06])
+@pytest.mark.parametrize(("width", "tone"), [(3, 0), (8, 0), (5, 120)])
+def test_lines_through_a_digit_are_left_out(monkeypatch, slope, width, tone):
+    """Regression: squared paper and forms, whose lines were taken for ink, and the digit for none."""
+    picture = three()
+    draw = ImageDraw.Draw(picture)
+    for across, down in ((-22, -22), (30, 18)):
+        draw.line((0, 100 + down - 130 * slope, 260, 100 + down + 130 * slope), fill=tone, width=width)
+        draw.line((126 + across + 100 * slope, 0, 126 + across - 100 * slope, 200), fill=tone, width=width)
+    alone, clean = cut(three()).image.astype(int), cut(picture).image
+    assert classifier(runs.shipped())(clean[None])[0, :10].argmax() == 3
+    monkeypatch.setattr(cutting, "LEAST_SHOWN", np.inf)  # lines stay
+    assert np.abs(cut(picture).image - alone).mean() > 1.4 * np.abs(clean - alone).mean()
+
+
+def test_strokes_that_end_beside_a_digit_are_no_lines():
+    """A bar and a stem as long as the digit, and a 1 that touches both borders of its picture, stay."""
+    picture = Image.new("L", (260, 200), 255)
+    draw = ImageDraw.Draw(picture)
+    draw.line((100, 100, 148, 100), fill=0, width=8)
+    draw.line((124, 60, 124, 140), fill=0, width=8)
+    plus = cut(picture).image
+    assert plus[13:15, 9:19].max(axis=0).min() > 120
+    assert plus[5:23, 13:15].max(axis=1).min() > 120
+    one = Image.new("L", (40, 84), 255)
+    ImageDraw.Draw(one).line((20, 0, 20, 84), fill=0, width=7)
+    rows = np.flatnonzero((cut(one, (16, 0, 24, 84)).image > 120).any(axis=1))
+    assert len(rows) >= 18
 
 
 def test_a_touching_neighbor_is_cut_off():

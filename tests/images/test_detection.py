@@ -93,7 +93,7 @@ def test_levels_halve_until_a_digit_that_fills_the_photo_fits_and_small_ones_are
     whole = [level for level in levels if np.log2(level.scale) % 1 == 0]
     assert [level.gray.shape for level in whole] == [(1024 >> k, 1920 >> k) for k in range(7)]
     assert [level.scale for level in whole] == [2.0**-k for k in range(7)]
-    between = [2**-2.5, 2**-3.5, 2**-4.5, 2**-5.5, 2**-6.5]  # 339 pixels long, and less
+    between = [2 ** -(k + 0.5) for k in range(1, 7)]  # 679 pixels long, and less
     assert [level.scale for level in levels if np.log2(level.scale) % 1] == pytest.approx(between)
     small = [level.scale for level in make_levels(np.zeros((38, 55), np.float32))]
     assert small == pytest.approx([2, 2**0.5, 1, 2**-0.5, 0.5, 2**-1.5])
@@ -207,6 +207,18 @@ def test_a_straight_stroke_is_a_one_if_it_is_as_tall_as_its_neighbors(height, ke
     answers = {0: 3, 1: 1, 2: 8}  # by the order of the cuts, that of their scores, which are equal
     lines = read_page(gray, lambda images: np.eye(10)[[answers[i] for i in range(len(images))]], planted(digits))
     assert [digit.digit for line in lines for digit in line] == ([3, 1, 8] if kept else [3, 8])
+
+
+@pytest.mark.parametrize(("count", "kept"), [(3, True), (6, False)])
+def test_what_is_many_times_as_high_as_the_other_digits_is_none(count, kept):
+    gray = np.full((200, 256), 0.9, np.float32)
+    gray[5:180, 20:60] = 0.2
+    digits = [(20, 5, 60, 180, 0.999, 1)]
+    for k in range(count):
+        gray[60:84, 90 + 25 * k : 106 + 25 * k] = 0.2
+        digits.append((90 + 25 * k, 60, 106 + 25 * k, 84, 0.95, 4))
+    lines = read_page(gray, lambda images: np.eye(10)[[4] * len(images)], planted(digits))
+    assert (20 in [digit.box[0] for line in lines for digit in line]) == kept
 
 
 def test_ink_much_fainter_than_the_others_is_no_digit():

@@ -15,6 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from chainrule.images.foreground import STROKE_INK, BlankError
+from chainrule.images.rules import remove_level_rules
 from chainrule.images.steps import ink_to_mnist
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ WIDEST_STROKE = 17  # pixels: what is wider is paper
 LOCAL = 9  # pixels: faint ink is compared with the darkest ink this near
 MIN_PIXELS = 4  # of a digit's ink
 MIN_INK = 0.01  # of full brightness: a fainter digit is none
+RULE_SLOPES = np.linspace(-0.14, 0.14, 15)  # of lines across a window: a page is photographed askew
+THICKEST_RULE = 8  # pixels, a fifth of a digit's height: of the lines of a form, too
+LEAST_SHOWN = 8  # pixels beside a digit that tell a rule, which goes on there, from a stroke
 FAINTEST = 0.18  # of a digit's darkest ink: fainter pixels are blur
 LEFT_OVER = 0.3  # of the digit's ink: a smaller piece that is cut off by the box belongs to a neighbor
 LEAST_LEVEL = 0.35  # of a digit's darkest ink: strokes as faint as this are shown as dark as the others
@@ -62,18 +66,21 @@ def cut_out(levels: Sequence[Level], digits: Sequence[Detection]) -> list[Cut | 
         digits: the detections.
     """
     windows = [_window(levels, digit) for digit in digits]
-    skewness = [_skewness(window, box) for window, box in windows]
+    skewness = [_skewness(window, box) for window, box, _ in windows]
     usual = float(np.median(skewness)) if skewness else 0.0
     cuts: list[Cut | None] = []
-    for (window, box), own in zip(windows, skewness, strict=True):
+    for (window, box, shown), own in zip(windows, skewness, strict=True):
         # A digit of its own brightness on a page is possible: chalk beside paper. A doubtful one is like the others.
         dark = (own if abs(own) > 0.5 else usual) < 0
-        cuts.append(_cut(window if dark else 1 - window, box))
+        cuts.append(_cut(window if dark else 1 - window, box, shown))
     return cuts
 
 
-def _window(levels: Sequence[Level], digit: Detection) -> tuple[Gray, Box]:
-    """Return the scaled surroundings of a digit, and the box of the digit in them."""
+def _window(levels: Sequence[Level], digit: Detection) -> tuple[Gray, Box, Box]:
+    """Return the scaled surroundings of a digit; its box in them; and of their margins, what the photo shows.
+
+    Beyond the photo, its border is repeated.
+    """
     from PIL import Image  # imported on first use
 
     height = max(digit.height, digit.width / 2)
@@ -91,7 +98,10 @@ def _window(levels: Sequence[Level], digit: Detection) -> tuple[Gray, Box]:
     corner = (left - x[0], top - y[0], right - x[0], bottom - y[0])
     window = np.asarray(Image.fromarray(part).resize(size, method, corner))
     border = margin * scale
-    return window, (border, border, size[0] - border, size[1] - border)
+    height, width = level.gray.shape
+    seen = (-left, -top, right - width, bottom - height)
+    shown = tuple(border - max(0.0, beyond) * scale / level.scale for beyond in seen)
+    return window, (border, border, size[0] - border, size[1] - border), (shown[0], shown[1], shown[2], shown[3])
 
 
 def _skewness(window: Gray, box: Box) -> float:
@@ -102,12 +112,13 @@ def _skewness(window: Gray, box: Box) -> float:
     return float(np.mean(difference**3) / (np.mean(difference**2) ** 1.5 + 1e-12))
 
 
-def _cut(gray: Gray, box: Box) -> Cut | None:
+def _cut(gray: Gray, box: Box, shown: Box) -> Cut | None:
     """Cut out the digit in a box; None if there is no ink.
 
     Args:
         gray: the window; ink is dark.
         box: where the digit is in it.
+        shown: pixels of the photo beside the box: to the left, above, to the right, below.
     """
     paper = ndimage.grey_closing(ndimage.gaussian_filter(gray, 0.6), (WIDEST_STROKE, WIDEST_STROKE), mode="nearest")
     ink = np.maximum(ndimage.uniform_filter(paper, LOCAL, mode="nearest") - gray, 0)
@@ -117,6 +128,7 @@ def _cut(gray: Gray, box: Box) -> Cut | None:
     full = float(np.percentile(ink[inside], 95))
     if full < MIN_INK:
         return None
+    ink = _without_rules(ink / full, shown) * full
     usual = float(np.median(ink))
     noise = 1.4826 * float(np.median(np.abs(ink - usual)))  # from the median absolute deviation
     faintest = min(max(FAINTEST * full, float(np.percentile(ink, 30)) + 2 * noise), 0.5 * full)
@@ -133,6 +145,19 @@ def _cut(gray: Gray, box: Box) -> Cut | None:
     except BlankError:  # a hair in a large window
         return None
     return Cut(image, full, (full - usual) / max(noise, 1e-3))
+
+
+def _without_rules(ink: Gray, shown: Box) -> Gray:
+    """Remove lines that go on across the window, from 0 to 1, if the window shows that they do so beside the digit.
+
+    Beyond the photo its border is repeated: there, a stroke that touches the border looks like a line.
+    """
+    ink = np.clip(ink, 0, 1)
+    if max(shown[0], shown[2]) >= LEAST_SHOWN:
+        ink = remove_level_rules(ink, RULE_SLOPES, THICKEST_RULE)
+    if max(shown[1], shown[3]) >= LEAST_SHOWN:
+        ink = remove_level_rules(ink.T, RULE_SLOPES, THICKEST_RULE).T
+    return ink
 
 
 def _digits_parts(ink: Gray, strokes: NDArray[np.bool_], inside: NDArray[np.bool_], full: float) -> NDArray[np.bool_]:

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from chainrule.images.cutting import Cut
     from chainrule.images.detection import Detection
 
-WEIGHTS = np.array([2.63, 0.32, 0.42, -0.64, 0.51, 0.23, 0.21, 3.65, 4.99, -1.75])
+WEIGHTS = np.array([2.75, -0.26, 0.09, -0.54, 1.01, 0.3, 0.41, 3.88, 5.1, -1.74])
 """The weights of `evidence` in the log odds that a detection is a digit."""
 MOST_SURE = 0.999  # limit of a probability, for no single one to decide alone
 REACH = 2.5  # heights: neighbors in a line are not farther apart
-SIMILAR = 1.6  # the largest ratio of the heights of neighbors
+SIMILAR = 2.5  # the largest ratio of the heights of neighbors: an exponent is a neighbor, too
 
 
 def evidence(
@@ -82,7 +82,7 @@ def _surest_neighbors(detections: Sequence[Detection]) -> NDArray[np.float64]:
     for i, (left, _, right, _) in enumerate(boxes):
         taller, lower = np.maximum(height, height[i]), np.minimum(height, height[i])
         gap = np.maximum(boxes[:, 0] - right, left - boxes[:, 2])
-        beside = (gap < REACH * lower) & (np.abs(middle - middle[i]) < 0.5 * lower) & (taller < SIMILAR * lower)
+        beside = (gap < REACH * lower) & (np.abs(middle - middle[i]) < 0.5 * taller) & (taller < SIMILAR * lower)
         beside[i] = False
         surest[i] = scores[beside].max(initial=0.0)
     return surest

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 LONGEST_SIDE = 2000  # pixels: larger photos are downsampled; a page of small digits is still readable
 ENLARGED_SIDE = 900  # pixels: pictures up to this size have a level of twice their size, for their small digits
-DENSE_SIDE = 400  # pixels of the longer side: between levels up to this size, which cost little, there is one more
+DENSE_SIDE = 1000  # pixels of the longer side: between levels up to this size there is one more
 LEAST_HEIGHT = 16  # pixels, in the level where a digit is best detected; the largest height is twice that
 LEAST_SIDE = 10  # pixels of the shorter side of the last level: a digit that fills the photo fits its range
 BLOCK = 4  # pixels: local mean and standard deviation are those of blocks of 4×4

@@ -1,4 +1,4 @@
-"""Remove the ruled lines of a notebook, and of squared paper, from the ink of a single digit.
+"""Remove the ruled lines of a notebook, and of squared paper, from ink.
 
 A rule is straight and thin, and goes on across the whole picture; strokes come and go along it.
 """
@@ -12,6 +12,8 @@ import numpy as np
 from chainrule.images.raster import sliding_reduce
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from chainrule.images.raster import Gray
 
 SLOPES = np.linspace(-0.08, 0.08, 17)  # candidate slopes of rules, in pixels down per pixel across
@@ -25,23 +27,30 @@ def remove_rules(ink: Gray) -> Gray:
     """The ink without horizontal and vertical rules; strokes that cross them are kept."""
     if min(ink.shape) < MIN_SIDE:
         return ink
-    return _remove_level_rules(_remove_level_rules(ink).T).T
+    thickest = 2 + round(MAX_THICKNESS * max(ink.shape))
+    return remove_level_rules(remove_level_rules(ink, SLOPES, thickest).T, SLOPES, thickest).T
 
 
-def _remove_level_rules(ink: Gray) -> Gray:
+def remove_level_rules(ink: Gray, slopes: NDArray[np.float64], thickest: int) -> Gray:
+    """The ink without lines that go on from the left side to the right.
+
+    Args:
+        ink: (height, width), from 0 to 1.
+        slopes: those that a line can have, in pixels down per pixel across.
+        thickest: pixels: what is thicker is no rule.
+    """
     height, width = ink.shape
     sampled = np.arange(0, width, 3)
     skipped = round((1 - MIN_LENGTH) * sampled.size)
-    thickest = 2 + round(MAX_THICKNESS * max(ink.shape))
     smooth = sliding_reduce(ink, 2, np.maximum)[:, sampled]
-    shared = np.empty((height, SLOPES.size))  # the ink along a row, at each slope, without gaps in it
-    for index, slope in enumerate(SLOPES):
+    shared = np.empty((height, slopes.size))  # the ink along a row, at each slope, without gaps in it
+    for index, slope in enumerate(slopes):
         rows = np.arange(height)[:, None] + np.rint(slope * (sampled - width / 2)).astype(int)
         sheared = np.take_along_axis(smooth, rows.clip(0, height - 1), axis=0)
         shared[:, index] = np.partition(sheared, skipped, axis=1)[:, skipped]
     shared -= _opening(shared, thickest)  # keeps thin lines only
     best = int(np.argmax(np.sum(shared**2, axis=0)))
-    best_slope = SLOPES[best]
+    best_slope = slopes[best]
     rule = np.where(shared[:, best] > MIN_RULE, shared[:, best], 0)
     if not rule.any():
         return ink

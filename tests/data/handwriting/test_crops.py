@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from chainrule.data.handwriting import targets
+from chainrule.data.handwriting.compose import Page, Written
 from chainrule.data.handwriting.crops import Crop, CropMaker
 from chainrule.data.handwriting.pages import make_page
 from chainrule.data.handwriting.rows import SIDE, lay_patch
 from chainrule.data.handwriting.targets import crop_page, detection_targets
+from chainrule.images.detection import MARGIN
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +108,52 @@ def test_crops_of_a_page_show_its_digits_where_they_say():
                 assert abs(float(part.mean()) - float(own.mean())) < 12
                 seen += 1
     assert seen > 10
+
+
+def test_crops_are_cut_around_digits_not_around_what_is_ignored():
+    """Regression: of a plot, with a dozen numbers beside the axes, its digit was hardly ever shown."""
+    page, random = make_page("plots", 1, train=True), np.random.default_rng(0)
+    assert len(page.ignored) > 5
+    shown = 0
+    for _ in range(40):
+        left, top, right, bottom = crop_page(page, random).boxes[0].tolist()
+        shown += left >= 0 and top >= 0 and right <= SIDE and bottom <= SIDE and 14 <= bottom - top <= 34
+    assert shown > 20
+
+
+@pytest.mark.parametrize(("places", "least", "most"), [(1, 30, 70), (12, 98, 100)])
+def test_crops_without_digits_are_cut_where_something_is(monkeypatch, places, least, most):
+    """A page that is written on to the right: of one place at random, half are there, and the busiest of 12 always."""
+    monkeypatch.setattr(targets, "PLACES", (places,))
+    random = np.random.default_rng(2)
+    gray = np.full((600, 900), 220, np.uint8)
+    gray[:, 450:][random.random((600, 450)) < 0.1] = 30
+    shown = sum(targets._busy_place(gray, 20, random)[0] > 430 for _ in range(100))
+    assert least <= shown <= most
+
+
+def test_crops_show_no_more_beyond_the_page_than_the_detector_sees():
+    """A row or column beyond the page repeats its border: more than `MARGIN` of them are seen only beside small pages."""
+    random = np.random.default_rng(0)
+    gray = np.arange(300 * 400, dtype=np.uint32).reshape(300, 400)
+    page = Page(Image.fromarray((gray * 7919 >> 3).astype(np.uint8)), [[Written(1, (2.0, 3.0, 14.0, 25.0))]])
+    for _ in range(60):
+        crop = crop_page(page, random)
+        left, top, _, bottom = crop.boxes[0].tolist()
+        scale = (bottom - top) / 22
+        if scale > SIDE / 250:  # the page is larger than the crop
+            beyond_left, beyond_top = left - 2 * scale, top - 3 * scale
+            assert max(beyond_left, beyond_top) <= MARGIN + scale + 1
+
+
+def test_panels_reverse_what_is_around_digits_and_nothing_else():
+    maker = CropMaker(np.random.default_rng(5))
+    sheet = np.full((256, 256), 0.8, np.float32)
+    sheet[100:140, 60:66] = 0.2
+    panels = maker._panels(sheet, [(60, 100, 66, 140)], 40.0)
+    changed = panels != sheet
+    rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
+    assert changed[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+    assert rows[0] < 100 < 140 < rows[-1] + 1 < 200
+    assert 0 <= columns[0] < 60 < 66 < columns[-1] + 1 < 120
+    assert panels[120, 62] > 0.6 > 0.4 > panels[rows[0], columns[0]]

@@ -10,12 +10,13 @@ from PIL import Image
 from scipy import ndimage
 
 from chainrule.data import mnist
-from chainrule.data.handwriting import traces
+from chainrule.data.handwriting import everyday, traces
 from chainrule.data.handwriting.camera import Camera, homography, to_picture
 from chainrule.data.handwriting.compose import take, tilted
 from chainrule.data.handwriting.ink import InkStyle, draw_ink
 from chainrule.data.handwriting.pages import KINDS, make_page
 from chainrule.data.handwriting.sheet import blank
+from chainrule.data.handwriting.writing import Hand, Spacing, write_line
 
 SMALL = 200_000  # pixels: quick to make
 
@@ -181,6 +182,37 @@ def test_cells_are_tiny_and_their_digits_close_together():
         boxes = sorted(digit.box for digit in page.digits)
         close += sum(after[0] - before[2] < 3 for before, after in pairwise(boxes))
     assert close >= 8
+
+
+def test_digits_that_touch_share_no_more_than_a_part_of_their_width():
+    """Regression: a 1 was written on the right side of a 5."""
+    random = np.random.default_rng(0)
+    hand, pen = Hand(random, train=True, drawn=1.0), InkStyle((0, 0, 0), width=0.08)
+    sheet = blank(random, (120, 900), (1.0, 1.0, 1.0), rough=0)
+    traces = [hand.draw(digit) for digit in "5151810151"]
+    line = write_line(sheet, hand, traces, pen, 60, (10, 20), Spacing(-0.6, 0.3), random)
+    extents = sorted(mark.extent for mark in line)
+    assert len(extents) == 10
+    for before, after in pairwise(extents):
+        shared = before[2] - after[0]
+        assert 0 < shared < 0.3 * min(before[2] - before[0], after[2] - after[0]) + 2
+
+
+def test_black_and_white_scans_keep_the_strokes_of_faint_digits():
+    """Regression: the threshold was the paper's brightness times a number, and pencil fell apart into dots."""
+    scans = kept = 0
+    for seed in range(40):
+        random = np.random.default_rng(seed)
+        page = everyday.scan(random, Hand(random, train=True), everyday.Format((500, 400), (500, 400)))
+        gray = np.asarray(page.image.convert("L"))
+        if len(np.unique(gray)) > 2:
+            continue
+        for digit in page.digits:
+            left, top, right, bottom = (max(0, round(side)) for side in digit.box)
+            scans += 1
+            kept += (gray[top : bottom + 1, left : right + 1] == 0).any(axis=1).mean() > 0.9
+    assert scans > 50
+    assert kept / scans > 0.95
 
 
 def test_habits_are_ones_fours_and_nines():

@@ -82,6 +82,8 @@ class CropMaker:
             ink = ink * np.clip(grain, 0.2, 1)
         written = sheet * (1 - ink * np.float32(1 - tone))
         contrast = np.array([_contrast(sheet - written, box) for box in boxes])
+        if boxes and random.random() < 0.12:
+            written = self._panels(written, boxes, height)
         gray, share, noise = self._photograph(written, is_drawing)
         visible = contrast * share > max(MIN_CONTRAST, 2 * noise)
         array = np.asarray(boxes, np.float32).reshape(-1, 4) / np.float32(FINE)
@@ -121,6 +123,19 @@ class CropMaker:
         if random.random() < 0.25:
             sheet = sheet * (1 - clutter.lines(random, sheet.shape, height) * np.float32(1 - tone))
         return np.asarray(sheet, np.float32)
+
+    def _panels(self, sheet: Field, boxes: list[tuple[int, int, int, int]], height: float) -> Field:
+        """Reverse panels: one about each digit, or one about neighbors, as plots and forms on a screen have them."""
+        random, panels = self.random, np.zeros(sheet.shape, bool)
+        margins = height * random.uniform(0.1, 0.7, 4)
+        extents = np.asarray(boxes, float) + np.array([-1, -1, 1, 1]) * margins
+        if random.random() < 0.3:  # a number's
+            extents = np.concatenate([extents[:3, :2].min(axis=0), extents[:3, 2:].max(axis=0)])[None]
+        for left, top, right, bottom in np.maximum(extents, 0).astype(int).tolist():
+            panels[top:bottom, left:right] = True
+        brightest, darkest = random.uniform(0.8, 1.0), random.uniform(0.0, 0.2)
+        reversed_ = darkest + (brightest - darkest) * np.clip(1 - sheet, 0, 1)
+        return np.asarray(np.where(panels, reversed_, sheet), np.float32)
 
     def _photograph(self, sheet: Field, is_drawing: bool) -> tuple[NDArray[np.uint8], float, float]:
         """Blur, light, noise, resampling, JPEG; returns the crop, the contrast's share that is left, and the noise."""

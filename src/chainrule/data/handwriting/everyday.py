@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from chainrule.data.handwriting.writing import Hand
 
 MIN_DIGIT = 16  # pixels: the height of the smallest digits in a picture
+THRESHOLDS = (0.25, 0.55)  # of black and white scans, from the paper's brightness to that of the fainter digits
 MOST_WORK = 2_500_000  # pixels: larger pictures are composed at this size and enlarged, as a phone's sensor does
 
 
@@ -202,9 +203,19 @@ def scan(random: np.random.Generator, hand: Hand, form: Format) -> Page:
         levels = np.asarray(page.image.convert("L"), np.float32) / 255
         paper = float(np.median(levels))
         dirt = random.random(levels.shape) < random.choice([0, 0.0002, 0.001])
-        black = (levels < paper * random.uniform(0.72, 0.86)) ^ dirt
+        threshold = paper - (paper - _faint_ink(levels, page)) * random.uniform(*THRESHOLDS)
+        black = (levels < threshold) ^ dirt
         page.image = Image.fromarray(np.where(black, 0, 255).astype(np.uint8)).convert("RGB")
     return page
+
+
+def _faint_ink(levels: NDArray[np.floating], page: Page) -> float:
+    """The brightness of the ink of a page's fainter digits; black if it has none."""
+    inks = []
+    for digit in page.digits:
+        left, top, right, bottom = (max(0, round(side)) for side in digit.box)
+        inks.append(float(np.percentile(levels[top : bottom + 1, left : right + 1], 10)))
+    return float(np.percentile(inks, 75)) if inks else 0.0
 
 
 def whiteboard(random: np.random.Generator, hand: Hand, form: Format) -> Page:

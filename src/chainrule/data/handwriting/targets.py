@@ -9,7 +9,7 @@ import numpy as np
 
 from chainrule.data.handwriting.crops import Crop
 from chainrule.data.handwriting.rows import SIDE
-from chainrule.images.detection import STRIDE, TYPICAL_HEIGHT
+from chainrule.images.detection import MARGIN, STRIDE, TYPICAL_HEIGHT
 from chainrule.images.files import to_gray_bytes
 from chainrule.images.raster import resize
 
@@ -27,6 +27,7 @@ LEAST_INSIDE, SURE_INSIDE = 0.6, 0.85
 BOX_REACH = 0.35  # the box is learned where a center is at least as near as this
 AROUND_DIGITS = {"clutter": 0.5, "everyday": 0.7}
 """How often a crop is cut around a digit, not anywhere, where much else is on pages of a kind; else 0.8."""
+PLACES = (1, 4, 12)  # of which the busiest is shown: things, signs and letters, not only empty paper
 LARGEST_SCALE = 2.5  # pages are not enlarged more than that
 
 
@@ -70,18 +71,25 @@ def crop_page(page: Page, random: np.random.Generator) -> Crop:
     gray = np.asarray(to_gray_bytes(page.image))
     boxes = np.array([digit.box for digit in page.digits] + list(page.ignored), np.float64).reshape(-1, 4)
     labels = np.array([digit.label for digit in page.digits] + [-1] * len(page.ignored), np.int64)
-    if len(boxes) and random.random() < AROUND_DIGITS.get(page.kind, 0.8):
+    count = len(page.digits)
+    if count and random.random() < AROUND_DIGITS.get(page.kind, 0.8):
         low, high = HEIGHTS if random.random() < 0.8 else (6.0, 100.0)
-        left, top, right, bottom = boxes[int(random.integers(len(boxes)))].tolist()
+        left, top, right, bottom = boxes[int(random.integers(count))].tolist()
         x, y = (left + right) / 2, (top + bottom) / 2
         scale = math.exp(random.uniform(math.log(low), math.log(high))) / max(bottom - top, 1.0)
-    else:  # anywhere, at any scale: most of a page is no digit
-        x, y = random.uniform(0, gray.shape[1]), random.uniform(0, gray.shape[0])
+    else:  # anywhere, most often where something is, at any scale: most of a page is no digit
         smallest = min(SIDE / max(gray.shape) / 2, 1.0)
         scale = math.exp(random.uniform(math.log(smallest), math.log(LARGEST_SCALE)))
+        if count and random.random() < 0.5:  # such that it is about as large as digits that are to be found
+            usual = float(np.median(boxes[:count, 3] - boxes[:count, 1]))
+            scale = math.exp(random.uniform(*np.log(HEIGHTS))) / max(usual, 1.0)
+        x, y = _busy_place(gray, 0.5 * HEIGHTS[1] / scale, random)
     scale = min(scale, LARGEST_SCALE)
     side = max(8, round(SIDE / scale))
-    x0, y0 = (round(center - side * random.uniform(0.1, 0.9)) for center in (x, y))
+    x0, y0 = (
+        _start(center - side * random.uniform(0.1, 0.9), side, length)
+        for center, length in ((x, gray.shape[1]), (y, gray.shape[0]))
+    )
     columns, rows = (
         np.clip(np.arange(start, start + side), 0, length - 1)
         for start, length in ((x0, gray.shape[1]), (y0, gray.shape[0]))
@@ -90,6 +98,26 @@ def crop_page(page: Page, random: np.random.Generator) -> Crop:
     scaled = resize(part, (SIDE, SIDE), "BOX" if side >= SIDE else "BICUBIC")
     boxes = (boxes - (x0, y0, x0, y0)) * (SIDE / side)
     return Crop(np.rint(np.clip(scaled, 0, 255)).astype(np.uint8), boxes.astype(np.float32), labels)
+
+
+def _start(start: float, side: int, length: int) -> int:
+    """Where a crop of `side` pixels begins: no more of it than needed is beyond the margin that a level has."""
+    margin = MARGIN * side / SIDE
+    low, high = sorted((-margin, length + margin - side))
+    return round(min(max(start, low), high))
+
+
+def _busy_place(gray: NDArray[np.uint8], reach: float, random: np.random.Generator) -> tuple[float, float]:
+    """The place x, y where brightness varies most within `reach` pixels, of some places at random."""
+    points = random.uniform(0, 1, (int(random.choice(PLACES)), 2)) * (gray.shape[1], gray.shape[0])
+
+    def variation(point: NDArray[np.float64]) -> float:
+        columns, rows = (slice(max(0, int(center - reach)), int(center + reach) + 1) for center in point)
+        step = max(1, int(reach / 12))  # a sample will do
+        return float(gray[rows, columns][::step, ::step].std())
+
+    x, y = max(points, key=variation)
+    return float(x), float(y)
 
 
 def _share_inside(box: tuple[float, float, float, float], side: float) -> float:

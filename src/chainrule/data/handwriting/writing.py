@@ -21,6 +21,7 @@ SMALL = tuple(letter for letter in LETTERS if letter.islower())
 MAX_WIDTH_RATIO = (
     1.5  # of a stroke's widest place to its mean: in wider ones, as in a filled loop, thinning loses shape
 )
+MOST_SHARED = 0.3  # of the narrower one's width: digits that overlap more, such as a 1 on a 5, nobody can tell apart
 SIGNS = ("comma", "dot", "dash", "equals", "plus", "euro")
 DOODLES = (
     "smiley",
@@ -134,9 +135,11 @@ def write_line(
     """Write digits in a line from `start` (left, top) until the sheet ends, and add them to the sheet's lines."""
     x, y = start
     line: list[Mark] = []
+    before = shared = 0.0  # the width of the ink before, and how far the next one reaches into it
     for trace in traces:
         height = size * (1 + 0.15 * spacing.uneven * random.normal())
         wide = float(trace.points[:, 0].max()) * height
+        x += max(0.0, shared - MOST_SHARED * min(before, wide + pen.width * size))
         if x + wide + 0.06 * size + 2 > sheet.width:
             break
         down = y + spacing.slope * (x - start[0]) + (size - height) + 0.06 * spacing.uneven * size * random.normal()
@@ -146,13 +149,15 @@ def write_line(
         elif mark is not None:
             line.append(mark)
         gap = spacing.gap * (1 + spacing.uneven * random.uniform(-0.8, 0.8))
-        x += wide + pen.width * size + gap * size
+        before, shared = wide + pen.width * size, -gap * size
+        x += before + gap * size
         if random.random() < spacing.marks:
             sign = hand.draw(str(random.choice(SIGNS)))
             sign_wide = float(sign.points[:, 0].max()) * height
             if x + sign_wide + 0.1 * size < sheet.width:
                 sheet.write(sign, pen, height, x, max(2 + pen.width * size, down), random)
                 x += sign_wide + pen.width * size + (0.1 + max(0.1, spacing.gap)) * size
+                shared = 0.0
         if random.random() < spacing.words:
             x += random.uniform(0.5, 1.5) * size
     if line:
