@@ -48,7 +48,8 @@ _PARTS = re.compile(
       | \n\s*\n | \n(?=-[ ])                            # else paragraphs and the items of a list""",
     re.VERBOSE,
 )
-_MARKUP = re.compile(r":math:`(.+?)`|``(.+?)``|\*\*(.+?)\*\*|\*(.+?)\*")
+MARKUP = re.compile(r":math:`(.+?)`|``(.+?)``|\*\*(.+?)\*\*|\*(.+?)\*")
+"""What is set apart in a text: a formula, code, strong words, emphasized words."""
 
 _WORDS_A_MINUTE, _LINES_A_MINUTE = 120, 12
 """How fast a text with formulas, and its code, are read by someone who follows every step."""
@@ -153,17 +154,22 @@ def replace_references(text: str, link: Callable[[str, str], str]) -> str:
 
 def cells(lesson: Lesson) -> list[Cell]:
     """The cells of a lesson in order; the first is the docstring."""
+    return [_cell(text, code, line) for text, code, line in sources(lesson)]
+
+
+def sources(lesson: Lesson) -> list[tuple[str, str, int]]:
+    """The cells of a lesson as they are written: text in reStructuredText, code, the code's first line in the file."""
     first, *pieces = re.split(r"^# %%\n", lesson.file.read_text(encoding="utf-8"), flags=re.MULTILINE)
     _, text, code = first.split('"""', 2)
-    parsed = [_cell(text, code, 1 + text.count("\n"))]
+    parts = [(text, code, 1 + text.count("\n"))]
     line = 1 + first.count("\n")  # of the next `# %%`
     for piece in pieces:
         lines = piece.splitlines(keepends=True)
         code_start = next((i for i, line_text in enumerate(lines) if not line_text.startswith("#")), len(lines))
         text = "".join(line_text[1:].removeprefix(" ") for line_text in lines[:code_start])
-        parsed.append(_cell(text, "".join(lines[code_start:]), line + 1 + code_start))
+        parts.append((text, "".join(lines[code_start:]), line + 1 + code_start))
         line += 1 + len(lines)
-    return parsed
+    return parts
 
 
 def run(
@@ -294,23 +300,32 @@ def _head(file: Path) -> Lesson:
     return Lesson(int(file.name[:2]), _key(file), cell.heading, cell.paragraphs[0], tuple(keys), rounded, file)
 
 
+def split_heading(text: str) -> tuple[str, str]:
+    """Divide a cell's text into its heading, "" if the first line is not underlined, and what follows."""
+    text = text.strip()
+    title = re.match(r"(.+)\n([=~-])\2+(\n|$)", text)
+    return (title[1], text[title.end() :].strip()) if title else ("", text)
+
+
+def split_paragraphs(text: str) -> list[str]:
+    """Divide a text in reStructuredText into paragraphs, items of lists and formulas."""
+    return [part for part in _PARTS.split(text) if part and part.strip()]
+
+
 def _cell(text: str, code: str, line: int) -> Cell:
     """Parse a cell: a heading, if the first line is underlined, and paragraphs."""
-    heading, text = "", text.strip()
-    title = re.match(r"(.+)\n([=~-])\2+(\n|$)", text)
-    if title:
-        heading, text = title[1], text[title.end() :].strip()
-    return Cell(heading, tuple(paragraphs(text)), code, line)
+    heading, text = split_heading(text)
+    return Cell(plain_text(heading), tuple(paragraphs(text)), code, line)
 
 
 def paragraphs(text: str) -> list[str]:
     """The paragraphs of a text in reStructuredText as a terminal shows them, see `Cell`."""
     parsed = []
-    for part in filter(None, _PARTS.split(text)):
+    for part in split_paragraphs(text):
         if part.startswith(".. math::"):
             rows = to_unicode(" ".join(part.removeprefix(".. math::").split())).split("\n")
             parsed.append("\n".join(f"    {row}" for row in rows))
-        elif part.strip():
+        else:
             parsed.append(plain_text(part))
     return parsed
 
@@ -323,4 +338,4 @@ def plain_text(paragraph: str) -> str:
         formula, code, strong, emphasis = part.groups()
         return to_unicode(formula) if formula else f"`{code}`" if code else strong or emphasis
 
-    return _MARKUP.sub(show_part, text)
+    return MARKUP.sub(show_part, text)

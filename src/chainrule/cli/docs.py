@@ -40,7 +40,7 @@ def docs(serve: bool, port: int | None, only_print: bool) -> None:
         raise click.UsageError("--port applies to --serve")
     folder = find_site()
     if not serve:
-        _show((folder / "index.html").as_uri(), only_print)
+        open_page(folder / "index.html", only_print=only_print)
         return
     try:
         server = ThreadingHTTPServer(("127.0.0.1", port or 0), partial(_Page, directory=str(folder)))
@@ -50,6 +50,17 @@ def docs(serve: bool, port: int | None, only_print: bool) -> None:
         _show(f"http://127.0.0.1:{server.server_port}/index.html", only_print)
         print_lines("Ctrl-C ends it.")
         server.serve_forever()
+
+
+def open_page(page: Path, *, only_print: bool = False) -> None:
+    """Open a page of the site in the browser, and print its address.
+
+    Raises:
+        UserError: the site has no such page.
+    """
+    if not page.is_file():
+        raise UserError(f"{page}: the site has no such page; it may be older than the package")
+    _show(page.as_uri(), only_print)
 
 
 def _show(address: str, only_print: bool) -> None:

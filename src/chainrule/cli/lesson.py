@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import sys
 import textwrap
 from pathlib import Path
@@ -11,7 +13,9 @@ from typing import TYPE_CHECKING
 import click
 
 from chainrule.cli.arguments import PathName
+from chainrule.cli.docs import find_site, open_page
 from chainrule.cli.output import print_lines, print_table, print_text, terminal_width
+from chainrule.files import write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,16 +37,27 @@ Examples:
   chainrule lesson 3                      read and run lesson 3; save its figures in figures/rolling-downhill
   chainrule lesson rolling-downhill       the same: its key stays when lessons are added
   chainrule lesson 3 --show               with each figure in a window
-  chainrule lesson 3 --answers            with the answer, not only the question, where one thing is changed"""
+  chainrule lesson 3 --answers            with the answer, not only the question, where one thing is changed
+  chainrule lesson 3 --open               its page of the site, in the browser
+  chainrule lesson 3 --notebook 3.ipynb   as a notebook, to run and change in Jupyter"""
 )
 @click.argument("lesson", required=False, callback=_find)
 @click.option("--out", type=PathName(file_okay=False), help="Folder for the figures.  [default: figures/KEY]")
 @click.option("--show", is_flag=True, help="Open each figure in a window instead; close it to continue.")
 @click.option("--answers", is_flag=True, help="Do not wait for your prediction where one thing is changed.")
+@click.option("--open", "in_browser", is_flag=True, help="Open its page of the site in the browser instead.")
+@click.option("--notebook", type=PathName(), metavar="FILE", help="Write it as a Jupyter notebook instead.")
 @click.option("--no-pause", is_flag=True, help="Do not wait for a key before each section in a terminal.")
 @click.pass_obj
 def lesson(
-    backend: str | None, lesson: Lesson | None, out: str | None, show: bool, answers: bool, no_pause: bool
+    backend: str | None,
+    lesson: Lesson | None,
+    out: str | None,
+    show: bool,
+    answers: bool,
+    in_browser: bool,
+    notebook: str | None,
+    no_pause: bool,
 ) -> None:
     """List the lessons, or read one, by its number or its key: its text, its results, and its figures as files.
 
@@ -50,10 +65,19 @@ def lesson(
     happen. Elsewhere what happens there is left out, unless --answers is given. The code is in the lesson's file, whose
     path is printed first.
     """
+    is_read_here = out is not None or show or answers or no_pause
     if lesson is None:
-        if out is not None or show or answers or no_pause:
+        if is_read_here or in_browser or notebook is not None:
             raise click.UsageError("options apply to one lesson: give its number or key")
         _list()
+        return
+    if is_read_here + in_browser + (notebook is not None) > 1:
+        raise click.UsageError("--open and --notebook take no other option: the lesson is not read here")
+    if in_browser:
+        open_page(find_site() / "lessons" / f"{lesson.key}.html")
+        return
+    if notebook is not None:
+        _write_notebook(lesson, notebook)
         return
     from chainrule import lessons
 
@@ -84,6 +108,16 @@ def lesson(
         print_lines("", f"{count} exercises: chainrule check {lesson.key}")
     if figure_files:
         print_lines("", f"Figures saved in {folder}")
+
+
+def _write_notebook(lesson: Lesson, file: str) -> None:
+    """Write a lesson as a notebook."""
+    from chainrule.notebooks import notebook
+
+    if not file.lower().endswith(".ipynb"):
+        raise click.UsageError(f"a notebook's name must end in .ipynb: {file}")
+    write_text(file, json.dumps(notebook(lesson), indent=1, ensure_ascii=False) + "\n")
+    print_lines(f"{file}: open it with jupyter lab {shlex.quote(file)}")
 
 
 class _Reader:
