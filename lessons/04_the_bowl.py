@@ -149,7 +149,7 @@ momentum = 0.98  # change me
 def steps_needed(momentum, max_steps=5000):
     """The number of steps until the height stays below 1e-6."""
     path = descend(valley, valley_gradient, start, 0.9, max_steps, momentum)
-    return int(np.flatnonzero(path.values > 1e-6)[-1]) + 1
+    return int(np.flatnonzero(path.values > 1e-6)[-1]) + 1  # flatnonzero: the steps at which that is true
 
 
 for mu in sorted({0.0, 0.5, 0.7, 0.8, 0.9, 0.95, momentum}):

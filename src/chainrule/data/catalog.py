@@ -149,7 +149,7 @@ HANDWRITING = Source(
     "MNIST, drawn digits and digits cut out of pages, with a class for what is no digit, 85,000 + 10,000 of 28×28; "
     "drawn here in three minutes",
     classes=(*MNIST.classes, NO_DIGIT),
-    sha256={**dict.fromkeys(FILES[:2], "drawn from strokes, version 3"), **{f: MNIST.sha256[f] for f in FILES[2:]}},
+    sha256={**dict.fromkeys(FILES[:2], "drawn from strokes, version 4"), **{f: MNIST.sha256[f] for f in FILES[2:]}},
     create=_create_handwriting,
     patience=1800,
 )
