@@ -63,6 +63,7 @@ class ImageReport:
     def evaluate(self, run: Run, as_json: bool, confusion: str | None, mistakes: str | None) -> None:
         """Print accuracy and loss on the test images, in total and by class, and draw the figures."""
         expected = run.config["data"]
+        network = run.load_network()  # before the data, which may have to be unpacked
         data = IMAGES.load_test(run)
         if [list(data.test_images.shape[1:]), list(data.classes)] != [expected["image_shape"], expected["classes"]]:
             raise DataError(f"{data.name}: image size or classes differ from those {run.folder} was trained on")
@@ -70,7 +71,7 @@ class ImageReport:
             print_lines(
                 f"chainrule: the test images of {data.name} have changed since {run.folder} was created", err=True
             )
-        result = evaluate(run.load_network(), run.model, data.test_images, data.test_labels)
+        result = evaluate(network, run.model, data.test_images, data.test_labels)
         if result.nan_count:
             raise RunError(f"{run.weights_file}: {nan_message(result.nan_count, len(result.labels))}")
         _draw(result, data, confusion, mistakes)

@@ -71,7 +71,7 @@ class Source:
             DataError: in a browser, if there is no sample.
         """
         if self.sample is not None and self.sample.exists():
-            return replace(load_npz(self.sample), name=self.name)
+            return replace(load_npz(self.sample, seed=None), name=self.name)
         if sys.platform == "emscripten":
             raise DataError(f"{self.name} cannot be had in a browser: the data set there is mnist, a tenth of it")
         return None

@@ -19,12 +19,13 @@ FOUR, TWO = ("x_train", "y_train", "x_test", "y_test"), ("x", "y")
 """The names of the arrays: with the test images apart, or all together."""
 
 
-def load_npz(file: Path, seed: int = 0) -> ImageData:
+def load_npz(file: Path, seed: int | None = 0) -> ImageData:
     """Load images and labels from an `.npz` file with arrays x_train, y_train, x_test, y_test; or x and y.
 
     Images are uint8: (N, H, W), (N, H, W, 1), (N, H, W, 3) or (N, 3, H, W). Labels are integers or strings, (N,) or
     (N, 1); the classes are those that occur, sorted. Of x and y, a sixth of each class is for the test, chosen by the
-    seed; it also decides the order of the training images, whose end is for validation.
+    seed; it also decides the order of the training images, whose end is for validation. Without a seed, x_train stays
+    in its order.
 
     Raises:
         DataError: the file is damaged, an array is missing, or has another type or shape.
@@ -59,12 +60,12 @@ def load_npz(file: Path, seed: int = 0) -> ImageData:
     if len(images) == 2:
         train, test = np.split(indices, [len(labels[0])])
         contents = digests(images[0])
-        order, duplicates = shuffle(contents, seed)
+        order, duplicates = (slice(None), 0) if seed is None else shuffle(contents, seed)
         return ImageData(
             str(file), names_of_classes, images[0][order], train[order], images[1], test, photos=images[0].ndim == 4,
             notes=(*_copies_note(duplicates), *leak_note(contents, digests(images[1]))),
         )  # fmt: skip
-    train_rows, test_rows, duplicates = split(digests(images[0]), indices.tolist(), seed)
+    train_rows, test_rows, duplicates = split(digests(images[0]), indices.tolist(), seed or 0)
     return ImageData(
         str(file), names_of_classes, images[0][train_rows], indices[train_rows],
         images[0][test_rows], indices[test_rows], photos=images[0].ndim == 4, notes=_copies_note(duplicates),
