@@ -75,7 +75,9 @@ def test_the_state_of_the_callers_generator_is_kept():
 
 
 @pytest.mark.parametrize(
-    ("model", "options"), [("mlp", {}), ("cnn", {"input_shape": (8, 8)}), (build_network, {})], ids=str
+    ("model", "options"),
+    [("mlp", {}), ("cnn", {"input_shape": (8, 8)}), (build_network, {})],
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_pickled_estimators_predict_the_same_bits_and_go_on(model, options):
     X, y = load_digits(return_X_y=True, n_class=3)
