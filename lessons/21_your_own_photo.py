@@ -14,11 +14,10 @@ Prerequisites: :lesson:`the-network-reads-digits`, :lesson:`the-convolutional-ne
 
 import numpy as np
 
-from chainrule.cli.inputs import SAMPLE
 from chainrule.data import mnist
 from chainrule.data.handwriting import draw, random_pen, random_style, render
 from chainrule.errors import PictureError
-from chainrule.images import prepare
+from chainrule.images import SAMPLE, prepare
 from chainrule.images.raster import resize
 from chainrule.lessons import show
 from chainrule.plots import charts, pictures, style

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image, ImageGrab
 
+from chainrule import images
 from chainrule.cli import inputs
 
 
@@ -44,6 +45,7 @@ def test_the_sample(command):
     done = command("predict", "--sample")
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("sample.jpg: 7  (")
+    assert inputs.SAMPLE.samefile(images.SAMPLE)
     assert inputs.SAMPLE.stat().st_size < 30_000
 
 

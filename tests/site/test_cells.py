@@ -110,7 +110,7 @@ def test_the_package_works_where_everything_is_missing_that_browsers_lack(tmp_pa
     with zipfile.ZipFile(package) as archive:
         names = archive.namelist()
         archive.extractall(tmp_path / "packages")
-    assert len(first) < 2_500_000
+    assert len(first) < 3_500_000  # a third is the network that reads digits
     assert not [name for name in names if "/cli/" in name or name.endswith(("mnist.xz", ".pyc"))]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(

@@ -13,7 +13,12 @@ these by name, since SciPy is slow to import:
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from chainrule.images.files import open_gray, open_photo, open_picture
 from chainrule.images.steps import Stages, prepare, to_mnist
 
-__all__ = ["Stages", "open_gray", "open_photo", "open_picture", "prepare", "to_mnist"]
+SAMPLE = Path(__file__).with_name("sample.jpg")
+"""A picture of a digit that comes with the package."""
+
+__all__ = ["SAMPLE", "Stages", "open_gray", "open_photo", "open_picture", "prepare", "to_mnist"]
