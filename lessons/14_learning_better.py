@@ -210,7 +210,7 @@ def train(count=1000, epochs=40, loss="cross entropy", rate=0.5, decay=0.0, drop
         return powers / powers.sum(axis=1, keepdims=True)
 
     for epoch in range(1, epochs + 1):
-        for chosen in np.split(random.permutation(count), count // 20):
+        for chosen in np.split(random.permutation(len(x)), len(x) // 20):
             h = sigmoid(x[chosen] @ w1 + b1)  # (20, 50)
             mask = (random.random(h.shape) >= dropout) / (1 - dropout) if dropout else 1.0
             z = h * mask @ w2 + b2  # (20, 10)
