@@ -31,6 +31,10 @@ class WrongError(Exception):
     """A check found a wrong result."""
 
 
+SENT = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+"""What is sent to a child that it may catch."""
+
+
 @dataclass(frozen=True)
 class Ended:
     """How a child ended.
@@ -93,9 +97,11 @@ def run(
     out, err = folder.with_suffix(".out"), folder.with_suffix(".err")
     sys.stdout.flush()
     begun = time.monotonic()
+    signal.pthread_sigmask(signal.SIG_BLOCK, SENT)  # in the child, until the action begins
     pid = os.fork()
     if pid == 0:
         _be_child(action, folder, out, err, memory)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SENT)
     sent, uncaught = 0, set()
     while True:
         ended, status, usage = os.wait4(pid, os.WNOHANG)
@@ -154,6 +160,10 @@ def _be_child(action: Callable[[], object], folder: Path, out: Path, err: Path, 
 
 
 def _exit_code(action: Callable[[], object]) -> int:
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SENT)
+    except KeyboardInterrupt:  # it came before the action, on a machine that is slow to begin one
+        return 128 + signal.SIGINT
     try:
         action()
     except SystemExit as end:
