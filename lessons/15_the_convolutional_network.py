@@ -162,7 +162,7 @@ def learn(network):
         optimizer.step()
         return loss
 
-    batches = np.split(np.random.default_rng(1).permutation(6000), 120)
+    batches = np.split(np.random.default_rng(1).permutation(len(pixels)), len(pixels) // 50)
     return [step(chainrule.from_numpy(pixels[i]), chainrule.from_numpy(answers[i])).item() for i in batches]
 
 
