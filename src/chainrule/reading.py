@@ -141,11 +141,13 @@ class DigitReader:
         digits, none = split_probabilities(rows / rows.sum(axis=1, keepdims=True), self.classes)
         return np.asarray(digits, np.float64), np.asarray(none, np.float64)
 
-    def read(self, path: str | os.PathLike[str], name: str | None = None) -> Reading:
+    def read(
+        self, picture: str | os.PathLike[str] | NDArray[np.floating | np.uint8], name: str | None = None
+    ) -> Reading:
         """Read the digit in a picture.
 
         Args:
-            path: the picture's file.
+            picture: the path of its file, or gray values (height, width) as `images.prepare` takes them.
             name: what error messages call it, by default its path.
 
         Raises:
@@ -155,7 +157,7 @@ class DigitReader:
         from chainrule.images import prepare  # these import Pillow
         from chainrule.images.count import count_digits
 
-        stages = prepare(path, name)
+        stages = prepare(picture, name)
         (row,), (none,) = self.probabilities(stages.result[None])
         has_none = len(row) < len(self.classes)
         guesses = [Guess(digit, confidence) for digit, confidence in enumerate(row.tolist())]
