@@ -141,11 +141,11 @@ class Visit:
 
 
 @pytest.fixture
-def visit(chromium: Any, address: str) -> Iterator[Callable[..., Visit]]:
+def visit(chromium: Any, request: pytest.FixtureRequest) -> Iterator[Callable[..., Visit]]:
     """Opens a page of the site: `visit("index.html", width=390, theme="dark")`."""
     contexts = []
 
-    def open_page(path: str, *, width: int = 1400, theme: str = "light", base: str = address) -> Visit:
+    def open_page(path: str, *, width: int = 1400, theme: str = "light", base: str | None = None) -> Visit:
         context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
         contexts.append(context)
         context.set_default_timeout(60_000)
@@ -161,9 +161,62 @@ def visit(chromium: Any, address: str) -> Iterator[Callable[..., Visit]]:
                 else None
             ),
         )
-        page.goto(base + path)
+        page.goto((request.getfixturevalue("address") if base is None else base) + path)
         return opened
 
     yield open_page
     for context in contexts:
         context.close()
+
+
+@dataclass(frozen=True)
+class Studio:
+    """A studio in a process of its own.
+
+    Attributes:
+        address: what it printed, with the token.
+        runs: its folder of runs.
+    """
+
+    address: str
+    runs: Path
+
+    @property
+    def base(self) -> str:
+        """The address without the token."""
+        return self.address.partition("?")[0]
+
+
+@pytest.fixture(scope="session")
+def studio(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    """One studio for all tests that do not end it."""
+    require(importlib.util.find_spec("starlette"), "the extra studio")
+    runs = tmp_path_factory.mktemp("studio") / "runs"
+    command = [sys.executable, "-u", "-m", "chainrule", "studio", "--no-browser", "--runs", str(runs)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        address = process.stdout.readline().strip()
+        assert address.startswith("http://127.0.0.1:")
+        yield Studio(address, runs)
+        process.terminate()
+
+
+@pytest.fixture
+def view(studio: Studio, visit: Callable[..., Visit]) -> Callable[..., Visit]:
+    """Opens a view of the studio in a fresh browser: `view("draw", "strokes=5.5.9.9", width=390, theme="dark")`."""
+
+    def open_view(name: str, query: str = "", **options: Any) -> Visit:
+        opened = visit("", base=studio.address, **options)
+        opened.page.goto(f"{studio.base}#{name}{'?' * bool(query)}{query}")
+        opened.page.locator(f"#view .{name}").wait_for()
+        return opened
+
+    return open_view
+
+
+def run_axe(page: Any) -> list[str]:
+    """What axe finds wrong."""
+    from axe_playwright_python.base import AXE_SCRIPT
+
+    found = page.evaluate(f"() => {{ {AXE_SCRIPT}; return axe.run(); }}")
+    return [f"{item['id']}: {node['target']}" for item in found["violations"] for node in item["nodes"]]

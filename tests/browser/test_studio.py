@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import base64
-import importlib.util
-import subprocess
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,37 +13,15 @@ from chainrule.data.handwriting.traces import Trace, mnist_traces
 from chainrule.reading import DigitReader
 from chainrule.training import run as runs
 
-from .conftest import require
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from .conftest import run_axe
 
 DIGITS = 100
 
 
-@pytest.fixture(scope="module")
-def studio(chromium: Any) -> Iterator[str]:
-    """The address of a studio in a process of its own."""
-    require(importlib.util.find_spec("starlette"), "the extra studio")
-    command = [sys.executable, "-u", "-m", "chainrule", "studio", "--no-browser"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        address = process.stdout.readline().strip()
-        assert address.startswith("http://127.0.0.1:")
-        yield address
-        process.terminate()
-
-
 @pytest.fixture
-def page(studio: str, visit: Any) -> Any:
+def page(view: Any) -> Any:
     """The view Draw."""
-    return open_studio(studio, visit).page
-
-
-def open_studio(studio: str, visit: Any, **options: Any) -> Any:
-    opened = visit("", base=studio, **options)
-    opened.page.locator("#canvas").wait_for()
-    return opened
+    return view("draw").page
 
 
 def strokes_of(trace: Trace) -> list[np.ndarray]:
@@ -71,7 +46,7 @@ def strokes_of(trace: Trace) -> list[np.ndarray]:
 
 def draw(page: Any, strokes: list[np.ndarray]) -> None:
     """Draw with the mouse, the digit in the middle of the canvas, three quarters as large as it."""
-    box = page.locator("#canvas").bounding_box()
+    box = page.locator("canvas.pad").bounding_box()
     points = np.concatenate(strokes)
     low, high = points.min(0), points.max(0)
     for stroke in strokes:
@@ -86,7 +61,7 @@ def draw(page: Any, strokes: list[np.ndarray]) -> None:
 
 def answer(page: Any) -> dict[str, float]:
     """The probabilities beside the bars, once the newest drawing has been read."""
-    page.locator("#view[data-is-settled]").wait_for()
+    page.locator("#view [data-is-settled]").wait_for()
     rows = page.locator(".bars tr").all_inner_texts()
     return {row.split("\t")[0]: float(row.split("\t")[-1].rstrip("%")) / 100 for row in rows}
 
@@ -99,7 +74,7 @@ def test_the_first_digits_of_mnist_are_read_as_predict_reads_them(page, tmp_path
         draw(page, strokes_of(trace))
         found = answer(page)
         (tmp_path / "drawing.png").write_bytes(
-            base64.b64decode(page.locator("#canvas").evaluate("canvas => canvas.toDataURL().split(',')[1]"))
+            base64.b64decode(page.locator("canvas.pad").evaluate("canvas => canvas.toDataURL().split(',')[1]"))
         )
         reading = reader.read(tmp_path / "drawing.png")
         for name, probability in zip(reader.names, reading.probabilities, strict=True):
@@ -110,7 +85,7 @@ def test_the_first_digits_of_mnist_are_read_as_predict_reads_them(page, tmp_path
 
 
 def test_by_keyboard_alone(page):
-    page.locator("#canvas").focus()
+    page.locator("canvas.pad").focus()
     for key in [*["ArrowUp"] * 9, "Space", *["ArrowDown"] * 18, "Space"]:
         page.keyboard.press(key)
     page.locator("p.spoken", has_text="1. ").wait_for()
@@ -122,11 +97,17 @@ def test_by_keyboard_alone(page):
 def test_the_address_holds_the_drawing(page):
     draw(page, strokes_of(mnist_traces(train=False, indices=[0])[0]))
     found = answer(page)
-    assert "#draw=" in page.url
+    assert "#draw?strokes=" in page.url
     other = page.context.new_page()
     other.goto(page.url)
     assert answer(other) == found
-    for address in ("#draw=", "#draw=-.-", "#draw=zzzzzz.1", "#draw=%00"):
+    for address in (
+        "#draw?strokes=",
+        "#draw?strokes=-.-",
+        "#draw?strokes=zzzzzz.1",
+        "#draw?strokes=%00",
+        "#none?strokes=1",
+    ):
         other.goto(page.url.partition("#")[0] + address)
         other.reload()
         assert other.locator(".answer").inner_text() == "Draw something."
@@ -146,19 +127,11 @@ def test_a_sample_a_photo_and_what_is_none(page, tmp_path):
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 390, 1400])
-def test_it_fits_says_nothing_wrong_and_is_accessible(studio, visit, width, theme):
-    opened = open_studio(studio, visit, width=width, theme=theme)
+def test_it_fits_says_nothing_wrong_and_is_accessible(studio, view, width, theme):
+    opened = view("draw", width=width, theme=theme)
     opened.page.get_by_role("button", name="A sample").click()
     answer(opened.page)
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
     assert opened.complaints == []
-    assert opened.elsewhere(studio.partition("?")[0]) == []
+    assert opened.elsewhere(studio.base) == []
     assert run_axe(opened.page) == []
-
-
-def run_axe(page: Any) -> list[str]:
-    """What axe finds wrong."""
-    from axe_playwright_python.base import AXE_SCRIPT
-
-    found = page.evaluate(f"() => {{ {AXE_SCRIPT}; return axe.run(); }}")
-    return [f"{item['id']}: {node['target']}" for item in found["violations"] for node in item["nodes"]]

@@ -42,14 +42,22 @@ def docs(serve: bool, port: int | None, only_print: bool) -> None:
     if not serve:
         open_page(folder / "index.html", only_print=only_print)
         return
-    try:
-        server = ThreadingHTTPServer(("127.0.0.1", port or 0), partial(_Page, directory=str(folder)))
-    except OSError as error:
-        raise UserError(f"port {port} cannot be used: {error.strerror or error}; try another --port") from error
-    with server:
+    with site_server(folder, port or 0) as server:
         _show(f"http://127.0.0.1:{server.server_port}/index.html", only_print)
         print_lines("Ctrl-C ends it.")
         server.serve_forever()
+
+
+def site_server(folder: Path, port: int) -> ThreadingHTTPServer:
+    """A server of the site for this machine, not yet running; port 0 is any free one.
+
+    Raises:
+        UserError: the port cannot be used.
+    """
+    try:
+        return ThreadingHTTPServer(("127.0.0.1", port), partial(_Page, directory=str(folder)))
+    except OSError as error:
+        raise UserError(f"port {port} cannot be used: {error.strerror or error}; try another --port") from error
 
 
 def open_page(page: Path, *, only_print: bool = False) -> None:

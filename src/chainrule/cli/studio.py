@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import threading
 import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 import click
 
 from chainrule.cli.arguments import PathName
+from chainrule.cli.docs import find_site, site_server
 from chainrule.cli.output import print_lines
-from chainrule.errors import MissingLibraryError
+from chainrule.errors import MissingLibraryError, UserError
 from chainrule.training import run as runs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from http.server import ThreadingHTTPServer
 
 
 @click.command(
     epilog="""\b
 Examples:
   chainrule studio
-  chainrule studio --run runs
+  chainrule studio --run runs               the newest network of your own
   chainrule studio --no-browser --port 8765"""
 )
 @click.option(
@@ -26,10 +34,25 @@ Examples:
     metavar="RUN",
     help="The trained model: a run's folder, or a folder of runs (the newest).  [default: the pretrained network]",
 )
+@click.option(
+    "--runs",
+    "folder",
+    type=PathName(file_okay=False),
+    metavar="FOLDER",
+    default="runs",
+    show_default=True,
+    help="The folder of runs to choose from.",
+)
+@click.option(
+    "--data",
+    multiple=True,
+    metavar="DATA",
+    help="A data set to choose from besides MNIST (repeatable): see chainrule train.",
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port.  [default: any free one]")
 @click.option("--no-browser", is_flag=True, help="Print the address instead of opening a browser.")
-def studio(run_path: str | None, port: int, no_browser: bool) -> None:
-    """Open a page where you draw a digit and watch the network read it. It is served to this machine alone."""
+def studio(run_path: str | None, folder: str, data: tuple[str, ...], port: int, no_browser: bool) -> None:
+    """Open a page where you see networks think: draw a digit, and watch. It is served to this machine alone."""
     try:
         from chainrule.studio.server import serve
     except ModuleNotFoundError as error:
@@ -38,19 +61,61 @@ def studio(run_path: str | None, port: int, no_browser: bool) -> None:
         raise MissingLibraryError(
             f"the studio needs the library {error.name}, which is not installed: pip install 'chainrule[studio]'"
         ) from None
-    from chainrule.data import mnist
-    from chainrule.reading import DigitReader
-    from chainrule.studio.drawing import Drawing
+    from chainrule.studio.shelf import Shelf
+    from chainrule.studio.views import Views
 
-    run = runs.shipped() if run_path is None else runs.find(run_path)
-    about = f"{run.model.name}, {'the network in the package' if run_path is None else f'from {run.folder}'}"
-    if run.result and "test_accuracy" in run.result:
-        about += f": reads {run.result['test_accuracy']:.2%} of its test images"
-    drawing = Drawing(DigitReader(run), about, mnist().test_images[:200])
+    chosen = None if run_path is None else runs.find(run_path)
+    shelf = Shelf(Path(folder), chosen, name_data(data))
 
     def announce(address: str) -> None:
         print_lines(address, "Ctrl-C ends it.")
         if not (no_browser or webbrowser.open(address)):
             print_lines("No browser was found: open this address in one.")
 
-    serve({"draw": drawing}, port, announce)
+    with LessonPages() as pages:
+        serve(Views.of(shelf), port, announce, pages.address)
+
+
+def name_data(arguments: Sequence[str]) -> dict[str, str]:
+    """Name data sets by the last part of their paths; a path becomes absolute.
+
+    Raises:
+        click.UsageError: there is no such data set, or two have the same name.
+    """
+    from chainrule import text
+    from chainrule.data.catalog import SOURCES
+
+    named: dict[str, str] = {}
+    for argument in arguments:
+        path = Path(argument)
+        if not (path.exists() or argument in SOURCES or argument in text.CORPORA):
+            raise click.UsageError(f"{argument}: there is no such data set, file or folder")
+        if path.name in named:
+            raise click.UsageError(f"two data sets are called {path.name}; rename one of them")
+        named[path.name] = str(path.resolve()) if path.exists() else argument
+    return named
+
+
+class LessonPages:
+    """The addresses of the lessons' pages, on a server that starts when the first is asked for."""
+
+    def __init__(self) -> None:
+        self.server: ThreadingHTTPServer | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.server is not None:
+            self.server.shutdown()
+            self.server.server_close()
+
+    def address(self, key: str) -> str | None:
+        """The address of a lesson's page; None where the site is not installed."""
+        if self.server is None:
+            try:
+                self.server = site_server(find_site(), 0)
+            except UserError:
+                return None
+            threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{self.server.server_port}/lessons/{key}.html"

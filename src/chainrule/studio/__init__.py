@@ -3,6 +3,8 @@
 - `guard`: who may ask; around the whole application.
 - `wire`: messages over the socket: a JSON object and arrays of bytes.
 - `server`: the application: the page's files, and one socket that passes messages to the views.
-- `drawing`: what the view Draw asks for.
-- `static/`: the page: ES modules, without a build step.
+- `shelf`: the runs and data that a page may open, by their names.
+- `views`: the table of the views' Python sides; `drawing` and its like are these.
+- `static/`: the page: ES modules, without a build step; `static/views/` has a view a file, `static/parts/` what they
+  share.
 """

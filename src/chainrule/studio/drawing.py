@@ -9,40 +9,71 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.data import mnist
 from chainrule.errors import PictureError
 from chainrule.images.raster import resize
 from chainrule.images.steps import BlankPictureError
-from chainrule.reading import Guess
+from chainrule.reading import DigitReader, Guess
+from chainrule.training import run as runs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from chainrule.reading import DigitReader, Reading
+    from chainrule.reading import Reading
+    from chainrule.studio.shelf import Shelf
+    from chainrule.training.run import Run
 
 BRIGHT_PAPER = ("as opened", "background")
 """The stages that are brightness, not ink."""
+
+
+CODE = """from chainrule.reading import DigitReader
+from chainrule.training import run as runs
+
+reading = DigitReader(runs.{run}).read("drawing.png")  # Save writes this file
+print(reading.guesses[0], reading.probabilities)
+"""
+SAMPLES = 200
 
 
 class Drawing:
     """Answers the view Draw.
 
     Args:
-        reader: the network.
-        about: a sentence about the network.
-        samples: pictures to start from: MNIST's images, (N, 28, 28), uint8.
+        run: the trained network.
+        shelf: keeps drawings that are too long for an address.
+        samples: pictures to start from, (N, 28, 28), uint8; by default MNIST's first test images.
     """
 
-    def __init__(self, reader: DigitReader, about: str, samples: NDArray[np.uint8]) -> None:
-        self.reader, self.about, self.samples = reader, about, samples
+    def __init__(self, run: Run, shelf: Shelf, samples: NDArray[np.uint8] | None = None) -> None:
+        self.reader, self.shelf = DigitReader(run), shelf
+        self.samples = mnist().test_images[:SAMPLES] if samples is None else samples
+        shipped = run.folder == runs.SHIPPED
+        self.about = f"{run.model.name}, {'the network in the package' if shipped else f'from {run.folder}'}"
+        if run.result and "test_accuracy" in run.result:
+            self.about += f": reads {run.result['test_accuracy']:.2%} of its test images"
+        self.code = CODE.format(run="shipped()" if shipped else f"find({str(run.folder)!r})")
+
+    @classmethod
+    def of(cls, shelf: Shelf) -> Drawing:
+        """The view of the run that the shelf shows first."""
+        return cls(shelf.run(shelf.chosen), shelf)
+
+    def close(self) -> None:
+        """Nothing is going on when the last page has gone."""
 
     def answer(self, content: dict[str, Any], buffers: list[bytes]) -> tuple[dict[str, Any], list[bytes]] | None:
         """Answer a message; None if it is not understood."""
         match content, buffers:
             case {"ask": "network"}, []:
-                return {"tell": "network", "about": self.about, "names": list(self.reader.names)}, []
+                return {"tell": "network", "about": self.about, "names": list(self.reader.names), "code": self.code}, []
             case {"ask": "sample", "number": int(number)}, []:
                 sample = self.samples[number % len(self.samples)]
                 return {"tell": "sample", "side": sample.shape[0]}, [sample.tobytes()]
+            case {"ask": "keep", "text": str(text)}, []:
+                return {"tell": "kept", "key": self.shelf.keep(text)}, []
+            case {"ask": "kept", "key": str(key)}, []:
+                return {"tell": "strokes", "text": self.shelf.text(key)}, []
             case {"ask": "read", "number": int(number)}, [picture]:
                 content, stages = self.read(picture)
                 return {"tell": "reading", "number": number, **content}, stages

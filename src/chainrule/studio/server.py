@@ -5,81 +5,152 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
+import threading
+import traceback
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import FileResponse
+from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from chainrule import lessons
 from chainrule.errors import UserError
 from chainrule.studio.guard import Guard
 from chainrule.studio.wire import MAX_MESSAGE, MessageError, pack, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from starlette.requests import Request
+    from starlette.responses import Response
     from starlette.types import ASGIApp
+
+    from chainrule.studio.views import Views
 
 STATIC = Path(__file__).parent / "static"
 
 
-class View(Protocol):
-    """What answers a view of the page."""
+GRACE = 3.0
+"""Seconds without a page after which the last one has gone: a page that is loaded again is away for a moment."""
+AT_ONCE = 8
+"""Messages of one page that are answered at the same time."""
 
-    def answer(self, content: dict[str, Any], buffers: list[bytes]) -> tuple[dict[str, Any], list[bytes]] | None:
-        """Answer a message with another; None if it is not understood."""
 
+def create_app(views: Views, port: int, token: str, lesson: Callable[[str], str | None] = lambda key: None) -> ASGIApp:
+    """The application, inside its guard.
 
-def create_app(views: dict[str, View], port: int, token: str) -> ASGIApp:
-    """The application, inside its guard."""
+    Args:
+        views: what answers the page.
+        port: the port that the server listens on.
+        token: what the address that `chainrule studio` prints contains.
+        lesson: the address of a lesson's page, by its key; None if the site is not there.
+    """
+    pages = _Pages(views)
 
     def page(request: Request) -> FileResponse:
         return FileResponse(STATIC / "index.html")
 
+    def read(request: Request) -> Response:
+        key = request.path_params["key"]
+        if key not in {each.key for each in lessons.available()}:
+            return PlainTextResponse("There is no such lesson.", 404)
+        address = lesson(key)
+        if address is None:
+            return PlainTextResponse(f"Without the site, read the lesson in a terminal: chainrule lesson {key}")
+        return RedirectResponse(address, 303)
+
     async def talk(connection: WebSocket) -> None:
         await connection.accept()
-        try:
-            while True:
-                await connection.send_bytes(await run_in_threadpool(reply, views, await connection.receive_bytes()))
-        except (WebSocketDisconnect, KeyError):  # KeyError: a message of text, which the page never sends
-            return
+        slots, sending, tasks = asyncio.Semaphore(AT_ONCE), asyncio.Lock(), set[asyncio.Task[None]]()
+
+        async def answer(message: bytes) -> None:
+            try:
+                text = await run_in_threadpool(reply, views, message)
+                async with sending:
+                    with suppress(WebSocketDisconnect, RuntimeError):  # the page has gone
+                        await connection.send_bytes(text)
+            finally:
+                slots.release()
+
+        with pages.one():
+            try:
+                while True:
+                    message = await connection.receive_bytes()
+                    await slots.acquire()
+                    task = asyncio.create_task(answer(message))
+                    tasks.add(task)
+                    task.add_done_callback(tasks.discard)
+            except (WebSocketDisconnect, KeyError):  # KeyError: a message of text, which the page never sends
+                return
 
     routes = [
         Route("/", page, methods=["GET"]),
+        Route("/lesson/{key}", read, methods=["GET"]),
         Mount("/static", StaticFiles(directory=STATIC)),
         WebSocketRoute("/socket", talk),
     ]
     return Guard(Starlette(routes=routes), port, token)
 
 
-def reply(views: dict[str, View], message: bytes) -> bytes:
-    """Answer a message from the page; one that is not understood gets a sentence."""
+class _Pages:
+    """Counts the open pages; when the last one has been gone for a while, the views are closed."""
+
+    def __init__(self, views: Views) -> None:
+        self.views, self.number, self.visits = views, 0, 0
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """A page, from its first to its last moment."""
+        self.number += 1
+        self.visits += 1
+        try:
+            yield
+        finally:
+            self.number -= 1
+            asyncio.get_running_loop().call_later(GRACE, self._close, self.visits)
+
+    def _close(self, visits: int) -> None:
+        if not self.number and visits == self.visits:
+            threading.Thread(target=self.views.close).start()  # it may save something
+
+
+def reply(views: Views, message: bytes) -> bytes:
+    """Answer a message from the page; one that is not understood gets a sentence, and so does what goes wrong."""
     try:
         content, buffers = unpack(message)
     except MessageError as error:
         return pack({"error": str(error)})
     name = content.pop("view", None)
-    view = views.get(name) if isinstance(name, str) else None
-    answer = view.answer(content, buffers) if view else None
-    if answer is None:
-        return pack({"error": "the studio does not understand this message; is the page of another version?"})
-    content, buffers = answer
-    return pack({"view": name, **content}, buffers)
+    try:
+        view = views.get(name)
+        answer = view.answer(content, buffers) if view else None
+        if answer is None:
+            return pack({"error": "the studio does not understand this message; is the page of another version?"})
+        content, buffers = answer
+        return pack({"view": name, **content}, buffers)
+    except UserError as error:
+        return pack({"view": name, "error": str(error)})
+    except Exception as error:
+        traceback.print_exc()  # on the terminal
+        return pack({"view": name, "error": f"a fault in the studio ({error!r}); its terminal says where"})
 
 
-def serve(views: dict[str, View], port: int, announce: Callable[[str], None]) -> None:
+def serve(
+    views: Views, port: int, announce: Callable[[str], None], lesson: Callable[[str], str | None] = lambda key: None
+) -> None:
     """Serve the studio to this machine until Ctrl-C.
 
     Args:
-        views: what answers, by the view's name.
+        views: what answers the page.
         port: 0 for any free one.
         announce: called with the address, token included, once the server listens.
+        lesson: the address of a lesson's page (see `create_app`).
 
     Raises:
         UserError: the port cannot be used.
@@ -94,7 +165,7 @@ def serve(views: dict[str, View], port: int, announce: Callable[[str], None]) ->
     port = listener.getsockname()[1]
     token = secrets.token_urlsafe(32)
     config = uvicorn.Config(
-        create_app(views, port, token),
+        create_app(views, port, token, lesson),
         log_level="error",
         ws_max_size=MAX_MESSAGE,
         ws="websockets-sansio",
@@ -110,4 +181,7 @@ def serve(views: dict[str, View], port: int, announce: Callable[[str], None]) ->
         await task
 
     with listener:
-        asyncio.run(run())
+        try:
+            asyncio.run(run())
+        finally:
+            views.close()

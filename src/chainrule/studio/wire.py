@@ -43,7 +43,7 @@ def unpack(message: bytes) -> tuple[dict[str, Any], list[bytes]]:
         raise MessageError(f"a message of {len(message):,} bytes is too long: {MAX_MESSAGE:,} at most")
     end = _PREFIX + int.from_bytes(message[:_PREFIX], "little")
     try:
-        content = json.loads(message[_PREFIX:end].decode())
+        content = json.loads(message[_PREFIX:end].decode(), parse_constant=_refuse)
     except (UnicodeDecodeError, ValueError, RecursionError):
         raise MessageError("a message without a JSON object") from None
     lengths = content.pop("buffers", None) if isinstance(content, dict) else None
@@ -56,3 +56,7 @@ def unpack(message: bytes) -> tuple[dict[str, Any], list[bytes]]:
         buffers.append(message[end : end + length])
         end += length
     return content, buffers
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -14,14 +16,16 @@ pytest.importorskip("starlette", reason="the studio's libraries are not installe
 
 from chainrule.cli import cli
 from chainrule.data import mnist
-from chainrule.reading import DigitReader
+from chainrule.errors import UserError
+from chainrule.reading import Guess
 from chainrule.studio.drawing import Drawing
+from chainrule.studio.shelf import Shelf
 from chainrule.training import run as runs
 
 
 @pytest.fixture(scope="module")
-def drawing():
-    return Drawing(DigitReader(runs.shipped()), "a network", mnist().test_images[:5])
+def drawing(tmp_path_factory):
+    return Drawing(runs.shipped(), Shelf(tmp_path_factory.mktemp("runs")), mnist().test_images[:5])
 
 
 def png(image):
@@ -74,10 +78,9 @@ def test_samples_and_what_is_not_understood(drawing):
     told, (sample,) = drawing.answer({"ask": "sample", "number": 7}, [])
     assert told == {"tell": "sample", "side": 28}
     assert np.array_equal(np.frombuffer(sample, np.uint8).reshape(28, 28), mnist().test_images[2])
-    assert drawing.answer({"ask": "network"}, []) == (
-        {"tell": "network", "about": "a network", "names": [*"0123456789"]},
-        [],
-    )
+    told, nothing = drawing.answer({"ask": "network"}, [])
+    assert (told["tell"], told["names"], nothing) == ("network", [*"0123456789"], [])
+    assert told["about"].startswith("reader, the network in the package: reads 99.")
     for content, buffers in (
         ({}, []),
         ({"ask": "read"}, [b"1"]),
@@ -85,3 +88,23 @@ def test_samples_and_what_is_not_understood(drawing):
         ({"ask": "read", "number": 1}, []),
     ):
         assert drawing.answer(content, buffers) is None
+
+
+def test_long_drawings_are_kept_under_a_key(drawing):
+    text = "5.6.7.8-" * 2000
+    told, _ = drawing.answer({"ask": "keep", "text": text}, [])
+    assert told["tell"] == "kept"
+    assert drawing.answer({"ask": "kept", "key": told["key"]}, []) == ({"tell": "strokes", "text": text}, [])
+    for key in ("0" * 16, "../../secret", "", told["key"].upper()):
+        with pytest.raises(UserError, match="not kept here"):
+            drawing.answer({"ask": "kept", "key": key}, [])
+    with pytest.raises(UserError, match="too many to keep"):
+        drawing.answer({"ask": "keep", "text": "1" * 300_000}, [])
+
+
+def test_the_code_gives_the_same_answer(drawing, tmp_path):
+    (tmp_path / "drawing.png").write_bytes(png(drawn(17)))
+    told, _ = drawing.answer({"ask": "read", "number": 1}, [(tmp_path / "drawing.png").read_bytes()])
+    code = drawing.answer({"ask": "network"}, [])[0]["code"]
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{Guess(told['digit'], told['confidence'])} {told['confidences']}\n"

@@ -18,6 +18,7 @@ from starlette.routing import Mount  # noqa: E402
 
 from chainrule.studio.guard import HEADERS, Guard  # noqa: E402
 from chainrule.studio.server import create_app  # noqa: E402
+from chainrule.studio.views import Views  # noqa: E402
 from chainrule.studio.wire import MAX_MESSAGE, pack, unpack  # noqa: E402
 
 TOKEN = "a-token-of-the-tests"  # noqa: S105
@@ -29,6 +30,9 @@ class Echo:
     def answer(self, content, buffers):
         return (content, buffers) if content.get("ask") == "echo" else None
 
+    def close(self):
+        """Nothing is open."""
+
 
 @pytest.fixture(scope="module")
 def port():
@@ -36,7 +40,7 @@ def port():
     listener.bind(("127.0.0.1", 0))
     number = listener.getsockname()[1]
     config = uvicorn.Config(
-        create_app({"echo": Echo()}, number, TOKEN),
+        create_app(Views({"echo": Echo}), number, TOKEN),
         log_level="error",
         ws_max_size=MAX_MESSAGE,
         ws="websockets-sansio",
@@ -75,6 +79,13 @@ def ask(port, method="GET", path="/", headers=None, body=b""):
         return answer.status, dict(answer.getheaders()), answer.read()
     finally:
         connection.close()
+
+
+def test_a_lesson_is_on_the_site_or_in_the_terminal(port):
+    status, _, body = ask(port, path="/lesson/backpropagation")
+    assert (status, body) == (200, b"Without the site, read the lesson in a terminal: chainrule lesson backpropagation")
+    for key in ("none", "..", "%2e%2e%2fpasswd", "backpropagation/"):
+        assert ask(port, path=f"/lesson/{key}")[0] in (404, 307), key
 
 
 def shake_hands(port, headers=None, path="/socket"):
@@ -188,11 +199,11 @@ def test_forged_handshakes_are_refused(port, headers):
 
 
 def test_every_route_is_behind_the_guard(port):
-    app = create_app({}, port, TOKEN)
+    app = create_app(Views({}), port, TOKEN)
     assert isinstance(app, Guard)
     assert isinstance(app.app, Starlette)
     for route in app.app.routes:
-        path = f"{route.path}/studio.js" if isinstance(route, Mount) else route.path
+        path = f"{route.path}/studio.js" if isinstance(route, Mount) else route.path.format(key="neurons")
         if path == "/socket":
             assert shake_hands(port, {"Cookie": None}) == 403
         else:

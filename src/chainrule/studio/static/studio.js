@@ -1,57 +1,81 @@
-// The page: one socket to the server, and one view in the middle.
-//
-// A view is a module under the contract of anywidget, `export default { render({ model, el }) }`, and knows nothing of
-// the socket: `model.send(content, buffers)` asks, and `model.on(listener)` is told.
+// @ts-check
+// The page: doors between the views, one view at a time, and its state in the address: `#NAME?key=value&…`.
 
-import { pack, unpack } from "./wire.js";
-import draw from "./views/draw.js";
+import { html, render } from "./vendor/lit-html.js";
+import { Model } from "./model.js";
+import { Socket } from "./socket.js";
+import { VIEWS } from "./views.js";
 
-const VIEWS = { draw };
-const connection = document.getElementById("connection");
+const LOST = "The studio has ended, or cannot be reached. Start it again with: chainrule studio";
 
-/** A model over the socket for the view of a name. */
-class Model {
-  /** @param {string} name */
-  constructor(name) {
-    this.name = name;
-    this.listeners = [];
-    this.waiting = [];
-    this.connect();
-  }
+/** @param {string} id @returns {HTMLElement} */
+const element = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
-  connect() {
-    this.socket = new WebSocket(`ws://${location.host}/socket`);
-    this.socket.binaryType = "arraybuffer";
-    this.socket.onopen = () => {
-      connection.textContent = "";
-      for (const message of this.waiting.splice(0)) this.socket.send(message);
-      this.tell({ tell: "connected" }, []);
-    };
-    this.socket.onmessage = (event) => {
-      const [content, buffers] = unpack(event.data);
-      this.tell(content, buffers);
-    };
-    this.socket.onclose = () => {
-      connection.textContent = "The studio has ended, or cannot be reached. Start it again with: chainrule studio";
-      setTimeout(() => this.connect(), 2000);
-    };
-  }
+/** @type {{ entry: import("./views.js").Entry, model: Model, leave: () => void } | null} */
+let shown = null;
+let lost = false;
 
-  /** @param {object} content @param {ArrayBuffer[]} buffers */
-  send(content, buffers = []) {
-    const message = pack({ view: this.name, ...content }, buffers);
-    if (this.socket.readyState === WebSocket.OPEN) this.socket.send(message);
-    else if (this.socket.readyState === WebSocket.CONNECTING) this.waiting.push(message);
-  }
+const socket = new Socket(
+  (view, content, buffers) => {
+    if (shown?.entry.name === view) shown.model.fire("msg:custom", content, buffers);
+  },
+  (connected) => {
+    element("connection").textContent = connected ? "" : LOST;
+    if (connected && lost) shown?.model.fire("connected");
+    lost = !connected;
+  },
+);
 
-  on(listener) {
-    this.listeners.push(listener);
-  }
-
-  tell(content, buffers) {
-    for (const listener of this.listeners) listener(content, buffers);
-  }
+/** The view that an address names, and its state. */
+function read() {
+  const [name, query = ""] = location.hash.slice(1).split(/\?(.*)/s);
+  return { entry: VIEWS.find((entry) => entry.name === name) ?? VIEWS[0], query };
 }
 
-const name = "draw"; // the only view so far
-VIEWS[name].render({ model: new Model(name), el: document.getElementById("view") });
+async function show() {
+  const { entry, query } = read();
+  const { default: view, defaults = {} } = await entry.load();
+  if (read().entry !== entry) return; // another door was opened meanwhile
+  shown?.leave();
+  const model = new Model(defaults, query, {
+    send: (content, buffers) => socket.send(entry.name, content, buffers),
+    save: (text) => history.replaceState(null, "", text ? `#${entry.name}?${text}` : `#${entry.name}`),
+  });
+  const el = document.createElement("div");
+  el.className = `view ${entry.name}`;
+  element("view").replaceChildren(el);
+  const leaving = new AbortController();
+  shown = { entry, model, leave: () => leaving.abort() };
+  leaving.signal.addEventListener("abort", () => model.off());
+  document.title = `${entry.title} – chainrule studio`;
+  render(doors(entry), element("doors"));
+  style(entry.name);
+  await view.initialize?.({ model, signal: leaving.signal });
+  const cleanup = await view.render({ model, el, signal: leaving.signal });
+  if (typeof cleanup === "function") leaving.signal.addEventListener("abort", cleanup);
+}
+
+/** @param {import("./views.js").Entry} entry the open one */
+function doors(entry) {
+  return html`<ul>
+    ${VIEWS.map(({ name, title, about }) => html`
+      <li><a href=${`#${name}`} title=${about} aria-current=${name === entry.name ? "page" : "false"}>${title}</a></li>`)}
+  </ul>`;
+}
+
+/** Load a view's style sheet, once. @param {string} name */
+function style(name) {
+  const href = `/static/views/${name}.css`;
+  if (document.head.querySelector(`link[href="${href}"]`)) return;
+  const link = document.createElement("link");
+  link.rel = "stylesheet";
+  link.href = href;
+  document.head.append(link);
+}
+
+element("skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the address is the state
+  element("view").focus();
+});
+addEventListener("hashchange", show);
+show();

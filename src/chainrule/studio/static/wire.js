@@ -1,3 +1,4 @@
+// @ts-check
 // Messages to and from the server: see wire.py.
 
 const PREFIX = 4;
@@ -19,13 +20,13 @@ export function pack(content, buffers = []) {
   return message.buffer;
 }
 
-/** @param {ArrayBuffer} message @returns {[any, Uint8Array[]]} */
+/** @param {ArrayBuffer} message @returns {[any, DataView[]]} the content, and a DataView of each buffer */
 export function unpack(message) {
   let position = PREFIX + new DataView(message).getUint32(0, true);
   const content = JSON.parse(new TextDecoder().decode(new Uint8Array(message, PREFIX, position - PREFIX)));
-  const buffers = content.buffers.map((length) => {
+  const buffers = content.buffers.map((/** @type {number} */ length) => {
     position += length;
-    return new Uint8Array(message, position - length, length);
+    return new DataView(message, position - length, length);
   });
   return [content, buffers];
 }

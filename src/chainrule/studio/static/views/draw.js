@@ -1,12 +1,18 @@
+// @ts-check
 // Draw: draw a digit, and watch the network read it.
 
 import { html, nothing, render as put } from "../vendor/lit-html.js";
-import { SIDE, decode, encode, paint } from "../strokes.js";
+import { bytes } from "../parts/arrays.js";
+import { code } from "../parts/code.js";
+import { explain } from "../parts/explain.js";
+import { Pad } from "../parts/pad.js";
+import { gray } from "../parts/pictures.js";
+import { SIDE, decode, encode } from "../parts/strokes.js";
 
-const STEP = 20; // pixels that an arrow key moves the pen
 const LARGEST_PHOTO = 7_500_000; // bytes; the server takes a little more
 const SAY_AFTER = 600; // milliseconds without a new answer, before it is read aloud
-const EXPLAIN = {
+/** @type {Record<string, string>} */
+const STEPS = {
   "as opened": "the picture, at most 256 pixels long",
   background: "how bright the paper would be without ink",
   "background removed": "what is darker than the paper: light and shadow are gone",
@@ -16,43 +22,70 @@ const EXPLAIN = {
   "centered in 28×28": "what the network sees",
 };
 
+export const defaults = { strokes: "", kept: "" };
+
 export default {
+  /** @param {{ model: any, el: HTMLElement }} context */
   render({ model, el }) {
     new Draw(model, el);
   },
 };
 
+/** @typedef {{ title: string, shape: [number, number], digit: number | null, confidence: number }} Stage */
+
 class Draw {
+  /** @param {any} model @param {HTMLElement} el */
   constructor(model, el) {
     this.model = model;
     this.el = el;
-    this.strokes = decode(location.hash.startsWith("#draw=") ? location.hash.slice(6) : "");
-    this.photo = null; // {bytes, bitmap, name}, in place of strokes
-    this.sample = null; // a bitmap, likewise
-    this.cursor = { x: SIDE / 2, y: SIDE / 2, shown: false, down: false };
-    this.network = { about: "", names: [..."0123456789"] };
+    /** @type {{ bytes: ArrayBuffer, bitmap: ImageBitmap | null, name: string } | null} */
+    this.photo = null; // in place of strokes
+    /** @type {ImageBitmap | null} */
+    this.sample = null; // likewise
+    this.pad = new Pad(decode(model.get("strokes")), {
+      changed: (finished) => this.changed({ keepAddress: !finished }),
+      begun: () => (this.photo = this.sample = null),
+      undo: () => this.undo(),
+      under: (context) => this.paintPicture(context),
+      took: (file) => this.takePhoto(file),
+    });
+    this.network = { about: "", names: [..."0123456789"], code: "" };
+    /** @type {any} */
     this.reading = null;
     this.spoken = "";
     this.number = 1; // of the newest picture
     this.asked = 0; // of the picture that is being read; 0 for none
     this.done = 0; // the picture that has been read
     this.samples = 0;
-    model.on((content, buffers) => this.told(content, buffers));
+    this.timer = 0;
+    model.on("msg:custom", (/** @type {any} */ content, /** @type {DataView[]} */ buffers) => this.told(content, buffers));
+    model.on("connected", () => this.begin());
     this.show();
-    this.redraw();
+    this.pad.redraw(el);
+    this.begin();
+  }
+
+  begin() {
+    this.model.send({ ask: "network" });
+    if (this.model.get("kept")) this.model.send({ ask: "kept", key: this.model.get("kept") });
+    this.asked = 0;
+    this.ask();
   }
 
   // What the server says
 
+  /** @param {any} content @param {DataView[]} buffers */
   told(content, buffers) {
-    if (content.tell === "connected") {
-      this.model.send({ ask: "network" });
-      this.asked = 0;
-      this.ask();
-    } else if (content.tell === "network") {
+    if (content.tell === "network") {
       this.network = content;
     } else if (content.tell === "sample") {
-      this.takeSample(content.side, buffers[0]);
+      this.takeSample(content.side, bytes(buffers[0]));
+    } else if (content.tell === "kept") {
+      this.model.set("kept", content.key);
+      this.model.save_changes();
+    } else if (content.tell === "strokes") {
+      this.pad.strokes.splice(0, Infinity, ...decode(content.text));
+      this.changed({ keepAddress: true });
     } else if (content.tell === "reading") {
       this.reading = content.number === this.asked && !this.isEmpty() ? { ...content, pictures: buffers } : null;
       this.asked = 0;
@@ -75,21 +108,16 @@ class Draw {
     if (this.asked || this.isEmpty()) return;
     this.asked = this.number;
     const number = this.number;
-    this.picture().then((bytes) => this.model.send({ ask: "read", number }, [bytes]));
+    this.picture().then((picture) => this.model.send({ ask: "read", number }, undefined, [picture]));
   }
 
-  /** The picture's file: the photo as it is, or the canvas as a PNG. */
+  /** The picture's file: the photo as it is, or the canvas as a PNG. @returns {Promise<ArrayBuffer>} */
   async picture() {
-    if (this.photo) return this.photo.bytes;
-    const canvas = document.createElement("canvas");
-    canvas.width = canvas.height = SIDE;
-    this.paintOn(canvas.getContext("2d"));
-    const blob = await new Promise((done) => canvas.toBlob(done, "image/png"));
-    return blob.arrayBuffer();
+    return this.photo ? this.photo.bytes : this.pad.png();
   }
 
   isEmpty() {
-    return !this.strokes.length && !this.photo && !this.sample;
+    return !this.pad.strokes.length && !this.photo && !this.sample;
   }
 
   // What the person does
@@ -100,96 +128,36 @@ class Draw {
       this.reading = null;
       this.spoken = "";
     }
-    if (!keepAddress) {
-      const text = this.photo || this.sample ? "" : encode(this.strokes);
-      history.replaceState(null, "", text ? `#draw=${text}` : location.pathname);
-    }
-    this.redraw();
+    if (!keepAddress) this.save();
+    this.pad.redraw(this.el);
     this.show();
     this.ask();
   }
 
-  point(event) {
-    const box = event.target.getBoundingClientRect();
-    const fit = (value, length) => Math.min(SIDE, Math.max(0, (value / length) * SIDE));
-    return [fit(event.clientX - box.left, box.width), fit(event.clientY - box.top, box.height)];
-  }
-
-  down(event) {
-    if (event.button) return;
-    event.target.setPointerCapture(event.pointerId);
-    this.pen = event.pointerId;
-    this.begin(this.point(event));
-    event.preventDefault();
-    event.target.focus({ preventScroll: true });
-  }
-
-  move(event) {
-    if (event.pointerId !== this.pen) return;
-    const events = event.getCoalescedEvents ? event.getCoalescedEvents() : [event];
-    for (const each of events.length ? events : [event]) {
-      const box = event.target.getBoundingClientRect();
-      const [x, y] = [each.clientX - box.left, each.clientY - box.top];
-      this.strokes[this.strokes.length - 1].push(
-        [(x / box.width) * SIDE, (y / box.height) * SIDE].map((value) => Math.min(SIDE, Math.max(0, value))),
-      );
-    }
-    this.changed({ keepAddress: true });
-  }
-
-  up(event) {
-    if (event.pointerId !== this.pen) return;
-    this.pen = null;
-    this.changed();
-  }
-
-  begin(point) {
-    this.photo = this.sample = null;
-    this.strokes.push([point]);
-    this.changed({ keepAddress: true });
-  }
-
-  key(event) {
-    const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-    const { cursor } = this;
-    if (event.key in moves) {
-      const step = event.shiftKey ? STEP / 4 : STEP;
-      const [x, y] = moves[event.key];
-      cursor.x = Math.min(SIDE, Math.max(0, cursor.x + x * step));
-      cursor.y = Math.min(SIDE, Math.max(0, cursor.y + y * step));
-      cursor.shown = true;
-      if (cursor.down) {
-        this.strokes[this.strokes.length - 1].push([cursor.x, cursor.y]);
-        this.changed();
-      } else this.redraw();
-    } else if (event.key === " " || event.key === "Enter") {
-      cursor.shown = true;
-      cursor.down = !cursor.down;
-      if (cursor.down) this.begin([cursor.x, cursor.y]);
-      else this.changed();
-    } else if (event.key === "Escape") {
-      cursor.down = false;
-    } else if (event.key === "Backspace" || (event.key === "z" && (event.ctrlKey || event.metaKey))) {
-      this.undo();
-    } else return;
-    event.preventDefault();
-    this.show();
+  /** Write the drawing into the address; a long one is kept by the server, under a key. */
+  save() {
+    const strokes = this.photo || this.sample ? [] : this.pad.strokes;
+    const text = encode(strokes);
+    this.model.set("strokes", text.isShort ? text.text : "");
+    this.model.set("kept", "");
+    this.model.save_changes();
+    if (!text.isShort) this.model.send({ ask: "keep", text: text.text });
   }
 
   undo() {
-    this.cursor.down = false;
-    if (this.photo || this.sample) this.photo = this.sample = null;
-    else this.strokes.pop();
-    this.changed();
+    this.pad.cursor.down = false;
+    if (this.photo || this.sample) {
+      this.photo = this.sample = null;
+      this.changed();
+    } else this.pad.undo();
   }
 
   clear() {
-    this.cursor.down = false;
-    this.strokes = [];
     this.photo = this.sample = null;
-    this.changed();
+    this.pad.clear();
   }
 
+  /** @param {File | undefined} file */
   async takePhoto(file) {
     if (!file) return;
     if (file.size > LARGEST_PHOTO) {
@@ -197,29 +165,30 @@ class Draw {
       this.show();
       return;
     }
-    const bytes = await file.arrayBuffer();
+    const content = await file.arrayBuffer();
     let bitmap = null;
     try {
       bitmap = await createImageBitmap(file);
     } catch {
       // a format that the browser cannot show; the server may read it
     }
-    this.strokes = [];
+    this.pad.strokes.length = 0;
     this.sample = null;
-    this.photo = { bytes, bitmap, name: file.name };
+    this.photo = { bytes: content, bitmap, name: file.name };
     this.changed();
   }
 
-  async takeSample(side, bytes) {
-    const data = new ImageData(side, side);
-    bytes.forEach((value, i) => data.data.set([255 - value, 255 - value, 255 - value, 255], 4 * i));
-    this.strokes = [];
+  /** @param {number} side @param {Uint8Array} values */
+  async takeSample(side, values) {
+    const canvas = document.createElement("canvas");
+    gray(canvas, values.map((value) => 255 - value), side, side);
+    this.pad.strokes.length = 0;
     this.photo = null;
-    this.sample = await createImageBitmap(data);
+    this.sample = await createImageBitmap(canvas);
     this.changed();
   }
 
-  async save() {
+  async download() {
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([await this.picture()], { type: "image/png" }));
     link.download = this.photo ? this.photo.name : "drawing.png";
@@ -229,8 +198,8 @@ class Draw {
 
   // What is shown
 
-  paintOn(context) {
-    paint(context, this.strokes);
+  /** @param {CanvasRenderingContext2D} context */
+  paintPicture(context) {
     const bitmap = this.photo ? this.photo.bitmap : this.sample;
     if (!bitmap) return;
     const margin = this.sample ? SIDE / 14 : 0;
@@ -239,22 +208,12 @@ class Draw {
     context.drawImage(bitmap, (SIDE - width) / 2, (SIDE - height) / 2, width, height);
   }
 
-  redraw() {
-    const context = this.el.querySelector("#canvas").getContext("2d");
-    this.paintOn(context);
-    const { cursor } = this;
-    if (!cursor.shown) return;
-    context.strokeStyle = "#c33d00";
-    context.lineWidth = 4;
-    context.beginPath();
-    context.arc(cursor.x, cursor.y, 22, 0, 2 * Math.PI);
-    context.stroke();
-  }
-
+  /** @param {number | null} digit @returns {string} */
   name(digit) {
     return digit === null ? "no digit" : this.network.names[digit];
   }
 
+  /** @returns {string} */
   sentence() {
     const { reading } = this;
     if (!reading) return "";
@@ -269,51 +228,36 @@ class Draw {
   show() {
     put(this.template(), this.el);
     this.el.toggleAttribute("data-is-settled", this.done === this.number);
-    if (!this.reading?.stages) return;
-    this.reading.stages.forEach((stage, i) => {
-      const canvas = this.el.querySelectorAll(".film canvas")[i];
+    const canvases = this.el.querySelectorAll(".film canvas");
+    (this.reading?.stages ?? []).forEach((/** @type {Stage} */ stage, /** @type {number} */ i) => {
       const [height, width] = stage.shape;
-      if (canvas.shown === this.reading.pictures[i]) return;
-      canvas.shown = this.reading.pictures[i];
-      canvas.width = width;
-      canvas.height = height;
-      const data = new ImageData(width, height);
-      canvas.shown.forEach((value, pixel) => data.data.set([value, value, value, 255], 4 * pixel));
-      canvas.getContext("2d").putImageData(data, 0, 0);
+      gray(/** @type {HTMLCanvasElement} */ (canvases[i]), bytes(this.reading.pictures[i]), width, height);
     });
   }
 
   template() {
     const { reading } = this;
     const known = reading && reading.confidences;
-    const row = (label, value) => html`
+    const row = (/** @type {string} */ label, /** @type {number} */ value) => html`
       <tr class=${known && this.name(reading.digit) === label ? "best" : ""}>
         <th scope="row">${label}</th>
         <td><meter min="0" max="1" .value=${value} aria-label=${label}></meter></td>
         <td class="number">${known ? percent(value) : ""}</td>
       </tr>`;
     return html`
-      <div class="draw">
+      <div class="columns">
         <section aria-labelledby="pad-title">
           <h2 id="pad-title">Draw a digit</h2>
-          <canvas
-            id="canvas" width=${SIDE} height=${SIDE} tabindex="0" role="application"
-            aria-label="Drawing of a digit" aria-describedby="keys"
-            @pointerdown=${(e) => this.down(e)} @pointermove=${(e) => this.move(e)}
-            @pointerup=${(e) => this.up(e)} @pointercancel=${(e) => this.up(e)}
-            @keydown=${(e) => this.key(e)}
-            @dragover=${(e) => e.preventDefault()}
-            @drop=${(e) => { e.preventDefault(); this.takePhoto(e.dataTransfer.files[0]); }}
-            @paste=${(e) => this.takePhoto(e.clipboardData.files[0])}
-          ></canvas>
+          ${this.pad.template("keys")}
           <p class="buttons">
             <button @click=${() => this.undo()} ?disabled=${this.isEmpty()}>Undo</button>
             <button @click=${() => this.clear()} ?disabled=${this.isEmpty()}>Clear</button>
             <button @click=${() => this.model.send({ ask: "sample", number: this.samples++ })}>A sample</button>
             <label class="file">A photo
-              <input type="file" accept="image/*" @change=${(e) => this.takePhoto(e.target.files[0])}>
+              <input type="file" accept="image/*"
+                @change=${(/** @type {any} */ e) => this.takePhoto(e.target.files[0])}>
             </label>
-            <button @click=${() => this.save()} ?disabled=${this.isEmpty()}>Save</button>
+            <button @click=${() => this.download()} ?disabled=${this.isEmpty()}>Save</button>
           </p>
           <p id="keys" class="quiet">By keyboard: arrows move the pen (with Shift in small steps), Space puts it down and
             lifts it, Backspace undoes. A photo can be dropped or pasted here, too.</p>
@@ -329,31 +273,35 @@ class Draw {
               ${known && reading.no_digit !== null ? row("no digit", reading.no_digit) : nothing}
             </tbody>
           </table>
+          ${explain(
+            "The network gives each digit a number; softmax makes them positive and their sum 1, as probabilities are.",
+            "the-network-reads-digits",
+            "the bars",
+          )}
           <p class="quiet">${this.network.about}</p>
         </section>
       </div>
       <section aria-labelledby="film-title" ?hidden=${!known}>
         <h2 id="film-title">From the picture to what the network sees</h2>
         <p class="quiet">Below each step is what the network would say if the steps ended there.</p>
+        ${explain(
+          "A photo has shadows, paper and a digit of any size; the network learned from small, centered, white strokes on black.",
+          "your-own-photo",
+          "the steps",
+        )}
         <ol class="film">
-          ${(known ? reading.stages : []).map((stage) => html`
+          ${(known ? reading.stages : []).map((/** @type {Stage} */ stage) => html`
             <li>
               <canvas role="img" aria-label=${stage.title}></canvas>
               <strong>${stage.title}</strong>
               <span>${this.name(stage.digit)}, ${percent(stage.confidence)}</span>
-              <span class="quiet">${EXPLAIN[stage.title] ?? ""}</span>
+              <span class="quiet">${STEPS[stage.title] ?? ""}</span>
             </li>`)}
         </ol>
-        <details>
-          <summary>The same in Python</summary>
-          <pre><code>from chainrule.reading import DigitReader
-from chainrule.training import run as runs
-
-reading = DigitReader(runs.shipped()).read("drawing.png")  # Save writes this file
-print(reading.guesses[0], reading.probabilities)</code></pre>
-        </details>
+        ${code(this.network.code)}
       </section>`;
   }
 }
 
+/** @param {number} value */
 const percent = (value) => `${(100 * value).toFixed(1)}%`;

@@ -1,0 +1,48 @@
+// @ts-check
+// Arrays as pictures on a canvas, one pixel for each value. CSS makes them larger (`image-rendering: pixelated`).
+
+/**
+ * Gray values.
+ * @param {HTMLCanvasElement} canvas @param {ArrayLike<number>} values 0 black to 255 white, row by row
+ * @param {number} width @param {number} height
+ */
+export function gray(canvas, values, width, height) {
+  paint(canvas, width, height, (i) => [values[i], values[i], values[i]]);
+}
+
+/**
+ * Signed values: blue below zero, orange above, the paper's color at zero.
+ * @param {HTMLCanvasElement} canvas @param {ArrayLike<number>} values @param {number} width @param {number} height
+ * @param {number} [limit] the value with the full color; by default the largest magnitude
+ */
+export function signed(canvas, values, width, height, limit) {
+  let most = limit ?? 0;
+  if (limit === undefined) for (let i = 0; i < values.length; i++) most = Math.max(most, Math.abs(values[i]));
+  paint(canvas, width, height, (i) => signedColor(most ? values[i] / most : 0));
+}
+
+const PAPER = [247, 247, 247];
+const BELOW = [33, 102, 172];
+const ABOVE = [205, 92, 8];
+
+/** The color of a value from -1 to 1. @param {number} value @returns {number[]} red, green and blue, 0 to 255 */
+export function signedColor(value) {
+  const share = Math.min(1, Math.abs(value)) || 0;
+  const end = value < 0 ? BELOW : ABOVE;
+  return PAPER.map((paper, i) => Math.round(paper + share * (end[i] - paper)));
+}
+
+/**
+ * @param {HTMLCanvasElement} canvas @param {number} width @param {number} height
+ * @param {(i: number) => ArrayLike<number>} color
+ */
+function paint(canvas, width, height, color) {
+  canvas.width = width;
+  canvas.height = height;
+  const image = new ImageData(width, height);
+  for (let i = 0; i < width * height; i++) {
+    const [red, green, blue] = Array.from(color(i));
+    image.data.set([red, green, blue, 255], 4 * i);
+  }
+  /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d")).putImageData(image, 0, 0);
+}

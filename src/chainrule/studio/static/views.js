@@ -1,0 +1,10 @@
+// @ts-check
+// The views, in the order of their doors. Each module stands under the contract of anywidget, and exports the `defaults`
+// of its state: what differs from them stands in the page's address.
+
+/** @typedef {{ name: string, title: string, about: string, load: () => Promise<any> }} Entry */
+
+/** @type {Entry[]} */
+export const VIEWS = [
+  { name: "draw", title: "Draw", about: "Draw a digit, and watch the network read it.", load: () => import("./views/draw.js") },
+];
