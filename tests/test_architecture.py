@@ -29,7 +29,7 @@ ROOMS = [
     ("plots", "first_principles", "lessons"),
     ("text",),
     ("training",),
-    ("onnx", "sklearn", "source", "notebooks", "exercises", "reading", "sweep"),
+    ("onnx", "sklearn", "source", "notebooks", "exercises", "explain", "reading", "sweep"),
     ("studio",),
     ("cli",),
 ]

@@ -38,6 +38,7 @@ PARTS = {  # page: its title and its modules
     "models": ("Models by name", ["chainrule.models"]),
     "training": ("Training", ["chainrule.training", "chainrule.training.run"]),
     "images": ("Photos of digits", ["chainrule.images", "chainrule.images.page", "chainrule.images.drawing"]),
+    "explain": ("Inside a network", ["chainrule.explain"]),
     "plots": ("Figures", ["chainrule.plots"]),
     "distributed": ("Several processes", ["chainrule.distributed"]),
     "torch": ("To and from PyTorch", ["chainrule.torch"]),

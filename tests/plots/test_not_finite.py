@@ -38,6 +38,11 @@ PLANE, CLASSES = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]), np.
 
 REFUSED = {
     "activations": lambda v, _: plots.activations([("image", spoiled((3, 3), v))]),
+    "pixel_maps, image": lambda v, _: plots.pixel_maps(spoiled((3, 3), v), [("gradient", np.ones((3, 3)))]),
+    "pixel_maps, map": lambda v, _: plots.pixel_maps(np.ones((3, 3)), [("gradient", spoiled((3, 3), v))]),
+    "top_images, images": lambda v, _: plots.top_images(spoiled((2, 3, 3), v), [1, 2]),
+    "top_images, values": lambda v, _: plots.top_images(np.ones((3, 2, 2)), spoiled(3, v)),
+    "attention_patterns": lambda v, _: plots.attention_patterns(spoiled((2, 3, 3), v), list("abc")),
     "flow_diagram": lambda v, _: plots.flow_diagram({"x": flow.Node(0, v)}, []),
     "animate_flow": lambda v, _: plots.animate_flow([flow.Frame("", {"x": flow.Node(v, 0)}, [])]),
     "network_frame": lambda v, _: plots.network_frame("", [spoiled((1, 2), v)], [[1, 2], [3]], [["a", "b"], ["c"]]),

@@ -97,6 +97,13 @@ FIGURES = {
         lambda x: x.sum(axis=1) > 1.5, POINTS, SIDES, ([2, 2], -3), dark=dark
     ),
     "hidden_map": lambda dark: plots.hidden_map(BLOBS, [0] * 9 + [1] * 9, ["zero", "one"], dark=dark),
+    "pixel_maps": lambda dark: plots.pixel_maps(
+        SMALL, [("integrated gradients", SMALL - 0.4), ("occlusion", 0 * SMALL)], dark=dark
+    ),
+    "top_images": lambda dark: plots.top_images(IMAGES, [4.25, 1e-7, 1, 0], dark=dark),
+    "attention_patterns": lambda dark: plots.attention_patterns(
+        np.tile(np.tri(3) / [[1], [2], [3]], (3, 1, 1)), ["the", " ", "river"], dark=dark
+    ),
     "network_diagram": lambda dark: plots.network_diagram(
         [RANDOM.normal(size=(3, 20)), RANDOM.normal(size=(1, 3))],
         [np.zeros(20), [-0.25, 1, 12.5], [0.5]],

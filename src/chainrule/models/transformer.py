@@ -140,12 +140,7 @@ class CausalSelfAttention(nn.Module):
             past: what precedes them.
         """
         n, length, width = x.shape
-        split = [self.heads * self.head_size, *[self.kv_heads * self.head_size] * 2]
-        q, k, v = (
-            part.reshape(n, length, -1, self.head_size).transpose(1, 2) for part in self.qkv(x).split(split, dim=2)
-        )  # (N, heads, T, D)
-        if rotation is not None:
-            q, k = rotate(q, *rotation), rotate(k, *rotation)
+        q, k, v = self._project(x, rotation)
         visible = None
         if past is not None:
             (k, v), visible = past.extend(k, v), past.visible
@@ -153,6 +148,27 @@ class CausalSelfAttention(nn.Module):
             q, k, v, attn_mask=visible, is_causal=visible is None, enable_gqa=self.kv_heads != self.heads
         )
         return self.projection(out.transpose(1, 2).reshape(n, length, width))
+
+    def weights(self, x: Tensor, rotation: Sequence[Tensor] | None = None) -> Tensor:
+        """Return the weights of the attention of each token to itself and those before it, (N, heads, T, T).
+
+        Arguments as in `forward`. They are what attention makes of values that are the rows of an identity matrix.
+        """
+        q, k, _ = self._project(x, rotation)
+        values = from_numpy(np.eye(x.shape[1], dtype=x.dtype)).expand(*k.shape[:3], -1)
+        grouped = self.kv_heads != self.heads
+        return F.scaled_dot_product_attention(q, k, values, is_causal=True, enable_gqa=grouped)
+
+    def _project(self, x: Tensor, rotation: Sequence[Tensor] | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the queries (N, heads, T, D), and the keys and values (N, kv_heads, T, D)."""
+        n, length, _ = x.shape
+        split = [self.heads * self.head_size, *[self.kv_heads * self.head_size] * 2]
+        q, k, v = (
+            part.reshape(n, length, -1, self.head_size).transpose(1, 2) for part in self.qkv(x).split(split, dim=2)
+        )
+        if rotation is not None:
+            q, k = rotate(q, *rotation), rotate(k, *rotation)
+        return q, k, v
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ modules:
     charts        lines, functions; gradients by layer and by step, dead neurons, step errors, next words
     descent       gradient descent on a curve, a contour plot, a surface
     points        decision boundaries; a hidden layer projected to two dimensions
+    explanations  which pixels decided, the images that excite a neuron, attention patterns
     inside        network diagrams, activations, weights as images, filters, feature maps
     evaluation    confusion matrix, worst mistakes, calibration
     graph         the computation graph of a result
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     )
     from chainrule.plots.descent import descent_on_contour, descent_on_curve, descent_on_surface
     from chainrule.plots.evaluation import calibration, confusion_matrix, mistakes, predictions
+    from chainrule.plots.explanations import attention_patterns, pixel_maps, top_images
     from chainrule.plots.flow import animate_flow, flow_diagram, network_frame
     from chainrule.plots.graph import computation_graph
     from chainrule.plots.grids import number_grids
@@ -69,6 +71,7 @@ _MODULES = {
     ),
     "descent": ("descent_on_contour", "descent_on_curve", "descent_on_surface"),
     "evaluation": ("calibration", "confusion_matrix", "mistakes", "predictions"),
+    "explanations": ("attention_patterns", "pixel_maps", "top_images"),
     "flow": ("animate_flow", "flow_diagram", "network_frame"),
     "graph": ("computation_graph",),
     "grids": ("number_grids",),
@@ -90,10 +93,12 @@ if not TYPE_CHECKING:  # with `__getattr__`, type checkers would accept any miss
 
 
 __all__ = [
-    "activations", "animate_decision_boundary", "animate_descent", "animate_flow", "calibration", "computation_graph",
+    "activations", "animate_decision_boundary", "animate_descent", "animate_flow", "attention_patterns", "calibration",
+    "computation_graph",
     "confusion_matrix", "curves", "dead_neurons", "decision_boundary", "descent_on_contour", "descent_on_curve",
     "descent_on_surface", "feature_maps", "filters", "flow_diagram", "functions", "gradients_by_layer",
     "gradients_by_step", "hidden_map", "lines", "mistakes", "network_diagram", "network_frame", "number_grids",
-    "predictions", "principal_components", "save", "save_decision_boundary", "save_descent", "save_training",
-    "save_weights", "stages", "step_errors", "sweep", "weight_images", "word_probabilities",
+    "pixel_maps", "predictions", "principal_components", "save", "save_decision_boundary", "save_descent",
+    "save_training", "save_weights", "stages", "step_errors", "sweep", "top_images", "weight_images",
+    "word_probabilities",
 ]  # fmt: skip

@@ -153,9 +153,7 @@ def evaluate(
     """
     if not len(images):
         raise ValueError("evaluate: there are no images")
-    if batch_size is None:
-        size = images[0].size
-        batch_size = BATCH if size <= 28 * 28 else max(1, min(BATCH, BATCH_PIXELS // size))
+    batch_size = images_per_batch(images) if batch_size is None else batch_size
     files = mapped_files(images, labels)
 
     def inputs(batch: slice) -> Tensor:
@@ -165,14 +163,23 @@ def evaluate(
     return _evaluate(network, model, inputs, labels, batch_size)
 
 
-def evaluate_rows(network: Module, model: Model, inputs: NDArray[np.float32], labels: NDArray[Any]) -> Evaluation:
-    """Evaluate a network on labeled rows of a table.
+def images_per_batch(images: NDArray[np.uint8]) -> int:
+    """Return how many of some images, at least one, are evaluated in a batch."""
+    size = images[0].size
+    return BATCH if size <= 28 * 28 else max(1, min(BATCH, BATCH_PIXELS // size))
+
+
+def evaluate_rows(
+    network: Module, model: Model, inputs: NDArray[Any], labels: NDArray[Any], batch_size: int = BATCH
+) -> Evaluation:
+    """Evaluate a network on labeled rows of a table, or on other inputs that it takes as they are.
 
     Args:
         network: the network; it runs in eval mode, and each module's mode is restored.
         model: defines the loss and the probabilities.
-        inputs: (N, inputs), as `data.load_table` makes them.
+        inputs: (N, inputs), as `data.load_table` makes them; or (N, ...).
         labels: (N,) integers.
+        batch_size: rows per batch.
 
     Raises:
         ValueError: there are no rows.

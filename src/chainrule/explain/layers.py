@@ -1,0 +1,179 @@
+"""The layers of a network, and what their neurons put out.
+
+A network of images is a chain of modules. A layer, as a person thinks of it, is one `Linear` or `Conv2d` with what
+follows it up to the next: its activation, normalization and pooling. So the output of a neuron, or the feature map of a
+filter, is what the next layer sees of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule import nn
+from chainrule.autograd import no_grad
+from chainrule.errors import check, type_name
+from chainrule.nn import activations as activation_modules
+from chainrule.nn import normalization
+from chainrule.tensor import Tensor, as_tensor
+from chainrule.training.modes import restore_modes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import ArrayLike, NDArray
+
+_FOLLOWERS: tuple[type[nn.Module], ...] = (
+    *(getattr(activation_modules, name) for name in activation_modules.__all__),
+    *(getattr(normalization, name) for name in normalization.__all__),
+    nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Dropout, nn.Flatten, nn.Identity,
+)  # fmt: skip
+"""What may follow the weights of a layer: each neuron's output stays its own."""
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One layer of a network.
+
+    Attributes:
+        path: the path of its `Linear` or `Conv2d`, whose parameters are `path`.weight and `path`.bias.
+        weights: that module.
+        before: the modules before it.
+        after: those that follow it, up to the next layer.
+    """
+
+    path: str
+    weights: nn.Linear | nn.Conv2d
+    before: tuple[nn.Module, ...]
+    after: tuple[nn.Module, ...]
+
+    @property
+    def size(self) -> int:
+        """The number of its neurons, or of its filters."""
+        return int(self.weights.weight.shape[0])
+
+    @property
+    def has_filters(self) -> bool:
+        """Whether it is a convolution."""
+        return isinstance(self.weights, nn.Conv2d)
+
+    @property
+    def prefix(self) -> nn.Sequential:
+        """The network up to this layer's outputs: (N, size), or feature maps (N, size, height, width)."""
+        after = (module for module in self.after if not isinstance(module, nn.Flatten))
+        return nn.Sequential(*self.before, self.weights, *after)
+
+
+def layers(network: nn.Module) -> list[Layer]:
+    """Take a network apart into its layers.
+
+        from chainrule import explain, models
+
+        [(layer.path, layer.size) for layer in explain.layers(models.build("lenet5"))]
+        # [('1', 6), ('4', 16), ('8', 120), ('10', 84), ('12', 10)]
+
+    Args:
+        network: a `Sequential` (or several, nested) of `Linear` and `Conv2d`, activations, normalizations, pooling,
+            dropout and `Flatten`, as the models of images in `chainrule.models` are.
+
+    Raises:
+        TypeError: it is no such chain; the message names the module.
+        ValueError: it has no layers, or a convolution has groups.
+    """
+    chain = list(_chain(network, ""))
+    starts = [index for index, (_, module) in enumerate(chain) if isinstance(module, nn.Linear | nn.Conv2d)]
+    check("layers", starts, "there is no Linear and no Conv2d in the network")
+    for index, (path, module) in enumerate(chain):
+        follows = isinstance(module, _FOLLOWERS) or (index < starts[0] and isinstance(module, nn.Unflatten))
+        if not follows and index not in starts:
+            raise TypeError(
+                f"layers: {path} is a {type_name(module)}; only a chain of Linear and Conv2d with activations, "
+                f"normalizations, pooling, dropout and Flatten can be taken apart"
+            )
+        grouped = isinstance(module, nn.Conv2d) and module.groups != 1
+        check("layers", not grouped, f"{path} is a convolution in groups, whose filters do not see all channels")
+    modules: list[Any] = [module for _, module in chain]
+    ends = [*starts[1:], len(chain)]
+    return [
+        Layer(chain[start][0], modules[start], tuple(modules[:start]), tuple(modules[start + 1 : end]))
+        for start, end in zip(starts, ends, strict=True)
+    ]
+
+
+def activations(network: nn.Module, inputs: ArrayLike | Tensor) -> list[NDArray[Any]]:
+    """Return what each layer puts out, in eval mode.
+
+    Args:
+        network: see `layers`.
+        inputs: images as the network takes them, (N, height, width) or (N, channels, height, width), floats.
+
+    Returns:
+        For each layer (N, neurons), or feature maps (N, filters, height, width): what the next layer sees. The last are
+        the network's outputs.
+
+    Raises:
+        TypeError, ValueError: as `layers`; or the inputs do not fit the network.
+    """
+    x: Any = as_inputs("activations", inputs)
+    outputs = []
+    with restore_modes(network), no_grad():
+        network.eval()
+        parts = layers(network)
+        x = nn.Sequential(*parts[0].before)(x)
+        for layer in parts:
+            x = layer.weights(x)
+            shape = x.shape
+            for module in layer.after:
+                x = module(x)
+                shape = shape if isinstance(module, nn.Flatten) or x.ndim < 4 else x.shape
+            outputs.append(np.array(x.numpy().reshape(shape)))
+    return outputs
+
+
+def get_layer(owner: str, parts: list[Layer], index: int) -> Layer:
+    """Return the layer of an index, which must be one from 0 on."""
+    is_index = isinstance(index, int | np.integer) and not isinstance(index, bool)
+    check(owner, is_index, f"a layer is an integer, not {index!r}", TypeError)
+    if not 0 <= index < len(parts):
+        raise IndexError(f"{owner}: there is no layer {index}: the network has {len(parts)}, from 0 on")
+    return parts[index]
+
+
+def check_neurons(owner: str, layer: Layer, neurons: Iterable[int]) -> list[int]:
+    """Return neurons of a layer as a sorted list, each once."""
+    indices = sorted(set(neurons))
+    for index in indices:
+        is_index = isinstance(index, int | np.integer) and not isinstance(index, bool)
+        check(owner, is_index, f"a neuron is an integer, not {index!r}", TypeError)
+        if not 0 <= index < layer.size:
+            raise IndexError(f"{owner}: there is no neuron {index} in layer {layer.path!r}, which has {layer.size}")
+    return indices
+
+
+def as_inputs(owner: str, values: ArrayLike | Tensor) -> Tensor:
+    """Return inputs of a network, which are finite floats, as a Tensor that no gradient goes through."""
+    tensor = as_tensor(values).detach()
+    if tensor.dtype.kind != "f":
+        raise TypeError(
+            f"{owner}: takes inputs of the network, which are floats, not {tensor.dtype}: models by name take pixels "
+            f"divided by 255"
+        )
+    check(owner, bool(np.isfinite(tensor.numpy()).all()), "the inputs hold values that are not finite")
+    return tensor
+
+
+def _chain(module: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the modules of nested `Sequential`s in the order in which they run."""
+    if not isinstance(module, nn.Sequential):
+        if not path:
+            raise TypeError(
+                f"layers: takes a Sequential, which runs its modules one after another, not {type_name(module)}"
+            )
+        yield path, module
+        return
+    check("layers", type(module).forward is nn.Sequential.forward, "a Sequential with a forward of its own", TypeError)
+    for name, child in vars(module).items():
+        if isinstance(child, nn.Module):
+            yield from _chain(child, f"{path}.{name}".lstrip("."))

@@ -1,0 +1,110 @@
+"""Which images excite a neuron most, and which weights connect it to the layer before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule.errors import check, check_integer, type_name
+from chainrule.explain.layers import activations, get_layer, layers
+from chainrule.models import images_to_inputs
+from chainrule.tensor import from_numpy
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from chainrule.nn import Module
+
+BATCH = 500
+"""Images per pass: as many feature maps as stay in a processor's cache, and in memory."""
+
+
+@dataclass(frozen=True)
+class TopImages:
+    """The images that excite each neuron of a layer most, the strongest first.
+
+    Attributes:
+        indices: (neurons, count), of the images.
+        values: (neurons, count), what the neuron puts out; of a filter, the largest value of its feature map.
+    """
+
+    indices: NDArray[np.int64]
+    values: NDArray[Any]
+
+
+def top_images(network: Module, images: NDArray[np.uint8], count: int = 9) -> list[TopImages]:
+    """Find the images that excite each neuron most.
+
+    The mean of a neuron's top images shows what it looks for, where its weights no longer do, in deeper layers.
+
+        import numpy as np
+
+        from chainrule import explain, models
+
+        images = np.random.default_rng(1).integers(0, 256, (100, 28, 28), np.uint8)
+        top = explain.top_images(models.build("mlp", generator=np.random.default_rng(0)), images, count=3)
+        top[0].indices.shape  # (128, 3)
+
+    Args:
+        network: see `layers`.
+        images: (N, height, width) or (N, channels, height, width), uint8.
+        count: how many for each neuron; all N if there are fewer.
+
+    Returns:
+        For each layer its top images. Of images that excite a neuron equally, the earlier one comes first: a neuron
+        that is never active has the first images, with values of 0.
+
+    Raises:
+        TypeError: the images are not uint8; or as `layers`.
+        ValueError: there are no images, or they do not fit the network.
+
+    Source: Zeiler and Fergus, "Visualizing and understanding convolutional networks" (2014), figure 2.
+    """
+    check_integer("top_images", "count", count, minimum=1)
+    is_images = isinstance(images, np.ndarray) and images.dtype == np.uint8
+    described = images.dtype if isinstance(images, np.ndarray) else type_name(images)
+    check("top_images", is_images, f"takes images as an array of uint8, not {described}", TypeError)
+    check("top_images", len(images), "there are no images")
+    best: list[TopImages] = []
+    for start in range(0, len(images), BATCH):
+        inputs = images_to_inputs(from_numpy(images[start : start + BATCH]))
+        new = [_excitement(maps).T for maps in activations(network, inputs)]  # (neurons, B)
+        indices = np.arange(start, start + len(inputs))
+        best = best or [TopImages(np.empty((len(v), 0), np.int64), np.empty((len(v), 0), v.dtype)) for v in new]
+        best = [_merge(old, indices, values, count) for old, values in zip(best, new, strict=True)]
+    return best
+
+
+def connections(network: Module, layer: int) -> NDArray[Any]:
+    """Return how strongly each neuron of a layer is connected to each of the layer before: (neurons, sources).
+
+    Between neurons it is the weight itself, with its sign; the sources of the first layer are the pixels. From a filter
+    lead several weights, the taps of a filter or one for each pixel of a feature map: their length √Σw².
+
+    Args:
+        network: see `layers`.
+        layer: the layer's index in `layers(network)`.
+
+    Raises:
+        TypeError, ValueError, IndexError: as `layers`, or there is no such layer.
+    """
+    parts = layers(network)
+    weights = np.array(get_layer("connections", parts, layer).weights.weight.detach().numpy())
+    sources = parts[layer - 1].size if layer else weights.shape[1]
+    blocks = weights.reshape(len(weights), sources, -1)  # (neurons, sources, weights of each pair)
+    return blocks[:, :, 0] if blocks.shape[2] == 1 else np.sqrt(np.square(blocks).sum(2))
+
+
+def _excitement(maps: NDArray[Any]) -> NDArray[Any]:
+    """Return one number for each image and neuron: (N, neurons, ...) to (N, neurons)."""
+    return maps if maps.ndim == 2 else maps.reshape(*maps.shape[:2], -1).max(2)
+
+
+def _merge(best: TopImages, indices: NDArray[np.int64], values: NDArray[Any], count: int) -> TopImages:
+    """Return the best of the images so far and those of a batch: indices (B,), values (neurons, B)."""
+    all_values = np.concatenate([best.values, values], axis=1)
+    all_indices = np.concatenate([best.indices, np.broadcast_to(indices, values.shape)], axis=1)
+    order = np.argsort(-all_values, axis=1, kind="stable")[:, :count]
+    return TopImages(np.take_along_axis(all_indices, order, 1), np.take_along_axis(all_values, order, 1))
