@@ -29,7 +29,7 @@ SEED :=
 # How long `make attack` lasts: `make attack SECONDS=1800 SEED=7`
 SECONDS := 60
 
-.PHONY: train lessons docs test test-mpi test-bridges test-browser test-llvm test-oldest test-newest smoke conformance fuzz fuzz-faults attack lint types format bench weights detector-weights pictures size operations dist clean help
+.PHONY: train lessons docs test test-mpi test-bridges test-browser browser-long test-llvm test-oldest test-newest smoke conformance fuzz fuzz-faults attack lint lint-js types format bench weights words detector-weights pictures size operations dist clean help
 
 train: $(VENV)/.installed
 	$(BIN)/chainrule train
@@ -50,6 +50,11 @@ test-bridges: $(VENV)/.installed-bridges
 test-browser: $(VENV)/.installed-browser
 	$(BIN)/python scripts/get_pyodide.py build/pyodide
 	$(ONE_THREAD) CHAINRULE_BROWSER=1 $(BIN)/python -m pytest -n 0 tests/browser
+
+# Minutes: those, and what takes long, such as the studio's views as widgets in JupyterLab
+browser-long: $(VENV)/.installed-browser-long
+	$(BIN)/python scripts/get_pyodide.py build/pyodide
+	$(ONE_THREAD) CHAINRULE_BROWSER=1 CHAINRULE_BROWSER_LONG=1 $(BIN)/python -m pytest -n 0 tests/browser
 
 # The versions that users get, each in an environment of its own: the oldest that pyproject.toml allows of every dependency,
 # and the newest NumPy and llvmlite.
@@ -97,6 +102,10 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/python scripts/check_types.py
 	$(BIN)/python scripts/check_names.py
 
+# The types of the studio's page, which are comments, by TypeScript's compiler, which this installs into build/
+lint-js: $(VENV)/.installed-dev
+	$(BIN)/python scripts/check_javascript.py
+
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -111,6 +120,10 @@ weights: $(VENV)/.installed
 	rm -rf build/reader
 	$(BIN)/chainrule train --model reader --data handwriting --validation 2000 --seed 0 --out build/reader
 	$(BIN)/python scripts/make_weights.py build/reader
+
+# Seconds, and the same bits each time on one machine: the language model in the package
+words: $(VENV)/.installed
+	$(ONE_THREAD) $(BIN)/python scripts/make_words.py
 
 # Half an hour on one core, and the same bits each time on one machine
 detector-weights: $(VENV)/.installed
@@ -141,7 +154,7 @@ clean:
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 help:
-	@echo "make train | lessons | docs | test | test-mpi | test-bridges | test-browser | test-llvm | smoke | conformance | fuzz | fuzz-faults | attack | lint | format | bench | weights | detector-weights | pictures | size | operations | dist | clean"
+	@echo "make train | lessons | docs | test | test-mpi | test-bridges | test-browser | browser-long | test-llvm | smoke | conformance | fuzz | fuzz-faults | attack | lint | lint-js | format | bench | weights | words | detector-weights | pictures | size | operations | dist | clean"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("chainrule needs Python 3.11 or newer; set PYTHON=python3.11, say" if sys.version_info < (3, 11) else 0)'
@@ -176,6 +189,10 @@ $(VENV)/.installed-docs: pyproject.toml | $(BIN)/python
 $(VENV)/.installed-browser: pyproject.toml | $(VENV)/.installed-test
 	$(PIP) --editable '.[docs,browser,studio]'
 	@touch $@ $(VENV)/.installed-docs
+
+$(VENV)/.installed-browser-long: pyproject.toml | $(VENV)/.installed-test
+	$(PIP) --editable '.[docs,browser-long,studio]'
+	@touch $@ $(VENV)/.installed-docs $(VENV)/.installed-browser
 
 $(VENV)/.installed-bench: pyproject.toml | $(BIN)/python
 	$(PIP) --editable '.[bench]'

@@ -214,6 +214,7 @@ def test_fine_tuning_takes_the_columns_of_the_run(command, here, sold):
             "--image-size is not for a table, and homes.csv is one",
         ),
         ("train --data homes.csv --target sold --bpe 8", "--bpe is not for a table, and homes.csv is one"),
+        ("train --data homes.csv --target sold --words", "--words is not for a table, and homes.csv is one"),
         (
             "train --data homes.csv --target sold --validation 9",
             "--validation is for a set of images; of a table, a sixth",

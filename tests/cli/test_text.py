@@ -64,6 +64,23 @@ def test_byte_pairs(command, story, here):
     assert command("evaluate", "run").code == 0
 
 
+def test_words(command, here):
+    done = command("train", *QUICK, "--data", "everyday", "--words", "--out", "run", "--block-size", 8)
+    assert done.code == 0, done.err
+    document = json.loads((here / "run" / "tokenizer.json").read_text())
+    assert document["kind"] == "words"
+    assert {"bank", "deposit", ".", "\n"} <= set(document["words"])
+    assert Run(here / "run").config["model"]["options"]["vocab_size"] == len(document["words"])
+    assert command("evaluate", "run").code == 0
+    done = command("generate", "run", "--prompt", "I am going to the", "--tokens", 5, "--stream")
+    assert re.match(r"I am going to the( |[.,?]|\n)", done.out)
+    done = command("train", *QUICK, "--data", "everyday", "--words", "--bpe", 300)
+    assert (done.code, done.out) == (2, "")
+    assert "tokens are byte pairs (--bpe) or words (--words), not both" in done.err
+    done = command("train", "--data", "mnist", "--words")
+    assert "--words is for a text, and mnist is a set of images" in done.err
+
+
 def test_evaluate_gives_the_result_again(command, story):
     command("train", *QUICK, "--data", "story.txt", "--out", "run")
     done = command("evaluate", "run")

@@ -498,7 +498,7 @@ def test_resume_leaves_the_shipped_run_as_it_is(command, copy, monkeypatch):
     files = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in copy.rglob("*") if path.is_file()}
     done = command("train", "--resume", copy)
     assert (done.code, done.out) == (2, "")
-    message = f"{copy}: is the run shipped with chainrule; train your own with: chainrule train --model mlp"
+    message = f"{copy}: is a run shipped with chainrule; train your own with: chainrule train --model mlp"
     assert done.err == f"chainrule: {message}\n"
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in copy.rglob("*") if path.is_file()} == files
 

@@ -211,3 +211,12 @@ def test_every_license_is_stated():
     assert [source.name for source in text.available()] == ["everyday", "names", "shakespeare"]
     for source in text.available():
         assert "MIT" in source.about or "public domain" in source.about
+
+
+def test_words_or_byte_pairs():
+    data = text.load("everyday", words=True)
+    assert data.tokenizer.kind == "words"
+    assert data.tokenizer.decode(data.train[:200]).count("\n") > 10
+    assert data.train.max() < data.tokenizer.vocab_size
+    with pytest.raises(ValueError, match=r"load: a tokenizer has byte pairs \(bpe\) or words, not both"):
+        text.load("everyday", words=True, bpe=300)

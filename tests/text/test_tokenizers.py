@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chainrule.errors import DataError, UserError
-from chainrule.text import BPETokenizer, CharTokenizer, decode_stream, load_tokenizer
+from chainrule.text import BPETokenizer, CharTokenizer, WordTokenizer, decode_stream, load_tokenizer
 from chainrule.text.tokenizers import token_type
 
 TEXT = "the cat sat on the mat. the dog sat on the log.\nein Kätzchen saß auf der Matte — 猫\n" * 8
@@ -65,7 +65,9 @@ def test_a_vocabulary_has_different_characters(characters):
         CharTokenizer(characters)
 
 
-@pytest.mark.parametrize("train", [CharTokenizer.train, lambda text: BPETokenizer.train(text, 300)])
+@pytest.mark.parametrize(
+    "train", [CharTokenizer.train, WordTokenizer.train, lambda text: BPETokenizer.train(text, 300)]
+)
 def test_an_empty_text_trains_nothing(train):
     with pytest.raises(DataError, match="cannot be trained on an empty text"):
         train("")
@@ -109,7 +111,9 @@ def test_a_byte_pair_vocabulary_has_room_for_the_bytes(size):
 
 
 @pytest.mark.parametrize(
-    "tokenizer", [CharTokenizer.train(TEXT), CharTokenizer("zyx\n\0"), BYTES], ids=["sorted", "own", "bpe"]
+    "tokenizer",
+    [CharTokenizer.train(TEXT), CharTokenizer("zyx\n\0"), BYTES, WordTokenizer.train(TEXT)],
+    ids=["sorted", "own", "bpe", "words"],
 )
 def test_a_file_gives_the_same_tokenizer(tokenizer, tmp_path):
     tokenizer.save(tmp_path / "tokenizer.json")
@@ -123,10 +127,19 @@ def test_a_file_gives_the_same_tokenizer(tokenizer, tmp_path):
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ([], "kind must be one of characters, bpe"),
-        ({}, "kind must be one of characters, bpe"),
-        ({"kind": []}, "kind must be one of characters, bpe"),
-        ({"kind": "words"}, "kind must be one of characters, bpe"),
+        ([], "kind must be one of characters, bpe, words"),
+        ({}, "kind must be one of characters, bpe, words"),
+        ({"kind": []}, "kind must be one of characters, bpe, words"),
+        ({"kind": "letters"}, "kind must be one of characters, bpe, words"),
+        ({"kind": "words"}, "must have the entry words, a list of strings, and no other"),
+        ({"kind": "words", "words": "ab"}, "must have the entry words, a list of strings"),
+        ({"kind": "words", "words": ["a", 1]}, "must have the entry words, a list of strings"),
+        ({"kind": "words", "words": ["a", "b"], "more": 1}, "must have the entry words, a list of strings"),
+        ({"kind": "words", "words": []}, "must be different words, and at least one"),
+        ({"kind": "words", "words": ["a", "a"]}, "must be different words, and at least one"),
+        ({"kind": "words", "words": ["two words"]}, "'two words' is not one word in lower case"),
+        ({"kind": "words", "words": ["Capital"]}, "'Capital' is not one word in lower case"),
+        ({"kind": "words", "words": [" "]}, "' ' is not one word in lower case"),
         ({"kind": "characters"}, "must have the entry characters, a string, and no other"),
         ({"kind": "characters", "characters": ["a"]}, "must have the entry characters"),
         ({"kind": "characters", "characters": "ab", "more": 1}, "must have the entry characters"),
@@ -208,3 +221,34 @@ def test_a_character_of_a_stream_is_never_cut():
     pieces = list(decode_stream(BYTES, BYTES.encode("a犬ß").tolist()))
     assert pieces == ["a", "犬", "ß"]
     assert list(decode_stream(BYTES, BYTES.encode("犬").tolist()[:2])) == ["\ufffd"]  # it ended too early
+
+
+def test_words_are_the_tokens():
+    """By hand: small and capital letters are the same, spaces are not kept, marks and ends of lines are tokens."""
+    tokenizer = WordTokenizer.train("Don't stop,  Anna!\nStop the bus at 7.\n")
+    assert tokenizer.words == ["\n", "!", ",", ".", "7", "anna", "at", "bus", "don't", "stop", "the"]
+    tokens = tokenizer.encode("DON'T stop , anna!\n the bus")
+    assert tokens.tolist() == [8, 9, 2, 5, 1, 0, 10, 7]
+    assert tokens.dtype == np.uint8
+    assert tokenizer.decode(tokens) == "don't stop, anna!\nthe bus"
+    assert tokenizer.encode("  ").tolist() == []
+    with pytest.raises(
+        DataError, match="^the prompt has 'plane', 'car', and the model has only the 11 words of the text"
+    ):
+        tokenizer.encode("the plane, the car, the plane", "the prompt")
+    with pytest.raises(DataError, match="'b', 'c', 'd', 'e' and 3 more"):
+        tokenizer.encode("a b c d e f g h")
+    with pytest.raises(ValueError, match="decode: the tokens must be from 0 to 10, not 11"):
+        tokenizer.decode([11])
+
+
+@settings(max_examples=40)
+@given(st.lists(st.sampled_from(["we", "eat", "it's", ".", ",", "\n"])))
+def test_words_come_back_and_stream(words):
+    tokenizer = WordTokenizer(["we", "eat", "it's", ".", ",", "\n"])
+    tokens = [tokenizer.words.index(word) for word in words]
+    text = tokenizer.decode(tokens)
+    assert tokenizer.encode(text).tolist() == tokens
+    assert "".join(decode_stream(tokenizer, tokens)) == text
+    for i in range(len(tokens)):
+        assert text == tokenizer.decode(tokens[:i]) + "".join(decode_stream(tokenizer, tokens[i:], tokens[:i]))

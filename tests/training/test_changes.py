@@ -324,7 +324,7 @@ def test_other_data_and_the_shipped_run_change_nothing(begin, go_on, digits, mon
     with pytest.raises(DataError, match="toy: the test images have changed since .* was started"):
         change_run(this_run, other, {"epochs": 3})
     monkeypatch.setattr(experiment, "SHIPPED", this_run.folder)
-    with pytest.raises(RunError, match="is the run shipped with chainrule"):
+    with pytest.raises(RunError, match="is a run shipped with chainrule"):
         change_run(this_run, digits, {"epochs": 3})
     assert files(this_run.folder) == before
 

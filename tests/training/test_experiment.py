@@ -481,7 +481,7 @@ def test_a_config_that_says_the_same_in_fewer_words_goes_on(begin, digits):
 def test_the_run_that_comes_with_chainrule_is_not_written_over(begin, digits, monkeypatch):
     this_run, _ = begin("shipped")
     monkeypatch.setattr(experiment, "SHIPPED", this_run.folder)
-    with pytest.raises(RunError, match="is the run shipped with chainrule; .*: chainrule train --model mlp"):
+    with pytest.raises(RunError, match="is a run shipped with chainrule; .*: chainrule train --model mlp"):
         experiment.prepare(this_run, digits)
 
 

@@ -155,6 +155,13 @@ def test_the_shipped_run_is_found_by_its_name_where_no_folder_has_it(config, tmp
     assert run.find("shipped").folder == here.folder
 
 
+def test_the_shipped_language_model_is_found_likewise(config):
+    assert run.find("shipped_words").folder == run.SHIPPED_WORDS
+    assert run.find("shipped_words").load_network().block_size == 16
+    own = run.create(config, "runs/shipped_words")
+    assert run.find("shipped_words").folder == own.folder
+
+
 def test_the_shipped_run_is_small_and_fits_its_model():
     created_run = run.shipped()
     assert created_run.weights_file.stat().st_size <= 1_500_000

@@ -123,7 +123,7 @@ def continuation(run: Run, prompt: str | None, count: int, sampler: Sampler, see
     generator = np.random.default_rng(seed)
     settings = sampler.temperature, sampler.top_k, sampler.top_p
     tokens = generate_tokens(network, beginning.astype(np.int64), count, *settings, generator)
-    return chain([prompt or ""], _refuse_invalid_logits(run, decode_stream(tokenizer, tokens)))
+    return chain([prompt or ""], _refuse_invalid_logits(run, decode_stream(tokenizer, tokens, beginning)))
 
 
 def _default_prompt(tokenizer: Tokenizer) -> Tokens:

@@ -93,6 +93,7 @@ Examples:
 )
 @click.option("--block-size", type=int, metavar="T", help="For text: the longest context, in tokens.")
 @click.option("--bpe", type=int, metavar="N", help="For text: N byte-pair tokens instead of characters.")
+@click.option("--words", is_flag=True, default=None, help="For text: a token for each word instead of characters.")
 @click.option("--epochs", type=int, help="Passes through the training examples; for text, see above.")
 @click.option("--steps-per-epoch", type=int, metavar="N", help="For text: the steps that count as an epoch.")
 @click.option("--batch-size", type=int, help="Images, rows, or windows of a text, per step.  [default: the model's]")
@@ -258,6 +259,7 @@ def _create_run(
     size: str | None,
     block_size: int | None,
     bpe: int | None,
+    words: bool | None,
     seed: int | None,
     limit: int | None,
     validation: int | None,
@@ -283,7 +285,9 @@ def _create_run(
     start = None if source is None else runs.find(source)
     if model is None and start is not None:
         model = start.model.name
-    reading = Reading(data, seed or 0, image_size, validation, bpe, target, task, drop, categorical, encoding)
+    reading = Reading(
+        data, seed or 0, image_size, validation, bpe, target, task, drop, categorical, encoding, bool(words)
+    )
     if processes.is_launched and changes["shards"] is None:
         changes["shards"] = DEFAULT_SHARDS
 

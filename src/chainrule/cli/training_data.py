@@ -65,6 +65,7 @@ class Reading:
     drop: Sequence[str]
     categorical: Sequence[str]
     encoding: str | None
+    words: bool = False
 
     @property
     def is_text(self) -> bool:
@@ -79,6 +80,11 @@ class Reading:
         if self.data is None or self.data in SOURCES or Path(self.data).is_dir():
             return False
         return self.target is not None or self.data.lower().endswith(SUFFIXES)
+
+    @property
+    def text_options(self) -> list[str]:
+        """The options for texts that are given."""
+        return [name for name, is_given in (("--bpe", self.bpe is not None), ("--words", self.words)) if is_given]
 
     @property
     def table_options(self) -> list[str]:
@@ -126,9 +132,12 @@ def load(reading: Reading, model: Model | None, start: Run | None) -> Data:
             raise click.UsageError(
                 f"--validation is for a set of images; of a text such as {source}, a tenth is held back"
             )
-        return text.load(source if source in text.CORPORA else Path(source).resolve(), bpe=reading.bpe)
-    if reading.bpe is not None:
-        raise click.UsageError(f"--bpe is for a text, and {source} is a set of images")
+        if reading.words and reading.bpe is not None:
+            raise click.UsageError("tokens are byte pairs (--bpe) or words (--words), not both")
+        name = source if source in text.CORPORA else Path(source).resolve()
+        return text.load(name, bpe=reading.bpe, words=reading.words)
+    for option in reading.text_options:
+        raise click.UsageError(f"{option} is for a text, and {source} is a set of images")
     is_file = is_folder or (source not in SOURCES and source.lower().endswith(".npz"))
     path = Path(source).resolve() if is_file else source
     loaded = datasets.load(path, image_size=reading.image_size, seed=reading.seed)
@@ -139,9 +148,9 @@ def _load_table(reading: Reading, task: Task[Any] | None, start: Run | None) -> 
     """Load a table; with a start that is a run on a table, encoded as its columns were."""
     if reading.validation is not None:
         raise click.UsageError("--validation is for a set of images; of a table, a sixth of the rows is held back")
-    for option, value in (("--image-size", reading.image_size), ("--bpe", reading.bpe)):
-        if value is not None:
-            raise click.UsageError(f"{option} is not for a table, and {reading.data} is one")
+    size = [] if reading.image_size is None else ["--image-size"]
+    for option in [*size, *reading.text_options]:
+        raise click.UsageError(f"{option} is not for a table, and {reading.data} is one")
     file = Path(str(reading.data)).resolve()
     target, encoder = reading.target, None
     if start is not None and isinstance(start.task, TableTask):

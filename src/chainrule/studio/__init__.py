@@ -5,6 +5,63 @@
 - `server`: the application: the page's files, and one socket that passes messages to the views.
 - `shelf`: the runs and data that a page may open, by their names.
 - `views`: the table of the views' Python sides; `drawing` and its like are these.
+- `bundle`: a view's modules as one, for hosts that take a single text; `notebook`: a view as a widget.
 - `static/`: the page: ES modules, without a build step; `static/views/` has a view a file, `static/parts/` what they
   share.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from chainrule.errors import MissingLibraryError, UserError
+
+if TYPE_CHECKING:
+    import os
+
+    from chainrule.training.run import Run
+
+__all__ = ["widget"]
+
+
+def widget(model: Run | str | os.PathLike[str] | None = None, view: str | None = None, state: str = "") -> Any:
+    """Return a view of the studio as a widget, for Jupyter, VS Code and marimo: the cell's last line shows it.
+
+    Args:
+        model: a run, its folder, or a folder of runs, of which the newest is taken; by default the network in the
+            package. The view chooses among the runs beside it.
+        view: the view's name, as in the studio's addresses; by default "words" for a language model, else "draw".
+        state: what the view shows at first, as the studio's addresses have it behind the question mark.
+
+    Returns:
+        An `anywidget.AnyWidget`; its `state` is what the view shows now, and may be set.
+
+    Raises:
+        MissingLibraryError: anywidget is not installed.
+        RunError: there is no such run.
+        UserError: there is no view of this name.
+    """
+    from chainrule.studio.shelf import Shelf
+    from chainrule.studio.views import VIEWS, Views
+    from chainrule.training import run as runs
+    from chainrule.training.text_task import TEXT
+
+    try:
+        from chainrule.studio.notebook import StudioWidget
+    except ModuleNotFoundError as error:
+        if error.name not in ("anywidget", "traitlets"):
+            raise
+        raise MissingLibraryError(
+            f"a widget needs the library {error.name}, which is not installed: pip install 'chainrule[widget]'"
+        ) from None
+    if model is None:
+        run, shelf = None, Shelf()
+    else:
+        run = model if isinstance(model, runs.Run) else runs.find(model)
+        shelf = Shelf(run.folder.parent, run)
+    if view is None:
+        view = "words" if run is not None and run.task is TEXT else "draw"
+    if view not in VIEWS:
+        raise UserError(f"there is no view {view!r}; the views are {', '.join(VIEWS)}")
+    make = VIEWS[view]
+    return StudioWidget(view, Views({view: lambda: make(shelf)}), state)

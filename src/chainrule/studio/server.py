@@ -22,6 +22,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from chainrule import lessons
 from chainrule.errors import UserError
 from chainrule.studio.guard import Guard
+from chainrule.studio.views import AT_ONCE
 from chainrule.studio.wire import MAX_MESSAGE, MessageError, pack, unpack
 
 if TYPE_CHECKING:
@@ -38,8 +39,6 @@ STATIC = Path(__file__).parent / "static"
 
 GRACE = 3.0
 """Seconds without a page after which the last one has gone: a page that is loaded again is away for a moment."""
-AT_ONCE = 8
-"""Messages of one page that are answered at the same time."""
 
 
 def create_app(views: Views, port: int, token: str, lesson: Callable[[str], str | None] = lambda key: None) -> ASGIApp:
@@ -127,17 +126,11 @@ def reply(views: Views, message: bytes) -> bytes:
     except MessageError as error:
         return pack({"error": str(error)})
     name = content.pop("view", None)
+    content, buffers = views.answer(name, content, buffers)
     try:
-        view = views.get(name)
-        answer = view.answer(content, buffers) if view else None
-        if answer is None:
-            return pack({"error": "the studio does not understand this message; is the page of another version?"})
-        content, buffers = answer
         return pack({"view": name, **content}, buffers)
-    except UserError as error:
-        return pack({"view": name, "error": str(error)})
-    except Exception as error:
-        traceback.print_exc()  # on the terminal
+    except ValueError as error:  # a number of the answer is not finite
+        traceback.print_exc()
         return pack({"view": name, "error": f"a fault in the studio ({error!r}); its terminal says where"})
 
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import threading
+import traceback
 from typing import TYPE_CHECKING, Any, Protocol
+
+from chainrule.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from chainrule.studio.shelf import Shelf
+
+AT_ONCE = 8
+"""Messages of one page that are answered at the same time."""
 
 
 class View(Protocol):
@@ -30,8 +36,15 @@ def _draw(shelf: Shelf) -> View:
     return Drawing.of(shelf)
 
 
+def _words(shelf: Shelf) -> View:
+    from chainrule.studio.words import Words
+
+    return Words(shelf)
+
+
 VIEWS: dict[str, Callable[[Shelf], View]] = {
     "draw": _draw,
+    "words": _words,
 }
 
 
@@ -60,6 +73,18 @@ class Views:
             if name not in self._views:
                 self._views[name] = self._makers[name]()
             return self._views[name]
+
+    def answer(self, name: object, content: dict[str, Any], buffers: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+        """Answer a message to a view; one that is not understood gets a sentence, and so does what goes wrong."""
+        try:
+            view = self.get(name)
+            reply = view.answer(content, buffers) if view else None
+        except UserError as error:
+            return {"error": str(error)}, []
+        except Exception as error:
+            traceback.print_exc()  # on the terminal
+            return {"error": f"a fault in the studio ({error!r}); its terminal says where"}, []
+        return reply or ({"error": "the studio does not understand this message; is the page of another version?"}, [])
 
     def close(self) -> None:
         """Tell all views that the last page has gone."""

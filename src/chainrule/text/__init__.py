@@ -12,6 +12,7 @@ from chainrule.text.corpus import TextData, load
 from chainrule.text.generation import Sampler, generate, generate_batch
 from chainrule.text.tokenizers import BPETokenizer, CharTokenizer, Tokenizer, decode_stream, load_tokenizer
 from chainrule.text.windows import TokenWindows
+from chainrule.text.words import WordTokenizer
 
 __all__ = [
     "CORPORA",
@@ -22,6 +23,7 @@ __all__ = [
     "TextData",
     "TokenWindows",
     "Tokenizer",
+    "WordTokenizer",
     "available",
     "decode_stream",
     "generate",

@@ -21,6 +21,7 @@ from chainrule.errors import DataError
 from chainrule.files import open_regular
 from chainrule.text.corpora import CORPORA
 from chainrule.text.tokenizers import BPETokenizer, CharTokenizer
+from chainrule.text.words import WordTokenizer
 
 if TYPE_CHECKING:
     import os
@@ -61,7 +62,9 @@ class TextData:
         return f"TextData({self.name}: {sizes})"
 
 
-def load(name: str | os.PathLike[str], tokenizer: Tokenizer | None = None, *, bpe: int | None = None) -> TextData:
+def load(
+    name: str | os.PathLike[str], tokenizer: Tokenizer | None = None, *, bpe: int | None = None, words: bool = False
+) -> TextData:
     """Load a corpus by its name (`available` lists them), or a text file in UTF-8.
 
     Args:
@@ -69,18 +72,25 @@ def load(name: str | os.PathLike[str], tokenizer: Tokenizer | None = None, *, bp
         tokenizer: the tokenizer; by default a new one.
         bpe: the vocabulary of a new byte-pair tokenizer, trained on the training part; by default the new one has a
             token for each character of the text, also of its validation part.
+        words: whether the new tokenizer has a token for each word of the text, also of its validation part.
 
     Raises:
+        ValueError: the new tokenizer cannot have both byte pairs and words.
         DataError: no such corpus or file; it is empty, too large, not UTF-8, too short to split, or has characters that
             the tokenizer does not; or the package that holds it is not installed.
         UserError: a byte-pair tokenizer, and the package `tokenizers` is missing.
     """
+    if words and bpe is not None:
+        raise ValueError("load: a tokenizer has byte pairs (bpe) or words, not both")
     source = CORPORA.get(str(name))
     text = read_text(name) if source is None else source.read()
     lines = source is not None and source.lines
     train, validation = split(text, str(name), lines=lines)
     if tokenizer is None:
-        tokenizer = CharTokenizer.train(text) if bpe is None else BPETokenizer.train(train, bpe)
+        if bpe is not None:
+            tokenizer = BPETokenizer.train(train, bpe)
+        else:
+            tokenizer = (WordTokenizer if words else CharTokenizer).train(text)
     train_tokens, validation_tokens = _encode(str(name), tokenizer, (train, validation))
     return TextData(str(name), tokenizer, train_tokens, validation_tokens, lines)
 

@@ -1,4 +1,4 @@
-"""Tokenizers: from text to integers and back, by characters or by byte pairs.
+"""Tokenizers: from text to integers and back, by characters or by byte pairs; `words` has those by words.
 
 A character tokenizer has one token per character of its training text. A byte-pair tokenizer starts from the 256 bytes
 and merges the most frequent pairs into longer tokens; it can encode any text.
@@ -15,6 +15,8 @@ import numpy as np
 
 from chainrule.errors import DataError, UserError, join_names, shorten
 from chainrule.files import open_regular, write_text
+from chainrule.text.tokens import check_tokens, token_type
+from chainrule.text.words import WordTokenizer
 
 if TYPE_CHECKING:
     import os
@@ -48,11 +50,6 @@ class Tokenizer(Protocol):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the tokenizer as JSON, atomically."""
-
-
-def token_type(vocab_size: int) -> np.dtype[Any]:
-    """Return the smallest integer type for tokens below `vocab_size` that an IDX file can hold."""
-    return np.dtype(np.uint8 if vocab_size <= 1 << 8 else np.int16 if vocab_size <= 1 << 15 else np.int32)
 
 
 class CharTokenizer:
@@ -125,7 +122,7 @@ class CharTokenizer:
         Raises:
             ValueError: a token is not below `vocab_size`.
         """
-        _check_tokens(tokens, self.vocab_size)
+        check_tokens(tokens, self.vocab_size)
         return "".join([self.characters[token] for token in tokens])
 
     def document(self) -> dict[str, Any]:
@@ -228,7 +225,7 @@ class BPETokenizer:
         Raises:
             ValueError: a token is not below `vocab_size`.
         """
-        _check_tokens(tokens, self.vocab_size)
+        check_tokens(tokens, self.vocab_size)
         text: str = self._tokenizer.decode([int(token) for token in tokens], skip_special_tokens=False)
         return text
 
@@ -266,19 +263,20 @@ def _byte_level(model: Any) -> Any:
     return tokenizer
 
 
-KINDS: dict[str, type[CharTokenizer] | type[BPETokenizer]] = {
-    tokenizer.kind: tokenizer for tokenizer in (CharTokenizer, BPETokenizer)
+KINDS: dict[str, type[CharTokenizer] | type[BPETokenizer] | type[WordTokenizer]] = {
+    tokenizer.kind: tokenizer for tokenizer in (CharTokenizer, BPETokenizer, WordTokenizer)
 }
 """The tokenizers by the name in their files."""
 
 
-def decode_stream(tokenizer: Tokenizer, tokens: Iterable[int]) -> Iterator[str]:
+def decode_stream(tokenizer: Tokenizer, tokens: Iterable[int], before: Sequence[int] | Tokens = ()) -> Iterator[str]:
     """Decode tokens one by one; a character that is spread over several tokens comes once it is complete.
 
-    The pieces in a row are the text of all tokens.
+    The pieces in a row are what the tokens add to the text of those before them, of which the last one counts: a word
+    has a space before it, unless it begins a text or a line.
     """
-    pending: list[int] = []
-    done = 0  # the number of characters of the pending tokens that have been yielded
+    pending = [int(token) for token in before[-1:]]
+    done = len(tokenizer.decode(pending))  # the number of characters of the pending tokens that have been yielded
     for token in tokens:
         pending.append(token)
         text = tokenizer.decode(pending)
@@ -287,12 +285,14 @@ def decode_stream(tokenizer: Tokenizer, tokens: Iterable[int]) -> Iterator[str]:
             yield text[done:end]
             done = end
         if end == len(text):
-            pending, done = [], 0
-    if pending:
-        yield tokenizer.decode(pending)[done:]
+            pending = pending[-1:]
+            done = len(tokenizer.decode(pending))
+    rest = tokenizer.decode(pending)[done:]
+    if rest:
+        yield rest
 
 
-def load_tokenizer(path: str | os.PathLike[str]) -> CharTokenizer | BPETokenizer:
+def load_tokenizer(path: str | os.PathLike[str]) -> CharTokenizer | BPETokenizer | WordTokenizer:
     """Read a tokenizer that `save` wrote.
 
     Raises:
@@ -324,13 +324,6 @@ def load_tokenizer(path: str | os.PathLike[str]) -> CharTokenizer | BPETokenizer
 def _code_points(text: str) -> NDArray[np.uint32]:
     """Return the Unicode code point of each character, (N,)."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
-
-
-def _check_tokens(tokens: Sequence[int] | Tokens, vocab_size: int) -> None:
-    array = np.asarray(tokens)
-    if array.size and (array.min() < 0 or array.max() >= vocab_size):
-        wrong = array[(array < 0) | (array >= vocab_size)][0]
-        raise ValueError(f"decode: the tokens must be from 0 to {vocab_size - 1}, not {wrong}")
 
 
 def _library() -> Any:

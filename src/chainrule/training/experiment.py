@@ -31,7 +31,7 @@ from chainrule.training.callbacks import BestModel, Checkpoint, History, Setting
 from chainrule.training.fine_tuning import describe_start, start_from
 from chainrule.training.logs import check_logs, make_logs
 from chainrule.training.optimizers import OPTIMIZERS, check_optimizer, make_optimizer
-from chainrule.training.run import SHIPPED
+from chainrule.training.run import SHIPPED, SHIPPED_WORDS
 from chainrule.training.trainer import Callback, Trainer
 
 if TYPE_CHECKING:
@@ -213,14 +213,14 @@ def _threads(run: Run) -> int:
 
 
 def refuse_shipped(run: Run) -> None:
-    """Check that a run is not the one shipped with chainrule, which must not be changed.
+    """Check that a run is none of those shipped with chainrule, which must not be changed.
 
     Raises:
-        RunError: it is the run shipped with chainrule.
+        RunError: it is a run shipped with chainrule.
     """
-    if run.folder.resolve() == SHIPPED.resolve():
+    if run.folder.resolve() in (SHIPPED.resolve(), SHIPPED_WORDS.resolve()):
         command = f"chainrule train --model {run.config['model']['name']}"
-        raise RunError(f"{run.folder}: is the run shipped with chainrule; train your own with: {command}")
+        raise RunError(f"{run.folder}: is a run shipped with chainrule; train your own with: {command}")
 
 
 def check_data(run: Run, data: Data) -> None:

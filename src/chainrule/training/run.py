@@ -49,6 +49,9 @@ START = "start.safetensors"
 SHIPPED = Path(models.__file__).with_name("shipped")
 """The folder of the run shipped with chainrule."""
 
+SHIPPED_WORDS = SHIPPED.with_name("shipped_words")
+"""The folder of the language model shipped with chainrule: it reads and writes whole words."""
+
 DIFFERS = "own_bits"
 """Key of a recorded change: whether the result may differ from that of a run started with the new settings. (Files keep
 the former name.)"""
@@ -268,7 +271,8 @@ def _remove_incomplete(folder: Path) -> None:
 def find(path: str | os.PathLike[str] | None = None) -> Run:
     """Find a run by its folder; for a folder of runs (by default `runs/`), the newest run in it.
 
-    "shipped" is the run shipped with chainrule, unless there is a folder of that name.
+    "shipped" is the run shipped with chainrule and "shipped_words" the language model, unless there is a folder of that
+    name.
 
     Raises:
         RunError: there is no such run.
@@ -278,8 +282,9 @@ def find(path: str | os.PathLike[str] | None = None) -> Run:
         return Run(folder)
     if not folder.is_dir() and path is not None and (RUNS / folder).is_dir():
         return Run(RUNS / folder)  # a name listed by `chainrule runs`
-    if str(path) == SHIPPED.name and not folder.is_dir():
-        return shipped()
+    for shipped_folder in (SHIPPED, SHIPPED_WORDS):
+        if str(path) == shipped_folder.name and not folder.is_dir():
+            return Run(shipped_folder)
     runs = all_runs(folder)
     if runs:
         return runs[-1]

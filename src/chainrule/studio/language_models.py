@@ -1,0 +1,217 @@
+"""Language models as the view Next word reads them: a GPT of a run, and the model of the lesson on the next word."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from chainrule.autograd import no_grad
+from chainrule.errors import DataError
+from chainrule.explain import attention_patterns
+from chainrule.first_principles import language
+from chainrule.tensor import from_numpy
+from chainrule.text import CharTokenizer, Sampler, WordTokenizer, decode_stream, generate
+from chainrule.training import run as runs
+from chainrule.training.text_task import TEXT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from chainrule.models import GPT
+    from chainrule.text import Tokenizer
+    from chainrule.training.run import Run
+
+MAX_SHOWN = 24
+"""Limit on the tokens whose attention is shown: the last ones."""
+WORDS_ON, CHARACTERS_ON = 20, 80
+"""How many tokens a text is continued with, unless its line ends before."""
+END_OF_LINE, SPACE = "↵", "␣"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a model makes of a text.
+
+    Attributes:
+        unit: what a token is: "word", "character" or "piece of a word".
+        tokens: names of the last tokens that the model sees, T of them.
+        unseen: how many tokens before those are not shown, or not seen by the model.
+        probabilities: of each token of the vocabulary to come next, (V,).
+        attention: (layers, heads, T, T), float32; None for a model without attention.
+        continuation: how the text could go on.
+        label: the name of a token of the vocabulary.
+        piece: what a token adds to the text.
+    """
+
+    unit: str
+    tokens: list[str]
+    unseen: int
+    probabilities: NDArray[np.float64]
+    attention: NDArray[np.float32] | None
+    continuation: str
+    label: Callable[[int], str]
+    piece: Callable[[int], str]
+
+
+class RunReader:
+    """The GPT of a run.
+
+    Args:
+        run: the run.
+        name: what to call it.
+    """
+
+    def __init__(self, run: Run, name: str) -> None:
+        self.run, self.model, self.tokenizer = run, cast("GPT", run.load_network()), TEXT.load_tokenizer(run)
+        self.unit = {WordTokenizer: "word", CharTokenizer: "character"}.get(type(self.tokenizer), "piece of a word")
+        config, numbers = self.model.config, sum(parameter.numel() for parameter in self.model.parameters())
+        parts = f"{config.layers} layers with {config.heads} heads each, {numbers:,} numbers"
+        if run.folder == runs.SHIPPED_WORDS:
+            sentences = len(language.CORPUS.read_text(encoding="utf-8").splitlines())
+            self.about = (
+                f"A small GPT in the package: {parts}. It has read nine tenths of {sentences} everyday sentences, and "
+                f"knows no other words."
+            )
+        else:
+            self.about = f"A GPT of the run {name}: {parts}."
+
+    def encode(self, text: str) -> NDArray[np.int64]:
+        """Return the tokens of a text; of an empty one those of a new line, or if there is none the first token."""
+        if text.strip(" "):
+            return self.tokenizer.encode(text, "the text").astype(np.int64)
+        try:
+            return self.tokenizer.encode("\n").astype(np.int64)
+        except DataError:
+            return np.zeros(1, np.int64)
+
+    def read(self, text: str, temperature: float, seed: int) -> Reading:
+        """Read a text, and go on with it; equal seeds go on equally.
+
+        Raises:
+            DataError: the tokenizer does not have a word or a character of the text.
+            ValueError: the logits are not finite.
+        """
+        tokens = self.encode(text)
+        context = tokens[-self.model.block_size :]
+        with no_grad():
+            logits = self.model(from_numpy(context[None]))[:, -1].numpy()
+        names = [self.label(int(token)) for token in context[-MAX_SHOWN:]]
+        return Reading(
+            self.unit,
+            names,
+            len(tokens) - len(names),
+            Sampler(temperature).probabilities(logits)[0],
+            attention_patterns(self.model, context)[:, :, -MAX_SHOWN:, -MAX_SHOWN:],
+            self._continue(text, tokens, temperature, seed),
+            self.label,
+            lambda token: self._pieces(text, tokens, [token]),
+        )
+
+    def label(self, token: int) -> str:
+        """Return the name of a token."""
+        return self.tokenizer.decode([token]).replace("\n", END_OF_LINE).replace(" ", SPACE)
+
+    def _continue(self, text: str, tokens: NDArray[np.int64], temperature: float, seed: int) -> str:
+        count = WORDS_ON if isinstance(self.tokenizer, WordTokenizer) else CHARACTERS_ON
+        drawn = generate(self.model, tokens, count, temperature, generator=np.random.default_rng(seed), use_cache=False)
+        return self._pieces(text, tokens, list(_line(self.tokenizer, drawn)))
+
+    def _pieces(self, text: str, tokens: NDArray[np.int64], more: Sequence[int]) -> str:
+        """Return what tokens add to a text."""
+        piece = "".join(decode_stream(self.tokenizer, more, tokens if text.strip(" ") else ()))
+        is_spaced = isinstance(self.tokenizer, WordTokenizer) and text[-1:].isspace()
+        return piece.removeprefix(" ") if is_spaced else piece
+
+    def code(self, text: str, temperature: float, seed: int) -> str:
+        """Return a script that prints the same probabilities, and how the text goes on."""
+        name = self.run.folder.name if self.run.folder == runs.SHIPPED_WORDS else str(self.run.folder.resolve())
+        count = WORDS_ON if isinstance(self.tokenizer, WordTokenizer) else CHARACTERS_ON
+        encode = f"tokenizer.encode({text!r})" if text.strip(" ") else f"np.array({self.encode(text).tolist()})"
+        return f"""import numpy as np
+
+import chainrule
+from chainrule.text import Sampler, generate, load_tokenizer
+from chainrule.training import run as runs
+
+run = runs.find({name!r})
+model, tokenizer = run.load_network(), load_tokenizer(run.folder / "tokenizer.json")
+tokens = {encode}.astype(np.int64)
+with chainrule.no_grad():
+    logits = model(chainrule.from_numpy(tokens[None, -model.block_size :]))[:, -1]
+probabilities = Sampler(temperature={temperature!r}).probabilities(logits.numpy())[0]
+for token in np.argsort(-probabilities, kind="stable")[:15]:
+    print(f"{{probabilities[token]:7.2%}} {{tokenizer.decode([token])!r}}")
+
+random = np.random.default_rng({seed})
+rest = []
+for token in generate(model, tokens, {count}, temperature={temperature!r}, generator=random, use_cache=False):
+    rest.append(token)
+    if tokenizer.decode([token]) == "\\n":
+        break
+print(repr(tokenizer.decode([*tokens, *rest])))
+"""
+
+
+class LessonReader:
+    """The model of the lesson on the next word, trained when it is first asked for, in about a second."""
+
+    def __init__(self) -> None:
+        self.model = language.train_model()
+        numbers = sum(weights.size for weights in self.model.weights)
+        self.about = (
+            f"The model of the lesson on the next word: {numbers:,} numbers. It sees the last {language.CONTEXT} "
+            f"words, each at its own position; it has no attention, so there are no wires to show."
+        )
+
+    def read(self, text: str, temperature: float, seed: int) -> Reading:
+        """Read a text, and go on with it; equal seeds go on equally.
+
+        Raises:
+            DataError: the model does not know a word of the text.
+        """
+        words = language.split(text.rpartition(language.END)[2])  # the sentence that has not ended
+        sentence = " ".join(words)
+        with np.errstate(divide="ignore"):
+            scores = np.log(self.model.probabilities(sentence))
+        start = "" if not text or text[-1].isspace() else " "
+        rest = self.model.complete(sentence, WORDS_ON, temperature, seed).removeprefix(sentence).strip()
+        ended = len(rest.split()) < WORDS_ON
+        return Reading(
+            "word",
+            words[-language.CONTEXT :],
+            max(0, len(words) - language.CONTEXT),
+            Sampler(temperature).probabilities(scores[None])[0],
+            None,
+            (start + rest if rest else "") + (language.END if ended else ""),
+            lambda token: self.model.words[token],
+            lambda token: self.model.words[token] if not token else start + self.model.words[token],
+        )
+
+    def code(self, text: str, temperature: float, seed: int) -> str:
+        """Return a script that prints the same probabilities, and how the text goes on."""
+        sentence = " ".join(language.split(text.rpartition(language.END)[2]))
+        return f"""import numpy as np
+
+from chainrule.first_principles import language
+from chainrule.text import Sampler
+
+model = language.train_model()
+text = {sentence!r}
+scores = np.log(model.probabilities(text))
+probabilities = Sampler(temperature={temperature!r}).probabilities(scores[None])[0]
+for word in np.argsort(-probabilities, kind="stable")[:15]:
+    print(f"{{probabilities[word]:7.2%}} {{model.words[word]!r}}")
+print(repr(model.complete(text, {WORDS_ON}, {temperature!r}, {seed})))
+"""
+
+
+def _line(tokenizer: Tokenizer, tokens: Iterator[int]) -> Iterator[int]:
+    """Yield tokens up to the end of a line."""
+    for token in tokens:
+        yield token
+        if tokenizer.decode([token]) == "\n":
+            return

@@ -1,0 +1,174 @@
+"""A view as a widget: one module in a page of another host; and in JupyterLab, with a kernel."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from chainrule.studio.bundle import bundle, style
+from chainrule.studio.shelf import Shelf
+from chainrule.studio.views import VIEWS, Views
+
+from .conftest import ROOT, require
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+HOST = """async ([text, sheet, state]) => {
+  const css = document.createElement("style");
+  css.textContent = sheet;
+  document.head.append(css);
+  const address = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+  const { default: widget } = await import(address);
+  const values = { state };
+  const listeners = {};
+  window.host = {
+    get: (key) => values[key],
+    set: (key, value) => { values[key] = value; },
+    save_changes: () => {},
+    on: (event, listener) => (listeners[event] ??= []).push(listener),
+    off: (event, listener) => { listeners[event] = (listeners[event] ?? []).filter((one) => one !== listener); },
+    send: async (content, _, buffers = []) => {
+      const asked = buffers.map((buffer) => [...new Uint8Array(buffer)]);
+      const [told, arrays] = await window.ask(content, asked);
+      const views = arrays.map((bytes) => new DataView(Uint8Array.from(bytes).buffer));
+      for (const listener of listeners["msg:custom"] ?? []) listener(told, views);
+    },
+    fire: (event) => { for (const listener of listeners[event] ?? []) listener(); },
+  };
+  window.leave = await widget.render({ model: window.host, el: document.body });
+}"""
+"""A page that holds a widget as anywidget does, with a model of its own."""
+
+
+@pytest.fixture
+def open_widget(chromium: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Opens a view's bundle in an empty page, over its Python side in this process."""
+    context = chromium.new_context()
+    views = Views.of(Shelf(tmp_path))
+
+    def open_page(name: str, state: str = "") -> Any:
+        page = context.new_page()
+        page.on("pageerror", lambda error: pytest.fail(str(error)))
+
+        def ask(content: dict[str, Any], buffers: list[list[int]]) -> tuple[dict[str, Any], list[list[int]]]:
+            told, arrays = views.answer(name, content, [bytes(buffer) for buffer in buffers])
+            return told, [list(bytes(array)) for array in arrays]
+
+        page.expose_function("ask", ask)
+        page.goto("data:text/html,<!doctype html><title>host</title><p>A paragraph of the host</p>")
+        page.evaluate(HOST, [bundle(name), style(name), state])
+        return page
+
+    yield open_page
+    context.close()
+    views.close()
+
+
+def test_a_bundle_runs_in_a_page_of_another_host(open_widget: Callable[..., Any]) -> None:
+    page = open_widget("words", "text=She+went+to+the+bakery+to+buy+some&temperature=0.5")
+    page.locator(".words[data-is-settled]").wait_for()
+    told, _ = Views.of(Shelf()).answer(
+        "words",
+        {"ask": "read", "number": 1, "model": "shipped_words", "text": "She went to the bakery to buy some", "temperature": 0.5, "seed": 0},
+        [],
+    )  # fmt: skip
+    assert page.locator(".next .name").all_inner_texts()[:-1] == told["words"]
+    assert page.locator(".next .share").first.inner_text() == f"{told['probabilities'][0]:.1%}"
+    page.locator(".next button").first.click()
+    assert page.evaluate("host.get('state')").startswith("text=She+went+to+the+bakery+to+buy+some+")
+    page.evaluate("host.set('state', 'text=the+river'); host.fire('change:state')")  # Python sets it
+    page.locator(".wires button[aria-pressed=true]", has_text="river").wait_for()
+    assert page.locator("textarea").input_value() == "the river"
+    # The style is the widget's alone
+    assert page.evaluate("getComputedStyle(document.querySelector('.words .next')).listStyleType") == "none"
+    assert page.evaluate("getComputedStyle(document.body).maxWidth") == "none"
+    page.evaluate("leave()")
+    assert page.locator(".words").count() == 0
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_each_view_is_a_widget(open_widget: Callable[..., Any], name: str) -> None:
+    page = open_widget(name)
+    page.locator(f".{name} h2, .{name} button").first.wait_for()
+
+
+NOTEBOOK = {
+    "cells": [
+        {
+            "cell_type": "code", "execution_count": None, "id": "one", "metadata": {}, "outputs": [],
+            "source": "import chainrule.studio\nw = chainrule.studio.widget('shipped_words', state='text=We+are+going+to+the')\nw",
+        },
+        {
+            "cell_type": "code", "execution_count": None, "id": "two", "metadata": {}, "outputs": [],
+            "source": "print('the state is', w.state)",
+        },
+    ],
+    "metadata": {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}},
+    "nbformat": 4, "nbformat_minor": 5,
+}  # fmt: skip
+
+
+@pytest.fixture
+def jupyter(chromium: Any, tmp_path: Path) -> Iterator[str]:
+    """The address of a JupyterLab on this machine, with a notebook."""
+    if os.environ.get("CHAINRULE_BROWSER_LONG") != "1":
+        pytest.skip("`make browser-long` runs this, in JupyterLab")
+    require(importlib.util.find_spec("jupyterlab"), "jupyterlab")
+    require(importlib.util.find_spec("anywidget"), "anywidget")
+    (tmp_path / "notebook.ipynb").write_text(json.dumps(NOTEBOOK))
+    port, token = 8899, "of-the-tests"
+    folders = {f"JUPYTER_{name}_DIR": str(tmp_path / name) for name in ("CONFIG", "DATA", "RUNTIME")}
+    own = {"JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings"), "JUPYTERLAB_WORKSPACES_DIR": str(tmp_path / "spaces")}
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--IdentityProvider.token={token}"]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(
+            [*command, f"--port={port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={tmp_path}"],
+            stdout=log, stderr=log, env={**os.environ, **folders, **own, "PYTHONPATH": str(ROOT / "src")},
+        )  # fmt: skip
+        try:
+            for _ in range(300):
+                assert process.poll() is None, (tmp_path / "log").read_text()
+                try:
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/api/status?token={token}", timeout=5)
+                    break
+                except OSError:
+                    time.sleep(0.2)
+            yield f"http://127.0.0.1:{port}/lab/tree/notebook.ipynb?token={token}"
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def test_the_widget_runs_in_jupyterlab(chromium: Any, jupyter: str) -> None:
+    page = chromium.new_context(viewport={"width": 1400, "height": 1000}).new_page()
+    page.set_default_timeout(120_000)
+    page.goto(jupyter)
+    cells = page.locator(".jp-Notebook .jp-CodeCell")
+    cells.first.locator(".cm-content").click()
+    page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
+    page.keyboard.press("Shift+Enter")
+    page.locator(".words[data-is-settled]").wait_for()
+    assert page.locator(".words textarea").input_value() == "We are going to the"
+    word = page.locator(".words .next .name").first.inner_text()
+    assert page.locator(".words .wires button").all_inner_texts() == ["we", "are", "going", "to", "the"]
+    page.locator(".words .next button").first.click()
+    page.locator(".words .wires button", has_text=word).wait_for()
+    assert page.locator(".words textarea").input_value() == f"We are going to the {word}"
+    cells.nth(1).locator(".cm-content").click()
+    page.keyboard.press("Shift+Enter")
+    printed = cells.nth(1).locator(".jp-OutputArea-output")
+    printed.wait_for()
+    assert printed.inner_text().strip() == f"the state is text=We+are+going+to+the+{word}"
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=f"{folder}/jupyterlab.png")
+    page.context.close()
