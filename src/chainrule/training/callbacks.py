@@ -224,14 +224,17 @@ class Checkpoint(Callback):
     def save(self, trainer: Trainer) -> None:
         """Save the complete state now."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        state = trainer.state_dict()
-        checkpoint.save(state, self.folder / checkpoint.FILE)
+        checkpoint.save(trainer.state_dict(), self.folder / checkpoint.FILE)
         if self.keep and trainer.total_steps:
-            best = safetensors_io.load(self.best) if self.best is not None and Path(self.best).exists() else {}
-            key = ("step", trainer.total_steps) if trainer.step else ("epoch", trainer.epoch)
-            checkpoint.save({**state, "best": best}, self.folder / checkpoint.kept_name(*key))
+            self.keep_state(trainer)
             self._remove_old(trainer)
         self._last_save = time.perf_counter()
+
+    def keep_state(self, trainer: Trainer) -> None:
+        """Save the complete state now beside the latest one, so that `change_run` can go back to this step."""
+        best = safetensors_io.load(self.best) if self.best is not None and Path(self.best).exists() else {}
+        key = ("step", trainer.total_steps) if trainer.step else ("epoch", trainer.epoch)
+        checkpoint.save({**trainer.state_dict(), "best": best}, self.folder / checkpoint.kept_name(*key))
 
     def _remove_old(self, trainer: Trainer) -> None:
         """Remove kept states other than the latest ones and that of the best epoch."""

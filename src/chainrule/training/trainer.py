@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -175,6 +176,12 @@ class Trainer:
         return self._loss_sum / self._examples if self._examples else float("nan")
 
     @property
+    def mean_accuracy(self) -> float:
+        """The fraction of this epoch's examples so far that were answered right; NaN if they are not counted."""
+        is_counted = self.count_correct is not None and self._correct is not None and self._examples
+        return (self._correct or 0) / self._examples if is_counted else float("nan")
+
+    @property
     def total_steps(self) -> int:
         """The number of steps so far, assuming the current loader's number of batches for all epochs."""
         return self.epoch * len(self.loader) + self.step
@@ -253,8 +260,8 @@ class Trainer:
         if self._sharded is not None:
             self._sharded.check_agreement()
         record = {"epoch": self.epoch + 1, "train_loss": self.mean_loss}
-        if self.count_correct is not None and self._correct is not None and self._examples:
-            record["train_accuracy"] = self._correct / self._examples
+        if not math.isnan(self.mean_accuracy):
+            record["train_accuracy"] = self.mean_accuracy
         if self.validate is not None and self._world.rank == 0:
             with restore_modes(self.network):
                 record |= {name: float(value) for name, value in self.validate().items()}

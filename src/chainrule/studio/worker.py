@@ -1,0 +1,295 @@
+"""What runs in a training's own process: the ordinary trainer, and a callback that listens to the studio.
+
+The studio sends small messages (see `wire`): {"do": …}. `process.TrainingProcess` is its end of the pipe. When the pipe
+is closed, because the studio ended or was killed, training stops after its step and is saved.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import threading
+import traceback
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule.errors import UserError
+from chainrule.studio.frames import SECONDS_PER_FRAME, FrameMaker
+from chainrule.studio.wire import pack, unpack
+from chainrule.training import divergence, experiment
+from chainrule.training.changes import change_run
+from chainrule.training.run import Run
+from chainrule.training.session import save, save_and_stop, train
+from chainrule.training.trainer import Callback, DivergedError, Interrupted, Trainer
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+    from chainrule.tensor import Tensor
+    from chainrule.training.task import Data
+
+PAUSED = 0
+"""`until` of a training that is paused: no step is too early to stop."""
+
+
+def main(folder: str, connection: Connection, until: int | None) -> None:
+    """Train a run until the studio says stop; the target of the process.
+
+    Args:
+        folder: the run's folder.
+        connection: the pipe to the studio.
+        until: pause after this step; 0 to wait before the first, None to train to the end.
+    """
+    desk = Desk(connection, until)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda *_: desk.stop())
+    threading.Thread(target=desk.listen, daemon=True).start()
+    try:
+        _work(Path(folder), desk)
+    except UserError as error:
+        desk.tell("failed", step=desk.total_steps, sentence=str(error))
+    except OSError as error:
+        desk.tell("failed", step=desk.total_steps, sentence=_explain(error, Path(folder), desk.total_steps))
+    except Exception as error:
+        traceback.print_exc()
+        desk.tell("failed", step=desk.total_steps, sentence=f"a mistake of chainrule: {type(error).__name__}: {error}")
+        sys.exit(1)
+
+
+def _explain(error: OSError, folder: Path, step: int) -> str:
+    """Say what a file that cannot be written means."""
+    if not (folder / "config.json").exists():
+        stopped = f"{folder.name}: its folder was deleted while it trained, so training has ended at step {step:,}"
+        return f"{stopped}; start it again with the same settings: they give the same bits"
+    stopped = f"{error.filename}: cannot be written ({error.strerror}), so training has stopped at step {step:,}"
+    return f"{stopped}; what was saved before is whole: mend that, and go on"
+
+
+class Desk:
+    """What the studio wants, as it is known to the training; the listening thread writes it, the training reads it.
+
+    Args:
+        connection: the pipe to the studio.
+        until: see `main`.
+    """
+
+    def __init__(self, connection: Connection, until: int | None) -> None:
+        self.connection, self.until = connection, until
+        self.changed = threading.Condition()
+        self.version = 0  # counts what has been received
+        self.stopping = False
+        self.change: dict[str, Any] | None = None  # arguments of `change_run`
+        self.wants_frame = False
+        self.saves = True  # at a pause; not after each single step, so that there is a step to go back to
+        self.picture: np.ndarray[Any, np.dtype[np.uint8]] | None = None
+        self.total_steps = 0
+
+    def listen(self) -> None:
+        """Receive messages until the pipe is closed."""
+        with suppress(EOFError, OSError):
+            while True:
+                content, buffers = unpack(self.connection.recv_bytes())
+                with self.changed:
+                    self._receive(content, buffers)
+                    self._wake()
+        self.stop()
+
+    def _receive(self, content: dict[str, Any], buffers: list[bytes]) -> None:
+        match content:
+            case {"do": "go", "until": until}:
+                self.until, self.saves = until, True
+            case {"do": "step"}:
+                self.until, self.saves = self.total_steps + 1, False
+            case {"do": "change", "arguments": dict(arguments)}:
+                self.change = arguments
+            case {"do": "look", "shape": list(shape)}:
+                self.picture = np.frombuffer(buffers[0], np.uint8).reshape(shape)
+            case {"do": "look"}:
+                self.picture = None
+            case {"do": "frame"}:
+                self.wants_frame = True
+            case {"do": "stop"}:
+                self.stopping = True
+
+    def stop(self) -> None:
+        """Stop after the present step."""
+        with self.changed:
+            self.stopping = True
+            self._wake()
+
+    def _wake(self) -> None:
+        self.version += 1
+        self.changed.notify_all()
+
+    def wait(self, version: int) -> None:
+        """Wait until there is something newer than what the caller has looked at."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.version != version)
+
+    def tell(self, state: str, **content: Any) -> None:
+        """Tell the studio that the training is in another state."""
+        self._send(pack({"tell": "state", "state": state, **content}))
+
+    def show(self, content: dict[str, Any], buffers: list[bytes]) -> None:
+        """Send a frame."""
+        self.wants_frame = False
+        self._send(pack({"tell": "frame", **content}, buffers))
+
+    def _send(self, message: bytes) -> None:
+        with suppress(OSError):  # the studio has ended: the listening thread stops the training
+            self.connection.send_bytes(message)
+
+
+def _work(folder: Path, desk: Desk) -> None:
+    """Train, and change what the studio wants changed, until it says stop."""
+    desk.tell("loading")
+    run = Run(folder)
+    data = run.task.load(run)
+    watch = Watch(desk, run)
+    while not desk.stopping:
+        _train(run, data, watch)
+        arguments, desk.change = desk.change, None
+        if arguments is not None:
+            try:
+                run = watch.run = change_run(run, data, **arguments)
+            except UserError as error:
+                watch.refused = str(error)
+            else:
+                watch.refused = None
+    desk.tell("stopped", step=desk.total_steps)
+
+
+def _train(run: Run, data: Data, watch: Watch) -> None:
+    """Train until the studio wants something else; if training ends before, tell why, and wait."""
+    desk = watch.desk
+    try:
+        trainer = train(run, data, callbacks=[watch])
+    except Interrupted:
+        return
+    except DivergedError as error:
+        desk.tell("searching", sentence=str(error))
+        origin = divergence.locate(run, data)
+        where = asdict(origin) if origin else {}
+        desk.tell("diverged", sentence=str(error), lr=run.config["training"]["lr"], **where)
+    else:
+        result = experiment.finish(run, data, sum(record["seconds"] for record in trainer.history))
+        desk.tell("finished", step=trainer.total_steps, result=result)
+    watch.wait()
+
+
+class Watch(Callback):
+    """Sends frames to the studio, and pauses, stops or changes the training as it wants.
+
+    Between two steps, it looks at four attributes; that is all it costs if nobody looks.
+
+    Args:
+        desk: what the studio wants.
+        run: the run.
+    """
+
+    def __init__(self, desk: Desk, run: Run) -> None:
+        self.desk, self.run = desk, run
+        self.frames = FrameMaker(run.model)
+        self.refused: str | None = None  # why the last change was not made
+        self._due = 0.0
+        self._trainer: Trainer | None = None
+
+    def on_start(self, trainer: Trainer) -> None:
+        """Wait if the training begins paused."""
+        self._trainer = trainer
+        self.desk.total_steps = trainer.total_steps
+        self.frames.curve.cut(trainer.total_steps)
+        self.desk.tell("running", **self._settings())
+        self._attend(trainer)
+
+    def on_loss(self, trainer: Trainer, inputs: Tensor | None, loss: float) -> None:
+        """Note the loss of a step."""
+        self.frames.add(trainer.total_steps + 1, loss)
+
+    def on_step(self, trainer: Trainer) -> None:
+        """Send a frame if one is wanted, and do what the studio wants."""
+        desk = self.desk
+        desk.total_steps = trainer.total_steps
+        if desk.wants_frame and perf_counter() >= self._due:
+            self._show(trainer)
+        if desk.until is not None or desk.stopping or desk.change is not None:
+            self._attend(trainer)
+
+    def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
+        """Check, before other callbacks write, that there is a folder to write to."""
+        self._check_folder()
+
+    def on_end(self, trainer: Trainer) -> None:
+        """Show the trained network."""
+        if trainer.epoch == trainer.epochs:
+            self._show(trainer, now=True)
+
+    def wait(self) -> None:
+        """Answer the studio until it wants a change, or says stop."""
+        version = self.desk.version
+        while not (self.desk.stopping or self.desk.change is not None):
+            self._wait(version)
+            version = self.desk.version
+
+    def _settings(self) -> dict[str, Any]:
+        settings = {"changes": self.run.changes, "lr": self.run.config["training"]["lr"]}
+        return {"step": self.desk.total_steps, **settings, **({"refused": self.refused} if self.refused else {})}
+
+    def _attend(self, trainer: Trainer) -> None:
+        """Pause, stop or change, if the studio wants it."""
+        desk, is_paused = self.desk, False
+        while True:
+            version, until = desk.version, desk.until
+            if desk.stopping or desk.change is not None:
+                self._check(trainer)
+                save_and_stop(trainer)
+            if until is None or trainer.total_steps < until:
+                break
+            if not is_paused:
+                self._check(trainer)
+                if desk.saves:
+                    save(trainer)
+                self._show(trainer, now=True)
+                desk.tell("paused", **self._settings())
+                is_paused = True
+            self._wait(version)
+        if is_paused:
+            desk.tell("running", **self._settings())
+
+    def _wait(self, version: int) -> None:
+        """Wait for a message after `version`; show the network again if the picture is another."""
+        self.desk.wait(version)
+        if self.desk.picture is not self.frames.picture and self._trainer is not None:
+            self._show(self._trainer, now=True)
+
+    def _show(self, trainer: Trainer, now: bool = False) -> None:
+        self._due = perf_counter() + SECONDS_PER_FRAME
+        self._check_folder()
+        self.frames.picture = self.desk.picture
+        self.desk.show(*self.frames.make(trainer, now))
+
+    def _check(self, trainer: Trainer) -> None:
+        """Check that the state can be saved: there is a folder, and all weights are finite.
+
+        Raises:
+            DivergedError: the last update made the weights invalid.
+            FileNotFoundError: the folder was deleted.
+        """
+        self._check_folder()
+        for name, parameter in trainer.network.named_parameters():
+            if not np.isfinite(parameter.numpy()).all():
+                raise DivergedError(
+                    f"training diverged in epoch {trainer.epoch + 1}, at step {trainer.step}: {name} is not finite"
+                )
+
+    def _check_folder(self) -> None:
+        if not self.run.config_file.exists():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.run.config_file))

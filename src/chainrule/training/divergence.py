@@ -1,0 +1,176 @@
+"""Finds the step and the layer where a training run diverged, by replaying it from its last checkpoint.
+
+A compiled step has updated the weights before its loss is known to be NaN. The replay takes the same steps to the same
+bits, up to the update that made the weights invalid, or so large that the next outputs are. The state before it is
+kept, so that `change_run` can go back to it, and the step that fails is taken operation by operation.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule.training import experiment
+from chainrule.training import resume as resuming
+from chainrule.training.callbacks import Checkpoint, StopAugmentation, StopOnNaN, first_bad_layer
+from chainrule.training.trainer import Callback, Interrupted, Trainer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chainrule.nn import Module, Parameter
+    from chainrule.tensor import Tensor
+    from chainrule.training.run import Run
+    from chainrule.training.task import Data
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """Where a run diverged.
+
+    Attributes:
+        step: the first step whose loss, gradients or update are not finite, counted from 1 and the start of training.
+        epoch: its epoch, from 1.
+        where: the layer where it began: an end of a sentence.
+        last_good: the step before the update that went wrong, whose state is now kept: from there, training can go on
+            with a smaller rate. None if the last checkpoint is later.
+    """
+
+    step: int
+    epoch: int
+    where: str
+    last_good: int | None
+
+
+def locate(run: Run, data: Data) -> Divergence | None:
+    """Replay a run that diverged, and keep the state before it as `checkpoint/step-S.safetensors`.
+
+    Args:
+        run: the run; its last checkpoint is read.
+        data: the data set named in its config.
+
+    Returns:
+        Where it diverged; None if all steps of the epoch are finite: its validation alone is not.
+
+    Raises:
+        RunError: the checkpoint is missing or damaged.
+    """
+    finder = _Finder()
+    trainer = _replay(run, data, finder)
+    if finder.step is None:
+        return None
+    epoch = (finder.step - 1) // len(trainer.loader) + 1
+    if finder.start == finder.step:
+        return Divergence(finder.step, epoch, f"{_bad_weight(trainer.network)} in the last checkpoint", None)
+    last_good = finder.step - (1 if finder.in_update else 2)
+    examiner = _Examiner(last_good, finder.step)
+    _replay(run, data, examiner)
+    return Divergence(finder.step, epoch, examiner.where, last_good if last_good >= finder.start else None)
+
+
+def _replay(run: Run, data: Data, callback: Callback) -> Trainer:
+    """Train on from the last checkpoint, writing nothing, until the callback stops it or the epoch ends."""
+    trainer = experiment.prepare(run, data)
+    resuming.resume(run, trainer)
+    # What does not change the numbers keeps its state, which is part of what is saved, and is not called
+    others = [other for other in trainer.callbacks if not isinstance(other, StopOnNaN)]
+    trainer.callbacks = [callback, *(o if isinstance(o, StopAugmentation) else _Silent(o) for o in others)]
+    trainer.validate = None
+    with suppress(Interrupted):
+        trainer.fit(run.config["training"]["epochs"])
+    return trainer
+
+
+class _Silent(Callback):
+    """A callback that keeps the state of another and does nothing."""
+
+    def __init__(self, other: Callback) -> None:
+        self.other = other
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.other.state_dict()
+
+
+class _Finder(Callback):
+    """Finds the first step that is not finite.
+
+    Attributes:
+        start: the step of the checkpoint.
+        step: the first step that is not finite; None if there is none.
+        in_update: whether its loss is finite, and its update is not.
+    """
+
+    start = 0
+    step: int | None = None
+    in_update = False
+
+    def on_start(self, trainer: Trainer) -> None:
+        self.start = trainer.total_steps
+        if _bad_weight(trainer.network):
+            self.step = self.start
+            raise Interrupted
+
+    def on_loss(self, trainer: Trainer, inputs: Tensor | None, loss: float) -> None:
+        if not math.isfinite(loss):
+            self.step = trainer.total_steps + 1
+            raise Interrupted
+
+    def on_step(self, trainer: Trainer) -> None:
+        if _bad_weight(trainer.network):
+            self.step, self.in_update = trainer.total_steps, True
+            raise Interrupted
+
+    def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
+        raise Interrupted
+
+
+class _Examiner(Callback):
+    """Keeps the state after step `last_good`, and takes step `failing` eagerly to see where it breaks."""
+
+    def __init__(self, last_good: int, failing: int) -> None:
+        self.last_good, self.failing = last_good, failing
+        self.where = "the compiled step alone gives a loss that is not finite"
+
+    def on_start(self, trainer: Trainer) -> None:
+        self.on_step(trainer)
+
+    def on_loss(self, trainer: Trainer, inputs: Tensor | None, loss: float) -> None:
+        if not math.isfinite(loss):
+            if inputs is not None:  # not in shards
+                self.where = first_bad_layer(trainer.network, inputs)
+            raise Interrupted
+
+    def on_step(self, trainer: Trainer) -> None:
+        step = trainer.total_steps
+        if step == self.last_good:
+            checkpoints = [c.other for c in trainer.callbacks if isinstance(c, _Silent)]
+            next(c for c in checkpoints if isinstance(c, Checkpoint)).keep_state(trainer)
+        if step == self.failing - 1:
+            trainer.compiled = False
+        if step == self.failing:
+            self.where = _bad_gradient(trainer.network) or _bad_weight(trainer.network) or self.where
+            raise Interrupted
+
+
+def _last_bad(network: Module, array: Callable[[Parameter], Any]) -> str:
+    """Describe the last parameter whose array is not finite, which backward comes to first, or return ""."""
+    for name, parameter in reversed([*network.named_parameters()]):
+        values = array(parameter)
+        if values is not None and not np.isfinite(values.numpy()).all():
+            layer, _, own = name.rpartition(".")
+            return f"{own} of layer {layer!r}"
+    return ""
+
+
+def _bad_gradient(network: Module) -> str:
+    bad = _last_bad(network, lambda parameter: parameter.grad)
+    return f"the first values that are not finite are in the gradient of the {bad}" if bad else ""
+
+
+def _bad_weight(network: Module) -> str:
+    bad = _last_bad(network, lambda parameter: parameter)
+    return f"the first values that are not finite are in the {bad}" if bad else ""

@@ -1,0 +1,102 @@
+"""Trains a run on from where it stands, to its end or to a step: what resuming does, as a function.
+
+Between two such calls, `change_run` changes a setting, and the run records it:
+
+    from chainrule import data
+    from chainrule.training import experiment
+    from chainrule.training import run as runs
+    from chainrule.training.changes import change_run
+    from chainrule.training.session import train
+
+    images = data.load("mnist")
+    # 10 steps of 256 images
+    config = experiment.configure("mlp", images, epochs=1, limit=2560)
+    run = runs.create(config, "first-try")
+    trainer = train(run, images, until=6)
+    run = change_run(run, images, {"lr": 0.005})
+    trainer = train(run, images)
+    (trainer.epoch, run.changes[0]["settings"])  # (1, {'lr': [0.02, 0.005]})
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+from chainrule.training import experiment
+from chainrule.training import resume as resuming
+from chainrule.training.callbacks import Checkpoint
+from chainrule.training.trainer import Callback, Interrupted, Trainer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from chainrule.training.run import Run
+    from chainrule.training.task import Data
+
+
+class StopAt(Callback):
+    """Saves the state after a step, and ends training there by `Interrupted`.
+
+    Args:
+        step: the step, counted from the start of training.
+    """
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_start(self, trainer: Trainer) -> None:
+        """End training if the step is done already."""
+        self.on_step(trainer)
+
+    def on_step(self, trainer: Trainer) -> None:
+        """End training after the step."""
+        if trainer.total_steps >= self.step:
+            save_and_stop(trainer)
+
+
+def save(trainer: Trainer) -> None:
+    """Save a run's state after the present step; for callbacks, in `on_start` or `on_step`."""
+    for callback in trainer.callbacks:
+        if isinstance(callback, Checkpoint):
+            callback.save(trainer)
+
+
+def save_and_stop(trainer: Trainer) -> NoReturn:
+    """Save a run's state after the present step, and end training; for callbacks, in `on_start` or `on_step`.
+
+    Raises:
+        Interrupted: always.
+    """
+    save(trainer)
+    raise Interrupted
+
+
+def train(run: Run, data: Data, *, until: int | None = None, callbacks: Sequence[Callback] = ()) -> Trainer:
+    """Train a run on from its last checkpoint, or from the beginning if it has none.
+
+    Args:
+        run: the run; after `change_run`, the one that it returns.
+        data: the data set named in its config.
+        until: stop after this step, counted from the start of training; by default, train to the end. The run's files
+            are then those of a run that was interrupted there, and a later call goes on to the same bits.
+        callbacks: additional callbacks (see `experiment.prepare`).
+
+    Returns:
+        The trainer: its network, and the history.
+
+    Raises:
+        DataError: the data differ from those the run was started with.
+        DivergedError: the loss is not finite.
+        Interrupted: a callback ended training.
+        RunError: the config or the checkpoint is invalid.
+    """
+    stop = () if until is None else (StopAt(until),)
+    trainer = experiment.prepare(run, data, (*callbacks, *stop))
+    resuming.resume(run, trainer)
+    epochs = run.config["training"]["epochs"]
+    try:
+        trainer.fit(epochs)
+    except Interrupted:
+        if until is None or trainer.total_steps < until:
+            raise
+    return trainer
