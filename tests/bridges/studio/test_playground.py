@@ -199,7 +199,7 @@ def reach(playground, state, step, **more):
 
 
 def test_the_same_start_gives_the_same_bits(playground):
-    state = {"data": "spirals", "layers": "5,4", "activation": "gelu"}
+    state = {"data": "spirals", "layers": "5-4", "activation": "gelu"}
     first = reach(playground, state, 137)
     assert first[0]["step"] == 137
     assert first[0]["epoch"] == 13
@@ -207,13 +207,14 @@ def test_the_same_start_gives_the_same_bits(playground):
         assert ask(playground, state, 137) == first
     ask(playground, state, 3)  # back: it begins again
     assert reach(playground, state, 137) == first
-    assert reach(Playground(), {**state, "noise": "0.05", "seed": 0}, 137, page=9) == first  # defaults, and text
+    content, arrays = reach(Playground(), {**state, "noise": "0.05", "seed": 0}, 137, page=9)  # defaults, and text
+    assert ({**content, "page": 1}, arrays) == first
     for other in ({"seed": 1}, {"start": 1}, {"rate": 0.02}, {"train": 70}, {"activation": "elu"}):
         assert reach(playground, {**state, **other}, 137)[1] != first[1]
 
 
 def test_a_frame_is_what_the_network_says(playground):
-    state = {"data": "moons", "layers": "3,2", "features": "x1,x2,x1x2"}
+    state = {"data": "moons", "layers": "3-2", "features": "x1-x2-x1x2"}
     content, arrays = reach(playground, state, 200, scene=True)
     weights, answer, neurons, peaks, curves, points, is_training, inputs = arrays
     run = PlaygroundRun(read_setup(state))
@@ -258,7 +259,7 @@ def test_classes_and_values_have_planes_of_their_own(playground):
 def test_frames_are_small_and_fast():
     playground = Playground()
     largest = {
-        "data": "spirals", "classes": 4, "count": 1000, "layers": "8,8,8,8,8,8", "features": ",".join(FEATURES),
+        "data": "spirals", "classes": 4, "count": 1000, "layers": "8-8-8-8-8-8", "features": "-".join(FEATURES),
     }  # fmt: skip
     ask(playground, largest, 1, scene=True)  # compiles
     _, arrays = ask(playground, largest, 10**6, scene=True, play=True)
@@ -286,9 +287,9 @@ def test_a_long_curve_is_thinned():
 @pytest.mark.parametrize(
     ("stop", "sentence"),
     [
-        ("epochs 7", r"Stopped after epoch 7\."),
-        ("loss 0.3", r"Stopped after epoch \d+: the training loss is 0\.\d{4}\."),
-        ("accuracy 90", r"Stopped after epoch \d+: the validation accuracy is \d+\.\d%\."),
+        ("epochs-7", r"Stopped after epoch 7\."),
+        ("loss-0.3", r"Stopped after epoch \d+: the training loss is 0\.\d{4}\."),
+        ("accuracy-90", r"Stopped after epoch \d+: the validation accuracy is \d+\.\d%\."),
     ],
 )
 def test_a_run_stops_at_the_first_epoch_that_fulfills_its_condition(playground, stop, sentence):
@@ -297,7 +298,7 @@ def test_a_run_stops_at_the_first_epoch_that_fulfills_its_condition(playground, 
     assert re.fullmatch(sentence, content["stopped"])
     run = PlaygroundRun(read_setup({"data": "moons", "rate": 0.01}))
     run.train(content["step"] - 1)
-    value = float(stop.split()[1])
+    value = float(stop.split("-")[1])
     fulfilled = []
     for _ in range(2):
         evaluation = run.evaluate()
@@ -306,11 +307,11 @@ def test_a_run_stops_at_the_first_epoch_that_fulfills_its_condition(playground, 
                 "epochs": run.steps / 10 >= value,
                 "loss": run.steps % 10 == 0 and evaluation.train_loss <= value,
                 "accuracy": run.steps % 10 == 0 and 100 * evaluation.validation_accuracy >= value,
-            }[stop.split()[0]]
+            }[stop.split("-")[0]]
         )
         run.train(run.steps + 1)
     assert fulfilled == [False, True]
-    kind = {"epochs": 0, "loss": 1}.get(stop.split()[0])
+    kind = {"epochs": 0, "loss": 1}.get(stop.split("-")[0])
     if kind:  # no earlier epoch fulfilled it
         assert min(row[kind] for row in run.history[:-1]) > value
     assert ask(playground, state, 100_000, play=True)[0]["step"] == content["step"]  # it stays stopped
@@ -320,7 +321,7 @@ def test_a_run_stops_at_the_first_epoch_that_fulfills_its_condition(playground, 
 
 
 def test_without_validation_the_training_accuracy_counts(playground):
-    content, _ = reach(playground, {"data": "blobs", "train": 100, "stop": "accuracy 100"}, 10**5, play=True)
+    content, _ = reach(playground, {"data": "blobs", "train": 100, "stop": "accuracy-100"}, 10**5, play=True)
     assert re.fullmatch(r"Stopped after epoch \d+: the training accuracy is 100\.0%\.", content["stopped"])
     assert content["validation_loss"] is None
     assert content["validation_accuracy"] is None
@@ -330,7 +331,7 @@ def test_without_validation_the_training_accuracy_counts(playground):
 
 
 def test_nan_names_the_step_and_the_layer_and_leaves_the_step_before(playground):
-    state = {"data": "hills", "activation": "linear", "layers": "4,4", "optimizer": "sgd", "rate": 20, "batch": 0}
+    state = {"data": "hills", "activation": "linear", "layers": "4-4", "optimizer": "sgd", "rate": 20, "batch": 0}
     content, arrays = reach(playground, state, 10_000, play=True)
     step = content["step"] + 1
     assert content["fault"].startswith(f"In step {step} ")
@@ -361,9 +362,9 @@ def test_nan_names_the_step_and_the_layer_and_leaves_the_step_before(playground)
 
 def test_silent_neurons_are_named(playground):
     content, _ = reach(
-        playground, {"activation": "relu", "layers": "8,8", "rate": 5, "optimizer": "sgd"}, 300, play=True
+        playground, {"activation": "relu", "layers": "8-8", "rate": 5, "optimizer": "sgd"}, 300, play=True
     )
-    run = PlaygroundRun(read_setup({"activation": "relu", "layers": "8,8", "rate": 5, "optimizer": "sgd"}))
+    run = PlaygroundRun(read_setup({"activation": "relu", "layers": "8-8", "rate": 5, "optimizer": "sgd"}))
     run.train(content["step"])
     plain = PlainLoop(run.points, run.targets, run.setup)
     plain.weights = [p.numpy().astype(np.float64) for linear in run.linears for p in (linear.weight, linear.bias)]
@@ -470,7 +471,7 @@ def test_tables_that_are_none(playground, content, sentence):
 @pytest.mark.parametrize(
     ("state", "step"),
     [
-        ({"data": "spirals", "classes": 3, "layers": "5", "features": "x1,x2,sin1", "activation": "leaky_relu"}, 43),
+        ({"data": "spirals", "classes": 3, "layers": "5", "features": "x1-x2-sin1", "activation": "leaky_relu"}, 43),
         ({"data": "values", "own": "9hc9hc9hc006006006fffaaabbb", "layers": "", "optimizer": "momentum", "train": 70}, 9),
         ({"data": "moons", "train": 100, "batch": 0, "activation": "linear", "decay": 0.01, "optimizer": "adamw"}, 20),
     ],
@@ -484,9 +485,9 @@ def test_the_script_prints_the_same_numbers(playground, tmp_path, state, step):
     assert done.returncode == 0, done.stderr
     content, arrays = reach(playground, state, step)
     lines = dict(line.split(": ") if ": " in line else line.rsplit(" ", 1) for line in done.stdout.splitlines())
-    assert lines["training loss"] == f"{content['train_loss']:.6f}"
+    assert lines["training loss"] == f"{content['train_loss']:.4f}"
     if content["validation_loss"] is not None:
-        assert lines["validation loss"] == f"{content['validation_loss']:.6f}"
+        assert lines["validation loss"] == f"{content['validation_loss']:.4f}"
     if content["train_accuracy"] is not None:
         assert lines["training accuracy"] == f"{content['train_accuracy']:.1%}"
     first = np.array(eval(lines["weights of the first layer"])).ravel()  # noqa: S307  # our own script's numbers
@@ -520,22 +521,22 @@ def test_a_feature_is_the_same_in_the_script():
         ({"start": -1}, "start must be a whole number from 0"),
         ({"train": 0}, "train must be a whole number from 1 to 100, not 0"),
         ({"features": ""}, "the network has no inputs; choose from x1, x2, x1x1"),
-        ({"features": "x1,x3"}, "there is no input 'x3'; choose from x1, x2"),
+        ({"features": "x1-x3"}, "there is no input 'x3'; choose from x1, x2"),
         ({"features": 7}, "the network has no inputs"),
-        ({"layers": "4,0"}, "the number of neurons in a layer must be a whole number from 1 to 8, not '0'"),
-        ({"layers": "4,,2"}, "the number of neurons in a layer must be a whole number from 1 to 8, not ''"),
-        ({"layers": "1,1,1,1,1,1,1"}, "a network has at most 6 hidden layers here, not 7"),
+        ({"layers": "4-0"}, "the number of neurons in a layer must be a whole number from 1 to 8, not '0'"),
+        ({"layers": "4--2"}, "the number of neurons in a layer must be a whole number from 1 to 8, not ''"),
+        ({"layers": "1-1-1-1-1-1-1"}, "a network has at most 6 hidden layers here, not 7"),
         ({"layers": {}}, "the number of neurons in a layer must be a whole number from 1 to 8, not {}"),
         ({"activation": "step"}, "activation is 'step'; choose from tanh, relu, sigmoid"),
         ({"optimizer": "__class__"}, "optimizer is '__class__'; choose from adam, sgd"),
         ({"rate": float("inf")}, "rate must be a number from 0 to 1,000,000, not inf"),
         ({"rate": None}, "rate must be a number from 0 to 1,000,000, not None"),
         ({"batch": -1}, "batch must be a whole number from 0 to 1,000, not -1"),
-        ({"stop": "tomorrow"}, "stop is 'tomorrow', which is no condition; examples are epochs 300"),
-        ({"stop": "epochs nan"}, "stop is 'epochs nan', which is no condition"),
+        ({"stop": "tomorrow"}, "stop is 'tomorrow', which is no condition; examples are epochs-300"),
+        ({"stop": "epochs-nan"}, "stop is 'epochs-nan', which is no condition"),
         ({"stop": 7}, "stop is 7, which is no condition"),
-        ({"stop": "accuracy 101"}, "an accuracy of 101% cannot be reached: 100 at most"),
-        ({"data": "hills", "stop": "accuracy 9"}, "hills has values, not classes, so there is no accuracy to stop at"),
+        ({"stop": "accuracy-101"}, "an accuracy of 101% cannot be reached: 100 at most"),
+        ({"data": "hills", "stop": "accuracy-9"}, "hills has values, not classes, so there is no accuracy to stop at"),
         ({"own": 5}, "own must be text, not 5"),
         ({"folder": "/etc"}, "the playground has no setting 'folder'"),
     ],

@@ -115,6 +115,6 @@ for name, indices in ({parts}):
     with chainrule.no_grad():
         answers = model(inputs[indices])
         loss = loss_function(answers, targets[indices])
-    print(f"{{name}} loss {{loss.item():.6f}}"){accuracy}
+    print(f"{{name}} loss {{loss.item():.4f}}"){accuracy}
 print("weights of the first layer:", model[0].weight.numpy().round(4).tolist())
 """

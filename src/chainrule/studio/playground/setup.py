@@ -227,8 +227,8 @@ def _integer(name: str, value: object, low: int, high: int) -> int:
 
 
 def _features(value: object) -> tuple[str, ...]:
-    """Read the features, in the order of the table: "x1,x2"."""
-    names = value.split(",") if isinstance(value, str) else list(value) if isinstance(value, (list, tuple)) else [""]
+    """Read the features, in the order of the table: "x1-x2"."""
+    names = value.split("-") if isinstance(value, str) else list(value) if isinstance(value, (list, tuple)) else [""]
     wrong = [name for name in names if name not in FEATURES]
     if wrong:
         choices = f"choose from {', '.join(FEATURES)}"
@@ -239,10 +239,8 @@ def _features(value: object) -> tuple[str, ...]:
 
 
 def _layers(value: object) -> tuple[int, ...]:
-    """Read the widths of the hidden layers: "4,2", or "" for none."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        value = [value]
-    parts = value.split(",") if isinstance(value, str) else list(value) if isinstance(value, (list, tuple)) else [value]
+    """Read the widths of the hidden layers: "4-2", or "" for none."""
+    parts = value.split("-") if isinstance(value, str) else list(value) if isinstance(value, (list, tuple)) else [value]
     widths = [] if parts == [""] else parts
     if len(widths) > MAX_LAYERS:
         raise UserError(f"a network has at most {MAX_LAYERS} hidden layers here, not {len(widths)}")

@@ -55,18 +55,18 @@ def _accuracy(value: float, run: PlaygroundRun) -> str | None:
 KINDS: dict[str, Callable[[float, PlaygroundRun], str | None]] = {
     "epochs": _epochs, "loss": _loss, "accuracy": _accuracy,
 }  # fmt: skip
-_EXAMPLES = {"epochs": "epochs 300", "loss": "loss 0.05", "accuracy": "accuracy 95 (percent)"}
+_EXAMPLES = {"epochs": "epochs-300", "loss": "loss-0.05", "accuracy": "accuracy-95 (percent)"}
 
 
 def read_stop(text: object, setup: Setup) -> Stop | None:
-    """Read a condition such as "epochs 300", "loss 0.05" or "accuracy 95"; "" is none.
+    """Read a condition such as "epochs-300", "loss-0.05" or "accuracy-95"; "" is none.
 
     Raises:
         UserError: it is no such condition, or does not fit the data.
     """
     if text == "":
         return None
-    kind, _, number = text.partition(" ") if isinstance(text, str) else ("", "", "")
+    kind, _, number = text.partition("-") if isinstance(text, str) else ("", "", "")
     try:
         value = float(number)
     except ValueError:

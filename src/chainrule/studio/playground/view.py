@@ -78,6 +78,7 @@ class Playground:
         numbers, arrays = frame(run)
         content = {
             "tell": "frame",
+            "page": page,
             **numbers,
             "stopped": reason,
             "fault": run.fault.sentence if run.fault else None,
