@@ -33,7 +33,7 @@ PARTS = {  # page: its title and its modules
     "optim": ("Optimizers", ["chainrule.optim"]),
     "schedulers": ("Schedulers and averages", ["chainrule.optim.lr_scheduler", "chainrule.optim.swa_utils"]),
     "jit": ("Compiled steps", ["chainrule.capture"]),
-    "data": ("Data", ["chainrule.data", "chainrule.data.idx", "chainrule.data.npy"]),
+    "data": ("Data", ["chainrule.data", "chainrule.data.idx", "chainrule.data.npy", "chainrule.data.toys"]),
     "text": ("Text", ["chainrule.text"]),
     "models": ("Models by name", ["chainrule.models"]),
     "training": ("Training", ["chainrule.training", "chainrule.training.run"]),

@@ -46,6 +46,7 @@ def test_version(command):
     ("arguments", "message"),
     [
         (["nosuch"], "chainrule: no such command 'nosuch'; choose from train, sweep, evaluate, predict,"),
+        (["plya"], "chainrule: no such command 'plya'; did you mean 'play'?\nTry 'chainrule --help'\n"),
         (["trian"], "chainrule: no such command 'trian'; did you mean 'train'?\nTry 'chainrule --help'\n"),
         (["train", "--modle", "mlp"], "id you mean"),  # in click's words, which differ between its versions
         (["train", "--color"], "chainrule: no such option"),

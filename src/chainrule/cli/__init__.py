@@ -40,6 +40,7 @@ COMMANDS = {  # name: (module in chainrule.cli, summary)
     "data": ("listings", "List the data sets."),
     "runs": ("runs", "List and compare the runs, newest last."),
     "studio": ("studio", "Draw a digit and watch a network read it, in the browser."),
+    "play": ("studio", "Build a small network and watch it learn, in the browser."),
     "docs": ("docs", "Open the web site: lessons, guides, the reference."),
     "completion": ("listings", "Print a shell completion script."),
 }

@@ -1,4 +1,4 @@
-"""`chainrule studio`: open the studio in the browser."""
+"""`chainrule studio` and `chainrule play`: open the studio in the browser."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ from chainrule.training import run as runs
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from http.server import ThreadingHTTPServer
+
+    from chainrule.studio.shelf import Shelf
+
+_port = click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port.  [default: any free one]")
+_no_browser = click.option("--no-browser", is_flag=True, help="Print the address instead of opening a browser.")
 
 
 @click.command(
@@ -49,27 +54,63 @@ Examples:
     metavar="DATA",
     help="A data set to choose from besides MNIST (repeatable): see chainrule train.",
 )
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port.  [default: any free one]")
-@click.option("--no-browser", is_flag=True, help="Print the address instead of opening a browser.")
+@_port
+@_no_browser
 def studio(run_path: str | None, folder: str, data: tuple[str, ...], port: int, no_browser: bool) -> None:
     """Open a page where you see networks think: draw a digit, and watch. It is served to this machine alone."""
+    _require_libraries()
+    from chainrule.studio.shelf import Shelf
+
+    chosen = None if run_path is None else runs.find(run_path)
+    _serve(Shelf(Path(folder), chosen, name_data(data)), port, no_browser)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  chainrule play
+  chainrule play --no-browser --port 8765"""
+)
+@_port
+@_no_browser
+def play(port: int, no_browser: bool) -> None:
+    """Open a page where you build a small network and watch it learn to tell points apart.
+
+    It is the playground of the studio, served to this machine alone.
+    """
+    _require_libraries()
+    from chainrule.studio.shelf import Shelf
+
+    _serve(Shelf(), port, no_browser, "#playground")
+
+
+def _require_libraries() -> None:
+    """Refuse in one sentence if the studio's libraries are not installed."""
     try:
-        from chainrule.studio.server import serve
+        import chainrule.studio.server  # noqa: F401  # only to see whether it can be
     except ModuleNotFoundError as error:
         if error.name not in ("starlette", "uvicorn", "websockets", "anyio"):
             raise
         raise MissingLibraryError(
             f"the studio needs the library {error.name}, which is not installed: pip install 'chainrule[studio]'"
         ) from None
-    from chainrule.studio.shelf import Shelf
+
+
+def _serve(shelf: Shelf, port: int, no_browser: bool, view: str = "") -> None:
+    """Serve the studio until Ctrl-C, and open it in the browser.
+
+    Args:
+        shelf: what it may open.
+        port: 0 for any free one.
+        no_browser: print the address only.
+        view: the part of the address that names a view.
+    """
+    from chainrule.studio.server import serve
     from chainrule.studio.views import Views
 
-    chosen = None if run_path is None else runs.find(run_path)
-    shelf = Shelf(Path(folder), chosen, name_data(data))
-
     def announce(address: str) -> None:
-        print_lines(address, "Ctrl-C ends it.")
-        if not (no_browser or webbrowser.open(address)):
+        print_lines(address + view, "Ctrl-C ends it.")
+        if not (no_browser or webbrowser.open(address + view)):
             print_lines("No browser was found: open this address in one.")
 
     with LessonPages() as pages:

@@ -1,5 +1,7 @@
 """Small data sets in the plane, to watch a network learn: classes to tell apart, and values to predict.
 
+    import numpy as np
+
     from chainrule.data import toys
 
     points, labels = toys.spirals(200, noise=0.05, generator=np.random.default_rng(0))
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
     Classified: TypeAlias = tuple[NDArray[np.float32], NDArray[np.int64]]
     Valued: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+__all__ = ["blobs", "circles", "hills", "moons", "plane", "spirals", "xor"]
 
 TURNS = 1.25
 """Number of turns of each arm of `spirals`."""

@@ -36,6 +36,12 @@ def _draw(shelf: Shelf) -> View:
     return Drawing.of(shelf)
 
 
+def _playground(_: Shelf) -> View:
+    from chainrule.studio.playground import Playground
+
+    return Playground()
+
+
 def _words(shelf: Shelf) -> View:
     from chainrule.studio.words import Words
 
@@ -44,6 +50,7 @@ def _words(shelf: Shelf) -> View:
 
 VIEWS: dict[str, Callable[[Shelf], View]] = {
     "draw": _draw,
+    "playground": _playground,
     "words": _words,
 }
 

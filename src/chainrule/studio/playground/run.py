@@ -5,7 +5,7 @@
 
     run = PlaygroundRun(Setup(data="moons", noise=0.1))
     run.train(100)
-    run.steps, run.evaluate().train_accuracy  # 100 steps later
+    run.steps, run.evaluate().train_accuracy  # (100, 0.88125)
 
 The same settings give the same bits, however the steps are divided into calls.
 """

@@ -15,7 +15,7 @@ _LINE = 100  # characters of a line of numbers
 
 def script(run: PlaygroundRun, steps: int) -> str:
     """Return a script that repeats the run up to a step."""
-    parts = [_head(run), _data(run), _network(run), _training(run, steps), _report(run)]
+    parts = [_head(run), _data(run), _model(run), _training(run, steps), _report(run)]
     return "\n".join(parts)
 
 
@@ -35,10 +35,10 @@ def _data(run: PlaygroundRun) -> str:
         lines.append(f"points, {targets} = {call}")
     else:
         kind = "int64" if data.has_classes else "float32"
-        lines += ["points = np.array([", *_rows([f"[{x1:.4f}, {x2:.4f}]" for x1, x2 in run.points.tolist()])]
+        lines += ["points = np.array([", *_lines([f"[{x1:.4f}, {x2:.4f}]" for x1, x2 in run.points.tolist()])]
         lines.append("], np.float32)")
         texts = [str(label) if data.has_classes else f"{label:.4f}" for label in run.targets.tolist()]
-        lines += [f"{targets} = np.array([", *_rows(texts), f"], np.{kind})"]
+        lines += [f"{targets} = np.array([", *_lines(texts), f"], np.{kind})"]
     end = setup.training_count(len(run.points))
     features = ", ".join(FEATURES[name].code for name in setup.features)
     lines += [
@@ -52,7 +52,7 @@ def _data(run: PlaygroundRun) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _rows(texts: list[str]) -> list[str]:
+def _lines(texts: list[str]) -> list[str]:
     rows, row = [], "   "
     for text in texts:
         if len(row) + len(text) + 2 > _LINE:
@@ -62,7 +62,7 @@ def _rows(texts: list[str]) -> list[str]:
     return [*rows, row]
 
 
-def _network(run: PlaygroundRun) -> str:
+def _model(run: PlaygroundRun) -> str:
     setup = run.setup
     widths = [len(setup.features), *setup.layers, setup.outputs]
     lines = ["# The network", f"generator = np.random.default_rng({setup.start})", "model = nn.Sequential("]

@@ -16,8 +16,8 @@ from chainrule.studio.playground.stop import read_stop
 
 MAX_CSV = 1_000_000
 """Limit on the bytes of a CSV file."""
-SECONDS = 0.03
-"""How long steps are taken before a frame."""
+SECONDS, SECONDS_STILL = 0.03, 0.2
+"""How long steps are taken before a frame; and before one of a run that is repeated up to a step."""
 _MAX_RUNS = 8
 
 Answer = tuple[dict[str, Any], list[bytes]]
@@ -39,7 +39,7 @@ class Playground:
             with self._lock:
                 return self._answer(content, buffers)
         except UserError as error:
-            return {"tell": "mistake", "error": str(error)}, []
+            return {"tell": "mistake", "ask": content.get("ask"), "error": str(error)}, []
 
     def close(self) -> None:
         """Forget all runs: the last page has gone."""
@@ -72,7 +72,7 @@ class Playground:
         stop = read_stop(stop_text, setup)
         _check_step(step)
         run = self._run(page, setup, step)
-        reason = run.train(step, seconds=SECONDS, stop=stop if play else None)
+        reason = run.train(step, seconds=SECONDS if play else SECONDS_STILL, stop=stop if play else None)
         if play and not reason and run.steps >= MAX_STEPS:
             reason = f"Stopped after {MAX_STEPS:,} steps: a run is no longer here."
         numbers, arrays = frame(run)
