@@ -36,6 +36,12 @@ def _draw(shelf: Shelf) -> View:
     return Drawing.of(shelf)
 
 
+def _microscope(shelf: Shelf) -> View:
+    from chainrule.studio.microscope.view import Microscope
+
+    return Microscope(shelf)
+
+
 def _playground(_: Shelf) -> View:
     from chainrule.studio.playground import Playground
 
@@ -50,6 +56,7 @@ def _words(shelf: Shelf) -> View:
 
 VIEWS: dict[str, Callable[[Shelf], View]] = {
     "draw": _draw,
+    "microscope": _microscope,
     "playground": _playground,
     "words": _words,
 }
