@@ -83,4 +83,4 @@ api_reference.Reference(SITE / "reference", pages.source_address).write()
 def setup(app: Sphinx) -> None:
     """Leave out what no page needs, and add what the theme leaves out."""
     app.connect("html-page-context", pages.level_captions, priority=900)  # after the theme's own
-    app.connect("build-finished", pages.remove_unused_formulas)
+    app.connect("build-finished", pages.keep_used_formulas)
