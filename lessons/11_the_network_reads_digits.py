@@ -159,7 +159,7 @@ np.add.at(counts, (digits, read), 1)
 show(evaluation.confusion_matrix(counts))
 
 wrong = counts * ~np.eye(10, dtype=bool)
-for index in np.argsort(-wrong, axis=None)[:3]:
+for index in np.argsort(-wrong, axis=None, kind="stable")[:3]:
     true, predicted = np.unravel_index(index, wrong.shape)
     print(f"{wrong[true, predicted]} times a {true} was read as a {predicted}")
 

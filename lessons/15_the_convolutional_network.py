@@ -177,9 +177,9 @@ def right(network, images=exam):
 
 print(f"new: {right(network):.1%} of 1,000 validation images read right")
 losses = learn(network)
-for number in (1, 10, 30, 60, 120):
+for number in (1, 10, 30, 60, len(losses)):
     print(f"step {number:3d}: loss {losses[number - 1]:.4f}")
-print(f"after 6,000 images: {right(network):.1%} read right")
+print(f"after {len(pixels):,} images: {right(network):.1%} read right")
 show(charts.lines({"loss": losses}, title="Down, but not smoothly", x_label="step", y_label="cross entropy"))
 
 # %%
