@@ -1,0 +1,79 @@
+"""The studio's page: doors between views, the address, and what a stranger meets when the server has gone."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+from chainrule.studio import server
+
+if TYPE_CHECKING:
+    from .conftest import Visit
+
+
+def views() -> list[tuple[str, str]]:
+    """The names and titles of all views, from the page's own table."""
+    table = (server.STATIC / "views.js").read_text(encoding="utf-8")
+    found = re.findall(r'name: "(\w+)",\s*title: "([^"]+)"', table)
+    assert len(found) > 2
+    return found
+
+
+def test_each_door_opens_its_view(view: Any, studio: Any) -> None:
+    opened = view("draw")
+    page = opened.page
+    for name, title in views():
+        page.get_by_role("link", name=title, exact=True).click()
+        page.locator(f"#view .{name}").wait_for()
+        assert page.title() == f"{title} – chainrule studio"
+        assert page.locator("nav [aria-current=page]").inner_text() == title
+        assert page.locator("#view h2").count() > 0
+    page.go_back()
+    page.locator(f"#view .{views()[-2][0]}").wait_for()
+    assert opened.complaints == []
+    assert opened.elsewhere(studio.base) == []
+
+
+def test_the_keyboard_gets_to_the_view_and_the_address_stays(view: Any) -> None:
+    page = view("draw", "strokes=5.5.a0.a0").page
+    address = page.url
+    page.locator("#skip").focus()
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "view"
+    assert page.url == address
+    first = page.locator("nav a").first
+    first.focus()
+    for _ in range(2):
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.locator(f"#view .{views()[2][0]}").wait_for()
+
+
+def test_a_long_drawing_is_kept_beside_the_runs(view: Any, studio: Any) -> None:
+    stroke = ".".join(f"{10 + x}.{y}" for x in range(80) for y in ("7a", "9c"))
+    page = view("draw", f"strokes={'-'.join([stroke] * 20)}").page
+    page.locator("canvas.pad").click()  # one stroke more
+    page.wait_for_url("**#draw?kept=*")
+    assert "strokes=" not in page.url
+    picture = "canvas => canvas.toDataURL()"
+    drawn = page.locator("canvas.pad").evaluate(picture)
+    other = page.context.new_page()
+    other.goto(page.url)
+    for _ in range(100):  # the policy of the page forbids wait_for_function
+        if other.locator("canvas.pad").evaluate(picture) == drawn:
+            break
+        other.wait_for_timeout(100)
+    assert other.locator("canvas.pad").evaluate(picture) == drawn
+    assert len(list((studio.runs / "studio").iterdir())) >= 1
+
+
+def test_a_server_that_has_gone_is_told(visit: Any, tmp_path: Any) -> None:
+    command = [sys.executable, "-u", "-m", "chainrule", "studio", "--no-browser", "--runs", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        opened: Visit = visit("", base=process.stdout.readline().strip())
+        opened.page.locator("canvas.pad").wait_for()
+        process.kill()
+    opened.page.locator("#connection", has_text="Start it again with: chainrule studio").wait_for()
