@@ -223,7 +223,7 @@ def level_captions(app: Sphinx, page: str, template: str, context: dict[str, Any
 
 
 FORMULAS = ("tex-chtml.js", "output/chtml/fonts/woff-v2/*", "input/tex/extensions/*")
-"""What the pages load of MathJax: its bundle for TeX and HTML, fonts, and extensions of TeX that a formula may ask for."""
+"""What the pages load of MathJax: its bundle for TeX and HTML, fonts, and extensions of TeX that formulas ask for."""
 
 
 def keep_used_formulas(app: Sphinx, exception: Exception | None) -> None:
