@@ -216,6 +216,12 @@ BEFORE = {
         "from chainrule.first_principles.descent import descend, parabola, parabola_gradient\n"
         "path = descend(parabola, parabola_gradient, start=10.0)"
     ),
+    "chainrule.training.replay": (
+        "from chainrule.data import mnist\n"
+        "from chainrule.training import experiment, run\n"
+        "first = run.create(experiment.configure('mlp', mnist(), limit=600, epochs=1), 'runs/first-try')\n"
+        "experiment.prepare(first, mnist()).fit(1)"
+    ),
 }
 """What the reader of a module's example has already, by module."""
 SHORTER = {"epochs=30": "epochs=2"}

@@ -15,6 +15,7 @@ from chainrule import data, safetensors_io
 from chainrule.cli import main
 from chainrule.data import cache, idx
 from chainrule.training import checkpoint
+from chainrule.training.replay import RunReplay, weights_digest
 from chainrule.training.run import Run
 
 OLD = Path(__file__).parent / "fixtures" / "0.1.0"
@@ -51,6 +52,22 @@ def command(*words):
 
 def test_the_fixtures_stay_small():
     assert sum(path.stat().st_size for path in OLD.rglob("*") if path.is_file()) < 200_000
+
+
+@pytest.mark.parametrize("name", ["mlp", "network", "stopped"])
+def test_any_step_of_an_old_run(name):
+    """Its last state is its own; steps that this version computes otherwise are told."""
+    replay = RunReplay(Run(f"runs/{name}"))
+    saved = checkpoint.load(f"runs/{name}/checkpoint/state.safetensors")["network"]
+    for key, tensor in replay.seek(replay.last_step).network.state_dict().items():
+        assert np.array_equal(tensor.numpy(), saved[key])
+    digest = weights_digest(replay.trainer.network)
+    shutil.rmtree(f"runs/{name}/checkpoint")
+    again = RunReplay(Run(f"runs/{name}"))
+    step = min(replay.last_step, again.last_step)
+    equal = weights_digest(again.seek(step).network) == digest or step < replay.last_step
+    assert equal or again.notes
+    assert all("with chainrule 0.1.0" in note for note in again.notes)
 
 
 @pytest.mark.parametrize("name", ["mlp", "network", "not-stopped"])

@@ -626,6 +626,49 @@ def test_options_that_contradict_each_other(command, here, options, message):
     assert not list(here.iterdir())
 
 
+def test_a_fork_at_any_step(command, images, here):
+    assert command("train", "--data", images, "--epochs", 2, "--keep", 2, "--out", "run", "--quiet").code == 0
+    forked = command("train", "--from", "run", "--epoch", 1, "--lr", 0.5, "--out", "forked", "--json")
+    assert (forked.code, forked.err) == (0, "")
+    shutil.copytree(here / "run", here / "resumed")
+    resumed = command("train", "--resume", "resumed", "--epoch", 1, "--override", "lr=0.5", "--json")
+    assert (resumed.code, resumed.err) == (0, "")
+    assert bits(here / "forked") == bits(here / "resumed")
+    assert json.loads((here / "forked" / "config.json").read_text())["fork"]["run"] == "run"
+    (here / "run" / "checkpoint" / "epoch-1.safetensors").write_bytes(b"damaged")
+    done = command("train", "--from", "run", "--step", 1, "--optimizer", "sgd", "--epochs", 3, "--out", "sgd")
+    assert done.code == 0
+    assert "forked from run at step 1\n" in done.out
+    assert "epochs 3 instead of 2, optimizer sgd instead of adamw, lr 0.1 instead of 0.02" in done.out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--step", "-1"], "copy: a step must be an integer from 0 to {last}, not -1"),
+        (["--step", "99999"], "copy: a step must be an integer from 0 to {last}, not 99999"),
+        (
+            ["--epoch", "2", "--lr", "0.1"],
+            "step {last} ends the last of 2 epochs: give more epochs, or an earlier step",
+        ),
+        (["--step", "0", "--lr", "nan"], "the learning rate must be a number above 0, not nan"),
+        (["--step", "0", "--model", "cnn"], "a fork keeps the run's model and data: --model cannot be changed"),
+        (["--step", "0", "--freeze", "1"], "a fork keeps the run's model and data: --freeze cannot be changed"),
+        (["--step", "0", "--epoch", "0"], "--epoch and --step are mutually exclusive: give one of them"),
+        (["--step", "0", "--lr", "1", "--override", "lr=1"], "--lr and --override lr are given: give one of them"),
+        (["--step", "0", "--override", "seed=1"], "'seed=1' is not a setting that can be changed"),
+    ],
+    ids=" ".join,
+)
+def test_a_fork_that_is_not_possible(command, copy, here, options, message):
+    before = {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
+    done = command("train", "--from", copy, *options)
+    assert (done.code, done.out) == (2, "")
+    expected = re.escape(message).replace(re.escape("{last}"), r"\d+")
+    assert re.search(expected, done.err)
+    assert {path: path.read_bytes() for path in here.rglob("*") if path.is_file()} == before
+
+
 def test_other_versions_are_one_sentence(command, images, here, monkeypatch):
     assert command("train", "--data", images, "--epochs", 1, "--out", "run", "--quiet").code == 0
     config = json.loads((here / "run" / "config.json").read_text())

@@ -32,10 +32,12 @@ from chainrule.training import run as runs
 from chainrule.training.callbacks import best_index
 from chainrule.training.changes import change_run, parse_settings
 from chainrule.training.fine_tuning import write_start
+from chainrule.training.fork import fork
 from chainrule.training.logs import LOGS
 from chainrule.training.lr_finder import find_learning_rate
 from chainrule.training.optimizers import OPTIMIZERS
 from chainrule.training.progress import Bar, EpochLines
+from chainrule.training.replay import RunReplay
 from chainrule.training.trainer import Callback, DivergedError, Interrupted, Trainer
 
 if TYPE_CHECKING:
@@ -70,7 +72,8 @@ Examples:
   chainrule train --log tensorboard --log csv
   chainrule train --resume runs/first-try
   chainrule train --resume runs/first-try --epochs 12
-  chainrule train --resume runs/first-try --epoch 3 --override lr=0.001"""
+  chainrule train --resume runs/first-try --epoch 3 --override lr=0.001
+  chainrule train --from runs/first-try --step 1000 --optimizer sgd --lr 0.05"""
 )
 @click.option(
     "--model",
@@ -130,13 +133,23 @@ Examples:
 @click.option("--freeze", multiple=True, metavar="PREFIX", help="With --from: do not train parameters that begin so.")
 @click.option("--find-lr", is_flag=True, help="Try growing learning rates instead, and draw learning_rates.png.")
 @click.option("--resume", type=PathName(), metavar="RUN", help="Resume a run that was stopped.")
-@click.option("--epoch", type=int, metavar="E", help="With --resume: start from the end of epoch E (see --keep).")
-@click.option("--step", type=int, metavar="S", help="With --resume: start from the state after S steps in total.")
+@click.option(
+    "--epoch",
+    type=int,
+    metavar="E",
+    help="With --resume: start from the end of epoch E (see --keep). With --from: fork the run there.",
+)
+@click.option(
+    "--step",
+    type=int,
+    metavar="S",
+    help="With --resume: start from the state after S steps in total. With --from: fork the run there, at any step.",
+)
 @click.option(
     "--override",
     multiple=True,
     metavar="NAME=VALUE",
-    help="With --resume: change a setting, such as lr=0.001; config.json records the change.",
+    help="With --resume, or a fork: change a setting, such as lr=0.001; config.json records the change.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.option("--quiet", is_flag=True, help="Print the result only.")
@@ -152,6 +165,10 @@ def train(resume: str | None, as_json: bool, quiet: bool, find_lr: bool, **optio
 
     A resumed run ends with the same bits as if it had never stopped. --epochs changes the number of epochs, --override
     other settings; if the result can then differ from a new run with these settings, a message says so.
+
+    --from RUN starts a new run from a run's best weights. With --step or --epoch, the new run is a fork: it goes on
+    from the state that the other one had there, which is computed again if it was not kept, with another --lr,
+    --optimizer, --batch-size or --epochs, or other settings by --override.
     """
     try:
         processes = world()
@@ -181,7 +198,11 @@ def _train(
     threads()  # reports an invalid CHAINRULE_THREADS before a run folder is created
     ranks.compare_setup(processes, {"resume": resume, "json": as_json, "quiet": quiet, **options})
     with ranks.scratch_folder(processes) as folder:
-        if resume is None:
+        has_position = options["epoch"] is not None or options["step"] is not None
+        is_fork = resume is None and options["source"] is not None and has_position
+        if is_fork:
+            run, data = _fork_run(processes, **options)
+        elif resume is None:
             run, data = _create_run(processes, folder, **options)
         else:
             run, data = _open_run(processes, folder, resume, **options)
@@ -195,7 +216,7 @@ def _train(
         if console:
             progress.append(Bar(console, table))
     trainer = on_all_ranks(processes, lambda: experiment.prepare(run, data, progress))
-    if resume is not None:
+    if resume is not None or is_fork:
         on_rank_zero(processes, lambda: resuming.resume(run, trainer))
     if verbose:
         _introduce(run, trainer, data)
@@ -279,7 +300,8 @@ def _create_run(
     """
     for name, value in (("--epoch", epoch), ("--step", step), ("--override", override or None)):
         if value is not None:
-            raise click.UsageError(f"{name} changes an existing run: use it with --resume RUN")
+            use = "" if name == "--override" else ", or to fork a run: with --from RUN"
+            raise click.UsageError(f"{name} changes an existing run: use it with --resume RUN{use}")
     if freeze and source is None:
         raise click.UsageError("--freeze is for a run that starts from another's weights: use it with --from RUN")
     start = None if source is None else runs.find(source)
@@ -389,6 +411,42 @@ def _open_run(
     return run, on_all_ranks(processes, lambda: run.task.load(run))
 
 
+def _fork_run(
+    processes: World,
+    source: str,
+    epoch: int | None,
+    step: int | None,
+    override: Sequence[str],
+    out: str | None,
+    keep: int | None,
+    log: Sequence[str],
+    lr: float | None,
+    optimizer: str | None,
+    batch_size: int | None,
+    epochs: int | None,
+    **unchangeable: Any,
+) -> tuple[Run, Data]:
+    """Create a run that goes on from a step of another one, and load its data."""
+    options = [f"--{name.replace('_', '-')}" for name, value in unchangeable.items() if value not in (None, ())]
+    if options:
+        raise click.UsageError(f"a fork keeps the run's model and data: {', '.join(options)} cannot be changed")
+    if epoch is not None and step is not None:
+        raise click.UsageError("--epoch and --step are mutually exclusive: give one of them")
+    if processes.is_launched:
+        raise click.UsageError("a run is forked in one process; fork it without mpiexec, then use --resume with it")
+    settings = parse_settings(override)
+    for name, value in (("lr", lr), ("optimizer", optimizer), ("batch_size", batch_size), ("epochs", epochs)):
+        if value is not None:
+            if name in settings:
+                raise click.UsageError(f"--{name.replace('_', '-')} and --override {name} are given: give one of them")
+            settings[name] = value
+    replay = RunReplay(runs.find(source))
+    target = replay.step_of_epoch(epoch) if step is None and epoch is not None else step or 0
+    for note in replay.notes:
+        print_lines(f"chainrule: {note}", err=True)
+    return fork(replay, target, settings, out, keep=keep or 0, log=log), replay.data
+
+
 def _recovery_command(run: Run, trainer: Trainer) -> str:
     """The command that resumes a diverged run from its best epoch if kept, else from the last checkpoint."""
     best = _best_epoch(run, trainer.history)
@@ -432,6 +490,8 @@ def _introduce(run: Run, trainer: Trainer, data: Data) -> None:
         last = recipe.get("epochs_without_augmentation", 0)
         exception = f", except in the last {f'{last} epochs' if last > 1 else 'epoch'}" if last else ""
         print_lines(f"augmentation: {transforms}{exception}")
+    if "fork" in run.config:
+        print_lines(f"forked from {run.config['fork']['run']} at step {run.config['fork']['step']:,}")
     start = run.config.get("start")
     if start is not None:
         frozen = f"; frozen: {', '.join(start['freeze'])}" if start["freeze"] else ""

@@ -93,7 +93,7 @@ def train(run: Run, data: Any, channel: Channel) -> tuple[str, str]:
     if "threads" in run.config:  # in shards: `prepare` uses the number that the run was created with
         os.environ.pop("CHAINRULE_THREADS", None)
     try:
-        trainer = experiment.prepare(run, data)
+        trainer = experiment.prepare(run, data, replayable=False)  # many runs: no more files than needed
         reports = Reports(channel)
         trainer.callbacks.append(reports)
         resume(run, trainer)

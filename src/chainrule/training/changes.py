@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 
 _FIXED = ("optimizer", "augment", "steps_per_epoch")
 _SETTING_TYPES = {name: kind for name, kind in get_type_hints(Recipe).items() if name not in _FIXED}
-"""The settings that can be changed. Fixed are `optimizer`, since another one could not use the current one's state;
-`augment`, a dict, which NAME=VALUE cannot express; and `steps_per_epoch`, since kept states are named by epoch."""
+"""The settings that can be changed. Fixed are `optimizer`, since another one could not use the current one's state
+(`fork` starts it without one); `augment`, a dict, which NAME=VALUE cannot express; and `steps_per_epoch`, since kept
+states are named by epoch."""
 
 
 def parse_settings(assignments: Sequence[str]) -> dict[str, Any]:
@@ -102,7 +103,7 @@ def change_run(
     new = replace(current, **settings)
     limit = run.config["data"]["limit"]
     check_settings(run.task, new, run.config["seed"], limit, data, keep or 0)
-    _check_effect(current, settings)
+    check_effect(current, settings)
     steps_per_epoch = math.ceil(run.task.examples_per_epoch(current, limit, data) / current.batch_size)
     kept_key = _find_state(run, epoch, step, steps_per_epoch)
     source = run.checkpoint_file if kept_key is None else run.kept_states[kept_key]
@@ -130,15 +131,7 @@ def change_run(
             for name, value in latest.items()
             if value == getattr(new, name) != getattr(old, name)
         }
-        reasons = _explain_difference(old, new, steps_per_epoch, completed_epochs, step_in_epoch)
-        change = {
-            "created": datetime.now().astimezone().isoformat(timespec="microseconds"),
-            "epoch": completed_epochs,
-            "step": step_in_epoch,
-            "settings": differing,
-            DIFFERS: bool(reasons) or any(change[DIFFERS] for change in earlier),
-            "why": "; ".join(reasons),
-        }
+        change = describe_change(old, new, differing, earlier, steps_per_epoch, completed_epochs, step_in_epoch)
         config["changes"] = [*earlier, change] if differing or kept_key else earlier
         (run.folder / "result.json").unlink(missing_ok=True)  # the result of the unchanged run
     if kept_key:
@@ -150,7 +143,38 @@ def change_run(
     return changed
 
 
-def _check_effect(recipe: Recipe, settings: Mapping[str, Any]) -> None:
+def describe_change(
+    old: Recipe,
+    new: Recipe,
+    differing: dict[str, list[Any]],
+    earlier: list[dict[str, Any]],
+    steps_per_epoch: int,
+    epoch: int,
+    step: int,
+) -> dict[str, Any]:
+    """Return the entry of "changes" in config.json for a change.
+
+    Args:
+        old: the settings until then.
+        new: the settings from then on.
+        differing: by name, their old and new values.
+        earlier: the entries of earlier changes.
+        steps_per_epoch: steps per epoch until then.
+        epoch: the number of completed epochs.
+        step: the number of steps in the next one.
+    """
+    reasons = _explain_difference(old, new, steps_per_epoch, epoch, step)
+    return {
+        "created": datetime.now().astimezone().isoformat(timespec="microseconds"),
+        "epoch": epoch,
+        "step": step,
+        "settings": differing,
+        DIFFERS: bool(reasons) or any(change[DIFFERS] for change in earlier),
+        "why": "; ".join(reasons),
+    }
+
+
+def check_effect(recipe: Recipe, settings: Mapping[str, Any]) -> None:
     """Refuse settings that would have no effect.
 
     Raises:
@@ -205,16 +229,30 @@ def _check_position(file: Path, state: Any, recipe: Recipe) -> tuple[int, int]:
     epoch, step = (progress.get(name) for name in ("epoch", "step")) if isinstance(progress, dict) else (None, None)
     if not isinstance(epoch, int) or not isinstance(step, int):
         raise RunError(f"{file}: is not a training state")
-    batch_size = saved_settings(state).get("batch_size", recipe.batch_size)
-    if step and batch_size != recipe.batch_size:
+    check_change_at(epoch, step, saved_settings(state).get("batch_size", recipe.batch_size), recipe)
+    return epoch, step
+
+
+def check_change_at(epoch: int, step: int, batch_size: int, new: Recipe) -> None:
+    """Check that settings can begin at a position.
+
+    Args:
+        epoch: the number of completed epochs.
+        step: the number of steps in the next one.
+        batch_size: the batch size until then.
+        new: the settings from then on.
+
+    Raises:
+        RunError: another batch size within an epoch, or too few epochs.
+    """
+    if step and batch_size != new.batch_size:
         raise RunError(
             f"the batch size can only be changed between epochs, and epoch {epoch + 1} is at step {step} with batches "
             f"of {batch_size}"
         )
-    if recipe.epochs < epoch + (step > 0):
+    if new.epochs < epoch + (step > 0):
         partial = f", and epoch {epoch + 1} is at step {step}" if step else ""
-        raise RunError(f"{recipe.epochs} epochs are too few: {epoch} are complete{partial}")
-    return epoch, step
+        raise RunError(f"{new.epochs} epochs are too few: {epoch} are complete{partial}")
 
 
 def _explain_difference(old: Recipe, new: Recipe, steps_per_epoch: int, epoch: int, step: int) -> list[str]:
@@ -224,7 +262,7 @@ def _explain_difference(old: Recipe, new: Recipe, steps_per_epoch: int, epoch: i
         return []
     reasons = [
         f"{name} was {getattr(old, name)} until then"
-        for name in _SETTING_TYPES
+        for name in ("optimizer", *_SETTING_TYPES)
         if name != "epochs" and getattr(old, name) != getattr(new, name)
     ]
     if old.epochs != new.epochs:

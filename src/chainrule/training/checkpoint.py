@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 FILE = "state.safetensors"
 _KEPT_NAME = re.compile(r"(epoch|step)-(\d+)\.safetensors")  # a kept earlier state
+_REPLAY_NAME = re.compile(r"replay-(\d+)\.safetensors")  # a state to start a replay from
 _ARRAY = "<array>"  # in the JSON text, {"<array>": NAME} stands for an array
 
 
@@ -65,6 +66,17 @@ def kept_states(folder: Path) -> dict[tuple[str, int], Path]:
     """Return the kept states in a folder, keyed by ("epoch", 3) or ("step", 1200)."""
     matches = [(_KEPT_NAME.fullmatch(path.name), path) for path in folder.glob("*.safetensors")]
     return {(match[1], int(match[2])): path for match, path in matches if match}
+
+
+def replay_name(steps: int) -> str:
+    """Return the file name of a state to start a replay from (see `replay_states`), after a total number of steps."""
+    return f"replay-{steps}.safetensors"
+
+
+def replay_states(folder: Path) -> dict[int, Path]:
+    """Return the states to start a replay from that a folder holds, keyed by the total number of steps."""
+    matches = [(_REPLAY_NAME.fullmatch(path.name), path) for path in folder.glob("*.safetensors")]
+    return {int(match[1]): path for match, path in matches if match}
 
 
 def load(path: str | os.PathLike[str]) -> Any:

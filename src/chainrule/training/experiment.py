@@ -31,6 +31,7 @@ from chainrule.training.callbacks import BestModel, Checkpoint, History, Setting
 from chainrule.training.fine_tuning import describe_start, start_from
 from chainrule.training.logs import check_logs, make_logs
 from chainrule.training.optimizers import OPTIMIZERS, check_optimizer, make_optimizer
+from chainrule.training.replay_states import ReplayStates
 from chainrule.training.run import SHIPPED, SHIPPED_WORDS
 from chainrule.training.trainer import Callback, Trainer
 
@@ -128,7 +129,9 @@ def versions() -> dict[str, str]:
     return own | compiler
 
 
-def prepare(run: Run, data: Data, callbacks: Sequence[Callback] = ()) -> Trainer:
+def prepare(
+    run: Run, data: Data, callbacks: Sequence[Callback] = (), *, read_only: bool = False, replayable: bool = True
+) -> Trainer:
     """Build a trainer for a run, with callbacks that keep the run's files up to date.
 
     Args:
@@ -136,6 +139,8 @@ def prepare(run: Run, data: Data, callbacks: Sequence[Callback] = ()) -> Trainer
         data: the data set named in its config.
         callbacks: additional callbacks, called after the checks for NaN and the end of augmentation, and before the
             callbacks that write files.
+        read_only: write no files and do not validate: the trainer only takes the same steps.
+        replayable: also save states to start a replay from (see `replay`).
 
     Raises:
         DataError: the data differ from those the config was created for.
@@ -145,7 +150,8 @@ def prepare(run: Run, data: Data, callbacks: Sequence[Callback] = ()) -> Trainer
     """
     config, recipe, limit = run.config, models.Recipe(**run.config["training"]), run.config["data"]["limit"]
     task = run.task
-    refuse_shipped(run)
+    if not read_only:
+        refuse_shipped(run)
     check_data(run, data)
     try:
         check_settings(task, recipe, config["seed"], limit, data, config.get("keep", 0))
@@ -161,29 +167,34 @@ def prepare(run: Run, data: Data, callbacks: Sequence[Callback] = ()) -> Trainer
     optimizer = make_optimizer(network, recipe)
     compiled = worth_compiling(recipe, len(loader))
     validate = task.validator(network, model, data, compiled=compiled)
+    folder, settings_check = run.checkpoint_file.parent, SettingsCheck({**_fixed_settings(config), **asdict(recipe)})
+    writers: list[Callback] = [
+        BestModel(run.weights_file, task.metric.name, task.metric.mode),
+        History(run.folder / "metrics.jsonl"),
+        *make_logs(config.get("log", ()), run.folder, validate),
+        settings_check,
+        *([ReplayStates(folder)] if replayable else []),
+        Checkpoint(
+            folder,
+            keep=config.get("keep", 0),
+            best=run.weights_file,
+            metric=task.metric.name,
+            mode=task.metric.mode,
+        ),
+    ]
     return Trainer(
         network,
         model.loss,
         optimizer,
         loader,
         scheduler=_scheduler(recipe, optimizer, recipe.epochs * len(loader)),
-        validate=validate,
+        validate=None if read_only else validate,
         count_correct=task.counter(),
         callbacks=[
             StopOnNaN(),
             StopAugmentation(after=recipe.epochs - recipe.epochs_without_augmentation),
             *callbacks,
-            BestModel(run.weights_file, task.metric.name, task.metric.mode),
-            History(run.folder / "metrics.jsonl"),
-            *make_logs(config.get("log", ()), run.folder, validate),
-            SettingsCheck({**_fixed_settings(config), **asdict(recipe)}),
-            Checkpoint(
-                run.folder / "checkpoint",
-                keep=config.get("keep", 0),
-                best=run.weights_file,
-                metric=task.metric.name,
-                mode=task.metric.mode,
-            ),
+            *([settings_check] if read_only else writers),
         ],
         compiled=compiled,
         shards=recipe.shards,

@@ -69,8 +69,28 @@ def resume(run: Run, trainer: Trainer) -> None:
     if not run.checkpoint_file.exists() and not run.history:
         return  # stopped before its first step: start from the beginning
     state = load_state(run, run.checkpoint_file)
-    source = f"{run.checkpoint_file}: does not fit {run.config_file}"
     best = state.pop("best", None) if isinstance(state, dict) else None
+    restore(run, trainer, state, run.checkpoint_file)
+    if best is not None:  # an earlier state (see `change_run`), with the best weights at that time
+        _restore_best(run, best)
+    remove_later_states(run, len(trainer.loader), trainer.total_steps)
+    if trainer.epoch < run.config["training"]["epochs"]:
+        _compare_versions(run)
+
+
+def restore(run: Run, trainer: Trainer, state: Any, file: Path) -> None:
+    """Check a state and load it into a trainer, under the run's current settings; the run's files stay as they are.
+
+    Args:
+        run: the run.
+        trainer: a trainer that `prepare` built for it.
+        state: the state, which is changed in place where settings have changed since.
+        file: where the state comes from, for messages.
+
+    Raises:
+        RunError: the state does not fit.
+    """
+    source = f"{file}: does not fit {run.config_file}"
     check_schema(state, _STATE_SCHEMA, source)
     for record in state["progress"]["history"]:
         check_record(record, source)
@@ -84,7 +104,7 @@ def resume(run: Run, trainer: Trainer) -> None:
         _check_progress(run, trainer, state["progress"], changed)
         _advance_schedule(trainer, state["progress"])
         if changed:
-            _replace_options(trainer, state)
+            _replace_options(trainer, state, changed)
         else:
             _check_options(trainer, state)
         _check_optimizer_state(run, trainer, state, changed)
@@ -92,11 +112,6 @@ def resume(run: Run, trainer: Trainer) -> None:
         _check_best(trainer)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise RunError(f"{source}: {error}") from None
-    if best is not None:  # an earlier state (see `change_run`), with the best weights at that time
-        _restore_best(run, best)
-    remove_later_states(run, len(trainer.loader), trainer.total_steps)
-    if trainer.epoch < run.config["training"]["epochs"]:
-        _compare_versions(run)
 
 
 def load_state(run: Run, file: Path) -> Any:
@@ -161,6 +176,9 @@ def remove_later_states(run: Run, steps_per_epoch: int, steps: int) -> None:
     for (kind, number), file in run.kept_states.items():
         if number * (steps_per_epoch if kind == "epoch" else 1) > steps:
             file.unlink()
+    for number, file in run.replay_states.items():
+        if number > steps:
+            file.unlink()
 
 
 def _changed_settings(run: Run, trainer: Trainer, state: dict[str, Any]) -> SettingChanges:
@@ -218,11 +236,13 @@ def _advance_schedule(trainer: Trainer, progress: dict[str, Any]) -> None:
             trainer.scheduler.step()
 
 
-def _replace_options(trainer: Trainer, state: dict[str, Any]) -> None:
+def _replace_options(trainer: Trainer, state: dict[str, Any], changed: SettingChanges) -> None:
     """Replace the scheduler state and optimizer options in a state by the trainer's, which has the new settings."""
     state["scheduler"] = None if trainer.scheduler is None else trainer.scheduler.state_dict()
     state["optimizer"]["param_groups"] = trainer.optimizer.state_dict()["param_groups"]
     state["progress"]["stop"] = False
+    if "optimizer" in changed:  # what another kind has remembered means nothing to it
+        state["optimizer"]["state"] = {}
 
 
 def _check_options(trainer: Trainer, state: dict[str, Any]) -> None:
@@ -265,15 +285,16 @@ def _check_optimizer_state(run: Run, trainer: Trainer, state: dict[str, Any], ch
     parameters = [(parameter, group) for group in trainer.optimizer.param_groups for parameter in group["params"]]
     states, progress = state["optimizer"]["state"], state["progress"]
     steps = progress["epoch"] * len(trainer.loader) + progress["step"]
-    # After a change of the batch size, the optimizer has counted steps of both sizes, so their number is unknown
-    is_count_known = not any("batch_size" in change["settings"] for change in run.changes)
+    # After a change of the batch size, the optimizer has counted steps of both sizes, so their number is unknown;
+    # another optimizer has counted its own steps only
+    is_count_known = not any({"batch_size", "optimizer"} & change["settings"].keys() for change in run.changes)
     for position, (parameter, group) in enumerate(parameters):
         required = set(trainer.optimizer.start(parameter.numpy(), group))
         if group.get("momentum") and "momentum" not in changed:
             required.add("momentum_buffer")
         entries = states.get(str(position), {})
         check_schema(entries, dict, f"the optimizer's state of parameter {position}")
-        if steps and required - entries.keys():
+        if steps and "optimizer" not in changed and required - entries.keys():
             raise ValueError(f"the optimizer's state of parameter {position} lacks {min(required - entries.keys())}")
         for name, value in entries.items():
             if name == "step":

@@ -5,7 +5,8 @@ metrics.jsonl      one line per epoch: see docs/watching.md
 metrics.csv        the same as a table, and
 tensorboard/       event files for TensorBoard, if the run was started with these logs
 model.safetensors  the best weights so far, by validation accuracy, or for text by validation loss
-checkpoint/        the last complete state, for an exact resume
+checkpoint/        the last complete state, for an exact resume; up to 16 more, replay-STEPS.safetensors, from which
+                   `replay` computes the state at any step; and those that --keep keeps
 start.safetensors  for a run that starts from another's weights: these weights
 result.json        accuracy and loss of the best weights on the test images, or for text loss and perplexity on the
                    validation part, once training is complete
@@ -70,6 +71,7 @@ _CONFIG_SCHEMA = {
     "log": [str],
     "threads": int,
     "start": {"run": str, "replaced": [str], "freeze": [str]},
+    "fork": {"run": str, "step": int},
     "changes": [
         {"created": str, "epoch": int, "step": int, "settings": dict, DIFFERS: bool, "why": str},
     ],
@@ -77,7 +79,7 @@ _CONFIG_SCHEMA = {
 }  # fmt: skip
 _OPTIONAL = {
     "augment", "epochs_without_augmentation", "eager", "steps_per_epoch", "shards", "test_crc32", "photos",
-    "validation", "keep", "log", "threads", "start", "changes", "going_back", "correct", *_FORMER,
+    "validation", "keep", "log", "threads", "start", "fork", "changes", "going_back", "correct", *_FORMER,
 }  # fmt: skip
 """Entries that a config may lack, such as those added in later versions; the recipe's defaults apply then."""
 MAX_FILE_BYTES = 8_000_000
@@ -154,6 +156,11 @@ class Run:
     def kept_states(self) -> dict[tuple[str, int], Path]:
         """The files of earlier states, keyed by ("epoch", 3) or ("step", 1200)."""
         return checkpoint.kept_states(self.checkpoint_file.parent)
+
+    @property
+    def replay_states(self) -> dict[int, Path]:
+        """The files of the states to start a replay from, keyed by the total number of steps (see `replay`)."""
+        return checkpoint.replay_states(self.checkpoint_file.parent)
 
     @property
     def model(self) -> models.Model:

@@ -1,0 +1,415 @@
+"""The state of a run at any step: weights, optimizer state, generators.
+
+A run stores few states. All others are computed again: the same seed gives the same bits, so training from the nearest
+state before a step, by the same `Trainer`, arrives at the state that the run had there. What was passed on the way is
+kept in memory, within a limit, so that going back and forth is quick.
+
+    from chainrule.training import run as runs
+    from chainrule.training.replay import RunReplay, weights_digest
+
+    replay = RunReplay(runs.find("runs/first-try"))
+    trainer = replay.seek(2)
+    print(replay.validate(), weights_digest(trainer.network))
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import math
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule.errors import RunError
+from chainrule.models import Recipe
+from chainrule.training.experiment import check_data, prepare, versions
+from chainrule.training.modes import restore_modes
+from chainrule.training.replay_states import least_needed
+from chainrule.training.resume import load_state, restore
+from chainrule.training.trainer import Callback, Trainer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from chainrule.nn import Module
+    from chainrule.training.run import Run
+    from chainrule.training.task import Data
+
+MEMORY_BYTES = 256_000_000
+"""Default limit on the memory of the states that a replay keeps."""
+_SECONDS_BETWEEN = 0.25  # of replay, between two states that are kept in memory
+
+
+class CanceledError(Exception):
+    """A replay was canceled on its way; the next one goes on from where it stopped."""
+
+
+class _Arrived(Exception):  # noqa: N818  # no error
+    """Ends a call of `fit` at the step that was sought."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a run with the same settings throughout (see `changes`).
+
+    Attributes:
+        run: the run, whose config has the settings of this part, and the changes up to it.
+        steps_per_epoch: steps per epoch with these settings.
+        first: number of steps before this part.
+        epoch: number of epochs completed before it.
+        step: number of steps in the next epoch before it.
+    """
+
+    run: Run
+    steps_per_epoch: int
+    first: int
+    epoch: int
+    step: int
+
+    def position(self, step: int) -> tuple[int, int]:
+        """Return the completed epochs and the steps in the next one, after a total number of steps."""
+        return divmod(self.epoch * self.steps_per_epoch + self.step + step - self.first, self.steps_per_epoch)
+
+    def total(self, epoch: int, step: int) -> int:
+        """Return the total number of steps of a position."""
+        return self.first + (epoch - self.epoch) * self.steps_per_epoch + step - self.step
+
+
+class RunReplay:
+    """Takes a trainer to any step of a run. The run's files stay as they are.
+
+    Args:
+        run: the run. It may be one that was resumed, changed or forked, or is not complete.
+        data: the data set named in its config; loaded if None.
+        memory: limit on the bytes of the states that are kept.
+
+    Attributes:
+        run: the run.
+        data: the data set.
+        parts: the parts of the run with the same settings.
+        last_step: the last step that the run has reached.
+        losses: the loss of each step's batch, by step, where the replay has been.
+        notes: sentences on what was unexpected: a damaged state, or an epoch that another machine computed otherwise.
+
+    Raises:
+        DataError: the data differ from those the run was started with.
+        RunError: the run's files are damaged, or a change of it is not complete.
+    """
+
+    def __init__(self, run: Run, data: Data | None = None, *, memory: int = MEMORY_BYTES) -> None:
+        if "going_back" in run.config:
+            raise RunError(f"{run.folder}: a change of the run is not complete; finish it with --resume {run.folder}")
+        self.run, self.data = run, run.task.load(run) if data is None else data
+        check_data(run, self.data)
+        self.parts = _parts(run, self.data)
+        self.notes: list[str] = []
+        self._history = {record["epoch"]: record for record in run.history}
+        self._files = self._find_files()
+        end = self.step_of_epoch(run.config["training"]["epochs"])
+        for step in [step for step in self._files if step > end]:
+            file = self._files.pop(step)
+            self.notes.append(f"{file}: is of step {step:,}, and the run ends at step {end:,}; it is left out")
+        self.last_step = max([min(self.step_of_epoch(len(self._history)), end), *self._files])
+        self.losses: dict[int, float] = {}
+        self._memory_limit = memory
+        self._states: dict[int, dict[str, Any]] = {}  # by step
+        self._trainer: Trainer | None = None
+        self._part = self.parts[0]  # of the trainer
+        self._target = 0
+        self._cancelled: Callable[[], bool] = bool
+        self._last_time = 0.0
+
+    # Where one is
+
+    @property
+    def trainer(self) -> Trainer:
+        """The trainer at the current step; at step 0 if there was no `seek` yet."""
+        return self.seek(0) if self._trainer is None else self._trainer
+
+    @property
+    def step(self) -> int:
+        """The current step."""
+        return self._part.total(self.trainer.epoch, self.trainer.step)
+
+    def part_of(self, step: int) -> Part:
+        """Return the part of the run with the settings of the step after `step`.
+
+        Raises:
+            RunError: the run has not reached this step.
+        """
+        if isinstance(step, bool) or not isinstance(step, (int, np.integer)) or not 0 <= step <= self.last_step:
+            raise RunError(f"{self.run.folder}: a step must be an integer from 0 to {self.last_step:,}, not {step!r}")
+        return next(part for part in reversed(self.parts) if part.first <= step)
+
+    def step_of_epoch(self, epoch: int) -> int:
+        """Return the total number of steps at the end of an epoch, counted from 1; 0 for 0."""
+        return self._part_at_epoch(epoch).total(epoch, 0)
+
+    def _part_at_epoch(self, epoch: int) -> Part:
+        return next(part for part in reversed(self.parts) if (part.epoch, part.step) <= (epoch, 0))
+
+    # Going there
+
+    def seek(self, step: int, cancelled: Callable[[], bool] = bool) -> Trainer:
+        """Go to the state after a number of steps, and return the trainer: network, optimizer, generators.
+
+        Args:
+            step: the total number of steps, from 0 (before the first one) to `last_step`.
+            cancelled: called after each step; if it returns True, the replay ends.
+
+        Raises:
+            CanceledError: the replay was canceled.
+            DivergedError: the loss became NaN or infinite before this step.
+            RunError: the run has not reached this step.
+        """
+        self.part_of(step)
+        self._cancelled, self._last_time = cancelled, time.perf_counter()
+        try:
+            self._start_near(step)
+            for part in self.parts[self.parts.index(self._part) + 1 :]:
+                if part.first <= step:
+                    self._advance(part.first)
+                    self._enter(part)
+            self._advance(step)
+        except CanceledError:
+            raise
+        except BaseException:  # within a step, or a state: the trainer is neither here nor there
+            self._trainer = None
+            raise
+        self._keep()
+        return self.trainer
+
+    def _ends_epoch(self) -> bool:
+        """Return whether an epoch's last step is taken, but the epoch is not complete."""
+        return self.trainer.step == len(self.trainer.loader)
+
+    def _start_near(self, step: int) -> None:
+        """Load the nearest state before a step, unless the trainer is nearer."""
+        here = -1 if self._trainer is None or self.step > step else self.step
+        while True:
+            stored = max((number for number in {0, *self._states, *self._files} if number <= step), default=0)
+            if here >= stored:
+                return
+            if stored in self._states:
+                self._load(self.part_of(stored), self._states[stored])
+                return
+            file = self._files.pop(stored, None)  # read only once: then it is in memory, or was damaged
+            if file is None:
+                self._trainer = None
+                self._trainer_of(self.parts[0])
+                self._keep()  # step 0 from now on
+                return
+            try:
+                self._load_file(stored, file)
+            except RunError as error:
+                self.notes.append(f"{error}; the replay starts from an earlier state")
+                self._trainer = None
+                here = -1
+            else:
+                self._keep()
+                return
+
+    def _trainer_of(self, part: Part) -> Trainer:
+        """Return the trainer of a part, in any state."""
+        if self._trainer is None or part is not self._part:
+            self._trainer, self._part = prepare(part.run, self.data, [_Watch(self)], read_only=True), part
+            self._initial, self._augment = copy_state(self._trainer), self._trainer.loader.augment
+        return self._trainer
+
+    def _load(self, part: Part, state: dict[str, Any]) -> Trainer:
+        """Load a state that a trainer of this part had."""
+        trainer = self._trainer_of(part)
+        trainer.load_state_dict(state)
+        trainer.loader.augment = self._augment  # `StopAugmentation` ends it again where it has ended
+        return trainer
+
+    def _restore(self, part: Part, state: Any, file: Path) -> None:
+        """Load a state that may have been saved with other settings or callbacks."""
+        if isinstance(state, dict) and isinstance(state.get("callbacks"), list):  # those that only read have none
+            state["callbacks"] = [c for c in state["callbacks"] if isinstance(c, dict) and "batch_size" in c]
+        self._trainer_of(part)
+        restore(part.run, self._load(part, self._initial), state, file)  # it advances the schedule from its start
+
+    def _load_file(self, step: int, file: Path) -> None:
+        part = self.part_of(step)
+        state = load_state(part.run, file)
+        if isinstance(state, dict):
+            state.pop("best", None)
+        self._restore(part, state, file)
+        if self.step != step:
+            raise RunError(f"{file}: is the state of step {self.step:,}, not {step:,}")
+
+    def _enter(self, part: Part) -> None:
+        """Go on with the settings of the next part, as `resume` does."""
+        self._restore(part, copy_state(self.trainer), part.run.config_file)
+
+    def _advance(self, step: int) -> None:
+        """Train up to a step, and end its epoch if it is the last one."""
+        trainer, self._target = self.trainer, step
+        if self.step == step and not self._ends_epoch():
+            return
+        with suppress(_Arrived):
+            trainer.fit(self._part.run.config["training"]["epochs"])
+        trainer.stop = False
+        if self.step < step:
+            raise RunError(f"{self.run.folder}: its settings end at step {self.step:,}, before step {step:,}")
+
+    def after_step(self, trainer: Trainer) -> None:
+        """Called after each step of the replay, when the trainer's state is complete."""
+        if time.perf_counter() - self._last_time > _SECONDS_BETWEEN:
+            self._keep()
+            self._last_time = time.perf_counter()
+        if self._cancelled():
+            raise CanceledError(f"the replay was canceled at step {self.step:,}")
+        if self.step == self._target and not self._ends_epoch():
+            raise _Arrived
+
+    def after_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
+        """Called after each epoch of the replay: compares its loss with the run's."""
+        trainer.stop = self.step >= self._target
+        loss = self._history.get(record["epoch"], {}).get("train_loss")
+        if loss is not None and loss != record["train_loss"] and not any("computed" in note for note in self.notes):
+            self.notes.append(
+                f"epoch {record['epoch']} has the training loss {record['train_loss']!r} here, and {loss!r} where the "
+                f"run was computed: with {_name_versions(self.run.config['versions'])}, now "
+                f"{_name_versions(versions())}, or on another processor; the steps shown are those of this machine"
+            )
+
+    # What is kept
+
+    def _keep(self) -> None:
+        """Keep the current state in memory, unless the next step has other settings or belongs to another epoch."""
+        step = self.step
+        if step in self._states or self._ends_epoch() or self.part_of(step) is not self._part:
+            return
+        self._states[step] = copy_state(self.trainer)
+        most = max(2, self._memory_limit // max(1, _count_bytes(self._states[step])))
+        while len(self._states) > most:
+            del self._states[least_needed(number for number in self._states if number)]
+
+    def _find_files(self) -> dict[int, Path]:
+        """Return the run's saved states by their step."""
+        files: dict[int, Path] = {}
+        is_uniform = len({part.steps_per_epoch for part in self.parts}) == 1
+        if is_uniform:  # else it is not known by which number of steps an epoch their names count
+            files.update(self.run.replay_states)
+        for (kind, number), file in self.run.kept_states.items():
+            if kind == "epoch":
+                files[self.step_of_epoch(number)] = file
+            elif is_uniform:
+                files[number] = file
+        if self.run.checkpoint_file.exists():
+            try:
+                progress = load_state(self.run, self.run.checkpoint_file)["progress"]
+                last = self.parts[-1].total(progress["epoch"], progress["step"])
+            except (RunError, LookupError, TypeError) as error:
+                reason = error if isinstance(error, RunError) else f"{self.run.checkpoint_file}: is no training state"
+                self.notes.append(f"{reason}; the replay does without it")
+            else:
+                files[last] = self.run.checkpoint_file
+        return files
+
+    # What there is to see
+
+    def validate(self) -> dict[str, float]:
+        """Return the metrics on the validation examples with the current weights, as the history has after an epoch."""
+        run, trainer = self._part.run, self.trainer
+        with restore_modes(trainer.network):
+            validator = run.task.validator(trainer.network, run.model, self.data, compiled=trainer.compiled)
+            return {name: float(value) for name, value in validator().items()}
+
+    def gradients(self) -> dict[str, NDArray[Any]]:
+        """Return the gradient of each parameter at the current weights, by name.
+
+        It is that of the mean loss over the first batch of the training examples, not shuffled nor augmented, in eval
+        mode: so it is comparable from step to step, and no generator is drawn from.
+        """
+        trainer = self.trainer
+        network, loader = trainer.network, trainer.loader
+        inputs, targets = loader.dataset[: min(loader.batch_size, len(loader.dataset))]
+        with restore_modes(network):
+            network.eval()
+            network.zero_grad()
+            trainer.loss(network(inputs), targets).backward()
+        gradients = {name: p.grad.numpy().copy() for name, p in network.named_parameters() if p.grad is not None}
+        network.zero_grad()
+        return gradients
+
+
+class _Watch(Callback):
+    """Tells a replay of each step and epoch."""
+
+    def __init__(self, replay: RunReplay) -> None:
+        self.replay = replay
+
+    def on_loss(self, trainer: Trainer, inputs: Any, loss: float) -> None:
+        self.replay.losses[self.replay.step + 1] = loss
+
+    def on_step(self, trainer: Trainer) -> None:
+        self.replay.after_step(trainer)
+
+    def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
+        self.replay.after_epoch(trainer, record)
+
+
+def weights_digest(network: Module) -> str:
+    """Return the SHA-256 of a network's parameters and buffers: equal bits, equal digest."""
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        array = np.ascontiguousarray(tensor.numpy())
+        digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _parts(run: Run, data: Data) -> list[Part]:
+    """Divide a run at the changes of its settings."""
+    settings = dict(run.config["training"])
+    for change in reversed(run.changes):
+        settings |= {name: old for name, (old, _) in change["settings"].items()}
+    starts = [((0, 0), dict(settings))]
+    for change in run.changes:
+        settings |= {name: new for name, (_, new) in change["settings"].items()}
+        start = (change["epoch"], change["step"])
+        if start == starts[-1][0]:
+            starts.pop()
+        if not starts or settings != starts[-1][1]:
+            starts.append((start, dict(settings)))
+    parts: list[Part] = []
+    for (epoch, step), training in starts:
+        part_run = copy.copy(run)
+        earlier = [change for change in run.changes if (change["epoch"], change["step"]) <= (epoch, step)]
+        part_run.config = {**run.config, "training": training, "changes": earlier}
+        recipe = Recipe(**training)
+        examples = run.task.examples_per_epoch(recipe, run.config["data"]["limit"], data)
+        first = parts[-1].total(epoch, step) if parts else 0
+        parts.append(Part(part_run, math.ceil(examples / recipe.batch_size), first, epoch, step))
+    return parts
+
+
+def copy_state(trainer: Trainer) -> dict[str, Any]:
+    """Return a trainer's state as it would be read from a file, sharing no memory with the trainer."""
+    state = trainer.state_dict()
+    weights, optimizer = state.pop("network"), state.pop("optimizer")  # the optimizer's is a copy
+    return {
+        **copy.deepcopy(state),
+        "network": {name: tensor.numpy().copy() for name, tensor in weights.items()},
+        "optimizer": {**optimizer, "state": {str(i): entries for i, entries in optimizer["state"].items()}},
+    }
+
+
+def _count_bytes(state: dict[str, Any]) -> int:
+    arrays = [*state["network"].values()]
+    arrays += [value for entries in state["optimizer"]["state"].values() for value in entries.values()]
+    return sum(getattr(array, "nbytes", 8) for array in arrays)
+
+
+def _name_versions(names: dict[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in names.items())

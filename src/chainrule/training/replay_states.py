@@ -1,0 +1,82 @@
+"""States that a run saves on its way, so that `replay` computes any step again from one shortly before it.
+
+They are few and cost little: one a second at most, fewer where saving is slow, and never more than `MOST_STATES` or
+`MOST_BYTES`. When there are too many, the one goes whose neighbors are closest together, so that the others stay
+spread over the run.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from chainrule.training import checkpoint
+from chainrule.training.trainer import Callback
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from chainrule.training.trainer import Trainer
+
+MOST_STATES, MOST_BYTES = 16, 64_000_000
+"""Limits for one run's folder."""
+FEWEST_STATES = 4
+"""A run of whose states fewer would fit saves none."""
+MIN_SECONDS, MIN_STEPS = 1.0, 50
+"""The least time and number of steps between two states."""
+MAX_SHARE = 0.01
+"""The part of the training's time that saving may take."""
+
+
+class ReplayStates(Callback):
+    """Saves the complete state now and then within epochs.
+
+    Args:
+        folder: the folder to write the states to.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._last_time: float | None = None  # None before the first step, which may have to be compiled
+        self._last_step, self._pause = 0, MIN_SECONDS
+        self._fits = True
+
+    def on_step(self, trainer: Trainer) -> None:
+        """Save if enough time and steps have passed."""
+        now, step = time.perf_counter(), trainer.total_steps
+        if self._last_time is None:
+            self._last_time, self._last_step = now, step
+        is_due = now - self._last_time >= self._pause and step - self._last_step >= MIN_STEPS
+        if is_due and self._fits and trainer.step < len(trainer.loader):  # the last step does not end the epoch yet
+            self._save(trainer, step)
+            self._last_time, self._last_step = time.perf_counter(), step
+            self._pause = max(MIN_SECONDS, (self._last_time - now) / MAX_SHARE)
+
+    def _save(self, trainer: Trainer, step: int) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        file = self.folder / checkpoint.replay_name(step)
+        checkpoint.save(trainer.state_dict(), file)
+        most = min(MOST_STATES, MOST_BYTES // file.stat().st_size)
+        if most < FEWEST_STATES:
+            self._fits = False
+            file.unlink()
+            return
+        states = checkpoint.replay_states(self.folder)
+        while len(states) > most:
+            states.pop(least_needed(states)).unlink()
+
+
+def least_needed(steps: Iterable[int]) -> int:
+    """Return the step whose neighbors are closest together: without it, the longest way to a step grows least.
+
+    Args:
+        steps: two or more. Step 0, from which a run can always start, counts as a neighbor; the last step stays.
+
+        from chainrule.training.replay_states import least_needed
+
+        least_needed([10, 20, 25, 40])  # 20
+    """
+    ordered = [0, *sorted(steps)]
+    gaps = [(after - before, step) for before, step, after in zip(ordered, ordered[1:], ordered[2:], strict=False)]
+    return min(gaps)[1]
