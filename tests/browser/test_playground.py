@@ -46,7 +46,7 @@ def expected(state: dict[str, Any], step: int) -> tuple[PlaygroundRun, dict[str,
     result = run.evaluate()
     table = {"Loss": [f"{result.train_loss:.4f}", f"{result.validation_loss:.4f}"]}
     if not np.isnan(result.train_accuracy):
-        table["Right"] = [f"{result.train_accuracy:.1%}", f"{result.validation_accuracy:.1%}"]
+        table["Accuracy"] = [f"{result.train_accuracy:.1%}", f"{result.validation_accuracy:.1%}"]
     return run, table
 
 
@@ -86,7 +86,7 @@ def test_it_learns_and_its_numbers_are_those_of_the_run_and_of_its_script(view, 
     )
     assert done.returncode == 0, done.stderr
     lines = [f"{part} {what} {number}" for i, part in enumerate(("training", "validation"))
-             for what, number in (("loss", table["Loss"][i]), ("accuracy", table["Right"][i]))]  # fmt: skip
+             for what, number in (("loss", table["Loss"][i]), ("accuracy", table["Accuracy"][i]))]  # fmt: skip
     assert done.stdout.splitlines()[:4] == lines
     # The address shows the same in another page, and the same start gives the same again
     page.wait_for_url(re.compile(f"step={step}"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -72,9 +73,9 @@ def _number(value: float) -> str:
 def read_points(name: str, content: bytes, max_classes: int) -> tuple[str, int, str]:
     """Read points from a CSV file.
 
-    The first two columns of numbers before the last column are the coordinates; the last column is the target: classes
-    if it has at most `max_classes` different entries, else values. Coordinates that do not fit into the picture, and
-    values, are scaled to the range from -1 to 1, each column by itself. A first line of numbers is data, not names.
+    The last column is the target: classes if it has at most `max_classes` different entries, else values. The last two
+    columns of numbers before it are the coordinates. Coordinates that do not fit into the picture, and values, are
+    scaled to the range from -1 to 1, each column by itself. A first line of numbers is data, not names.
 
     Args:
         name: of the file, for messages.
@@ -87,11 +88,22 @@ def read_points(name: str, content: bytes, max_classes: int) -> tuple[str, int, 
     Raises:
         DataError: the file is no such table.
     """
-    table = read_csv(name, content=_with_names(content))
+    named = _with_names(content)
+    try:
+        return _points(read_csv(name, content=named), max_classes)
+    except DataError as error:
+        message = str(error).partition(", or name its encoding")[0]  # which is for the command line
+        if named is not content:  # a line was put before the first
+            message = re.sub(r"(?<=, line )[\d,]+", lambda line: f"{int(line[0].replace(',', '')) - 1:,}", message)
+        raise DataError(message) from None
+
+
+def _points(table: Table, max_classes: int) -> tuple[str, int, str]:
+    name = table.name
     if len(table) > MAX_POINTS:
         raise DataError(f"{name} has {len(table):,} rows; the playground takes {MAX_POINTS} at most")
     *names, target = table.columns
-    coordinates = [column for column in names if _is_numeric(table, column)][:2]
+    coordinates = [column for column in names if _is_numeric(table, column)][-2:]
     if len(coordinates) < 2:
         raise DataError(
             f"{name} needs two columns of numbers, and a last column with the class or the value; its columns are "
@@ -100,7 +112,7 @@ def read_points(name: str, content: bytes, max_classes: int) -> tuple[str, int, 
     if len(table) < 2:
         raise DataError(f"{name} has one row; the network needs two points at least")
     notes: list[str] = []
-    points = np.stack([_scaled(_values(table, column), column, notes) for column in coordinates], axis=1)
+    points = np.stack([_scaled(_values(table, column), column, notes, LIMIT) for column in coordinates], axis=1)
     texts = [category(text) for text in table.column(target)]
     _check_filled(table, target, texts)
     entries = sorted(set(texts), key=lambda text: (0, float(text), "") if NUMBER.fullmatch(text) else (1, 0.0, text))
@@ -110,14 +122,14 @@ def read_points(name: str, content: bytes, max_classes: int) -> tuple[str, int, 
         meaning = ", ".join(f"{shorten(entry, 30)} is class {i + 1}" for i, entry in enumerate(entries))
     elif not _is_numeric(table, target):
         raise DataError(
-            f"{name}: the last column, {shorten(target)}, has {len(entries)} classes: {join_names(entries)}; the "
+            f"{name}: the last column, {shorten(target, 60)}, has {len(entries)} classes: {join_names(entries)}; the "
             f"playground tells {max_classes} apart at most"
         )
     else:
-        classes, meaning = 0, f"the value is {shorten(target)}"
-        targets = _scaled(_values(table, target), target, notes, always=True)
+        classes, meaning = 0, f"the value is {shorten(target, 30)}"
+        targets = _scaled(_values(table, target), target, notes, 1)
     first, second = (shorten(column, 30) for column in coordinates)
-    about = f"{len(table)} points from {shorten(name, 60)}: x₁ is {first}, x₂ is {second}; {meaning}."
+    about = f"{len(table)} points from {name}: x₁ is {first}, x₂ is {second}; {meaning}."
     return encode_points(points, targets, classes), classes, " ".join([about, *notes])
 
 
@@ -156,11 +168,13 @@ def _values(table: Table, column: str) -> NDArray[np.float64]:
     return values
 
 
-def _scaled(values: NDArray[np.float64], column: str, notes: list[str], *, always: bool = False) -> NDArray[np.float64]:
-    """Scale a column to the range from -1 to 1, and note that; unless it fits into the picture as it is."""
+def _scaled(values: NDArray[np.float64], column: str, notes: list[str], limit: float) -> NDArray[np.float64]:
+    """Scale a column to the range from -1 to 1, and note that; unless all of it is within ±limit."""
     low, high = float(values.min()), float(values.max())
-    limit = 1 if always else LIMIT
     if max(-low, high) <= limit:
         return values
+    if low == high:
+        notes.append(f"{shorten(column, 30)} is {low:g} everywhere, and is shown as 0.")
+        return np.zeros_like(values)
     notes.append(f"{shorten(column, 30)} from {low:g} to {high:g} is scaled to -1 to 1.")
-    return np.zeros_like(values) if low == high else (values - low) / (high - low) * 2 - 1
+    return (values - low) / (high - low) * 2 - 1

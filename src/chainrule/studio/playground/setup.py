@@ -229,7 +229,7 @@ def _integer(name: str, value: object, low: int, high: int) -> int:
 def _features(value: object) -> tuple[str, ...]:
     """Read the features, in the order of the table: "x1-x2"."""
     names = value.split("-") if isinstance(value, str) else list(value) if isinstance(value, (list, tuple)) else [""]
-    wrong = [name for name in names if name not in FEATURES]
+    wrong = [name for name in names if not isinstance(name, str) or name not in FEATURES]
     if wrong:
         choices = f"choose from {', '.join(FEATURES)}"
         if names == [""]:

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from threading import Lock
 from typing import Any
 
-from chainrule.errors import UserError
+from chainrule.errors import UserError, shorten
 from chainrule.studio.playground.frame import frame, scene
 from chainrule.studio.playground.points import read_points
 from chainrule.studio.playground.run import PlaygroundRun
@@ -117,5 +117,5 @@ def _check_step(step: int) -> None:
 def _csv(name: str, file: bytes) -> Answer:
     if len(file) > MAX_CSV:
         raise UserError(f"{len(file):,} bytes are too many for the playground: {MAX_CSV:,} at most")
-    own, classes, about = read_points(name or "the table", file, MAX_CLASSES)
+    own, classes, about = read_points(shorten(name, 100) or "the table", file, MAX_CLASSES)
     return {"tell": "points", "own": own, "classes": classes, "about": about}, []

@@ -66,16 +66,11 @@ class Playground {
     /** @type {any} */
     this.scene = null;
     this.target = model.get("step");
-    this.isPlaying = false;
-    this.isAsked = false; // for a frame
-    this.isChanged = true; // since the frame that is awaited
-    this.isSettled = false;
+    this.isPlaying = this.isAsked = this.isSettled = this.isChanging = false;
+    this.isNew = true; // the settings, since the frame that is awaited was asked for
     this.saysWhere = false; // once the run stands still
     this.wanted = 0; // single steps
-    this.message = "";
-    this.mistake = "";
-    this.about = ""; // where own points come from
-    this.program = "";
+    this.message = this.mistake = this.program = "";
     this.brush = 0; // the class of new points
     this.value = 1; // or their value
     this.cursor = { x: 0, y: 0, isShown: false };
@@ -85,34 +80,50 @@ class Playground {
     this.large = null; // the one that the large picture shows
     /** @type {any} */
     this.wire = null; // the one under the pointer
-    this.tabUnit = "0 0";
-    this.timer = 0; // of the next frame
-    this.saving = 0; // the timer of the next save
+    this.tabUnit = [0, 0];
+    this.timer = this.saving = 0; // of the next frame, and of the next save
     this.last = 0; // when the last frame was asked for
     /** @type {Wires | null} */
     this.wires = null;
-    const told = (/** @type {any} */ content, /** @type {DataView[]} */ buffers) => this.told(content, buffers);
-    const connected = () => {
-      this.isAsked = false;
-      this.restart();
+    /** @type {Record<string, Function>} */
+    const listeners = {
+      "msg:custom": (/** @type {any} */ content, /** @type {DataView[]} */ buffers) => this.told(content, buffers),
+      connected: () => {
+        this.isAsked = false;
+        this.target = this.frame?.step ?? this.target;
+        this.begin();
+      },
     };
-    model.on("msg:custom", told);
-    model.on("connected", connected);
+    const changed = () => this.isChanging || queueMicrotask(() => { // from outside: a notebook's model
+      this.target = model.get("step");
+      this.begin();
+    });
+    for (const key of Object.keys(defaults)) listeners[`change:${key}`] = changed;
+    for (const [event, listener] of Object.entries(listeners)) model.on(event, listener);
     const observer = new ResizeObserver(() => this.paint());
     observer.observe(el);
-    const scheme = matchMedia("(prefers-color-scheme: dark)");
-    const repaint = () => this.paint();
-    scheme.addEventListener("change", repaint, { signal });
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.paint(), { signal });
     this.leave = () => {
       this.isPlaying = false;
       clearTimeout(this.timer);
       clearTimeout(this.saving);
       observer.disconnect();
-      model.off("msg:custom", told);
-      model.off("connected", connected);
+      for (const [event, listener] of Object.entries(listeners)) model.off(event, listener);
     };
     this.show();
     this.ask();
+  }
+
+  /** @param {string} key */
+  get(key) {
+    return this.model.get(key);
+  }
+
+  /** @param {Record<string, string | number>} values */
+  set(values) {
+    this.isChanging = true;
+    for (const [key, value] of Object.entries(values)) this.model.set(key, value);
+    this.isChanging = false;
   }
 
   // What is asked and told
@@ -120,7 +131,7 @@ class Playground {
   /** The settings, as the Python side takes them. */
   state() {
     return Object.fromEntries(
-      Object.keys(defaults).filter((key) => key !== "step" && key !== "speed").map((key) => [key, this.model.get(key)]),
+      Object.keys(defaults).filter((key) => key !== "step" && key !== "speed").map((key) => [key, this.get(key)]),
     );
   }
 
@@ -129,8 +140,8 @@ class Playground {
     this.isAsked = true;
     this.isSettled = false;
     this.last = performance.now();
-    const scene = this.isChanged;
-    this.isChanged = false;
+    const scene = this.isNew;
+    this.isNew = false;
     this.model.send({ ask: "frame", page: this.page, state: this.state(), step: this.target, scene, play: this.isPlaying });
   }
 
@@ -140,14 +151,13 @@ class Playground {
       if (content.page === this.page) this.take(content, buffers);
     } else if (content.tell === "code") this.program = content.code;
     else if (content.tell === "points") {
-      this.about = content.about;
       this.change({ data: content.classes ? "points" : "values", own: content.own, classes: content.classes || 2 });
       this.message = content.about;
     } else if (content.error) {
       this.mistake = content.error;
       if (content.ask !== "csv") {
         this.isAsked = this.isPlaying = false;
-        if (this.isChanged) this.ask();
+        if (this.isNew) this.ask();
         else this.isSettled = true;
         this.frame = null;
       }
@@ -158,7 +168,7 @@ class Playground {
   /** @param {any} content @param {DataView[]} buffers */
   take(content, buffers) {
     this.isAsked = false;
-    if (this.isChanged) return this.ask(); // these settings are no longer wanted
+    if (this.isNew) return this.ask(); // these settings are no longer wanted
     const [weights, answer, neurons, peaks, curve] = buffers;
     this.frame = {
       ...content, weights: floats(weights), answer: bytes(answer), neurons: bytes(neurons), peaks: floats(peaks),
@@ -180,7 +190,7 @@ class Playground {
 
   /** Ask for the next frame of a run that plays, when it is time. */
   next() {
-    const [pause, steps] = SPEEDS[this.model.get("speed")] ?? SPEEDS.normal;
+    const [pause, steps] = SPEEDS[this.get("speed")] ?? SPEEDS.normal;
     const isStill = matchMedia("(prefers-reduced-motion: reduce)").matches;
     this.target = Math.min(STEPS, this.frame.step + (steps || this.frame.steps_per_epoch));
     const wait = Math.max(isStill ? 500 : pause, 0) - (performance.now() - this.last);
@@ -199,8 +209,10 @@ class Playground {
     this.isSettled = true;
     if (this.saysWhere) this.message = this.sentence();
     this.saysWhere = false;
-    this.model.set("step", this.target);
-    this.save();
+    if (this.get("step") !== this.target) {
+      this.set({ step: this.target });
+      this.save();
+    }
     this.model.send({ ask: "code", page: this.page, state: this.state(), step: this.target });
   }
 
@@ -232,24 +244,28 @@ class Playground {
     this.show();
   }
 
-  /** Begin again from the same start. */
-  restart() {
+  /** Go to `target` from the start. */
+  begin() {
     clearTimeout(this.timer);
     this.message = "";
-    this.target = 0;
-    this.isChanged = true;
+    this.isNew = true;
     this.ask();
     this.show();
   }
 
+  /** Begin again from the same start. */
+  restart() {
+    this.target = 0;
+    this.begin();
+  }
+
   /** @param {Record<string, string | number>} changes of the settings; the run begins again */
   change(changes) {
-    for (const [key, value] of Object.entries(changes)) this.model.set(key, value);
-    this.model.set("step", 0);
+    this.set({ ...changes, step: 0 });
     this.mistake = "";
     this.unit = this.large = this.wire = null;
-    if (this.isOwn()) {
-      const points = decode(this.model.get("own"), this.areClasses());
+    if (this.isOwn()) { // shown at once, even if they are too few to train on
+      const points = decode(this.get("own"), this.areClasses());
       this.scene = { ...this.scene, points, training: new Uint8Array(points.length / 3).fill(1) };
     }
     this.save();
@@ -262,26 +278,27 @@ class Playground {
     this.saving = setTimeout(() => this.model.save_changes(), 200);
   }
 
-  isOwn() {
-    return ["points", "values"].includes(this.model.get("data"));
+  isOwn(data = this.get("data")) {
+    return data === "points" || data === "values";
   }
 
-  /** @param {string} name */
-  chooseData(name) {
-    const hasClasses = !["plane", "hills", "values"].includes(name);
-    const canCount = ["circles", "spirals", "blobs", "points"].includes(name);
-    const stop = this.model.get("stop");
-    const changes = { data: name, classes: canCount ? this.model.get("classes") : 2 };
-    if (!hasClasses && stop.startsWith("accuracy")) Object.assign(changes, { stop: "" });
-    if (name === "points" || name === "values") {
-      Object.assign(changes, { own: this.isOwn() ? "" : this.ownPoints(hasClasses) });
-    }
-    this.about = "";
-    this.change(changes);
+  areClasses(data = this.get("data")) {
+    return !["plane", "hills", "values"].includes(data);
   }
 
-  areClasses() {
-    return !["plane", "hills", "values"].includes(this.model.get("data"));
+  canCount(data = this.get("data")) {
+    return ["circles", "spirals", "blobs", "points"].includes(data);
+  }
+
+  /** @param {string} data */
+  chooseData(data) {
+    const areClasses = this.areClasses(data);
+    this.change({
+      data,
+      classes: this.canCount(data) ? this.get("classes") : 2,
+      stop: areClasses || !this.get("stop").startsWith("accuracy") ? this.get("stop") : "",
+      own: this.isOwn(data) && !this.isOwn() ? this.ownPoints(areClasses) : "",
+    });
   }
 
   /** The points that are shown, as one's own, if they are of that kind. @param {boolean} areClasses */
@@ -293,7 +310,7 @@ class Playground {
   /** Add a point; generated points become one's own. @param {number} x @param {number} y */
   addPoint(x, y) {
     const areClasses = this.areClasses();
-    const before = this.isOwn() ? this.model.get("own") : this.ownPoints(areClasses);
+    const before = this.isOwn() ? this.get("own") : this.ownPoints(areClasses);
     if (before.length / (areClasses ? 7 : 9) >= MOST.points) {
       this.mistake = `There are ${MOST.points} points, and more do not fit: take some away first.`;
       return this.show();
@@ -303,7 +320,7 @@ class Playground {
   }
 
   removePoint() {
-    if (this.isOwn()) this.change({ own: this.model.get("own").slice(0, this.areClasses() ? -7 : -9) });
+    if (this.isOwn()) this.change({ own: this.get("own").slice(0, this.areClasses() ? -7 : -9) });
   }
 
   /** @param {PointerEvent} event */
@@ -355,8 +372,13 @@ class Playground {
 
   /** @returns {number[]} the widths of the hidden layers */
   layers() {
-    const widths = this.model.get("layers").split("-").filter(Boolean).slice(0, MOST.layers);
+    const widths = this.get("layers").split("-").filter(Boolean).slice(0, MOST.layers);
     return widths.map((/** @type {string} */ width) => Math.min(MOST.neurons, Number(width) || 1));
+  }
+
+  /** @returns {string[]} */
+  features() {
+    return this.get("features").split("-");
   }
 
   /** @param {number[]} widths */
@@ -366,20 +388,17 @@ class Playground {
 
   /** @param {string} name */
   toggleFeature(name) {
-    const names = this.model.get("features").split("-");
-    const others = names.includes(name) ? names.filter((/** @type {string} */ n) => n !== name) : [...names, name];
-    if (!others.length) {
-      this.mistake = "The network needs one input at least.";
-      return this.show();
-    }
-    this.change({ features: FEATURES.filter((each) => others.includes(each)).join("-") });
+    const names = this.features();
+    const chosen = FEATURES.filter((each) => names.includes(each) !== (each === name));
+    if (chosen.length) return this.change({ features: chosen.join("-") });
+    this.mistake = "The network needs one input at least.";
+    this.show();
   }
 
   /** @param {Unit} unit */
   press(unit) {
     if (unit.column === 0) return this.toggleFeature(FEATURES[unit.row]);
-    const isLarge = this.large?.column === unit.column && this.large.row === unit.row;
-    this.large = isLarge || unit.column > this.layers().length ? null : unit;
+    this.large = isSame(this.large, unit) ? null : unit;
     this.show();
   }
 
@@ -390,7 +409,7 @@ class Playground {
     if (!(event.key in moves)) return;
     const { column, row } = /** @type {HTMLElement} */ (event.target).dataset;
     const [x, y] = moves[event.key];
-    const sizes = [FEATURES.length, ...this.layers(), this.outputs()];
+    const sizes = this.sizes();
     const next = Math.min(sizes.length - 1, Math.max(0, Number(column) + x));
     const position = Math.min(sizes[next] - 1, Math.max(0, Number(row) + y));
     event.preventDefault();
@@ -401,7 +420,7 @@ class Playground {
 
   /** @param {Unit | null} unit @param {any} [wire] */
   describe(unit, wire = null) {
-    if (unit?.column === this.unit?.column && unit?.row === this.unit?.row && this.wire === wire) return;
+    if (isSame(unit, this.unit) && this.wire === wire) return;
     this.unit = unit;
     this.wire = wire;
     this.show();
@@ -419,38 +438,31 @@ class Playground {
   // What is said of it
 
   classes() {
-    return Math.min(4, Math.max(2, Math.round(this.model.get("classes"))));
+    return Math.min(4, Math.max(2, Math.round(this.get("classes"))));
+  }
+
+  /** How many inputs can be chosen, and how many neurons each layer has. */
+  sizes() {
+    return [FEATURES.length, ...this.layers(), this.outputs()];
   }
 
   outputs() {
     return this.areClasses() && this.classes() > 2 ? this.classes() : 1;
   }
 
-  /** Which of the weights in a frame begin a layer. @param {number} layer from 0 @returns {[number, number]} and its inputs */
-  offset(layer) {
-    const sizes = [this.model.get("features").split("-").length, ...this.layers(), this.outputs()];
+  /** The weights and biases of a layer, in a frame. @param {number} layer from 0 */
+  parameters(layer) {
+    const sizes = [this.features().length, ...this.layers(), this.outputs()];
     let start = 0;
     for (let i = 0; i < layer; i++) start += sizes[i + 1] * (sizes[i] + 1);
-    return [start, sizes[layer]];
-  }
-
-  /** @param {{ layer: number, from: number, to: number }} wire @returns {number} */
-  weight({ layer, from, to }) {
-    const [start, inputs] = this.offset(layer);
-    return this.frame?.weights[start + to * inputs + from] ?? 0;
-  }
-
-  /** @param {number} layer @param {number} row @returns {number} */
-  bias(layer, row) {
-    const [start, inputs] = this.offset(layer);
-    const widths = [...this.layers(), this.outputs()];
-    return this.frame?.weights[start + widths[layer] * inputs + row] ?? 0;
+    const [inputs, width] = sizes.slice(layer);
+    return { inputs, weights: this.frame.weights.subarray(start), biases: this.frame.weights.subarray(start + inputs * width) };
   }
 
   /** The name of what a wire comes from. @param {number} layer @param {number} from */
   source(layer, from) {
     if (layer) return `a${subscript(from + 1)}`;
-    return SYMBOLS[FEATURES.indexOf(this.model.get("features").split("-")[from])];
+    return SYMBOLS[FEATURES.indexOf(this.features()[from])];
   }
 
   /** @param {number} column @param {number} row */
@@ -465,30 +477,32 @@ class Playground {
   description() {
     if (this.wire && this.frame) {
       const { layer, from, to } = this.wire;
+      const { inputs, weights } = this.parameters(layer);
       const start = layer ? `neuron ${from + 1} of layer ${layer}` : this.source(layer, from);
       const end = this.unitName(layer + 1, to);
-      return `Weight from ${start} to ${end[0].toLowerCase()}${end.slice(1)}: ${number(this.weight(this.wire))}`;
+      return `Weight from ${start} to ${end[0].toLowerCase()}${end.slice(1)}: ${number(weights[to * inputs + from])}`;
     }
     if (!this.unit || !this.frame) return "Point at a wire or a neuron, or go to one with Tab and the arrows, to see its numbers.";
     const { column, row } = this.unit;
     const name = this.unitName(column, row);
     if (column === 0) {
-      const isOn = this.model.get("features").split("-").includes(FEATURES[row]);
+      const isOn = this.features().includes(FEATURES[row]);
       return `${name}: ${isOn ? "the network sees it" : "switched off"}. Press it to switch it ${isOn ? "off" : "on"}.`;
     }
-    const [, inputs] = this.offset(column - 1);
+    const { inputs, weights, biases } = this.parameters(column - 1);
     const terms = Array.from({ length: inputs }, (_, from) => {
-      const value = this.weight({ layer: column - 1, from, to: row });
-      return `${value < 0 ? "−" : from ? "+" : ""} ${number(Math.abs(value))}·${this.source(column - 1, from)}`;
+      const value = weights[row * inputs + from];
+      return `${from ? (value < 0 ? "− " : "+ ") : value < 0 ? "−" : ""}${number(Math.abs(value))}·${this.source(column - 1, from)}`;
     });
-    const bias = this.bias(column - 1, row);
-    const sum = `${terms.join(" ").trim()} ${bias < 0 ? "−" : "+"} ${number(Math.abs(bias))}`;
+    const bias = biases[row];
+    const sum = `${terms.join(" ")} ${bias < 0 ? "−" : "+"} ${number(Math.abs(bias))}`;
     const layers = this.layers();
-    if (column > layers.length) return `${name} = ${sum}`;
+    const from = column > 1 ? ` Each a is what a neuron of layer ${column - 1} answers.` : "";
+    if (column > layers.length) return `${name} = ${sum}.${from}`;
     const first = layers.slice(0, column - 1).reduce((total, width) => total + width, 0);
     const dead = this.frame.silent.includes(first + row) ? " It is dead: 0 for every training point." : "";
-    const activation = this.model.get("activation");
-    return `${name} = ${activation === "linear" ? sum : `${activation}(${sum})`}.${dead}`;
+    const activation = this.get("activation");
+    return `${name} = ${activation === "linear" ? sum : `${activation}(${sum})`}.${from}${dead}`;
   }
 
   sentence() {
@@ -508,11 +522,13 @@ class Playground {
 
   paint() {
     const { frame, scene, el } = this;
-    const plane = /** @type {HTMLCanvasElement | null} */ (el.querySelector("canvas.plane"));
-    if (!plane) return;
-    const net = /** @type {HTMLElement} */ (el.querySelector(".net"));
-    const canvas = /** @type {HTMLCanvasElement} */ (el.querySelector(".wires"));
-    this.wires ??= new Wires(net, canvas);
+    const find = (/** @type {string} */ selector) => /** @type {HTMLCanvasElement} */ (el.querySelector(selector));
+    const small = (/** @type {number} */ column, /** @type {number} */ row, /** @type {Uint8Array} */ values, i = row) => {
+      const picture = signedImage(values.subarray(i * size, (i + 1) * size), SIDE / 2);
+      showImage(find(`[data-column="${column}"][data-row="${row}"] canvas`), picture);
+      return picture;
+    };
+    this.wires ??= new Wires(find(".net"), find(".wires"));
     const layers = [...this.layers(), this.outputs()];
     const size = (SIDE / 2) ** 2;
     const fits = frame && frame.neurons.length === size * layers.reduce((sum, width) => sum + width, 0);
@@ -522,38 +538,32 @@ class Playground {
     if (fits) {
       layers.forEach((width, layer) => {
         for (let row = 0; row < width; row++, position++) {
-          const unit = el.querySelector(`[data-column="${layer + 1}"][data-row="${row}"] canvas`);
-          const picture = signedImage(frame.neurons.subarray(position * size, (position + 1) * size), SIDE / 2);
-          if (unit) showImage(/** @type {HTMLCanvasElement} */ (unit), picture);
-          if (this.large?.column === layer + 1 && this.large.row === row) image = picture;
+          const picture = small(layer + 1, row, frame.neurons, position);
+          if (isSame(this.large, { column: layer + 1, row })) image = picture;
         }
       });
       const chosen = this.unit;
+      const parameters = layers.map((_, layer) => this.parameters(layer));
       this.wires.paint(
-        (wire) => this.weight(wire),
+        ({ layer, from, to }) => parameters[layer].weights[to * parameters[layer].inputs + from],
         (wire) => wire === this.wire || (!this.wire && chosen?.column === wire.layer + 1 && chosen.row === wire.to),
       );
     }
     if (!scene?.inputs) return;
-    FEATURES.forEach((_, row) => {
-      const unit = el.querySelector(`[data-column="0"][data-row="${row}"] canvas`);
-      if (unit) showImage(/** @type {HTMLCanvasElement} */ (unit), signedImage(scene.inputs.subarray(row * size, (row + 1) * size), SIDE / 2));
-    });
+    FEATURES.forEach((_, row) => small(0, row, scene.inputs));
     const cursor = this.cursor.isShown ? this.cursor : null;
-    paintPlane(plane, { image, points: scene.points, training: scene.training, areClasses: this.areClasses(), cursor });
-    const curves = /** @type {HTMLCanvasElement} */ (el.querySelector("canvas.curves"));
-    curves.hidden = !frame;
-    const column = (/** @type {number} */ k) => frame.curve.filter((/** @type {number} */ _, /** @type {number} */ i) => i % 3 === k);
-    if (frame) {
-      const lines = [{ name: "training", x: column(0), y: column(1) }];
-      if (frame.validation_loss !== null) lines.push({ name: "validation", x: column(0), y: column(2), ...{ dashed: true } });
-      chart(curves, { lines, x: "epoch", y: "Loss", low: 0 });
-    }
+    const { points, training } = scene;
+    paintPlane(find(".plane"), { image, points, training, areClasses: this.areClasses(), cursor });
+    find(".curves").hidden = !frame;
+    if (!frame) return;
+    const [x, train, validation] = [0, 1, 2].map((k) => frame.curve.filter((/** @type {number} */ _, /** @type {number} */ i) => i % 3 === k));
+    const lines = [{ name: "training", x, y: train, dashed: false }, { name: "validation", x, y: validation, dashed: true }];
+    chart(find(".curves"), { lines: lines.slice(0, frame.validation_loss === null ? 1 : 2), x: "epoch", y: "Loss", low: 0 });
   }
 
   /** @param {string} key @param {any[]} values @param {string} label @param {(value: any) => string} [text] */
   select(key, values, label, text = String) {
-    const now = this.model.get(key);
+    const now = this.get(key);
     const all = values.includes(now) ? values : [...values, now];
     return html`<label>${label}
       <select @change=${on((e) => this.change({ [key]: all[e.target.selectedIndex] }))}>
@@ -563,7 +573,7 @@ class Playground {
 
   /** @param {string} key @param {string} label @param {number} low @param {number} high @param {number} step */
   range(key, label, low, high, step, unit = "") {
-    const now = this.model.get(key);
+    const now = this.get(key);
     return html`<label>${label} <output>${figure(now)}${unit}</output>
       <input type="range" min=${low} max=${high} step=${step} .value=${String(now)}
         @input=${on((e) => this.change({ [key]: Number(e.target.value) }))}></label>`;
@@ -572,13 +582,13 @@ class Playground {
   /** @param {string} key @param {string} label */
   seed(key, label) {
     return html`<label>${label}
-      <input type="number" min="0" max="2147483648" step="1" .value=${String(this.model.get(key))}
-        @change=${on((e) => this.change({ [key]: Math.max(0, Math.floor(Number(e.target.value)) || 0) }))}></label>`;
+      <input type="number" min="0" max="2147483648" .value=${String(this.get(key))}
+        @change=${on((e) => this.change({ [key]: Math.max(0, Math.floor(e.target.value) || 0) }))}></label>`;
   }
 
   template() {
     const { frame } = this;
-    const data = this.model.get("data");
+    const data = this.get("data");
     const isOwn = this.isOwn();
     const areClasses = this.areClasses();
     const trouble = this.mistake || frame?.fault;
@@ -590,7 +600,7 @@ class Playground {
         <button class="main" @click=${() => this.play()}>${this.isPlaying ? "❚❚ Pause" : "▶ Play"}</button>
         <button @click=${() => this.step()}>One step</button>
         <button @click=${() => { this.pause(); this.restart(); }}>Same start again</button>
-        <button @click=${() => this.change({ start: this.model.get("start") + 1 })}>Another start</button>
+        <button @click=${() => this.change({ start: this.get("start") + 1 })}>Another start</button>
       </div>
       <div class="bar now">
         <p class="count"><strong>Epoch ${(frame?.epoch ?? 0).toLocaleString("en")}</strong>
@@ -610,12 +620,12 @@ class Playground {
             <span>Click to add:</span>
             ${areClasses
               ? Array.from({ length: this.classes() }, (_, k) => html`
-                <button class=${`brush class${k}`} aria-pressed=${this.brush === k} aria-label=${`Class ${k + 1}`}
+                <button class=${`class${k}`} aria-pressed=${this.brush === k} aria-label=${`Class ${k + 1}`}
                   @click=${() => { this.brush = k; this.show(); }}>${SHAPES[k]} ${k + 1}</button>`)
               : html`<label>value <output>${this.value}</output> <input type="range" min="-1" max="1" step="0.1" .value=${String(this.value)}
                   @input=${on((e) => { this.value = Number(e.target.value); this.show(); })}></label>`}
-            ${isOwn ? html`<button @click=${() => this.removePoint()} ?disabled=${!this.model.get("own")}>Undo</button>
-              <button @click=${() => this.change({ own: "" })} ?disabled=${!this.model.get("own")}>Clear</button>` : nothing}
+            ${isOwn ? html`<button @click=${() => this.removePoint()} ?disabled=${!this.get("own")}>Undo</button>
+              <button @click=${() => this.change({ own: "" })} ?disabled=${!this.get("own")}>Clear</button>` : nothing}
             <label class="file">A CSV file<input type="file" accept=".csv,.tsv,.txt,text/csv"
               @change=${on((e) => { this.takeFile(e.target.files[0]); e.target.value = ""; })}></label>
           </div>
@@ -634,7 +644,7 @@ class Playground {
             ${this.select("activation", ACTIVATIONS, "Activation")}
           </div>
           ${this.diagram()}
-          <p class="formula">${this.description()}</p>
+          <p class="formula" id="formula">${this.description()}</p>
         </section>
       </div>
       <div class="columns">
@@ -644,7 +654,7 @@ class Playground {
             <thead><tr><td></td><th scope="col">Training (line)</th><th scope="col">Validation (dashes)</th></tr></thead>
             <tbody>
               <tr><th scope="row">Loss</th><td>${loss4(frame?.train_loss)}</td><td>${loss4(frame?.validation_loss)}</td></tr>
-              ${areClasses ? html`<tr><th scope="row">Right</th><td>${percent(frame?.train_accuracy)}</td><td>${percent(frame?.validation_accuracy)}</td></tr>` : nothing}
+              ${areClasses ? html`<tr><th scope="row">Accuracy</th><td>${percent(frame?.train_accuracy)}</td><td>${percent(frame?.validation_accuracy)}</td></tr>` : nothing}
             </tbody>
           </table>
           <canvas class="curves"></canvas>
@@ -653,13 +663,13 @@ class Playground {
           <h2 id="set-title">Change</h2>
           <div class="settings">
             <label>Speed <select @change=${on((e) => this.setSpeed(e.target.value))}>
-              ${Object.keys(SPEEDS).map((name) => html`<option .selected=${name === this.model.get("speed")}>${name}</option>`)}
+              ${Object.keys(SPEEDS).map((name) => html`<option .selected=${name === this.get("speed")}>${name}</option>`)}
             </select></label>
-            ${this.select("stop", STOPS, "Stop", stopText)}
+            ${this.select("stop", STOPS.filter((stop) => areClasses || !stop.startsWith("a")), "Stop", stopText)}
             ${isOwn ? nothing : this.range("count", "Points", 10, 1000, 10)}
             ${isOwn ? nothing : this.range("noise", "Noise", 0, 0.5, 0.01)}
             ${this.range("train", "For training", 10, 100, 5, "%")}
-            ${["circles", "spirals", "blobs", "points"].includes(data) ? this.select("classes", [2, 3, 4], "Classes") : nothing}
+            ${this.canCount() ? this.select("classes", [2, 3, 4], "Classes") : nothing}
             ${this.select("rate", RATES, "Learning rate")}
             ${this.select("optimizer", OPTIMIZERS, "Optimizer")}
             ${this.select("batch", BATCHES, "Batch size", (value) => (value ? String(value) : "all"))}
@@ -673,7 +683,7 @@ class Playground {
         <h2 id="try-title">Try this</h2>
         <ul class="tries">
           ${TRIES.map(([title, lesson, state]) => html`<li>
-            <button @click=${() => this.tryThis(state)}>${title}</button> ${explain("Press it, then Play, and watch. Why it happens is told in a lesson.", lesson, title)}</li>`)}
+            <button @click=${() => this.tryThis(state)}>${title}</button> ${explain("Press it, then Play, and watch. A lesson tells why it happens.", lesson, title)}</li>`)}
         </ul>
         ${this.program && !this.isPlaying ? code(this.program) : nothing}
       </section>`;
@@ -681,39 +691,37 @@ class Playground {
 
   /** @param {string} speed */
   setSpeed(speed) {
-    this.model.set("speed", speed);
+    this.set({ speed });
     this.save();
     this.show();
   }
 
   /** @param {object} state */
   tryThis(state) {
-    this.about = "";
-    this.change({ ...defaults, speed: this.model.get("speed"), ...state });
+    this.change({ ...defaults, speed: this.get("speed"), ...state });
   }
 
   planeLabel() {
-    if (!this.scene) return "The plane";
-    const count = `${this.scene.count} points, ${this.scene.train} of them for training.`;
-    return `${count} ${this.sentence()}`;
+    if (!this.scene?.count) return "The plane";
+    return `${this.scene.count} points, ${this.scene.train} of them for training. ${this.isPlaying ? "" : this.sentence()}`;
   }
 
   diagram() {
     const layers = this.layers();
-    const features = this.model.get("features").split("-");
+    const features = this.features();
+    if (!(this.tabUnit[1] < this.sizes()[this.tabUnit[0]])) this.tabUnit = [0, 0]; // that neuron is no longer there
+    const [tabColumn, tabRow] = this.tabUnit;
     const unit = (/** @type {number} */ column, /** @type {number} */ row, /** @type {any} */ label = nothing, isOn = true) => {
-      const isInput = column === 0;
-      const isPressed = isInput ? isOn : this.large?.column === column && this.large.row === row;
+      const isPressed = column ? isSame(this.large, { column, row }) : isOn;
       return html`<button class="unit" data-column=${column} data-row=${row} ?data-live=${isOn}
-        tabindex=${this.tabUnit === `${column} ${row}` ? 0 : -1} aria-label=${this.unitName(column, row)}
-        aria-pressed=${isInput || column <= layers.length ? isPressed : nothing} aria-describedby="unit-text"
+        tabindex=${tabColumn === column && tabRow === row ? 0 : -1} aria-label=${this.unitName(column, row)}
+        aria-pressed=${isPressed} aria-describedby="formula"
         @click=${() => this.press({ column, row })}
-        @focus=${() => { this.tabUnit = `${column} ${row}`; this.describe({ column, row }); }}
+        @focus=${() => { this.tabUnit = [column, row]; this.describe({ column, row }); }}
         @keydown=${on((e) => this.unitKey(e))}><canvas width="32" height="32"></canvas>${label}</button>`;
     };
     const rows = (/** @type {number} */ count) => Array.from({ length: count }, (_, row) => row);
-    if (Number(this.tabUnit.split(" ")[0]) > layers.length + 1) this.tabUnit = "0 0";
-    return html`<div class="scroll"><div class="net" @pointermove=${on((e) => this.hover(e))}
+    return html`<div class="scroll"><div class="net" role="group" aria-label="Inputs and neurons" aria-describedby="unit-text" @pointermove=${on((e) => this.hover(e))}
         @pointerdown=${on((e) => this.hover(e))}>
       <canvas class="wires" aria-hidden="true"></canvas>
       <div class="column inputs"><span class="head">Inputs</span>
@@ -733,6 +741,9 @@ class Playground {
     <p id="unit-text" class="spoken">Arrows move between inputs and neurons. Enter switches an input, or shows a neuron's answer large.</p>`;
   }
 }
+
+/** @param {Unit | null} one @param {Unit | null} other */
+const isSame = (one, other) => one?.column === other?.column && one?.row === other?.row;
 
 /** A listener. @param {(event: any) => void} listener */
 const on = (listener) => listener;
