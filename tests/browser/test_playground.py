@@ -65,14 +65,9 @@ def test_it_learns_and_its_numbers_are_those_of_the_run_and_of_its_script(view, 
     neuron = page.locator('[data-column="1"][data-row="1"]')
     neuron.hover()
     weights, bias = run.linears[0].weight.numpy()[1], run.linears[0].bias.numpy()[1]
-    terms = [
-        f"{'−' if weights[0] < 0 else ''}{abs(weights[0]):.2f}·x₁",
-        f"{abs(weights[1]):.2f}·x₂",
-        f"{abs(bias):.2f}",
-    ]
-    formula = page.locator(".formula").inner_text().replace("( ", "(").replace("− ", "−").replace("+ ", "+")
-    for term in terms:
-        assert term in formula
+    signs = ["-" if number < 0 else "+" for number in (weights[1], bias)]
+    formula = f"gelu({weights[0]:.2f}·x₁ {signs[0]} {abs(weights[1]):.2f}·x₂ {signs[1]} {abs(bias):.2f})."
+    assert page.locator(".formula").inner_text().replace("−", "-") == f"Neuron 2 of layer 1 = {formula}"
     box = neuron.bounding_box()
     page.mouse.move(box["x"] - 3, box["y"] + box["height"] / 2)  # where its wires end
     page.locator(".formula", has_text="Weight from x").wait_for()

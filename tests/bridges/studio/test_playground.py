@@ -592,10 +592,13 @@ def test_read_stop_of_nothing():
 
 
 def test_the_page_offers_what_there_is():
-    text = (Path(playground_package.__file__).parent.parent / "static" / "views" / "playground.js").read_text("utf-8")
+    folder = Path(playground_package.__file__).parent.parent / "static" / "views"
+    text, page = ((folder / name).read_text("utf-8") for name in ("playground_choices.js", "playground_page.js"))
 
     def strings(name):
-        return re.findall(r'"([^"]*)"', re.search(rf"^const {name} = (.*?);$", text, re.MULTILINE | re.DOTALL)[1])
+        return re.findall(
+            r'"([^"]*)"', re.search(rf"^export const {name} = (.*?);$", text, re.MULTILINE | re.DOTALL)[1]
+        )
 
     assert strings("DATA")[::2] == list(DATA)
     assert strings("FEATURES") == list(FEATURES)
@@ -605,7 +608,7 @@ def test_the_page_offers_what_there_is():
     for stop in strings("STOPS"):
         read_stop(stop, Setup())
     keys = set(re.findall(r'^  \["[^"]*", "([a-z-]+)"', text, re.MULTILINE)) | set(
-        re.findall(r'", "([a-z-]+)", "the ', text)
+        re.findall(r', "([a-z-]+)", "the ', page)
     )
     assert len(keys) >= 7
     assert keys <= {lesson.key for lesson in lessons.available()}

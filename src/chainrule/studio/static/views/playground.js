@@ -1,50 +1,22 @@
 // @ts-check
 // Playground: points in the plane, a small network that learns to tell them apart, and everything about it to change.
 
-import { html, nothing, render as put } from "../vendor/lit-html.js";
+import { render as put } from "../vendor/lit-html.js";
 import { bytes, floats } from "../parts/arrays.js";
-import { chart, figure } from "../parts/chart.js";
-import { code } from "../parts/code.js";
-import { explain } from "../parts/explain.js";
-import { LIMIT, SHAPES, clamp, colors, decode, encode, paintPlane, show as showImage, signedImage } from "../parts/plane.js";
-import { Wires } from "../parts/wires.js";
+import { chart } from "../parts/chart.js";
+import { FEATURES, MOST, SPEEDS, STEPS, areClasses, canCount, defaults, isOwn } from "./playground_choices.js";
+import { Network } from "./playground_network.js";
+import { loss, page, percent } from "./playground_page.js";
+import { LIMIT, clamp, colors, decode, encode, paintPlane, show as showImage, signedImage } from "./playground_plane.js";
+import { Wires } from "./playground_wires.js";
 
-export const defaults = {
-  data: "circles", classes: 2, count: 200, noise: 0.05, train: 80, seed: 0, own: "", features: "x1-x2", layers: "4-2",
-  activation: "tanh", start: 0, optimizer: "adam", rate: 0.03, decay: 0, batch: 16, stop: "", step: 0, speed: "normal",
-};
+export { defaults };
 
 const SIDE = 64; // pixels of the answer's picture; a neuron's has half as many
-const STEPS = 1_000_000; // more than a run takes
-const MOST = { layers: 6, neurons: 8, points: 800, csv: 1_000_000 };
-const DATA = [
-  ["circles", "Circles"], ["spirals", "Spirals"], ["xor", "XOR"], ["moons", "Moons"], ["blobs", "Blobs"],
-  ["points", "My points"], ["plane", "Slope"], ["hills", "Hills"], ["values", "My values"],
-];
-const FEATURES = ["x1", "x2", "x1x1", "x2x2", "x1x2", "sin1", "sin2"];
-const SYMBOLS = ["x₁", "x₂", "x₁²", "x₂²", "x₁x₂", "sin πx₁", "sin πx₂"];
-const ACTIVATIONS = "tanh relu sigmoid leaky_relu gelu elu selu silu mish softplus softsign linear".split(" ");
-const OPTIMIZERS = "adam sgd momentum adamw rmsprop nadam radam adamax adagrad adadelta lion".split(" ");
-const RATES = [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30];
-const DECAYS = [0, 0.0001, 0.001, 0.01, 0.1, 1];
-const BATCHES = [1, 2, 4, 8, 16, 32, 64, 0];
-const STOPS = ["", "epochs-100", "epochs-300", "epochs-1000", "loss-0.1", "loss-0.01", "accuracy-95", "accuracy-100"];
-/** Milliseconds between frames, and steps in each: an epoch's for 0. @type {Record<string, [number, number]>} */
-const SPEEDS = { slow: [200, 1], normal: [40, 0], fast: [0, STEPS] };
-/** What to try: a question, the lesson that answers it, and the state. @type {[string, string, object][]} */
-const TRIES = [
-  ["Circles, with the squares as inputs: one neuron is enough", "neurons", { features: "x1x1-x2x2", layers: "" }],
-  ["XOR without a hidden layer: can it be learned?", "the-perceptron", { data: "xor", layers: "" }],
-  ["Spirals, the hard one", "any-curve", { data: "spirals", layers: "8-8", noise: 0.02 }],
-  ["Three spirals at once", "any-curve", { data: "spirals", classes: 3, layers: "8-8", noise: 0.02, count: 300 }],
-  ["Six layers of sigmoid: why does nothing happen?", "vanishing-gradients",
-    { activation: "sigmoid", layers: "4-4-4-4-4-4", optimizer: "sgd" }],
-  ["Neurons that die", "dead-neurons", { activation: "relu", layers: "8-8", optimizer: "sgd", rate: 3 }],
-  ["A learning rate so large that the numbers break", "rolling-downhill",
-    { data: "hills", activation: "leaky_relu", layers: "8-8", optimizer: "sgd", rate: 3 }],
-  ["Few points, large network: it learns by heart", "learning-better",
-    { data: "moons", count: 30, noise: 0.25, train: 50, layers: "8-8" }],
-];
+/** @type {Record<string, [number, number]>} */
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+/** @typedef {import("./playground_network.js").Unit} Unit */
 
 export default {
   /** @param {{ model: any, el: HTMLElement, signal?: AbortSignal }} context */
@@ -53,13 +25,13 @@ export default {
   },
 };
 
-/** @typedef {{ column: number, row: number }} Unit a neuron, or an input in column 0 */
-
-class Playground {
+export class Playground {
   /** @param {any} model @param {HTMLElement} el @param {AbortSignal} [signal] */
   constructor(model, el, signal) {
     this.model = model;
     this.el = el;
+    this.get = (/** @type {string} */ key) => model.get(key);
+    this.network = new Network(this.get);
     this.page = Math.floor(Math.random() * 2 ** 31); // runs of other pages are not this one's
     /** @type {any} */
     this.frame = null; // the newest, with its arrays
@@ -80,7 +52,8 @@ class Playground {
     this.large = null; // the one that the large picture shows
     /** @type {any} */
     this.wire = null; // the one under the pointer
-    this.tabUnit = [0, 0];
+    /** @type {Unit} */
+    this.tabStop = { column: 0, row: 0 };
     this.timer = this.saving = 0; // of the next frame, and of the next save
     this.last = 0; // when the last frame was asked for
     /** @type {Wires | null} */
@@ -112,11 +85,6 @@ class Playground {
     };
     this.show();
     this.ask();
-  }
-
-  /** @param {string} key */
-  get(key) {
-    return this.model.get(key);
   }
 
   /** @param {Record<string, string | number>} values */
@@ -264,8 +232,9 @@ class Playground {
     this.set({ ...changes, step: 0 });
     this.mistake = "";
     this.unit = this.large = this.wire = null;
-    if (this.isOwn()) { // shown at once, even if they are too few to train on
-      const points = decode(this.get("own"), this.areClasses());
+    const data = this.get("data");
+    if (isOwn(data)) { // shown at once, even if they are too few to train on
+      const points = decode(this.get("own"), areClasses(data));
       this.scene = { ...this.scene, points, training: new Uint8Array(points.length / 3).fill(1) };
     }
     this.save();
@@ -278,49 +247,38 @@ class Playground {
     this.saving = setTimeout(() => this.model.save_changes(), 200);
   }
 
-  isOwn(data = this.get("data")) {
-    return data === "points" || data === "values";
-  }
-
-  areClasses(data = this.get("data")) {
-    return !["plane", "hills", "values"].includes(data);
-  }
-
-  canCount(data = this.get("data")) {
-    return ["circles", "spirals", "blobs", "points"].includes(data);
-  }
-
   /** @param {string} data */
   chooseData(data) {
-    const areClasses = this.areClasses(data);
+    const stop = this.get("stop");
     this.change({
       data,
-      classes: this.canCount(data) ? this.get("classes") : 2,
-      stop: areClasses || !this.get("stop").startsWith("accuracy") ? this.get("stop") : "",
-      own: this.isOwn(data) && !this.isOwn() ? this.ownPoints(areClasses) : "",
+      classes: canCount(data) ? this.get("classes") : 2,
+      stop: areClasses(data) || !stop.startsWith("accuracy") ? stop : "",
+      own: isOwn(data) && !isOwn(this.get("data")) ? this.ownPoints(areClasses(data)) : "",
     });
   }
 
-  /** The points that are shown, as one's own, if they are of that kind. @param {boolean} areClasses */
-  ownPoints(areClasses) {
-    if (!this.scene || this.areClasses() !== areClasses) return "";
-    return encode(this.scene.points.subarray(0, 3 * MOST.points), areClasses);
+  /** The points that are shown, as one's own, if they are of that kind. @param {boolean} classified */
+  ownPoints(classified) {
+    if (!this.scene || areClasses(this.get("data")) !== classified) return "";
+    return encode(this.scene.points.subarray(0, 3 * MOST.points), classified);
   }
 
   /** Add a point; generated points become one's own. @param {number} x @param {number} y */
   addPoint(x, y) {
-    const areClasses = this.areClasses();
-    const before = this.isOwn() ? this.get("own") : this.ownPoints(areClasses);
-    if (before.length / (areClasses ? 7 : 9) >= MOST.points) {
+    const classified = areClasses(this.get("data"));
+    const before = isOwn(this.get("data")) ? this.get("own") : this.ownPoints(classified);
+    if (before.length / (classified ? 7 : 9) >= MOST.points) {
       this.mistake = `There are ${MOST.points} points, and more do not fit: take some away first.`;
       return this.show();
     }
-    const point = encode([x, y, areClasses ? Math.min(this.brush, this.classes() - 1) : this.value], areClasses);
-    this.change({ data: areClasses ? "points" : "values", own: before + point });
+    const point = encode([x, y, classified ? Math.min(this.brush, this.network.classes - 1) : this.value], classified);
+    this.change({ data: classified ? "points" : "values", own: before + point });
   }
 
   removePoint() {
-    if (this.isOwn()) this.change({ own: this.get("own").slice(0, this.areClasses() ? -7 : -9) });
+    const data = this.get("data");
+    if (isOwn(data)) this.change({ own: this.get("own").slice(0, areClasses(data) ? -7 : -9) });
   }
 
   /** @param {PointerEvent} event */
@@ -334,23 +292,26 @@ class Playground {
 
   /** @param {KeyboardEvent} event */
   planeKey(event) {
-    /** @type {Record<string, number[]>} */
-    const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.key in moves) {
-      const [x, y] = moves[event.key];
+    if (event.key in ARROWS) {
+      const [x, y] = ARROWS[event.key];
       const step = event.shiftKey ? 0.02 : 0.1;
-      this.cursor = { x: clamp(this.cursor.x + x * step), y: clamp(this.cursor.y + y * step), isShown: true };
+      this.cursor = { x: clamp(this.cursor.x + x * step), y: clamp(this.cursor.y - y * step), isShown: true };
       this.paint();
     } else if (event.key === " " || event.key === "Enter") {
       this.cursor.isShown = true;
       this.addPoint(this.cursor.x, this.cursor.y);
     } else if (event.key === "Backspace" || event.key === "Delete") this.removePoint();
-    else if (/^[1-4]$/.test(event.key) && Number(event.key) <= this.classes()) {
-      this.brush = Number(event.key) - 1;
-      this.show();
-    } else return;
+    else if (/^[1-4]$/.test(event.key) && Number(event.key) <= this.network.classes) this.choose(Number(event.key) - 1);
+    else return;
     event.preventDefault();
+  }
+
+  /** @param {number} target the class of new points, or their value */
+  choose(target) {
+    if (areClasses(this.get("data"))) this.brush = target;
+    else this.value = target;
+    this.show();
   }
 
   /** @param {File | undefined} file */
@@ -370,17 +331,6 @@ class Playground {
     if (text) this.takeFile(new File([text], "what you pasted"));
   }
 
-  /** @returns {number[]} the widths of the hidden layers */
-  layers() {
-    const widths = this.get("layers").split("-").filter(Boolean).slice(0, MOST.layers);
-    return widths.map((/** @type {string} */ width) => Math.min(MOST.neurons, Number(width) || 1));
-  }
-
-  /** @returns {string[]} */
-  features() {
-    return this.get("features").split("-");
-  }
-
   /** @param {number[]} widths */
   setLayers(widths) {
     this.change({ layers: widths.join("-") });
@@ -388,7 +338,7 @@ class Playground {
 
   /** @param {string} name */
   toggleFeature(name) {
-    const names = this.features();
+    const names = this.network.features;
     const chosen = FEATURES.filter((each) => names.includes(each) !== (each === name));
     if (chosen.length) return this.change({ features: chosen.join("-") });
     this.mistake = "The network needs one input at least.";
@@ -398,24 +348,37 @@ class Playground {
   /** @param {Unit} unit */
   press(unit) {
     if (unit.column === 0) return this.toggleFeature(FEATURES[unit.row]);
-    this.large = isSame(this.large, unit) ? null : unit;
+    this.large = this.isLarge(unit) ? null : unit;
     this.show();
   }
 
-  /** Arrows move between the neurons. @param {KeyboardEvent} event */
-  unitKey(event) {
-    /** @type {Record<string, number[]>} */
-    const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-    if (!(event.key in moves)) return;
-    const { column, row } = /** @type {HTMLElement} */ (event.target).dataset;
-    const [x, y] = moves[event.key];
-    const sizes = this.sizes();
-    const next = Math.min(sizes.length - 1, Math.max(0, Number(column) + x));
-    const position = Math.min(sizes[next] - 1, Math.max(0, Number(row) + y));
+  /** Arrows move between inputs and neurons. @param {KeyboardEvent} event @param {Unit} unit */
+  unitKey(event, unit) {
+    if (!(event.key in ARROWS)) return;
+    const [x, y] = ARROWS[event.key];
+    const { columns } = this.network;
+    const column = Math.min(columns.length - 1, Math.max(0, unit.column + x));
+    const row = Math.min(columns[column] - 1, Math.max(0, unit.row + y));
     event.preventDefault();
-    /** @type {HTMLElement | null} */ (
-      this.el.querySelector(`[data-column="${next}"][data-row="${position}"]`)
-    )?.focus();
+    this.find(`[data-column="${column}"][data-row="${row}"]`).focus();
+  }
+
+  /** @param {Unit} unit */
+  focus(unit) {
+    this.tabStop = unit;
+    this.describe(unit);
+  }
+
+  /** @param {Unit} unit */
+  isTabStop(unit) {
+    const { column, row } = this.tabStop;
+    const isThere = row < this.network.columns[column];
+    return isSame(unit, isThere ? this.tabStop : { column: 0, row: 0 });
+  }
+
+  /** @param {Unit} unit */
+  isLarge(unit) {
+    return isSame(unit, this.large);
   }
 
   /** @param {Unit | null} unit @param {any} [wire] */
@@ -437,99 +400,41 @@ class Playground {
 
   // What is said of it
 
-  classes() {
-    return Math.min(4, Math.max(2, Math.round(this.get("classes"))));
-  }
-
-  /** How many inputs can be chosen, and how many neurons each layer has. */
-  sizes() {
-    return [FEATURES.length, ...this.layers(), this.outputs()];
-  }
-
-  outputs() {
-    return this.areClasses() && this.classes() > 2 ? this.classes() : 1;
-  }
-
-  /** The weights and biases of a layer, in a frame. @param {number} layer from 0 */
-  parameters(layer) {
-    const sizes = [this.features().length, ...this.layers(), this.outputs()];
-    let start = 0;
-    for (let i = 0; i < layer; i++) start += sizes[i + 1] * (sizes[i] + 1);
-    const [inputs, width] = sizes.slice(layer);
-    return { inputs, weights: this.frame.weights.subarray(start), biases: this.frame.weights.subarray(start + inputs * width) };
-  }
-
-  /** The name of what a wire comes from. @param {number} layer @param {number} from */
-  source(layer, from) {
-    if (layer) return `a${subscript(from + 1)}`;
-    return SYMBOLS[FEATURES.indexOf(this.features()[from])];
-  }
-
-  /** @param {number} column @param {number} row */
-  unitName(column, row) {
-    if (column === 0) return `Input ${SYMBOLS[row]}`;
-    if (column <= this.layers().length) return `Neuron ${row + 1} of layer ${column}`;
-    if (this.outputs() > 1) return `Output of class ${row + 1}`;
-    return "The output";
-  }
-
-  /** What the described neuron or wire is, in numbers. */
   description() {
-    if (this.wire && this.frame) {
-      const { layer, from, to } = this.wire;
-      const { inputs, weights } = this.parameters(layer);
-      const start = layer ? `neuron ${from + 1} of layer ${layer}` : this.source(layer, from);
-      const end = this.unitName(layer + 1, to);
-      return `Weight from ${start} to ${end[0].toLowerCase()}${end.slice(1)}: ${number(weights[to * inputs + from])}`;
-    }
-    if (!this.unit || !this.frame) return "Point at a wire or a neuron, or go to one with Tab and the arrows, to see its numbers.";
-    const { column, row } = this.unit;
-    const name = this.unitName(column, row);
-    if (column === 0) {
-      const isOn = this.features().includes(FEATURES[row]);
-      return `${name}: ${isOn ? "the network sees it" : "switched off"}. Press it to switch it ${isOn ? "off" : "on"}.`;
-    }
-    const { inputs, weights, biases } = this.parameters(column - 1);
-    const terms = Array.from({ length: inputs }, (_, from) => {
-      const value = weights[row * inputs + from];
-      return `${from ? (value < 0 ? "− " : "+ ") : value < 0 ? "−" : ""}${number(Math.abs(value))}·${this.source(column - 1, from)}`;
-    });
-    const bias = biases[row];
-    const sum = `${terms.join(" ")} ${bias < 0 ? "−" : "+"} ${number(Math.abs(bias))}`;
-    const layers = this.layers();
-    const from = column > 1 ? ` Each a is what a neuron of layer ${column - 1} answers.` : "";
-    if (column > layers.length) return `${name} = ${sum}.${from}`;
-    const first = layers.slice(0, column - 1).reduce((total, width) => total + width, 0);
-    const dead = this.frame.silent.includes(first + row) ? " It is dead: 0 for every training point." : "";
-    const activation = this.get("activation");
-    return `${name} = ${activation === "linear" ? sum : `${activation}(${sum})`}.${from}${dead}`;
+    if (this.frame && this.wire) return this.network.describeWire(this.wire, this.frame);
+    if (this.frame && this.unit) return this.network.describeUnit(this.unit, this.frame);
+    return "Point at a wire or a neuron, or go to one with Tab and the arrows, to see its numbers.";
   }
 
   sentence() {
     if (!this.frame) return "";
-    const { epoch, train_loss: loss, train_accuracy: accuracy } = this.frame;
+    const { epoch, train_accuracy: accuracy } = this.frame;
     const right = accuracy === null ? "" : `, ${percent(accuracy)} of the training points are right`;
-    return `Epoch ${epoch}: the training loss is ${loss4(loss)}${right}.`;
+    return `Epoch ${epoch}: the training loss is ${loss(this.frame.train_loss)}${right}.`;
   }
 
   // What is shown
 
   show() {
-    put(this.template(), this.el);
+    put(page(this), this.el);
     this.el.toggleAttribute("data-is-settled", this.isSettled);
     this.paint();
   }
 
+  /** @param {string} selector */
+  find(selector) {
+    return /** @type {HTMLCanvasElement} */ (this.el.querySelector(selector));
+  }
+
   paint() {
-    const { frame, scene, el } = this;
-    const find = (/** @type {string} */ selector) => /** @type {HTMLCanvasElement} */ (el.querySelector(selector));
+    const { frame, scene } = this;
     const small = (/** @type {number} */ column, /** @type {number} */ row, /** @type {Uint8Array} */ values, i = row) => {
       const picture = signedImage(values.subarray(i * size, (i + 1) * size), SIDE / 2);
-      showImage(find(`[data-column="${column}"][data-row="${row}"] canvas`), picture);
+      showImage(this.find(`[data-column="${column}"][data-row="${row}"] canvas`), picture);
       return picture;
     };
-    this.wires ??= new Wires(find(".net"), find(".wires"));
-    const layers = [...this.layers(), this.outputs()];
+    this.wires ??= new Wires(this.find(".net"), this.find(".wires"));
+    const layers = this.network.columns.slice(1);
     const size = (SIDE / 2) ** 2;
     const fits = frame && frame.neurons.length === size * layers.reduce((sum, width) => sum + width, 0);
     /** @type {ImageData | null} */
@@ -539,11 +444,11 @@ class Playground {
       layers.forEach((width, layer) => {
         for (let row = 0; row < width; row++, position++) {
           const picture = small(layer + 1, row, frame.neurons, position);
-          if (isSame(this.large, { column: layer + 1, row })) image = picture;
+          if (this.isLarge({ column: layer + 1, row })) image = picture;
         }
       });
       const chosen = this.unit;
-      const parameters = layers.map((_, layer) => this.parameters(layer));
+      const parameters = layers.map((_, layer) => this.network.parameters(frame.weights, layer));
       this.wires.paint(
         ({ layer, from, to }) => parameters[layer].weights[to * parameters[layer].inputs + from],
         (wire) => wire === this.wire || (!this.wire && chosen?.column === wire.layer + 1 && chosen.row === wire.to),
@@ -553,140 +458,13 @@ class Playground {
     FEATURES.forEach((_, row) => small(0, row, scene.inputs));
     const cursor = this.cursor.isShown ? this.cursor : null;
     const { points, training } = scene;
-    paintPlane(find(".plane"), { image, points, training, areClasses: this.areClasses(), cursor });
-    find(".curves").hidden = !frame;
+    paintPlane(this.find(".plane"), { image, points, training, areClasses: areClasses(this.get("data")), cursor });
+    const curves = this.find(".curves");
+    curves.hidden = !frame;
     if (!frame) return;
     const [x, train, validation] = [0, 1, 2].map((k) => frame.curve.filter((/** @type {number} */ _, /** @type {number} */ i) => i % 3 === k));
     const lines = [{ name: "training", x, y: train, dashed: false }, { name: "validation", x, y: validation, dashed: true }];
-    chart(find(".curves"), { lines: lines.slice(0, frame.validation_loss === null ? 1 : 2), x: "epoch", y: "Loss", low: 0 });
-  }
-
-  /** @param {string} key @param {any[]} values @param {string} label @param {(value: any) => string} [text] */
-  select(key, values, label, text = String) {
-    const now = this.get(key);
-    const all = values.includes(now) ? values : [...values, now];
-    return html`<label>${label}
-      <select @change=${on((e) => this.change({ [key]: all[e.target.selectedIndex] }))}>
-        ${all.map((value) => html`<option .selected=${value === now}>${text(value)}</option>`)}
-      </select></label>`;
-  }
-
-  /** @param {string} key @param {string} label @param {number} low @param {number} high @param {number} step */
-  range(key, label, low, high, step, unit = "") {
-    const now = this.get(key);
-    return html`<label>${label} <output>${figure(now)}${unit}</output>
-      <input type="range" min=${low} max=${high} step=${step} .value=${String(now)}
-        @input=${on((e) => this.change({ [key]: Number(e.target.value) }))}></label>`;
-  }
-
-  /** @param {string} key @param {string} label */
-  seed(key, label) {
-    return html`<label>${label}
-      <input type="number" min="0" max="2147483648" .value=${String(this.get(key))}
-        @change=${on((e) => this.change({ [key]: Math.max(0, Math.floor(e.target.value) || 0) }))}></label>`;
-  }
-
-  template() {
-    const { frame } = this;
-    const data = this.get("data");
-    const isOwn = this.isOwn();
-    const areClasses = this.areClasses();
-    const trouble = this.mistake || frame?.fault;
-    return html`
-      <h2>Teach a small network</h2>
-      <p class="lead">Press Play, and the network changes its wires until the colors fit the points. Then change anything: it begins
-        again from the same start.</p>
-      <div class="bar">
-        <button class="main" @click=${() => this.play()}>${this.isPlaying ? "❚❚ Pause" : "▶ Play"}</button>
-        <button @click=${() => this.step()}>One step</button>
-        <button @click=${() => { this.pause(); this.restart(); }}>Same start again</button>
-        <button @click=${() => this.change({ start: this.get("start") + 1 })}>Another start</button>
-      </div>
-      <div class="bar now">
-        <p class="count"><strong>Epoch ${(frame?.epoch ?? 0).toLocaleString("en")}</strong>
-          <span class="quiet">step ${(frame?.step ?? 0).toLocaleString("en")}</span></p>
-        <p class=${trouble ? "message trouble" : "message"} role="status">${this.mistake || this.message}</p>
-      </div>
-      <div class="stage">
-        <section class="left" aria-labelledby="plane-title">
-          <h2 id="plane-title">${this.large ? `What ${this.unitName(this.large.column, this.large.row).toLowerCase()} answers` : "The points, and what the network says"}</h2>
-          <canvas class="plane" tabindex="0" role="application" aria-label=${this.planeLabel()} aria-describedby="plane-keys"
-            @pointerdown=${on((e) => this.pointer(e))}
-            @keydown=${on((e) => this.planeKey(e))}
-            @dragover=${on((e) => e.preventDefault())}
-            @drop=${on((e) => { e.preventDefault(); this.takeData(e.dataTransfer); })}
-            @paste=${on((e) => this.takeData(e.clipboardData))}></canvas>
-          <div class="brushes" role="group" aria-label="New points">
-            <span>Click to add:</span>
-            ${areClasses
-              ? Array.from({ length: this.classes() }, (_, k) => html`
-                <button class=${`class${k}`} aria-pressed=${this.brush === k} aria-label=${`Class ${k + 1}`}
-                  @click=${() => { this.brush = k; this.show(); }}>${SHAPES[k]} ${k + 1}</button>`)
-              : html`<label>value <output>${this.value}</output> <input type="range" min="-1" max="1" step="0.1" .value=${String(this.value)}
-                  @input=${on((e) => { this.value = Number(e.target.value); this.show(); })}></label>`}
-            ${isOwn ? html`<button @click=${() => this.removePoint()} ?disabled=${!this.get("own")}>Undo</button>
-              <button @click=${() => this.change({ own: "" })} ?disabled=${!this.get("own")}>Clear</button>` : nothing}
-            <label class="file">A CSV file<input type="file" accept=".csv,.tsv,.txt,text/csv"
-              @change=${on((e) => { this.takeFile(e.target.files[0]); e.target.value = ""; })}></label>
-          </div>
-          <div class="kinds" role="group" aria-label="Data">
-            ${DATA.map(([name, title]) => html`<button aria-pressed=${name === data} @click=${() => this.chooseData(name)}>${title}</button>`)}
-          </div>
-          <p id="plane-keys" class="quiet">Filled points are for training, rings for validation. By keyboard: arrows move (Shift: a little),
-            Space sets a point, 1 to 4 choose its class, Backspace takes one away. A CSV file can be dropped or pasted here.</p>
-        </section>
-        <section class="right" aria-labelledby="net-title">
-          <h2 id="net-title">The network ${explain("Each neuron adds up its inputs times its weights, plus a bias, and bends the sum. Orange solid wires add, blue dashed ones subtract; wide ones count more.", "neurons", "the network")}</h2>
-          <div class="bar">
-            <span>${this.layers().length} hidden layer${this.layers().length === 1 ? "" : "s"}</span>
-            <button aria-label="Remove the last layer" ?disabled=${!this.layers().length} @click=${() => this.setLayers(this.layers().slice(0, -1))}>−</button>
-            <button aria-label="Add a layer" ?disabled=${this.layers().length >= MOST.layers} @click=${() => this.setLayers([...this.layers(), this.layers().at(-1) ?? 4])}>+</button>
-            ${this.select("activation", ACTIVATIONS, "Activation")}
-          </div>
-          ${this.diagram()}
-          <p class="formula" id="formula">${this.description()}</p>
-        </section>
-      </div>
-      <div class="columns">
-        <section aria-labelledby="learn-title">
-          <h2 id="learn-title">How well it does ${explain("The loss says how wrong the network is; training makes it smaller. Validation points are never trained on, so they show whether it understood or learned by heart.", "learning-better", "the numbers")}</h2>
-          <table class="numbers">
-            <thead><tr><td></td><th scope="col">Training (line)</th><th scope="col">Validation (dashes)</th></tr></thead>
-            <tbody>
-              <tr><th scope="row">Loss</th><td>${loss4(frame?.train_loss)}</td><td>${loss4(frame?.validation_loss)}</td></tr>
-              ${areClasses ? html`<tr><th scope="row">Accuracy</th><td>${percent(frame?.train_accuracy)}</td><td>${percent(frame?.validation_accuracy)}</td></tr>` : nothing}
-            </tbody>
-          </table>
-          <canvas class="curves"></canvas>
-        </section>
-        <section aria-labelledby="set-title">
-          <h2 id="set-title">Change</h2>
-          <div class="settings">
-            <label>Speed <select @change=${on((e) => this.setSpeed(e.target.value))}>
-              ${Object.keys(SPEEDS).map((name) => html`<option .selected=${name === this.get("speed")}>${name}</option>`)}
-            </select></label>
-            ${this.select("stop", STOPS.filter((stop) => areClasses || !stop.startsWith("a")), "Stop", stopText)}
-            ${isOwn ? nothing : this.range("count", "Points", 10, 1000, 10)}
-            ${isOwn ? nothing : this.range("noise", "Noise", 0, 0.5, 0.01)}
-            ${this.range("train", "For training", 10, 100, 5, "%")}
-            ${this.canCount() ? this.select("classes", [2, 3, 4], "Classes") : nothing}
-            ${this.select("rate", RATES, "Learning rate")}
-            ${this.select("optimizer", OPTIMIZERS, "Optimizer")}
-            ${this.select("batch", BATCHES, "Batch size", (value) => (value ? String(value) : "all"))}
-            ${this.select("decay", DECAYS, "Weight decay")}
-            ${this.seed("seed", "Seed of the data")}
-            ${this.seed("start", "Seed of the start")}
-          </div>
-        </section>
-      </div>
-      <section aria-labelledby="try-title">
-        <h2 id="try-title">Try this</h2>
-        <ul class="tries">
-          ${TRIES.map(([title, lesson, state]) => html`<li>
-            <button @click=${() => this.tryThis(state)}>${title}</button> ${explain("Press it, then Play, and watch. A lesson tells why it happens.", lesson, title)}</li>`)}
-        </ul>
-        ${this.program && !this.isPlaying ? code(this.program) : nothing}
-      </section>`;
+    chart(curves, { lines: lines.slice(0, frame.validation_loss === null ? 1 : 2), x: "epoch", y: "Loss", low: 0 });
   }
 
   /** @param {string} speed */
@@ -700,70 +478,7 @@ class Playground {
   tryThis(state) {
     this.change({ ...defaults, speed: this.get("speed"), ...state });
   }
-
-  planeLabel() {
-    if (!this.scene?.count) return "The plane";
-    return `${this.scene.count} points, ${this.scene.train} of them for training. ${this.isPlaying ? "" : this.sentence()}`;
-  }
-
-  diagram() {
-    const layers = this.layers();
-    const features = this.features();
-    if (!(this.tabUnit[1] < this.sizes()[this.tabUnit[0]])) this.tabUnit = [0, 0]; // that neuron is no longer there
-    const [tabColumn, tabRow] = this.tabUnit;
-    const unit = (/** @type {number} */ column, /** @type {number} */ row, /** @type {any} */ label = nothing, isOn = true) => {
-      const isPressed = column ? isSame(this.large, { column, row }) : isOn;
-      return html`<button class="unit" data-column=${column} data-row=${row} ?data-live=${isOn}
-        tabindex=${tabColumn === column && tabRow === row ? 0 : -1} aria-label=${this.unitName(column, row)}
-        aria-pressed=${isPressed} aria-describedby="formula"
-        @click=${() => this.press({ column, row })}
-        @focus=${() => { this.tabUnit = [column, row]; this.describe({ column, row }); }}
-        @keydown=${on((e) => this.unitKey(e))}><canvas width="32" height="32"></canvas>${label}</button>`;
-    };
-    const rows = (/** @type {number} */ count) => Array.from({ length: count }, (_, row) => row);
-    return html`<div class="scroll"><div class="net" role="group" aria-label="Inputs and neurons" aria-describedby="unit-text" @pointermove=${on((e) => this.hover(e))}
-        @pointerdown=${on((e) => this.hover(e))}>
-      <canvas class="wires" aria-hidden="true"></canvas>
-      <div class="column inputs"><span class="head">Inputs</span>
-        ${FEATURES.map((name, row) => unit(0, row, html`<span>${SYMBOLS[row]}</span>`, features.includes(name)))}</div>
-      ${layers.map((width, index) => html`<div class="column">
-        <span class="head">Layer ${index + 1}</span>
-        <span class="resize">
-          <button aria-label=${`One neuron less in layer ${index + 1}`} ?disabled=${width <= 1}
-            @click=${() => this.setLayers(layers.with(index, width - 1))}>−</button>
-          <button aria-label=${`One neuron more in layer ${index + 1}`} ?disabled=${width >= MOST.neurons}
-            @click=${() => this.setLayers(layers.with(index, width + 1))}>+</button>
-        </span>
-        ${rows(width).map((row) => unit(index + 1, row))}</div>`)}
-      <div class="column"><span class="head">Output</span>
-        ${rows(this.outputs()).map((row) => unit(layers.length + 1, row))}</div>
-    </div></div>
-    <p id="unit-text" class="spoken">Arrows move between inputs and neurons. Enter switches an input, or shows a neuron's answer large.</p>`;
-  }
 }
 
 /** @param {Unit | null} one @param {Unit | null} other */
 const isSame = (one, other) => one?.column === other?.column && one?.row === other?.row;
-
-/** A listener. @param {(event: any) => void} listener */
-const on = (listener) => listener;
-
-/** @param {number | null | undefined} value */
-const percent = (value) => (value == null ? "–" : `${(100 * value).toFixed(1)}%`);
-
-/** @param {number | null | undefined} value */
-const loss4 = (value) => (value == null ? "–" : value < 1e5 ? value.toFixed(4) : value.toExponential(2));
-
-/** @param {number} value */
-const number = (value) => (Math.abs(value) < 1e4 ? value.toFixed(2) : value.toExponential(1)).replace("-", "−");
-
-/** @param {number} value */
-const subscript = (value) => String(value).replace(/\d/g, (digit) => "₀₁₂₃₄₅₆₇₈₉"[Number(digit)]);
-
-/** @param {string} stop */
-function stopText(stop) {
-  const [kind, value] = stop.split("-");
-  if (kind === "epochs") return `after ${Number(value).toLocaleString("en")} epochs`;
-  if (kind === "loss") return `at a loss of ${value}`;
-  return kind === "accuracy" ? `at ${value}% right` : "by hand";
-}

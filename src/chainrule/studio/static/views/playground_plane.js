@@ -1,7 +1,7 @@
 // @ts-check
 // The plane with points on it: what a network answers as colors, classes as colors and shapes.
 
-import { signedColor } from "./pictures.js";
+import { signedColor } from "../parts/pictures.js";
 
 export const LIMIT = 1.2; // the picture shows coordinates from -LIMIT to LIMIT
 const UNITS = 10000; // see points.py
