@@ -115,7 +115,7 @@ def test_it_begins_with_the_right_class_and_the_largest_activation(microscope, f
     assert (told["weight"]["name"], told["weight"]["index"]) == ("3.weight", (label, int(hidden.argmax())))
     assert (told["unit"]["layer"], told["unit"]["index"], told["unit"]["equation"]) == ("3", (label,), 1)
     assert told["weight"]["origin"] == {"layer": "1", "index": (int(hidden.argmax()),)}
-    assert told["image"] == {"shape": (28, 28), "number": IMAGE, "count": 10_000, "target": label}
+    assert told["image"] == {"shape": (28, 28), "number": IMAGE, "count": 10_000, "target": label, "isAssumed": False}
 
 
 def test_another_answer_may_be_the_right_one(microscope):
@@ -143,7 +143,9 @@ def test_a_drawing_is_read_as_predict_reads_it(microscope):
     picture = png(drawn(105))
     told = look(microscope, picture, image=-1)
     assert told["image"]["target"] == told["says"]  # until a class is chosen
-    assert look(microscope, picture, image=-1, label=4)["image"]["target"] == 4
+    assert told["image"]["isAssumed"]
+    chosen = look(microscope, picture, image=-1, label=4)["image"]
+    assert (chosen["target"], chosen["isAssumed"]) == (4, False)
     assert (told["pixels"] > 0).any()
     for buffers, message in (([], "nothing is drawn yet"), ([b"no picture"], "the drawing")):
         with pytest.raises(UserError, match=message):
@@ -195,6 +197,16 @@ def test_the_update_is_that_of_the_runs_optimizer(microscope):
     assert (weight["update"]["optimizer"], weight["update"]["rate"]) == ("SGD", 3.0)
     close(weight["update"]["after"], weight["value"] - 3.0 * weight["gradient"])
     assert "←" in weight["update"]["rule"]
+
+
+def test_muon_has_two_rules(microscope, folder):
+    run = save_run(folder / "muon", "mlp")
+    run.config["training"] |= {"optimizer": "muon", "momentum": 0.95}
+    run.config_file.write_text(json.dumps(run.config))
+    for weight, at, name in (("3.weight", [1, 2], "Muon"), ("3.bias", [1], "AdamW")):
+        update = look(microscope, run="muon", weight=weight, at=at)["weight"]["update"]
+        assert update["optimizer"] == name
+        assert "←" in update["rule"]
 
 
 def test_changed_weights_are_seen(folder):

@@ -10,7 +10,7 @@ import numpy as np
 
 from chainrule.errors import UserError
 from chainrule.studio.microscope.code import program
-from chainrule.training.optimizers import make_optimizer
+from chainrule.training.optimizers import CombinedOptimizer, make_optimizer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +41,7 @@ class Specimen:
         image: the image's number.
         pixels: its raw pixels.
         target: the class that is taken for right.
+        is_assumed: whether that is only what the network says.
         passed: what went through the network.
     """
 
@@ -48,6 +49,7 @@ class Specimen:
     image: int
     pixels: NDArray[np.uint8]
     target: int
+    is_assumed: bool
     passed: Backpropagation
 
 
@@ -83,6 +85,7 @@ def look(specimen: Specimen, weight: str, at: Sequence[object], layer: str, unit
             "number": specimen.image,
             "count": len(subject.images),
             "target": specimen.target,
+            "isAssumed": specimen.is_assumed,
         },
         "network": {
             "name": subject.name,
@@ -148,7 +151,7 @@ def _weight(subject: Subject, passed: Backpropagation, gradient: GradientEquatio
             "left": left,
             "right": right,
         },
-        "update": {**_rule(subject), "after": after},
+        "update": {**_rule(subject, gradient.name), "after": after},
     }
 
 
@@ -275,9 +278,14 @@ def _about(subject: Subject) -> str:
     return f"{subject.model.name}, which reads {result['test_accuracy']:.2%} of its test images right"
 
 
-def _rule(subject: Subject) -> dict[str, Any]:
-    """Return the optimizer's name, its rate and its rule: the first sentence about it."""
-    recipe = subject.recipe
-    optimizer = make_optimizer(subject.network, recipe)
+def _rule(subject: Subject, name: str) -> dict[str, Any]:
+    """Return the name, the rate and the rule of the optimizer of a parameter: the first sentence about it."""
+    optimizer, parameter = (
+        make_optimizer(subject.network, subject.recipe),
+        dict(subject.network.named_parameters())[name],
+    )
+    if isinstance(optimizer, CombinedOptimizer):
+        owners = {id(p): part for part in optimizer.optimizers for g in part.param_groups for p in g["params"]}
+        optimizer = owners.get(id(parameter), optimizer)
     rule = (type(optimizer).__doc__ or "").partition("\n\n")[0]
-    return {"optimizer": type(optimizer).__name__, "rate": recipe.lr, "rule": " ".join(rule.split())}
+    return {"optimizer": type(optimizer).__name__, "rate": subject.recipe.lr, "rule": " ".join(rule.split())}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 DRAWING = -1
 """The number of the image that is drawn."""
-CACHED = 6
+CACHED = 3
 """Passes that are remembered: of the last networks and images."""
 
 
@@ -85,9 +85,10 @@ class Microscope:
         if not -1 <= label < len(subject.classes):
             raise UserError(f"there is no class {label:,}: they are numbered from 0 to {len(subject.classes) - 1}")
         target = label if label >= 0 else right
+        is_assumed = target is None
         if target is None:  # what it says is taken for right, until a class is chosen
             target = int(np.argmax(self._pass(key, subject, pixels, 0).output))
-        return Specimen(subject, image, pixels, target, self._pass(key, subject, pixels, target))
+        return Specimen(subject, image, pixels, target, is_assumed, self._pass(key, subject, pixels, target))
 
     def _pass(self, key: Any, subject: Subject, pixels: NDArray[np.uint8], target: int) -> Backpropagation:
         """Return what goes through a network, from the cache if it is there."""

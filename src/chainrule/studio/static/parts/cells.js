@@ -2,6 +2,7 @@
 // Arrays as squares to choose from, by mouse or arrow keys: the weights of a neuron, the terms of a sum.
 
 import { html } from "../vendor/lit-html.js";
+import { readable } from "./numbers.js";
 import { signedColor } from "./pictures.js";
 
 const WIDE = 440; // pixels that the squares fill, more or less
@@ -54,19 +55,25 @@ function square(cells, row, column) {
  */
 export function cells(label, cells) {
   return html`<canvas class="cells" tabindex="0" role="application" aria-label=${label} .cells=${cells}
-    @click=${(/** @type {MouseEvent} */ event) => click(event, cells)}
+    @click=${(/** @type {MouseEvent} */ event) => {
+      const position = under(event, cells);
+      if (position >= 0) cells.choose(position);
+    }}
+    @pointermove=${(/** @type {PointerEvent} */ event) => {
+      const position = under(event, cells);
+      /** @type {HTMLElement} */ (event.currentTarget).title = position >= 0 ? readable(cells.values[position]) : "";
+    }}
     @keydown=${(/** @type {KeyboardEvent} */ event) => key(event, cells)}></canvas>`;
 }
 
-/** @param {MouseEvent} event @param {Cells} cells */
-function click(event, cells) {
+/** The square under the pointer; -1 for none. @param {MouseEvent} event @param {Cells} cells */
+function under(event, cells) {
   const canvas = /** @type {HTMLCanvasElement} */ (event.currentTarget);
   const box = canvas.getBoundingClientRect();
   const { across, down } = layout(cells);
-  const row = Math.floor(((event.clientY - box.top) / box.height) * down);
-  const column = Math.floor(((event.clientX - box.left) / box.width) * across);
-  const position = square(cells, row, column);
-  if (position >= 0) cells.choose(position);
+  const row = Math.floor(((event.clientY - box.top - canvas.clientTop) / canvas.clientHeight) * down);
+  const column = Math.floor(((event.clientX - box.left - canvas.clientLeft) / canvas.clientWidth) * across);
+  return square(cells, row, column);
 }
 
 /** @param {KeyboardEvent} event @param {Cells} cells */

@@ -5,7 +5,7 @@ import { html, nothing, render as put } from "../vendor/lit-html.js";
 import { doubles, floats, integers } from "../parts/arrays.js";
 import { cells, paintCells } from "../parts/cells.js";
 import { code } from "../parts/code.js";
-import { grid, number, ravel, unravel } from "../parts/numbers.js";
+import { grid, number, ravel, readable, unravel } from "../parts/numbers.js";
 import { Pad } from "../parts/pad.js";
 import { decode, encode } from "../parts/strokes.js";
 import { blame, difference, slope, update } from "./microscope_equations.js";
@@ -152,12 +152,15 @@ class Microscope {
     this.goOn({ weight: weight.name, at: weight.index.join(), layer, unit: at.join() }, isJump);
   }
 
-  /** Where the state is, which may be ahead of what has been answered. @param {Seen} seen */
+  /** What the state has chosen, which may be ahead of the answer: a weight of its layer, null for a bias; a δ. @param {Seen} seen */
   spot({ weight, unit }) {
     const { model } = this;
-    const isSame = model.get("weight") === weight.name && model.get("at");
+    const isWeight = model.get("weight") === `${weight.layer}.weight` && model.get("at");
     const isUnit = unit && model.get("layer") === unit.layer && model.get("unit");
-    return { at: isSame ? list(model.get("at")) : weight.index, unit: isUnit ? list(model.get("unit")) : unit?.index ?? [] };
+    return {
+      at: isWeight ? list(model.get("at")) : weight.isBias ? null : weight.index,
+      unit: isUnit ? list(model.get("unit")) : unit?.index ?? [],
+    };
   }
 
   /** @param {boolean} finished */
@@ -177,7 +180,9 @@ class Microscope {
   toStep(step) {
     this.model.set("step", step);
     this.model.save_changes();
+    const isInList = this.el.querySelector(".operations :focus");
     this.show();
+    if (isInList) /** @type {HTMLElement} */ (this.el.querySelector('.operations [aria-current="step"]')).focus();
     this.ask({ ask: "operation", operation: this.at().operation });
   }
 
@@ -205,6 +210,7 @@ class Microscope {
       <p class="answer" role="status">${this.fault || (seen ? sentence(seen) : "Looking …")}</p>
       ${seen ? html`
         <div class="columns">${this.image(seen)}${this.weights(seen)}</div>
+        <p class="spoken" aria-live="polite">${where(seen.network, seen.weight)}: ${readable(seen.weight.value)}, slope ${readable(seen.weight.sum)}</p>
         <p class="buttons"><button @click=${() => this.go(this.trail.pop() ?? {})} ?disabled=${!this.trail.length}>Back to where I was</button></p>
         <div class="cards" data-weight=${[seen.weight.name, ...seen.weight.index].join()}>${slope(this, seen)}${seen.unit ? blame(this, seen, seen.unit) : nothing}${difference(seen.weight)}${update(seen.weight)}</div>
         ${graph(seen.operations, this.model.get("step"), picture, (step) => this.toStep(step))}
@@ -247,11 +253,11 @@ class Microscope {
     const { network, image, pixels, weight, activations } = seen;
     const [height, width] = image.shape.slice(-2);
     const isFirst = layerOf(network.layers, weight.layer) === network.layers[0] && !weight.isBias && activations.indices.length === 1;
-    const chosen = isFirst ? this.spot(seen).at[1] : -1;
+    const chosen = isFirst ? this.spot(seen).at?.[1] ?? -1 : -1;
     const choose = (/** @type {number} */ at) => isFirst && this.toWeight(weight.name, [weight.index[0], at], false);
     return html`
       <section aria-labelledby="image-title"><h2 id="image-title">The image</h2>
-        ${cells(`The image, ${height} by ${width} pixels${isFirst ? `; marked: ${spot(unravel(chosen, [height, width]))}` : ""}`,
+        ${cells(`The image, ${height} by ${width} pixels${isFirst ? `; marked: ${spot(unravel(chosen, image.shape).slice(-2))}` : ""}`,
           { values: pixels.map((value) => value / 255), height, width, chosen, choose, gray: true })}
         <p class="quiet">For the network, black is 0 and white is 1. The network: ${network.about}.</p>
       </section>`;
@@ -266,13 +272,14 @@ class Microscope {
     const isRow = rest.length > 0; // of a neuron or a filter; otherwise one number for each channel
     const shape = rest.length === 1 ? layer.from : isRow ? rest : [units];
     const [height, width] = shape.length > 1 ? shape.slice(-2) : grid(shape[0]);
-    const [unit, ...inside] = this.spot(seen).at;
-    const chosen = weight.isBias ? -1 : isRow ? ravel(inside, rest) : unit;
-    const choose = (/** @type {number} */ at) =>
-      this.toWeight(`${layer.name}.weight`, isRow ? [unit, ...unravel(at, rest)] : [at], false);
+    const { at } = this.spot(seen);
+    const [unit, ...inside] = at ?? weight.index;
+    const chosen = at ? (isRow ? ravel(inside, rest) : unit) : -1;
+    const choose = (/** @type {number} */ position) =>
+      this.toWeight(`${layer.name}.weight`, isRow ? [unit, ...unravel(position, rest)] : [position], false);
     const toUnit = (/** @type {string} */ text) => {
       const next = Math.max(0, Math.min(units - 1, Math.round(Number(text))));
-      this.toWeight(weight.name, [next, ...inside]);
+      this.toWeight(weight.name, [next, ...weight.index.slice(1)]);
     };
     const what = rest.length > 1 ? "filter" : "neuron";
     return html`
@@ -295,7 +302,7 @@ class Microscope {
 
 /** @param {Seen} seen */
 function sentence({ network: { classes }, says, image, cost }) {
-  const right = says === image.target ? "that is right" : `the right answer is ${classes[image.target]}`;
+  const right = image.isAssumed ? "suppose that is right" : says === image.target ? "that is right" : `the right answer is ${classes[image.target]}`;
   return html`The network says ${classes[says]}; ${right}. Its cost C is ${number("cost", cost)}.`;
 }
 

@@ -21,12 +21,12 @@ const SIGNS = ["", "①", "②", "③", "④"]; // of the equations
  * @typedef {{ name: string, index: number[], layer: string, value: number, gradient: number, sum: number, equation: number,
  *   isBias: boolean, origin: { layer: string, index: number[] } | null, difference: Record<string, number>,
  *   update: { optimizer: string, rate: number, rule: string, after: number } }} Weight
- * @typedef {{ image: { shape: number[], count: number, target: number }, cost: number, says: number, code: string,
+ * @typedef {{ image: { shape: number[], count: number, target: number, isAssumed: boolean }, cost: number, says: number, code: string,
  *   network: Network, weight: Weight, unit: Unit | null,
  *   operations: import("./microscope_graph.js").Operation[],
  *   pixels: Float64Array, weights: Float64Array, deltas: Factors, activations: Factors }} Seen
  * @typedef {{ toWeight: (name: string, at: number[]) => void, toUnit: (layer: string, at: number[], isJump?: boolean) => void,
- *   spot: (seen: Seen) => { at: number[], unit: number[] }, listed: Set<string>, show: () => void }} Host  `listed`: the sums whose terms are all shown
+ *   spot: (seen: Seen) => { unit: number[] }, listed: Set<string>, show: () => void }} Host  `listed`: the sums whose terms are all shown
  */
 
 /** Equation 2 or 4. @param {Host} host @param {Seen} seen */

@@ -49,7 +49,7 @@ export function graph(operations, wanted, picture, go) {
       <p class="quiet">Here the left and right arrow keys step, too.</p>
       <ol class="operations">${operations.map((each, i) => html`
         <li><button class=${`${i <= step ? "done" : ""} ${i >= last - step ? "back" : ""}`} aria-current=${i === operation ? "step" : "false"}
-          @click=${() => go(isBack ? last - i : i)}><span>${i + 1} ${each.name}</span><span>${each.shape.slice(1).join("×") || "1"}</span></button></li>`)}</ol>
+          tabindex=${i === operation ? 0 : -1} @click=${() => go(isBack ? last - i : i)}><span>${i + 1} ${each.name}</span><span>${each.shape.slice(1).join("×") || "1"}</span></button></li>`)}</ol>
       <div aria-live="polite">
         <p><strong>${isBack ? "Backward" : "Forward"}, ${operation + 1} of ${count}: ${name}</strong> (${layer ? `layer ${layer}` : "the cost"})
           takes ${sources.join(", ")} and gives ${size}, ${range("value", value)}.</p>
