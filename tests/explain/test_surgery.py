@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from chainrule import explain, models, nn, safetensors_io
+from chainrule import explain, from_numpy, models, nn, safetensors_io
 from chainrule.cli import cli
 from chainrule.data import mnist
 from chainrule.explain import surgery as surgeries
@@ -150,3 +150,14 @@ def test_a_network_of_one_layer_has_nothing_to_silence():
 def test_there_is_no_such_neuron(neurons, error, sentence):
     with pytest.raises(error, match=sentence):
         explain.silence(models.build("mlp"), neurons)
+
+
+def test_batch_normalization_and_pooling_are_compiled_to_the_same_bits():
+    images, labels = mnist().test_images[:1200], mnist().test_labels[:1200]
+    network, model = models.build("quick", generator=np.random.default_rng(3)), models.get("quick")
+    network(from_numpy(images[:100] / np.float32(255)))  # moves the running statistics away from 0 and 1
+    surgery = explain.Surgery(network, model, images, labels)
+    for neurons in ({0: [3]}, {2: range(30)}, {0: [1], 1: [2]}, {}):
+        expected = evaluate(explain.silence(network, neurons), model, images, labels)
+        assert np.array_equal(surgery.evaluate(neurons).probabilities, expected.probabilities)
+    assert all(module.training for module in network.modules())

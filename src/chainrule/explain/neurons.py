@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from chainrule.nn import Module
 
-BATCH = 500
-"""Images per pass: as many feature maps as stay in a processor's cache, and in memory."""
+BATCH = 100
+"""Images per pass: with more, a convolutional network's feature maps leave the processor's caches."""
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from chainrule.nn import Module
     from chainrule.tensor import Tensor
 
-BATCH = 500
-"""Images that are looked at in one pass."""
+BATCH = 100
+"""Images per pass: with more, a convolutional network's feature maps leave the processor's caches."""
 
 
 def gradient_map(network: Module, image: ArrayLike | Tensor, target: int | None = None) -> NDArray[Any]:

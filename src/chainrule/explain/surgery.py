@@ -12,11 +12,12 @@ import numpy as np
 
 from chainrule import nn
 from chainrule.autograd import no_grad
+from chainrule.capture import jit
+from chainrule.errors import check
 from chainrule.explain.layers import Layer, check_neurons, get_layer, layers
 from chainrule.models import images_to_inputs
 from chainrule.tensor import from_numpy
 from chainrule.training.evaluation import Evaluation, evaluate, evaluate_rows, images_per_batch
-from chainrule.training.modes import restore_modes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,9 +25,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from chainrule.models import Model
+    from chainrule.tensor import Tensor
 
-MOST_BYTES = 256_000_000
+MOST_BYTES = 128_000_000
 """What `Surgery` keeps of the outputs of layers: a small convolutional network's, for 10,000 images."""
+
+_EXACT = (
+    nn.ReLU, nn.LeakyReLU, nn.MaxPool2d, nn.BatchNorm2d, nn.Dropout, nn.Flatten, nn.Identity,
+)  # fmt: skip
+"""Modules with which a compiled convolutional network gives the same bits as the network itself. The exponential
+function of few numbers is NumPy's, and differs in the last bit; networks without filters are fast anyway."""
 
 
 def silence(network: nn.Module, neurons: Mapping[int, Iterable[int]]) -> nn.Module:
@@ -49,16 +57,13 @@ def silence(network: nn.Module, neurons: Mapping[int, Iterable[int]]) -> nn.Modu
     """
     result = copy.deepcopy(network)
     parts = layers(result)
-    for index, chosen in neurons.items():
-        get_layer("silence", parts, index)
-        if index == len(parts) - 1:
-            raise ValueError("silence: no weights lead out of the network's outputs; choose a layer before them")
-        _silence(parts, index, check_neurons("silence", parts[index], chosen))
+    for index, indices in _check("silence", parts, neurons).items():
+        _silence(parts, index, indices)
     return result
 
 
 class Surgery:
-    """Measures a network without some of its neurons, quickly: what comes before them is computed once.
+    """Measures a network without some of its neurons, quickly: compiled, and what comes before them is computed once.
 
     The measurement is that of `training.evaluation.evaluate` for `silence(network, neurons)`, to the last bit. Here all
     neurons are silent, so all images get the same answer:
@@ -83,8 +88,11 @@ class Surgery:
     """
 
     def __init__(self, network: nn.Module, model: Model, images: NDArray[np.uint8], labels: NDArray[Any]) -> None:
-        self.network, self.model, self.images, self.labels = network, model, images, labels
-        self.layers = layers(network)
+        check("Surgery", len(images), "there are no images")
+        self.model, self.images, self.labels = model, images, labels
+        self.layers = layers(copy.deepcopy(network).eval())  # its own, whose weights are set to 0 and back
+        self._weights = [np.array(layer.weights.weight.detach().numpy()) for layer in self.layers]
+        self._programs: dict[tuple[int, int], _Program] = {}
         self._outputs: dict[int, NDArray[Any]] = {}
 
     def evaluate(self, neurons: Mapping[int, Iterable[int]]) -> Evaluation:
@@ -93,28 +101,31 @@ class Surgery:
         Raises:
             TypeError, ValueError, IndexError: as `silence`.
         """
-        silenced = silence(self.network, neurons)
-        first = min((index for index, chosen in neurons.items() if list(chosen)), default=len(self.layers) - 2)
+        silent = _check("Surgery", self.layers, neurons)
+        first = min(silent, default=len(self.layers) - 2)
         outputs = self._outputs_of(first)
-        if outputs is None:
-            return evaluate(silenced, self.model, self.images, self.labels)
-        following = layers(silenced)[first + 1 :]
-        rest = nn.Sequential(*(module for layer in following for module in (layer.weights, *layer.after)))
-        return evaluate_rows(rest, self.model, outputs, self.labels, images_per_batch(self.images))
+        step = images_per_batch(self.images)
+        try:
+            for index, indices in silent.items():
+                _silence(self.layers, index, indices)
+            if outputs is None:
+                return evaluate(self._program(0, len(self.layers)), self.model, self.images, self.labels, step)
+            return evaluate_rows(self._program(first + 1, len(self.layers)), self.model, outputs, self.labels, step)
+        finally:
+            for index in silent:
+                self.layers[index + 1].weights.weight.detach().numpy()[...] = self._weights[index + 1]
 
     def _outputs_of(self, index: int) -> NDArray[Any] | None:
         """Return what a layer hands on for all images; None if that is too large to keep, or there is no such layer."""
         if index < 0 or index in self._outputs:
             return self._outputs.get(index)
-        layer = self.layers[index]
-        part = nn.Sequential(*layer.before, layer.weights, *layer.after)
         step = images_per_batch(self.images)
-        outputs = None
-        with restore_modes(self.network), no_grad():
-            self.network.eval()
+        outputs = np.empty(0)
+        with no_grad():
             for start in range(0, len(self.images), step):
-                batch = part(images_to_inputs(from_numpy(self.images[start : start + step]))).numpy()
-                if outputs is None:
+                inputs = images_to_inputs(from_numpy(self.images[start : start + step]))
+                batch = self._program(0, index + 1)(inputs).numpy()
+                if not start:
                     size = batch[0].nbytes * len(self.images)
                     if size > MOST_BYTES:
                         return None
@@ -122,9 +133,42 @@ class Surgery:
                         self._outputs.clear()
                     outputs = np.empty((len(self.images), *batch.shape[1:]), batch.dtype)
                 outputs[start : start + step] = batch
-        if outputs is not None:
-            self._outputs[index] = outputs
+        self._outputs[index] = outputs
         return outputs
+
+    def _program(self, start: int, stop: int) -> _Program:
+        """Return the layers from `start` to before `stop`, compiled."""
+        if (start, stop) not in self._programs:
+            before = () if start else self.layers[0].before
+            chosen = self.layers[start:stop]
+            following = [module for layer in chosen for module in layer.after]
+            modules = [module for layer in chosen for module in (layer.weights, *layer.after)]
+            compiled = chosen[0].has_filters and all(isinstance(module, _EXACT) for module in following)
+            self._programs[start, stop] = _Program(nn.Sequential(*before, *modules), compiled)
+        return self._programs[start, stop]
+
+
+class _Program(nn.Module):
+    """A part of a network, compiled or not: values of weights may change, as they are read in each call."""
+
+    def __init__(self, part: nn.Sequential, compiled: bool) -> None:
+        self.part = part
+        self.run = jit(part.forward) if compiled else part.forward
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the part."""
+        return self.run(x)
+
+
+def _check(owner: str, parts: list[Layer], neurons: Mapping[int, Iterable[int]]) -> dict[int, list[int]]:
+    """Return the neurons to silence, sorted, of each layer that has some."""
+    silent = {}
+    for index, chosen in neurons.items():
+        layer = get_layer(owner, parts, index)
+        if index == len(parts) - 1:
+            raise ValueError(f"{owner}: no weights lead out of the network's outputs; choose a layer before them")
+        silent[index] = check_neurons(owner, layer, chosen)
+    return {index: indices for index, indices in silent.items() if indices}
 
 
 def _silence(parts: list[Layer], index: int, neurons: list[int]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +18,23 @@ from chainrule.reading import DigitReader, Guess
 from chainrule.training import run as runs
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from chainrule.reading import Reading
     from chainrule.studio.shelf import Shelf
     from chainrule.training.run import Run
+
+
+@contextmanager
+def picture_file(picture: bytes) -> Iterator[Path]:
+    """A file with a picture from the page, as long as the block runs."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "drawing.png"
+        file.write_bytes(picture)
+        yield file
+
 
 BRIGHT_PAPER = ("as opened", "background")
 """The stages that are brightness, not ink."""
@@ -81,9 +94,7 @@ class Drawing:
 
     def read(self, picture: bytes) -> tuple[dict[str, Any], list[bytes]]:
         """Read a picture's file, by the same steps as `chainrule predict`."""
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "drawing.png"
-            file.write_bytes(picture)
+        with picture_file(picture) as file:
             try:
                 reading = self.reader.read(file, "the picture")
             except BlankPictureError:

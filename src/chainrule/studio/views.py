@@ -36,6 +36,12 @@ def _draw(shelf: Shelf) -> View:
     return Drawing.of(shelf)
 
 
+def _inside(shelf: Shelf) -> View:
+    from chainrule.studio.inside import Inside
+
+    return Inside(shelf)
+
+
 def _microscope(shelf: Shelf) -> View:
     from chainrule.studio.microscope.view import Microscope
 
@@ -56,6 +62,7 @@ def _words(shelf: Shelf) -> View:
 
 VIEWS: dict[str, Callable[[Shelf], View]] = {
     "draw": _draw,
+    "inside": _inside,
     "microscope": _microscope,
     "playground": _playground,
     "words": _words,

@@ -21,6 +21,21 @@ export function signed(canvas, values, width, height, limit) {
   paint(canvas, width, height, (i) => signedColor(most ? values[i] / most : 0));
 }
 
+/**
+ * Signed values over gray ones: where they are large, their color covers the picture.
+ * @param {HTMLCanvasElement} canvas @param {ArrayLike<number>} grays 0 black to 255 white
+ * @param {ArrayLike<number>} values @param {number} width @param {number} height
+ */
+export function overlay(canvas, grays, values, width, height) {
+  let most = 0;
+  for (let i = 0; i < values.length; i++) most = Math.max(most, Math.abs(values[i]));
+  paint(canvas, width, height, (i) => {
+    const share = most ? Math.min(1, Math.abs(values[i]) / most) : 0;
+    const end = values[i] < 0 ? BELOW : ABOVE;
+    return end.map((color) => Math.round(grays[i] / 2 + share * (color - grays[i] / 2)));
+  });
+}
+
 const PAPER = [247, 247, 247];
 const BELOW = [33, 102, 172];
 const ABOVE = [205, 92, 8];
