@@ -17,10 +17,10 @@ SRC = SITE.parent.parent / "src"
 FOLDER = SITE / "browser"  # made anew for each build
 LEFT_OUT = {
     "cli", "onnx", "sklearn", "source", "torch.py", "__main__.py", "__pycache__",
-    "studio", "sweep", "shipped_detector", PACKED.name,
+    "static", "server.py", "notebook.py", "sweep", "shipped_detector", PACKED.name,
 }  # fmt: skip
-"""Files and folders of the package: the command line, what needs libraries that no browser has, and the network that
-reads pages, which no lesson uses."""
+"""Files and folders of the package: the command line, what needs libraries that no browser has, the studio's page and
+server, and the network that reads pages, which no lesson uses."""
 DATE = (1980, 1, 1, 0, 0, 0)  # of every file, so that the same files make the same archive
 
 
@@ -35,7 +35,7 @@ def write() -> Path:
             inside = path.relative_to(package)
             if path.is_file() and LEFT_OUT.isdisjoint(inside.parts):
                 _add(packed, f"chainrule/{inside.as_posix()}", path.read_bytes())
-        for module in ("cells.py", "figures.py"):
+        for module in ("cells.py", "figures.py", "live.py"):
             _add(packed, module, (SITE / module).read_bytes())
         _add(packed, SAMPLE.relative_to(SRC).as_posix(), _sample())
     return archive

@@ -2,7 +2,7 @@
 
 `pages` brings what is written elsewhere, `api_reference` writes the API reference, `cheat_sheet` sets one page to
 print, `figures` draws each figure of a lesson for light and for dark pages, `browser_package` packs what runs the
-lessons' cells in the reader's browser.
+lessons' cells in the reader's browser, `recorded` the studio's view that a page shows.
 """
 
 import os
@@ -20,6 +20,7 @@ import api_reference
 import browser_package
 import cheat_sheet
 import pages
+import recorded
 
 project = "chainrule"
 author = "the chainrule developers"
@@ -37,11 +38,15 @@ html_theme = "furo"
 html_title = "chainrule"
 html_static_path = ["static"]
 html_favicon = "static/favicon.svg"
-html_css_files = ["chainrule.css", "cells.css"]
+html_css_files = ["chainrule.css", "cells.css", "studio.css"]
 # Python for browsers, loaded when a reader runs a cell: an address, or a folder of the site, to serve it oneself. It is
 # of the version that tests/browser runs.
 pyodide = os.environ.get("PYODIDE", "https://cdn.jsdelivr.net/pyodide/v0.27.7/full/")
-html_js_files = [("page.js", {"defer": "defer"}), ("cells.js", {"defer": "defer", "data-pyodide": pyodide})]
+html_js_files = [
+    ("page.js", {"defer": "defer"}),
+    ("cells.js", {"defer": "defer", "data-pyodide": pyodide}),
+    ("studio.js", {"defer": "defer", "data-pyodide": pyodide}),
+]
 html_extra_path = ["source", "browser"]
 html_show_sourcelink = False
 html_copy_source = False
@@ -77,6 +82,7 @@ cheat_sheet.write(pages.DOCS / "cheat-sheet.md", pages.PAGES / "cheat-sheet.pdf"
 pages.bring_lessons()
 pages.show_source()
 browser_package.write()
+recorded.write()
 api_reference.Reference(SITE / "reference", pages.source_address).write()
 
 

@@ -137,7 +137,8 @@ class Visit:
 
     def elsewhere(self, base: str) -> list[str]:
         """The requests to other hosts than the site's."""
-        return [url for url in self.requests if not url.startswith((base, f"blob:{base}", "data:"))]
+        own = "blob:null/" if base.startswith("file:") else f"blob:{base}"
+        return [url for url in self.requests if not url.startswith((base, own, "data:"))]
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import pytest
 PAGES = (
     "index.html",
     "start/install.html",
+    "start/next-word.html",
     "lessons/index.html",
     "lessons/rolling-downhill.html",
     "reference/index.html",

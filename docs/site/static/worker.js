@@ -2,7 +2,7 @@
 // what to do; it answers with messages: stage, ready, failed, text, figure, done.
 "use strict";
 
-let python, notebook;
+let python, notebook, live;
 
 async function start({ pyodide, chainrule }) {
   postMessage({ kind: "stage", number: 1, text: "Python" });
@@ -34,13 +34,22 @@ async function run({ number, code }) {
   postMessage({ kind: "done", succeeded: notebook.run(number, code) });
 }
 
+/** Answer a message of a view of the studio. */
+function ask({ view, content }) {
+  live ??= python.pyimport("live");
+  const answer = live.answer(view, JSON.stringify(content));
+  const [text, buffers] = answer.toJs();
+  answer.destroy();
+  postMessage({ kind: "answer", text, buffers: buffers.map((bytes) => bytes.slice()) });
+}
+
 function load(...packages) {
   return python.loadPackage(packages, { messageCallback: () => {} });
 }
 
 onmessage = async ({ data }) => {
   try {
-    await (data.kind === "start" ? start(data) : run(data));
+    await { start, run, ask }[data.kind](data);
   } catch (error) {
     postMessage({ kind: "failed", text: String(error.message || error) });
   }

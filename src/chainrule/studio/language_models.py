@@ -79,14 +79,15 @@ class RunReader:
         else:
             self.about = f"A GPT of the run {name}: {parts}."
 
-    def encode(self, text: str) -> NDArray[np.int64]:
-        """Return the tokens of a text; of an empty one those of a new line, or if there is none the first token."""
-        if text.strip(" "):
-            return self.tokenizer.encode(text, "the text").astype(np.int64)
+    def encode(self, text: str) -> tuple[NDArray[np.int64], bool]:
+        """Return the tokens of a text, and whether there are any; else those of a new line, or the first token."""
+        tokens = self.tokenizer.encode(text, "the text").astype(np.int64)
+        if len(tokens):
+            return tokens, True
         try:
-            return self.tokenizer.encode("\n").astype(np.int64)
+            return self.tokenizer.encode("\n").astype(np.int64), False
         except DataError:
-            return np.zeros(1, np.int64)
+            return np.zeros(1, np.int64), False
 
     def read(self, text: str, temperature: float, seed: int) -> Reading:
         """Read a text, and go on with it; equal seeds go on equally.
@@ -95,7 +96,8 @@ class RunReader:
             DataError: the tokenizer does not have a word or a character of the text.
             ValueError: the logits are not finite.
         """
-        tokens = self.encode(text)
+        tokens, has_tokens = self.encode(text)
+        before = tokens if has_tokens else tokens[:0]
         context = tokens[-self.model.block_size :]
         with no_grad():
             logits = self.model(from_numpy(context[None]))[:, -1].numpy()
@@ -106,23 +108,24 @@ class RunReader:
             len(tokens) - len(names),
             Sampler(temperature).probabilities(logits)[0],
             attention_patterns(self.model, context)[:, :, -MAX_SHOWN:, -MAX_SHOWN:],
-            self._continue(text, tokens, temperature, seed),
+            self._pieces(text, before, self._continue(tokens, temperature, seed)),
             self.label,
-            lambda token: self._pieces(text, tokens, [token]),
+            lambda token: self._pieces(text, before, [token]),
         )
 
     def label(self, token: int) -> str:
         """Return the name of a token."""
         return self.tokenizer.decode([token]).replace("\n", END_OF_LINE).replace(" ", SPACE)
 
-    def _continue(self, text: str, tokens: NDArray[np.int64], temperature: float, seed: int) -> str:
+    def _continue(self, tokens: NDArray[np.int64], temperature: float, seed: int) -> list[int]:
+        """Return the tokens that a text could go on with, up to the end of the line."""
         count = WORDS_ON if isinstance(self.tokenizer, WordTokenizer) else CHARACTERS_ON
         drawn = generate(self.model, tokens, count, temperature, generator=np.random.default_rng(seed), use_cache=False)
-        return self._pieces(text, tokens, list(_line(self.tokenizer, drawn)))
+        return list(_line(self.tokenizer, drawn))
 
-    def _pieces(self, text: str, tokens: NDArray[np.int64], more: Sequence[int]) -> str:
-        """Return what tokens add to a text."""
-        piece = "".join(decode_stream(self.tokenizer, more, tokens if text.strip(" ") else ()))
+    def _pieces(self, text: str, before: NDArray[np.int64], more: Sequence[int]) -> str:
+        """Return what tokens add to a text, whose own tokens come before them."""
+        piece = "".join(decode_stream(self.tokenizer, more, before))
         is_spaced = isinstance(self.tokenizer, WordTokenizer) and text[-1:].isspace()
         return piece.removeprefix(" ") if is_spaced else piece
 
@@ -130,7 +133,8 @@ class RunReader:
         """Return a script that prints the same probabilities, and how the text goes on."""
         name = self.run.folder.name if self.run.folder == runs.SHIPPED_WORDS else str(self.run.folder.resolve())
         count = WORDS_ON if isinstance(self.tokenizer, WordTokenizer) else CHARACTERS_ON
-        encode = f"tokenizer.encode({text!r})" if text.strip(" ") else f"np.array({self.encode(text).tolist()})"
+        tokens, has_tokens = self.encode(text)
+        encode = f"tokenizer.encode({text!r})" if has_tokens else f"np.array({tokens.tolist()})"
         return f"""import numpy as np
 
 import chainrule

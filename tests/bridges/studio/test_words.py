@@ -132,6 +132,15 @@ def test_it_goes_on_as_generate_does(words):
     assert likeliest["continuation"].startswith(likeliest["pieces"][0])
 
 
+@pytest.mark.parametrize("text", ["", "  ", "\t", "\u2028"])
+def test_a_text_without_words_is_read_as_a_new_line(words, text):
+    told = ask(words, text=text)
+    assert (told["tokens"], told["unseen"]) == (["↵"], 0)
+    assert told["probabilities"] == ask(words, text="\n")["probabilities"]
+    assert ask(words, text=text + told["pieces"][0])["tokens"] == [told["words"][0]]
+    assert ask(words, model="letters", text=" ")["tokens"] == ["␣"]
+
+
 def test_choosing_a_word_makes_a_text_that_is_read_the_same(words):
     for text in ("I am going to the", "I am going to the ", "we eat.\n"):
         told = ask(words, text=text)

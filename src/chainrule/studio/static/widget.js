@@ -16,7 +16,8 @@ export function adapt(name, view, defaults) {
   return {
     /** @param {{ model: any, el: HTMLElement }} context anywidget's */
     async render({ model: host, el }) {
-      lessons.address = null; // a notebook has no pages of lessons
+      const folder = host.get("lessons"); // of their pages, which a notebook does not have
+      lessons.address = folder ? (key) => `${folder}${key}.html` : null;
       const model = new Model(defaults, host.get("state"), {
         send: (content, buffers) => host.send(content, undefined, buffers),
         save: (query) => {
@@ -30,7 +31,9 @@ export function adapt(name, view, defaults) {
         for (const [key, value] of Object.entries(readState(defaults, host.get("state")))) model.set(key, value);
       };
       host.on("msg:custom", told);
+      const connected = () => model.fire("connected");
       host.on("change:state", changed);
+      host.on("connected", connected);
       const root = document.createElement("div");
       root.className = "chainrule-studio"; // the style is for what is inside
       root.style.colorScheme = theme();
@@ -47,6 +50,7 @@ export function adapt(name, view, defaults) {
         model.off();
         host.off("msg:custom", told);
         host.off("change:state", changed);
+        host.off("connected", connected);
         root.remove();
       };
     },

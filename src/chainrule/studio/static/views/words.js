@@ -256,8 +256,8 @@ class Words {
           </select></label>
           ${explain(this.reading?.about ?? "The language models that there are: one in the package, one of a lesson, and your own runs.", "a-small-gpt", "the model")}</div>
       </div>
-      <p class="quiet">A model of your own: <code>chainrule train --model gpt --data names</code>, then load this page again.
-        By keyboard: Enter in the text lets it choose; arrows move along the bars and the words, Enter takes one.</p>`;
+      <p class="quiet">In the studio, models of your own are in the list, too: <code>chainrule train --model gpt --data
+        names</code> trains one. By keyboard: Enter in the text lets it choose; arrows move along the bars and the words, Enter takes one.</p>`;
   }
 
   /** The models, with one that the address names. */
