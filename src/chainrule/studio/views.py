@@ -60,12 +60,19 @@ def _words(shelf: Shelf) -> View:
     return Words(shelf)
 
 
+def _time(shelf: Shelf) -> View:
+    from chainrule.studio.time_machine import TimeMachine
+
+    return TimeMachine(shelf)
+
+
 VIEWS: dict[str, Callable[[Shelf], View]] = {
     "draw": _draw,
     "inside": _inside,
     "microscope": _microscope,
     "playground": _playground,
     "words": _words,
+    "time": _time,
 }
 
 

@@ -11,4 +11,5 @@ export const VIEWS = [
   { name: "microscope", title: "Microscope", about: "One weight, and the equations of backpropagation with its numbers.", load: () => import("./views/microscope.js") },
   { name: "playground", title: "Playground", about: "Teach a small network to tell points apart.", load: () => import("./views/playground.js") },
   { name: "words", title: "Next word", about: "See which word a language model expects next, and where it looks.", load: () => import("./views/words.js") },
+  { name: "time", title: "Time machine", about: "Slide back to any step of a training, and try another way from there.", load: () => import("./views/time.js") },
 ];

@@ -1,0 +1,341 @@
+"""What the view Time machine asks for: a run at any step, forks of it, and races.
+
+Scrubbing asks for many steps, of which the last one counts: a newer request of a page ends the replay for an older one.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule import models
+from chainrule.autograd import no_grad
+from chainrule.data.image_data import ImageData
+from chainrule.errors import RunError, UserError
+from chainrule.images.steps import BlankPictureError, prepare
+from chainrule.studio.races import Races
+from chainrule.studio.shelf import SHIPPED
+from chainrule.studio.weights import weights_sheet
+from chainrule.tensor import from_numpy
+from chainrule.training.image_task import IMAGES
+from chainrule.training.modes import restore_modes
+from chainrule.training.observation import rms
+from chainrule.training.optimizers import OPTIMIZERS
+from chainrule.training.replay import CanceledError, RunReplay, weights_digest
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from chainrule.studio.shelf import Shelf
+    from chainrule.training.run import Run
+
+    Answer = tuple[dict[str, Any], list[bytes]]
+
+OPEN_RUNS, MEMORY = 2, 128_000_000
+"""The number of runs whose replays are kept, and the bytes that each of these may keep."""
+MAX_PAGES = 100
+MAX_POINTS = 400
+"""Of the curve of the losses that a replay has passed."""
+NO_RUNS = "there is no run yet: train one, in the view Train or with the command chainrule train, and come back"
+CODE = """from chainrule.training import run as runs
+from chainrule.training.replay import RunReplay, weights_digest
+
+replay = RunReplay(runs.find({folder!r}))
+trainer = replay.seek({step})
+print(weights_digest(trainer.network))
+print(replay.validate())
+"""
+
+
+class OpenRun:
+    """A run whose steps are replayed.
+
+    Args:
+        run: the run.
+
+    Attributes:
+        run: the run.
+        replay: takes a trainer to its steps; only who holds `lock` may use it.
+        lock: see there.
+        here: the step at which the replay is now, also while it goes on.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.replay, self.lock, self.here = run, RunReplay(run, memory=MEMORY), threading.Lock(), 0
+        self.stamp = stamp(run)
+        self._metrics: dict[int, dict[str, float]] = {}
+        self._measuring = threading.Lock()
+        self._network = run.build_network(np.random.default_rng(0))
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """The shape of the run's images; None if it does not read images."""
+        return tuple(self.run.config["data"]["image_shape"]) if self.run.task is IMAGES else None
+
+    def image(self, number: int) -> tuple[NDArray[np.uint8], str]:
+        """A test image, and what it shows.
+
+        Raises:
+            RunError: the run reads no images.
+        """
+        data = self.replay.data
+        if not isinstance(data, ImageData):
+            raise RunError(f"{self.run.folder.name}: {self.run.model.name} reads no images")
+        i = number % len(data.test_images)
+        return data.test_images[i], data.classes[int(data.test_labels[i])]
+
+    def metrics(self, step: int, weights: dict[str, NDArray[Any]]) -> dict[str, float]:
+        """Measure weights on the validation examples, on a network of its own: replays go on meanwhile."""
+        with self._measuring:
+            if step not in self._metrics:
+                self._network.load_state_dict(weights)
+                validator = self.run.task.validator(self._network, self.run.model, self.replay.data, compiled=False)
+                self._metrics[step] = {name: float(value) for name, value in validator().items()}
+            return self._metrics[step]
+
+
+class TimeMachine:
+    """Answers the view Time machine.
+
+    Args:
+        shelf: the runs.
+    """
+
+    def __init__(self, shelf: Shelf) -> None:
+        self.shelf, self.races = shelf, Races(shelf)
+        self._runs: OrderedDict[str, OpenRun] = OrderedDict()  # the last used at the end
+        self._newest: OrderedDict[int, int] = OrderedDict()  # by page: the number of its newest request
+        self._lock = threading.Lock()  # of these two
+
+    def close(self) -> None:
+        """Stop what is trained, after saving it, and forget the replays."""
+        self.races.stop()
+        with self._lock:
+            self._runs.clear()
+
+    def answer(self, content: dict[str, Any], buffers: list[bytes]) -> Answer | None:
+        """Answer a message; None if it is not understood."""
+        match content, buffers:
+            case {"ask": "runs"}, []:
+                return {"tell": "runs", "runs": [name for name in self.shelf.runs() if name != SHIPPED]}, []
+            case {"ask": "open", "run": str(name)}, []:
+                return self._reply("opened", name, lambda: self._open_and_describe(name))
+            case {"ask": "image", "run": str(name), "number": int(number)}, []:
+                return self._reply("image", name, lambda: self._image(name, number))
+            case {"ask": "picture", "run": str(name), "number": int(number)}, [picture]:
+                return self._reply("picture", name, lambda: _read(picture), {"number": number})
+            case {"ask": "step", "run": str(name), "step": int(step), "page": int(page), "number": int(number)}, _:
+                about = {"step": step, "number": number}
+                return self._reply("step", name, lambda: self._step(name, step, page, number, buffers), about)
+            case {"ask": "metrics", "run": str(name), "step": int(step), "page": int(page), "number": int(number)}, []:
+                about = {"step": step, "number": number}
+                return self._reply("metrics", name, lambda: self._measure(name, step, page, number), about)
+            case {"ask": "progress", "run": str(name)}, []:
+                with self._lock:
+                    opened = self._runs.get(name)
+                return {"tell": "progress", "run": name, "step": opened.here if opened else 0}, []
+            case {
+                "ask": "fork",
+                "run": str(name),
+                "step": int(step),
+                "settings": dict(settings),
+                "race": bool(race),
+            }, []:
+                return self._reply("forked", name, lambda: self._fork(name, step, settings, race), {"step": step})
+            case {"ask": "lane", "run": str(name), "after": int(after)}, []:
+                return self._reply("lane", name, lambda: self.races.lane(name, after))
+            case {"ask": "stop"}, []:
+                self.races.stop()
+                return {"tell": "stopped"}, []
+            case {"ask": "go on", "runs": list(names)}, [] if all(isinstance(name, str) for name in names):
+                return self._reply("gone on", "", lambda: self.races.go_on(names))
+        return None
+
+    def _reply(self, tell: str, name: str, make: Any, about: dict[str, Any] | None = None) -> Answer:
+        """An answer about a run; what went wrong with it is a sentence in the answer."""
+        head = {"tell": tell, "run": name, **(about or {})}
+        try:
+            content, buffers = make()
+        except CanceledError:
+            return {**head, "canceled": True}, []
+        except (UserError, ArithmeticError) as error:
+            return {**head, "error": str(error)}, []
+        return {**head, **content}, buffers
+
+    # Runs
+
+    def _open(self, name: str) -> OpenRun:
+        """Return a run's replay; another one if its files have changed.
+
+        Raises:
+            RunError: the run was deleted, or cannot be replayed.
+        """
+        run = self.shelf.run(name)
+        if name == SHIPPED:
+            raise RunError("the network in the package came without the steps of its training; " + NO_RUNS)
+        with self._lock:
+            opened = self._runs.get(name)
+            if opened is not None and opened.stamp == stamp(run):
+                self._runs.move_to_end(name)
+                return opened
+        opened = OpenRun(run)
+        if not opened.replay.last_step:
+            raise RunError(f"{name}: has not been trained yet")
+        with self._lock:
+            self._runs[name] = opened
+            while len(self._runs) > OPEN_RUNS:
+                self._runs.popitem(last=False)
+        return opened
+
+    def _open_and_describe(self, name: str) -> Answer:
+        opened = self._open(name)
+        run, replay = opened.run, opened.replay
+        history = np.array(
+            [
+                [replay.step_of_epoch(record["epoch"])]
+                + [record.get(key, math.nan) for key in ("train_loss", "validation_loss", "validation_accuracy")]
+                for record in run.history
+            ],
+            np.float64,
+        ).reshape(-1, 4)
+        recipe = run.config["training"]
+        settings = {key: recipe[key] for key in ("optimizer", "lr", "batch_size", "epochs", "schedule")}
+        fork = run.config.get("fork")
+        return {
+            "last": replay.last_step,
+            "steps_per_epoch": replay.parts[-1].steps_per_epoch,
+            "model": run.model.name,
+            "data": replay.data.name,
+            "seed": run.config["seed"],
+            "settings": settings,
+            "optimizers": {each: entry.settings.get("lr") for each, entry in OPTIMIZERS.items()},
+            "from": f"{fork['run']}, step {fork['step']:,}" if fork else None,
+            "names": list(run.config["data"]["classes"]) if opened.shape else [],
+            "shape": opened.shape,
+            "notes": replay.notes,
+        }, [history.tobytes()]
+
+    def _image(self, name: str, number: int) -> Answer:
+        image, label = self._open(name).image(number)
+        return {"number": number, "label": label}, [np.ascontiguousarray(image).tobytes()]
+
+    # A step
+
+    def _request(self, page: int, number: int) -> Any:
+        """Note a page's request, and return a function that tells whether there is a newer one."""
+        with self._lock:
+            self._newest[page] = max(number, self._newest.get(page, number))
+            self._newest.move_to_end(page)
+            while len(self._newest) > MAX_PAGES:
+                self._newest.popitem(last=False)
+        return lambda: self._newest.get(page, number) != number
+
+    def _seek(self, opened: OpenRun, step: int, is_old: Any) -> None:
+        def canceled() -> bool:
+            opened.here = opened.replay.step
+            return bool(is_old())
+
+        if is_old():
+            raise CanceledError
+        opened.replay.seek(step, canceled)
+        opened.here = step
+
+    def _step(self, name: str, step: int, page: int, number: int, buffers: list[bytes]) -> Answer:
+        is_old = self._request(page, number)
+        opened = self._open(name)
+        image = _image_of(buffers, opened.shape)
+        with opened.lock:
+            self._seek(opened, step, is_old)
+            replay = opened.replay
+            network, model = replay.trainer.network, opened.run.model
+            epoch, position = replay.part_of(step).position(step)
+            sheet = weights_sheet(network, opened.shape)
+            loss = replay.losses.get(step, math.nan)
+            content: dict[str, Any] = {
+                "epoch": epoch,
+                "position": position,
+                "steps_per_epoch": replay.part_of(step).steps_per_epoch,
+                "rate": replay.trainer.optimizer.param_groups[0]["lr"],
+                "loss": loss if math.isfinite(loss) else None,
+                "digest": weights_digest(network),
+                "gradients": {key: rms([gradient]) for key, gradient in replay.gradients().items()},
+                "bars": None,
+                "sheet": sheet.describe(),
+                "notes": replay.notes,
+                "code": CODE.format(folder=str(opened.run.folder), step=step),
+            }
+            if image is not None:
+                with no_grad(), restore_modes(network):
+                    outputs = network.eval()(models.images_to_inputs(from_numpy(image[None])))
+                    content["bars"] = [float(value) for value in model.probabilities(outputs).numpy()[0]]
+            return content, [sheet.values.tobytes(), _curve(replay.losses).tobytes()]
+
+    def _measure(self, name: str, step: int, page: int, number: int) -> Answer:
+        is_old = self._request(page, number)
+        opened = self._open(name)
+        with opened.lock:
+            self._seek(opened, step, is_old)
+            weights = {key: t.numpy().copy() for key, t in opened.replay.trainer.network.state_dict().items()}
+        metrics = opened.metrics(step, weights)
+        return {"metrics": {key: value if math.isfinite(value) else None for key, value in metrics.items()}}, []
+
+    # Forks and races
+
+    def _fork(self, name: str, step: int, settings: dict[str, Any], race: bool) -> Answer:
+        opened = self._open(name)
+        with opened.lock:
+            return self.races.start(name, opened.replay, step, settings, race)
+
+
+def stamp(run: Run) -> tuple[tuple[int, int], ...]:
+    """What changes when a run is trained on or changed."""
+    files = (run.config_file, run.folder / "metrics.jsonl", run.checkpoint_file)
+    states = [file.stat() if file.exists() else None for file in files]
+    return tuple((0, 0) if state is None else (state.st_mtime_ns, state.st_size) for state in states)
+
+
+def _read(picture: bytes) -> Answer:
+    """A drawing as the network gets it: 28×28, by the steps of `chainrule predict`.
+
+    Raises:
+        PictureError: it is no picture.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "drawing.png"
+        file.write_bytes(picture)
+        try:
+            return {"blank": False}, [prepare(file, "the drawing").result.tobytes()]
+        except BlankPictureError:
+            return {"blank": True}, []
+
+
+def _image_of(buffers: list[bytes], shape: tuple[int, ...] | None) -> NDArray[np.uint8] | None:
+    """The image in a message.
+
+    Raises:
+        RunError: it has another size than the run's images.
+    """
+    if not buffers or shape is None:
+        return None
+    if len(buffers) != 1 or len(buffers[0]) != math.prod(shape):
+        raise RunError(f"an image of {'×'.join(map(str, shape))} values is needed, not {len(buffers[0]):,} bytes")
+    return np.frombuffer(buffers[0], np.uint8).reshape(shape)
+
+
+def _curve(losses: dict[int, float]) -> NDArray[np.float32]:
+    """The losses of the steps that a replay has passed, as points (N, 2): the last step of each, and the mean loss."""
+    steps = np.array(sorted(losses), np.int64)
+    if not len(steps):
+        return np.empty((0, 2), np.float32)
+    values = np.array([losses[step] for step in steps.tolist()])
+    width = max(1, math.ceil(int(steps[-1]) / MAX_POINTS))
+    groups = np.unique(steps // width, return_index=True)[1]
+    counts = np.diff([*groups, len(steps)])
+    means = np.add.reduceat(values, groups) / counts
+    return np.stack([steps[groups + counts - 1], means], axis=1).astype(np.float32)
