@@ -162,6 +162,12 @@ def test_points_by_pointer_and_from_a_csv_file_and_what_is_none(view, tmp_path):
     settled(page)
     page.locator("canvas.plane").evaluate("""canvas => {
         const data = new DataTransfer();
+        data.items.add(new File(["0.5,0.5,7\\n-0.5,0.5,8\\n"], "two.csv"));
+        canvas.dispatchEvent(new DragEvent("drop", { dataTransfer: data, cancelable: true }));
+    }""")
+    page.locator(".message", has_text="2 points from two.csv: x₁ is column 1").wait_for()
+    page.locator("canvas.plane").evaluate("""canvas => {
+        const data = new DataTransfer();
         data.setData("text", "a,b,c\\n1,2\\n");
         canvas.dispatchEvent(new ClipboardEvent("paste", { clipboardData: data }));
     }""")
@@ -174,7 +180,10 @@ def test_points_by_pointer_and_from_a_csv_file_and_what_is_none(view, tmp_path):
 
 
 def test_it_stops_by_itself_and_says_where_numbers_break(view):
-    page = settled(view("playground", "stop=epochs-100&speed=fast").page)
+    page = settled(view("playground", "speed=fast").page)
+    page.locator("label", has_text="Stop").locator("select").select_option("after so many epochs")
+    page.get_by_label("The number to stop at").fill("100")
+    page.get_by_label("The number to stop at").press("Tab")
     press(page, "▶ Play")
     page.locator(".message", has_text="Stopped after epoch 100.").wait_for()
     assert step_of(page) == 1000

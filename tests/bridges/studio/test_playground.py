@@ -22,7 +22,7 @@ from chainrule.studio.playground.points import decode_points, encode_points, rea
 from chainrule.studio.playground.run import PlaygroundRun
 from chainrule.studio.playground.setup import ACTIVATIONS as ACTIVATION_CLASSES
 from chainrule.studio.playground.setup import DATA, FEATURES, MAX_STEPS, OPTIMIZERS, Setup, read_setup
-from chainrule.studio.playground.stop import read_stop
+from chainrule.studio.playground.stop import KINDS, read_stop
 
 # A plain loop in float64, with its own derivatives
 
@@ -605,8 +605,10 @@ def test_the_page_offers_what_there_is():
     assert strings("SYMBOLS") == [feature.symbol for feature in FEATURES.values()]
     assert strings("ACTIVATIONS")[0].split() == list(ACTIVATION_CLASSES)
     assert strings("OPTIMIZERS")[0].split() == list(OPTIMIZERS)
-    for stop in strings("STOPS"):
-        read_stop(stop, Setup())
+    stops = re.findall(r'(\w+): \["[^"]*", "([\d.]+)"\]', text)
+    assert [kind for kind, _ in stops] == list(KINDS)
+    for kind, number in stops:
+        assert read_stop(f"{kind}-{number}", Setup())
     keys = set(re.findall(r'^  \["[^"]*", "([a-z-]+)"', text, re.MULTILINE)) | set(
         re.findall(r', "([a-z-]+)", "the ', page)
     )
@@ -615,3 +617,22 @@ def test_the_page_offers_what_there_is():
     defaults = re.search(r"export const defaults = {(.*?)};", text, re.DOTALL)[1]
     values = {key: json.loads(value) for key, value in re.findall(r'(\w+): ("[^"]*"|[\d.]+)', defaults)}
     assert read_setup({key: value for key, value in values.items() if key not in ("stop", "step", "speed")}) == Setup()
+
+
+def test_what_the_page_proposes_to_try_is_as_it_says():
+    file = Path(playground_package.__file__).parent.parent / "static" / "views" / "playground_choices.js"
+    states = re.findall(r'\["[^"]+", "[a-z-]+",\s+({[^}]+})\]', file.read_text("utf-8"))
+    runs = [PlaygroundRun(read_setup(json.loads(re.sub(r"(\w+):", r'"\1":', state)))) for state in states]
+    for run in runs:
+        run.train(100 * run.steps_per_epoch)
+    squares, no_layer, spirals, three, sigmoids, dead, large_rate, few_points = runs
+    assert squares.evaluate().validation_accuracy > 0.95
+    assert no_layer.evaluate().train_accuracy < 0.75
+    assert spirals.evaluate().train_accuracy > 0.95
+    assert three.evaluate().train_accuracy > 0.9
+    assert sigmoids.evaluate().train_loss > 0.69  # ln 2 is what guessing costs
+    assert any((answer == 0).all(axis=0).any() for answer in dead.outputs(dead.points)[:-1])
+    assert large_rate.fault
+    assert all(run.fault is None for run in runs if run is not large_rate)
+    assert few_points.evaluate().train_accuracy == 1
+    assert few_points.evaluate().validation_loss > 3 * few_points.evaluate().train_loss

@@ -281,9 +281,8 @@ export class Playground {
     if (isOwn(data)) this.change({ own: this.get("own").slice(0, areClasses(data) ? -7 : -9) });
   }
 
-  /** @param {PointerEvent} event */
-  pointer(event) {
-    if (event.button) return;
+  /** Set a point: at a click, not when a finger that scrolls comes down. @param {MouseEvent} event */
+  click(event) {
     const box = /** @type {Element} */ (event.target).getBoundingClientRect();
     const [x, y] = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
     this.cursor.isShown = false;

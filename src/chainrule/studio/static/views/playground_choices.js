@@ -19,7 +19,11 @@ export const OPTIMIZERS = "adam sgd momentum adamw rmsprop nadam radam adamax ad
 export const RATES = [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30];
 export const DECAYS = [0, 0.0001, 0.001, 0.01, 0.1, 1];
 export const BATCHES = [1, 2, 4, 8, 16, 32, 64, 0];
-export const STOPS = ["", "epochs-100", "epochs-300", "epochs-1000", "loss-0.1", "loss-0.01", "accuracy-95", "accuracy-100"];
+/** When a run stops, in words, and a number to begin with. @type {Record<string, [string, string]>} */
+export const STOPS = {
+  "": ["by hand", ""], epochs: ["after so many epochs", "300"], loss: ["at a training loss of", "0.05"],
+  accuracy: ["at an accuracy (%) of", "95"],
+};
 /** Milliseconds between frames, and steps in each: an epoch's for 0. @type {Record<string, [number, number]>} */
 export const SPEEDS = { slow: [200, 1], normal: [40, 0], fast: [0, STEPS] };
 /** What to try: a question, the lesson that answers it, and the state. @type {[string, string, object][]} */
@@ -36,14 +40,6 @@ export const TRIES = [
   ["Few points, large network: it learns by heart", "learning-better",
     { data: "moons", count: 30, noise: 0.25, train: 50, layers: "8-8" }],
 ];
-
-/** @param {string} stop */
-export function stopText(stop) {
-  const [kind, value] = stop.split("-");
-  if (kind === "epochs") return `after ${Number(value).toLocaleString("en")} epochs`;
-  if (kind === "loss") return `at a loss of ${value}`;
-  return kind === "accuracy" ? `at ${value}% right` : "by hand";
-}
 
 /** Whether the targets of this data are classes, not values. @param {string} data */
 export const areClasses = (data) => !["plane", "hills", "values"].includes(data);

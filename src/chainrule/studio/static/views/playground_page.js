@@ -7,7 +7,7 @@ import { code } from "../parts/code.js";
 import { explain } from "../parts/explain.js";
 import {
   ACTIVATIONS, BATCHES, DATA, DECAYS, FEATURES, MOST, OPTIMIZERS, RATES, SPEEDS, STOPS, SYMBOLS, TRIES, areClasses, canCount,
-  isOwn, stopText,
+  isOwn,
 } from "./playground_choices.js";
 import { SHAPES } from "./playground_plane.js";
 
@@ -55,7 +55,7 @@ function points(view) {
   return html`<section aria-labelledby="plane-title">
     <h2 id="plane-title">${large ? `What ${view.network.name(large).toLowerCase()} answers` : "The points, and what the network says"}</h2>
     <canvas class="plane" tabindex="0" role="application" aria-label=${label + (view.isPlaying ? "" : view.sentence())}
-      aria-describedby="plane-keys" @pointerdown=${on((e) => view.pointer(e))} @keydown=${on((e) => view.planeKey(e))}
+      aria-describedby="plane-keys" @click=${on((e) => view.click(e))} @keydown=${on((e) => view.planeKey(e))}
       @dragover=${on((e) => e.preventDefault())} @drop=${on((e) => { e.preventDefault(); view.takeData(e.dataTransfer); })}
       @paste=${on((e) => view.takeData(e.clipboardData))}></canvas>
     <div class="brushes" role="group" aria-label="New points">
@@ -143,14 +143,13 @@ function results({ frame, get }) {
 /** @param {Playground} view */
 function settings(view) {
   const data = view.get("data");
-  const stops = STOPS.filter((stop) => areClasses(data) || !stop.startsWith("accuracy"));
   return html`<section aria-labelledby="set-title">
     <h2 id="set-title">Change</h2>
     <div class="settings">
       <label>Speed <select @change=${on((e) => view.setSpeed(e.target.value))}>
         ${Object.keys(SPEEDS).map((name) => html`<option .selected=${name === view.get("speed")}>${name}</option>`)}
       </select></label>
-      ${select(view, "stop", stops, "Stop", stopText)}
+      ${stop(view)}
       ${isOwn(data) ? nothing : [range(view, "count", "Points", 10, 1000, 10), range(view, "noise", "Noise", 0, 0.5, 0.01)]}
       ${range(view, "train", "For training", 10, 100, 5, "%")}
       ${canCount(data) ? select(view, "classes", [2, 3, 4], "Classes") : nothing}
@@ -185,6 +184,17 @@ function range(view, key, label, low, high, step, after = "") {
   return html`<label>${label} <output>${figure(view.get(key))}${after}</output>
     <input type="range" min=${low} max=${high} step=${step} .value=${String(view.get(key))}
       @input=${on((e) => view.change({ [key]: Number(e.target.value) }))}></label>`;
+}
+
+/** When the run stops: a condition, and its number. @param {Playground} view */
+function stop(view) {
+  const [, now, value] = /** @type {RegExpMatchArray} */ (view.get("stop").match(/^([^-]*)-?(.*)$/s));
+  const kinds = Object.keys(STOPS).filter((kind) => kind !== "accuracy" || areClasses(view.get("data")));
+  const set = (/** @type {string} */ kind, /** @type {string} */ number) => view.change({ stop: kind && `${kind}-${number}` });
+  return html`<label>Stop <select @change=${on((e) => set(kinds[e.target.selectedIndex], STOPS[kinds[e.target.selectedIndex]][1]))}>
+      ${kinds.map((kind) => html`<option .selected=${kind === now}>${STOPS[kind][0]}</option>`)}</select>
+    ${now ? html`<input type="number" min="0" step="any" aria-label="The number to stop at" .value=${value}
+      @change=${on((e) => set(now, e.target.value))}>` : nothing}</label>`;
 }
 
 /** @param {Playground} view @param {string} key @param {string} label */
