@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chainrule import lessons
+from chainrule import lessons, nn
 from chainrule.data import toys
 from chainrule.errors import UserError
 from chainrule.studio import playground as playground_package
 from chainrule.studio.playground import Playground
+from chainrule.studio.playground.frame import frame, grid
 from chainrule.studio.playground.points import decode_points, encode_points, read_points
 from chainrule.studio.playground.run import PlaygroundRun
 from chainrule.studio.playground.setup import ACTIVATIONS as ACTIVATION_CLASSES
@@ -363,6 +364,23 @@ def test_nan_names_the_step_and_the_layer_and_leaves_the_step_before(playground)
     before, _ = reach(playground, state, content["step"] - 1)  # the steps before can still be seen
     assert before["fault"] is None
     assert reach(playground, state, content["step"])[0]["train_loss"] == content["train_loss"]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("state", [{}, {"classes": 3}, {"data": "hills"}], ids=["two classes", "three", "values"])
+@pytest.mark.parametrize("activation", ["linear", "relu"])
+def test_a_frame_shows_answers_that_are_no_numbers(state, activation):
+    run = PlaygroundRun(read_setup({**state, "activation": activation, "layers": "3"}))
+    for weight, sign in ((run.linears[0].weight, 1), (run.linears[1].weight, -1)):
+        nn.init.constant_(weight, sign * 3e38)  # the sum of two is infinite, and with the other sign NaN
+    _, arrays = frame(run)
+    outputs = run.outputs(grid())
+    assert np.isinf(outputs[0]).any()
+    peaks = np.frombuffer(arrays[3], np.float32)
+    assert np.isfinite(peaks).all()
+    first = np.frombuffer(arrays[2], np.uint8)[: 32 * 32].reshape(32, 32)
+    assert first[0, -1] == 255  # x₁ and x₂ are large
+    assert len(arrays[1]) == 64 * 64 * run.setup.outputs
 
 
 def test_silent_neurons_are_named(playground):

@@ -42,7 +42,8 @@ def frame(run: PlaygroundRun) -> tuple[dict[str, Any], list[bytes]]:
     answers = run.outputs(grid())
     parameters = [parameter.numpy().ravel() for linear in run.linears for parameter in linear.parameters()]
     neurons = np.concatenate([answer.T for answer in answers])
-    peaks = np.abs(neurons).max(axis=1)
+    # Far from the points an answer may be infinite or NaN although all points have numbers
+    peaks = np.abs(neurons).max(axis=1, where=np.isfinite(neurons), initial=0)
     evaluation = run.evaluate()
     numbers = {
         "step": run.steps,
@@ -89,7 +90,7 @@ def _finite(number: float) -> float | None:
 
 def _answer(run: PlaygroundRun, logits: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Return the network's answers, (pixels, outputs), as planes of bytes: (outputs, pixels)."""
-    with np.errstate(over="ignore"):  # e^1000 is infinite, and 1 / (1 + ∞) is 0
+    with np.errstate(over="ignore", invalid="ignore"):  # e^1000 is infinite, and 1 / (1 + ∞) is 0
         if not DATA[run.setup.data].has_classes:
             shares = (logits + 1) / 2
         elif run.setup.outputs == 1:
@@ -97,14 +98,16 @@ def _answer(run: PlaygroundRun, logits: NDArray[np.float32]) -> NDArray[np.uint8
         else:
             powers = np.exp(logits - logits.max(axis=1, keepdims=True))
             shares = powers / powers.sum(axis=1, keepdims=True)
+    shares = np.where(np.isnan(shares), 0.5, shares)
     return np.rint(255 * np.clip(shares.T, 0, 1)).astype(np.uint8)
 
 
 def _pictures(values: NDArray[np.float32], peaks: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return small pictures of values (count, pixels), each in the units of its peak."""
+    """Return small pictures of values (count, pixels), each in the units of its peak; NaN is shown as 0."""
     small = values.reshape(-1, SIDE, SIDE)[:, 1::2, 1::2]
-    scales = np.where(peaks > 0, peaks, 1)[:, None, None]
-    return np.rint(128 + 127 * (small / scales)).astype(np.uint8)
+    shares = small / np.where(peaks > 0, peaks, 1)[:, None, None]
+    shares = np.clip(np.where(np.isnan(shares), 0, shares), -1, 1)
+    return np.rint(128 + 127 * shares).astype(np.uint8)
 
 
 def _silent(run: PlaygroundRun) -> list[int]:

@@ -169,8 +169,8 @@ class PlaygroundRun:
     def _is_finite(self) -> bool:
         """Whether the weights and the last losses are finite."""
         weights = all(bool(np.isfinite(parameter.numpy()).all()) for parameter in self.model.parameters())
-        _, train_loss, validation_loss = self.history[-1]
-        return weights and math.isfinite(train_loss) and not math.isinf(validation_loss)
+        losses = self.history[-1][1:] if len(self.validation_indices) else self.history[-1][1:2]
+        return weights and all(map(math.isfinite, losses))
 
     def _state(self) -> dict[str, Any]:
         return {
