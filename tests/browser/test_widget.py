@@ -102,6 +102,18 @@ def test_each_view_is_a_widget(open_widget: Callable[..., Any], name: str) -> No
     page.locator(f".{name} h2, .{name} button").first.wait_for()
 
 
+def test_the_microscope_shows_the_weight_that_python_sets(open_widget: Callable[..., Any]) -> None:
+    page = open_widget("microscope", "run=untrained%2Fmlp&weight=3.bias&at=4&step=9")
+    page.locator('[data-weight="3.bias,4"]').wait_for()
+    page.evaluate(
+        "host.set('state', 'run=untrained%2Fmlp&image=2&weight=1.weight&at=5%2C300'); host.fire('change:state')"
+    )
+    page.locator('[data-weight="1.weight,5,300"]').wait_for()
+    page.locator(".answer", has_text="the right answer is 1").wait_for()
+    page.locator(".graph strong", has_text="Forward, 1 of 5").wait_for()
+    assert page.evaluate("host.get('state')").startswith("run=untrained%2Fmlp&image=2")
+
+
 NOTEBOOK = {
     "cells": [
         {

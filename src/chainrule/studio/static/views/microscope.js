@@ -42,7 +42,7 @@ class Microscope {
     this.fault = "";
     this.number = 0; // of the newest question
     this.asked = this.answered = 0;
-    this.isAsking = false;
+    this.isAsking = this.isChanging = false;
     /** @type {Set<string>} */
     this.listed = new Set(); // the sums whose terms are all listed
     /** @type {Record<string, string>[]} */
@@ -50,6 +50,9 @@ class Microscope {
     this.pad = new Pad(decode(model.get("strokes")), { changed: (finished) => this.drawn(finished) });
     model.on("msg:custom", (/** @type {any} */ content, /** @type {DataView[]} */ arrays) => this.told(content, arrays));
     model.on("connected", () => this.begin());
+    // What changes the state is here, or a notebook
+    for (const key of ["run", "image", "label", "strokes", ...Object.keys(SPOT)]) model.on(`change:${key}`, () => this.changed());
+    model.on("change:step", () => this.stepped());
     this.show();
     this.begin();
   }
@@ -127,11 +130,23 @@ class Microscope {
     this.ask({ ask: "look", weight, at: list(at), layer, unit: list(unit) });
   }
 
-  /** Change the state, and look again. @param {Record<string, string | number>} state */
+  /** Change the state. @param {Record<string, string | number>} state */
   go(state) {
     for (const [key, value] of Object.entries(state)) this.model.set(key, value);
     this.model.save_changes();
-    this.look();
+  }
+
+  /** Look again, once for all that changes at the same time. */
+  changed() {
+    if (this.isChanging) return;
+    this.isChanging = true;
+    queueMicrotask(() => {
+      this.isChanging = false;
+      const strokes = this.model.get("strokes");
+      const { text, isShort } = encode(this.pad.strokes);
+      if (isShort && text !== strokes) this.pad.strokes.splice(0, Infinity, ...decode(strokes)); // a notebook's
+      this.look();
+    });
   }
 
   /** @param {Record<string, string>} state @param {boolean} isJump whether one may want to go back */
@@ -155,10 +170,11 @@ class Microscope {
   /** What the state has chosen, which may be ahead of the answer: a weight of its layer, null for a bias; a δ. @param {Seen} seen */
   spot({ weight, unit }) {
     const { model } = this;
-    const isWeight = model.get("weight") === `${weight.layer}.weight` && model.get("at");
+    const name = model.get("weight") || weight.name;
+    const isWeight = name === `${weight.layer}.weight` && model.get("at");
     const isUnit = unit && model.get("layer") === unit.layer && model.get("unit");
     return {
-      at: isWeight ? list(model.get("at")) : weight.isBias ? null : weight.index,
+      at: isWeight ? list(model.get("at")) : name.endsWith(".bias") ? null : weight.index,
       unit: isUnit ? list(model.get("unit")) : unit?.index ?? [],
     };
   }
@@ -170,16 +186,14 @@ class Microscope {
     const { text, isShort } = encode(this.pad.strokes);
     if (!isShort) this.model.send({ ask: "keep", text });
     this.go({ strokes: isShort ? text : "", kept: "", image: DRAWING });
+    this.changed(); // a long drawing changes nothing else
   }
 
   at() {
     return position(this.model.get("step"), this.seen?.operations.length ?? 1);
   }
 
-  /** @param {number} step */
-  toStep(step) {
-    this.model.set("step", step);
-    this.model.save_changes();
+  stepped() {
     const isInList = this.el.querySelector(".operations :focus");
     this.show();
     if (isInList) /** @type {HTMLElement} */ (this.el.querySelector('.operations [aria-current="step"]')).focus();
@@ -213,7 +227,7 @@ class Microscope {
         <p class="spoken" aria-live="polite">${where(seen.network, seen.weight)}: ${readable(seen.weight.value)}, slope ${readable(seen.weight.sum)}</p>
         <p class="buttons"><button @click=${() => this.go(this.trail.pop() ?? {})} ?disabled=${!this.trail.length}>Back to where I was</button></p>
         <div class="cards" data-weight=${[seen.weight.name, ...seen.weight.index].join()}>${slope(this, seen)}${seen.unit ? blame(this, seen, seen.unit) : nothing}${difference(seen.weight)}${update(seen.weight)}</div>
-        ${graph(seen.operations, this.model.get("step"), picture, (step) => this.toStep(step))}
+        ${graph(seen.operations, this.model.get("step"), picture, (step) => this.go({ step }))}
         ${code(seen.code)}` : nothing}`;
   }
 
