@@ -106,3 +106,14 @@ def test_an_update_that_overflows_is_found_in_its_own_step(digits, tmp_path):
     assert found.where == "the first values that are not finite are in the bias of layer '3'"
     back = change_run(this, digits, {"lr": 0.01, "weight_decay": 0.0, "epochs": 1}, step=0)
     assert train(back, digits).history[0]["train_loss"] < 3
+
+
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
+def test_outputs_that_are_too_large_for_the_loss(digits, tmp_path):
+    this = begin(digits, tmp_path / "run", lr=0.1)
+    train(this, digits, until=3)
+    state = checkpoint.load(this.checkpoint_file)
+    state["network"]["3.bias"][:] = [3e38, -3e38] * 5  # their difference is not finite
+    checkpoint.save(state, this.checkpoint_file)
+    found = locate(this, digits)
+    assert found.where == "the outputs of the last layer, '3', reach 3e+38, which is too large for the loss"

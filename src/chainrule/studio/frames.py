@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from chainrule.training.trainer import Trainer
 
 SECONDS_PER_FRAME = 1 / 30
-_SHARE = 0.007
+_SHARE = 0.006
 """The part of the time that each measurement may take."""
 _PROBES = 100
 """Training examples for which a dead neuron is silent."""
@@ -41,7 +41,7 @@ def finite(value: float) -> float | None:
 
 
 class _Measurement:
-    """A measurement that is made again as soon as that takes no more than its share of the time."""
+    """A measurement that is made again as soon as that takes no more than its share of the processor's time."""
 
     def __init__(self, measure: Callable[[Trainer], tuple[Any, list[bytes]]]) -> None:
         self.measure = measure
@@ -49,10 +49,15 @@ class _Measurement:
         self.due = 0.0
 
     def update(self, trainer: Trainer, now: bool) -> None:
-        if now or time.perf_counter() >= self.due:
-            start = time.thread_time()  # what it costs, whatever else the machine does meanwhile
-            self.result = self.measure(trainer)
-            self.due = time.perf_counter() + (time.thread_time() - start) / _SHARE
+        start = time.thread_time()
+        if not now and start < self.due:
+            return
+        if not self.due:
+            self.measure(trainer)  # the first time takes longer
+            start = time.thread_time()
+        self.result = self.measure(trainer)
+        end = time.thread_time()
+        self.due = end + (end - start) / _SHARE
 
 
 class FrameMaker:

@@ -66,9 +66,16 @@ def _time(shelf: Shelf) -> View:
     return TimeMachine(shelf)
 
 
+def _train(shelf: Shelf) -> View:
+    from chainrule.studio.training import Training
+
+    return Training(shelf)
+
+
 VIEWS: dict[str, Callable[[Shelf], View]] = {
     "draw": _draw,
     "inside": _inside,
+    "train": _train,
     "microscope": _microscope,
     "playground": _playground,
     "words": _words,

@@ -175,6 +175,7 @@ def _train(run: Run, data: Data, watch: Watch) -> None:
     except Interrupted:
         return
     except DivergedError as error:
+        watch.show()
         desk.tell("searching", sentence=str(error))
         origin = divergence.locate(run, data)
         where = asdict(origin) if origin else {}
@@ -232,6 +233,11 @@ class Watch(Callback):
         if trainer.epoch == trainer.epochs:
             self._show(trainer, now=True)
 
+    def show(self) -> None:
+        """Show the network as it is now."""
+        if self._trainer is not None:
+            self._show(self._trainer, now=True)
+
     def wait(self) -> None:
         """Answer the studio until it wants a change, or says stop."""
         version = self.desk.version
@@ -267,8 +273,8 @@ class Watch(Callback):
     def _wait(self, version: int) -> None:
         """Wait for a message after `version`; show the network again if the picture is another."""
         self.desk.wait(version)
-        if self.desk.picture is not self.frames.picture and self._trainer is not None:
-            self._show(self._trainer, now=True)
+        if self.desk.picture is not self.frames.picture:
+            self.show()
 
     def _show(self, trainer: Trainer, now: bool = False) -> None:
         self._due = perf_counter() + SECONDS_PER_FRAME

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.autograd import no_grad
 from chainrule.training import experiment
 from chainrule.training import resume as resuming
 from chainrule.training.callbacks import Checkpoint, StopAugmentation, StopOnNaN, first_bad_layer
@@ -141,7 +142,7 @@ class _Examiner(Callback):
     def on_loss(self, trainer: Trainer, inputs: Tensor | None, loss: float) -> None:
         if not math.isfinite(loss):
             if inputs is not None:  # not in shards
-                self.where = first_bad_layer(trainer.network, inputs)
+                self.where = _large_output(trainer, inputs) or first_bad_layer(trainer.network, inputs)
             raise Interrupted
 
     def on_step(self, trainer: Trainer) -> None:
@@ -154,6 +155,17 @@ class _Examiner(Callback):
         if step == self.failing:
             self.where = _bad_gradient(trainer.network) or _bad_weight(trainer.network) or self.where
             raise Interrupted
+
+
+def _large_output(trainer: Trainer, inputs: Tensor) -> str:
+    """Describe the outputs if they are finite, and so large that the loss is not; else return ""."""
+    with no_grad():
+        outputs = trainer.network(inputs).numpy()
+    if not np.isfinite(outputs).all() or _bad_weight(trainer.network):
+        return ""
+    layer = [name for name, _ in trainer.network.named_parameters()][-1].rpartition(".")[0]
+    largest = np.abs(outputs).max()
+    return f"the outputs of the last layer, {layer!r}, reach {largest:.2g}, which is too large for the loss"
 
 
 def _last_bad(network: Module, array: Callable[[Parameter], Any]) -> str:

@@ -242,8 +242,7 @@ def create(
     Raises:
         RunError: the folder is not empty, or cannot be created.
     """
-    day = datetime.now().strftime("%Y-%m-%d")  # in local time
-    target = RUNS / f"{day}-{config['model']['name']}-{secrets.token_hex(2)}" if folder is None else Path(folder)
+    target = RUNS / new_name(config) if folder is None else Path(folder)
     try:
         if folder is None:
             _remove_incomplete(RUNS)
@@ -260,6 +259,12 @@ def create(
     except OSError as error:
         raise RunError(f"{target}: cannot create the run's folder ({error.strerror})") from None
     return Run(target)
+
+
+def new_name(config: dict[str, Any]) -> str:
+    """Return a name for a new run's folder, by date, model and four random hex digits."""
+    day = datetime.now().strftime("%Y-%m-%d")  # in local time
+    return f"{day}-{config['model']['name']}-{secrets.token_hex(2)}"
 
 
 def write_config(config: dict[str, Any], folder: Path) -> None:

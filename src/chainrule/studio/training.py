@@ -1,0 +1,316 @@
+"""What the view Train asks for: a run to begin, to steer and to look at while it trains."""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule import data as datasets
+from chainrule import models, text
+from chainrule.data.image_data import ImageData
+from chainrule.data.tables import SUFFIXES
+from chainrule.errors import PictureError, RunError, UserError
+from chainrule.images.steps import BlankPictureError
+from chainrule.reading import DigitReader
+from chainrule.studio.frames import finite
+from chainrule.studio.process import RUNNING, TrainingProcess
+from chainrule.studio.program import program
+from chainrule.training import experiment, tasks
+from chainrule.training import run as runs
+from chainrule.training.optimizers import OPTIMIZERS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from chainrule.studio.shelf import Shelf
+    from chainrule.training.run import Run
+    from chainrule.training.task import Data
+
+    Answer = tuple[dict[str, Any], list[bytes]]
+
+EVERYDAY = "everyday"
+"""The text in the package, which is on every shelf."""
+_SETTINGS = {
+    "epochs": int,
+    "batch_size": int,
+    "lr": float,
+    "optimizer": str,
+    "schedule": str,
+    "seed": int,
+    "limit": int,
+}
+_GENERATION = 1_000_000_000
+"""More than a training has news: the news of the next training have higher numbers."""
+
+
+class Training:
+    """Answers the view Train: one training at a time, in a process of its own.
+
+    Args:
+        shelf: the runs and data that there are.
+    """
+
+    def __init__(self, shelf: Shelf) -> None:
+        self.shelf = shelf
+        self._lock = threading.RLock()
+        self._news = threading.Condition(self._lock)
+        self._process: TrainingProcess | None = None
+        self._generation = 0  # counts the trainings
+        self._keeps_running = False
+        self._data: dict[str, Data] = {}
+        self._reader: DigitReader | None = None
+
+    def close(self) -> None:
+        """Stop training and save it when the last page has gone, unless it is to keep running."""
+        with self._lock:
+            process = None if self._keeps_running else self._process
+        if process is not None:
+            process.stop()
+
+    def answer(self, content: dict[str, Any], buffers: list[bytes]) -> Answer | None:
+        """Answer a message; None if it is not understood."""
+        match content, buffers:
+            case {"ask": "choices"}, []:
+                return {"tell": "choices", **self.choices()}, []
+            case {"ask": "start", "settings": dict(settings)}, []:
+                return self._describe(self.start(settings)), []
+            case {"ask": "open", "run": str(name)}, []:
+                return self._describe(self.shelf.run(name)), []
+            case {"ask": "history", "run": str(name)}, []:
+                return {"tell": "history", "run": name, "records": _records(self.shelf.run(name))}, []
+            case {"ask": "code", "run": str(name)}, []:
+                run = self.shelf.run(name)
+                return {"tell": "code", "code": program(run, run.task.load(run))}, []
+            case {"ask": "frame", "run": str(name), "after": int(after)}, []:
+                return self.frame(name, after)
+            case {"ask": "look", "run": str(name), "sample": int(number)}, []:
+                return self.look(name, number)
+            case {"ask": "look", "run": str(name)}, [picture]:
+                return self.look(name, picture)
+            case {"ask": "keep", "on": bool(on)}, []:
+                self._keeps_running = on
+                return {"tell": "keep", "on": on}, []
+            case {"ask": "go" | "pause" | "step" | "stop" | "change" as what, "run": str(name)}, []:
+                return self.steer(what, name, content)
+        return None
+
+    def choices(self) -> dict[str, Any]:
+        """What can be trained, and how."""
+        offered = [model for model in models.REGISTRY.values() if model.task in ("images", "text")]
+        return {
+            "data": [{"name": name, "task": _task_of(source)} for name, source in self._sources().items()],
+            "models": [
+                {"name": model.name, "about": model.summary, "task": model.task, **_defaults(model)}
+                for model in offered
+            ],
+            "optimizers": [{"name": name, "lr": entry.settings["lr"]} for name, entry in OPTIMIZERS.items()],
+            "schedules": list(experiment.SCHEDULES),
+            "runs": self.shelf.runs()[:-1],
+        }
+
+    def start(self, settings: dict[str, Any]) -> Run:
+        """Begin a new run.
+
+        Args:
+            settings: "data", "model", and those of the recipe, "seed" and "limit", which may be left out.
+
+        Raises:
+            UserError: a setting is invalid, a training runs already, or the run's folder cannot be written.
+        """
+        for name, value in settings.items():
+            if name not in ("data", "model", *_SETTINGS):
+                raise RunError(f"there is no setting {name!r}")
+            expected = _SETTINGS.get(name, str)
+            if not (type(value) is expected or (expected is float and type(value) is int)):
+                raise RunError(f"{name} must be {'a name' if expected is str else 'a number'}, not {value!r}")
+        changes = {name: value for name, value in settings.items() if name in _SETTINGS}
+        examples = self._load(settings.get("data"))
+        config = experiment.configure(str(settings.get("model", "mlp")), examples, **changes)
+        write_files = tasks.of(models.get(config["model"]["name"])).write_files
+        with self._lock:
+            self._check_free()
+            folder = self.shelf.folder / runs.new_name(config)
+            run = runs.create(config, folder, lambda target: write_files(examples, target))
+            self._begin(run)
+        return run
+
+    def steer(self, what: str, name: str, content: dict[str, Any]) -> Answer:
+        """Go on, pause, take a step, change the rate, or stop; go on with a run that does not train at the moment."""
+        process = self._training(name)
+        if what == "stop":
+            if process is not None:
+                process.stop()
+        elif process is None or not process.is_alive:
+            run = self.shelf.run(name)
+            experiment.refuse_shipped(run)
+            with self._lock:
+                self._check_free()
+                process = self._begin(run)
+            if what != "go":
+                process.pause()
+        elif what == "go":
+            process.go()
+        elif what == "pause":
+            process.pause()
+        elif what == "step":
+            process.step()
+        if what == "change" and process is not None:
+            settings = {name: content[name] for name in ("lr", "epochs") if content.get(name) is not None}
+            if not all(type(value) in (int, float) for value in settings.values()) or not settings:
+                raise RunError("the learning rate and the number of epochs must be numbers")
+            if type(settings.get("epochs", 1)) is not int:
+                raise RunError(f"the number of epochs must be an integer, not {settings['epochs']}")
+            step = content.get("step")
+            if step is not None and type(step) is not int:
+                raise RunError("the step to go back to must be an integer")
+            process.change({k: float(v) if k == "lr" else v for k, v in settings.items()}, step=step)
+        return {"tell": "steered", "what": what}, []
+
+    def frame(self, name: str, after: int) -> Answer:
+        """The newest state and frame of a training; waits up to a second for one that is newer than `after`."""
+        process = self._training(name)
+        if process is None:
+            with self._news:
+                self._news.wait(1.0)
+            return {"tell": "frame", "run": name, "number": after, "state": {"state": "idle"}, "frame": None}, []
+        start = self._generation * _GENERATION
+        number, state, newest = process.news(after - start if after > start else 0, 1.0)
+        frame, buffers = newest or (None, [])
+        return {"tell": "frame", "run": name, "number": start + number, "state": state, "frame": frame}, buffers
+
+    def look(self, name: str, what: int | bytes) -> Answer:
+        """Show a training's network a picture: a test image by its number, or a drawing.
+
+        Raises:
+            UserError: the run's data are no images, or the drawing cannot be read.
+        """
+        run = self.shelf.run(name)
+        data = run.task.load(run)
+        if not isinstance(data, ImageData):
+            raise RunError(f"{run.model.name} reads a text, and no pictures")
+        label = None
+        if isinstance(what, int):
+            index = what % len(data.test_images)
+            picture, label = np.asarray(data.test_images[index]), data.classes[int(data.test_labels[index])]
+        else:
+            picture = self._centered(what)
+            if picture.shape != data.test_images.shape[1:]:
+                raise RunError(f"drawings are 28×28 pixels, and {data.name} has {_size(data.test_images.shape[1:])}")
+        process = self._training(name)
+        if process is not None:
+            process.look(picture)
+        shape = list(picture.shape)
+        content = {"tell": "picture", "shape": shape, "label": label, "names": list(data.classes)}
+        return content, [np.ascontiguousarray(picture).tobytes()]
+
+    def _centered(self, drawing: bytes) -> NDArray[np.uint8]:
+        """The image that a network sees of a drawing, (28, 28), as `chainrule predict` prepares it."""
+        with self._lock:
+            if self._reader is None:
+                self._reader = DigitReader(runs.shipped())
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "drawing.png"
+            file.write_bytes(drawing)
+            try:
+                *_, (_, values) = self._reader.read(file, "the drawing").stages
+            except BlankPictureError:
+                raise UserError("there is nothing on the drawing") from None
+            except PictureError as error:
+                raise UserError(str(error)) from None
+        return np.asarray(values if values.dtype == np.uint8 else np.rint(255 * np.clip(values, 0, 1)), np.uint8)
+
+    def _training(self, name: str) -> TrainingProcess | None:
+        """The process that trains a run, or has trained it last; None if there is none."""
+        with self._lock:
+            process = self._process
+        return process if process is not None and process.folder.name == name else None
+
+    def _check_free(self) -> None:
+        """Refuse a second training.
+
+        Raises:
+            RunError: one runs.
+        """
+        process = self._process
+        if process is not None and process.is_alive and process.state["state"] in RUNNING:
+            raise RunError(f"{process.folder.name} is training; stop it first")
+
+    def _begin(self, run: Run) -> TrainingProcess:
+        """Train a run in a process of its own, in place of the one before."""
+        if self._process is not None:
+            self._process.stop()
+        self._generation += 1
+        self._process = TrainingProcess(run.folder)
+        self._news.notify_all()
+        return self._process
+
+    def _sources(self) -> dict[str, str]:
+        return {**self.shelf.data, EVERYDAY: EVERYDAY}
+
+    def _load(self, name: object) -> Data:
+        """Load a data set by its name on the shelf.
+
+        Raises:
+            UserError: there is none, or it cannot be read.
+        """
+        sources = self._sources()
+        if not isinstance(name, str) or name not in sources:
+            raise RunError(f"there is no data set {name!r}; choose from {', '.join(sources)}")
+        source = sources[name]
+        with self._lock:
+            if name not in self._data:
+                if _task_of(source) == "table":
+                    raise RunError(f"{name} is a table: train on it with `chainrule train`, which asks for the column")
+                self._data[name] = text.load(source) if _task_of(source) == "text" else datasets.load(source)
+            return self._data[name]
+
+    def _describe(self, run: Run) -> dict[str, Any]:
+        """What the page needs to know of a run."""
+        config, process = run.config, self._training(run.folder.name)
+        names = ("epochs", "batch_size", "lr", "optimizer", "schedule")
+        return {
+            "tell": "run",
+            "run": run.folder.name if run.folder != runs.SHIPPED else "shipped",
+            "model": run.model.name,
+            "task": run.model.task,
+            "data": config["data"]["name"],
+            "seed": config["seed"],
+            "limit": config["data"]["limit"],
+            **{name: config["training"][name] for name in names},
+            "records": _records(run),
+            "changes": run.changes,
+            "result": run.result,
+            "command": f"chainrule train --resume {shlex.quote(str(run.folder))}",
+            "is_training": process is not None and process.is_alive,
+        }
+
+
+def _records(run: Run) -> list[dict[str, Any]]:
+    return [{name: finite(value) for name, value in record.items()} for record in run.history]
+
+
+def _defaults(model: models.Model) -> dict[str, Any]:
+    recipe = model.recipe
+    return {
+        "epochs": recipe.epochs,
+        "batch_size": recipe.batch_size,
+        "optimizer": recipe.optimizer,
+        "lr": recipe.lr,
+        "schedule": recipe.schedule,
+    }
+
+
+def _task_of(source: str) -> str:
+    """What a data set is for: images, text, or a table."""
+    if source in text.CORPORA or source.endswith(".txt"):
+        return "text"
+    return "table" if source.lower().endswith(SUFFIXES) else "images"
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape))
