@@ -6,23 +6,17 @@ import { bytes, floats } from "../parts/arrays.js";
 import { code } from "../parts/code.js";
 import { explain } from "../parts/explain.js";
 import { Pad } from "../parts/pad.js";
-import { gray, overlay, signed } from "../parts/pictures.js";
 import { decode, encode } from "../parts/strokes.js";
 import { Attention } from "./inside/attention.js";
+import { changed, option } from "./inside/fields.js";
 import { Layers } from "./inside/layers.js";
+import { neuron, paintNeuron, surgery } from "./inside/neuron.js";
+import { paintPicture, pictureChoice, pictureSection } from "./inside/picture.js";
 import { Question } from "./inside/question.js";
 
 /** @type {Record<string, string>} */
 const PACKAGED = { shipped: "digits (in the package)", shipped_words: "words (in the package)" };
 const HOVER = 60; // milliseconds on a neuron until it is asked about
-const MAPS = { "": "no map", gradient: "gradient", integrated: "integrated gradients", occlusion: "occlusion" };
-/** @type {Record<string, string>} */
-const MEANINGS = {
-  gradient: "Where a little more ink would raise the score (orange) or lower it (blue).",
-  integrated: "How much each pixel adds to the score (orange) or takes from it (blue).",
-  occlusion: "Where covering a square of 5×5 pixels makes it less probable (orange) or more (blue).",
-};
-
 export const defaults = {
   run: "", image: 0, strokes: "", kept: "", map: "", of: "", neuron: "", silent: "", text: "", head: "0.0", token: -1,
 };
@@ -39,7 +33,7 @@ export default {
  *   shape: number[], drawable: boolean, example: string, layers: { title: string, size: number, filters: boolean }[] }} Network
  */
 
-class Inside {
+export class Inside {
   /** @param {any} model @param {HTMLElement} el @param {AbortSignal} [signal] */
   constructor(model, el, signal) {
     this.model = model;
@@ -250,6 +244,11 @@ class Inside {
     return key ? key.split(".").map(Number) : null;
   }
 
+  /** The neuron under the pointer or the focus, or the chosen one; "" for none. @returns {string} */
+  shown() {
+    return this.hovered || this.model.get("neuron");
+  }
+
   /** @returns {string[]} */
   silent() {
     return this.model.get("silent").split("-").filter(Boolean);
@@ -260,41 +259,16 @@ class Inside {
     const isBusy = !this.network || Object.values(this.questions).some((question) => question.busy);
     this.el.toggleAttribute("data-is-settled", !isBusy);
     if (this.drawing) this.pad.redraw(this.el);
-    this.paintPicture();
+    paintPicture(this);
     if (this.look) this.layers.paint(this.el, this.look, this.silent());
-    this.paintNeuron();
+    paintNeuron(this);
     this.attention.paint(this.el);
     this.wire();
   }
 
   wire() {
-    const key = this.hovered || this.model.get("neuron");
+    const key = this.shown();
     if (this.look) this.layers.wire(this.el, this.look, key, this.neurons.get(key)?.weights);
-  }
-
-  paintPicture() {
-    const canvas = /** @type {HTMLCanvasElement | null} */ (this.el.querySelector("canvas.picture"));
-    if (!canvas || !this.look) return;
-    const [height, width] = this.network.shape;
-    if (this.map && this.model.get("map")) overlay(canvas, this.look.picture, this.map.pixels, width, height);
-    else gray(canvas, this.look.picture, width, height);
-  }
-
-  paintNeuron() {
-    const known = this.neurons.get(this.hovered || this.model.get("neuron"));
-    if (!known) return;
-    const all = (/** @type {string} */ name) =>
-      /** @type {NodeListOf<HTMLCanvasElement>} */ (this.el.querySelectorAll(`.neuron canvas.${name}`));
-    const cut = (/** @type {any} */ values, /** @type {number} */ i, /** @type {number} */ size) =>
-      values.subarray(i * size, (i + 1) * size);
-    all("weights").forEach((canvas, i) => {
-      const [, height, width] = known.weights.shape;
-      signed(canvas, cut(known.weights.pictures, i, height * width), width, height);
-    });
-    if (!known.top) return;
-    const [, height, width] = known.top.shape;
-    all("top").forEach((canvas, i) => gray(canvas, cut(known.top.pictures, i, height * width), width, height));
-    all("mean").forEach((canvas) => gray(canvas, known.top.mean.map((/** @type {number} */ value) => 255 * value), width, height));
   }
 
   /** @param {number} index */
@@ -314,7 +288,7 @@ class Inside {
             ${network?.runs.map((run) => option(run, PACKAGED[run] ?? run, network.run))}
           </select>
         </label>
-        ${network?.kind === "images" ? this.pictureChoice() : nothing}
+        ${network?.kind === "images" ? pictureChoice(this) : nothing}
       </p>
       <p class="notice" role="alert" ?hidden=${!this.error && network?.kind !== "none"}>${this.error || network?.sentence}</p>
       ${network ? nothing : html`<p>Opening the network…</p>`}
@@ -322,167 +296,24 @@ class Inside {
       ${network?.kind === "images" ? this.desk() : nothing}`;
   }
 
-  pictureChoice() {
-    const { network } = this;
-    const next = (this.model.get("image") + 1) % network.count;
-    return html`
-      <label ?hidden=${this.drawing}>Test image
-        <input type="number" min="0" max=${network.count - 1} .value=${String(this.model.get("image"))}
-          @change=${changed((number) => this.set({ image: Math.trunc(Number(number)) || 0 }))}>
-      </label>
-      <button ?hidden=${this.drawing} @click=${() => this.set({ image: next })}>Next</button>
-      ${network.drawable
-        ? html`<button @click=${() => this.draw(!this.drawing)}>${this.drawing ? "Test images" : "Draw a digit"}</button>`
-        : nothing}
-      ${this.drawing
-        ? html`<button @click=${() => this.pad.clear()}>Clear</button>
-            <button @click=${() => this.download()}>Save</button>`
-        : nothing}`;
-  }
-
   desk() {
     const { look, network } = this;
     return html`
       <div class="desk">
-        <section aria-labelledby="picture-title">
-          <h2 id="picture-title">The picture</h2>
-          ${this.drawing ? this.pad.template() : nothing}
-          <canvas class="picture" role="img" aria-label="What the network sees" ?hidden=${!look}></canvas>
-          <p class="answer" aria-live="polite">${look ? this.sentence() : "Draw a digit."}</p>
-          ${this.mapChoice()}
-          <table class="bars">
-            <caption class="spoken">The probability of each class</caption>
-            <tbody>${network.classes.map((_, i) => html`
-              <tr class=${look?.answer === i ? "best" : ""}>
-                <th scope="row">${this.name(i)}</th>
-                <td><meter min="0" max="1" .value=${look?.probabilities[i] ?? 0} aria-label=${this.name(i)}></meter></td>
-                <td class="number">${look ? percent(look.probabilities[i]) : ""}</td>
-              </tr>`)}</tbody>
-          </table>
-          <p class="quiet">${network.about}</p>
-        </section>
+        ${pictureSection(this)}
         <section aria-labelledby="layers-title">
           <h2 id="layers-title">The layers
             ${explain(
               "A neuron adds up what it hears, each times a weight, and passes it on through its activation function. A filter does so at each place of the picture.",
               network.layers[0].filters ? "the-convolutional-network" : "neurons", "the layers",
             )}</h2>
+          <p class="quiet">The more orange, the more it puts out; blue is below 0. Lines are the strongest wires: solid ones
+            add, dashed ones take away.</p>
           ${look ? this.layers.template(network, look, this.model.get("neuron"), this.silent()) : nothing}
         </section>
-        <section class="neuron" aria-labelledby="neuron-title">${this.surgery()}${this.neuron()}</section>
+        <section class=${`neuron ${this.shown() ? "held" : ""}`} aria-labelledby="neuron-title">${surgery(this)}${neuron(this)}</section>
       </div>
       ${look ? code(look.code) : nothing}`;
   }
 
-  /** @returns {string} */
-  sentence() {
-    const { look } = this;
-    const right = look.label === null ? "" : look.label === look.answer ? ". Right." : `. It is ${this.name(look.label)}.`;
-    return `${this.name(look.answer)}: ${percent(look.probabilities[look.answer])}${right}`;
-  }
-
-  mapChoice() {
-    const map = this.model.get("map");
-    const of = this.model.get("of");
-    return html`
-      <p class="buttons"><label>Which pixels decided?
-        <select @change=${changed((name) => this.set({ map: name }))}>
-          ${Object.entries(MAPS).map(([name, label]) => option(name, label, map))}</select>
-      </label>
-      ${map ? html`<label>for
-        <select aria-label="For which class" @change=${changed((value) => this.set({ of: value }))}>
-          ${option("", "the answer", of)}
-          ${this.chosen() ? option("neuron", "the chosen neuron", of) : nothing}
-          ${this.network.classes.map((_, i) => option(String(i), this.name(i), of))}
-        </select></label>` : nothing}
-      ${explain(
-        "The gradient is the chain rule, carried on to the pixels; occlusion covers a part of the picture and asks again.",
-        "the-chain-rule", "the maps",
-      )}</p>
-      ${map ? html`<p class="quiet">${this.isHiddenNeurons() ? MEANINGS.gradient : MEANINGS[map]}
-        ${this.map ? `Strongest: ${figure(this.map.largest)}.` : "…"}</p>` : nothing}`;
-  }
-
-  /** Whether the map is of a neuron of a hidden layer, of which there is a gradient only. */
-  isHiddenNeurons() {
-    const { layer } = this.subject();
-    return layer !== undefined && layer < this.network.layers.length - 1;
-  }
-
-  surgery() {
-    const silent = this.silent();
-    const { accuracy } = this;
-    return html`
-      <h2>Surgery
-        ${explain(
-          "A silent neuron's outgoing weights are 0: the next layer hears nothing of it. A network that learned well can miss most of its neurons.",
-          "dead-neurons", "surgery",
-        )}</h2>
-      <p aria-live="polite" class="accuracy">${!silent.length
-        ? "No neuron is silent."
-        : `${silent.length} silent. ${accuracy
-          ? `Of ${accuracy.count.toLocaleString("en")} test images it read ${percent(accuracy.before, 2)} right; now ${percent(accuracy.after, 2)}.`
-          : "Reading all test images without…"}`}</p>
-      <p class="buttons" ?hidden=${!silent.length}>
-        <button @click=${() => this.set({ silent: silent.slice(0, -1).join("-") })}>Undo</button>
-        <button @click=${() => this.set({ silent: "" })}>Let all speak</button>
-      </p>`;
-  }
-
-  neuron() {
-    const key = this.hovered || this.model.get("neuron");
-    const hint = html`<h2 id="neuron-title">A neuron</h2><p class="quiet">Point at a neuron, or go to one with Tab and the
-      arrow keys. Enter holds on to it, Delete silences it.</p>`;
-    if (!key || !this.look) return hint;
-    const [layer, neuron] = key.split(".").map(Number);
-    const isAnswer = layer === this.network.layers.length - 1;
-    const kind = this.network.layers[layer].filters ? "filter" : "neuron";
-    const { weights, top, waiting } = this.neurons.get(key) ?? {};
-    const isSilent = this.silent().includes(key);
-    const shown = weights?.shape[0] ?? 0;
-    return html`
-      <h2 id="neuron-title">${isAnswer ? `The neuron for ${this.name(neuron)}` : `Layer ${layer + 1}, ${kind} ${neuron}`}</h2>
-      <p>${kind === "filter" ? "At most it" : "It"} puts out <strong>${figure(this.layers.value(this.look, layer, neuron))}</strong>
-        for this picture.</p>
-      ${isAnswer ? nothing : html`<p class="buttons"><button @click=${() => this.toggle(key)}>
-        ${isSilent ? "Let it speak" : "Silence it"}</button></p>`}
-      ${shown ? html`<h3>${kind === "filter" ? "Its weights" : "What it looks for: its weights"}</h3>
-        <p class="row">${Array.from({ length: shown }, (_, i) => html`<canvas class="weights" role="img"
-          aria-label=${weights.in.length ? `weights from ${weights.in[i]?.[0]}` : "weights"}></canvas>`)}</p>
-        <p class="quiet">Ink on orange excites it, ink on blue calms it.</p>` : nothing}
-      <h3>What excites it most ${explain(
-        "Of the training images those for which its output is largest, and their mean: what they have in common.",
-        layer ? "the-network-reads-digits" : "neurons", "these images")}</h3>
-      ${top
-        ? html`<p class="row">${top.indices.map((/** @type {number} */ index, /** @type {number} */ i) => html`
-            <canvas class="top" role="img" aria-label=${`training image ${index}, ${this.name(top.labels[i])}: ${figure(top.values[i])}`}></canvas>`)}
-            <canvas class="mean" role="img" aria-label="their mean"></canvas></p>
-          <p class="quiet">${top.values[0] > 0
-            ? `Among ${top.among}: ${top.labels.map((/** @type {number} */ label) => this.name(label)).join(", ")}; the last picture is their mean.`
-            : `None: for all of ${top.among} it puts out 0 or less.`}</p>`
-        : html`<p class="quiet">${waiting ? "Looking through the training images…" : "…"}</p>`}
-      ${this.partners("Hears most from", weights?.in, layer - 1)}
-      ${this.partners("Is heard most by", weights?.out, layer + 1)}`;
-  }
-
-  /** @param {string} title @param {[number, number][] | undefined} pairs @param {number} layer */
-  partners(title, pairs, layer) {
-    if (!pairs?.length) return nothing;
-    const last = this.network.layers.length - 1;
-    return html`<h3>${title}</h3><ul class="partners">${pairs.map(([index, weight]) => html`
-      <li><button @click=${() => { this.hovered = ""; this.set({ neuron: `${layer}.${index}` }); }}>
-        ${layer === last ? this.name(index) : index}</button> ${figure(weight)}</li>`)}</ul>`;
-  }
 }
-
-/** A listener to a field. @param {(value: string) => void} use */
-const changed = (use) => (/** @type {any} */ event) => use(event.target.value);
-
-/** @param {string} value @param {string} label @param {string} chosen */
-const option = (value, label, chosen) => html`<option value=${value} .selected=${value === chosen}>${label}</option>`;
-
-/** @param {number} value @param {number} [digits] */
-const percent = (value, digits = 1) => `${(100 * value).toFixed(digits)}%`;
-
-/** A number with three digits. @param {number} value */
-const figure = (value) => String(Number(value.toPrecision(3))).replace("-", "−");

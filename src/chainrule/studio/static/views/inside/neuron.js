@@ -1,0 +1,95 @@
+// @ts-check
+// One neuron: what it looks for, what excites it, its partners; and surgery.
+
+import { html, nothing } from "../../vendor/lit-html.js";
+import { figure } from "../../parts/chart.js";
+import { explain } from "../../parts/explain.js";
+import { gray, signed } from "../../parts/pictures.js";
+import { percent } from "./fields.js";
+
+/** @typedef {import("../inside.js").Inside} Inside */
+
+/** @param {Inside} view */
+export function surgery(view) {
+  const silent = view.silent();
+  const { accuracy } = view;
+  return html`
+    <h2>Surgery
+      ${explain(
+        "A silent neuron's outgoing weights are 0: the next layer hears nothing of it. A network that learned well can miss most of its neurons.",
+        "dead-neurons", "surgery",
+      )}</h2>
+    <p aria-live="polite" class="accuracy">${!silent.length
+      ? "No neuron is silent."
+      : `${silent.length} silent. ${accuracy
+        ? `Of ${accuracy.count.toLocaleString("en")} test images it read ${percent(accuracy.before, 2)} right; now ${percent(accuracy.after, 2)}.`
+        : "Reading all test images without…"}`}</p>
+    <p class="buttons" ?hidden=${!silent.length}>
+      <button @click=${() => view.set({ silent: silent.slice(0, -1).join("-") })}>Undo</button>
+      <button @click=${() => view.set({ silent: "" })}>Let all speak</button>
+    </p>`;
+}
+
+/** @param {Inside} view */
+export function neuron(view) {
+  const key = view.shown();
+  const hint = html`<h2 id="neuron-title">A neuron</h2><p class="quiet">Point at a neuron, or go to one with Tab and the
+    arrow keys. Enter holds on to it, Delete silences it.</p>`;
+  if (!key || !view.look) return hint;
+  const [layer, neuron] = key.split(".").map(Number);
+  const isAnswer = layer === view.network.layers.length - 1;
+  const kind = view.network.layers[layer].filters ? "filter" : "neuron";
+  const { weights, top, waiting } = view.neurons.get(key) ?? {};
+  const isSilent = view.silent().includes(key);
+  const shown = weights?.shape[0] ?? 0;
+  return html`
+    <h2 id="neuron-title">${isAnswer ? `The neuron for ${view.name(neuron)}` : `Layer ${layer + 1}, ${kind} ${neuron}`}</h2>
+    <p>${kind === "filter" ? "At most it" : "It"} puts out <strong>${figure(view.layers.value(view.look, layer, neuron))}</strong>
+      for this picture.</p>
+    ${isAnswer ? nothing : html`<p class="buttons"><button @click=${() => view.toggle(key)}>
+      ${isSilent ? "Let it speak" : "Silence it"}</button></p>`}
+    ${shown ? html`<h3>${kind === "filter" ? "Its weights" : "What it looks for: its weights"}</h3>
+      <p class="row">${Array.from({ length: shown }, (_, i) => html`<canvas class="weights" role="img"
+        aria-label=${weights.in.length ? `weights from ${weights.in[i]?.[0]}` : "weights"}></canvas>`)}</p>
+      <p class="quiet">Ink on orange excites it, ink on blue calms it.</p>` : nothing}
+    <h3>What excites it most ${explain(
+      "Of the training images those for which its output is largest, and their mean: what they have in common.",
+      layer ? "the-network-reads-digits" : "neurons", "these images")}</h3>
+    ${top
+      ? html`<p class="row">${top.indices.map((/** @type {number} */ index, /** @type {number} */ i) => html`
+          <canvas class="top" role="img" aria-label=${`training image ${index}, ${view.name(top.labels[i])}: ${figure(top.values[i])}`}></canvas>`)}
+          <canvas class="mean" role="img" aria-label="their mean"></canvas></p>
+        <p class="quiet">${top.values[0] > 0
+          ? `Among ${top.among}: ${top.labels.map((/** @type {number} */ label) => view.name(label)).join(", ")}; the last picture is their mean.`
+          : `None: for all of ${top.among} it puts out 0 or less.`}</p>`
+      : html`<p class="quiet">${waiting ? "Looking through the training images…" : "…"}</p>`}
+    ${partners(view, "Hears most from", weights?.in, layer - 1)}
+    ${partners(view, "Is heard most by", weights?.out, layer + 1)}`;
+}
+
+/** @param {Inside} view @param {string} title @param {[number, number][] | undefined} pairs @param {number} layer */
+function partners(view, title, pairs, layer) {
+  if (!pairs?.length) return nothing;
+  const last = view.network.layers.length - 1;
+  return html`<h3>${title}</h3><ul class="partners">${pairs.map(([index, weight]) => html`
+    <li><button @click=${() => { view.hovered = ""; view.set({ neuron: `${layer}.${index}` }); }}>
+      ${layer === last ? view.name(index) : index}</button> ${figure(weight)}</li>`)}</ul>`;
+}
+
+/** @param {Inside} view */
+export function paintNeuron(view) {
+  const known = view.neurons.get(view.shown());
+  if (!known) return;
+  const all = (/** @type {string} */ name) =>
+    /** @type {NodeListOf<HTMLCanvasElement>} */ (view.el.querySelectorAll(`.neuron canvas.${name}`));
+  const cut = (/** @type {any} */ values, /** @type {number} */ i, /** @type {number} */ size) =>
+    values.subarray(i * size, (i + 1) * size);
+  all("weights").forEach((canvas, i) => {
+    const [, height, width] = known.weights.shape;
+    signed(canvas, cut(known.weights.pictures, i, height * width), width, height);
+  });
+  if (!known.top) return;
+  const [, height, width] = known.top.shape;
+  all("top").forEach((canvas, i) => gray(canvas, cut(known.top.pictures, i, height * width), width, height));
+  all("mean").forEach((canvas) => gray(canvas, known.top.mean.map((/** @type {number} */ value) => 255 * value), width, height));
+}
