@@ -29,7 +29,7 @@ SEED :=
 # How long `make attack` lasts: `make attack SECONDS=1800 SEED=7`
 SECONDS := 60
 
-.PHONY: train lessons docs test test-mpi test-bridges test-browser browser-long test-llvm test-oldest test-newest smoke conformance fuzz fuzz-faults attack lint lint-js types format bench weights words detector-weights pictures size operations dist clean help
+.PHONY: train lessons docs test test-mpi test-bridges test-browser browser-long test-llvm test-oldest test-newest smoke conformance fuzz fuzz-faults attack lint lint-js types format bench weights words detector-weights pictures film size operations dist clean help
 
 train: $(VENV)/.installed
 	$(BIN)/chainrule train
@@ -132,6 +132,10 @@ detector-weights: $(VENV)/.installed
 pictures: $(VENV)/.installed
 	$(BIN)/python scripts/make_pictures.py
 
+# The README's first picture, which moves: the studio in Debian's Chromium
+film: $(VENV)/.installed-browser
+	$(BIN)/python scripts/make_film.py
+
 docs: $(VENV)/.installed-docs
 	rm -rf build/site docs/site/lessons docs/site/reference  # so that no page outlives its lesson
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs/site build/site
@@ -154,7 +158,7 @@ clean:
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 help:
-	@echo "make train | lessons | docs | test | test-mpi | test-bridges | test-browser | browser-long | test-llvm | smoke | conformance | fuzz | fuzz-faults | attack | lint | lint-js | format | bench | weights | words | detector-weights | pictures | size | operations | dist | clean"
+	@echo "make train | lessons | docs | test | test-mpi | test-bridges | test-browser | browser-long | test-llvm | smoke | conformance | fuzz | fuzz-faults | attack | lint | lint-js | format | bench | weights | words | detector-weights | pictures | film | size | operations | dist | clean"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("chainrule needs Python 3.11 or newer; set PYTHON=python3.11, say" if sys.version_info < (3, 11) else 0)'

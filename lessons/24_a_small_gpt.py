@@ -80,7 +80,7 @@ counts = np.ones((27, 27))
 np.add.at(counts, (x[y >= 0], y[y >= 0]), 1)
 pairs = counts / counts.sum(axis=1, keepdims=True)  # each row adds up to 1
 bigram = -np.log(pairs[exam_x[exam_y >= 0], exam_y[exam_y >= 0]]).mean()
-follow_q = np.argsort(-pairs[LETTERS.index("q")])[:3]
+follow_q = np.argsort(-pairs[LETTERS.index("q")], kind="stable")[:3]
 print("after q comes", ", ".join(f"{LETTERS[i]} {pairs[LETTERS.index('q'), i]:.0%}" for i in follow_q))
 print(f"loss on the held-out names {bigram:.4f}: as unsure as among {np.exp(bigram):.1f} letters, of 27 that there are")
 

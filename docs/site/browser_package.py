@@ -1,7 +1,8 @@
-"""Packs what the browser's Python loads: chainrule, the site's way to run cells, and a tenth of MNIST."""
+"""Packs what the browser's Python loads: chainrule, the site's way to run cells, a tenth of MNIST, and first names."""
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import shutil
 import zipfile
@@ -38,7 +39,22 @@ def write() -> Path:
         for module in ("cells.py", "figures.py", "live.py"):
             _add(packed, module, (SITE / module).read_bytes())
         _add(packed, SAMPLE.relative_to(SRC).as_posix(), _sample())
+        for name, content in _first_names().items():
+            _add(packed, f"names/{name}", content)
     return archive
+
+
+def _first_names() -> dict[str, bytes]:
+    """What a text of first names is read from, in the package names: counts of the census of the USA of 1990.
+
+    The extra docs has that package; without it, the lesson on a small GPT learns words.
+    """
+    spec = importlib.util.find_spec("names")
+    if spec is None or spec.origin is None:
+        return {}
+    folder = Path(spec.origin).parent
+    files = {f"dist.{gender}.first": (folder / f"dist.{gender}.first").read_bytes() for gender in ("female", "male")}
+    return {"__init__.py": b"", **files}
 
 
 def _sample() -> bytes:

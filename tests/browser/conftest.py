@@ -36,7 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Many of these share one browser, which has to start and to build."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.timeout(600))
+            item.add_marker(pytest.mark.timeout(1200 if os.environ.get("CHAINRULE_BROWSER_LONG") == "1" else 600))
 
 
 def require(condition: object, what: str) -> None:
