@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from typing import Any
@@ -124,7 +125,7 @@ def test_drawing_choosing_and_the_address(view):
     assert page.locator("textarea").input_value().endswith(".\n")
 
 
-def test_unknown_words_another_model_and_wrong_addresses(view):
+def test_unknown_words_another_model_and_wrong_addresses(view, studio):
     page = settled(view("words", "text=the+quark&layer=99&head=-3&token=77&temperature=x&seed=1.5&model=").page)
     page.locator(".error", has_text="seed must be an integer").wait_for()
     page.locator("input[type=number]").fill("2")
@@ -139,6 +140,15 @@ def test_unknown_words_another_model_and_wrong_addresses(view):
     page.get_by_text("This model has no attention").wait_for()
     assert next(iter(bars(page).values())) > 0
     assert page.locator(".wires").count() == 0
+    shutil.copytree(runs.SHIPPED_WORDS, studio.runs / "mine")
+    page.reload()
+    settled(page).locator("select.model").select_option("mine")
+    bars(page)
+    assert page.locator("textarea").input_value() == ""
+    assert page.locator(".wires button").all_inner_texts() == ["↵"]
+    shutil.rmtree(studio.runs / "mine")  # other tests have this studio, too
+    page.locator("textarea").fill("we")
+    page.locator(".error", has_text="there is no run of this name").wait_for()
     page.goto(page.url.partition("#")[0] + "#words?model=none")
     page.locator(".error", has_text="there is no run of this name").wait_for()
 

@@ -60,9 +60,11 @@ def studio(run_path: str | None, folder: str, data: tuple[str, ...], port: int, 
     """Open a page where you see networks think: draw a digit, and watch. It is served to this machine alone."""
     _require_libraries()
     from chainrule.studio.shelf import Shelf
+    from chainrule.training.text_task import TEXT
 
     chosen = None if run_path is None else runs.find(run_path)
-    _serve(Shelf(Path(folder), chosen, name_data(data)), port, no_browser)
+    door = "#words" if chosen is not None and chosen.task is TEXT else ""  # the first one reads digits
+    _serve(Shelf(Path(folder), chosen, name_data(data)), port, no_browser, door)
 
 
 @click.command(

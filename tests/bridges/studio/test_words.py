@@ -240,3 +240,14 @@ def test_the_shipped_model_is_small_and_its_result_is_its_own():
     assert sum(file.stat().st_size for file in run.folder.iterdir()) <= 300_000
     found = run.task.evaluate_run(run, run.task.load(run))
     assert found["validation_loss"] == pytest.approx(run.result["validation_loss"], rel=1e-4)
+
+
+def test_the_studio_opens_at_a_language_model(tmp_path):
+    """A run of text is shown by this view; the first door reads digits."""
+    folder = shutil.copytree(runs.SHIPPED_WORDS, tmp_path / "sentences")
+    command = [sys.executable, "-u", "-m", "chainrule", "studio", "--no-browser", "--run", str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline().strip().endswith("#words")
+        finally:
+            process.terminate()

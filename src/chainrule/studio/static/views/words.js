@@ -225,7 +225,7 @@ class Words {
           @keydown=${(/** @type {KeyboardEvent} */ e) => this.typed(e)}></textarea>
       </label>
       <p class="buttons">
-        <button class="draw" @click=${() => this.draw()} ?disabled=${!reading}>Let it choose a word</button>
+        <button class="draw" @click=${() => this.draw()} ?disabled=${!reading}>Let it choose a ${this.noun()}</button>
         <button @click=${() => this.undo()} ?disabled=${!this.past.length}>Undo</button>
       </p>
       <p class="continuation"><b>It could go on:</b> <span>${reading ? reading.continuation.replaceAll("\n", " ↵ ") : "…"}</span></p>
@@ -233,9 +233,10 @@ class Words {
         <button class="again" @click=${() => this.change({ seed: this.model.get("seed") + 1 })} ?disabled=${!reading}>Another way</button>
         <button class="write" @click=${() => this.append(reading?.continuation ?? "")} ?disabled=${!reading}>Write that</button>
       </p>
-      <p class="examples buttons" role="group" aria-label="Beginnings to try">
-        ${EXAMPLES.map((example) => html`<button @click=${() => this.change({ text: example })}>${example} …</button>`)}
-      </p>`;
+      ${this.noun() === "word" ? html`
+        <p class="examples buttons" role="group" aria-label="Beginnings to try">
+          ${EXAMPLES.map((example) => html`<button @click=${() => this.change({ text: example })}>${example} …</button>`)}
+        </p>` : nothing}`;
   }
 
   settings() {
@@ -251,13 +252,24 @@ class Words {
             @change=${(/** @type {any} */ e) => this.reseed(e.target)}></label>
           ${explain("What is drawn at random begins with this number: the same seed goes on with the same words.", "the-next-word", "the seed")}</div>
         <div><label>Model
-          <select class="model" @change=${(/** @type {any} */ e) => this.change({ model: e.target.value, layer: 1, head: 1, token: 0 })}>
+          <select class="model" @change=${(/** @type {any} */ e) => this.choose(e.target.value)}>
             ${this.names().map((name) => html`<option value=${name} ?selected=${name === this.name()}>${NAMES[name] ?? name}</option>`)}
           </select></label>
           ${explain(this.reading?.about ?? "The language models that there are: one in the package, one of a lesson, and your own runs.", "a-small-gpt", "the model")}</div>
       </div>
       <p class="quiet">In the studio, models of your own are in the list, too: <code>chainrule train --model gpt --data
         names</code> trains one. By keyboard: Enter in the text lets it choose; arrows move along the bars and the words, Enter takes one.</p>`;
+  }
+
+  /** Take another model; one of the reader's own may know neither these words nor these characters. @param {string} model */
+  choose(model) {
+    this.change({ model, layer: 1, head: 1, token: 0, text: model in NAMES ? this.model.get("text") || EXAMPLES[0] : "" });
+  }
+
+  /** What a token is. */
+  noun() {
+    if (!this.reading) return "word";
+    return this.reading.unit in { word: 1, character: 1 } ? this.reading.unit : "piece";
   }
 
   /** The models, with one that the address names. */
@@ -279,10 +291,9 @@ class Words {
       <span class="name">${word}</span>
       <svg viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true"><rect height="10" width=${100 * share}></rect></svg>
       <span class="share">${percent(share)}</span>`;
-    const what = reading.unit === "character" ? "characters" : "words";
     return html`
       <p class="answer">${words[0]} ${percent(probabilities[0])}</p>
-      <p class="quiet">It is as unsure as among ${reading.choices.toFixed(1)} equally likely ${what}.
+      <p class="quiet">It is as unsure as among ${reading.choices.toFixed(1)} equally likely ${this.noun()}s.
         ${explain("The network gives each word a score, and softmax turns the scores into probabilities that add up to 100%.", "the-next-word", "the bars")}</p>
       <ol class="next" @keydown=${(/** @type {KeyboardEvent} */ e) => this.arrow(e)}>
         ${words.map((word, i) => html`
