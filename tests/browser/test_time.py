@@ -132,7 +132,7 @@ def test_a_race_by_keyboard_gives_the_curves_of_two_separate_runs(view, run, stu
     assert f"forks={names[0]}%2F{names[1]}" in page.url
     row = page.locator(f"tr[data-run={names[1]}]")
     row.get_by_role("button", name="Open").click()
-    page.get_by_text(f"forked from {run.folder}, step 25").wait_for()
+    page.get_by_text(f"forked from {RUN}, step 25").wait_for()
     assert "in epoch 2, after 5 of 20 steps" in shown(page)["title"]
     for name in names:
         shutil.rmtree(studio.runs / name)

@@ -229,6 +229,12 @@ def test_another_machines_numbers_are_told(begin, train, digits):
     assert "on another processor" in note
 
 
+def test_the_shipped_run_and_an_untrained_one_have_no_steps(begin):
+    for this_run in (begin(), run.shipped()):  # without its data, which take minutes to draw
+        with pytest.raises(RunError, match="has no history and no state of its training, so there is no step to go to"):
+            RunReplay(this_run)
+
+
 def test_a_canceled_replay_goes_on_from_where_it_was(begin, train, digits):
     this_run = begin()
     train(this_run)

@@ -186,7 +186,7 @@ class TimeMachine:
                 return opened
         opened = OpenRun(run)
         if not opened.replay.last_step:
-            raise RunError(f"{name}: has not been trained yet")
+            raise RunError(f"{name}: has not been trained yet, so it has no steps")
         with self._lock:
             self._runs[name] = opened
             while len(self._runs) > OPEN_RUNS:
@@ -211,11 +211,11 @@ class TimeMachine:
             "last": replay.last_step,
             "steps_per_epoch": replay.parts[-1].steps_per_epoch,
             "model": run.model.name,
-            "data": replay.data.name,
+            "data": Path(replay.data.name).name,
             "seed": run.config["seed"],
             "settings": settings,
             "optimizers": {each: entry.settings.get("lr") for each, entry in OPTIMIZERS.items()},
-            "from": f"{fork['run']}, step {fork['step']:,}" if fork else None,
+            "from": f"{Path(fork['run']).name}, step {fork['step']:,}" if fork else None,
             "names": list(run.config["data"]["classes"]) if opened.shape else [],
             "shape": opened.shape,
             "notes": replay.notes,

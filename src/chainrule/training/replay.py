@@ -106,6 +106,8 @@ class RunReplay:
     def __init__(self, run: Run, data: Data | None = None, *, memory: int = MEMORY_BYTES) -> None:
         if "going_back" in run.config:
             raise RunError(f"{run.folder}: a change of the run is not complete; finish it with --resume {run.folder}")
+        if not (run.history or run.checkpoint_file.exists() or run.kept_states or run.replay_states):
+            raise RunError(f"{run.folder}: has no history and no state of its training, so there is no step to go to")
         self.run, self.data = run, run.task.load(run) if data is None else data
         check_data(run, self.data)
         self.parts = _parts(run, self.data)

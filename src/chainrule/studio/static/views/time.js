@@ -368,8 +368,9 @@ class TimeMachine {
         <div>
         <section aria-labelledby="time-weights">
           <h2 id="time-weights">What it has learned by then
-            ${explain(
-              "Each square holds the weights of one neuron or filter: orange where bright pixels speak for it, blue where they speak against it. The strongest weight has the full color.",
+            ${explain(moment.sheet.kind === "matrix"
+              ? "Each square is one weight: orange above zero, blue below. The strongest weight has the full color."
+              : "Each picture holds the weights of one neuron or filter: orange where bright pixels speak for it, blue where they speak against it. The strongest weight has the full color.",
               "the-network-reads-digits", "the weights")}</h2>
           <canvas class="sheet" role="img" aria-label=${`The weights of ${moment.sheet.shown} of ${moment.sheet.total} ${KINDS[moment.sheet.kind]} of ${moment.sheet.name}`}></canvas>
           <p class="quiet">${moment.sheet.shown} of ${moment.sheet.total} ${KINDS[moment.sheet.kind]} of ${moment.sheet.name};
