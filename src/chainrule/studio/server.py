@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
@@ -91,7 +92,7 @@ def create_app(views: Views, port: int, token: str, lesson: Callable[[str], str 
     routes = [
         Route("/", page, methods=["GET"]),
         Route("/lesson/{key}", read, methods=["GET"]),
-        Mount("/static", StaticFiles(directory=STATIC)),
+        Mount("/static", GZipMiddleware(StaticFiles(directory=STATIC))),
         WebSocketRoute("/socket", talk),
     ]
     return Guard(Starlette(routes=routes), port, token)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import http.client
 import os
 import socket
@@ -17,7 +18,7 @@ from starlette.applications import Starlette  # noqa: E402
 from starlette.routing import Mount  # noqa: E402
 
 from chainrule.studio.guard import HEADERS, Guard  # noqa: E402
-from chainrule.studio.server import create_app  # noqa: E402
+from chainrule.studio.server import STATIC, create_app  # noqa: E402
 from chainrule.studio.views import Views  # noqa: E402
 from chainrule.studio.wire import MAX_MESSAGE, pack, unpack  # noqa: E402
 
@@ -86,6 +87,20 @@ def test_a_lesson_is_on_the_site_or_in_the_terminal(port):
     assert (status, body) == (200, b"Without the site, read the lesson in a terminal: chainrule lesson backpropagation")
     for key in ("none", "..", "%2e%2e%2fpasswd", "backpropagation/"):
         assert ask(port, path=f"/lesson/{key}")[0] in (404, 307), key
+
+
+def test_the_whole_page_is_a_hundred_kilobytes_on_the_way(port):
+    """With all views; as it is written, with its comments, it is less than 300."""
+    total = 0
+    for file in STATIC.rglob("*"):
+        if file.is_file():
+            name = file.relative_to(STATIC).as_posix()
+            status, headers, body = ask(port, path=f"/static/{name}", headers={"Accept-Encoding": "gzip"})
+            assert status == 200
+            assert (gzip.decompress(body) if headers.get("content-encoding") == "gzip" else body) == file.read_bytes()
+            total += len(body)
+    assert total <= 100_000
+    assert sum(file.stat().st_size for file in STATIC.rglob("*") if file.is_file()) < 300_000
 
 
 def shake_hands(port, headers=None, path="/socket"):
