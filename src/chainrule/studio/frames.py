@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from chainrule.training.trainer import Trainer
 
 SECONDS_PER_FRAME = 1 / 30
-_SHARE = 0.006
+_SHARE = 0.005
 """The part of the time that each measurement may take."""
 _PROBES = 100
 """Training examples for which a dead neuron is silent."""

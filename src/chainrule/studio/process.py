@@ -6,8 +6,10 @@ with a copy of a checkpoint, and a training that is killed goes on, to the same 
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from chainrule.studio import worker
@@ -49,7 +51,7 @@ class TrainingProcess:
         self._number = 0  # of the newest state or frame
         self._state: dict[str, Any] = {"state": "starting"}
         self._frame: tuple[dict[str, Any], list[bytes]] | None = None
-        self._is_frame_awaited = False
+        self._asked = -math.inf  # when frames were asked for
         threading.Thread(target=self._read, daemon=True).start()
 
     @property
@@ -105,8 +107,8 @@ class TrainingProcess:
             Its number (`after` if there is none in time), the newest state, and the newest frame.
         """
         with self._news:
-            if not self._is_frame_awaited:
-                self._is_frame_awaited = True
+            if (now := time.monotonic()) > self._asked + worker.WATCHED / 2:
+                self._asked = now
                 self._send({"do": "frame"})
             self._news.wait_for(lambda: self._number > after, timeout)
             return max(self._number, after), self._state, self._frame
@@ -152,7 +154,7 @@ class TrainingProcess:
 
     def _take(self, kind: str, content: dict[str, Any], buffers: list[bytes]) -> None:
         if kind == "frame":
-            self._frame, self._is_frame_awaited = (content, buffers), False
+            self._frame = (content, buffers)
         else:
             self._state = content
         self._number += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import tempfile
 import threading
@@ -14,12 +15,13 @@ from chainrule import data as datasets
 from chainrule import models, text
 from chainrule.data.image_data import ImageData
 from chainrule.data.tables import SUFFIXES
-from chainrule.errors import PictureError, RunError, UserError
+from chainrule.errors import PictureError, RunError, UserError, shorten
 from chainrule.images.steps import BlankPictureError
 from chainrule.reading import DigitReader
 from chainrule.studio.frames import finite
 from chainrule.studio.process import RUNNING, TrainingProcess
 from chainrule.studio.program import program
+from chainrule.studio.worker import PAUSED
 from chainrule.training import experiment, tasks
 from chainrule.training import run as runs
 from chainrule.training.optimizers import OPTIMIZERS
@@ -122,15 +124,13 @@ class Training:
         Raises:
             UserError: a setting is invalid, a training runs already, or the run's folder cannot be written.
         """
-        for name, value in settings.items():
+        for name in settings:
             if name not in ("data", "model", *_SETTINGS):
                 raise RunError(f"there is no setting {name!r}")
-            expected = _SETTINGS.get(name, str)
-            if not (type(value) is expected or (expected is float and type(value) is int)):
-                raise RunError(f"{name} must be {'a name' if expected is str else 'a number'}, not {value!r}")
-        changes = {name: value for name, value in settings.items() if name in _SETTINGS}
-        examples = self._load(settings.get("data"))
-        config = experiment.configure(str(settings.get("model", "mlp")), examples, **changes)
+        checked = {name: _check(name, value, _SETTINGS.get(name, str)) for name, value in settings.items()}
+        changes = {name: value for name, value in checked.items() if name in _SETTINGS}
+        examples = self._load(checked.get("data"))
+        config = experiment.configure(checked.get("model", "mlp"), examples, **changes)
         write_files = tasks.of(models.get(config["model"]["name"])).write_files
         with self._lock:
             self._check_free()
@@ -140,35 +140,33 @@ class Training:
         return run
 
     def steer(self, what: str, name: str, content: dict[str, Any]) -> Answer:
-        """Go on, pause, take a step, change the rate, or stop; go on with a run that does not train at the moment."""
+        """Go on, pause, take a step, change the rate, or stop; go on with a run that does not train at the moment.
+
+        Raises:
+            UserError: there is no such run, another one trains, or a number is none.
+        """
+        kinds = {"lr": float, "epochs": int, "step": int}
+        numbers = {key: _check(key, content[key], kind) for key, kind in kinds.items() if content.get(key) is not None}
         process = self._training(name)
         if what == "stop":
             if process is not None:
                 process.stop()
-        elif process is None or not process.is_alive:
+            return {"tell": "steered", "what": what}, []
+        if process is None or not process.is_alive:
             run = self.shelf.run(name)
             experiment.refuse_shipped(run)
             with self._lock:
                 self._check_free()
-                process = self._begin(run)
-            if what != "go":
-                process.pause()
-        elif what == "go":
+                process = self._begin(run, until=None if what == "go" else PAUSED)
+        if what == "go":
             process.go()
         elif what == "pause":
             process.pause()
         elif what == "step":
             process.step()
-        if what == "change" and process is not None:
-            settings = {name: content[name] for name in ("lr", "epochs") if content.get(name) is not None}
-            if not all(type(value) in (int, float) for value in settings.values()) or not settings:
-                raise RunError("the learning rate and the number of epochs must be numbers")
-            if type(settings.get("epochs", 1)) is not int:
-                raise RunError(f"the number of epochs must be an integer, not {settings['epochs']}")
-            step = content.get("step")
-            if step is not None and type(step) is not int:
-                raise RunError("the step to go back to must be an integer")
-            process.change({k: float(v) if k == "lr" else v for k, v in settings.items()}, step=step)
+        else:
+            step = numbers.pop("step", None)
+            process.change(numbers, step=step)
         return {"tell": "steered", "what": what}, []
 
     def frame(self, name: str, after: int) -> Answer:
@@ -240,12 +238,12 @@ class Training:
         if process is not None and process.is_alive and process.state["state"] in RUNNING:
             raise RunError(f"{process.folder.name} is training; stop it first")
 
-    def _begin(self, run: Run) -> TrainingProcess:
+    def _begin(self, run: Run, until: int | None = None) -> TrainingProcess:
         """Train a run in a process of its own, in place of the one before."""
         if self._process is not None:
             self._process.stop()
         self._generation += 1
-        self._process = TrainingProcess(run.folder)
+        self._process = TrainingProcess(run.folder, until=until)
         self._news.notify_all()
         return self._process
 
@@ -288,6 +286,20 @@ class Training:
             "command": f"chainrule train --resume {shlex.quote(str(run.folder))}",
             "is_training": process is not None and process.is_alive,
         }
+
+
+def _check(name: str, value: Any, kind: type) -> Any:
+    """Check the type of a value from the page, and return it.
+
+    Raises:
+        RunError: it is another, or a number that is not finite.
+    """
+    if kind is float and type(value) is int and abs(value) < _GENERATION:
+        value = float(value)
+    if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
+        expected = {str: "a name", int: "an integer", float: "a finite number"}[kind]
+        raise RunError(f"{name} must be {expected}, not {shorten(repr(value))}")
+    return value
 
 
 def _records(run: Run) -> list[dict[str, Any]]:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from chainrule.tensor import Tensor
     from chainrule.training.task import Data
 
+WATCHED = 1.0
+"""Seconds for which frames are sent after they were asked for: a message for each would wake a thread for each."""
 PAUSED = 0
 """`until` of a training that is paused: no step is too early to stop."""
 
@@ -87,7 +89,7 @@ class Desk:
         self.version = 0  # counts what has been received
         self.stopping = False
         self.change: dict[str, Any] | None = None  # arguments of `change_run`
-        self.wants_frame = False
+        self.watched_until = 0.0  # on the clock of `perf_counter`
         self.saves = True  # at a pause; not after each single step, so that there is a step to go back to
         self.picture: np.ndarray[Any, np.dtype[np.uint8]] | None = None
         self.total_steps = 0
@@ -115,7 +117,7 @@ class Desk:
             case {"do": "look"}:
                 self.picture = None
             case {"do": "frame"}:
-                self.wants_frame = True
+                self.watched_until = perf_counter() + WATCHED
             case {"do": "stop"}:
                 self.stopping = True
 
@@ -140,7 +142,6 @@ class Desk:
 
     def show(self, content: dict[str, Any], buffers: list[bytes]) -> None:
         """Send a frame."""
-        self.wants_frame = False
         self._send(pack({"tell": "frame", **content}, buffers))
 
     def _send(self, message: bytes) -> None:
@@ -219,7 +220,7 @@ class Watch(Callback):
         """Send a frame if one is wanted, and do what the studio wants."""
         desk = self.desk
         desk.total_steps = trainer.total_steps
-        if desk.wants_frame and perf_counter() >= self._due:
+        if self._due <= perf_counter() < desk.watched_until:
             self._show(trainer)
         if desk.until is not None or desk.stopping or desk.change is not None:
             self._attend(trainer)

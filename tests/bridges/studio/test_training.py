@@ -134,13 +134,15 @@ def test_what_there_is_to_train(view):
         ({"data": ["mnist"]}, r"data must be a name, not \['mnist'\]"),
         ({"model": "gpt"}, "model 'gpt' does not read images"),
         ({"model": "no"}, "unknown model 'no'"),
-        ({"epochs": 2.5}, "epochs must be a number, not 2.5"),
+        ({"epochs": 2.5}, "epochs must be an integer, not 2.5"),
         ({"epochs": 0}, "the number of epochs must be at least 1, not 0"),
-        ({"epochs": True}, "epochs must be a number, not True"),
+        ({"epochs": True}, "epochs must be an integer, not True"),
         ({"batch_size": 10**30}, "the batch size must be at most"),
-        ({"lr": math.nan}, "the learning rate must be a number above 0, not nan"),
-        ({"lr": math.inf}, "the learning rate must be a number above 0, not inf"),
-        ({"lr": "0.1"}, "lr must be a number, not '0.1'"),
+        ({"lr": math.nan}, "lr must be a finite number, not nan"),
+        ({"lr": math.inf}, "lr must be a finite number, not inf"),
+        ({"lr": 10**400}, "lr must be a finite number, not 1000"),
+        ({"lr": -1}, "the learning rate must be a number above 0, not -1.0"),
+        ({"lr": "0.1"}, "lr must be a finite number, not '0.1'"),
         ({"seed": -1}, "the seed must be at least 0, not -1"),
         ({"limit": 70_000}, "the limit is 70,000, but mnist has 50,000 training images"),
         ({"optimizer": "magic"}, "unknown optimizer 'magic'"),
@@ -169,6 +171,9 @@ def test_what_is_no_message_of_the_page(view):
     for what in ("go", "open", "history", "code", "step", "change"):
         with pytest.raises(UserError, match="there is no run of this name"):
             view.answer({"ask": what, "run": "../x"}, [])
+    for content in ({"lr": math.nan}, {"lr": [1]}, {"epochs": 1.5}, {"lr": 0.1, "step": "1"}):
+        with pytest.raises(UserError, match="must be a"):
+            view.answer({"ask": "change", "run": "shipped", **content}, [])
     with pytest.raises(UserError, match="is a run shipped with chainrule"):
         view.answer({"ask": "go", "run": "shipped"}, [])
     assert view.answer({"ask": "frame", "run": "none", "after": 5}, [])[0]["state"] == {"state": "idle"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import signal
@@ -16,12 +17,13 @@ import pytest
 from chainrule import safetensors_io
 from chainrule.data import mnist
 from chainrule.models import images_to_inputs
+from chainrule.studio import worker
 from chainrule.studio.process import TrainingProcess
 from chainrule.tensor import from_numpy
-from chainrule.training import checkpoint, experiment
+from chainrule.training import Callback, Interrupted, checkpoint, experiment
 from chainrule.training import run as runs
 from chainrule.training.changes import change_run
-from chainrule.training.session import train
+from chainrule.training.session import save_and_stop, train
 
 LIMIT, BATCH = 300, 50  # six steps an epoch
 
@@ -106,6 +108,7 @@ def test_paused_stepped_changed_and_stopped_it_is_the_run_of_those_steps(begin, 
 STUDIO = """
 import sys, time
 from pathlib import Path
+from chainrule.studio import worker
 from chainrule.studio.process import TrainingProcess
 
 if __name__ == "__main__":
@@ -192,3 +195,43 @@ def test_a_training_that_diverges_names_where_and_goes_back(begin, start):
     assert "layer '" in state["where"]
     process.change({"lr": 1e-6, "epochs": 1}, step=state["last_good"])
     assert process.wait("finished")["step"] == 6
+
+
+def test_frames_cost_at_most_a_twentieth_of_the_processor_at_20_a_second(begin, monkeypatch):
+    """On the clock of the training's own processor time, so that others on the machine change nothing."""
+    monkeypatch.setattr(worker, "perf_counter", time.thread_time)
+    sizes = []
+
+    class Pipe:
+        def send_bytes(self, message):
+            sizes.append(len(message))
+
+    desk = worker.Desk(Pipe(), None)
+    desk.picture, desk.watched_until = mnist().test_images[0], math.inf
+
+    class Watched(worker.Watch):
+        spent = 0.0
+
+        def on_step(self, trainer):
+            if trainer.total_steps == 40:  # compiled, and each measurement has been made once
+                self.spent, self.begun, self.number = 0.0, time.thread_time(), len(sizes)
+            start = time.thread_time()
+            super().on_step(trainer)
+            self.spent += time.thread_time() - start
+
+    run = begin(epochs=30, limit=50_000, batch_size=256)
+    watch = Watched(desk, run)
+    stop = {}
+
+    class Stop(Callback):
+        def on_step(self, trainer):
+            if trainer.total_steps == 190:
+                stop["seconds"] = time.thread_time() - watch.begun
+                save_and_stop(trainer)
+
+    with pytest.raises(Interrupted):
+        train(run, mnist(), callbacks=[watch, Stop()])
+    frames = len(sizes) - watch.number
+    assert frames / stop["seconds"] >= 20
+    assert watch.spent / stop["seconds"] <= 0.05
+    assert max(sizes) <= 100_000
