@@ -42,7 +42,6 @@ OPEN_RUNS, MEMORY = 2, 128_000_000
 MAX_PAGES = 100
 MAX_POINTS = 400
 """Of the curve of the losses that a replay has passed."""
-NO_RUNS = "there is no run yet: train one, in the view Train or with the command chainrule train, and come back"
 CODE = """from chainrule.training import run as runs
 from chainrule.training.replay import RunReplay, weights_digest
 
@@ -178,7 +177,10 @@ class TimeMachine:
         """
         run = self.shelf.run(name)
         if name == SHIPPED:
-            raise RunError("the network in the package came without the steps of its training; " + NO_RUNS)
+            raise RunError(
+                "the network in the package came without the steps of its training: choose another run, or train one, "
+                "in the view Train or with the command chainrule train"
+            )
         with self._lock:
             opened = self._runs.get(name)
             if opened is not None and opened.stamp == stamp(run):

@@ -56,6 +56,7 @@ class TimeMachine {
     this.timers = { ask: 0, measure: 0, say: 0, progress: 0 };
     this.pad = new Pad(decode(model.get("strokes")), { changed: (finished) => this.drawn(finished) });
     this.race = new Race(this);
+    model.set("image", Math.round(model.get("image")) % 1e6); // an address may have anything
     model.on("msg:custom", (/** @type {any} */ content, /** @type {DataView[]} */ buffers) => this.told(content, buffers));
     model.on("connected", () => this.begin());
     this.show();

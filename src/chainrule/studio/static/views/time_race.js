@@ -91,6 +91,13 @@ export class Race {
     this.view.show();
   }
 
+  /** @param {string} key @param {HTMLInputElement} field */
+  setNumber(key, field) {
+    const value = field.valueAsNumber;
+    if (Number.isNaN(value)) field.value = String(this.settings[key]); // it was emptied
+    else this.set(key, key === "lr" ? value : Math.round(value));
+  }
+
   /** @param {HTMLElement} el */
   draw(el) {
     const canvas = /** @type {HTMLCanvasElement | null} */ (el.querySelector("canvas.race"));
@@ -111,7 +118,7 @@ export class Race {
     const number = (/** @type {string} */ key, /** @type {string} */ label, /** @type {string} */ least) => html`
       <label>${label} <input type="number" min=${least} step="any" .value=${String(settings[key])}
         ?disabled=${key === "batch_size" && mid}
-        @change=${(/** @type {any} */ e) => this.set(key, e.target.valueAsNumber)}></label>`;
+        @change=${(/** @type {any} */ e) => this.setNumber(key, e.target)}></label>`;
     return html`
       <section aria-labelledby="time-fork">
         <h2 id="time-fork">What if, from here?
