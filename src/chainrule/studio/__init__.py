@@ -5,6 +5,8 @@
 - `server`: the application: the page's files, and one socket that passes messages to the views.
 - `shelf`: the runs and data that a page may open, by their names.
 - `views`: the table of the views' Python sides; `drawing` and its like are these.
+- `process`: a training in a process of its own, whose inside is `worker`; `frames`: what is seen of it; `program`: a
+  run as lines of Python.
 - `bundle`: a view's modules as one, for hosts that take a single text; `notebook`: a view as a widget.
 - `static/`: the page: ES modules, without a build step; `static/views/` has a view a file, `static/parts/` what they
   share.
