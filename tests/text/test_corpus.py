@@ -220,3 +220,17 @@ def test_words_or_byte_pairs():
     assert data.train.max() < data.tokenizer.vocab_size
     with pytest.raises(ValueError, match=r"load: a tokenizer has byte pairs \(bpe\) or words, not both"):
         text.load("everyday", words=True, bpe=300)
+
+
+def test_a_text_of_words_is_split_between_two_words(tmp_path):
+    """Nine tenths of 200 characters end within the long word; with the tokenizer given, the parts are the same."""
+    content = "one two\n" * 20 + "three " + "f" * 30 + " fo"
+    assert len(content) == 199
+    file = write(tmp_path, content)
+    loaded = text.load(file, words=True)
+    assert decoded(loaded) == ("one two\n" * 20 + "three", "f" * 30 + " fo")
+    again = text.load(file, loaded.tokenizer)
+    assert (again.train == loaded.train).all()
+    assert (again.validation == loaded.validation).all()
+    with pytest.raises(DataError, match="has no space before its last tenth, so it cannot be split between words"):
+        text.load(write(tmp_path, "f" * 200, "no-space.txt"), words=True)

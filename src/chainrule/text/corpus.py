@@ -85,7 +85,8 @@ def load(
     source = CORPORA.get(str(name))
     text = read_text(name) if source is None else source.read()
     lines = source is not None and source.lines
-    train, validation = split(text, str(name), lines=lines)
+    words = words or isinstance(tokenizer, WordTokenizer)
+    train, validation = split(text, str(name), lines=lines, words=words)
     if tokenizer is None:
         if bpe is not None:
             tokenizer = BPETokenizer.train(train, bpe)
@@ -124,16 +125,17 @@ def read_text(path: str | os.PathLike[str]) -> str:
     return text
 
 
-def split(text: str, name: str, *, lines: bool = False) -> tuple[str, str]:
+def split(text: str, name: str, *, lines: bool = False, words: bool = False) -> tuple[str, str]:
     """Split a text in two: for training, and the last 10% for validation.
 
     Args:
         text: the text.
         name: its name, for messages.
         lines: whether each line is an example of its own; they are sorted by their SHA-256 and split by number.
+        words: whether the parts are to meet between two words, at the last space or line end before the 10%.
 
     Raises:
-        DataError: the text is too short.
+        DataError: the text is too short, or has no such space.
     """
     parts: Sequence[str] = text
     if lines:
@@ -142,6 +144,11 @@ def split(text: str, name: str, *, lines: bool = False) -> tuple[str, str]:
     if count == len(parts):
         unit = "lines" if lines else "characters"
         raise DataError(f"{name}: has only {len(parts)} {unit}, too few to split off a tenth for validation")
+    if words and not lines:
+        while count and not text[count - 1].isspace():
+            count -= 1
+        if not count:
+            raise DataError(f"{name}: has no space before its last tenth, so it cannot be split between words")
     return "".join(parts[:count]), "".join(parts[count:])
 
 
