@@ -48,6 +48,13 @@ def wait_for(condition, seconds: float = 10.0) -> bool:
     return condition()
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _what_was_there_before():
+    """Each collection below visits what these tests have made, and not all that the tests before them have left."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def _no_thread_is_left():
     yield

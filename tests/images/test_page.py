@@ -185,7 +185,22 @@ def test_the_same_photo_gives_the_same_bits(read):
 
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
 def test_an_empty_page(read, value):
-    assert read_page(np.full((300, 400), value, np.float32), *read) == []
+    sheet = np.full((300, 400), value, np.float32)
+    assert read_page(sheet, *read) == []
+    sheet[150, 200] += 0.02 if value < 1 else -0.02  # a speck, so that the networks are asked
+    assert read_page(sheet, *read) == []
+
+
+def test_of_one_brightness_no_network_is_asked():
+    def network(_):
+        raise AssertionError("asked")
+
+    for shape in [(300, 400), (3000, 2000)]:
+        assert read_page(np.full(shape, 201, np.uint8), network, network) == []
+    sheet = np.full((300, 400), 201, np.uint8)
+    sheet[0, 0] = 200
+    with pytest.raises(AssertionError, match="asked"):
+        read_page(sheet, network, network)
 
 
 def test_noise_alone(read):

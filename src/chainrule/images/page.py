@@ -85,6 +85,8 @@ def read_page(photo: NDArray[np.floating | np.uint8], classify: Classifier, dete
         PictureError: the array does not hold gray values as above.
     """
     gray = np.asarray(normalize_gray(photo, LONGEST_SIDE), np.float32)
+    if gray.min() == gray.max():  # nothing is on it, and the networks would take a second to find that
+        return []
     levels = make_levels(gray)
     detections = detect_digits(levels, detect)
     cuts, opinions, rows = judge(levels, detections, classify)

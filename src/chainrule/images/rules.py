@@ -43,11 +43,15 @@ def remove_level_rules(ink: Gray, slopes: NDArray[np.float64], thickest: int) ->
     sampled = np.arange(0, width, 3)
     skipped = round((1 - MIN_LENGTH) * sampled.size)
     smooth = sliding_reduce(ink, 2, np.maximum)[:, sampled]
+    drops = np.rint(slopes[:, None] * (sampled - width / 2)).astype(int)
+    farthest = int(np.abs(drops).max())
+    extended = _extended(smooth, farthest, farthest)
+    rows, columns = np.arange(farthest, farthest + height)[:, None], np.arange(sampled.size)
     shared = np.empty((height, slopes.size))  # the ink along a row, at each slope, without gaps in it
-    for index, slope in enumerate(slopes):
-        rows = np.arange(height)[:, None] + np.rint(slope * (sampled - width / 2)).astype(int)
-        sheared = np.take_along_axis(smooth, rows.clip(0, height - 1), axis=0)
-        shared[:, index] = np.partition(sheared, skipped, axis=1)[:, skipped]
+    for index, drop in enumerate(drops):
+        sheared = extended[rows + drop, columns]
+        sheared.partition(skipped, axis=1)
+        shared[:, index] = sheared[:, skipped]
     shared -= _opening(shared, thickest)  # keeps thin lines only
     best = int(np.argmax(np.sum(shared**2, axis=0)))
     best_slope = slopes[best]
@@ -69,7 +73,12 @@ def _opening(values: Gray, length: int) -> Gray:
     """Morphological opening along the first axis: removes what is shorter than `length`."""
     reach = length // 2
     for combine in (np.minimum, np.maximum):
-        padded = np.pad(values, [(reach, length - 1 - reach)] + [(0, 0)] * (values.ndim - 1), mode="edge")
-        values = combine.reduce([padded[start : start + len(values)] for start in range(length)])
+        extended = _extended(values, reach, length - 1 - reach)
+        values = combine.reduce([extended[start : start + len(values)] for start in range(length)])
         reach = length - 1 - reach
     return values
+
+
+def _extended(values: Gray, before: int, after: int) -> Gray:
+    """The rows, with the first and the last repeated: np.pad takes ten times as long for a window around a digit."""
+    return np.asarray(values[np.arange(-before, len(values) + after).clip(0, len(values) - 1)])
