@@ -8,6 +8,7 @@ Ronneberger, Fischer and Brox, "U-Net" (2015). `scripts/train_detector.py` train
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,13 +22,15 @@ from chainrule.safetensors_io import load
 from chainrule.tensor import Tensor, from_numpy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from numpy.typing import NDArray
 
     from chainrule.images.detection import Detector
 
 STRIDE = 4  # pixels per position of the maps
-BAND = 168  # rows of pixels that are run at once
-SEEN = 80  # pixels: a position depends on less than this in each direction
+BAND = 240  # rows of pixels that are run at once
+SEEN_FINE, SEEN_COARSE, SEEN_MERGED = 16, 64, 8  # pixels that a position of each part depends on, in each direction
 MAPS = 15  # outputs for each position: the center's logit, 4 of the box, 10 of the digit
 SHIPPED = Path(__file__).with_name("shipped_detector")
 """The folder of the detector shipped with chainrule."""
@@ -87,8 +90,16 @@ class DigitDetector(nn.Module):
     def forward(self, contrast: Tensor) -> Tensor:
         """Return the maps."""
         fine = self.fine(contrast)
-        both = ops.cat([fine, self.up(self.coarse(fine))], 1)  # (N, 80, H / 4, W / 4)
-        maps: Tensor = self.head(self.merge(both))
+        return self.join(fine, self.context(fine))
+
+    def context(self, fine: Tensor) -> Tensor:
+        """What is seen of the neighborhood, (N, 40, H / 4, W / 4), from fine features of that shape."""
+        context: Tensor = self.up(self.coarse(fine))
+        return context
+
+    def join(self, fine: Tensor, context: Tensor) -> Tensor:
+        """The maps, from fine features and their `context`."""
+        maps: Tensor = self.head(self.merge(ops.cat([fine, context], 1)))
         return maps
 
 
@@ -171,25 +182,40 @@ def load_detector(folder: Path = SHIPPED) -> Detector:
         if isinstance(block, _Block):
             _fold_normalization(block)
 
-    def run(contrast: NDArray[np.float32]) -> NDArray[np.float32]:
+    def run(part: Callable[..., Tensor], *features: NDArray[np.float32]) -> NDArray[np.float32]:
         with no_grad():
-            maps: Tensor = network(from_numpy(np.ascontiguousarray(contrast[None, None], np.float32)))
+            maps = part(*(from_numpy(np.ascontiguousarray(each[None])) for each in features))
         return np.asarray(maps.numpy()[0])
 
-    return lambda contrast: run_in_bands(run, contrast)
+    def detect(contrast: NDArray[np.float32]) -> NDArray[np.float32]:
+        pixels = np.asarray(contrast[None], np.float32)
+        fine = run_in_bands(partial(run, network.fine), [pixels], SEEN_FINE, STRIDE)
+        context = run_in_bands(partial(run, network.context), [fine], SEEN_COARSE // STRIDE)
+        return run_in_bands(partial(run, network.join), [fine, context], SEEN_MERGED // STRIDE)
+
+    return detect
 
 
-def run_in_bands(run: Detector, contrast: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Run a detector on bands of rows, with what it sees around them: it needs less memory, and the maps are the same.
+def run_in_bands(
+    run: Callable[..., NDArray[np.float32]], features: Sequence[NDArray[np.float32]], seen: int, stride: int = 1
+) -> NDArray[np.float32]:
+    """Run a part of a detector on bands of rows, with what it sees around them.
+
+    That needs less memory, and less time than the whole network on bands, whose surroundings are larger than each
+    part's.
 
     Args:
-        run: the detector, contrast (H, W) to maps (15, H / 4, W / 4).
-        contrast: (H, W).
+        run: the part, from features (C, H, W) to one array (C′, H / stride, W / stride).
+        features: (C, H, W) each.
+        seen: rows that a row of the result depends on, above it and below.
+        stride: rows of the features for each row of the result.
     """
-    height = len(contrast)
-    maps = []
-    for top in range(0, height, BAND):
-        first, last = max(top - SEEN, 0), min(top + BAND + SEEN, height)
-        rows = slice((top - first) // STRIDE, (min(top + BAND, height) - first) // STRIDE)
-        maps.append(run(contrast[first:last])[:, rows])
-    return np.concatenate(maps, axis=1)
+    height = features[0].shape[1]
+    band = BAND * stride // STRIDE
+    parts = []
+    for top in range(0, height, band):
+        bottom = min(top + band, height)
+        first, last = max(top - seen, 0), min(bottom + seen, height)
+        rows = slice((top - first) // stride, (bottom - first) // stride)
+        parts.append(run(*(each[:, first:last] for each in features))[:, rows])
+    return np.concatenate(parts, axis=1)
