@@ -128,9 +128,10 @@ weights: $(VENV)/.installed
 words: $(VENV)/.installed
 	$(ONE_THREAD) $(BIN)/python scripts/make_words.py
 
-# Half an hour on one core, and the same bits each time on one machine
+# One and a half hours on one core, and the same bits each time on one machine
 detector-weights: $(VENV)/.installed
-	$(ONE_THREAD) $(BIN)/python scripts/train_detector.py
+	$(ONE_THREAD) $(BIN)/python scripts/train_detector.py --out build/detector
+	$(ONE_THREAD) $(BIN)/python scripts/train_detector.py --start build/detector
 
 pictures: $(VENV)/.installed
 	$(BIN)/python scripts/make_pictures.py

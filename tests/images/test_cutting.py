@@ -107,3 +107,54 @@ def test_a_digit_at_the_border_and_no_digits():
     picture = draw_digits("3", (60, 84), 80, 6, (4, 2), 0)
     assert cut(picture, (4, 2, 52, 82)).image.max() == 255
     assert cut_out(make_levels(np.ones((60, 60), np.float32)), []) == []
+
+
+def test_nothing_beyond_the_photo_is_ink():
+    """Regression: strokes that touch the border of a photo went on beyond it, to the end of a box that was too wide."""
+    digit = draw_digits("2", (148, 200), 80, 6, BOX[:2], 0)
+    ImageDraw.Draw(digit).line((140, 100, 148, 100), fill=0, width=6)
+    wider = Image.new("L", (200, 200), 255)
+    wider.paste(digit)
+    box = (BOX[0], BOX[1], 160, BOX[3])
+    assert np.abs(cut(digit, box).image - cut(wider, box).image.astype(int)).mean() < 3
+
+
+@pytest.mark.parametrize("dark", [True, False])
+def test_broad_strokes_on_a_narrow_panel(dark):
+    """Regression: a digit of broad strokes fills its panel, and paper of the ink's brightness lies around it."""
+    ink, panel = (25, 215) if dark else (215, 25)
+    sheet = Image.new("L", (260, 260), 255 - panel)
+    sheet.paste(draw_digits("2", (130, 150), 100, 22, (32, 25), 0, ink, panel), (65, 55))
+    image = cut(sheet, (86, 70, 168, 190)).image
+    assert classifier(runs.shipped())(image[None])[0].argmax() == 2
+
+
+def test_how_much_of_the_ink_goes_on_beyond_the_box():
+    assert cut(draw_digits("0", (260, 200), 80, 6, BOX[:2], 0)).leaving == pytest.approx((0, 0), abs=1e-5)
+    bowl = draw_digits("0", (260, 200), 40, 6, (100, 80), 0)
+    ImageDraw.Draw(bowl).line((100, 80, 100, 160), fill=0, width=6)  # the stem of a p
+    down, aside = cut(bowl, (98, 77, 127, 123)).leaving
+    assert 0.08 < down < 0.3
+    assert aside == pytest.approx(0, abs=1e-5)
+    touching = three()
+    ImageDraw.Draw(touching).line((140, 119, 200, 119), fill=0, width=6)
+    down, aside = cut(touching).leaving
+    assert down == pytest.approx(0, abs=1e-5)
+    assert 0.05 < aside < 0.4
+
+
+def test_the_line_between_two_cells_joins_others_at_both_ends():
+    """Regression: where cells are as high as digits, the lines between them were read as 1."""
+    sheet = Image.new("L", (260, 200), 255)
+    pen = ImageDraw.Draw(sheet)
+    for y in (58, 142):
+        pen.line((0, y, 260, y), fill=60, width=3)
+    for x in (44, 124, 204):
+        pen.line((x, 58, x, 142), fill=60, width=3)
+    assert cut(sheet, (120, 60, 128, 140)).joined > 0.9
+    pen.line((164, 70, 164, 130), fill=60, width=3)  # a 1 in a cell
+    assert cut(sheet, (160, 70, 168, 130)).joined == 0
+    pen.line((84, 70, 84, 142), fill=60, width=3)  # one that stands on the line
+    assert cut(sheet, (80, 70, 88, 142)).joined == 0
+    for number in (1, 4, 7):
+        assert cut(draw_digits(str(number), (260, 200), 80, 6, BOX[:2], 0)).joined < 0.1

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from chainrule.images.cutting import Cut
 from chainrule.images.detection import MARGIN, MULTIPLE, TYPICAL_HEIGHT, Detection, _distinct, detect_digits
-from chainrule.images.evidence import WEIGHTS
-from chainrule.images.page import read_page
+from chainrule.images.evidence import WEIGHTS, evidence
+from chainrule.images.page import _without_lines, read_page
 from chainrule.images.pyramid import Level, make_levels, normalize_contrast
 
 
@@ -62,6 +63,9 @@ def plain_distinct(detections):
             areas = one.width * one.height, other.width * other.height
             if common > 0.35 * (sum(areas) - common) or common > 0.65 * min(areas):
                 break
+            aside = abs(one.left + one.right - other.left - other.right) / 2
+            if height > 0.65 * max(one.height, other.height) and aside < 0.1 * min(one.height, other.height):
+                break
         else:
             chosen.append(one)
     return chosen
@@ -78,6 +82,14 @@ def test_suppression_is_that_of_a_plain_loop(seed):
     assert kept == [(d.left, d.top, d.score) for d in plain_distinct(detections)]
     assert 5 < len(_distinct(detections)) < 60
     assert _distinct([]) == []
+
+
+def test_a_stroke_that_a_coarse_level_places_beside_it_is_one_digit():
+    """Regression: narrow boxes that are a few pixels apart have little in common."""
+    one = Detection(326, 60, 336, 180, 0.88, np.full(10, 0.1), level=0.25)
+    beside = Detection(319, 59, 332, 185, 0.83, np.full(10, 0.1), level=0.125)
+    neighbor = Detection(350, 59, 362, 185, 0.8, np.full(10, 0.1), level=0.125)
+    assert [d.left for d in _distinct([one, beside, neighbor])] == [326, 350]
 
 
 def test_a_digit_that_two_levels_show_has_both_confidences():
@@ -157,15 +169,15 @@ OWN[4] = np.exp(7) / (np.exp(7) + 9)
 def test_confidence_is_that_of_a_digit_times_both_opinions():
     opinion = pooled(OWN, [0, 0.9, 0, 0, 0.1, 0, 0, 0, 0, 0])
     digit = read_one([0, 0.9, 0, 0, 0.1, 0, 0, 0, 0, 0], 0.95)
-    # Clear, dark, 34 pixels high, on a photo of 200 pixels; found at one level only, and nothing beside it
+    # Clear, dark, 34 pixels high, on a photo of 200 pixels; found at one level only, and nothing else on the page
     odds = [0.95 / 0.05, 30, 0.3, 34, 34 / 200, opinion[4] / (1 - opinion[4]), 1]
-    center = 1 / (1 + np.exp(-WEIGHTS @ [*np.log(odds), 0, 0, 1]))
+    center = 1 / (1 + np.exp(-WEIGHTS @ [*np.log(odds), 0, 0, 0.6, 0, 1]))
     assert (digit.digit, digit.second_digit) == (4, 1)
     assert digit.confidence == pytest.approx(center * opinion[4], abs=1e-3)
     assert digit.second_confidence == pytest.approx(center * opinion[1], abs=1e-3)
 
 
-def test_a_surer_detector_a_clearer_digit_and_a_neighbor_make_more_confident():
+def test_a_surer_detector_a_clearer_digit_a_neighbor_and_any_other_make_more_confident():
     one = np.eye(10)[4]
     assert read_one(one, 0.98).confidence > read_one(one, 0.95).confidence
     assert read_one(one, 0.98).confidence > read_one(pooled(one, OWN[::-1]), 0.98).confidence
@@ -177,8 +189,84 @@ def test_a_surer_detector_a_clearer_digit_and_a_neighbor_make_more_confident():
         lines = read_page(gray, lambda images: np.array([one] * len(images)), planted(digits))
         return {digit.box[0]: digit.confidence for line in lines for digit in line}.get(100, 0)
 
-    assert beside(130) > beside(220) == read_one(one, 0.95).confidence
-    assert all(WEIGHTS[[0, 4, 5, 6, 7, 8]] > 0)
+    assert beside(130) > beside(220) > read_one(one, 0.95).confidence
+    assert all(WEIGHTS[[0, 4, 5, 6, 7, 8, 9]] > 0)
+    assert WEIGHTS[10] < 0  # what goes on below a 0
+
+
+def plain_surroundings(detections, inked, index):
+    """The surest neighbor in the line, and the mean of the others on the page, by a plain loop."""
+    one = detections[index]
+    beside, others = [0.0], [0.6, 0.5 * 0.6]  # one and a half are supposed
+    for other, has_ink in zip(detections, inked, strict=True):
+        if other is one:
+            continue
+        taller, lower = max(one.height, other.height), min(one.height, other.height)
+        gap = max(other.left - one.right, one.left - other.right)
+        level = abs((other.top + other.bottom) / 2 - (one.top + one.bottom) / 2) < 0.5 * taller
+        if gap < 2.5 * lower and level and taller < 2.5 * lower:
+            beside.append(other.score)
+        if has_ink:
+            others.append(other.score)
+    return [max(beside), sum(others) / (len(others) - 0.5)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 30])
+def test_evidence_of_the_line_and_the_page(count):
+    random = np.random.default_rng(count)
+    detections, cuts = [], []
+    for _ in range(count):
+        left, top, height = *random.uniform(0, 300, 2), random.uniform(10, 40)
+        detections.append(Detection(left, top, left + 0.6 * height, top + height, random.random(), np.full(10, 0.1)))
+        leaving = random.choice([0.0, 0.02, 0.2])
+        image = np.zeros((28, 28), np.uint8)
+        cuts.append(Cut(image, 0.2, 20.0, (leaving, 0.4)) if random.random() < 0.8 or count < 3 else None)
+    opinions = random.dirichlet(np.ones(10), count)
+    rows = evidence(detections, cuts, opinions, np.zeros(count), 500.0)
+    inked = [cut is not None for cut in cuts]
+    for i, (row, cut) in enumerate(zip(rows, cuts, strict=True)):
+        if cut is None:
+            assert not row.any()
+            continue
+        assert row[8:10] == pytest.approx(plain_surroundings(detections, inked, i))
+        assert row[10] == pytest.approx(opinions[i, 0] * min(cut.leaving[0] / 0.08, 1))
+        assert row[11] == 1
+
+
+def test_a_doubtful_digit_is_looked_at_again():
+    """Its box a little larger, then smaller; the opinions are pooled as logarithms. A sure one is read once."""
+    asked = []
+
+    def classify(images):
+        asked.append(len(images))
+        rows = np.tile(np.full(10, 1e-4), (len(images), 1))
+        rows[:, 4], rows[:, 9] = (0.4996, 0.4996) if len(asked) == 1 else (0.9892, 0.01)
+        return rows
+
+    gray = sheet()
+    for left in (30, 60, 140, 170):
+        gray[60:90, left + 4 : left + 8] = 0.2
+    places = [(left, 58, left + 12, 92, 0.9, 4) for left in (30, 60, 100, 140, 170)]
+    flat = planted(places)
+
+    def detect(contrast):
+        maps = flat(contrast)
+        maps[5:, maps[0] > -9] = 0  # no opinion which digit it is
+        return maps
+
+    lines = read_page(gray, classify, detect)
+    assert asked == [5, 10]
+    first, looks = np.full(10, 1e-4), np.full(10, 1e-4)
+    first[[4, 9]], looks[4], looks[9] = 0.4996, 0.9892, 0.01
+    first, looks = (pooled(np.full(10, 0.1), row) for row in (first, looks))
+    expected = (first * looks**2) ** (1 / 3)
+    digit = lines[0][2]
+    assert digit.digit == 4
+    assert digit.second_confidence / digit.confidence == pytest.approx(expected[9] / expected[4], rel=1e-3)
+
+    asked.clear()
+    read_page(gray, lambda images: (asked.append(len(images)), np.eye(10)[[4] * len(images)])[1], flat)
+    assert asked == [5]
 
 
 def test_no_digit_is_the_eleventh_class():
@@ -221,9 +309,21 @@ def test_what_is_many_times_as_high_as_the_other_digits_is_none(count, kept):
     assert (20 in [digit.box[0] for line in lines for digit in line]) == kept
 
 
-def test_ink_much_fainter_than_the_others_is_no_digit():
+@pytest.mark.parametrize(("score", "kept"), [(0.65, False), (0.999, True)])
+def test_ink_much_fainter_than_the_others_is_no_digit_unless_it_is_surely_one(score, kept):
     gray = sheet()
     gray[60:90, 30:34] = 0.75
-    digits = [(100, 58, 112, 92, 0.8, 4), (26, 58, 38, 92, 0.8, 4)]
-    lines = read_page(gray, lambda images: np.eye(10)[[1] * len(images)], planted(digits))
-    assert [digit.box[0] for line in lines for digit in line] == [100]
+    digits = [(100, 58, 112, 92, 0.95, 4), (26, 58, 38, 92, score, 4)]
+    lines = read_page(gray, lambda images: np.eye(10)[[4] * len(images)], planted(digits))
+    assert [digit.box[0] for line in lines for digit in line] == ([26, 100] if kept else [100])
+
+
+@pytest.mark.parametrize(
+    ("width", "joined", "again", "kept"),
+    [(6, 0.9, 0.0, False), (6, 0.9, 0.6, True), (6, 0.2, 0.0, True), (20, 0.9, 0.0, True)],
+)
+def test_a_stroke_that_joins_lines_at_both_ends_is_no_one_unless_two_levels_show_it(width, joined, again, kept):
+    """Regression: the sides of cells as high as the digits in them were read as 1."""
+    detections = [Detection(10, 10, 10 + width, 50, 0.8, np.eye(10)[1], again=again)] * 2
+    cuts = [Cut(np.zeros((28, 28), np.uint8), 0.2, 20.0, joined=joined), None]
+    assert _without_lines(np.array([0.9, 0.0]), detections, cuts).tolist() == [0.9 * kept, 0.0]

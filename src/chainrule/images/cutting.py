@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 HEIGHT = 40  # pixels of a digit in its window
 MARGIN = 0.35  # of a digit's height: the paper around it that the window shows
 SLACK = 3  # pixels by which a digit may exceed its box
+AROUND = 5  # pixels around its box where paper is
+MOST_SKEWED = 1.5  # limit of a skewness, beside what is around the box
 WIDEST_STROKE = 17  # pixels: what is wider is paper
 LOCAL = 9  # pixels: faint ink is compared with the darkest ink this near
 MIN_PIXELS = 4  # of a digit's ink
@@ -40,6 +42,8 @@ RULE_SLOPES = np.linspace(-0.14, 0.14, 15)  # of lines across a window: a page i
 THICKEST_RULE = 8  # pixels, a fifth of a digit's height: of the lines of a form, too
 LEAST_SHOWN = 8  # pixels beside a digit that tell a rule, which goes on there, from a stroke
 FAINTEST = 0.18  # of a digit's darkest ink: fainter pixels are blur
+LINE = 0.3  # of a digit's darkest ink: a printed line beside it is as dark
+END = 8  # pixels above and below the end of a line between two cells, where it meets others
 LEFT_OVER = 0.3  # of the digit's ink: a smaller piece that is cut off by the box belongs to a neighbor
 LEAST_LEVEL = 0.35  # of a digit's darkest ink: strokes as faint as this are shown as dark as the others
 
@@ -51,11 +55,17 @@ class Cut(NamedTuple):
         image: (28, 28), in MNIST's format.
         contrast: how much its ink differs from the paper's brightness, from 0 to 1.
         clarity: the same in standard deviations of the paper's grain.
+        leaving: how much of the ink that is connected to the digit's is above or below its box, and how much is to the
+            left or right, as shares of all of it: a part of a letter goes on, and so does a digit that touches another.
+        joined: how much of the width beside the box is crossed by lines that are connected to the digit's ink, at its
+            upper end and at its lower end, the smaller of both: that joins the side of a cell to others.
     """
 
     image: NDArray[np.uint8]
     contrast: float
     clarity: float
+    leaving: tuple[float, float] = (0.0, 0.0)
+    joined: float = 0.0
 
 
 def cut_out(levels: Sequence[Level], digits: Sequence[Detection]) -> list[Cut | None]:
@@ -66,11 +76,11 @@ def cut_out(levels: Sequence[Level], digits: Sequence[Detection]) -> list[Cut | 
         digits: the detections.
     """
     windows = [_window(levels, digit) for digit in digits]
-    skewness = [_skewness(window, box) for window, box, _ in windows]
-    usual = float(np.median(skewness)) if skewness else 0.0
+    lightness = [_lightness(*window) for window in windows]
+    usual = float(np.median(lightness)) if lightness else 0.0
     cuts: list[Cut | None] = []
-    for (window, box, shown), own in zip(windows, skewness, strict=True):
-        # A digit of its own brightness on a page is possible: chalk beside paper. A doubtful one is like the others.
+    for (window, box, shown), own in zip(windows, lightness, strict=True):
+        # A digit of its own brightness on a page is possible: chalk beside paper. A doubtful one is like the others
         dark = (own if abs(own) > 0.5 else usual) < 0
         cuts.append(_cut(window if dark else 1 - window, box, shown))
     return cuts
@@ -104,12 +114,31 @@ def _window(levels: Sequence[Level], digit: Detection) -> tuple[Gray, Box, Box]:
     return window, (border, border, size[0] - border, size[1] - border), (shown[0], shown[1], shown[2], shown[3])
 
 
-def _skewness(window: Gray, box: Box) -> float:
-    """The skewness of the differences from the local mean: negative for dark strokes, since strokes cover less area."""
+def _lightness(window: Gray, box: Box, shown: Box) -> float:
+    """How likely strokes are lighter than the paper: negative for dark ones.
+
+    The sum of two figures: the skewness of the differences from the local mean, since strokes cover less area; and
+    where the brightness around the box is between the dark and the light of the box: there is paper. The first fails
+    for broad strokes, the second for neighbors that touch.
+    """
     left, top, right, bottom = (round(side) for side in box)
     difference = window - ndimage.uniform_filter(window, 25, mode="nearest")
     difference = difference[max(0, top - SLACK) : bottom + SLACK, max(0, left - SLACK) : right + SLACK]
-    return float(np.mean(difference**3) / (np.mean(difference**2) ** 1.5 + 1e-12))
+    skewness = float(np.mean(difference**3) / (np.mean(difference**2) ** 1.5 + 1e-12))
+    dark, light = np.percentile(window[top : max(bottom, top + 1), left : max(right, left + 1)], [10, 90]).tolist()
+    ring = _within(window, box, AROUND, shown) & ~_within(window, box, SLACK - 1, shown)
+    if not ring.any():
+        return skewness
+    around = (2 * float(np.median(window[ring])) - dark - light) / max(light - dark, 1e-6)
+    return float(np.clip(skewness, -MOST_SKEWED, MOST_SKEWED) - np.clip(around, -1, 1))
+
+
+def _within(window: NDArray[np.generic], box: Box, margin: float, shown: Box) -> NDArray[np.bool_]:
+    """Which pixels of a window are in a box with a margin, as far as the photo shows it."""
+    y, x = np.ogrid[: window.shape[0], : window.shape[1]]
+    left, top, right, bottom = (min(margin, beside) for beside in shown)
+    columns = (x >= box[0] - left) & (x < box[2] + right)
+    return np.asarray(columns & (y >= box[1] - top) & (y < box[3] + bottom))
 
 
 def _cut(gray: Gray, box: Box, shown: Box) -> Cut | None:
@@ -122,12 +151,13 @@ def _cut(gray: Gray, box: Box, shown: Box) -> Cut | None:
     """
     paper = ndimage.grey_closing(ndimage.gaussian_filter(gray, 0.6), (WIDEST_STROKE, WIDEST_STROKE), mode="nearest")
     ink = np.maximum(ndimage.uniform_filter(paper, LOCAL, mode="nearest") - gray, 0)
-    y, x = np.ogrid[: ink.shape[0], : ink.shape[1]]
-    left, top, right, bottom = box
-    inside = (x >= left - SLACK) & (x < right + SLACK) & (y >= top - SLACK) & (y < bottom + SLACK)
+    inside = _within(gray, box, SLACK, shown)
+    if not inside.any():
+        return None
     full = float(np.percentile(ink[inside], 95))
     if full < MIN_INK:
         return None
+    joined = _joined(ink > LINE * full, box, shown)
     ink = _without_rules(ink / full, shown) * full
     usual = float(np.median(ink))
     noise = 1.4826 * float(np.median(np.abs(ink - usual)))  # from the median absolute deviation
@@ -136,7 +166,7 @@ def _cut(gray: Gray, box: Box, shown: Box) -> Cut | None:
     start = 0.8 * faintest
     level = np.clip(0.85 * near, LEAST_LEVEL * full, full)
     even = np.clip((ink - start) / np.maximum(level - start, 1e-6), 0, 1)
-    chosen = _digits_parts(ink, ink > faintest, inside, full)
+    chosen, connected = _digits_parts(ink, ink > faintest, inside, full)
     result = even * chosen
     if np.count_nonzero(result > STROKE_INK) < MIN_PIXELS:
         return None
@@ -144,7 +174,33 @@ def _cut(gray: Gray, box: Box, shown: Box) -> Cut | None:
         image = ink_to_mnist(np.pad(result, 2))
     except BlankError:  # a hair in a large window
         return None
-    return Cut(image, full, (full - usual) / max(noise, 1e-3))
+    leaving = _leaving(even * connected * _within(gray, box, gray.size, shown), box)
+    return Cut(image, full, (full - usual) / max(noise, 1e-3), leaving, joined)
+
+
+def _leaving(ink: Gray, box: Box) -> tuple[float, float]:
+    """The shares of ink above or below a box, and to its left or right."""
+    left, top, right, bottom = (round(side) for side in box)
+    rows, columns = ink.sum(axis=1), ink.sum(axis=0)
+    inside = rows[max(0, top - SLACK) : bottom + SLACK].sum(), columns[max(0, left - SLACK) : right + SLACK].sum()
+    total = max(float(ink.sum()), 1e-6)
+    above_or_below, aside = (max(0.0, 1 - float(part) / total) for part in inside)
+    return above_or_below, aside
+
+
+def _joined(marks: NDArray[np.bool_], box: Box, shown: Box) -> float:
+    """The share of the columns beside a box that are crossed by marks connected to those in it, at its worse end."""
+    left, top, right, bottom = (round(side) for side in box)
+    labels, count = ndimage.label(marks, np.ones((3, 3)))
+    sizes = np.bincount(labels[top:bottom, left : right + 1].ravel(), minlength=count + 1)
+    sizes[0] = 0
+    if not sizes.any():
+        return 0.0
+    connected = labels == sizes.argmax()
+    beside = _within(marks, box, marks.size, shown)[top]  # what the photo shows
+    beside[max(0, left - SLACK) : right + SLACK] = False
+    ends = [connected[max(0, end - END) : end + END].any(axis=0) for end in (top, bottom)]
+    return min(float(end[beside].mean()) for end in ends) if beside.any() else 0.0
 
 
 def _without_rules(ink: Gray, shown: Box) -> Gray:
@@ -160,8 +216,13 @@ def _without_rules(ink: Gray, shown: Box) -> Gray:
     return ink
 
 
-def _digits_parts(ink: Gray, strokes: NDArray[np.bool_], inside: NDArray[np.bool_], full: float) -> NDArray[np.bool_]:
-    """Return which pixels belong to the digit in its box: connected parts that lie in it, and what crosses it, cut."""
+def _digits_parts(
+    ink: Gray, strokes: NDArray[np.bool_], inside: NDArray[np.bool_], full: float
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which pixels belong to the digit in its box, and which are connected to them.
+
+    The digit is the connected parts that lie in the box, and what crosses it, cut.
+    """
     labels, count = ndimage.label(strokes, np.ones((3, 3)))
     flat = labels.ravel()
     mass = np.bincount(flat, ink.ravel(), count + 1)
@@ -180,4 +241,6 @@ def _digits_parts(ink: Gray, strokes: NDArray[np.bool_], inside: NDArray[np.bool
     at_side = np.zeros(count + 1, bool)
     at_side[np.unique(pieces[inside & ~ndimage.binary_erosion(inside, border_value=1)])] = True
     left_over = at_side & (mass < LEFT_OVER * mass.max())
-    return np.asarray(ndimage.maximum_filter(pixels & ~left_over[pieces], 3) & inside)
+    digit = pixels & ~left_over[pieces]
+    own_labels = np.unique(labels[digit])
+    return np.asarray(ndimage.maximum_filter(digit, 3) & inside), np.isin(labels, own_labels)

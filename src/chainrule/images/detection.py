@@ -30,10 +30,11 @@ STRIDE = 4  # pixels of a level per position of the maps
 MULTIPLE = 8  # the sides of what the detector gets are multiples of this
 MARGIN = 16  # pixels around a level, which repeat its border: a digit may touch it
 TYPICAL_HEIGHT = 22.0  # pixels: the size whose logarithm the detector calls 0
-MIN_SCORE = 0.25  # minimum confidence that a position is the center of a digit
+MIN_SCORE = 0.35  # minimum confidence that a position is the center of a digit: with less, none is read
 MAX_DETECTIONS = 3000  # of one photo: a page with more is no page of digits
 # The less confident of two boxes is dropped if they have this much in common: of their union, or of the smaller one
 MAX_OVERLAP, MAX_CONTAINED = 0.35, 0.65
+CLOSEST = 0.1  # of the lower one's height: the centers of two digits that are as high as each other are not closer
 SAME_OVERLAP = 0.5  # of their union: what two boxes of the same digit, at different levels, have in common at least
 
 
@@ -109,6 +110,7 @@ def _distinct(detections: Sequence[Detection]) -> list[Detection]:
     """Drop every detection that has too much in common with a more confident one (non-maximum suppression)."""
     boxes = np.array([(d.left, d.top, d.right, d.bottom) for d in detections]).reshape(-1, 4)
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    heights = boxes[:, 3] - boxes[:, 1]
     scores, scales = np.array([d.score for d in detections]), np.array([d.level for d in detections])
     open_ones = np.ones(len(detections), bool)
     distinct = []
@@ -121,4 +123,8 @@ def _distinct(detections: Sequence[Detection]) -> list[Detection]:
         same = open_ones & (common > SAME_OVERLAP * union) & (scales != detection.level)
         distinct.append(replace(detection, again=float(scores[same].max(initial=0.0))))
         open_ones &= (common <= MAX_OVERLAP * union) & (common <= MAX_CONTAINED * smaller)
+        # Strokes of 1s are narrow: a coarse level may place one beside the place where it is
+        aside = np.abs(boxes[:, 0] + boxes[:, 2] - detection.left - detection.right) / 2
+        level = np.clip(high - low, 0, None)[:, 1] > MAX_CONTAINED * np.maximum(heights, detection.height)
+        open_ones &= ~(level & (aside < CLOSEST * np.minimum(heights, detection.height)))
     return distinct

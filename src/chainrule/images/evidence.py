@@ -18,11 +18,14 @@ if TYPE_CHECKING:
     from chainrule.images.cutting import Cut
     from chainrule.images.detection import Detection
 
-WEIGHTS = np.array([2.75, -0.26, 0.09, -0.54, 1.01, 0.3, 0.41, 3.88, 5.1, -1.74])
+WEIGHTS = np.array([2.11, -0.22, -0.68, -0.68, 1.29, 0.46, 0.55, 3.9, 4.03, 1.92, -1.95, -3.19])
 """The weights of `evidence` in the log odds that a detection is a digit."""
 MOST_SURE = 0.999  # limit of a probability, for no single one to decide alone
 REACH = 2.5  # heights: neighbors in a line are not farther apart
 SIMILAR = 2.5  # the largest ratio of the heights of neighbors: an exponent is a neighbor, too
+USUAL, USUAL_COUNT = 0.6, 1.5  # the confidence that is supposed before others are seen, and as how many it counts
+LEAVES = 0.08  # of a digit's ink: with so much above or below its box, it is likely a part of a letter
+ZERO = 0  # the class of a closed loop: letters hold many
 
 
 def evidence(
@@ -32,11 +35,13 @@ def evidence(
     no_digit: NDArray[np.float64],
     side: float,
 ) -> NDArray[np.float64]:
-    """What tells digits from all else, for each detection: (N, 10).
+    """What tells digits from all else, for each detection: (N, 12).
 
     The logarithms of: the detector's odds, the ink's clarity and contrast, the height in pixels and as a share of the
     photo's shorter side, the odds of the likeliest class, and the share that the classifier leaves to digits. The
-    detector's confidence at another level, and that of the surest neighbor; and a constant 1.
+    detector's confidence at another level, that of the surest neighbor, and the mean of all others on the page, which
+    is low beside words. How much of the ink of what is read as a 0 goes on above or below: it may be the bowl of a
+    letter. And a constant 1.
 
     Args:
         detections: what was detected.
@@ -46,7 +51,7 @@ def evidence(
         side: the photo's shorter side in pixels.
     """
     rows = np.zeros((len(detections), len(WEIGHTS)))
-    neighbors = _surest_neighbors(detections)
+    neighbors, others = _surest_neighbors(detections), _others(detections, cuts)
     for i, (detection, cut) in enumerate(zip(detections, cuts, strict=True)):
         if cut is None:
             continue
@@ -63,7 +68,8 @@ def evidence(
                 max(1 - no_digit[i], 1e-3),
             ]
         )
-        rows[i] = *logarithms, detection.again, neighbors[i], 1
+        goes_on = float(opinions[i, ZERO]) * min(cut.leaving[0] / LEAVES, 1.0)
+        rows[i] = *logarithms, detection.again, neighbors[i], others[i], goes_on, 1
     return rows
 
 
@@ -86,3 +92,10 @@ def _surest_neighbors(detections: Sequence[Detection]) -> NDArray[np.float64]:
         beside[i] = False
         surest[i] = scores[beside].max(initial=0.0)
     return surest
+
+
+def _others(detections: Sequence[Detection], cuts: Sequence[Cut | None]) -> NDArray[np.float64]:
+    """How sure all other detections with ink are on the average, of a few that are supposed."""
+    inked = np.array([cut is not None for cut in cuts], bool)
+    scores = np.where(inked, [detection.score for detection in detections], 0.0)
+    return np.asarray((scores.sum() - scores + USUAL * USUAL_COUNT) / (inked.sum() - inked + USUAL_COUNT))

@@ -7,7 +7,7 @@ the right, so a line may slope or bend a little.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,18 +31,22 @@ if TYPE_CHECKING:
     Classifier = Callable[[NDArray[np.uint8]], NDArray[np.floating]]  # images (N, 28, 28) to probabilities (N, classes)
     Box = tuple[int, int, int, int]
 
-MIN_CONFIDENCE = (
-    0.6  # that something is a digit: on training pages, 4 of 1,110 digits less than with 0.5, and 6 of 18 false ones
-)
+MIN_CONFIDENCE = 0.5  # that something is a digit: it is more likely than not
+MIN_READ, SURELY = 0.5, 0.95  # of what may be no digit, the class must be known; a digit is told though it is unknown
 GIANT, MIN_USUAL = 6.0, 5  # times the median height of a page's digits, if there are so many
-GIANT_AGAIN = 0.4  # minimum confidence at another level of what is so high
-MIN_SHARE = 0.25  # minimum contrast of ink, relative to the page's usual ink: pencil next to a marker has a third
+MIN_ASIDE = 2  # digits on each side of what lies across lines
+ONE_LEVEL = 0.4  # confidence at another level: with less, a digit was detected at one only
+MIN_SHARE = 0.25  # minimum contrast of doubtful ink, relative to the page's usual ink: pencil has a third of a marker's
+MOST_JOINED = 0.4  # of the width beside a stroke: more of it is crossed by lines at both ends of a cell's side
 STROKE_WIDTH = 0.35  # of its height: a 1 that is narrower is a straight stroke
 STROKE_HEIGHTS = (0.5, 1.8)  # of the median height of the other digits in the line: other straight strokes are no 1s
 MIN_NEIGHBORS = 2  # with fewer digits that are no strokes in the line, nothing is known about its height
-LONE_CONFIDENCE = 0.75  # minimum confidence of a straight stroke that is alone in its line, if there are more lines
+LONE_CONFIDENCE = 0.9  # minimum confidence of straight strokes that have no other digit in their line, of several lines
 VOTE = 0.5  # the weight of the detector's opinion on which digit it is; the classifier's is the rest
 LEAST_OPINION = 1e-4  # added to each probability before opinions are pooled
+DOUBTFUL = 0.97  # a digit whose class is less likely is cut out again, its box wider on each side by these shares
+LOOKS = (0.05, -0.04)
+MOST_IMPROBABLE = 1e-12  # a probability has a logarithm
 DIGITS = 10  # classes of a classifier of digits; one more is "no digit"
 
 
@@ -90,12 +94,14 @@ def read_page(photo: NDArray[np.floating | np.uint8], classify: Classifier, dete
     levels = make_levels(gray)
     detections = detect_digits(levels, detect)
     cuts, opinions, rows = judge(levels, detections, classify)
-    probability = _without_giants(_without_faint(presence(rows), cuts), detections)
+    probability = _without_lines(presence(rows), detections, cuts)
+    probability = _without_giants(_without_faint(probability, cuts), detections)
+    opinions = _looked_at_again(levels, detections, opinions, probability >= MIN_CONFIDENCE, classify)
     scale = max(photo.shape) / max(gray.shape)
     digits = {
         id(detection): _digit(detection, cut.image, confidence * opinion, scale, photo.shape)
         for detection, cut, opinion, confidence in zip(detections, cuts, opinions, probability.tolist(), strict=True)
-        if cut is not None and confidence >= MIN_CONFIDENCE
+        if cut is not None and (confidence >= SURELY or confidence * opinion.max() >= MIN_READ)
     }
     lines = group_into_lines([detection for detection in detections if id(detection) in digits])
     read = [[digits[id(detection)] for detection in line] for line in lines]
@@ -115,6 +121,38 @@ def judge(
     opinions, no_digit = _opinions(detections, cuts, classify)
     side = min(levels[0].gray.shape) / levels[0].scale if levels else 1.0
     return cuts, opinions, evidence(detections, cuts, opinions, no_digit, side)
+
+
+def _looked_at_again(
+    levels: Sequence[Level],
+    detections: Sequence[Detection],
+    opinions: NDArray[np.float64],
+    is_digit: NDArray[np.bool_],
+    classify: Classifier,
+) -> NDArray[np.float64]:
+    """The opinions (N, classes), those of doubtful digits pooled with those of boxes a little larger and smaller.
+
+    A box that is some pixels off cuts a stroke or shows a neighbor's.
+    """
+    doubtful = np.flatnonzero(is_digit & (opinions.max(axis=1, initial=0.0) < DOUBTFUL)).tolist()
+    if not doubtful:
+        return opinions
+    again = [_widened(detections[i], share) for i in doubtful for share in LOOKS]
+    cuts = cut_out(levels, again)
+    looks = _opinions(again, cuts, classify)[0].reshape(len(doubtful), len(LOOKS), -1)
+    pooled = opinions.copy()
+    for i, rows in zip(doubtful, looks, strict=True):
+        logarithms = np.log(np.maximum([opinions[i], *rows[rows.any(axis=1)]], MOST_IMPROBABLE))
+        shares = np.exp(logarithms.mean(axis=0))
+        pooled[i] = shares / shares.sum()
+    return pooled
+
+
+def _widened(detection: Detection, share: float) -> Detection:
+    """A detection with a box that is larger on each side by a share of its height."""
+    more = share * detection.height
+    left, right = detection.left - more, detection.right + more
+    return replace(detection, left=left, top=detection.top - more, right=right, bottom=detection.bottom + more)
 
 
 def _opinions(
@@ -142,27 +180,48 @@ def _opinions(
     return opinions, no_digit
 
 
+def _without_lines(
+    probability: NDArray[np.float64], detections: Sequence[Detection], cuts: Sequence[Cut | None]
+) -> NDArray[np.float64]:
+    """Return the probabilities of being a digit, 0 for strokes that join lines at both ends: the sides of cells.
+
+    That is what a 1 does, too, on squared paper whose squares it fills; but it is detected at more than one level.
+    """
+    doubtful = np.array([detection.again < ONE_LEVEL for detection in detections], bool)
+    narrow = np.array([detection.width < STROKE_WIDTH * detection.height for detection in detections], bool)
+    joined = np.array([cut is not None and cut.joined > MOST_JOINED for cut in cuts], bool)
+    return np.asarray(np.where(doubtful & narrow & joined, 0.0, probability))
+
+
 def _without_faint(probability: NDArray[np.float64], cuts: Sequence[Cut | None]) -> NDArray[np.float64]:
-    """Return the probabilities of being a digit, 0 for ink much fainter than the page's usual ink."""
+    """Return the probabilities of being a digit, 0 for doubtful ink much fainter than the page's usual ink."""
     contrasts = np.array([0.0 if cut is None else cut.contrast for cut in cuts])
     sure = probability >= MIN_CONFIDENCE
     if not sure.any():
         return probability
     usual = np.percentile(contrasts[sure], 75, method="higher")
-    return np.asarray(np.where(contrasts < MIN_SHARE * usual, 0.0, probability))
+    return np.asarray(np.where((contrasts < MIN_SHARE * usual) & (probability < SURELY), 0.0, probability))
 
 
 def _without_giants(probability: NDArray[np.float64], detections: Sequence[Detection]) -> NDArray[np.float64]:
-    """Return the probabilities of being a digit, 0 for what is a digit at one level only, many times as high as others.
+    """Return the probabilities of being a digit, 0 for what is many times as high as others, across their lines.
 
-    That is a pen on the page, not the digit of a plot, beside the numbers of its axes.
+    That is a pen on the page: it is a digit at one level only, or has digits on both sides. The digit of a plot has the
+    numbers of its axes on one side.
     """
     heights = np.array([detection.height for detection in detections])
-    doubtful = np.array([detection.again for detection in detections]) < GIANT_AGAIN
+    doubtful = np.array([detection.again for detection in detections]) < ONE_LEVEL
     sure = probability >= MIN_CONFIDENCE
     if np.count_nonzero(sure) < MIN_USUAL:
         return probability
-    return np.asarray(np.where(doubtful & (heights > GIANT * np.median(heights[sure])), 0.0, probability))
+    giant = heights > GIANT * np.median(heights[sure])
+    usual = [detection for detection, chosen in zip(detections, sure & ~giant, strict=True) if chosen]
+    for i in np.flatnonzero(giant & ~doubtful).tolist():
+        one = detections[i]
+        level = [other for other in usual if one.top < (other.top + other.bottom) / 2 < one.bottom]
+        to_left = sum(other.right < one.left + one.width / 2 for other in level)
+        doubtful[i] = min(to_left, len(level) - to_left) >= MIN_ASIDE
+    return np.asarray(np.where(doubtful & giant, 0.0, probability))
 
 
 def _without_stray_strokes(line: list[Digit], *, is_alone: bool) -> list[Digit]:
@@ -172,8 +231,8 @@ def _without_stray_strokes(line: list[Digit], *, is_alone: bool) -> list[Digit]:
         line: the digits of a line.
         is_alone: whether there are no other lines.
     """
-    if len(line) == 1 and not is_alone and _is_stroke(line[0]) and line[0].confidence < LONE_CONFIDENCE:
-        return []
+    if not is_alone and all(_is_stroke(digit) for digit in line):
+        return [digit for digit in line if digit.confidence >= LONE_CONFIDENCE]
     heights = [digit.box[3] - digit.box[1] for digit in line if not _is_stroke(digit)]
     if len(heights) < MIN_NEIGHBORS:
         return line

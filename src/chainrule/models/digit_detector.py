@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from chainrule.images.detection import Detector
 
 STRIDE = 4  # pixels per position of the maps
-BAND = 240  # rows of pixels that are run at once
+BAND = 96  # rows of pixels that are run at once
 SEEN_FINE, SEEN_COARSE, SEEN_MERGED = 16, 64, 8  # pixels that a position of each part depends on, in each direction
 MAPS = 15  # outputs for each position: the center's logit, 4 of the box, 10 of the digit
 SHIPPED = Path(__file__).with_name("shipped_detector")
@@ -190,14 +190,18 @@ def load_detector(folder: Path = SHIPPED) -> Detector:
     def detect(contrast: NDArray[np.float32]) -> NDArray[np.float32]:
         pixels = np.asarray(contrast[None], np.float32)
         fine = run_in_bands(partial(run, network.fine), [pixels], SEEN_FINE, STRIDE)
-        context = run_in_bands(partial(run, network.context), [fine], SEEN_COARSE // STRIDE)
+        context = run_in_bands(partial(run, network.context), [fine], SEEN_COARSE // STRIDE, bands=2)
         return run_in_bands(partial(run, network.join), [fine, context], SEEN_MERGED // STRIDE)
 
     return detect
 
 
 def run_in_bands(
-    run: Callable[..., NDArray[np.float32]], features: Sequence[NDArray[np.float32]], seen: int, stride: int = 1
+    run: Callable[..., NDArray[np.float32]],
+    features: Sequence[NDArray[np.float32]],
+    seen: int,
+    stride: int = 1,
+    bands: int = 1,
 ) -> NDArray[np.float32]:
     """Run a part of a detector on bands of rows, with what it sees around them.
 
@@ -209,13 +213,17 @@ def run_in_bands(
         features: (C, H, W) each.
         seen: rows that a row of the result depends on, above it and below.
         stride: rows of the features for each row of the result.
+        bands: how many are run at once: more where little is computed for a row, and much is seen around it.
     """
     height = features[0].shape[1]
-    band = BAND * stride // STRIDE
-    parts = []
+    band = bands * BAND * stride // STRIDE
+    result = np.empty((0, height // stride, features[0].shape[2] // stride), np.float32)
     for top in range(0, height, band):
         bottom = min(top + band, height)
         first, last = max(top - seen, 0), min(bottom + seen, height)
         rows = slice((top - first) // stride, (bottom - first) // stride)
-        parts.append(run(*(each[:, first:last] for each in features))[:, rows])
-    return np.concatenate(parts, axis=1)
+        part = run(*(each[:, first:last] for each in features))[:, rows]
+        if not top:  # now the number of channels is known
+            result = np.empty((len(part), *result.shape[1:]), np.float32)
+        result[:, top // stride : bottom // stride] = part
+    return result

@@ -114,7 +114,7 @@ class CropMaker:
         for chance in (0.3, 0.1):
             if random.random() < chance:
                 sheet = clutter.lay_thing(random, sheet, height)
-        if random.random() < (0.25 if ink.any() else 0.8):
+        if random.random() < (0.35 if ink.any() else 0.85):
             free = 1 - ndimage.maximum_filter(ink, int(height * 0.5) | 1)
             size = height * math.exp(random.normal(0, 0.4))
             letters = clutter.printed_letters if random.random() < 0.5 else self.rows.letters

@@ -127,7 +127,9 @@ class Rows:
         random = self.random
         gaps, often = (-0.12, -0.04, 0.03, 0.1, 0.25, 0.5, 1.0), (0.07, 0.11, 0.14, 0.25, 0.26, 0.13, 0.04)
         gap = float(random.choice(gaps, p=often))
-        pitch, slope, rows = height * random.uniform(1.25, 2.5), random.normal(0, 0.06), int(random.integers(1, 9))
+        crowded = random.random() < 0.15  # lines that touch
+        pitch = height * (random.uniform(0.98, 1.25) if crowded else random.uniform(1.25, 2.5))
+        slope, rows = random.normal(0, 0.06), int(random.integers(1, 9))
         y = random.uniform(-0.5, 1) * pitch
         if random.random() < 0.3:
             y, rows = random.uniform(0.2, 0.8) * CANVAS, 1
