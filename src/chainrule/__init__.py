@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 sys.modules["chainrule.weights"] = weights  # the old name, which warning filters for its ChecksumWarning may hold
 put, replace = ops.put, ops.replace  # former names of inner operations
 
-__version__ = "0.2.0rc1"
+__version__ = "0.2.0"
 
 _LATER = (
     "data",
