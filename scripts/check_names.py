@@ -33,7 +33,7 @@ EVERYWHERE = {
     "LostTensorError": "LeakedTracerError",
     "fresh": "zero_accumulator",
     "hurry": "wake",
-    "put_rows": "index_add",
+    "put_rows": "add_rows",
     "class_loss": "softmax_cross_entropy",
     "bernoulli_loss": "binary_cross_entropy",
     "blend": "ema_update",
@@ -46,7 +46,7 @@ EVERYWHERE = {
 underscore is part of the name: `constant_` is PyTorch's.)"""
 FUNCTIONS = {
     "large": "use_kernel",
-    "put": "scatter_add",
+    "put": "add_at",
     "replace": "index_put",
     "rows": "embedding",
     "constant": "stop_gradient",

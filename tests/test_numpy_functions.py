@@ -116,7 +116,7 @@ def test_files():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda x: np.split(x, 2, axis=1), "np.split: axis 1 of size 3 cannot be divided into 2 sections of one size"),
+        (lambda x: np.split(x, 2, axis=1), "np.split: axis 1 of size 3 cannot be divided into 2 sections of equal size"),
         (lambda x: np.split(x, 2.5), "np.split: takes one or more integers, not 2.5"),
         (lambda x: np.sum(x, axis=3), "np.sum: axis 3 is out of range for shape (2, 3): use -2 to 1"),
         (lambda x: np.var(x, axis=5), "np.var: axis 5 is out of range for shape (2, 3): use -2 to 1"),

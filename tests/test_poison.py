@@ -39,7 +39,7 @@ KERNELS = {
     "avg_pool": lambda: pooling.avg_pool(IMAGES, (2, 2), (2, 2), (0, 0)),
     "avg_pool_gradient": lambda: pooling.avg_pool_gradient(IMAGES[:, :, :3, :3], IMAGES.shape, (2, 2), (2, 2), (0, 0)),
     "gather_scaled": lambda: rows.gather_scaled(ROWS, np.array([3, 1, 2]), 0.5),
-    "index_add": lambda: rows.index_add(ROWS + 10, np.arange(40) % 7, 7),
+    "add_rows": lambda: rows.add_rows(ROWS + 10, np.arange(40) % 7, 7),
     "erf": lambda: special.erf(ROWS),
     "warp": lambda: warp.warp(ROWS[None], np.array([[[1.0, 0, 0], [0, 1, 0]]]), np.zeros((1, 2, 40, 30), np.float32)),
 }  # fmt: skip

@@ -24,7 +24,7 @@ from chainrule.autograd.mode import mode
 from chainrule.devices import CPU, check_device, device, target_dtype
 from chainrule.errors import LeakedTracerError, check, read_only_error
 from chainrule.habits import TENSOR, TENSOR_CLASS, no_attribute
-from chainrule.ops import numpy_words
+from chainrule.ops import numpy_names
 from chainrule.ops.dtypes import DEFAULT, promote, storable_dtype
 from chainrule.ops.operation import Operation
 from chainrule.ops.slicing import unfold
@@ -50,7 +50,10 @@ class _WithoutWarnings(threading.local):
         self.run(np.seterr, all="ignore")
 
     def run_again(self, error: RuntimeError, function: Callable[..., Any], *inputs: Any, **options: Any) -> Any:
-        """Retry after an error of `run`: a signal handler cannot enter the context if it interrupts a formula."""
+        """Run a formula again that `run` refused because its context is in use.
+
+        A signal handler has interrupted another formula of this thread.
+        """
         in_function = error.__traceback__ is not None and error.__traceback__.tb_next is not None
         if in_function or not str(error).startswith("cannot enter context"):
             raise error
@@ -176,15 +179,15 @@ class Tensor(metaclass=_TensorType):
     def __array_function__(self, function: Any, types: Any, inputs: Any, options: dict[str, Any]) -> Any:
         """Run `np.sum(tensor, axis=0)`."""
         operation = ops.NUMPY.get(function)
-        name = numpy_words.name_of(function)
+        name = numpy_names.name_of(function)
         if operation is None:
             raise _no_derivative(name)
         if isinstance(operation, Operation) and len(inputs) > len(operation.inputs) + 1 and not operation.variadic:
             raise TypeError(f"{name} of a Tensor: pass the options after the first by name")
         try:
-            return operation(*inputs, **numpy_words.arguments_for(operation, name, options))
+            return operation(*inputs, **numpy_names.arguments_for(operation, name, options))
         except (ValueError, IndexError, TypeError) as error:
-            raise numpy_words.translated(error, name, operation) from None
+            raise numpy_names.translated(error, name, operation) from None
 
     def __array__(self, dtype: DTypeLike | None = None, copy: builtins.bool | None = None) -> NDArray[Any]:
         values = self.numpy()
@@ -216,7 +219,7 @@ class Tensor(metaclass=_TensorType):
 
     # Attributes and conversions
 
-    if not TYPE_CHECKING:  # as above
+    if not TYPE_CHECKING:  # hidden from type checkers, which would otherwise accept any misspelled name
 
         def __getattr__(self, name: str) -> Any:
             function = f"use chainrule.{name}(tensor)" if name in ops.__all__ else None
@@ -362,7 +365,7 @@ class Tensor(metaclass=_TensorType):
     def requires_grad_(self, requires_grad: builtins.bool = True) -> Self:
         """Require gradients, or stop requiring them, which also drops `.grad` and hooks."""
         if mode.trace is not None and type(self._data) is _ndarray and requires_grad is not self.requires_grad:
-            mode.trace.refuse("requires_grad_() of a tensor from outside")
+            mode.trace.refuse("requires_grad_() of an existing tensor")
         if isinstance(self._node, tape.Node) and not requires_grad:
             raise RuntimeError("requires_grad_: a result of recorded operations keeps its history; use detach()")
         if requires_grad and self._node is None:
@@ -472,10 +475,10 @@ class Tensor(metaclass=_TensorType):
             new: computes the new Tensor with operations.
             write: writes into the array.
         """
-        root = views.root_of(self)
-        with_gradient = not (self._node is root._node is getattr(value, "_node", None) is None)
+        base = views.base_of(self)
+        with_gradient = not (self._node is base._node is getattr(value, "_node", None) is None)
         if with_gradient and mode.recording:
-            self._check_changeable(root)
+            self._check_changeable(base)
             views.change(self, lambda: new().to(self.dtype))  # a new array: operations may have saved the old one
             return self
         array = _values(self)
@@ -486,12 +489,12 @@ class Tensor(metaclass=_TensorType):
         self._version[0] += 1
         return self
 
-    def _check_changeable(self, root: Tensor) -> None:
-        """Raise an error if a recorded in-place change of this Tensor, a view of `root`, is not allowed."""
-        what, view = "cannot be changed in place while operations are recorded", "" if root is self else "a view of "
-        if isinstance(self._node, tape.Leaf) or isinstance(root._node, tape.Leaf):
+    def _check_changeable(self, base: Tensor) -> None:
+        """Raise an error if a recorded in-place change of this Tensor, a view of `base`, is not allowed."""
+        what, view = "cannot be changed in place while operations are recorded", "" if base is self else "a view of "
+        if isinstance(self._node, tape.Leaf) or isinstance(base._node, tape.Leaf):
             raise RuntimeError(f"{view}a tensor that requires gradients {what}: do it under no_grad()")
-        if root._node is not None and self._node is None:
+        if base._node is not None and self._node is None:
             solution = "take the view outside of no_grad() too, or change it inside"
             raise RuntimeError(f"a view that was taken under no_grad() of a result with a history {what}: {solution}")
 
@@ -499,7 +502,8 @@ class Tensor(metaclass=_TensorType):
         """Apply an arithmetic operation in place; without gradients, `ufunc` writes into memory."""
         value = _values(other)
         if not isinstance(other, Tensor):
-            promote([getattr(other, "value", other)], "common", operation.name)  # raises an error unless it is numeric
+            # raises an error unless it is numeric; in tracing, a Scalar holds its number in `value`
+            promote([getattr(other, "value", other)], "common", operation.name)
 
         def write(array: NDArray[Any]) -> None:
             try:
@@ -661,9 +665,10 @@ class Tensor(metaclass=_TensorType):
         """Convert to another type; return this Tensor if it has that type already.
 
         Args:
-            target: a type; "cpu" or a device, and perhaps a type after it; or a Tensor, whose type counts.
-            device: the device, by name.
-            dtype: the type, by name.
+            target: by position: a type; or "cpu" or a device, optionally followed by a type; or a Tensor, whose type is
+                used.
+            device: the device, as a keyword argument.
+            dtype: the type, as a keyword argument.
 
         Raises:
             ValueError: a device other than the CPU.

@@ -105,7 +105,7 @@ def test_what_they_refuse():
                 function(out, x)
     with pytest.raises(TypeError, match="jacobian: outputs must be a Tensor or a tuple of them, not float"):
         jacobian(lambda x: 3.0, x)
-    with pytest.raises(TypeError, match="jacobian: inputs must be a Tensor or a tuple of them, not ndarray"):
+    with pytest.raises(TypeError, match="jacobian: inputs must be a Tensor or a tuple of them, not numpy.ndarray"):
         jacobian(lambda x: x, np.ones(2))
     with pytest.raises(TypeError, match="only floats can require gradients, not int64"):
         jacobian(lambda x: x, chainrule.tensor([1, 2]))

@@ -202,7 +202,7 @@ class TestBackward:
                 chainrule.grad(out, nothing)
             with pytest.raises(RuntimeError, match="grad: outputs must not be empty"):
                 chainrule.grad(nothing, x)
-        for other, kind in ((3, "int"), ([3], "int"), (np.ones(1), "ndarray"), ("x", "str")):
+        for other, kind in ((3, "int"), ([3], "int"), (np.ones(1), "numpy.ndarray"), ("x", "str")):
             with pytest.raises(TypeError, match=f"backward: inputs must be one or more Tensors, not {kind}"):
                 out.backward(inputs=other)
             with pytest.raises(TypeError, match=f"grad: outputs must be one or more Tensors, not {kind}"):

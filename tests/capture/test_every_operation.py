@@ -101,7 +101,7 @@ REFUSED = {
     **{f"scatter_reduce prod {include_self}": "the same" for include_self in (True, False)},
     **{f"cumprod {case}": "the same" for case in ("(4,) 0", "(2, 3) 1", "(3, 2, 2) -2", "(2, 0) 0")},
     **{f"cumprod of zeros {count}": "the same" for count in (1, 2, 4)},
-    **dict.fromkeys((f"scatter_add by a mask{which}" for which in ("", " of rows", " of nothing")), "a mask"),
+    **dict.fromkeys((f"add_at by a mask{which}" for which in ("", " of rows", " of nothing")), "a mask"),
     "index_put a mask": "a mask",
 }
 """Operations and cases whose gradient of a gradient is refused in a compiled function, and why."""

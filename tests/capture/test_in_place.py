@@ -164,7 +164,7 @@ def test_that_would_keep_a_history_outside():
         table[0].add_(w * x)
         return table.sum()
 
-    with pytest.raises(CaptureError, match="recording an in-place change of an external tensor"):
+    with pytest.raises(CaptureError, match="recording an in-place change of an existing tensor"):
         jit(function)(numbers(3, 1))
     assert table.tolist() == before
     with chainrule.no_grad():
@@ -184,7 +184,7 @@ def test_that_would_give_a_tensor_from_outside_a_history_by_another(alias):
         return part.sum()
 
     for _ in range(2):
-        with pytest.raises(CaptureError, match="recording an in-place change of an external tensor"):
+        with pytest.raises(CaptureError, match="recording an in-place change of an existing tensor"):
             jit(function)(numbers(3, 1))
         np.testing.assert_array_equal(w.detach().numpy(), before)
 

@@ -238,10 +238,23 @@ def test_a_total_outside_would_keep_its_history():
         total += loss
         return loss
 
-    with pytest.raises(CaptureError, match="recording an in-place change of an external tensor"):
+    with pytest.raises(CaptureError, match="recording an in-place change of an existing tensor"):
         jit(step)(chainrule.ones(3))
     assert total.item() == 0
     assert not total.requires_grad
+
+
+def test_requiring_gradients_of_an_existing_tensor():
+    weight = chainrule.ones(3)
+
+    def step(x):
+        weight.requires_grad_()
+        return (weight * x).sum()
+
+    message = r"jit: requires_grad_\(\) of an existing tensor inside a compiled function would happen only once"
+    with pytest.raises(CaptureError, match=message):
+        jit(step)(chainrule.ones(3))
+    assert not weight.requires_grad
 
 
 def test_memory_that_two_tensors_share():

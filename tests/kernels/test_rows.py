@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chainrule.kernels.rows import gather_scaled, index_add
+from chainrule.kernels.rows import add_rows, gather_scaled
 
 SIZES = st.tuples(st.integers(1, 6), st.integers(0, 5), st.integers(0, 9), st.integers(0, 10**6))
 
@@ -39,7 +39,7 @@ def test_indices_of_every_integer_type(backend, kind):
     indices = np.array([2, 0, 1, 2], kind)
     np.testing.assert_allclose(gather_scaled(table, indices, 0.5), table[[2, 0, 1, 2]] * 0.5, rtol=1e-6)
     np.testing.assert_array_equal(
-        index_add(table[[0, 1, 2, 0]], indices, 4), [table[1], table[2], table[0] + table[0], np.zeros(5)]
+        add_rows(table[[0, 1, 2, 0]], indices, 4), [table[1], table[2], table[0] + table[0], np.zeros(5)]
     )
 
 
@@ -52,13 +52,13 @@ def test_rows_are_added_one_by_one(backend, sizes):
     expected = np.zeros((count, width))
     for row, index in zip(given_rows, indices, strict=True):
         expected[index] += row
-    np.testing.assert_array_equal(index_add(given_rows, indices, count), expected)
+    np.testing.assert_array_equal(add_rows(given_rows, indices, count), expected)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_index_tables_and_rows_with_gaps(backend, dtype):
     rows = np.arange(48, dtype=dtype).reshape(2, 4, 6)[:, ::2, ::-1]
     indices = np.array([[0, 2], [2, 0]])
-    result = index_add(rows, indices, 3)
+    result = add_rows(rows, indices, 3)
     assert result.dtype == dtype
     np.testing.assert_array_equal(result, [rows[0, 0] + rows[1, 1], np.zeros(6), rows[0, 1] + rows[1, 0]])

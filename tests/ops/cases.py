@@ -557,9 +557,9 @@ for label, index in INDICES:
         return out.reshape(3, 4)
 
     case(
-        ops.indexing.scatter_add,
-        f"scatter_add by {label}",
-        lambda x, index=index: ops.indexing.scatter_add(x, index=index, shape=(3, 4)),
+        ops.indexing.add_at,
+        f"add_at by {label}",
+        lambda x, index=index: ops.indexing.add_at(x, index=index, shape=(3, 4)),
         lambda x, index=index, add_at=add_at: add_at(x, index),
         anything(*np.zeros((3, 4))[index].shape),
     )
@@ -570,9 +570,9 @@ for label, rows, count in [
     ("nothing", [], 2),
 ]:
     case(
-        ops.indexing.index_add,
-        f"index_add {label}",
-        lambda x, rows=rows, count=count: ops.indexing.index_add(x, index=np.array(rows, int), count=count),
+        ops.indexing.add_rows,
+        f"add_rows {label}",
+        lambda x, rows=rows, count=count: ops.indexing.add_rows(x, index=np.array(rows, int), count=count),
         lambda x, rows=rows, count=count: np.eye(count)[np.array(rows, int)].reshape(-1, count).T @ x.reshape(-1, 3),
         anything(*np.shape(rows), 3),
     )

@@ -148,7 +148,7 @@ def test_a_mask_of_nan_gives_nan():
 @pytest.mark.parametrize(
     ("shape", "key_shape", "message"),
     [
-        ((5, 4), (5, 4), "enable_gqa takes inputs with a dimension of heads"),
+        ((5, 4), (5, 4), "enable_gqa needs inputs with a head dimension"),
         ((4, 5, 4), (0, 5, 4), "4 query heads cannot share 0 key heads evenly"),
     ],
 )

@@ -353,7 +353,10 @@ class TestShapesThatDoNotFit:
             (lambda z: ops.cross_entropy(z(()), np.array(0)), ValueError, "cross_entropy: input is a single number"),
             (lambda z: ops.cross_entropy(z(2, 3), np.array([0, 3])), IndexError, "cross_entropy: indices are 0 to 3, but must be 0 to 2"),
             (lambda z: ops.cross_entropy(z(2, 3), np.array([-1, 2])), IndexError, "cross_entropy: indices are -1 to 2"),
-            (lambda z: ops.cross_entropy(z(2, 3), np.array([True, False])), TypeError, "cross_entropy: target must be integers (class indices) or floats"),
+            (lambda z: ops.cross_entropy(z(2, 3), np.array([True, False])), TypeError, "cross_entropy: target must be integers (class indices) or floats (probabilities), not bool"),
+            (lambda z: ops.nll_loss(z(2, 3), np.float32([0, 1])), TypeError, "nll_loss: target must be integers (class indices), not float32"),
+            (lambda z: ops.instance_norm(z(2, 3, 4), use_input_stats=False), ValueError, "instance_norm: with use_input_stats=False, running_mean and running_var must be given"),
+            (lambda z: ops.select(z(()), 0, 0), IndexError, "select: a single number has no dimension to select from"),
             (lambda z: ops.cross_entropy(z(1, 3), np.array([0]), reduction="average"), ValueError, "cross_entropy: reduction must be"),
             (lambda z: z(2).to(complex), TypeError, "a Tensor holds booleans, integers or floats, not complex128"),
         ],
@@ -557,7 +560,7 @@ class TestNoTensorsNoNumbers:
             (
                 lambda x: ops.scaled_dot_product_attention(x, x, x, (x[:, :2] > 0).long()),
                 TypeError,
-                "scaled_dot_product_attention: attn_mask holds booleans or floats, not int64",
+                "scaled_dot_product_attention: attn_mask must be boolean or float, not int64",
             ),
             (lambda x: ops.rms_norm(x.long(), 3), TypeError, "rms_norm: takes floats, not int64"),
             (

@@ -208,10 +208,15 @@ class TestOptions:
 
     def test_may_not_be_given_twice_or_be_unknown(self):
         x = chainrule.tensor([[1.0, 2.0]])
-        with pytest.raises(TypeError, match="sum: takes input, dim, keepdim, dtype: each once, or not at all if it is"):
+        takes = "it takes input, dim, keepdim, dtype"
+        with pytest.raises(TypeError, match=f"^sum: got dim both by position and by name; {takes}$"):
             x.sum(0, dim=1)
-        with pytest.raises(TypeError, match="sum: takes input, dim, keepdim, dtype: each once, or not at all if it is"):
+        with pytest.raises(TypeError, match=f"^sum: got dim, keepdim both by position and by name; {takes}$"):
+            x.sum(0, True, axis=1, keepdims=True)
+        with pytest.raises(TypeError, match=f"^sum: got 5 arguments by position; {takes}$"):
             x.sum(0, True, None, 3)
+        with pytest.raises(TypeError, match="^linear: weight not given; it takes input, weight, bias$"):
+            ops.linear(input=x)
         for run, message in (
             (lambda: x.sum(axes=0), "sum: takes no argument 'axes'; it takes dim, keepdim, dtype"),
             (

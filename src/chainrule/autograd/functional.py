@@ -13,7 +13,7 @@ Common arguments:
 Each of the functions records operations even under `no_grad()`, as in PyTorch.
 
 The products are computed without the matrix: `vjp` is one backward pass, with v as the gradient of the outputs; `hvp`
-and `jvp` are two: vᵀ J is linear in v, and its derivative with respect to v, times a direction, is J times it.
+and `jvp` are two: vᵀ J is linear in v; differentiating it with respect to v, along a direction d, gives J d.
 Sources: Pearlmutter, Fast Exact Multiplication by the Hessian (1994); Townsend, A new trick for calculating Jacobian
 vector products (2017).
 """
@@ -26,7 +26,8 @@ import numpy as np
 
 from chainrule.autograd.mode import enable_grad
 from chainrule.autograd.tape import grad, unit_gradients
-from chainrule.errors import check
+from chainrule.errors import check, type_name
+from chainrule.ops.operation import is_tensor
 from chainrule.ops.shape import reshape, stack
 
 if TYPE_CHECKING:
@@ -229,8 +230,7 @@ def _zeros(like: Tensor) -> Tensor:
 def _as_list(name: str, what: str, tensors: Any) -> list[Tensor]:
     items = list(tensors) if isinstance(tensors, tuple) else [tensors]
     for x in items:
-        kind = type(x).__name__
-        check(name, hasattr(x, "requires_grad"), f"{what} must be a Tensor or a tuple of them, not {kind}", TypeError)
+        check(name, is_tensor(x), f"{what} must be a Tensor or a tuple of them, not {type_name(x)}", TypeError)
     return items
 
 

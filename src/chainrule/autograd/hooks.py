@@ -10,7 +10,7 @@ import numpy as np
 
 from chainrule.autograd.mode import mode
 from chainrule.errors import check
-from chainrule.ops.operation import operation
+from chainrule.ops.operation import is_tensor, operation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ class Handle:
 
 def gradient_as_tensor(grad: Any, wrap: Callable[[Any], Tensor]) -> Tensor:
     """Return a gradient as a Tensor; `wrap` makes an array a Tensor without a copy."""
-    if hasattr(grad, "_node"):
+    if is_tensor(grad):
         return grad  # type: ignore[no-any-return]  # a Tensor
     return wrap(np.asarray(grad) if mode.trace is None else mode.trace.as_tracer(grad))
 

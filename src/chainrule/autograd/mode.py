@@ -155,7 +155,7 @@ class _Recording(ContextDecorator):
     """Sets whether operations are recorded in a block. It must be fast: small networks predict in microseconds."""
 
     def __init__(self, setting: Any) -> None:
-        self._setting = setting
+        self._setting = setting  # the constructor's argument: here, whether to record; subclasses take others
 
     def __enter__(self) -> None:
         self._previous = mode.recording, mode.anomaly

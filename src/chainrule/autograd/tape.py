@@ -23,6 +23,7 @@ from chainrule.autograd import hooks
 from chainrule.autograd.hooks import gradient_as_tensor
 from chainrule.autograd.mode import Anomaly, error_suffix, mode, set_grad_enabled
 from chainrule.errors import check, type_name
+from chainrule.ops.operation import is_tensor
 from chainrule.ops.reductions import sum as add_up
 from chainrule.ops.shape import cast
 
@@ -304,8 +305,8 @@ def _nonempty(what: str, tensors: Any) -> list[Tensor]:
     if not items:
         raise RuntimeError(f"{what} must not be empty")
     for x in items:
-        if not hasattr(x, "_node"):
-            raise TypeError(f"{what} must be one or more Tensors, not {type(x).__name__}")
+        if not is_tensor(x):
+            raise TypeError(f"{what} must be one or more Tensors, not {type_name(x)}")
     return items
 
 
@@ -358,7 +359,7 @@ def _make_root(name: str, tensor: Tensor, gradient: Tensor | None, create_graph:
             raise ValueError(f"{name}: the gradient's shape {seed.shape} must be the result's, {node.shape}")
     if not create_graph:
         return node, seed
-    return node, gradient if hasattr(gradient, "requires_grad") else tensor._wrap(seed)
+    return node, gradient if is_tensor(gradient) else tensor._wrap(seed)
 
 
 def node_of(tensor: Tensor, name: str) -> Node | Leaf:

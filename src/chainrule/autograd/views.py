@@ -2,8 +2,8 @@
 
 Without recording, an in-place change writes into memory, so every Tensor that shares the memory sees it. A recorded
 change must not write: earlier operations have saved the old array for their derivatives. It computes a new value
-instead, and `change` assigns it to every Tensor that shared the old memory. A view shows a part of its root, so
-changing the view changes the root, and the other views are computed again from the new root. Values and gradients
+instead, and `change` assigns it to every Tensor that shared the old memory. A view shows a part of its base, so
+changing the view changes the base, and the other views are computed again from the new base. Values and gradients
 are the same as in PyTorch, which writes into memory and gives the views new histories.
 
 If a change reads memory that it writes (`a[1:] += a[:-1]`, `a.copy_(a.T)`), it reads all of it first, as in NumPy: the
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from chainrule.tensor import Tensor
 
     Steps: TypeAlias = tuple[tuple[Operation[...], dict[str, Any]], ...]
-    View: TypeAlias = tuple[Tensor, Steps]  # a root, and the operations that lead from it to the view
+    View: TypeAlias = tuple[Tensor, Steps]  # a base, and the operations that lead from it to the view
 
 
 class Aliases:
@@ -101,17 +101,17 @@ def share(tensor: Tensor, source: Tensor) -> None:
 def share_detached(tensor: Tensor, source: Tensor) -> None:
     """Register that a new Tensor shares the memory of another, but not its history.
 
-    If the other is a view, the new one is the same view of a new root, which has no history either.
+    If the other is a view, the new one is the same view of a new base, which has no history either.
     """
     if source._view is not None:
-        root, steps = source._view
-        own_root = root._wrap(root._data)
-        share_detached(own_root, root)
-        tensor._view = own_root, steps
+        base, steps = source._view
+        own_base = base._wrap(base._data)
+        share_detached(own_base, base)
+        tensor._view = own_base, steps
     share(tensor, source)
 
 
-def root_of(tensor: Tensor) -> Tensor:
+def base_of(tensor: Tensor) -> Tensor:
     """Return the Tensor that this is a view of, or itself."""
     return tensor if tensor._view is None else tensor._view[0]
 
@@ -126,11 +126,11 @@ def change(tensor: Tensor, compute: Callable[[], Tensor]) -> None:
     Raises:
         RuntimeError: the Tensor is a view that repeats elements, or a view by an unsupported operation.
     """
-    root, steps = tensor._view or (tensor, ())
+    base, steps = tensor._view or (tensor, ())
     if mode.trace is not None:
-        aliases = (root, *(tensor._aliases.live_tensors() if tensor._aliases is not None else ()))
+        aliases = (base, *(tensor._aliases.live_tensors() if tensor._aliases is not None else ()))
         if any(type(alias._data) is np.ndarray for alias in aliases):
-            mode.trace.refuse("recording an in-place change of an external tensor")
+            mode.trace.refuse("recording an in-place change of an existing tensor")
     if tensor._aliases is None:  # no other Tensor shares this memory
         new = compute()
         _assign(tensor, _match_layout(new._data, tensor._data), new._node)
@@ -138,27 +138,29 @@ def change(tensor: Tensor, compute: Callable[[], Tensor]) -> None:
         return
     tensors = tensor._aliases.live_tensors()
     old_version = tensor._version
-    _set_version(tensors, [0])  # a new counter: the operations below save the old value, whose array stays valid
+    # a counter that will not increase: the operations below save the old value, whose array is not overwritten
+    _set_version(tensors, [0])
     try:
-        new_root = _update_root(root, steps, compute())
+        new_base = _update_base(base, steps, compute())
     except BaseException:
         _set_version(tensors, old_version)
         raise
-    had_node = root._node is not None
-    _assign(root, _match_layout(new_root._data, root._data), new_root._node)
-    _set_version(tensors, new_root._version)
+    had_node = base._node is not None
+    _assign(base, _match_layout(new_base._data, base._data), new_base._node)
+    _set_version(tensors, new_base._version)
     for other in tensors:
-        if other is root:
+        if other is base:
             continue
-        own_root, own_steps = other._view or (other, ())
-        if own_root is root and not (had_node and other._node is None):
-            part = _take_view(root, own_steps)
+        own_base, own_steps = other._view or (other, ())
+        if own_base is base and not (had_node and other._node is None):
+            part = _take_view(base, own_steps)
             _assign(other, part._data, part._node)
         else:  # a view taken under `no_grad`, or a Tensor with its own history
             with no_grad():
-                other._data = _take_view(root, own_steps)._data
-            # count the change: backward() raises an error if the derivative of `other` needs its old value
-            old_version[0] += isinstance(other._node, tape.Node)
+                other._data = _take_view(base, own_steps)._data
+            # increase the counter that earlier operations have saved: backward() then refuses to use the old value
+            if isinstance(other._node, tape.Node):
+                old_version[0] += 1
 
 
 def _set_version(tensors: Sequence[Tensor], version: list[int]) -> None:
@@ -171,14 +173,14 @@ def is_view_at(view: Tensor, source: Tensor, index: Any) -> bool:
     """Whether a Tensor is the view of another at an index, so that assigning it there changes nothing."""
     if view._view is None or (view._node is None) != (source._node is None) or not is_basic(index):
         return False
-    root, steps = source._view or (source, ())
-    own_root, (*first_steps, (operation, options)) = view._view
-    is_same_path = own_root is root and len(first_steps) == len(steps) and all(map(is_, first_steps, steps))
+    base, steps = source._view or (source, ())
+    own_base, (*first_steps, (operation, options)) = view._view
+    is_same_path = own_base is base and len(first_steps) == len(steps) and all(map(is_, first_steps, steps))
     return is_same_path and operation is getitem and bool(options["index"] == index)
 
 
 def unshare(tensor: Tensor) -> None:
-    """Prepare a Tensor for new memory: its views keep the old memory, with a new Tensor as their root."""
+    """Prepare a Tensor for new memory: its views keep the old memory, with a new Tensor as their base."""
     if tensor._aliases is None:
         return
     old = tensor._wrap(tensor._data)
@@ -212,16 +214,16 @@ def _match_layout(data: Any, like: Any) -> Any:
     return out
 
 
-def _take_view(root: Tensor, steps: Steps) -> Tensor:
-    """Apply the operations of a view to its root."""
+def _take_view(base: Tensor, steps: Steps) -> Tensor:
+    """Apply the operations of a view to its base."""
     for operation, options in steps:
-        root = operation(root, **options)
-    return root
+        base = operation(base, **options)
+    return base
 
 
-def _update_root(root: Tensor, steps: Steps, part: Tensor) -> Tensor:
-    """Return the new value of the root, given `part`, the new value of its view by these steps."""
-    sources = [_take_view(root, steps[:i]) for i in range(len(steps))]
+def _update_base(base: Tensor, steps: Steps, part: Tensor) -> Tensor:
+    """Return the new value of the base, given `part`, the new value of its view by these steps."""
+    sources = [_take_view(base, steps[:i]) for i in range(len(steps))]
     for source, (operation, options) in zip(reversed(sources), reversed(steps), strict=True):
         if operation is getitem:
             part = index_put(source, part, index=options["index"])

@@ -233,17 +233,17 @@ def _embedding_lookup(trace: Trace, input: Any, index: Any) -> Tracer:
     return record(trace, "embedding_lookup", job, [table, indices], example)[0]
 
 
-def _index_add(trace: Trace, input: Any, index: Any, *, count: int) -> Tracer:
+def _add_rows(trace: Trace, input: Any, index: Any, *, count: int) -> Tracer:
     """Add rows to a matrix of zeros, by index."""
     grad, indices = contiguous(trace, input), contiguous(trace, index)
     width = grad.shape[-1]
     _require(indices.dtype == np.int64 and grad.dtype.kind == "f" and grad.dtype.itemsize > 2)
-    example = row_kernels.index_add(grad.value.example, indices.value.example, count)
+    example = row_kernels.add_rows(grad.value.example, indices.value.example, count)
     job = row_kernels.scatter_job(type_of(grad.dtype), indices.size, width, count * width)
-    return record(trace, "index_add", job, [grad, indices], example)[0]
+    return record(trace, "add_rows", job, [grad, indices], example)[0]
 
 
-def _scatter_add(trace: Trace, input: Any, *, index: Any, shape: Any) -> Tracer:
+def _add_at(trace: Trace, input: Any, *, index: Any, shape: Any) -> Tracer:
     """Compute the gradient of a slice: zeros outside the slice."""
     _require(indexing.is_basic(index))
     x = trace.as_tracer(input)
@@ -303,8 +303,8 @@ def _python_call(operation: Any) -> Callable[..., Any]:
 RULES: dict[Any, Callable[..., Any]] = {
     indexing.check_indices: _indices,
     indexing.embedding_lookup: _embedding_lookup,
-    indexing.index_add: _index_add,
-    indexing.scatter_add: _scatter_add,
+    indexing.add_rows: _add_rows,
+    indexing.add_at: _add_at,
     indexing.index_put: _index_put,
     shape.concatenate: _concatenate,
     networks.erf: lambda trace, input: trace.elementwise(special.erf, input),

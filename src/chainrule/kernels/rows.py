@@ -55,7 +55,7 @@ def gather_scaled(table: NDArray[Any], indices: NDArray[np.integer[Any]], scale:
     return out
 
 
-def index_add(rows: NDArray[Any], indices: NDArray[np.integer[Any]], count: int) -> NDArray[Any]:
+def add_rows(rows: NDArray[Any], indices: NDArray[np.integer[Any]], count: int) -> NDArray[Any]:
     """Zeros (count, D) with each row added at its index: the gradient of gathering rows.
 
     Args:

@@ -37,7 +37,7 @@ class _Recurrent(Module):
 
     def _add_parameters(self, suffix: str, inputs: int, generator: Generator | None, dtype: DTypeLike) -> None:
         """Add the weights and biases of one cell, under PyTorch's names."""
-        rows, bound = self.cell.gates * self.hidden_size, 1 / math.sqrt(self.hidden_size)
+        rows, bound = self.cell.num_gates * self.hidden_size, 1 / math.sqrt(self.hidden_size)
         shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, inputs), "weight_hh": (rows, self.hidden_size)}
         shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)} if self.bias else {}
         for name, shape in shapes.items():
@@ -53,7 +53,7 @@ class _Recurrent(Module):
     def _scan(self, x: Tensor, state: Tensor, suffix: str) -> Tensor:
         """Run all steps of one cell: x (T, B, inputs), state (S, B, H) to the states after each step, (T, S, B, H)."""
         weight_ih, weight_hh, bias_ih, bias_hh = self._parameters(suffix)
-        if bias_ih is not None and not self.cell.has_hidden_bias:  # one bias for both projections
+        if bias_ih is not None and not self.cell.has_separate_hidden_gradients:  # one bias for both projections
             bias_ih, bias_hh = bias_ih + bias_hh, None
         return recurrent.recurrent_scan(F.linear(x, weight_ih, bias_ih), state, weight_hh, bias_hh, cell=self.cell)
 
@@ -67,9 +67,9 @@ class _Recurrent(Module):
     def _first_state(self, hx: Any, shape: tuple[int, ...], like: Tensor) -> list[Tensor]:
         """Return the first states: those given, checked, or zeros."""
         if hx is None:
-            return [zeros(shape, dtype=like.dtype) for _ in range(self.cell.states)]
+            return [zeros(shape, dtype=like.dtype) for _ in range(self.cell.num_states)]
         states = hx if isinstance(hx, (tuple, list)) else (hx,)
-        names = ("h_0", "c_0")[: self.cell.states]
+        names = ("h_0", "c_0")[: self.cell.num_states]
         pair = "a Tensor h_0" if len(names) == 1 else "a pair (h_0, c_0)"
         are_tensors = len(states) == len(names) and all(isinstance(state, Tensor) for state in states)
         check(

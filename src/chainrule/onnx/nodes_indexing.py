@@ -119,8 +119,8 @@ def _pad(writer: Writer, x: Symbol, pairs: Sequence[tuple[int, int]], value: Any
     return writer.node("Pad", x, sizes, np.asarray(value, x.dtype))
 
 
-def _scatter_add(writer: Writer, source: Symbol, *, index: Any, shape: Any) -> Symbol:
-    return _pad(writer, source, _padding(index, shape, "scatter_add"), 0)
+def _add_at(writer: Writer, source: Symbol, *, index: Any, shape: Any) -> Symbol:
+    return _pad(writer, source, _padding(index, shape, "add_at"), 0)
 
 
 def _index_put(writer: Writer, x: Symbol, value: Any, *, index: Any) -> Symbol:
@@ -176,7 +176,7 @@ def _argsort(writer: Writer, x: Symbol, dim: int = -1, descending: bool = False,
 
 
 OPERATIONS: dict[Any, Callable[..., Any]] = {
-    indexing.getitem: _getitem, indexing.scatter_add: _scatter_add, indexing.index_put: _index_put,
+    indexing.getitem: _getitem, indexing.add_at: _add_at, indexing.index_put: _index_put,
     indexing.pick: _pick, indexing.check_indices: _check_indices, indexing.embedding_lookup: _embedding_lookup,
     scattering.scatter_values: _scatter(None, 13), scattering.scatter_sum: _scatter("add", 16),
     scattering.scatter_product: _scatter("mul", 16), scattering.scatter_extreme: _scatter(None, 18),

@@ -39,7 +39,7 @@ from chainrule.ops.stacking import *
 
 import chainrule.ops.numpy_functions  # isort: skip  # noqa: F401  # adds to NUMPY
 
-put, replace = _indexing.scatter_add, _indexing.index_put  # former names of the two
+put, replace = _indexing.add_at, _indexing.index_put  # former names of the two
 
 if not TYPE_CHECKING:  # type checkers read the literal lists of the families
     __all__ = ["NUMPY", "Operation", "operation"]

@@ -1,7 +1,7 @@
 """Activation functions, elementwise: relu and its relatives, sigmoid, softplus, mish.
 
-Each derivative stands below its formula. `inplace=True` also writes the result into the input, as in PyTorch, which
-saves no memory here: what the derivative needs is kept.
+Each derivative stands below its formula. `inplace=True` also writes the result into the input, as in PyTorch. It
+saves no memory: what the derivative needs is kept.
 """
 
 from math import prod
@@ -146,7 +146,7 @@ def _(grad: Array, input: Array, min_val: float, max_val: float) -> Array:
 
 @operation(inputs=1, promote="floating_only")
 def hardsigmoid(input: Input, inplace: bool = False) -> Array:
-    """(x + 3) / 6 limited to [0, 1], a sigmoid of straight lines."""
+    """(x + 3) / 6 limited to [0, 1], a piecewise linear approximation of the sigmoid."""
     return np.clip(input + 3, 0, 6) / 6
 
 

@@ -94,7 +94,7 @@ def _(grad: Array, out: Array, input: Array, exponent: Array) -> Array:
         return grad * np.where(exponent == 0, 0, exponent * input ** (exponent - 1))
 
     def exponent_grad() -> Array:
-        is_grad_zero = (input == 0) * (exponent >= 0)  # `*` for `and`, because `bool & Tensor` is not defined
+        is_grad_zero = (input == 0) & (exponent >= 0)
         return grad * np.where(is_grad_zero, 0, out * np.log(np.where(is_grad_zero, np.ones_like(out), input)))
 
     return base_grad, exponent_grad

@@ -16,7 +16,7 @@ from chainrule.ops.arithmetic import where
 from chainrule.ops.comparisons import ne
 from chainrule.ops.linalg import matmul
 from chainrule.ops.losses import softmax
-from chainrule.ops.operation import Array, Input, Tensor, operation
+from chainrule.ops.operation import Array, Input, Tensor, is_tensor, operation
 from chainrule.ops.reductions import any
 from chainrule.ops.shape import broadcast_to, flatten, transpose, unsqueeze
 
@@ -42,7 +42,7 @@ def _(
     grad: Array, query: Array, key: Array, value: Array, out: Array, logsumexp: Any, is_causal: bool, scale: float
 ) -> Any:
     """dV = Pᵀ G, dS = P ∘ (G Vᵀ - Σ G out), dQ = scale dS K, dK = scale dSᵀ Q, for P = softmax(scale Q Kᵀ)."""
-    if hasattr(type(grad), "requires_grad"):  # Tensors, with `create_graph`: as operations that have derivatives
+    if is_tensor(grad):  # with `create_graph`: as operations that have derivatives
         return plain.attention_gradients(grad, query, key, value, out, logsumexp, is_causal, scale)
     return fused_attention_gradients(grad, query, key, value, out, logsumexp, is_causal=is_causal, scale=scale)
 
@@ -82,14 +82,13 @@ def scaled_dot_product_attention(
     """
     name = "scaled_dot_product_attention"
     check(name, not dropout_p, "'dropout_p' is not supported; it must be 0")
-    too_few_dims = min(query.ndim, key.ndim, value.ndim) < 2
-    if too_few_dims or query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
+    ndim = min(query.ndim, key.ndim, value.ndim)
+    if ndim < 2 or query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
         shapes = f"{query.shape}, {key.shape} and {value.shape}"
         raise ValueError(f"{name}: takes query (..., L, E), key (..., S, E) and value (..., S, F), not {shapes}")
     check(name, attn_mask is None or not is_causal, "takes attn_mask or is_causal, not both")
     if enable_gqa:
-        has_heads = min(query.ndim, key.ndim, value.ndim) > 2
-        check("scaled_dot_product_attention", has_heads, "enable_gqa takes inputs with a dimension of heads")
+        check(name, ndim > 2, "enable_gqa needs inputs with a head dimension, (..., heads, L, E)")
         key, value = (_repeat_heads(part, query.shape[-3]) for part in (key, value))
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     if attn_mask is None and isinstance(scale, (int, float)) and _can_fuse(query, key, value):
@@ -99,7 +98,7 @@ def scaled_dot_product_attention(
         scores = where(np.tri(query.shape[-2], key.shape[-2], dtype=bool), scores, -np.inf)
     if attn_mask is None:
         return matmul(softmax(scores, dim=-1), value)
-    check(name, attn_mask.dtype.kind in "bf", f"attn_mask holds booleans or floats, not {attn_mask.dtype}", TypeError)
+    check(name, attn_mask.dtype.kind in "bf", f"attn_mask must be boolean or float, not {attn_mask.dtype}", TypeError)
     if attn_mask.dtype == bool:
         allowed = ne(attn_mask, False)  # a copy: the caller may change the mask before `backward()`
         scores = where(allowed, scores, -np.inf)

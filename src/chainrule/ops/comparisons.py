@@ -153,8 +153,8 @@ def isclose(
     Args:
         input: x, any shape.
         other: y, of the same type; broadcasts with x.
-        rtol: the allowed difference, relative to y.
-        atol: the allowed difference that is added.
+        rtol: the relative tolerance, a factor of |y|.
+        atol: the absolute tolerance, added to the relative one.
         equal_nan: whether NaN is close to NaN.
 
     Raises:

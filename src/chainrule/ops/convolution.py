@@ -10,7 +10,7 @@ Source: Dumoulin and Visin, A guide to convolution arithmetic for deep learning 
 from typing import Any, NamedTuple
 
 from chainrule.kernels import convolution as kernels
-from chainrule.ops.indexing import scatter_add
+from chainrule.ops.indexing import add_at
 from chainrule.ops.operation import Array, Input, Ints, Tensor, check_tensors, operation
 from chainrule.ops.shape import int_tuple, reshape, squeeze, unsqueeze
 
@@ -42,26 +42,30 @@ def _(grad: Array, input: Array, weight: Array, params: ConvParams) -> Any:
 
 
 @operation
-def convolution_input_gradient(input: Array, weight: Array, *, shape: Any, params: ConvParams) -> Array:
-    """Map the gradient of the result (N, O, H′, W′) and the weight to that of the input, of `shape` (N, C, H, W).
+def convolution_input_gradient(out_grad: Array, weight: Array, *, shape: Any, params: ConvParams) -> Array:
+    """The gradient of a convolution with respect to its input, of `shape` (N, C, H, W).
 
-    `conv_transpose2d` calls it with its own input in place of the gradient.
+    It is computed from the gradient of its result, `out_grad` (N, O, H′, W′), and the weight. `conv_transpose2d` passes
+    its own input as `out_grad`.
     """
-    return kernels.convolve_input_gradient(input, weight, shape, *params)
+    return kernels.convolve_input_gradient(out_grad, weight, shape, *params)
 
 
 @convolution_input_gradient.derivative
-def _(grad: Array, input: Array, weight: Array, params: ConvParams) -> Any:
+def _(grad: Array, out_grad: Array, weight: Array, params: ConvParams) -> Any:
     """The convolution, and its gradient with respect to the weight."""
     return (
         lambda: convolution(grad, weight, params=params),
-        lambda: convolution_weight_gradient(grad, input, shape=weight.shape, params=params),
+        lambda: convolution_weight_gradient(grad, out_grad, shape=weight.shape, params=params),
     )
 
 
 @operation
 def convolution_weight_gradient(input: Array, out_grad: Array, *, shape: Any, params: ConvParams) -> Array:
-    """Map the input (N, C, H, W) and the gradient of the result (N, O, H′, W′) to that of the weight, of `shape`."""
+    """The gradient of a convolution with respect to its weight, of `shape` (O, C, kernel height, kernel width).
+
+    It is computed from the input (N, C, H, W) and the gradient of the result, `out_grad` (N, O, H′, W′).
+    """
     return kernels.convolve_weight_gradient(input, out_grad, shape, *params)
 
 
@@ -219,7 +223,7 @@ def _convolve_transposed(
     # elements: append zeros to the input
     padded = height + extra[0] // stride[0], width + extra[1] // stride[1]
     if padded != (height, width):
-        x = scatter_add(x, index=(..., slice(height), slice(width)), shape=(*x.shape[:2], *padded))
+        x = add_at(x, index=(..., slice(height), slice(width)), shape=(*x.shape[:2], *padded))
     params = ConvParams(stride, ((crop[0], crop[0]), (crop[1], crop[1])), dilation, groups)
     out = convolution_input_gradient(x, weight, shape=(x.shape[0], weight.shape[1] * groups, *size), params=params)
     return _finish(out, bias, input.ndim, ndim)

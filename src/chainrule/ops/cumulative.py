@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.ops.argument_aliases import takes_axis
 from chainrule.ops.indexing import gather
 from chainrule.ops.operation import Array, DTypeLike, Input, Tensor, check_tensors, operation
-from chainrule.ops.second_names import takes_axis
 from chainrule.ops.shape import wrap_dim
 
 __all__ = ["cummax", "cummin", "cumprod", "cumsum"]
@@ -37,7 +37,10 @@ def cumprod(input: Input, dim: int, *, dtype: DTypeLike | None = None) -> Array:
 
 @cumprod.derivative
 def _(grad: Array, out: Array, input: Array, dim: int) -> Array:
-    """∂outₖ/∂xᵢ = the product of the other elements up to k ≥ i: outₖ / xᵢ, or computed directly if an element is 0."""
+    """For k ≥ i, ∂outₖ/∂xᵢ is the product of the elements up to k without xᵢ; for k < i it is 0.
+
+    The product is outₖ / xᵢ, or computed directly if an element is 0.
+    """
     if not input.ndim:
         return grad
     if np.asarray(input != 0).all():
@@ -63,7 +66,9 @@ def _accumulate(ufunc: Any, name: str, input: Array, dim: int, dtype: Any) -> An
 
 @takes_axis
 def cummax(input: Input, dim: int) -> tuple[Tensor, Tensor]:
-    """The running maxima along a dimension, and their indices, the last of several; NaN once an element is NaN.
+    """The running maxima along a dimension, and the index of each, the last if there are ties.
+
+    They are NaN once an element is NaN.
 
     Raises:
         IndexError: `dim` is out of range.
@@ -73,7 +78,9 @@ def cummax(input: Input, dim: int) -> tuple[Tensor, Tensor]:
 
 @takes_axis
 def cummin(input: Input, dim: int) -> tuple[Tensor, Tensor]:
-    """The running minima along a dimension, and their indices, the last of several; NaN once an element is NaN.
+    """The running minima along a dimension, and the index of each, the last if there are ties.
+
+    They are NaN once an element is NaN.
 
     Raises:
         IndexError: `dim` is out of range.

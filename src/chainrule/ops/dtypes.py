@@ -3,7 +3,8 @@
 1. Integers with floats give the type of the floats (NumPy: int64 with float32 gives float64).
 2. A Python number, a NumPy scalar or a zero-dimensional array does not widen an array of the same category: float32
    with `np.float64(2)` stays float32.
-3. Functions such as `exp` and `/` turn integers into the default type, float32 (NumPy: float64, or float16 for bytes).
+3. Functions such as `exp` and `/` turn integers into the default type, float32 (NumPy: float64; `exp` and the like give
+   float16 for booleans and 8-bit integers, float32 for 16-bit ones).
 
 Source: the PyTorch documentation, "Tensor Attributes", section on type promotion.
 """

@@ -1,6 +1,6 @@
 """Indexing: operations that read elements at an index, and their derivatives, which add elements at an index.
 
-`getitem` reads elements and `scatter_add` adds elements to zeros: each is the other's derivative. `pick` and
+`getitem` reads elements and `add_at` adds elements to zeros: each is the other's derivative. `pick` and
 `embedding_lookup` read along one dimension. Most of the rest (gather, flip, roll, ...) is composed of these.
 """
 
@@ -13,9 +13,9 @@ import numpy as np
 from chainrule.errors import check
 from chainrule.kernels import rows as row_kernels
 from chainrule.kernels.memory import writable_diagonal
+from chainrule.ops.argument_aliases import takes_axis
 from chainrule.ops.arithmetic import where
 from chainrule.ops.operation import NUMPY, Array, Input, Ints, Tensor, operation
-from chainrule.ops.second_names import takes_axis
 from chainrule.ops.shape import along, cat, clone, contiguous, int_tuple, movedim, reshape, wrap_dim, wrap_dims
 
 __all__ = [
@@ -41,11 +41,11 @@ def getitem(input: Input, *, index: Any) -> Array:
 @getitem.derivative
 def _(grad: Array, input_shape: tuple[int, ...], index: Any) -> Array:
     """Zeros with the gradient added at the index; the gradients of an element that was read twice add up."""
-    return scatter_add(grad, index=index, shape=input_shape)
+    return add_at(grad, index=index, shape=input_shape)
 
 
 @operation
-def scatter_add(source: Array, *, index: Any, shape: Any) -> Array:
+def add_at(source: Array, *, index: Any, shape: Any) -> Array:
     """Zeros of `shape` with the source added at the index."""
     out = np.zeros(shape, source.dtype)
     if is_basic(index):
@@ -55,7 +55,10 @@ def scatter_add(source: Array, *, index: Any, shape: Any) -> Array:
     return out
 
 
-@scatter_add.derivative
+scatter_add = add_at  # its name in the release candidate; PyTorch's function of that name is `scatter_sum`
+
+
+@add_at.derivative
 def _(grad: Array, index: Any) -> Array:
     """The gradient at the index."""
     return grad[index]
@@ -201,7 +204,7 @@ def main_diagonal(input: Array) -> Array:
 @main_diagonal.derivative
 def _(grad: Array, input_shape: tuple[int, ...]) -> Array:
     """Zeros with the gradient on the diagonal."""
-    return scatter_add(grad, index=diagonal_index(input_shape[-1]), shape=input_shape)
+    return add_at(grad, index=diagonal_index(input_shape[-1]), shape=input_shape)
 
 
 def diagonal_index(size: int) -> tuple[Any, ...]:
@@ -287,31 +290,30 @@ def _as_index(index: Any) -> Any:
 def pick(
     input: Array, index: Array, *, dim: int, name: str, sizes: tuple[int, ...] | None = None, from_end: bool = False
 ) -> Any:
-    """Read elements by their index along one dimension.
+    """Read elements by their index along one dimension; the checked indices are returned as well, for the derivative.
 
-    With `sizes`, read single elements: for dim 0, out[i, j] = input[index[i, j], j], where `index` broadcasts and each
-    other dimension d is read from 0 to sizes[d] - 1. Without `sizes`, read whole slices: out[i] = input[index[i]]. With
-    `from_end`, negative indices count from the end. The checked indices are returned as well, for the derivative.
+    `sizes` says what to read. None: whole slices, out[i] = input[index[i]] for dim 0. A tuple: single elements,
+    out[i, j] = input[index[i, j], j], where `index` broadcasts and each dimension d other than `dim` is read from 0 to
+    sizes[d] - 1 (sizes[dim] does not count). With `from_end`, negative indices count from the end.
 
     Raises:
         TypeError: the indices are not integers.
         IndexError: an index is out of range.
     """
     positions, count = int64_copy(index, name), input.shape[dim]
-    positions = check_range(
-        np.where(positions < 0, positions + count, positions) if from_end else positions, count, name
-    )
+    positions = np.where(positions < 0, positions + count, positions) if from_end else positions
+    positions = check_range(positions, count, name)
     return contiguous(np.asarray(input[grid_index(dim, positions, sizes)])), positions
 
 
 @pick.derivative
 def _(grad: Array, input_shape: tuple[int, ...], positions: Any, dim: int, sizes: tuple[int, ...] | None) -> Any:
     """Zeros with the gradient added at the indices; the gradients of an element that was read twice add up."""
-    return lambda: scatter_add(grad, index=grid_index(dim, positions, sizes), shape=input_shape), None
+    return lambda: add_at(grad, index=grid_index(dim, positions, sizes), shape=input_shape), None
 
 
 def grid_index(dim: int, positions: Any, sizes: tuple[int, ...] | None) -> tuple[Any, ...]:
-    """The index with `positions` along one dimension, and 0 to sizes[d] - 1 along each other dimension d."""
+    """The index with `positions` along one dimension, and 0 to sizes[d] - 1 along each other dimension d, if given."""
     if sizes is None:
         return along(dim, positions.reshape(-1))
     last = len(sizes) - 1
@@ -323,7 +325,9 @@ def grid_index(dim: int, positions: Any, sizes: tuple[int, ...] | None) -> tuple
 
 @operation
 def check_indices(input: Array, *, size: int, name: str, ignore_index: int | None = None) -> Array:
-    """Check that the input holds integers from 0 to size - 1, or `ignore_index`; return them as an int64 copy.
+    """Return the input as an int64 copy, after checking that it holds integers from 0 to size - 1, or `ignore_index`.
+
+    An operation, so that a compiled function checks them in each call.
 
     Raises:
         TypeError: the input does not hold integers.
@@ -344,16 +348,16 @@ def embedding_lookup(input: Array, index: Array) -> Array:
 @embedding_lookup.derivative
 def _(grad: Array, input_shape: tuple[int, ...], index: Array) -> Any:
     """Zeros with the gradient of each row added at its index."""
-    return lambda: index_add(grad, index, count=input_shape[0]), None
+    return lambda: add_rows(grad, index, count=input_shape[0]), None
 
 
 @operation
-def index_add(source: Array, index: Array, *, count: int) -> Array:
+def add_rows(source: Array, index: Array, *, count: int) -> Array:
     """Zeros (count, D), with the rows of the source (..., D) added at their indices (...)."""
-    return row_kernels.index_add(source, index, count)
+    return row_kernels.add_rows(source, index, count)
 
 
-@index_add.derivative
+@add_rows.derivative
 def _(grad: Array, index: Array) -> Any:
     """The rows of the gradient at the indices."""
     return lambda: embedding_lookup(grad, index), None

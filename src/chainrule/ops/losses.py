@@ -1,7 +1,7 @@
 """Softmax and loss functions.
 
 `reduction` is "mean", "sum" or "none", as in PyTorch. Formulas that make several passes over an array are marked
-`fused`: large arrays run them as one kernel.
+`fused`: on large arrays they run as one kernel.
 """
 
 from typing import Any
@@ -11,13 +11,13 @@ import numpy as np
 from chainrule.errors import check, check_floats
 from chainrule.kernels import sums
 from chainrule.ops.activations import logsigmoid
+from chainrule.ops.argument_aliases import takes_axis
 from chainrule.ops.arithmetic import abs, clamp, neg, where
 from chainrule.ops.comparisons import ne
 from chainrule.ops.elementwise import log
 from chainrule.ops.indexing import check_indices
 from chainrule.ops.operation import Array, DTypeLike, Input, Tensor, check_tensors, operation
 from chainrule.ops.reductions import mean, sum
-from chainrule.ops.second_names import takes_axis
 from chainrule.ops.shape import reshape, wrap_dim
 
 __all__ = [
@@ -332,7 +332,7 @@ def _classes(name: str, scores: Array, target: Array, weight: Array, ignore: int
     class_count, expected = shape[dim], shape[:dim] + shape[dim + 1 :]
     check_tensors(name, target, optional=[weight])
     if target.dtype.kind not in "iu":
-        form = "integers (class indices) or floats (probabilities)"
+        form = "integers (class indices)" + (" or floats (probabilities)" if name == "cross_entropy" else "")
         raise TypeError(f"{name}: target must be {form}, not {target.dtype}")
     if target.shape != expected:
         raise ValueError(f"{name}: target {target.shape} does not fit input {shape}: it must be {expected}")

@@ -12,11 +12,10 @@ from chainrule.errors import check, check_floats
 from chainrule.kernels import special
 from chainrule.ops.arithmetic import where
 from chainrule.ops.elementwise import tanh
-from chainrule.ops.indexing import check_indices, embedding_lookup, getitem, index_put, scatter_add
+from chainrule.ops.indexing import add_at, check_indices, embedding_lookup, getitem, index_put
 from chainrule.ops.operation import Array, Input, Ints, Tensor, operation, stop_gradient
 from chainrule.ops.shape import (
     along,
-    as_dtype,
     clone,
     int_tuple,
     unsqueeze,
@@ -117,9 +116,8 @@ def pad(input: Input, pad: Ints, mode: str = "constant", value: float | None = N
     if len(edges) % 2 or len(edges) > 2 * input.ndim:
         raise ValueError(f"pad: needs a pair of numbers for each of the last dimensions of {input.shape}, not {edges}")
     if mode not in PAD_MODES or (mode != "constant" and value is not None):
-        raise ValueError(
-            f"pad: mode must be one of {', '.join(PAD_MODES)}, and only constant takes a value; got {mode!r}"
-        )
+        modes = ", ".join(PAD_MODES)
+        raise ValueError(f"pad: mode must be one of {modes}, and only constant takes a value; got {mode!r}")
     pairs = [(0, 0)] * (input.ndim - len(edges) // 2) + list(zip(edges[::2], edges[1::2], strict=True))[::-1]
     shape = [n + before + after for n, (before, after) in zip(input.shape, pairs, strict=True)]
     check("pad", min(shape, default=0) >= 0, f"{edges} crops more than the input {input.shape} has")
@@ -129,14 +127,14 @@ def pad(input: Input, pad: Ints, mode: str = "constant", value: float | None = N
     if mode == "constant":
         inside = tuple(slice(b, size - a) for size, (b, a) in zip(shape, pairs, strict=True))
         if not value:
-            return scatter_add(input, index=inside, shape=shape)
+            return add_at(input, index=inside, shape=shape)
         return index_put(np.full(shape, value, input.dtype), input, index=inside)
     if pairs == [(0, 0)] * input.ndim:
         return clone(input)
     for dim, (before, after) in enumerate(pairs):
         if before or after:
             input = getitem(input, index=along(dim, _padded_indices(mode, input.shape[dim], before, after)))
-    return as_dtype(input, input.dtype)
+    return input  # type: ignore[return-value]  # a Tensor, if the caller passed one
 
 
 def _padded_indices(mode: str, n: int, before: int, after: int) -> Any:

@@ -147,7 +147,7 @@ def batch_norm(
     """
     check_tensors("batch_norm", input, optional=[running_mean, running_var, weight, bias])
     if input.shape == (0,):  # neither examples nor channels
-        return as_dtype(input, input.dtype)
+        return input  # type: ignore[return-value]  # a Tensor, if the caller passed one
     check("batch_norm", input.ndim > 1, f"takes (N, C, ...), not {input.shape}")
     weight, bias, center, variances = _by_channel("batch_norm", input, weight, bias, running_mean, running_var)
     check("batch_norm", eps > 0 or (eps == 0 and not training), f"eps must be positive, got {eps}")
@@ -233,7 +233,7 @@ def instance_norm(
     check(name, input.ndim > 2, f"takes (N, C, ...) with at least one more dimension, not {input.shape}")
     if not use_input_stats:
         if running_mean is None or running_var is None:
-            raise ValueError(f"{name}: needs running_mean and running_var without use_input_stats")
+            raise ValueError(f"{name}: with use_input_stats=False, running_mean and running_var must be given")
         return batch_norm(input, running_mean, running_var, weight, bias, eps=eps)
     dim = tuple(range(2, input.ndim))
     count = math.prod(input.shape[2:])

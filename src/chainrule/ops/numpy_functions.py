@@ -1,7 +1,7 @@
-"""NumPy's own functions on Tensors, where NumPy's arguments are others than PyTorch's: np.var, np.split, np.pad.
+"""NumPy functions on Tensors, where their arguments differ from PyTorch's: np.var, np.split, np.pad.
 
-Each has NumPy's name and the arguments of NumPy's that make sense for Tensors; `Tensor.__array_function__` calls it,
-and puts errors in NumPy's words. Functions whose arguments are the same in both stand in `NUMPY` directly.
+Each has NumPy's name and those of its arguments that make sense for Tensors. `Tensor.__array_function__` calls it, and
+translates names in error messages to NumPy's. Functions whose arguments are the same in both are in `NUMPY` directly.
 """
 
 # ruff: noqa: A002, D103, N803  # NumPy documents them, and names their arguments
@@ -25,7 +25,7 @@ from chainrule.ops import (
     stacking,
 )
 from chainrule.ops import shape as shapes
-from chainrule.ops.operation import NUMPY, Array, DTypeLike, Ints, Tensor, check_tensors, stop_gradient
+from chainrule.ops.operation import NUMPY, Array, DTypeLike, Ints, Tensor, check_tensors, is_tensor, stop_gradient
 
 Axis = Ints | None
 
@@ -103,7 +103,7 @@ def split(ary: Array, indices_or_sections: Ints, axis: int = 0) -> list[Tensor]:
     if isinstance(indices_or_sections, int):
         count = indices_or_sections
         divides = count > 0 and size % count == 0
-        check("split", divides, f"axis {axis} of size {size} cannot be divided into {count} sections of one size")
+        check("split", divides, f"axis {axis} of size {size} cannot be divided into {count} sections of equal size")
         return list(shapes.split(ary, size // count, axis)) if size else [ary] * count
     starts = [0, *shapes.int_tuple(indices_or_sections, "split")]
     bounds = zip(starts, [*starts[1:], size], strict=True)
@@ -205,7 +205,7 @@ def allclose(a: Array, b: Array, rtol: float = 1e-05, atol: float = 1e-08, equal
     return comparisons.allclose(a, b, rtol, atol, equal_nan)
 
 
-# Of values alone: files, and comparisons with a yes or no
+# Functions that use only the values and have no gradient: saving to files, array_equal
 
 
 def save(file: Any, arr: Array, **options: Any) -> None:
@@ -226,7 +226,7 @@ def array_equal(a1: Array, a2: Array, equal_nan: bool = False) -> bool:
 
 def _values(x: Any) -> Any:
     """Return the values of a Tensor, with or without a gradient, as an array."""
-    return np.asarray(stop_gradient(x)) if hasattr(type(x), "__operation__") else x
+    return np.asarray(stop_gradient(x)) if is_tensor(x) else x
 
 
 NUMPY.update(

@@ -24,11 +24,11 @@ of the result: the tape sums it over the repeated dimensions.
 **Running, recording, tracing.** On arrays, an operation runs its formula. If the type of an input has a method
 `__operation__`, that method takes over: a Tensor records the call on the tape. A derivative is written with operators
 and NumPy functions, which Tensors support as well, so running it on Tensors records it, too. Gradients of gradients
-need nothing else.
+need nothing else. A tracer of `chainrule.jit` records the NumPy calls of formula and derivative.
 
 **Your own operation.** Import the decorator with `from chainrule.ops import operation`, write the two functions in
-NumPy without in-place changes, and call the result on Tensors; the library's own operations need no more. To check the
-derivative, call `gradcheck(tanh, x)` and `gradgradcheck(tanh, x)` of `chainrule.autograd` with a float64 Tensor `x`
+NumPy without in-place changes, and call the operation on Tensors; the library's own operations need no more. To check
+the derivative, call `gradcheck(tanh, x)` and `gradgradcheck(tanh, x)` of `chainrule.autograd` with a float64 Tensor `x`
 that requires gradients.
 """
 
@@ -44,7 +44,7 @@ import numpy as np
 
 from chainrule.errors import check, type_name
 from chainrule.lower import eager
-from chainrule.ops.second_names import SECOND_NAMES, rename
+from chainrule.ops.argument_aliases import ARGUMENT_ALIASES, rename
 
 Array: TypeAlias = Any
 """What formulas compute with: arrays, numbers, Tensors or tracers. NumPy's type annotations cover only arrays."""
@@ -97,7 +97,7 @@ class Operation(Generic[P]):
         input_default_values: these defaults alone.
         options: the names of the options.
         option_defaults: the options that may be left out, with their defaults.
-        second_names: other names of options (`ops.second_names`): "axis" for "dim", if the formula has such an option.
+        option_aliases: maps aliases to options (`ops.argument_aliases`): "axis" to "dim", if the formula has a `dim`.
         variadic: whether the formula takes any number of inputs.
         rule: the derivative, or None if there is none (comparisons, argmax).
         needs: what the rule needs besides `grad`, in the order of its parameters: pairs of a kind ("out", "extra",
@@ -107,7 +107,7 @@ class Operation(Generic[P]):
         tensors: the positions of inputs that must not be Python numbers in a call such as `maximum(x, y)`, as in
             PyTorch. Operators and NumPy functions take numbers on either side: `2 < x`, `np.maximum(x, 2)`.
         view: whether the result may share memory with its input.
-        fused: whether large arrays run the formula and the rule as fused loops (`lower.eager`).
+        fused: whether the formula and the rule run as fused loops on large arrays (`lower.eager`).
         compute: the formula, or the method that runs it as fused loops.
         extra: the name by which the rule asks for the formula's second result, if there is one.
     """
@@ -124,19 +124,16 @@ class Operation(Generic[P]):
         code = formula.__code__
         count = code.co_argcount if inputs is None else inputs
         self.inputs = code.co_varnames[:count]
-        self.options = code.co_varnames[count : code.co_argcount + code.co_kwonlyargcount]
-        defaults = dict(
-            zip(code.co_varnames[: code.co_argcount][::-1], (formula.__defaults__ or ())[::-1], strict=False)
-        )
+        self.options = options = code.co_varnames[count : code.co_argcount + code.co_kwonlyargcount]
+        positional = code.co_varnames[: code.co_argcount]
+        defaults = dict(zip(positional[::-1], (formula.__defaults__ or ())[::-1], strict=False))
         self.input_defaults: dict[str, Any] = {name: defaults.pop(name) for name in self.inputs if name in defaults}
         self.input_default_values = tuple(self.input_defaults.values())
         self.option_defaults: dict[str, Any] = defaults | (formula.__kwdefaults__ or {})
-        self.second_names = {
-            second: first
-            for second, first in SECOND_NAMES.items()
-            if first in self.options and second not in self.options
-        }
-        self._to_bind = frozenset((*self.inputs, *self.second_names, *{"inplace"}.intersection(self.options)))
+        aliases = ARGUMENT_ALIASES.items()
+        self.option_aliases = {alias: name for alias, name in aliases if name in options and alias not in options}
+        # keywords that need `_bind`: inputs by name, aliases of options, `inplace`
+        self._bound_keywords = frozenset((*self.inputs, *self.option_aliases, *{"inplace"}.intersection(self.options)))
         self.variadic = bool(code.co_flags & 0x04)  # the formula takes *inputs
         self.promote, self.tensors, self.view, self.extra, self.fused = promote, tensors, view, extra, fused
         self.compute: Callable[..., Any] = self._compute_fused if fused else formula
@@ -168,10 +165,11 @@ class Operation(Generic[P]):
     def __call__(self, *inputs: P.args, **options: P.kwargs) -> Tensor:
         """Run the formula. The result is a Tensor if an input is one, and an array otherwise."""
         has_positional_options = len(inputs) > len(self.inputs) and not self.variadic  # x.sum(0)
-        if has_positional_options or (options and not options.keys().isdisjoint(self._to_bind)):  # linear(x, weight=w)
+        # or linear(x, weight=w)
+        if has_positional_options or (options and not options.keys().isdisjoint(self._bound_keywords)):
             inputs, options = self._bind(inputs, options)  # type: ignore[assignment]  # the same, in order
             if options.pop("inplace", False):
-                return self._run_in_place(inputs, options)  # type: ignore[no-any-return]  # what the first input is
+                return self._run_in_place(inputs, options)  # type: ignore[no-any-return]  # of the first input's type
         for position in self.tensors:
             if type(inputs[position]) in _PYTHON_NUMBERS:
                 requirement = f"{self.inputs[position]} must be a tensor"
@@ -232,14 +230,17 @@ class Operation(Generic[P]):
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return inputs and options, for a call with inputs by name or options by position."""
-        kwargs = rename(self.name, kwargs, self.second_names)
-        values = dict(zip(self.inputs + self.options, args, strict=False)) | kwargs
+        kwargs = rename(self.name, kwargs, self.option_aliases)
+        names = self.inputs + self.options
+        values = dict(zip(names, args, strict=False)) | kwargs
         no_repeats, values = len(values) == len(args) + len(kwargs), self.input_defaults | values
         if not no_repeats or (len(args) < len(self.inputs) and not values.keys() >= set(self.inputs)):
-            passed = f"{len(args)} by position and {', '.join(kwargs) or 'none'} by name"
-            names = ", ".join(self.inputs + self.options)
-            raise TypeError(f"{self.name}: takes {names}: each once, or not at all if it is optional; got {passed}")
-        in_place = values.get("inplace", False) if "inplace" in self._to_bind else False
+            repeated = ", ".join(name for name in names[: len(args)] if name in kwargs)
+            missing = ", ".join(name for name in self.inputs if name not in values)
+            problem = f"{missing} not given" if missing else f"got {len(args)} arguments by position"
+            problem = f"got {repeated} both by position and by name" if repeated else problem
+            raise TypeError(f"{self.name}: {problem}; it takes {', '.join(names)}")
+        in_place = values.get("inplace", False) if "inplace" in self.options else False
         if not isinstance(in_place, bool):
             raise TypeError(f"{self.name}: inplace must be True or False, not {in_place!r}")
         return tuple([values.pop(name) for name in self.inputs]), values
@@ -292,7 +293,7 @@ def operation(formula: Callable[..., Any] | None = None, **options: Any) -> Any:
                 `ops.dtypes`).
             tensors: the positions of inputs that must not be Python numbers.
             view: the result may share memory with its input, as a reshaped array does.
-            fused: large arrays run formula and rule as fused loops; `chainrule.jit` must be able to compile both.
+            fused: on large arrays, formula and rule run as fused loops; `chainrule.jit` must be able to compile both.
             extra: the formula returns a pair: the result and a value that is not differentiated, such as indices; the
                 rule asks for it by this name.
 
@@ -304,6 +305,11 @@ def operation(formula: Callable[..., Any] | None = None, **options: Any) -> Any:
 
 def _is_array(x: Any) -> bool:
     return isinstance(getattr(x, "dtype", None), np.dtype)  # the dtype of a PyTorch tensor is not NumPy's
+
+
+def is_tensor(x: Any) -> bool:
+    """Whether x is a Tensor, rather than an array, a tracer or a number."""
+    return hasattr(type(x), "_node")
 
 
 def check_tensors(name: str, *values: Any, optional: Sequence[Any] = ()) -> None:

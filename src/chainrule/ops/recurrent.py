@@ -21,7 +21,7 @@ from chainrule.ops.activations import relu, sigmoid
 from chainrule.ops.arithmetic import where
 from chainrule.ops.elementwise import tanh
 from chainrule.ops.linalg import matmul
-from chainrule.ops.operation import Array, operation
+from chainrule.ops.operation import Array, is_tensor, operation
 from chainrule.ops.reductions import sum
 from chainrule.ops.shape import concatenate, reshape, stack, transpose
 
@@ -32,41 +32,49 @@ __all__: list[str] = []
 class Cell:
     """A kind of recurrent cell: the formulas of one step and of its derivative.
 
-    Both are elementwise, and their first parameters, whose names begin with an underscore, are the arrays that the
-    results are written to (see `eager.update`). The others are arrays (B, H): the formula takes the n parts of the
-    projected input, the n parts of the projected hidden state, and the states; it returns the new states and what the
-    derivative needs of the gates. The derivative takes its carries, the gradients of the new states, the gradient of
-    the hidden state from the next step's projection, the saved gates, the new states, the previous states; it returns
-    gradients of projections, and its carries.
+    Both are elementwise, for `eager.update`, which passes first the arrays that it will overwrite with the results.
+    Those that the formula does not read have names with an underscore. All arrays are (B, H).
+
+    `step(outputs..., x parts, h parts, states)`: the n parts of the projected input, the n parts of the projected
+    hidden state, and the states. Returns the new states, then the arrays to save for the derivative.
+
+    `gradient(outputs..., carries, state gradients, later, saved, new states, states)`: `carries` are gradients that the
+    next step handed over, overwritten with those for the previous step; `later` is the gradient of the hidden state
+    through the next step's projection. Returns the gradients of the projections, then the carries.
 
     Attributes:
         step: the formula.
         gradient: its derivative.
-        gates: n.
-        states: the number of states; the first is the hidden state.
-        saved: how many arrays the derivative needs of the gates.
-        hidden_parts: which of the gradients are those of the projected hidden state; the first n are the input's.
-        carries: the number of other gradients that the derivative hands to the previous step: those of the other
-            states, or one that the hidden state has besides its projection's.
+        hidden_parts: the positions of the projected hidden state's gradients among those that `gradient` returns; the
+            first n are the projected input's.
+        num_gates: n.
+        num_states: the number of states; the first is the hidden state.
+        num_saved: the number of arrays that `step` saves for the derivative.
+        num_carries: the number of carries: one for each state but the hidden state (LSTM), or one for the hidden state,
+            besides the gradient through its projection (GRU).
     """
 
     step: Callable[..., Any]
     gradient: Callable[..., Any]
-    gates: int
-    states: int
-    saved: int
     hidden_parts: tuple[int, ...]
-    carries: int
+    num_gates: int
+    num_states: int
+    num_saved: int
+    num_carries: int
 
     @property
-    def gradients(self) -> int:
-        """How many gradients of projections the derivative returns."""
+    def num_gradients(self) -> int:
+        """The number of gradients of projections that `gradient` returns."""
         return max(self.hidden_parts) + 1
 
     @property
-    def has_hidden_bias(self) -> bool:
-        """Whether a bias of the hidden state's projection does what one of the input's cannot: a gate scales it."""
-        return self.gradients > self.gates
+    def has_separate_hidden_gradients(self) -> bool:
+        """Whether the projected hidden state's gradients differ from the projected input's.
+
+        They do if a gate scales the projected hidden state (GRU). Then one bias cannot stand for those of both
+        projections.
+        """
+        return self.num_gradients > self.num_gates
 
 
 def _lstm_step(
@@ -131,10 +139,10 @@ def _relu_gradient(_x: Any, hidden_grad: Any, later_grad: Any, new_hidden: Any, 
     return (where(new_hidden > 0, hidden_grad + later_grad, 0),)
 
 
-LSTM = Cell(_lstm_step, _lstm_gradient, gates=4, states=2, saved=4, hidden_parts=(0, 1, 2, 3), carries=1)
-GRU = Cell(_gru_step, _gru_gradient, gates=3, states=1, saved=4, hidden_parts=(0, 1, 3), carries=1)
-RNN_TANH = Cell(_tanh_step, _tanh_gradient, gates=1, states=1, saved=0, hidden_parts=(0,), carries=0)
-RNN_RELU = Cell(_relu_step, _relu_gradient, gates=1, states=1, saved=0, hidden_parts=(0,), carries=0)
+LSTM = Cell(_lstm_step, _lstm_gradient, (0, 1, 2, 3), num_gates=4, num_states=2, num_saved=4, num_carries=1)
+GRU = Cell(_gru_step, _gru_gradient, (0, 1, 3), num_gates=3, num_states=1, num_saved=4, num_carries=1)
+RNN_TANH = Cell(_tanh_step, _tanh_gradient, (0,), num_gates=1, num_states=1, num_saved=0, num_carries=0)
+RNN_RELU = Cell(_relu_step, _relu_gradient, (0,), num_gates=1, num_states=1, num_saved=0, num_carries=0)
 
 
 @operation(extra="saved")
@@ -142,19 +150,20 @@ def recurrent_scan(input: Array, state: Array, weight: Array, bias: Array = None
     """All steps of a recurrent layer: its states after each, (T, S, B, H) for the S states of its cell.
 
     `input` (T, B, n·H) is projected already; `state` (S, B, H) are the first states; `weight` (n·H, H) and `bias`
-    (n·H,) project the hidden state. `saved` (T, G, B, H) is what the derivative needs of the gates.
+    (n·H,) project the hidden state. `saved` (T, `cell.num_saved`, B, H) is what the derivative needs of
+    the gates.
     """
     steps, (_, batch, size) = len(input), state.shape
-    out = np.empty((steps, cell.states, batch, size), input.dtype)
-    saved = np.empty((steps, cell.saved, batch, size), input.dtype)
-    projected = np.empty((batch, cell.gates * size), input.dtype)
-    parts = _split(projected, cell.gates)
+    out = np.empty((steps, cell.num_states, batch, size), input.dtype)
+    saved = np.empty((steps, cell.num_saved, batch, size), input.dtype)
+    projected = np.empty((batch, cell.num_gates * size), input.dtype)
+    parts = _split(projected, cell.num_gates)
     transposed = np.transpose(weight)
     for t in range(steps):
         np.matmul(state[0], transposed, out=projected)
         if bias is not None:
             projected += bias
-        update(cell.step, [*out[t], *saved[t]], [*_split(input[t], cell.gates), *parts, *state])
+        update(cell.step, [*out[t], *saved[t]], [*_split(input[t], cell.num_gates), *parts, *state])
         state = out[t]
     return out, saved
 
@@ -163,15 +172,15 @@ def recurrent_scan(input: Array, state: Array, weight: Array, bias: Array = None
 def _(grad: Array, input: Array, state: Array, weight: Array, bias: Array, out: Array, saved: Any, cell: Cell) -> Any:
     """Backpropagation through time: the gradients of the projections, step by step from the last, then the others'."""
     has_bias = bias is not None
-    if not hasattr(type(grad), "requires_grad"):
+    if not is_tensor(grad):
         results = recurrent_scan_gradients(grad, state, weight, out, saved, cell=cell, has_bias=has_bias)
         return results if has_bias else (*results, None)
     # With `create_graph`, as operations that have derivatives; the gates are computed again, for all steps at once
     previous = concatenate(reshape(state, (1, *state.shape)), out[:-1])
     projected = matmul(previous[:, 0], transpose(weight, 0, 1))
     projected = projected if bias is None else projected + bias
-    inputs = (*_split(input, cell.gates), *_split(projected, cell.gates), *_states(previous))
-    gates = cell.step(*[None] * (cell.states + cell.saved), *inputs)[cell.states :]
+    inputs = (*_split(input, cell.num_gates), *_split(projected, cell.num_gates), *_states(previous))
+    gates = cell.step(*[None] * (cell.num_states + cell.num_saved), *inputs)[cell.num_states :]
     results = _gradients(grad, state, weight, out, gates, cell, has_bias, None)
     return results if has_bias else (*results, None)
 
@@ -182,7 +191,7 @@ def recurrent_scan_gradients(
 ) -> Any:
     """The gradients of `recurrent_scan`: of input, state, weight and, if it has one, bias."""
     steps, _, batch, size = out.shape
-    deltas = np.empty((steps, cell.gradients, batch, size), out.dtype)
+    deltas = np.empty((steps, cell.num_gradients, batch, size), out.dtype)
     return _gradients(np.asarray(grad), state, weight, out, _states(saved), cell, has_bias, deltas)
 
 
@@ -198,32 +207,32 @@ def _gradients(
 ) -> Any:
     """Compute the gradients: of arrays into `deltas`, of Tensors with `deltas=None`."""
     steps, _, batch, size = out.shape
-    weights = reshape(weight, (cell.gates, size, size))
+    weights = reshape(weight, (cell.num_gates, size, size))
     previous = concatenate(reshape(state, (1, *state.shape)), out[:-1])
     columns = [*saved, *_states(out), *_states(previous)]
     zeros = np.zeros((batch, size), out.dtype)
     later: Array = zeros
-    carries, collected = [zeros.copy() for _ in range(cell.carries)], []
+    carries, collected = [zeros.copy() for _ in range(cell.num_carries)], []
     for t in range(steps - 1, -1, -1):
         inputs = [*_states(grad[t], dim=0), later, *(column[t] for column in columns)]
         if deltas is None:
-            results = cell.gradient(*[None] * cell.gradients, *carries, *inputs)
-            carries = list(results[cell.gradients :])
-            collected.append(stack(results[: cell.gradients]))
+            results = cell.gradient(*[None] * cell.num_gradients, *carries, *inputs)
+            carries = list(results[cell.num_gradients :])
+            collected.append(stack(results[: cell.num_gradients]))
         else:
             update(cell.gradient, [*deltas[t], *carries], inputs)
             collected.append(deltas[t])
         hidden_deltas = collected[-1]
-        if cell.has_hidden_bias:  # one gradient is of the input's projection only
+        if cell.has_separate_hidden_gradients:  # one gradient is of the input's projection only
             hidden_deltas = stack([hidden_deltas[part] for part in cell.hidden_parts])
         later = sum(matmul(hidden_deltas, weights), 0)
-    gradients = stack(collected[::-1]) if deltas is None else deltas  # (T, D, B, H)
-    input_grad = hidden_grad = _join(gradients[:, : cell.gates])
-    if cell.has_hidden_bias:
+    gradients = stack(collected[::-1]) if deltas is None else deltas  # (T, cell.num_gradients, B, H)
+    input_grad = hidden_grad = _join(gradients[:, : cell.num_gates])
+    if cell.has_separate_hidden_gradients:
         hidden_grad = _join(stack([gradients[:, part] for part in cell.hidden_parts], 1))
-    hidden_grad = reshape(hidden_grad, (steps * batch, cell.gates * size))
+    hidden_grad = reshape(hidden_grad, (steps * batch, cell.num_gates * size))
     weight_grad = matmul(transpose(hidden_grad, 0, 1), reshape(previous[:, 0], (steps * batch, size)))
-    if len(carries) == cell.states:  # the hidden state's other gradient
+    if len(carries) == cell.num_states:  # the last is the hidden state's, besides its projection's gradient (GRU)
         later = later + carries.pop()
     results = input_grad, stack([later, *carries]), weight_grad
     return (*results, sum(hidden_grad, 0)) if has_bias else results

@@ -11,11 +11,11 @@ import numpy as np
 
 from chainrule.errors import check, check_floats
 from chainrule.kernels import sums
+from chainrule.ops.argument_aliases import takes_axis
 from chainrule.ops.arithmetic import maximum, minimum, where
 from chainrule.ops.elementwise import sqrt
 from chainrule.ops.indexing import gather
 from chainrule.ops.operation import NUMPY, Array, DTypeLike, Input, Ints, Tensor, operation
-from chainrule.ops.second_names import takes_axis
 from chainrule.ops.shape import as_dtype, cast, int_tuple, squeeze, widen_float16, wrap_dim, wrap_dims
 
 __all__ = [
@@ -326,7 +326,10 @@ NUMPY[np.amax], NUMPY[np.amin] = amax, amin  # older names of np.max and np.min
 
 
 def _axes(input: Array, dim: Dim, name: str, empty: Any = None) -> int | tuple[int, ...] | None:
-    """`dim` as NumPy's `axis`, non-negative. An empty sequence gives `empty`; None, the default, reduces all."""
+    """`dim` as NumPy's `axis`, non-negative; None stands for all dimensions.
+
+    An empty sequence gives `empty`, by default None.
+    """
     if dim is None:
         return None
     if type(dim) is int:

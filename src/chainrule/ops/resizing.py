@@ -71,7 +71,7 @@ def interpolate(
 
 
 def _step(old: int, new: int, factor: float | None) -> float:
-    """The distance of output positions, in input positions."""
+    """The distance between neighboring output positions, measured in input elements."""
     return old / new if factor is None else 1 / factor
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import check
+from chainrule.ops.argument_aliases import takes_axis
 from chainrule.ops.arithmetic import floor_divide, maximum, true_divide
 from chainrule.ops.indexing import check_range, getitem, grid_index, index_put, int64_copy, pick
-from chainrule.ops.operation import Array, Input, Operand, Tensor, check_tensors, operation
-from chainrule.ops.second_names import takes_axis
+from chainrule.ops.operation import Array, Input, Operand, Tensor, check_tensors, is_tensor, operation
 from chainrule.ops.shape import broadcast_to, cast, contiguous_copy, reshape, unsqueeze, wrap_dim
 
 __all__ = ["repeat_interleave", "scatter", "scatter_reduce"]
@@ -59,11 +59,15 @@ def scatter_product(input: Array, index: Array, source: Array, *, dim: int, name
 
 @scatter_product.derivative
 def _(grad: Array, input: Array, source: Array, positions: Any, dim: int) -> Any:
-    """The product of the other factors: that of all nonzero ones, over the factor itself unless it is the only zero."""
+    """The product of the other factors.
+
+    It is 0 if another factor is 0; otherwise it is the product of all nonzero factors, divided by this factor unless
+    that is 0.
+    """
     index = grid_index(dim, positions, positions.shape)
     zeros = np.array(input == 0, np.int64)
     np.add.at(zeros, index, np.asarray(source == 0))
-    if zeros.any() and not isinstance(grad, np.ndarray):
+    if zeros.any() and is_tensor(grad):
         problem = "the second derivative of a product with a factor of 0 is not supported"
         raise RuntimeError(f"scatter_reduce: {problem}")
     nonzero_input, nonzero_source = np.where(input == 0, 1, input), np.where(source == 0, 1, source)

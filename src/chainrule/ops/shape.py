@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import check
+from chainrule.ops.argument_aliases import takes_axis
 from chainrule.ops.dtypes import storable_dtype
 from chainrule.ops.operation import NUMPY, Array, DTypeLike, Input, Ints, Tensor, check_tensors, operation
-from chainrule.ops.second_names import takes_axis
 
 __all__ = [
     "broadcast_to", "cast", "cat", "chunk", "expand", "flatten", "movedim", "permute", "repeat", "reshape",
@@ -280,7 +280,7 @@ def stack(tensors: Sequence[Input], dim: int = 0) -> Tensor:
 
 @takes_axis
 def split(tensor: Input, split_size_or_sections: Ints, dim: int = 0) -> tuple[Tensor, ...]:
-    """Split along a dimension into sections of one size (the last may be shorter), or of several sizes.
+    """Split along a dimension into sections of equal size (the last may be shorter), or of the given sizes.
 
     Raises:
         ValueError: the size is not positive, or the sizes do not add up.
@@ -300,7 +300,7 @@ def split(tensor: Input, split_size_or_sections: Ints, dim: int = 0) -> tuple[Te
 
 @takes_axis
 def chunk(input: Input, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-    """Split along a dimension into at most `chunks` sections of one size; the last may be shorter.
+    """Split along a dimension into at most `chunks` sections of equal size; the last may be shorter.
 
     Raises:
         ValueError: `chunks` is less than 1.

@@ -3,9 +3,9 @@
 import operator
 
 from chainrule.errors import check, check_integer
+from chainrule.ops.argument_aliases import takes_axis
 from chainrule.ops.indexing import getitem
 from chainrule.ops.operation import Input, Tensor, check_tensors
-from chainrule.ops.second_names import takes_axis
 from chainrule.ops.shape import along, reshape, stack, transpose, wrap_dim
 
 __all__ = ["narrow", "select", "t"]
@@ -41,8 +41,7 @@ def select(input: Input, dim: int, index: int) -> Tensor:
     """The slice at one index of a dimension, without that dimension; a view.
 
     Raises:
-        ValueError: the input has no dimensions.
-        IndexError: `dim` or `index` is out of range.
+        IndexError: the input has no dimensions, or `dim` or `index` is out of range.
     """
     check_tensors("select", input)
     check("select", input.ndim, "a single number has no dimension to select from", IndexError)

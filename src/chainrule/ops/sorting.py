@@ -7,9 +7,9 @@ that was read. In a compiled program these are Python calls.
 import numpy as np
 
 from chainrule.errors import check, check_integer
+from chainrule.ops.argument_aliases import takes_axis
 from chainrule.ops.indexing import gather
 from chainrule.ops.operation import Array, Input, Tensor, check_tensors, operation
-from chainrule.ops.second_names import takes_axis
 from chainrule.ops.shape import along, wrap_dim
 
 __all__ = ["argsort", "sort", "topk"]

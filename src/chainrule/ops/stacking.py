@@ -8,8 +8,8 @@ import numpy as np
 
 from chainrule.errors import check
 from chainrule.ops.arithmetic import where
+from chainrule.ops.indexing import add_at
 from chainrule.ops.indexing import diagonal as diagonal_of
-from chainrule.ops.indexing import scatter_add
 from chainrule.ops.linalg import matmul
 from chainrule.ops.operation import Array, Input, Tensor, check_tensors
 from chainrule.ops.reductions import sum
@@ -70,7 +70,7 @@ def diag(input: Input, diagonal: int = 0) -> Tensor:
     size = input.shape[0] + abs(offset)
     if offset:  # column j of the matrix holds element j - offset of the vector
         start = max(offset, 0)
-        input = scatter_add(input, index=slice(start, start + input.shape[0]), shape=(size,))
+        input = add_at(input, index=slice(start, start + input.shape[0]), shape=(size,))
     return where(np.eye(size, k=offset, dtype=bool), input, False)  # False becomes 0 in the input's type
 
 
@@ -86,7 +86,9 @@ def trace(input: Input) -> Tensor:
 
 
 def tensordot(a: Input, b: Input, dims: int | Sequence[Any] = 2) -> Tensor:
-    """The sum of products over some dimensions of a and as many of b; those of a come first in the result.
+    """Products of a and b, summed over some dimensions of a and as many of b.
+
+    The result has the remaining dimensions of a, then those of b.
 
     Args:
         a: any shape.
@@ -106,7 +108,7 @@ def tensordot(a: Input, b: Input, dims: int | Sequence[Any] = 2) -> Tensor:
     else:
         check("tensordot", len(dims) == 2, "dims must be a number, or the dimensions of a and those of b")
         of_a, of_b = wrap_dims(a, dims[0], "tensordot"), wrap_dims(b, dims[1], "tensordot")
-    for i, k in zip(of_a, of_b, strict=False):  # a size of 1 counts as repeated, as in PyTorch
+    for i, k in zip(of_a, of_b, strict=False):  # a size of 1 broadcasts, as in PyTorch
         if a.shape[i] == 1 != b.shape[k]:
             b = sum(b, k, True)
         elif b.shape[k] == 1 != a.shape[i]:

@@ -10,7 +10,7 @@ import numpy as np
 from chainrule import ops
 from chainrule.onnx.operators.call import Call, Operator, array, detached, elementwise, integers, is_float, wrap
 from chainrule.ops import scattering
-from chainrule.ops.indexing import index_put, scatter_add
+from chainrule.ops.indexing import add_at, index_put
 
 
 def _slice(call: Call, x: Any, starts: Any = None, ends: Any = None, axes: Any = None, steps: Any = None) -> Any:
@@ -74,7 +74,7 @@ def _scatter(call: Call, x: Any, updates: Any, index: tuple[Any, ...]) -> Any:
     if reduction == "none" and is_float(x):
         return index_put(x, updates, index=index)
     if reduction == "add" and is_float(x):
-        return ops.add(x, scatter_add(updates, index=index, shape=x.shape))
+        return ops.add(x, add_at(updates, index=index, shape=x.shape))
     out, values = array(x).copy(), array(updates)
     if reduction == "none":
         out[index] = values

@@ -14,7 +14,7 @@ import numpy as np
 from chainrule import ops
 from chainrule.onnx.operators.call import Call, Operator, array, detached, integers
 from chainrule.ops.convolution import ConvParams, convolution, convolution_input_gradient
-from chainrule.ops.indexing import scatter_add
+from chainrule.ops.indexing import add_at
 from chainrule.ops.pooling import PoolParams, avg_pool, max_pool
 from chainrule.ops.shape import as_dtype
 
@@ -263,7 +263,7 @@ def _max_unpool(call: Call, x: Any, indices: Any, shape: Any = None) -> Any:
     ]
     inner = (*x.shape[:2], *sizes)
     flat = ops.reshape(x, (math.prod(x.shape),))
-    out = scatter_add(flat, index=(detached(indices).reshape(-1),), shape=(math.prod(inner),))
+    out = add_at(flat, index=(detached(indices).reshape(-1),), shape=(math.prod(inner),))
     out = ops.reshape(out, inner)
     if shape is None:
         return out
@@ -292,7 +292,7 @@ def _col2im(call: Call, x: Any, image_shape: Any, block_shape: Any) -> Any:
             slice(o * d, o * d + (c - 1) * s + 1, s)
             for o, d, s, c in zip(offset, dilations, strides, counts, strict=True)
         )
-        part: Any = scatter_add(blocks[:, :, i], index=(slice(None), slice(None), *index), shape=shape)
+        part: Any = add_at(blocks[:, :, i], index=(slice(None), slice(None), *index), shape=shape)
         out = part if out is None else ops.add(out, part)
     inside = (slice(pads[i], pads[i] + size) for i, size in enumerate(sizes))
     return out if out is None else out[(slice(None), slice(None), *inside)]

@@ -1,4 +1,7 @@
-"""Calls of NumPy's functions on Tensors in NumPy's words: names of arguments, and of what an error is about."""
+"""Translates between NumPy's names and ours, such as axis and dim.
+
+Those of the arguments of np.sum(tensor, axis=0), and those in the error messages of such a call.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ def name_of(function: Any) -> str:
 
 
 def arguments_for(function: Callable[..., Any], name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments that NumPy's caller passed by name, under the names of our function.
+    """Return the keyword arguments of a call of a NumPy function, renamed to the parameters of our function.
 
     Raises:
         TypeError: our function has no such argument.
