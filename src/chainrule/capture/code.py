@@ -53,8 +53,8 @@ def variables(code: CodeType) -> Variables:
     """Return the outside variables that code, or a function defined inside it, may read or assign."""
     result = Variables(reads_clock=_reads_clock(code))
     parts = [(part, [i for i in dis.get_instructions(part) if i.opname != "EXTENDED_ARG"]) for part in with_inner(code)]
-    # imported modules, by the variable that holds them: (the id of its code object, or 0 if inner functions share the
-    # variable; its name)
+    # imported modules, by the variable that holds them, as (the id of the code object that the variable belongs to, or
+    # 0 if inner functions share it; the variable's name)
     modules: dict[tuple[int, str], Chains] = {}
     for part, instructions in parts:
         for store, module, chain in _imports(instructions):

@@ -271,7 +271,7 @@ def elements_of(array: NDArray[Any]) -> list[Any]:
     return [element for name in array.dtype.names for element in elements_of(array[name])]
 
 
-class ModuleEntries(DictEntries):
+class LayerEntries(DictEntries):
     """A snapshot of those attributes of an `nn.Module` that may hold parameters or modules: all but plain values."""
 
     def unchanged(self, container: Mapping[Any, Any]) -> bool:

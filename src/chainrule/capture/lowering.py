@@ -103,7 +103,8 @@ def _correlation(
     trace: Trace, name: str, jobs: Any, x: Tracer, weight: Tracer, example: Any, multiply_adds: int
 ) -> Tracer:
     _require(jobs.correlate is not None and x.dtype == weight.dtype)
-    # threads that divide an image among them read the weights only once each, so each packs its own copy
+    # where threads share an image, each reads the packed weights only once: packing them itself, into its own cache, is
+    # faster than fetching what another thread has packed
     size = jobs.packed_size * x.dtype.itemsize
     copies, per_thread = (1, {}) if is_balanced(x.shape[0]) else (team.threads(), {"bytes_per_thread": size})
     example_packed = np.empty((copies, jobs.packed_size), x.dtype)
@@ -121,7 +122,7 @@ def _convolution_weight_gradient(trace: Trace, input: Any, out_grad: Any, *, sha
     inputs, example = [channels_last(trace, x), channels_last(trace, grad)], np.empty(jobs.sums_shape, x.dtype)
     flops = 2 * grad.size * math.prod(shape[1:])
     name = "convolution_weight_gradient"
-    if pieces == 1:
+    if pieces == 1:  # a piece is a share of the result's rows: without pieces, images are summed one by one, in a group
         sums = record(trace, name, jobs.sum_images, inputs, example, flops=flops, images=x.shape[0], parts=parts)
     else:
         sums = record(trace, name, jobs.sum_items, inputs, example, flops=flops)

@@ -80,8 +80,8 @@ from chainrule.capture.guards import (
     ArrayEntries,
     BufferEntries,
     DictEntries,
+    LayerEntries,
     ListEntries,
-    ModuleEntries,
     elements_of,
     format_value,
 )
@@ -114,7 +114,7 @@ _FIXED = (type, ModuleType, BuiltinFunctionType, np.ufunc, Operation)
 """Types of objects that each run can assign as they are (see `Observer.is_fixed`)."""
 
 _VIEWS: tuple[Any, ...] = (type({}.keys()), type({}.values()), type({}.items()))
-_TRANSPARENT = (
+_SAFE_TO_CALL = (
     *_LISTS, *_DICTS, UserDict, UserList, ENVIRONMENT, MappingView, Iterator, argparse.Namespace, ChainMap,
     PurePath, numbers.Number, tuple, Enum, random.Random, type, ModuleType, threading.local, logging.Filterer,
     np.recarray, np.record,
@@ -328,7 +328,7 @@ class Observer:
         if key in self._observed_attributes or self._is_created(thing):
             return
         self._observed_attributes.add(key)
-        entries = ModuleEntries(attributes) if members_only else DictEntries(attributes)
+        entries = LayerEntries(attributes) if members_only else DictEntries(attributes)
         label, code = self.label(thing), self.names[attributes]
         members = "parameters, buffers and submodules" if members_only else "attributes"
         self.guards.add(entries.condition(code, self.names), label, f"has the same {members}")
@@ -433,7 +433,9 @@ class Observer:
                 )
 
     def find_retrace_reason(self) -> str | None:
-        """Return why the trace cannot be kept as a program, or None: a side effect that a run would not repeat.
+        """Return why the trace cannot be kept as a program; None if it can.
+
+        The reason is a side effect that a run would not repeat.
 
         Adding Tensors to an outside container is no such reason: they belong to the trace, and using one raises an
         error.
@@ -704,7 +706,7 @@ class Observer:
 
     def before_library_method(self, thing: Any) -> None:
         """Record that a standard-library method is about to run on an object, if it is external and not observable."""
-        if self.is_external(thing) and not isinstance(thing, _TRANSPARENT):
+        if self.is_external(thing) and not isinstance(thing, _SAFE_TO_CALL):
             kind, label = type(thing).__qualname__, self.label(thing)
             self.calls.unguarded_action = (
                 self.calls.unguarded_action or f"it calls a method of {label}, a {kind} from outside"

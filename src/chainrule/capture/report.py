@@ -63,9 +63,7 @@ def explain(program: Program) -> str:
     ]
     ruler = "-" * len(lines[0])
     threads = (
-        "one thread"
-        if program.thread_count == 1
-        else f"{program.thread_count} threads, which divide each long stage among them"
+        "one thread" if program.thread_count == 1 else f"{program.thread_count} threads, which share each long stage"
     )
     ending = f"memory for intermediate results: {program.plan.arena_size / 1000:,.0f} kB; runs on {threads}"
     return "\n".join(

@@ -3,7 +3,7 @@
 During the call `mode.trace` is this trace, and Tensors, the tape and optimizers call its methods (`mode.Tracing` lists
 them). `lift` replaces Tensors from outside by Tracers. Formulas, derivatives and optimizer updates run on Tracers;
 an optimizer's options are `Number`s. Each step is also computed, for its shape and type, but nothing outside changes:
-in-place changes are only recorded, gradients and random draws are undone, and each run of the program makes them all.
+in-place changes are only recorded, gradients and random draws are undone, and each run of the program repeats them all.
 `finish` returns the results and side effects that the program must produce; `compiled.Specialization` builds the
 program from them. The user's variables and attributes are left to `observe`.
 """
@@ -82,7 +82,8 @@ class Outcome:
         gradients: leaves and their gradients.
         writes: external memory that compiled code writes: the captured value and the new one.
         updates: external memory that NumPy writes after the run: functions, and the values that they get as arrays.
-        checks: values that are computed because computing them may raise an error.
+        checks: values that nothing reads; computing them raises the error of an invalid index, before anything is
+            changed.
     """
 
     changed: list[NDArray[Any]]
@@ -310,7 +311,7 @@ class Trace(Recorder):
         rule, saved, parents = node.operation.rule, node.saved or (), node.parents
         with self.observer.calls.paused(
             _belongs_to_chainrule(rule) and not any(map(callable, saved))
-        ):  # hooks of modules are user code
+        ):  # the operation of a module's hook saves the hook, which is user code
             try:
                 parts = rule(grad, *saved)  # type: ignore[misc]  # the node has a rule and is not freed
                 parts = parts if type(parts) is tuple else (parts,)
@@ -425,7 +426,7 @@ class Trace(Recorder):
             _active_traces.append(self)
 
     def restore(self) -> None:
-        """Undo gradients and random draws of the trace, and end it. Each run of the program makes them again."""
+        """Undo gradients and random draws of the trace, and end it. Each run of the program repeats them."""
         for leaf in self.leaves.values():
             if _grad_tracer(leaf.grad) is not None:
                 leaf.grad = None

@@ -7,8 +7,8 @@ follow. A program is cut into **segments** at its Python calls. For each segment
     CALL kernel descriptor first last zero_accumulator   call a kernel by its address
     SET entry address                                    store an address in the table
     CHECK number check descriptor end                    run a check; if it fails, go to `end` with `number` as result
-    GROUP first last moves members ...                   for each block of rows, call several kernels in turn; after
-                                                         each, move the addresses of block buffers back by a block
+    GROUP first last moves members ...                   for each block of rows, call several kernels in turn, then
+                                                         move the addresses of block buffers back by one block
     BARRIER                                              wait until all threads have arrived
     END
 

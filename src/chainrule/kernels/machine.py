@@ -54,7 +54,10 @@ def available() -> bool:
 
 
 def warn_and_fall_back(error: CannotCompileError, what: str) -> None:
-    """Warn that `what` runs in NumPy. Unless only this kernel was rejected, stop compiling altogether; said once."""
+    """Warn that `what` runs in NumPy.
+
+    Unless only this kernel was rejected, stop compiling altogether, which is announced only once.
+    """
     global _available
     if isinstance(error, KernelRefusedError):
         effect = f"{what} runs in NumPy, more slowly, because LLVM rejects one of its loops"

@@ -90,9 +90,9 @@ class _SumStrategy(NamedTuple):
         short: leave the sum to NumPy, which is accurate enough, or raises its own error.
         paired: the same for contiguous arrays, because enough summed numbers are contiguous for pairwise summation.
         rows: (A, B, C) if the summed dimensions are adjacent: B is their product. Otherwise None.
-        lines: how to sum in two steps, if the B rows can be grouped into lines of equally many successive rows, else
-            None. The first step adds the lines, the second the rows of the line that results: (the shape of the array
-            as lines, the shape of one line as rows, the axis of both sums).
+        lines: how to sum in two steps, or None. If B = n · m, m successive rows of length C can be seen as one line of
+            length m C: the first step adds the n lines into one, the second adds the m rows of that line. (The shape of
+            the array as lines, the shape of one line as rows, the axis of both sums.)
         keepdims_shape: the shape of the result with keepdims.
         result_shape: the shape of the result without.
     """

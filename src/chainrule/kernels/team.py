@@ -56,34 +56,34 @@ background = threading.local()
 _threads: int | None = None
 
 
-def parallel_for(kernel: Callable[..., Any], count: int, iterations: int, *arguments: Any) -> None:
-    """Call kernel(*arguments, begin, end) on several threads, with ranges that together cover range(count).
+def parallel_for(function: Callable[..., Any], count: int, iterations: int, *arguments: Any) -> None:
+    """Call function(*arguments, begin, end) on several threads, with ranges that together cover range(count).
 
     Args:
-        kernel: a compiled loop, which releases the GIL.
+        function: does one range of the items, in a compiled loop, which releases the GIL.
         count: the number of items.
         iterations: the approximate number of inner-loop iterations for all items; decides how many threads to use.
-        arguments: leading arguments for the kernel.
+        arguments: leading arguments for the function.
     """
     thread_count = min(threads(), max(1, count), 1 + iterations // ITERATIONS_PER_THREAD, MAX_THREADS)
     if thread_count == 1 or getattr(background, "active", False):
-        kernel(*arguments, 0, count)
+        function(*arguments, 0, count)
         return
     control, words, ticket = _control(), _words(), next(_tickets)
     address = words.ctypes.data
     tasks = [
-        _Task(kernel, (*arguments, share * count // thread_count, (share + 1) * count // thread_count))
+        _Task(function, (*arguments, share * count // thread_count, (share + 1) * count // thread_count))
         for share in range(1, thread_count)
     ]
     _start_workers(thread_count - 1)
     try:
         control(address, ACQUIRE, ticket, 0)
         if words[OWNER] != ticket:  # another thread owns the team: run alone
-            kernel(*arguments, 0, count)
+            function(*arguments, 0, count)
             return
         _tasks[1:thread_count] = tasks
         control(address, START, 0, thread_count)
-        kernel(*arguments, 0, count // thread_count)
+        function(*arguments, 0, count // thread_count)
     finally:
         control(address, RELEASE, ticket, thread_count)
     for task in tasks:
@@ -127,14 +127,14 @@ def _words() -> np.ndarray[Any, np.dtype[np.int64]]:
 class _Task:
     """A worker's share of a kernel."""
 
-    def __init__(self, kernel: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-        self._kernel, self._arguments = kernel, arguments
+    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        self._function, self._arguments = function, arguments
         self._done = False
         self._error: BaseException | None = None
 
     def run(self) -> None:
         try:
-            self._kernel(*self._arguments)
+            self._function(*self._arguments)
         except BaseException as error:  # re-raised in the calling thread
             self._error = error
         self._done = True

@@ -198,7 +198,7 @@ def _serve() -> Kernel:
     thread_id, team = kernel["thread_id"], _Words(kernel, kernel["team"])
     worker = team.of_worker(thread_id)
     run = kernel.lift(RUN, I8)
-    with kernel.loop_while(lambda: kernel["thread_id"].differs(0)):  # always: workers count from 1
+    with kernel.loop_while(lambda: kernel["thread_id"].differs(0)):  # forever: workers are numbered from 1
         team.acquire_lock(worker.addresses[BEGIN])
         awake = kernel.variable(I8, 1)
         with kernel.loop_while(lambda: awake.value.differs(0)):

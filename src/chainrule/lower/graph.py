@@ -6,7 +6,7 @@ and others), and a Python call for everything else. Values are immutable; an in-
 written to external memory at the end. So a value can be scheduled anywhere after its inputs, or removed as dead code.
 
 Built by `recorder`, read by `schedule`, `loops`, `launch` and `program`. The second half holds
-small helpers on the memory layout of arrays.
+small helpers: the memory layout of arrays, and keys that tell values apart exactly.
 """
 
 from __future__ import annotations

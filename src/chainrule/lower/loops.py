@@ -81,8 +81,8 @@ class Nest:
         strides: by the identity of an operand, its stride in each loop.
         operands: arrays that are read, then those that are written.
         reductions: the steps that reduce.
-        level: for each reduction, the number of loops outside the register that accumulates it; the number of all
-            loops if it is accumulated in memory.
+        level: for each reduction, how many loops enclose the register that accumulates it: all of them if it is
+            accumulated in memory.
         outermost_parallel: whether the iterations of the outermost loop are independent, so that threads can divide it.
         is_empty: whether the loops have no iterations. Sums are 0 then.
     """
@@ -121,7 +121,7 @@ class Nest:
         return self.level[id(r)] == len(self.sizes) > 0
 
     def is_revisited(self, r: Value) -> bool:
-        """Whether an outer loop returns to the same results after a register has accumulated them."""
+        """Whether several rounds of a register contribute to the same result, so that each is added to memory."""
         return is_partial(r) or 0 in self.strides[id(r)][: self.level[id(r)]]
 
     @cached_property

@@ -1,8 +1,8 @@
 """A compiled program: kernels, memory and scripts of a plan, ready to run again and again.
 
 A run stores the arguments' addresses in the program's table and enters the driver (`kernels.driver`): once if
-everything is compiled, else once for each segment between Python calls. The numbers that change from call to call
-have been written before. BLAS runs single-threaded inside.
+everything is compiled, else once for each segment between Python calls. The caller has already written the
+numbers that change from call to call. BLAS runs single-threaded inside.
 
 Called by `capture.compiled` and `eager`.
 """
@@ -245,7 +245,7 @@ class Program:
         for number, (value, size, ignore_index, _) in enumerate(self.indices, 1):
             type = type_of(value.dtype)
             kernel = machine.address_of(f"count_invalid_indices {type}", partial(driver.count_invalid_indices, type))
-            # without an ignore_index 0, which is in range anyway
+            # if there is no ignore_index, 0 takes its place: it is a valid index anyway
             script.check(number, kernel, [self.entries[id(value)], value.size, size, ignore_index or 0])
 
     # Running
@@ -399,7 +399,7 @@ def _copy_like(array: NDArray[Any], value: Value) -> NDArray[Any]:
 
 
 def thread_count(launches: Iterable[Launch]) -> int:
-    """How many threads the work that can be divided justifies."""
+    """How many threads are worthwhile, given the work that can be divided."""
     divisible = [one.stage for one in launches if one.parallel or one.partial_sums or one.stage.group is not None]
     total = sum(map(work, divisible))
     return max(1, min(team.threads(), int(total / WORK_PER_THREAD) + 1))

@@ -110,7 +110,10 @@ class Recorder:
                 value.drop_data()
 
     def add_array(self, array: Any) -> Tracer:
-        """Add an array that exists before each run: a constant, which nothing else may refer to, or external memory."""
+        """Add an array that exists before each run: external memory, or a constant.
+
+        No other reference to a constant's array may exist, as it could be changed through that.
+        """
         if type(array) is Tracer:
             return array
         value = Value("captured", None, (), array)

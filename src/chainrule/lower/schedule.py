@@ -8,8 +8,8 @@ products, hand-written kernels and Python calls are stages of their own.
 **Groups.** Stages that pass results on image by image, or row by row, are grouped: convolution, bias, activation, mask
 and pooling of one image run one after the other before the next image, and so do the loops of a softmax or a
 normalization, a block of rows at a time. What they pass on stays in the cache, and if nothing else reads it, has memory
-for one block only. Threads divide the blocks among them and need not meet in between. Sums over images are computed as
-partial sums, whose number does not depend on the number of threads.
+for one block only. Threads divide the blocks among themselves and need not meet in between. Sums over images are
+computed as partial sums, whose number does not depend on the number of threads.
 
 **Memory planning.** An array occupies its bytes of a common arena from the stage that computes it to the last stage
 that reads it; then they are reused.
@@ -46,7 +46,8 @@ class Group:
     """Stages that run together, block by block, so that what they pass on stays in the cache.
 
     Attributes:
-        images: the number of images, or rows; each stage's rows are a multiple of it.
+        images: the size of the first dimension, which the group works through in blocks: the number of images, or of
+            rows of a matrix, called images here too. The number of rows of each stage's kernel is a multiple of it.
         block_size: how many of them run at a time.
         parts: the number of partial sums of the stages that sum over them, or 0.
     """
@@ -375,7 +376,7 @@ def _place_writes(stages: list[Stage], stage_of: dict[int, int], writes: Sequenc
     """Write external memory where its new value is computed, if nothing reads the old value later; else at the end.
 
     A new value is never itself external memory that changes (`Trace.finish` ensures that), so the writes at the end
-    may be in any order. Writes come after all Python calls that may fail, so that then nothing has been changed;
+    may be in any order. Writes come after all Python calls that may fail: if one does, nothing has been changed;
     random draws do not fail.
     """
     calls = [n for n, stage in enumerate(stages) if stage.kind == "call" and not stage.steps[0].options.get("draws")]

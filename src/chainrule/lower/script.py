@@ -114,7 +114,10 @@ class Script:
         self.words += [CALL, launch.kernel, descriptor, first, last, 1]
 
     def _set_sums(self, launches: Sequence[Launch], part_index: int) -> None:
-        """Set the table entries of partial sums to one part. Part 0 is the start of all parts, for later stages."""
+        """Make the table entries of partial sums point at one part.
+
+        In the end they must point at part 0, where the whole array begins, which later stages read.
+        """
         for launch in launches:
             for value in launch.partial_sums:
                 size = value.example.nbytes // launch.stage.parts

@@ -81,7 +81,8 @@ class Tracer(NDArrayOperatorsMixin):
         self.view_function, self.index_tracers = view_function, index_tracers
         value.tracers += 1
         self._base_value = None if base is None else base.value
-        self._memory: NDArray[Any] | None = None  # the first value's example, after an in-place change
+        # once changed in place: the example of its first value, whose layout NumPy's array would keep
+        self._memory: NDArray[Any] | None = None
 
     def __del__(self) -> None:
         self._drop_value()
