@@ -70,6 +70,7 @@ show(charts.lines(pictured, there, title="The secant turns into the tangent at x
 # the first step is 2 long. Each line shows the position and the height *after* a step, and the slope (Gradient)
 # *before* it:
 
+# path.points has all positions and path.values all heights; number 0 is the start.
 path = descend(parabola, parabola_gradient, start=10.0, learning_rate=0.1, steps=100)
 print(table(path))
 print(f"The lowest place found: x = {path.points[-1]:.4f}, f(x) = {path.values[-1]:.4f}")

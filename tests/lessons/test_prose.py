@@ -32,7 +32,7 @@ COMPUTED = {  # what a text derives and the lesson does not print, and how
     "neurons": {"2.71828": math.e},
     "one-neuron-learns": {"0.0177": float(sigmoid_derivative(np.array(4.0)))},
     "the-chain-rule": {"24": 30**5 / 1e6},  # millions
-    "the-bowl": {"2.64": 2.64, "0.0264": 2.64e-2},  # how Python writes 10⁻²
+    "the-bowl": {"98%": 1 - 1 / 50, "2.64": 2.64, "0.0264": 2.64e-2},  # how Python writes 10⁻²
     "backpropagation": {"0.5507": TARGET - GUESS, "0.4493": GUESS - OTHER_TARGET, "0.8159": GUESS / (TARGET - GUESS)},
     "why-it-is-fast": {"23,860": NUMBERS, "23,861": NUMBERS + 1},
     "stochastic-gradient-descent": {"50,000": 60_000 - 10_000},

@@ -47,7 +47,7 @@ EXERCISES = (
         "The gradient of :math:`f(x, y) = x^2 y + 3y` at :math:`x = 2`, :math:`y = 5`: two numbers.",
         answer=lambda: _gradient(2.0, 5.0),
         hints=(
-            "For the first number y is a constant: what is the slope of 5 x² + 15 in x?",
+            "For the first number y is a constant: what is the slope of 5 x² + 15 in x? (A constant factor stays.)",
             "For the second x is a constant: what is the slope of 4 y + 3 y in y?",
         ),
         slips=(
@@ -113,6 +113,7 @@ EXERCISES = (
             Slip("One step too many.",
                  instead=lambda gradient, start, rate, momentum, steps: roll(gradient, start, rate, momentum, steps + 1)),
         ),
-        solution="In the loop: v = momentum * v + gradient(x), then x = x - rate * v.",
+        solution="Begin with x = start and v = 0. In the loop: v = momentum * v + gradient(x), then x = x - rate * v. "
+        "At the end, return x.",
     ),
 )  # fmt: skip

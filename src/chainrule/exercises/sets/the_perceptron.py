@@ -37,7 +37,7 @@ EXERCISES = (
         answer=_step,
         hints=(
             "What does it say now: is the sum 2 · 1 - 1 · 3 + 1 above 0?",
-            "The sum is exactly 0, so it says 0, and that is a mistake. The example is added to the weights.",
+            "The sum is exactly 0, so it says 0, and that is a mistake. The example is added to the weights, and 1 to the bias.",
         ),
         slips=(
             Slip("The bias learns as well: it grows by 1.", lambda right: right - np.array([0.0, 0.0, 1.0])),
@@ -90,6 +90,6 @@ EXERCISES = (
                 instead=lambda x, y, weights: weights + (1.0 if y else -1.0) * x,
             ),
         ),
-        solution="return weights + (y - (weights @ x > 0)) * x",
+        solution="guess = 1 if weights @ x > 0 else 0, then return weights + (y - guess) * x.",
     ),
 )  # fmt: skip
