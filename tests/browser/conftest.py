@@ -182,10 +182,12 @@ class Studio:
     Attributes:
         address: what it printed, with the token.
         runs: its folder of runs.
+        process: its number.
     """
 
     address: str
     runs: Path
+    process: int
 
     @property
     def base(self) -> str:
@@ -203,7 +205,7 @@ def studio(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         assert process.stdout
         address = process.stdout.readline().strip()
         assert address.startswith("http://127.0.0.1:")
-        yield Studio(address, runs)
+        yield Studio(address, runs, process.pid)
         process.terminate()
 
 
