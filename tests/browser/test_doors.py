@@ -69,6 +69,28 @@ def test_a_long_drawing_is_kept_beside_the_runs(view: Any, studio: Any) -> None:
     assert len(list((studio.runs / "studio").iterdir())) >= 1
 
 
+def test_a_door_opens_the_view_as_it_was_left(view: Any, studio: Any) -> None:
+    page = view("train", "epochs=900&limit=2000&batch_size=50&schedule=constant").page
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.locator(".view.train[data-state=running]").wait_for()
+    page.get_by_label("Keep running when this page is closed").check()
+    page.wait_for_url("**keep=true*")
+    page.get_by_role("link", name="Draw", exact=True).click()
+    page.locator("canvas.pad").first.wait_for()
+    other = page.context.new_page()  # neither has it been told of the run, nor to keep it running
+    other.goto(f"{studio.base}#train")
+    other.locator(".view.train[data-state=running]").wait_for()
+    assert other.get_by_label("Keep running when this page is closed").is_checked()
+    other.close()
+    page.get_by_role("link", name="Train", exact=True).click()
+    page.locator(".view.train[data-state=running]").wait_for()
+    keep = page.get_by_label("Keep running when this page is closed")
+    assert keep.is_checked()
+    keep.uncheck()
+    page.get_by_role("button", name="Stop", exact=True).click()
+    page.locator(".view.train[data-state=stopped]").wait_for()
+
+
 def test_a_server_that_has_gone_is_told(visit: Any, tmp_path: Any) -> None:
     command = [sys.executable, "-u", "-m", "chainrule", "studio", "--no-browser", "--runs", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

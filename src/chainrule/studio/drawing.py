@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -59,8 +60,15 @@ class Drawing:
     """
 
     def __init__(self, run: Run, shelf: Shelf, samples: NDArray[np.uint8] | None = None) -> None:
-        self.reader, self.shelf = DigitReader(run), shelf
+        self.run, self.shelf, self._lock = run, shelf, threading.Lock()
         self.samples = mnist().test_images[:SAMPLES] if samples is None else samples
+        self._open()
+
+    def _open(self) -> None:
+        """Load the network, as it is now."""
+        run = self.run
+        self._stamp = _stamp(run)
+        self.reader = DigitReader(run)
         shipped = run.folder == runs.SHIPPED
         self.about = f"{run.model.name}, {'the network in the package' if shipped else f'from {run.folder}'}"
         if run.result and "test_accuracy" in run.result:
@@ -77,6 +85,9 @@ class Drawing:
 
     def answer(self, content: dict[str, Any], buffers: list[bytes]) -> tuple[dict[str, Any], list[bytes]] | None:
         """Answer a message; None if it is not understood."""
+        with self._lock:
+            if _stamp(self.run) not in (self._stamp, None):  # it has been trained further
+                self._open()
         match content, buffers:
             case {"ask": "network"}, []:
                 return {"tell": "network", "about": self.about, "names": list(self.reader.names), "code": self.code}, []
@@ -141,3 +152,11 @@ class Drawing:
             {"title": title, "shape": gray.shape, **asdict(guess)}
             for (title, gray, _), guess in zip(stages, guesses, strict=True)
         ]
+
+
+def _stamp(run: Run) -> int | None:
+    """When the run's weights were last written; None if they are not there."""
+    try:
+        return run.weights_file.stat().st_mtime_ns
+    except OSError:
+        return None

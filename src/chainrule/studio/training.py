@@ -104,7 +104,11 @@ class Training:
     def choices(self) -> dict[str, Any]:
         """What can be trained, and how."""
         offered = [model for model in models.REGISTRY.values() if model.task in ("images", "text")]
+        with self._lock:
+            process = self._process
         return {
+            "training": process.folder.name if process is not None and process.is_alive else "",
+            "keep": self._keeps_running,
             "data": [{"name": name, "task": _task_of(source)} for name, source in self._sources().items()],
             "models": [
                 {"name": model.name, "about": model.summary, "task": model.task, **_defaults(model)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 
@@ -14,10 +15,11 @@ from PIL import Image, ImageDraw
 
 pytest.importorskip("starlette", reason="the studio's libraries are not installed: pip install '.[studio]'")
 
+from chainrule import safetensors_io
 from chainrule.cli import cli
 from chainrule.data import mnist
 from chainrule.errors import UserError
-from chainrule.reading import Guess
+from chainrule.reading import DigitReader, Guess
 from chainrule.studio.drawing import Drawing
 from chainrule.studio.shelf import Shelf
 from chainrule.training import run as runs
@@ -108,3 +110,18 @@ def test_the_code_gives_the_same_answer(drawing, tmp_path):
     code = drawing.answer({"ask": "network"}, [])[0]["code"]
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == f"{Guess(told['digit'], told['confidence'])} {told['confidences']}\n"
+
+
+def test_a_run_that_is_trained_further_is_opened_again(tmp_path):
+    shutil.copytree(runs.SHIPPED, tmp_path / "run")
+    view = Drawing(runs.Run(tmp_path / "run"), Shelf(tmp_path))
+    before = view.answer({"ask": "read", "number": 1}, [png(drawn(17))])[0]
+    file = tmp_path / "run" / "model.safetensors"
+    state = {name: tensor * 0.5 for name, tensor in safetensors_io.load(file).items()}
+    safetensors_io.save(state, file)
+    after = view.answer({"ask": "read", "number": 2}, [png(drawn(17))])[0]
+    (tmp_path / "drawing.png").write_bytes(png(drawn(17)))
+    expected = DigitReader(runs.Run(tmp_path / "run")).read(tmp_path / "drawing.png").probabilities
+    assert after["confidences"] == expected != before["confidences"]
+    file.unlink()
+    assert view.answer({"ask": "read", "number": 3}, [png(drawn(17))])[0]["confidences"] == after["confidences"]

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chainrule import lessons, nn
+from chainrule import lessons, nn, optim
 from chainrule.data import toys
 from chainrule.errors import UserError
 from chainrule.studio import playground as playground_package
@@ -521,6 +521,20 @@ def test_the_script_prints_the_same_numbers(playground, tmp_path, state, step):
         assert lines["training accuracy"] == f"{content['train_accuracy']:.1%}"
     first = np.array(eval(lines["weights of the first layer"])).ravel()  # noqa: S307  # our own script's numbers
     assert first == pytest.approx(np.frombuffer(arrays[0], np.float32)[: first.size], abs=5.1e-5)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_the_scripts_optimizer_is_the_pages(playground, optimizer):
+    """No weight decay, too: AdamW's own default is another one."""
+    state = {"optimizer": optimizer, "decay": 0}
+    code = playground.answer({"ask": "code", "page": 1, "state": state, "step": 0}, [])[0]["code"]
+    (line,) = re.findall("^optimizer = .*$", code, re.MULTILINE)
+    run = PlaygroundRun(read_setup(state))
+    names = {"optim": optim, "model": run.model}
+    exec(line, names)  # noqa: S102  # our own script's line
+    theirs, ours = (dict(each.param_groups[0], params=None) for each in (names["optimizer"], run.optimizer))
+    assert theirs == ours
+    assert type(names["optimizer"]) is type(run.optimizer)
 
 
 def test_a_feature_is_the_same_in_the_script():

@@ -125,6 +125,7 @@ def test_what_there_is_to_train(view):
     assert {"sgd", "adam"} <= {entry["name"] for entry in told["optimizers"]}
     assert told["schedules"] == ["constant", "cosine", "one-cycle", "warmup-cosine"]
     assert told["runs"] == []
+    assert (told["training"], told["keep"]) == ("", False)
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def _model(run: PlaygroundRun) -> str:
         lines.append(f"    nn.Linear({fan_in}, {fan_out}, generator=generator),{activation}")
     name, options = OPTIMIZERS[setup.optimizer]
     arguments = {"lr": setup.rate, "weight_decay": setup.decay, **options}
-    text = ", ".join(f"{option}={value!r}" for option, value in arguments.items() if value or option == "lr")
+    text = ", ".join(f"{option}={value!r}" for option, value in arguments.items())
     lines += [
         ")",
         f"optimizer = optim.{name}(model.parameters(), {text})",

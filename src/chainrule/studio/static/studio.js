@@ -14,6 +14,8 @@ const element = (id) => /** @type {HTMLElement} */ (document.getElementById(id))
 /** @type {{ entry: import("./views.js").Entry, model: Model, leave: () => void } | null} */
 let shown = null;
 let lost = false;
+/** What each view's state was when it was last seen: its door opens it again. @type {Map<string, string>} */
+const states = new Map();
 
 const socket = new Socket(
   (view, content, buffers) => {
@@ -37,9 +39,13 @@ async function show() {
   const { default: view, defaults = {} } = await entry.load();
   if (read().entry !== entry) return; // another door was opened meanwhile
   shown?.leave();
+  states.set(entry.name, query);
   const model = new Model(defaults, query, {
     send: (content, buffers) => socket.send(entry.name, content, buffers),
-    save: (text) => history.replaceState(null, "", text ? `#${entry.name}?${text}` : `#${entry.name}`),
+    save: (text) => {
+      states.set(entry.name, text);
+      history.replaceState(null, "", address(entry.name));
+    },
   });
   const el = document.createElement("div");
   el.className = `view ${entry.name}`;
@@ -55,11 +61,17 @@ async function show() {
   if (typeof cleanup === "function") leaving.signal.addEventListener("abort", cleanup);
 }
 
+/** A view's address, with its last state. @param {string} name @returns {string} */
+function address(name) {
+  const query = states.get(name);
+  return query ? `#${name}?${query}` : `#${name}`;
+}
+
 /** @param {import("./views.js").Entry} entry the open one */
 function doors(entry) {
   return html`<ul>
     ${VIEWS.map(({ name, title, about }) => html`
-      <li><a href=${`#${name}`} title=${about} aria-current=${name === entry.name ? "page" : "false"}>${title}</a></li>`)}
+      <li><a href=${address(name)} title=${about} aria-current=${name === entry.name ? "page" : "false"}>${title}</a></li>`)}
   </ul>`;
 }
 

@@ -62,7 +62,7 @@ class Train {
     this.asking = false;
     this.number = 0;
     this.model.send({ ask: "choices" });
-    this.model.send({ ask: "keep", on: this.model.get("keep") });
+    if (this.model.get("keep")) this.model.send({ ask: "keep", on: true });
     if (this.model.get("run")) this.model.send({ ask: "open", run: this.model.get("run") });
   }
 
@@ -70,7 +70,11 @@ class Train {
 
   /** @param {any} content @param {DataView[]} buffers */
   told(content, buffers) {
-    if (content.tell === "choices") this.choices = content;
+    if (content.tell === "choices") {
+      this.choices = content;
+      if (content.training && !this.model.get("run")) this.model.send({ ask: "open", run: content.training });
+      if (content.keep) this.set("keep", true); // another page said so
+    } else if (content.tell === "keep") this.set("keep", content.on);
     else if (content.tell === "run") this.opened(content);
     else if (content.tell === "frame" && content.run === this.run?.run) this.newest(content, buffers);
     else if (content.tell === "history" && content.run === this.run?.run) this.run.records = content.records;
