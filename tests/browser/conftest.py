@@ -214,8 +214,7 @@ def view(studio: Studio, visit: Callable[..., Visit]) -> Callable[..., Visit]:
     """Opens a view of the studio in a fresh browser: `view("draw", "strokes=5.5.9.9", width=390, theme="dark")`."""
 
     def open_view(name: str, query: str = "", **options: Any) -> Visit:
-        opened = visit("", base=studio.address, **options)
-        opened.page.goto(f"{studio.base}#{name}{'?' * bool(query)}{query}")
+        opened = visit(f"#{name}{'?' * bool(query)}{query}", base=studio.address, **options)
         opened.page.locator(f"#view .{name}").wait_for()
         return opened
 

@@ -29,7 +29,7 @@ def test_each_door_opens_its_view(view: Any, studio: Any) -> None:
         page.locator(f"#view .{name}").wait_for()
         assert page.title() == f"{title} – chainrule studio"
         assert page.locator("nav [aria-current=page]").inner_text() == title
-        page.locator("#view h2").first.wait_for()
+        page.locator("#view h2, #view p").first.wait_for()
     page.go_back()
     page.locator(f"#view .{views()[-2][0]}").wait_for()
     assert opened.complaints == []
