@@ -75,11 +75,22 @@ def command(*arguments: str) -> Callable[[], None]:
     """A function that runs `chainrule` with these arguments."""
 
     def run() -> None:
-        from chainrule.cli import main  # imported after the child's standard output is set up
+        try:
+            from chainrule.cli import main  # imported after the child's standard output is set up
 
-        main(list(arguments))
+            main(list(arguments))
+        except KeyboardInterrupt as interrupt:
+            if not _has_begun(interrupt):
+                sys.exit(128 + signal.SIGINT)
+            raise
 
     return run
+
+
+def _has_begun(interrupt: KeyboardInterrupt) -> bool:
+    """Whether the command had taken its first step: Python may interrupt a function before that."""
+    steps = traceback.walk_tb(interrupt.__traceback__)
+    return any(frame.f_code.co_name == "main" and line > frame.f_code.co_firstlineno for frame, line in steps)
 
 
 def run(

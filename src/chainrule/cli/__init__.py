@@ -95,9 +95,9 @@ def cli(context: click.Context) -> None:
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line and exit with its exit code."""
-    replace_unencodable()
-    warnings.showwarning = _warn
     try:
+        replace_unencodable()
+        warnings.showwarning = _warn
         with keep_interrupt():
             code = cli.main(arguments, prog_name="chainrule", standalone_mode=False)
     except click.ClickException as error:
@@ -120,7 +120,10 @@ def main(arguments: list[str] | None = None) -> Any:
     except Exception:
         _print_error(*traceback.format_exc().removesuffix("\n").split("\n"))
         code = _report("internal error; please report it with the traceback above", code=1)
-    _end_ranks(code or 0)
+    try:
+        _end_ranks(code or 0)
+    except KeyboardInterrupt:
+        code = 130
     sys.exit(code or 0)
 
 
