@@ -7,6 +7,8 @@ import pytest
 
 from chainrule.training import Callback, Interrupted, checkpoint, experiment, run
 from chainrule.training.changes import change_run
+from chainrule.training.fork import fork
+from chainrule.training.replay import RunReplay
 from chainrule.training.session import save_and_stop, train
 
 
@@ -67,3 +69,70 @@ def test_a_callback_that_ends_training_earlier_is_not_hidden(begin, digits):
     with pytest.raises(Interrupted):
         train(early, digits, callbacks=[Early()])
     assert checkpoint.load(early.checkpoint_file)["progress"]["step"] == 2
+
+
+@pytest.mark.parametrize("step", [0, 4, 5])  # an epoch has 5 steps
+def test_two_changes_at_one_step_are_recorded_as_one_and_replayed(begin, digits, step):
+    """Against a trainer whose optimizer gets the last rate by hand; the rate between the two took no step."""
+
+    class ByHand(Callback):
+        def on_start(self, trainer):
+            self.on_step(trainer)
+
+        def on_step(self, trainer):
+            if trainer.total_steps == step:
+                trainer.optimizer.param_groups[0]["lr"] = 0.003
+
+    by_hand = weights(train(begin("hand", schedule="constant"), digits, callbacks=[ByHand()]))
+    changed = begin("changed", schedule="constant")
+    for rate in (0.01, 0.003):
+        train(changed, digits, until=step)
+        changed = change_run(changed, digits, {"lr": rate})
+    train(changed, digits, until=step)
+    assert [(c["epoch"] * 5 + c["step"], c["settings"]) for c in changed.changes] == [(step, {"lr": [0.02, 0.003]})]
+    assert same(weights(train(changed, digits)), by_hand)
+    changed.checkpoint_file.unlink()  # so that all steps are computed again
+    assert same(weights(RunReplay(changed, digits).seek(10)), by_hand)
+
+
+@pytest.mark.parametrize("step", [3, 5])
+def test_a_fork_whose_rate_is_changed_before_its_first_step_keeps_its_own_change(begin, digits, tmp_path, step):
+    source = begin("source", schedule="constant")
+    train(source, digits)
+    forked = fork(RunReplay(source, digits), step, {"lr": 0.5}, tmp_path / "fork")
+    train(forked, digits, until=step)
+    forked = change_run(forked, digits, {"lr": 0.003})
+    assert [c["settings"] for c in forked.changes] == [{"lr": [0.02, 0.003]}]
+    expected = weights(train(forked, digits))
+    forked.checkpoint_file.unlink()
+    assert same(weights(RunReplay(forked, digits).seek(10)), expected)
+
+
+@pytest.mark.parametrize("step", [3, 5, 8])
+def test_a_fork_with_another_optimizer_can_be_stopped_before_its_first_step(begin, digits, tmp_path, step):
+    source = begin("source")
+    train(source, digits)
+    replay = RunReplay(source, digits)
+    whole, pieces = (fork(replay, step, {"optimizer": "lion"}, tmp_path / name) for name in ("whole", "pieces"))
+    expected = weights(train(whole, digits))
+    for until in (step, step, step + 1):
+        train(pieces, digits, until=until)
+    assert same(weights(train(pieces, digits)), expected)
+
+
+def test_another_optimizer_from_the_last_step_of_an_epoch_on_has_no_state_at_its_end(begin, digits):
+    """The end of the epoch is saved with no step between: a state that remembers nothing, and is right."""
+    changed = begin("changed")
+    train(changed, digits, until=5)
+    assert checkpoint.load(changed.checkpoint_file)["progress"]["step"] == 5
+    changed = change_run(changed, digits, {"optimizer": "lion", "lr": 0.001})
+
+    class Killed(Callback):
+        def on_loss(self, trainer, inputs, loss):
+            raise Interrupted  # before the next step is complete, and without saving
+
+    with pytest.raises(Interrupted):
+        train(changed, digits, callbacks=[Killed()])
+    progress = checkpoint.load(changed.checkpoint_file)["progress"]
+    assert (progress["epoch"], progress["step"]) == (1, 0)
+    assert train(changed, digits).epoch == 2

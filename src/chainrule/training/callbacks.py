@@ -188,6 +188,9 @@ class Checkpoint(Callback):
         best: the file of the best weights so far; a copy of them is stored in each kept state.
         metric: an entry of the history.
         mode: whether to maximize ("max") or minimize ("min") it.
+
+    Attributes:
+        resumed_at: the epoch and step of the state in the folder that training goes on from; None if there is none.
     """
 
     def __init__(
@@ -201,6 +204,7 @@ class Checkpoint(Callback):
     ) -> None:
         self.folder, self.seconds, self.keep, self.best = Path(folder), seconds, keep, best
         self.metric, self.mode = metric, mode
+        self.resumed_at: tuple[int, int] | None = None
         self._last_save = time.perf_counter()
 
     def on_start(self, trainer: Trainer) -> None:
@@ -222,9 +226,16 @@ class Checkpoint(Callback):
         self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:
-        """Save the complete state now."""
+        """Save the complete state now, unless it is the one that training goes on from and no step was taken since.
+
+        That one names the settings under which its steps were taken, which may have been changed since: `change_run`
+        records the change from them.
+        """
+        file = self.folder / checkpoint.FILE
+        if self.resumed_at == (trainer.epoch, trainer.step) and file.exists():
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
-        checkpoint.save(trainer.state_dict(), self.folder / checkpoint.FILE)
+        checkpoint.save(trainer.state_dict(), file)
         if self.keep and trainer.total_steps:
             self.keep_state(trainer)
             self._remove_old(trainer)

@@ -20,7 +20,7 @@ from chainrule.errors import RunError, shorten
 from chainrule.files import atomic_write, remove_leftovers
 from chainrule.models import Recipe
 from chainrule.training import checkpoint
-from chainrule.training.callbacks import BestModel, SettingsCheck, best_index
+from chainrule.training.callbacks import BestModel, Checkpoint, SettingsCheck, best_index
 from chainrule.training.experiment import versions
 from chainrule.training.run import check_record, check_schema, write_config
 from chainrule.training.upgrade import add_settings
@@ -73,6 +73,9 @@ def resume(run: Run, trainer: Trainer) -> None:
     restore(run, trainer, state, run.checkpoint_file)
     if best is not None:  # an earlier state (see `change_run`), with the best weights at that time
         _restore_best(run, best)
+    for callback in trainer.callbacks:
+        if isinstance(callback, Checkpoint):
+            callback.resumed_at = (trainer.epoch, trainer.step)
     remove_later_states(run, len(trainer.loader), trainer.total_steps)
     if trainer.epoch < run.config["training"]["epochs"]:
         _compare_versions(run)
@@ -288,13 +291,18 @@ def _check_optimizer_state(run: Run, trainer: Trainer, state: dict[str, Any], ch
     # After a change of the batch size, the optimizer has counted steps of both sizes, so their number is unknown;
     # another optimizer has counted its own steps only
     is_count_known = not any({"batch_size", "optimizer"} & change["settings"].keys() for change in run.changes)
+    # Another optimizer remembers nothing before its first step
+    has_started = bool(states) or not any(
+        "optimizer" in change["settings"] and change["epoch"] * len(trainer.loader) + change["step"] == steps
+        for change in run.changes
+    )
     for position, (parameter, group) in enumerate(parameters):
         required = set(trainer.optimizer.start(parameter.numpy(), group))
         if group.get("momentum") and "momentum" not in changed:
             required.add("momentum_buffer")
         entries = states.get(str(position), {})
         check_schema(entries, dict, f"the optimizer's state of parameter {position}")
-        if steps and "optimizer" not in changed and required - entries.keys():
+        if steps and has_started and "optimizer" not in changed and required - entries.keys():
             raise ValueError(f"the optimizer's state of parameter {position} lacks {min(required - entries.keys())}")
         for name, value in entries.items():
             if name == "step":

@@ -23,6 +23,7 @@ from chainrule.tensor import from_numpy
 from chainrule.training import Callback, Interrupted, checkpoint, experiment
 from chainrule.training import run as runs
 from chainrule.training.changes import change_run
+from chainrule.training.replay import RunReplay
 from chainrule.training.session import save_and_stop, train
 
 LIMIT, BATCH = 300, 50  # six steps an epoch
@@ -103,6 +104,31 @@ def test_paused_stepped_changed_and_stopped_it_is_the_run_of_those_steps(begin, 
     process.stop()
     assert process.state["state"] == "stopped"
     assert not process.is_alive
+
+
+def test_two_changes_during_a_pause_are_the_last_of_them(begin, start):
+    """Half the rate, and half again: no step was taken between, and the record and its replay say so."""
+    run, plain = begin(), begin("plain")
+    process = start(run, until=4)
+    process.wait("paused")
+    number = 0
+    for rate in (0.01, 0.005):
+        process.change({"lr": rate})
+        number, state, _ = process.news(number, 10)
+        while state.get("lr") != rate or state["state"] != "paused":
+            number, state, _ = process.news(number, 10)
+    process.go()
+    process.wait("finished")
+    process.stop()
+    run = runs.Run(run.folder)
+    assert [(c["epoch"], c["step"], c["settings"]) for c in run.changes] == [(0, 4, {"lr": [0.02, 0.005]})]
+    train(plain, mnist(), until=4)
+    plain = change_run(plain, mnist(), {"lr": 0.005})
+    trained = train(plain, mnist()).network.state_dict()
+    assert same(saved(run), saved(plain))
+    run.checkpoint_file.unlink()  # so that all steps are computed again
+    replayed = RunReplay(run, mnist()).seek(12).network.state_dict()
+    assert all(np.array_equal(replayed[name].numpy(), trained[name].numpy()) for name in trained)
 
 
 STUDIO = """
