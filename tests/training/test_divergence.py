@@ -11,6 +11,7 @@ from chainrule import nn
 from chainrule.training import DivergedError, checkpoint, experiment, run
 from chainrule.training.changes import change_run
 from chainrule.training.divergence import locate
+from chainrule.training.replay import CanceledError
 from chainrule.training.session import train
 
 
@@ -117,3 +118,19 @@ def test_outputs_that_are_too_large_for_the_loss(digits, tmp_path):
     checkpoint.save(state, this.checkpoint_file)
     found = locate(this, digits)
     assert found.where == "the outputs of the last layer, '3', reach 3e+38, which is too large for the loss"
+
+
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
+@pytest.mark.parametrize("diverged", [True], indirect=True, ids=["eager"])
+def test_the_search_can_be_canceled_in_both_its_passes(diverged, digits):
+    """It looks after each step, and leaves the run as it was."""
+    config, states = diverged.config_file.read_bytes(), set(diverged.checkpoint_file.parent.iterdir())
+    asked = []
+    assert locate(diverged, digits, lambda: bool(asked.append(None))) is not None
+    for path in set(diverged.checkpoint_file.parent.iterdir()) - states:
+        path.unlink()
+    for most in (1, len(asked)):  # the last time it is asked is in the second pass
+        answers = iter([False] * (most - 1) + [True])
+        with pytest.raises(CanceledError, match=r"the search for the step was canceled at step \d"):
+            locate(diverged, digits, answers.__next__)
+    assert diverged.config_file.read_bytes() == config

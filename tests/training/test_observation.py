@@ -98,6 +98,14 @@ def test_dead_channels_and_saturated_sigmoids():
     assert dead_neurons(sigmoids, tensor([[1.0], [-2.0]]))["1"].dead.tolist() == [True, False]
 
 
+def test_a_network_without_layers_of_neurons_is_not_run_for_them():
+    class Attention(nn.Module):
+        def forward(self, inputs):
+            raise AssertionError("the network was run for nothing")
+
+    assert dead_neurons(nn.Sequential(linear([[1.0]], [0.0]), Attention()), tensor([[1.0]])) == {}
+
+
 def test_a_curve_is_bounded_and_its_points_are_means():
     curve, losses = LossCurve(most=8), np.random.default_rng(0).random(100)
     for step, loss in enumerate(losses, start=1):

@@ -52,6 +52,7 @@ class TrainingProcess:
         self._state: dict[str, Any] = {"state": "starting"}
         self._frame: tuple[dict[str, Any], list[bytes]] | None = None
         self._asked = -math.inf  # when frames were asked for
+        self._was_ended = False  # whether `stop` had to kill the process
         threading.Thread(target=self._read, daemon=True).start()
 
     @property
@@ -96,7 +97,8 @@ class TrainingProcess:
         """Save the state after the present step, and end the process; if that takes longer than `timeout`, kill it."""
         self._send({"do": "stop"})
         self._process.join(timeout)
-        if self._process.is_alive():
+        if self._process.is_alive():  # in what cannot be left halfway, such as reading data or validating
+            self._was_ended = True
             self._process.kill()
             self._process.join()
 
@@ -142,15 +144,19 @@ class TrainingProcess:
             self._process.join()
         with self._news:
             if self._state["state"] not in ("failed", "stopped"):
-                self._take("state", {"state": "failed", **self._obituary()}, [])
+                state = "stopped" if self._was_ended else "failed"
+                self._take("state", {"state": state, **self._obituary()}, [])
 
     def _obituary(self) -> dict[str, Any]:
         """What is said of a process that has ended without a word."""
         code = self._process.exitcode or 0
-        how = f"was killed (signal {-code})" if code < 0 else f"has ended (exit code {code})"
+        process = "the training's process"
+        how = f"{process} was killed (signal {-code})" if code < 0 else f"{process} has ended (exit code {code})"
+        if self._was_ended:
+            how = "the training did not stop in time, so its process was ended"
         step = self._frame[0]["step"] if self._frame else self._state.get("step", 0)
         saved = "nothing that was saved is lost: go on from there, to the same bits"
-        return {"step": step, "sentence": f"the training's process {how} at about step {step:,}; {saved}"}
+        return {"step": step, "sentence": f"{how} at about step {step:,}; {saved}"}
 
     def _take(self, kind: str, content: dict[str, Any], buffers: list[bytes]) -> None:
         if kind == "frame":

@@ -13,6 +13,7 @@ import numpy as np
 
 from chainrule import data as datasets
 from chainrule import models, text
+from chainrule.data.catalog import SOURCES
 from chainrule.data.image_data import ImageData
 from chainrule.data.tables import SUFFIXES
 from chainrule.errors import PictureError, RunError, UserError, shorten
@@ -64,7 +65,8 @@ class Training:
         self._process: TrainingProcess | None = None
         self._generation = 0  # counts the trainings
         self._keeps_running = False
-        self._data: dict[str, Data] = {}
+        self._loading = threading.Lock()  # of its own: a training is steered and looked at while data are read
+        self._data: dict[str, tuple[int, Data]] = {}  # by name: the seed of the split, and the data
         self._reader: DigitReader | None = None
 
     def close(self) -> None:
@@ -133,11 +135,13 @@ class Training:
                 raise RunError(f"there is no setting {name!r}")
         checked = {name: _check(name, value, _SETTINGS.get(name, str)) for name, value in settings.items()}
         changes = {name: value for name, value in checked.items() if name in _SETTINGS}
-        examples = self._load(checked.get("data"))
+        with self._lock:
+            self._check_free()
+        examples = self._load(checked.get("data"), checked.get("seed", 0))
         config = experiment.configure(checked.get("model", "mlp"), examples, **changes)
         write_files = tasks.of(models.get(config["model"]["name"])).write_files
         with self._lock:
-            self._check_free()
+            self._check_free()  # again: another page may have begun one meanwhile
             folder = self.shelf.folder / runs.new_name(config)
             run = runs.create(config, folder, lambda target: write_files(examples, target))
             self._begin(run)
@@ -254,22 +258,33 @@ class Training:
     def _sources(self) -> dict[str, str]:
         return {**self.shelf.data, EVERYDAY: EVERYDAY}
 
-    def _load(self, name: object) -> Data:
+    def _load(self, name: object, seed: int) -> Data:
         """Load a data set by its name on the shelf.
 
+        Args:
+            name: the name.
+            seed: the run's, by which images of one's own are split, also by the process that trains on them.
+
         Raises:
-            UserError: there is none, or it cannot be read.
+            UserError: there is none, it cannot be read, or the seed is negative.
         """
         sources = self._sources()
         if not isinstance(name, str) or name not in sources:
             raise RunError(f"there is no data set {name!r}; choose from {', '.join(sources)}")
         source = sources[name]
-        with self._lock:
-            if name not in self._data:
-                if _task_of(source) == "table":
-                    raise RunError(f"{name} is a table: train on it with `chainrule train`, which asks for the column")
-                self._data[name] = text.load(source) if _task_of(source) == "text" else datasets.load(source)
-            return self._data[name]
+        task = _task_of(source)
+        if task == "table":
+            raise RunError(f"{name} is a table: train on it with `chainrule train`, which asks for the column")
+        if seed < 0:
+            raise RunError(f"the seed must be at least 0, not {seed}")
+        if task == "text" or source in SOURCES:
+            seed = 0  # their parts are fixed
+        with self._loading:
+            loaded = self._data.get(name)
+            if loaded is None or loaded[0] != seed:
+                loaded = (seed, text.load(source) if task == "text" else datasets.load(source, seed=seed))
+                self._data[name] = loaded
+            return loaded[1]
 
     def _describe(self, run: Run) -> dict[str, Any]:
         """What the page needs to know of a run."""

@@ -25,6 +25,7 @@ from chainrule.studio.frames import SECONDS_PER_FRAME, FrameMaker
 from chainrule.studio.wire import pack, unpack
 from chainrule.training import divergence, experiment
 from chainrule.training.changes import change_run
+from chainrule.training.replay import CanceledError
 from chainrule.training.run import Run
 from chainrule.training.session import save, save_and_stop, train
 from chainrule.training.trainer import Callback, DivergedError, Interrupted, Trainer
@@ -178,7 +179,10 @@ def _train(run: Run, data: Data, watch: Watch) -> None:
     except DivergedError as error:
         watch.show()
         desk.tell("searching", sentence=str(error))
-        origin = divergence.locate(run, data)
+        try:
+            origin = divergence.locate(run, data, lambda: desk.stopping)
+        except CanceledError:
+            return
         where = asdict(origin) if origin else {}
         desk.tell("diverged", sentence=str(error), lr=run.config["training"]["lr"], **where)
     else:

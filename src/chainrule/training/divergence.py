@@ -18,6 +18,7 @@ from chainrule.autograd import no_grad
 from chainrule.training import experiment
 from chainrule.training import resume as resuming
 from chainrule.training.callbacks import Checkpoint, StopAugmentation, StopOnNaN, first_bad_layer
+from chainrule.training.replay import CanceledError
 from chainrule.training.trainer import Callback, Interrupted, Trainer
 
 if TYPE_CHECKING:
@@ -47,20 +48,22 @@ class Divergence:
     last_good: int | None
 
 
-def locate(run: Run, data: Data) -> Divergence | None:
+def locate(run: Run, data: Data, cancelled: Callable[[], bool] = bool) -> Divergence | None:
     """Replay a run that diverged, and keep the state before it as `checkpoint/step-S.safetensors`.
 
     Args:
         run: the run; its last checkpoint is read.
         data: the data set named in its config.
+        cancelled: called after each step of the replay; if it returns True, the search ends.
 
     Returns:
         Where it diverged; None if all steps of the epoch are finite: its validation alone is not.
 
     Raises:
+        CanceledError: the search was canceled.
         RunError: the checkpoint is missing or damaged.
     """
-    finder = _Finder()
+    finder = _Finder(cancelled)
     trainer = _replay(run, data, finder)
     if finder.step is None:
         return None
@@ -68,7 +71,7 @@ def locate(run: Run, data: Data) -> Divergence | None:
     if finder.start == finder.step:
         return Divergence(finder.step, epoch, f"{_bad_weight(trainer.network)} in the last checkpoint", None)
     last_good = finder.step - (1 if finder.in_update else 2)
-    examiner = _Examiner(last_good, finder.step)
+    examiner = _Examiner(last_good, finder.step, cancelled)
     _replay(run, data, examiner)
     return Divergence(finder.step, epoch, examiner.where, last_good if last_good >= finder.start else None)
 
@@ -96,8 +99,16 @@ class _Silent(Callback):
         return self.other.state_dict()
 
 
+def _check_canceled(cancelled: Callable[[], bool], trainer: Trainer) -> None:
+    if cancelled():
+        raise CanceledError(f"the search for the step was canceled at step {trainer.total_steps:,}")
+
+
 class _Finder(Callback):
     """Finds the first step that is not finite.
+
+    Args:
+        cancelled: see `locate`.
 
     Attributes:
         start: the step of the checkpoint.
@@ -108,6 +119,9 @@ class _Finder(Callback):
     start = 0
     step: int | None = None
     in_update = False
+
+    def __init__(self, cancelled: Callable[[], bool]) -> None:
+        self.cancelled = cancelled
 
     def on_start(self, trainer: Trainer) -> None:
         self.start = trainer.total_steps
@@ -124,6 +138,7 @@ class _Finder(Callback):
         if _bad_weight(trainer.network):
             self.step, self.in_update = trainer.total_steps, True
             raise Interrupted
+        _check_canceled(self.cancelled, trainer)
 
     def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
         raise Interrupted
@@ -132,8 +147,8 @@ class _Finder(Callback):
 class _Examiner(Callback):
     """Keeps the state after step `last_good`, and takes step `failing` eagerly to see where it breaks."""
 
-    def __init__(self, last_good: int, failing: int) -> None:
-        self.last_good, self.failing = last_good, failing
+    def __init__(self, last_good: int, failing: int, cancelled: Callable[[], bool]) -> None:
+        self.last_good, self.failing, self.cancelled = last_good, failing, cancelled
         self.where = "the compiled step alone gives a loss that is not finite"
 
     def on_start(self, trainer: Trainer) -> None:
@@ -155,6 +170,7 @@ class _Examiner(Callback):
         if step == self.failing:
             self.where = _bad_gradient(trainer.network) or _bad_weight(trainer.network) or self.where
             raise Interrupted
+        _check_canceled(self.cancelled, trainer)
 
 
 def _large_output(trainer: Trainer, inputs: Tensor) -> str:

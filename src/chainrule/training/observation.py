@@ -120,6 +120,8 @@ def dead_neurons(network: Module, inputs: Tensor) -> dict[str, Neurons]:
         By path of the layer: the neurons along axis 1 of a matrix or of feature maps (N, C, H, W), else the last.
     """
     layers_of_neurons: dict[str, Neurons] = {}
+    if not any(isinstance(module, _ACTIVATIONS) for module in network.modules()):
+        return layers_of_neurons  # such as a language model, whose activations are operations
 
     def note(path: str, module: Module, _: Any, output: Tensor) -> None:
         layers_of_neurons[path] = _silent(module, output)

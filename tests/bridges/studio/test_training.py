@@ -7,6 +7,7 @@ import json
 import math
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from PIL import Image, ImageDraw
 
 pytest.importorskip("starlette", reason="the studio's libraries are not installed: pip install '.[studio]'")
 
+from chainrule import data as datasets
 from chainrule.data import mnist
 from chainrule.errors import UserError
 from chainrule.reading import DigitReader
@@ -74,6 +76,55 @@ def test_a_training_from_the_page_and_its_program_print_the_same_numbers(view, t
     history, result = (json.loads(line.replace("'", '"')) for line in done.stdout.splitlines())
     assert history == {key: value for key, value in run.history[-1].items() if key != "seconds"}
     assert result == {key: value for key, value in run.result.items() if key != "seconds"}
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Data of one's own that come in one piece, and are split by the seed: an archive, and class folders."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 255, (60, 12, 12), np.uint8)
+    labels = np.arange(60) % 3
+    np.savez(tmp_path / "own.npz", x=images, y=labels)
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        (tmp_path / "pictures" / f"class {label}").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "pictures" / f"class {label}" / f"{number}.png")
+    return {"own": str(tmp_path / "own.npz"), "pictures": str(tmp_path / "pictures")}
+
+
+@pytest.mark.parametrize("name", ["own", "pictures"])
+def test_own_data_are_split_by_the_seed_as_the_training_splits_them(tmp_path, own, name):
+    view = Training(Shelf(tmp_path / "runs", data=own))
+    for seed in (7, 0):
+        settings = {"data": name, "model": "mlp", "epochs": 1, "batch_size": 10, "seed": seed}
+        run = view.answer({"ask": "start", "settings": settings}, [])[0]["run"]
+        finished = until(view, run, "finished", "failed")[0]["state"]
+        assert finished["state"] == "finished", finished
+        assert runs.Run(tmp_path / "runs" / run).config["seed"] == seed
+    with pytest.raises(UserError, match="the seed must be at least 0, not -1"):
+        view.answer({"ask": "start", "settings": {**settings, "seed": -1}}, [])
+    view.close()
+
+
+def test_loading_data_holds_up_nothing_else(view, monkeypatch):
+    """Pause, stop and frames of the present training are answered while the next one's data are read."""
+    monkeypatch.setattr(datasets, "load", lambda *_, **__: loading.set() or (loaded.wait(20) and mnist()))
+    loading, loaded = threading.Event(), threading.Event()
+    settings = {**SETTINGS, "data": "mnist", "epochs": 1}
+    starting = threading.Thread(target=view.answer, args=({"ask": "start", "settings": settings}, []))
+    starting.start()
+    assert loading.wait(10)
+    answered = threading.Thread(target=view.answer, args=({"ask": "frame", "run": "none", "after": 0}, []))
+    answered.start()
+    answered.join(5)
+    is_answered = not answered.is_alive()
+    loaded.set()
+    starting.join(30)
+    assert is_answered
+    name = view.shelf.runs()[0]
+    monkeypatch.setattr(datasets, "load", None)  # a second training is refused before its data are read
+    if until(view, name, "running", "finished")[0]["state"]["state"] == "running":
+        with pytest.raises(UserError, match="is training; stop it first"):
+            view.answer({"ask": "start", "settings": {**settings, "seed": 5}}, [])
 
 
 def test_stopped_by_the_last_page_and_gone_on_later(view, tmp_path):

@@ -19,6 +19,7 @@ from chainrule.data import mnist
 from chainrule.models import images_to_inputs
 from chainrule.studio import worker
 from chainrule.studio.process import TrainingProcess
+from chainrule.studio.wire import unpack
 from chainrule.tensor import from_numpy
 from chainrule.training import Callback, Interrupted, checkpoint, experiment
 from chainrule.training import run as runs
@@ -178,6 +179,35 @@ def test_a_killed_training_loses_nothing(begin, start):
     sentence = process.wait("failed")["sentence"]
     assert sentence.startswith("the training's process was killed (signal 9) at about step ")
     check_that_it_goes_on_to_the_same_bits(run, plain)
+
+
+def test_a_training_that_does_not_stop_in_time_is_stopped_and_says_so(begin, start):
+    """Here it cannot, because its process is held; in use, it validates on a large set."""
+    process = start(begin(epochs=400), until=3)
+    process.wait("paused")
+    os.kill(process.pid, signal.SIGSTOP)
+    process.stop(timeout=0.2)
+    state = process.wait("stopped")
+    assert (state["state"], state["step"]) == ("stopped", 3)
+    assert state["sentence"] == (
+        "the training did not stop in time, so its process was ended at about step 3; nothing that was saved is lost: "
+        "go on from there, to the same bits"
+    )
+
+
+def test_stop_reaches_the_search_for_where_a_training_diverged(begin):
+    told = []
+
+    class Pipe:
+        def send_bytes(self, message):
+            told.append(unpack(message)[0])
+            if told[-1].get("state") == "searching":
+                desk.stopping = True
+
+    desk = worker.Desk(Pipe(), None)
+    worker._work(begin(optimizer="sgd", momentum=0.0, lr=1e6, epochs=4).folder, desk)
+    states = [content["state"] for content in told if content["tell"] == "state"]
+    assert states == ["loading", "running", "searching", "stopped"]
 
 
 def test_what_goes_wrong_is_one_sentence(begin, start):

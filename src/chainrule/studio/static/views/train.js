@@ -227,7 +227,7 @@ class Train {
         return `Finished: ${resultOf(state.result)}.`;
       case "stopped":
         if (run.result) return `This run is finished: ${resultOf(run.result)}.`;
-        return `Stopped and saved after step ${step}. Go on whenever you like.`;
+        return state.sentence ?? `Stopped and saved after step ${step}. Go on whenever you like.`;
       case "failed":
         return state.sentence;
       default:
