@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chainrule import text
+from chainrule.data.catalog import SOURCES
+from chainrule.data.image_data import ImageData
+from chainrule.data.pictures import is_picture_folder
+from chainrule.text import BPETokenizer, TextData, WordTokenizer
 from chainrule.training import experiment
+from chainrule.training.text_task import TOKENIZER
 
 if TYPE_CHECKING:
     from chainrule.training.run import Run
@@ -14,6 +20,10 @@ if TYPE_CHECKING:
 
 _LATER = ("epochs", "batch_size", "optimizer", "lr", "schedule")
 """The settings that a program always names, in this order; others only if they are not the model's own."""
+
+_CREATE_WITH_TOKENIZER = (
+    f"run = runs.create(config, write_files=lambda folder: examples.tokenizer.save(folder / {TOKENIZER!r}))"
+)
 
 
 def program(run: Run, data: Data) -> str:
@@ -38,24 +48,23 @@ def program(run: Run, data: Data) -> str:
     usual |= experiment.configure(run.model.name, data, optimizer=settings["optimizer"])["training"]
     settings |= {"seed": config["seed"], "limit": config["data"]["limit"]}
     own = [name for name in settings if name in _LATER or settings[name] != usual[name]]
-    module = "text" if config["data"]["name"] in text.CORPORA else "data"
+    library, reading = _reading(run, data)
     steps = len(changes) and _steps_per_epoch(run, data)
     lines = [
-        f"from chainrule import {module}" if module == "data" else "from chainrule import text as data",
+        *library,
         "from chainrule.training import experiment",
         "from chainrule.training import run as runs",
         *(["from chainrule.training.changes import change_run"] if changes else []),
         "from chainrule.training.session import train",
         "",
-        f"examples = data.load({config['data']['name']!r})",
-        *_validation(config),
+        *reading,
         "config = experiment.configure(",
         f"    {run.model.name!r},",
         "    examples,",
         *(f"    {name}={settings[name]!r}," for name in sorted(own, key=lambda name: (name not in _LATER, name))),
         *_options(run, data),
         ")",
-        "run = runs.create(config)",
+        _CREATE_WITH_TOKENIZER if isinstance(data, TextData) else "run = runs.create(config)",
     ]
     for change in changes:
         lines.append(f"train(run, examples, until={change['epoch'] * steps + change['step']})")
@@ -67,6 +76,37 @@ def program(run: Run, data: Data) -> str:
         "print(run.task.evaluate_run(run, examples))",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _reading(run: Run, data: Data) -> tuple[list[str], list[str]]:
+    """Lines that import what reads the run's data, and that read them as the run did."""
+    name = data.name
+    if isinstance(data, ImageData):
+        options: dict[str, Any] = {}
+        if name not in SOURCES:
+            if is_picture_folder(Path(name)):
+                options["image_size"] = data.train_images.shape[-1]
+            options["seed"] = run.config["seed"]
+        return ["from chainrule import data"], [_load(name, options), *_validation(run.config)]
+    if isinstance(data, TextData):
+        options = _tokenizer_options(data)
+        other = text.load(name, **options)
+        if other.tokenizer.document() == data.tokenizer.document() and run.task.changed_part(run, other) is None:
+            return ["from chainrule import text as data"], [_load(name, options)]
+    # The columns of a table, or a tokenizer that was not trained on this text, stand in the run's folder
+    folder = f"runs.Run({str(run.folder.resolve())!r})"
+    return [], [f"original = {folder}  # which knows how its data are read", "examples = original.task.load(original)"]
+
+
+def _load(name: str, options: dict[str, Any]) -> str:
+    return f"examples = data.load({', '.join([repr(name), *(f'{key}={value!r}' for key, value in options.items())])})"
+
+
+def _tokenizer_options(data: TextData) -> dict[str, Any]:
+    """The options of `text.load` with which it trains a tokenizer of this kind and size."""
+    if isinstance(data.tokenizer, BPETokenizer):
+        return {"bpe": data.tokenizer.vocab_size}
+    return {"words": True} if isinstance(data.tokenizer, WordTokenizer) else {}
 
 
 def _steps_per_epoch(run: Run, data: Data) -> int:
