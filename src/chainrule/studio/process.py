@@ -97,7 +97,7 @@ class TrainingProcess:
         """Save the state after the present step, and end the process; if that takes longer than `timeout`, kill it."""
         self._send({"do": "stop"})
         self._process.join(timeout)
-        if self._process.is_alive():  # in what cannot be left halfway, such as reading data or validating
+        if self._process.is_alive():  # in what cannot be left halfway, such as validating
             self._was_ended = True
             self._process.kill()
             self._process.join()

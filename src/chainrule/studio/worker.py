@@ -40,6 +40,7 @@ WATCHED = 1.0
 """Seconds for which frames are sent after they were asked for: a message for each would wake a thread for each."""
 PAUSED = 0
 """`until` of a training that is paused: no step is too early to stop."""
+_STOPPED_EARLY = "stopped while its data were read, before it took a step: go on whenever you like"
 
 
 def main(folder: str, connection: Connection, until: int | None) -> None:
@@ -89,6 +90,7 @@ class Desk:
         self.changed = threading.Condition()
         self.version = 0  # counts what has been received
         self.stopping = False
+        self.has_loaded = False
         self.change: dict[str, Any] | None = None  # arguments of `change_run`
         self.watched_until = 0.0  # on the clock of `perf_counter`
         self.saves = True  # at a pause; not after each single step, so that there is a step to go back to
@@ -120,13 +122,24 @@ class Desk:
             case {"do": "frame"}:
                 self.watched_until = perf_counter() + WATCHED
             case {"do": "stop"}:
-                self.stopping = True
+                self._stop()
 
     def stop(self) -> None:
-        """Stop after the present step."""
+        """Stop after the present step; at once, and with the process, if the data are still being read."""
         with self.changed:
-            self.stopping = True
+            self._stop()
             self._wake()
+
+    def _stop(self) -> None:
+        self.stopping = True
+        if not self.has_loaded:  # nothing to save, and reading cannot be left halfway
+            self.tell("stopped", sentence=_STOPPED_EARLY)
+            os._exit(0)
+
+    def loaded(self) -> None:
+        """Note that the data are read: from now on there is something to save."""
+        with self.changed:
+            self.has_loaded = True
 
     def _wake(self) -> None:
         self.version += 1
@@ -155,6 +168,7 @@ def _work(folder: Path, desk: Desk) -> None:
     desk.tell("loading")
     run = Run(folder)
     data = run.task.load(run)
+    desk.loaded()
     watch = Watch(desk, run)
     while not desk.stopping:
         _train(run, data, watch)

@@ -195,6 +195,30 @@ def test_a_training_that_does_not_stop_in_time_is_stopped_and_says_so(begin, sta
     )
 
 
+LOADING = """
+import sys, time
+from pathlib import Path
+from chainrule.studio.process import TrainingProcess
+from chainrule.training.image_task import ImageTask
+
+ImageTask.load = lambda self, run: time.sleep(60)  # also in the training's process, which imports this file
+
+if __name__ == "__main__":
+    process = TrainingProcess(Path(sys.argv[1]))
+    process.wait("loading")
+    start = time.monotonic()
+    process.stop()
+    print(time.monotonic() - start < 10, process.wait("stopped")["sentence"])
+"""
+
+
+def test_stop_reaches_the_reading_of_data(begin, tmp_path):
+    (tmp_path / "loading.py").write_text(LOADING)
+    command = [sys.executable, tmp_path / "loading.py", begin().folder]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=True)
+    assert done.stdout == "True stopped while its data were read, before it took a step: go on whenever you like\n"
+
+
 def test_stop_reaches_the_search_for_where_a_training_diverged(begin):
     told = []
 
