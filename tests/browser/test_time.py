@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from chainrule.data import mnist
+from chainrule.studio.wire import pack, unpack
 from chainrule.training import experiment
 from chainrule.training import run as runs
 from chainrule.training.fork import fork
@@ -155,6 +156,56 @@ def test_what_cannot_be_opened_is_a_sentence(view, run, studio):
     page.get_by_label("Learning rate", exact=True).fill("-1")
     page.get_by_role("button", name="Fork and train").click()
     page.get_by_role("alert").filter(has_text="the learning rate must be a number above 0, not -1").wait_for()
+
+
+def test_a_step_whose_outputs_are_not_finite(view, run, studio):
+    huge = runs.create(
+        experiment.configure("mlp", mnist(), **SMALL, optimizer="sgd", lr=1e30), studio.runs / "time-huge"
+    )
+    with np.errstate(all="ignore"):
+        train(huge, mnist(), until=1)
+    page = view("time", "run=time-huge").page
+    settled(page)
+    assert page.locator(".answer").inner_text() == "Its outputs are not finite"
+    assert "not finite" in page.locator(".gradients").inner_text()
+    assert "computing" not in page.locator("#time-step").inner_text()
+    shutil.rmtree(huge.folder)
+
+
+def test_a_fault_and_a_lost_connection_end_the_waiting(view, run):
+    page = settled(view("time", f"run={RUN}&step=10").page)
+    asked, sockets, is_faulty = [], [], True
+
+    def connect(socket: Any) -> None:
+        server = socket.connect_to_server()
+        sockets.append(socket)
+
+        def ask(message: bytes) -> None:
+            asked.append(unpack(message)[0]["ask"])
+            if asked[-1] == "step" and is_faulty:
+                socket.send(pack({"view": "time", "error": "a fault in the studio"}))
+            elif asked[-1] != "fork":  # which is never answered
+                server.send(message)
+
+        socket.on_message(ask)
+
+    page.route_web_socket("**/socket", connect)
+    page.reload()
+    page.get_by_role("alert").filter(has_text="a fault in the studio").wait_for()
+    assert "computing" not in page.locator("#time-step").inner_text()
+    count = asked.count("progress")
+    page.wait_for_timeout(900)
+    assert asked.count("progress") == count
+    is_faulty = False
+    page.get_by_role("button", name="Step back").click()
+    assert "Step 9 of 40" in shown(page)["title"]
+    fork = page.get_by_role("button", name="Fork and train")
+    fork.click()
+    page.get_by_text("Computing the state at this step").wait_for()
+    assert fork.is_disabled()
+    sockets[-1].close()
+    page.locator("button:enabled", has_text="Fork and train").wait_for()
+    settled(page)
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

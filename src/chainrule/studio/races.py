@@ -12,6 +12,7 @@ import numpy as np
 from chainrule.errors import RunError
 from chainrule.studio.process import RUNNING, TrainingProcess
 from chainrule.training.fork import fork
+from chainrule.training.replay import CanceledError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,17 +35,26 @@ class Races:
 
     Args:
         shelf: where the runs are.
+
+    Attributes:
+        closes: how often the last page has gone. Who asks for a training passes the number at the time of the request:
+            if it has changed since, nobody is there any more to watch the training, or to stop it.
     """
 
     def __init__(self, shelf: Shelf) -> None:
         self.shelf = shelf
         self._processes: dict[str, TrainingProcess] = {}  # by the run's name
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of these two
+        self.closes = 0
+        self._changing = threading.Lock()  # held while processes are stopped or begun: none is lost between the two
 
-    def start(self, name: str, replay: RunReplay, step: int, settings: dict[str, Any], race: bool) -> Answer:
+    def start(
+        self, name: str, replay: RunReplay, step: int, settings: dict[str, Any], race: bool, closes: int
+    ) -> Answer:
         """Fork a run at a step, and train the fork; in a race, beside one that keeps the run's settings.
 
         Raises:
+            CanceledError: the last page has gone meanwhile; forks that were complete by then remain, not trained.
             RunError: the fork is not possible.
         """
         unknown = sorted(settings.keys() - set(SETTINGS))
@@ -56,20 +66,25 @@ class Races:
         names: list[str] = []
         for change in reversed(changes):  # the page's own first: if it is refused, there is none of the other
             folder = self.shelf.folder / f"{name[:MAX_NAME]}-step-{step}-{secrets.token_hex(2)}"
-            names.insert(0, fork(replay, step, change, folder).folder.name)
-        self.go_on(names)
+            names.insert(0, fork(replay, step, change, folder, cancelled=lambda: self.closes != closes).folder.name)
+        self.go_on(names, closes)
         return {"runs": names}, []
 
-    def go_on(self, names: Sequence[str]) -> Answer:
+    def go_on(self, names: Sequence[str], closes: int) -> Answer:
         """Train runs on, from where they stand.
 
         Raises:
+            CanceledError: the last page has gone meanwhile.
             RunError: there is no such run.
         """
         folders = {name: self.shelf.run(name).folder for name in names[:2]}
-        self.stop()
-        with self._lock:
-            self._processes = {name: TrainingProcess(folder) for name, folder in folders.items()}
+        with self._changing:
+            self._stop()
+            if self.closes != closes:
+                raise CanceledError("the last page has gone, so nothing is trained")
+            processes = {name: TrainingProcess(folder) for name, folder in folders.items()}
+            with self._lock:
+                self._processes = processes
         return {"runs": [*folders]}, []
 
     def lane(self, name: str, after: int) -> Answer:
@@ -113,6 +128,16 @@ class Races:
 
     def stop(self) -> None:
         """Save and stop what is trained; what is known of it remains."""
+        with self._changing:
+            self._stop()
+
+    def close(self) -> None:
+        """Save and stop what is trained, and what was asked for before and has not begun yet."""
+        with self._lock:
+            self.closes += 1
+        self.stop()
+
+    def _stop(self) -> None:
         with self._lock:
             alive = [process for process in self._processes.values() if process.is_alive]
         threads = [threading.Thread(target=process.stop) for process in alive]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import tempfile
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from chainrule.autograd import no_grad
 from chainrule.data.image_data import ImageData
 from chainrule.errors import RunError, UserError
 from chainrule.images.steps import BlankPictureError, prepare
+from chainrule.studio.frames import finite
 from chainrule.studio.races import Races
 from chainrule.studio.shelf import SHIPPED
 from chainrule.studio.weights import weights_sheet
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from chainrule.studio.shelf import Shelf
     from chainrule.training.run import Run
+    from chainrule.training.task import Data
 
     Answer = tuple[dict[str, Any], list[bytes]]
 
@@ -57,6 +59,7 @@ class OpenRun:
 
     Args:
         run: the run.
+        data: its data, if they are loaded already.
 
     Attributes:
         run: the run.
@@ -65,9 +68,9 @@ class OpenRun:
         here: the step at which the replay is now, also while it goes on.
     """
 
-    def __init__(self, run: Run) -> None:
-        self.run, self.replay, self.lock, self.here = run, RunReplay(run, memory=MEMORY), threading.Lock(), 0
-        self.stamp = stamp(run)
+    def __init__(self, run: Run, data: Data | None = None) -> None:
+        self.stamp = stamp(run)  # before the files are read, so that it is never newer than they
+        self.run, self.replay, self.lock, self.here = run, RunReplay(run, data, memory=MEMORY), threading.Lock(), 0
         self._metrics: dict[int, dict[str, float]] = {}
         self._measuring = threading.Lock()
         self._network = run.build_network(np.random.default_rng(0))
@@ -111,15 +114,17 @@ class TimeMachine:
         self._runs: OrderedDict[str, OpenRun] = OrderedDict()  # the last used at the end
         self._newest: OrderedDict[int, int] = OrderedDict()  # by page: the number of its newest request
         self._lock = threading.Lock()  # of these two
+        self._opening: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # by the run's name
 
     def close(self) -> None:
         """Stop what is trained, after saving it, and forget the replays."""
-        self.races.stop()
+        self.races.close()
         with self._lock:
             self._runs.clear()
 
     def answer(self, content: dict[str, Any], buffers: list[bytes]) -> Answer | None:
         """Answer a message; None if it is not understood."""
+        closes = self.races.closes
         match content, buffers:
             case {"ask": "runs"}, []:
                 return {"tell": "runs", "runs": [name for name in self.shelf.runs() if name != SHIPPED]}, []
@@ -146,14 +151,16 @@ class TimeMachine:
                 "settings": dict(settings),
                 "race": bool(race),
             }, []:
-                return self._reply("forked", name, lambda: self._fork(name, step, settings, race), {"step": step})
+                return self._reply(
+                    "forked", name, lambda: self._fork(name, step, settings, race, closes), {"step": step}
+                )
             case {"ask": "lane", "run": str(name), "after": int(after)}, []:
                 return self._reply("lane", name, lambda: self.races.lane(name, after))
             case {"ask": "stop"}, []:
                 self.races.stop()
                 return {"tell": "stopped"}, []
             case {"ask": "go on", "runs": list(names)}, [] if all(isinstance(name, str) for name in names):
-                return self._reply("gone on", "", lambda: self.races.go_on(names))
+                return self._reply("gone on", "", lambda: self.races.go_on(names, closes))
         return None
 
     def _reply(self, tell: str, name: str, make: Any, about: dict[str, Any] | None = None) -> Answer:
@@ -170,7 +177,9 @@ class TimeMachine:
     # Runs
 
     def _open(self, name: str) -> OpenRun:
-        """Return a run's replay; another one if its files have changed.
+        """Return a run's replay; another one, with the same data, if its files have changed.
+
+        While a run trains, its files change at each epoch: several requests at once wait for one replay.
 
         Raises:
             RunError: the run was deleted, or cannot be replayed.
@@ -182,18 +191,24 @@ class TimeMachine:
                 "in the view Train or with the command chainrule train"
             )
         with self._lock:
-            opened = self._runs.get(name)
-            if opened is not None and opened.stamp == stamp(run):
+            opening = self._opening[name]
+        with opening:
+            with self._lock:
+                opened = self._runs.get(name)
+                if opened is not None and opened.stamp == stamp(run):
+                    self._runs.move_to_end(name)
+                    return opened
+            run = self.shelf.run(name)  # as it is after waiting
+            is_same = opened is not None and opened.run.config["data"] == run.config["data"]
+            opened = OpenRun(run, opened.replay.data if opened is not None and is_same else None)
+            if not opened.replay.last_step:
+                raise RunError(f"{name}: has not been trained yet, so it has no steps")
+            with self._lock:
+                self._runs[name] = opened
                 self._runs.move_to_end(name)
-                return opened
-        opened = OpenRun(run)
-        if not opened.replay.last_step:
-            raise RunError(f"{name}: has not been trained yet, so it has no steps")
-        with self._lock:
-            self._runs[name] = opened
-            while len(self._runs) > OPEN_RUNS:
-                self._runs.popitem(last=False)
-        return opened
+                while len(self._runs) > OPEN_RUNS:
+                    self._runs.popitem(last=False)
+            return opened
 
     def _open_and_describe(self, name: str) -> Answer:
         opened = self._open(name)
@@ -264,9 +279,9 @@ class TimeMachine:
                 "position": position,
                 "steps_per_epoch": replay.part_of(step).steps_per_epoch,
                 "rate": replay.trainer.optimizer.param_groups[0]["lr"],
-                "loss": loss if math.isfinite(loss) else None,
+                "loss": finite(loss),
                 "digest": weights_digest(network),
-                "gradients": {key: rms([gradient]) for key, gradient in replay.gradients().items()},
+                "gradients": {key: finite(rms([gradient])) for key, gradient in replay.gradients().items()},
                 "bars": None,
                 "sheet": sheet.describe(),
                 "notes": replay.notes,
@@ -275,7 +290,7 @@ class TimeMachine:
             if image is not None:
                 with no_grad(), restore_modes(network):
                     outputs = network.eval()(models.images_to_inputs(from_numpy(image[None])))
-                    content["bars"] = [float(value) for value in model.probabilities(outputs).numpy()[0]]
+                    content["bars"] = [finite(float(value)) for value in model.probabilities(outputs).numpy()[0]]
             return content, [sheet.values.tobytes(), _curve(replay.losses).tobytes()]
 
     def _measure(self, name: str, step: int, page: int, number: int) -> Answer:
@@ -285,14 +300,14 @@ class TimeMachine:
             self._seek(opened, step, is_old)
             weights = {key: t.numpy().copy() for key, t in opened.replay.trainer.network.state_dict().items()}
         metrics = opened.metrics(step, weights)
-        return {"metrics": {key: value if math.isfinite(value) else None for key, value in metrics.items()}}, []
+        return {"metrics": {key: finite(value) for key, value in metrics.items()}}, []
 
     # Forks and races
 
-    def _fork(self, name: str, step: int, settings: dict[str, Any], race: bool) -> Answer:
+    def _fork(self, name: str, step: int, settings: dict[str, Any], race: bool, closes: int) -> Answer:
         opened = self._open(name)
         with opened.lock:
-            return self.races.start(name, opened.replay, step, settings, race)
+            return self.races.start(name, opened.replay, step, settings, race, closes)
 
 
 def stamp(run: Run) -> tuple[tuple[int, int], ...]:

@@ -64,6 +64,7 @@ class Training:
         self._news = threading.Condition(self._lock)
         self._process: TrainingProcess | None = None
         self._generation = 0  # counts the trainings
+        self._closes = 0  # counts how often the last page has gone
         self._keeps_running = False
         self._loading = threading.Lock()  # of its own: a training is steered and looked at while data are read
         self._data: dict[str, tuple[int, Data]] = {}  # by name: the seed of the split, and the data
@@ -72,7 +73,10 @@ class Training:
     def close(self) -> None:
         """Stop training and save it when the last page has gone, unless it is to keep running."""
         with self._lock:
-            process = None if self._keeps_running else self._process
+            if self._keeps_running:
+                return
+            self._closes += 1
+            process = self._process
         if process is not None:
             process.stop()
 
@@ -130,18 +134,19 @@ class Training:
         Raises:
             UserError: a setting is invalid, a training runs already, or the run's folder cannot be written.
         """
+        closes = self._closes
         for name in settings:
             if name not in ("data", "model", *_SETTINGS):
                 raise RunError(f"there is no setting {name!r}")
         checked = {name: _check(name, value, _SETTINGS.get(name, str)) for name, value in settings.items()}
         changes = {name: value for name, value in checked.items() if name in _SETTINGS}
         with self._lock:
-            self._check_free()
+            self._check_free(closes)
         examples = self._load(checked.get("data"), checked.get("seed", 0))
         config = experiment.configure(checked.get("model", "mlp"), examples, **changes)
         write_files = tasks.of(models.get(config["model"]["name"])).write_files
         with self._lock:
-            self._check_free()  # again: another page may have begun one meanwhile
+            self._check_free(closes)  # again: another page may have begun one meanwhile
             folder = self.shelf.folder / runs.new_name(config)
             run = runs.create(config, folder, lambda target: write_files(examples, target))
             self._begin(run)
@@ -153,6 +158,7 @@ class Training:
         Raises:
             UserError: there is no such run, another one trains, or a number is none.
         """
+        closes = self._closes
         kinds = {"lr": float, "epochs": int, "step": int}
         numbers = {key: _check(key, content[key], kind) for key, kind in kinds.items() if content.get(key) is not None}
         process = self._training(name)
@@ -164,7 +170,7 @@ class Training:
             run = self.shelf.run(name)
             experiment.refuse_shipped(run)
             with self._lock:
-                self._check_free()
+                self._check_free(closes)
                 process = self._begin(run, until=None if what == "go" else PAUSED)
         if what == "go":
             process.go()
@@ -236,12 +242,17 @@ class Training:
             process = self._process
         return process if process is not None and process.folder.name == name else None
 
-    def _check_free(self) -> None:
-        """Refuse a second training.
+    def _check_free(self, closes: int) -> None:
+        """Refuse a second training, and one that nobody would watch.
+
+        Args:
+            closes: how often the last page had gone when the training was asked for.
 
         Raises:
-            RunError: one runs.
+            RunError: one runs, or the last page has gone meanwhile.
         """
+        if self._closes != closes:
+            raise RunError("the page has gone meanwhile, so no training has begun")
         process = self._process
         if process is not None and process.is_alive and process.state["state"] in RUNNING:
             raise RunError(f"{process.folder.name} is training; stop it first")

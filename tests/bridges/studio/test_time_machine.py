@@ -7,6 +7,9 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -14,9 +17,13 @@ import pytest
 pytest.importorskip("starlette", reason="the studio's libraries are not installed: pip install '.[studio]'")
 
 from chainrule.data import mnist
+from chainrule.studio import races
+from chainrule.studio.server import reply
 from chainrule.studio.shelf import Shelf
 from chainrule.studio.time_machine import TimeMachine
+from chainrule.studio.views import Views
 from chainrule.studio.weights import MAX_TILES, weights_sheet
+from chainrule.studio.wire import pack, unpack
 from chainrule.training import experiment
 from chainrule.training import run as runs
 from chainrule.training.fork import fork
@@ -250,6 +257,94 @@ def test_a_damaged_state_a_deleted_folder_and_an_untrained_run(shelf, machine):
     runs.create(experiment.configure("mlp", mnist(), **BATCH), shelf.folder / "empty")
     assert "has no history and no state of its training" in ask(machine, "open", run="empty")[0]["error"]
     shutil.rmtree(shelf.folder / "empty")
+
+
+def test_a_step_with_outputs_that_are_not_finite(shelf, machine):
+    name = "huge"
+    run = runs.create(experiment.configure("mlp", mnist(), **BATCH, optimizer="sgd", lr=1e30), shelf.folder / name)
+    with np.errstate(all="ignore"):
+        trainer = train(run, mnist(), until=1)
+    assert all(np.isfinite(parameter.numpy()).all() for parameter in trainer.network.parameters())
+    views = Views({"time": lambda: machine})
+    image = bytes(mnist().test_images[0].tobytes())
+    message = {"view": "time", "ask": "step", "run": name, "step": 1, "number": 1, "page": 1}
+    told, _ = unpack(reply(views, pack(message, [image])))
+    assert (told.get("error"), told["tell"], told["bars"]) == (None, "step", [None] * 10)
+    assert None in told["gradients"].values()
+    shutil.rmtree(run.folder)
+
+
+def test_a_fork_that_nobody_waits_for_is_not_trained(shelf, machine, monkeypatch):
+    started, go_on = threading.Event(), threading.Event()
+    begun = []
+    monkeypatch.setattr(races, "TrainingProcess", begun.append)
+    opened = machine._open("first")
+    seek = opened.replay.seek
+
+    def slow(step, cancelled):
+        started.set()
+        assert go_on.wait(20)
+        return seek(step, cancelled)
+
+    monkeypatch.setattr(opened.replay, "seek", slow)
+    before, answers = sorted(shelf.runs()), []
+    fork = {"ask": "fork", "run": "first", "step": 9, "settings": {}, "race": True}
+    asking = threading.Thread(target=lambda: answers.append(machine.answer(fork, [])))
+    asking.start()
+    assert started.wait(20)
+    machine.close()
+    go_on.set()
+    asking.join()
+    assert answers == [({"tell": "forked", "run": "first", "step": 9, "canceled": True}, [])]
+    assert (begun, sorted(shelf.runs())) == ([], before)
+
+
+def test_two_requests_at_once_leave_no_training_that_cannot_be_stopped(shelf, machine, monkeypatch):
+    begun, stopping = [], threading.Barrier(2)
+
+    class Process:
+        def __init__(self, folder):
+            self.is_alive = True
+            begun.append(self)
+
+        def stop(self):
+            if len(begun) == 1:
+                with suppress(threading.BrokenBarrierError):
+                    stopping.wait(0.5)  # both are here at once, unless one waits for the other
+            self.is_alive = False
+
+    monkeypatch.setattr(races, "TrainingProcess", Process)
+    ask(machine, "go on", runs=["first"])
+    asking = [threading.Thread(target=ask, args=(machine, "go on"), kwargs={"runs": ["first"]}) for _ in range(2)]
+    for thread in asking:
+        thread.start()
+    for thread in asking:
+        thread.join()
+    assert len(begun) == 3
+    assert [process.is_alive for process in begun].count(True) == 1
+    machine.close()
+    assert not any(process.is_alive for process in begun)
+
+
+def test_a_run_that_trains_is_opened_once_for_each_change(shelf, machine, monkeypatch):
+    loads, builds = [], []
+    load, build = type(shelf.run("first").task).load, RunReplay.__init__
+
+    def slow(self, *args, **options):
+        builds.append(self)
+        time.sleep(0.2)
+        build(self, *args, **options)
+
+    monkeypatch.setattr(type(shelf.run("first").task), "load", lambda *args: loads.append(1) or load(*args))
+    monkeypatch.setattr(RunReplay, "__init__", slow)
+    run = runs.create(experiment.configure("mlp", mnist(), **BATCH), shelf.folder / "trains")
+    for count, until in enumerate((STEPS, 2 * STEPS), start=1):
+        train(run, mnist(), until=until)
+        with ThreadPoolExecutor(8) as pool:
+            opened = list(pool.map(machine._open, ["trains"] * 8))
+        assert (len(set(map(id, opened))), len(builds), len(loads)) == (1, count, 1)
+        assert opened[0].replay.last_step == until
+    shutil.rmtree(run.folder)
 
 
 def test_sheets_of_other_networks():

@@ -146,6 +146,22 @@ def test_stopped_by_the_last_page_and_gone_on_later(view, tmp_path):
     assert until(view, name, "paused")[0]["state"]["step"] >= 1
 
 
+def test_a_training_that_nobody_waits_for_does_not_begin(view, tmp_path, monkeypatch):
+    load = view._load
+
+    def close_meanwhile(*arguments):
+        view.close()
+        return load(*arguments)
+
+    monkeypatch.setattr(view, "_load", close_meanwhile)
+    with pytest.raises(UserError, match="the page has gone meanwhile, so no training has begun"):
+        view.start(SETTINGS)
+    assert view.shelf.runs() == ["shipped"]
+    view.answer({"ask": "keep", "on": True}, [])
+    run = view.start({**SETTINGS, "epochs": 400})
+    assert view.answer({"ask": "open", "run": run.folder.name}, [])[0]["is_training"]
+
+
 def test_a_drawing_is_what_predict_sees(view, tmp_path):
     name = runs.create(
         experiment.configure("mlp", mnist(), epochs=1, limit=300, batch_size=50), tmp_path / "runs" / "one"

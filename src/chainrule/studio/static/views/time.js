@@ -58,7 +58,10 @@ class TimeMachine {
     this.race = new Race(this);
     model.set("image", Math.round(model.get("image")) % 1e6); // an address may have anything
     model.on("msg:custom", (/** @type {any} */ content, /** @type {DataView[]} */ buffers) => this.told(content, buffers));
-    model.on("connected", () => this.begin());
+    model.on("connected", () => {
+      this.endWaiting();
+      this.begin();
+    });
     this.show();
     this.begin();
   }
@@ -92,7 +95,10 @@ class TimeMachine {
       if (content.error) this.error = content.error;
     } else if (tell === "progress" && this.isWaiting) this.here = content.step;
     else if (["forked", "gone on", "lane", "stopped"].includes(tell)) this.race.told(content, buffers);
-    else if (!tell && content.error) this.error = content.error;
+    else if (!tell && content.error) {
+      this.error = content.error;
+      this.endWaiting();
+    }
     this.show();
   }
 
@@ -208,6 +214,12 @@ class TimeMachine {
     this.isWaiting = false;
   }
 
+  /** No answer will come: of a fault, or after a lost connection. */
+  endWaiting() {
+    this.stopWaiting();
+    this.isPlaying = this.race.isForking = false;
+  }
+
   play() {
     this.isPlaying = !this.isPlaying;
     if (this.isPlaying) this.go(this.step >= this.run.last ? 0 : this.step + this.stride);
@@ -254,16 +266,23 @@ class TimeMachine {
     const { moment, metrics, run } = this;
     if (!moment || !run) return "";
     const parts = [`Step ${moment.step}`];
-    if (moment.bars) parts.push(`it says ${this.guess().name}, ${percent(this.guess().value)} sure`);
+    if (moment.bars) parts.push(this.says());
     const accuracy = metrics?.validation_accuracy;
     if (accuracy !== undefined && accuracy !== null) parts.push(`${percent(accuracy)} of the validation images right`);
     return `${parts.join(": ")}.`;
   }
 
+  /** What the network says of the image; null for the class and its probability if they are not finite. */
   guess() {
     const bars = this.moment.bars;
+    if (bars.includes(null)) return { name: null, value: null };
     const best = bars.indexOf(Math.max(...bars));
     return { name: this.run.names[best], value: bars[best] };
+  }
+
+  says() {
+    const { name, value } = this.guess();
+    return name === null ? "its outputs are not finite" : `it says ${name}, ${percent(value)} sure`;
   }
 
   show() {
@@ -334,6 +353,7 @@ class TimeMachine {
     const { run, step, moment } = this;
     const where = moment && moment.step === step
       ? describe(moment)
+      : this.error && !this.isWaiting ? ""
       : this.here >= 0 ? `computing: at step ${this.here.toLocaleString("en")}` : "computing…";
     const button = (/** @type {string} */ label, /** @type {() => void} */ act, off = false) =>
       html`<button @click=${act} ?disabled=${off}>${label}</button>`;
@@ -390,20 +410,22 @@ class TimeMachine {
 
   lookTemplate() {
     const { moment, run, image } = this;
+    const guess = moment.bars ? this.guess() : null;
+    const answer = !guess ? "Nothing to look at" : guess.name === null ? "Its outputs are not finite" : `${guess.name}, ${percent(guess.value)} sure`;
     return html`
       <section aria-labelledby="time-says">
         <h2 id="time-says">What it says</h2>
         <p class="says">
           <canvas class="looked" role="img" aria-label=${image?.label ? `A test image of ${image.label}` : "Your drawing"} ?hidden=${!image}></canvas>
-          <strong class="answer">${moment.bars ? `${this.guess().name}, ${percent(this.guess().value)} sure` : "Nothing to look at"}</strong>
+          <strong class="answer">${answer}</strong>
           ${image?.label ? html`<span class="quiet">It is ${image.label}.</span>` : nothing}
         </p>
         <table class="bars">
           <caption class="spoken">The probability of each class</caption>
           <tbody>${run.names.map((/** @type {string} */ name, /** @type {number} */ i) => html`
-            <tr class=${moment.bars && this.guess().name === name ? "best" : ""}><th scope="row">${name}</th>
+            <tr class=${guess?.name === name ? "best" : ""}><th scope="row">${name}</th>
               <td><meter min="0" max="1" .value=${moment.bars?.[i] ?? 0} aria-label=${name}></meter></td>
-              <td class="number">${moment.bars ? percent(moment.bars[i]) : ""}</td></tr>`)}</tbody>
+              <td class="number">${!guess ? "" : moment.bars[i] === null ? "not finite" : percent(moment.bars[i])}</td></tr>`)}</tbody>
         </table>
         <p class="buttons"><button @click=${() => this.anotherImage()}>Another image</button></p>
         ${run.shape.join() === "28,28" ? html`<details ?open=${this.pad.strokes.length > 0}>
@@ -436,7 +458,7 @@ class TimeMachine {
         <table class="bars gradients"><tbody>${Object.entries(moment.gradients).map(([name, value]) => html`
           <tr><th scope="row">${name}</th>
             <td><meter min="0" max="8" .value=${Math.max(0, 8 + Math.log10(Number(value) || 1e-9))} aria-label=${name}></meter></td>
-            <td class="number">${figure(Number(value))}</td></tr>`)}</tbody></table>
+            <td class="number">${value === null ? "not finite" : figure(Number(value))}</td></tr>`)}</tbody></table>
       </section>`;
   }
 }

@@ -47,9 +47,9 @@ export class Race {
       if (lane.curve && !lane.curve.length) lane.curve = this.lanes.get(content.run)?.curve ?? lane.curve;
       this.lanes.set(content.run, lane);
       if (lane.is_running) this.pull(content.run, lane.number);
-    } else if (content.error) {
+    } else if (content.error || content.canceled) {
       this.isForking = false;
-      this.error = content.error;
+      this.error = content.error ?? "";
     } else if (content.tell === "stopped") {
       this.begin();
     } else {
