@@ -116,6 +116,24 @@ def remove_leftovers(folder: str | os.PathLike[str], name: str | None = None) ->
     return count
 
 
+@contextmanager
+def folder_lock(folder: str | os.PathLike[str]) -> Iterator[bool]:
+    """Hold a lock on a folder, and yield whether it was free: False while another process holds it.
+
+    No file is made for it, and nothing has to be cleaned up: the lock ends with the process, however that ends. Where
+    folders cannot be locked, or the folder is missing, it counts as free.
+    """
+    handle = None
+    if fcntl is not None:
+        with suppress(OSError):
+            handle = os.open(folder, os.O_RDONLY)
+    try:
+        yield handle is None or _lock(handle) is not False
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
 def _open_temporary(path: Path) -> tuple[Path, IO[bytes], int | None]:
     """Create a file beside `path`; return it with a descriptor that holds a lock on it until closed."""
     while True:

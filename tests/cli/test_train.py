@@ -17,9 +17,11 @@ import pytest
 from chainrule import models, safetensors_io
 from chainrule.data import idx, load
 from chainrule.errors import DataError, RunError
+from chainrule.files import folder_lock
 from chainrule.tensor import from_numpy
 from chainrule.training import run as runs
 from chainrule.training.progress import ACCURACY
+from chainrule.training.trainer import Trainer
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -477,6 +479,33 @@ def test_resume_of_a_finished_run_says_so(command, copy):
     assert "all 2 epochs are complete; evaluating again" in done.out
     assert "resuming" not in done.out
     assert done.out.count(ACCURACY.header) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="locks of POSIX")
+def test_resume_of_a_run_that_is_trained_elsewhere(command, copy):
+    before = {file: file.read_bytes() for file in copy.rglob("*") if file.is_file()}
+    for options in ([], ["--epochs", 4], ["--override", "lr=0.5"]):
+        with folder_lock(copy) as is_free:
+            done = command("train", "--resume", copy, *options)
+        sentence = f"chainrule: {copy}: another process trains this run; stop that one first, or wait for its end\n"
+        assert (is_free, done.code, done.out, done.err) == (True, 2, "", sentence)
+    assert {file: file.read_bytes() for file in copy.rglob("*") if file.is_file()} == before
+    assert command("train", "--resume", copy, "--epochs", 4, "--quiet").code == 0
+
+
+def test_a_new_run_is_locked_while_it_trains(train, here, monkeypatch):
+    fit, locked = Trainer.fit, []
+
+    def look(trainer, epochs):
+        with folder_lock("run") as is_free:
+            locked.append(not is_free)
+        return fit(trainer, epochs)
+
+    monkeypatch.setattr(Trainer, "fit", look)
+    assert train("--out", "run", "--quiet").code == 0
+    assert locked == [hasattr(os, "fork")]
+    with folder_lock("run") as is_free:
+        assert is_free
 
 
 def test_resume_of_what_is_no_run(command, here, tmp_path):

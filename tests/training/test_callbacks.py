@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from chainrule.training import (
     checkpoint,
 )
 from chainrule.training.callbacks import first_bad_layer
+from chainrule.training.replay_states import ReplayStates
 
 EPOCHS, STEPS = 3, 4  # as the trainers are made
 
@@ -410,6 +412,18 @@ def test_going_on_writes_nothing_at_the_start(make_trainer, tmp_path, clock):
 def test_its_folder_is_made(make_trainer, tmp_path):
     make_trainer(callbacks=[Checkpoint(tmp_path / "made" / "here")]).fit(1)
     assert (tmp_path / "made" / "here" / checkpoint.FILE).is_file()
+
+
+def test_a_deleted_folder_stays_deleted(make_trainer, tmp_path):
+    folder = tmp_path / "run" / "checkpoint"
+    trainer = make_trainer(callbacks=[Checkpoint(folder)])
+    trainer.fit(1)
+    shutil.rmtree(tmp_path / "run")
+    with pytest.raises(FileNotFoundError):
+        trainer.callbacks[-1].save(trainer)
+    with pytest.raises(FileNotFoundError):
+        ReplayStates(folder)._save(trainer, trainer.total_steps)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_failing_write_leaves_the_old_checkpoint(make_trainer, tmp_path, fill_disk):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
+from chainrule.errors import RunError
 from chainrule.training import Callback, Interrupted, checkpoint, experiment, run
 from chainrule.training.changes import change_run
 from chainrule.training.fork import fork
@@ -136,3 +141,33 @@ def test_another_optimizer_from_the_last_step_of_an_epoch_on_has_no_state_at_its
     progress = checkpoint.load(changed.checkpoint_file)["progress"]
     assert (progress["epoch"], progress["step"]) == (1, 0)
     assert train(changed, digits).epoch == 2
+
+
+HOLD = """import sys
+from pathlib import Path
+from chainrule.training.run import Run
+from chainrule.training.session import training_lock
+with training_lock(Run(Path(sys.argv[1]))):
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="locks of POSIX")
+def test_a_run_is_trained_by_one_process_at_a_time(begin, digits):
+    one, other = begin("one"), begin("other")
+    command = [sys.executable, "-c", HOLD, str(one.folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "locked\n"
+        before = sorted(one.folder.rglob("*"))
+        with pytest.raises(RunError) as caught:
+            train(one, digits)
+        assert str(caught.value) == (
+            f"{one.folder}: another process trains this run; stop that one first, or wait for its end"
+        )
+        assert sorted(one.folder.rglob("*")) == before
+        train(other, digits, until=1)
+        process.kill()  # the kernel lets go
+        process.wait()
+    assert train(one, digits, until=1).total_steps == 1
+    assert train(one, digits, until=2).total_steps == 2

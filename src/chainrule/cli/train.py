@@ -6,6 +6,7 @@ import errno
 import math
 import shlex
 import sys
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,6 +39,7 @@ from chainrule.training.lr_finder import find_learning_rate
 from chainrule.training.optimizers import OPTIMIZERS
 from chainrule.training.progress import Bar, EpochLines
 from chainrule.training.replay import RunReplay
+from chainrule.training.session import training_lock
 from chainrule.training.trainer import Callback, DivergedError, Interrupted, Trainer
 
 if TYPE_CHECKING:
@@ -174,11 +176,11 @@ def train(resume: str | None, as_json: bool, quiet: bool, find_lr: bool, **optio
         processes = world()
         interruption = Interruption(announces=processes.rank == 0)
         try:
-            with interruption:
+            with interruption, ExitStack() as locks:
                 if find_lr:
                     _find_rate(processes, resume, as_json, **options)
                     return
-                _train(processes, interruption, resume, as_json, quiet, options)
+                _train(processes, interruption, locks, resume, as_json, quiet, options)
         except KeyboardInterrupt:
             raise click.exceptions.Exit(interruption.exit_code) from None
     except (UserError, click.ClickException):
@@ -190,6 +192,7 @@ def train(resume: str | None, as_json: bool, quiet: bool, find_lr: bool, **optio
 def _train(
     processes: World,
     interruption: Interruption,
+    locks: ExitStack,
     resume: str | None,
     as_json: bool,
     quiet: bool,
@@ -205,7 +208,9 @@ def _train(
         elif resume is None:
             run, data = _create_run(processes, folder, **options)
         else:
-            run, data = _open_run(processes, folder, resume, **options)
+            run, data = _open_run(processes, folder, locks, resume, **options)
+        if resume is None:
+            on_rank_zero(processes, lambda: locks.enter_context(training_lock(run)))
 
     verbose = not (as_json or quiet) and processes.rank == 0
     console = _terminal() if verbose else None
@@ -366,6 +371,7 @@ def _find_rate(processes: World, resume: str | None, as_json: bool, **options: A
 def _open_run(
     processes: World,
     folder: Path | None,
+    locks: ExitStack,
     resume: str,
     epochs: int | None,
     keep: int | None,
@@ -379,7 +385,7 @@ def _open_run(
 ) -> tuple[Run, Data]:
     """Find the run to resume, apply the changes that the options ask for, if any, and load its data.
 
-    Only rank 0 has the run; `folder` is for another rank's copy.
+    Only rank 0 has the run, and locks it; `folder` is for another rank's copy.
     """
     options = [f"--{name.replace('_', '-')}" for name, value in unchangeable.items() if value not in (None, ())]
     if options:
@@ -402,6 +408,7 @@ def _open_run(
 
     def find() -> Run:
         run = runs.find(resume)
+        locks.enter_context(training_lock(run))  # before it is changed
         if settings or keep is not None or epoch is not None or step is not None:
             run = change_run(run, run.task.load(run), settings, epoch=epoch, step=step, keep=keep)
         check_ranks(run.config["training"].get("shards", 0), processes.size)

@@ -208,7 +208,8 @@ class Checkpoint(Callback):
         self._last_save = time.perf_counter()
 
     def on_start(self, trainer: Trainer) -> None:
-        """Save the initial state, so that there is always a state to resume from."""
+        """Make the folder, and save the initial state, so that there is always a state to resume from."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         if not trainer.history and trainer.step == 0:
             self.save(trainer)
 
@@ -234,7 +235,7 @@ class Checkpoint(Callback):
         file = self.folder / checkpoint.FILE
         if self.resumed_at == (trainer.epoch, trainer.step) and file.exists():
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(exist_ok=True)
         checkpoint.save(trainer.state_dict(), file)
         if self.keep and trainer.total_steps:
             self.keep_state(trainer)

@@ -54,7 +54,7 @@ class ReplayStates(Callback):
             self._pause = max(MIN_SECONDS, (self._last_time - now) / MAX_SHARE)
 
     def _save(self, trainer: Trainer, step: int) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(exist_ok=True)  # without parents: a run that was deleted stays so
         file = self.folder / checkpoint.replay_name(step)
         checkpoint.save(trainer.state_dict(), file)
         most = min(MOST_STATES, MOST_BYTES // file.stat().st_size)

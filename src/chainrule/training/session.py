@@ -20,15 +20,18 @@ Between two such calls, `change_run` changes a setting, and the run records it:
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
+from chainrule.errors import RunError
+from chainrule.files import folder_lock
 from chainrule.training import experiment
 from chainrule.training import resume as resuming
 from chainrule.training.callbacks import Checkpoint
 from chainrule.training.trainer import Callback, Interrupted, Trainer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from chainrule.training.run import Run
     from chainrule.training.task import Data
@@ -71,6 +74,19 @@ def save_and_stop(trainer: Trainer) -> NoReturn:
     raise Interrupted
 
 
+@contextmanager
+def training_lock(run: Run) -> Iterator[None]:
+    """Keep other processes from training a run: two in one folder would overwrite each other's states.
+
+    Raises:
+        RunError: another process trains the run.
+    """
+    with folder_lock(run.folder) as is_free:
+        if not is_free:
+            raise RunError(f"{run.folder}: another process trains this run; stop that one first, or wait for its end")
+        yield
+
+
 def train(run: Run, data: Data, *, until: int | None = None, callbacks: Sequence[Callback] = ()) -> Trainer:
     """Train a run on from its last checkpoint, or from the beginning if it has none.
 
@@ -88,15 +104,16 @@ def train(run: Run, data: Data, *, until: int | None = None, callbacks: Sequence
         DataError: the data differ from those the run was started with.
         DivergedError: the loss is not finite.
         Interrupted: a callback ended training.
-        RunError: the config or the checkpoint is invalid.
+        RunError: the config or the checkpoint is invalid, or another process trains the run.
     """
     stop = () if until is None else (StopAt(until),)
-    trainer = experiment.prepare(run, data, (*callbacks, *stop))
-    resuming.resume(run, trainer)
-    epochs = run.config["training"]["epochs"]
-    try:
-        trainer.fit(epochs)
-    except Interrupted:
-        if until is None or trainer.total_steps < until:
-            raise
+    with training_lock(run):
+        trainer = experiment.prepare(run, data, (*callbacks, *stop))
+        resuming.resume(run, trainer)
+        epochs = run.config["training"]["epochs"]
+        try:
+            trainer.fit(epochs)
+        except Interrupted:
+            if until is None or trainer.total_steps < until:
+                raise
     return trainer
