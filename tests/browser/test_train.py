@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SMALL = "epochs=2&limit=2000&batch_size=50&schedule=constant"  # 40 steps an epoch
+SECONDS = "epochs=3&limit=30000&batch_size=10&schedule=constant"  # time enough to press Pause
 LONG = "epochs=900&limit=2000&batch_size=50&schedule=constant"
 
 
@@ -57,7 +58,7 @@ def epochs_of(page: Any) -> list[list[float]]:
 
 
 def test_start_pause_step_and_another_rate_by_keyboard_alone(view, studio):
-    opened = view("train", SMALL)
+    opened = view("train", SECONDS)
     page = opened.page
     press(page, "Start")
     wait_for_step(page, 2)

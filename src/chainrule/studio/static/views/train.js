@@ -34,6 +34,8 @@ class Train {
     this.signal = signal;
     /** @type {any} */
     this.choices = null;
+    this.opening = ""; // the run that trains, which was found when the page came
+    this.hasBegun = false;
     /** @type {any} */
     this.run = null; // what the server says of the run that is shown
     /** @type {any} */
@@ -72,10 +74,17 @@ class Train {
   told(content, buffers) {
     if (content.tell === "choices") {
       this.choices = content;
-      if (content.training && !this.model.get("run")) this.model.send({ ask: "open", run: content.training });
+      if (content.training && !this.model.get("run")) {
+        this.opening = content.training;
+        this.model.send({ ask: "open", run: content.training });
+      }
       if (content.keep) this.set("keep", true); // another page said so
     } else if (content.tell === "keep") this.set("keep", content.on);
-    else if (content.tell === "run") this.opened(content);
+    else if (content.tell === "run") {
+      const isLate = this.hasBegun && content.run === this.opening; // another was begun meanwhile
+      this.opening = "";
+      if (!isLate) this.opened(content);
+    }
     else if (content.tell === "frame" && content.run === this.run?.run) this.newest(content, buffers);
     else if (content.tell === "history" && content.run === this.run?.run) this.run.records = content.records;
     else if (content.tell === "picture") this.picture = { ...content, values: bytes(buffers[0]) };
@@ -83,6 +92,7 @@ class Train {
     else if (content.error) {
       this.error = content.error; // an alert, which is read aloud
       this.asking = false;
+      this.hasBegun = false;
       setTimeout(() => this.ask(), RETRY);
     }
     this.show();
@@ -142,6 +152,7 @@ class Train {
       }
     }
     this.error = "";
+    this.hasBegun = true;
     this.model.send({ ask: "start", settings });
     this.show();
   }
