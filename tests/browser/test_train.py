@@ -128,7 +128,6 @@ def test_nan_names_the_step_and_the_layer_and_there_is_a_way_back(view, studio):
     assert button.inner_text() == "Start anew with rate 10000000"
     before = run_of(page, studio.runs)
     page.get_by_role("button", name="Go back to step").click()
-    page.locator(".rescue").wait_for(state="detached")
     for _ in range(100):
         changed = runs.Run(before.folder)
         if changed.changes:

@@ -106,7 +106,7 @@ function describe(lines, x, y) {
 export function figure(value) {
   if (!Number.isFinite(value)) return String(value);
   const size = Math.abs(value);
-  if (size >= 1e5 || (size && size < 1e-3)) return value.toExponential(1).replace("e+", "e");
+  if (size >= 1e5 || (size && size < 1e-3)) return Number(value.toPrecision(3)).toExponential().replace("e+", "e");
   return String(Number(value.toPrecision(3)));
 }
 

@@ -86,6 +86,10 @@ class Train {
       if (!isLate) this.opened(content);
     }
     else if (content.tell === "frame" && content.run === this.run?.run) this.newest(content, buffers);
+    else if (content.tell === "frame") {
+      this.asking = false; // of the run that was shown before
+      this.ask();
+    }
     else if (content.tell === "history" && content.run === this.run?.run) this.run.records = content.records;
     else if (content.tell === "picture") this.picture = { ...content, values: bytes(buffers[0]) };
     else if (content.tell === "code") this.program = content.code;
