@@ -144,6 +144,7 @@ def test_what_is_not_there_and_what_is_refused(view, studio):
     page.get_by_role("alert").get_by_text("the limit is 70,000, but mnist has 50,000 training images").wait_for()
     page = view("train", LONG).page
     press(page, "Start")
+    wait_for(page, "running")  # until then, the run before may be shown
     wait_for_step(page, 2)
     shutil.rmtree(run_of(page, studio.runs).folder, ignore_errors=True)
     page.locator(".status", has_text="its folder was deleted while it trained").wait_for()
