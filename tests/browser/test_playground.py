@@ -150,6 +150,8 @@ def test_points_by_pointer_and_from_a_csv_file_and_what_is_none(view, tmp_path):
     box = page.locator("canvas.plane").bounding_box()
     page.mouse.click(box["x"] + box["width"] * 0.25, box["y"] + box["height"] * 0.25)
     press(page, "Class 2")
+    settled(page)
+    box = page.locator("canvas.plane").bounding_box()  # what is said above it may have moved it
     page.mouse.click(box["x"] + box["width"] * 0.75, box["y"] + box["height"] * 0.5)
     settled(page)
     page.wait_for_url(re.compile("own=.{14}$"))
