@@ -5,6 +5,7 @@ import { html, nothing, render as put } from "../vendor/lit-html.js";
 import { bytes } from "../parts/arrays.js";
 import { code } from "../parts/code.js";
 import { explain } from "../parts/explain.js";
+import { savePicture } from "../parts/files.js";
 import { Pad } from "../parts/pad.js";
 import { gray } from "../parts/pictures.js";
 import { SIDE, decode, encode } from "../parts/strokes.js";
@@ -189,11 +190,7 @@ class Draw {
   }
 
   async download() {
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([await this.picture()], { type: "image/png" }));
-    link.download = this.photo ? this.photo.name : "drawing.png";
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    savePicture(await this.picture(), this.photo ? this.photo.name : "drawing.png");
   }
 
   // What is shown

@@ -5,6 +5,7 @@ import { html, nothing, render as put } from "../vendor/lit-html.js";
 import { bytes, floats } from "../parts/arrays.js";
 import { code } from "../parts/code.js";
 import { explain } from "../parts/explain.js";
+import { savePicture } from "../parts/files.js";
 import { Pad } from "../parts/pad.js";
 import { decode, encode } from "../parts/strokes.js";
 import { Attention } from "./inside/attention.js";
@@ -229,11 +230,7 @@ export class Inside {
   }
 
   async download() {
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([await this.pad.png()], { type: "image/png" }));
-    link.download = "drawing.png";
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    savePicture(await this.pad.png(), "drawing.png");
   }
 
   // What is shown

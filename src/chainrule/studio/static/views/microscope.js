@@ -6,6 +6,7 @@ import { doubles, floats, integers } from "../parts/arrays.js";
 import { cells, paintCells } from "../parts/cells.js";
 import { code } from "../parts/code.js";
 import { grid, number, ravel, readable, unravel } from "../parts/numbers.js";
+import { savePicture } from "../parts/files.js";
 import { Pad } from "../parts/pad.js";
 import { decode, encode } from "../parts/strokes.js";
 import { blame, difference, slope, update } from "./microscope_equations.js";
@@ -201,11 +202,7 @@ class Microscope {
   }
 
   async download() {
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([await this.pad.png()], { type: "image/png" }));
-    link.download = "drawing.png";
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    savePicture(await this.pad.png(), "drawing.png");
   }
 
   show() {
