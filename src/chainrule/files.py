@@ -118,7 +118,7 @@ def remove_leftovers(folder: str | os.PathLike[str], name: str | None = None) ->
 
 @contextmanager
 def folder_lock(folder: str | os.PathLike[str]) -> Iterator[bool]:
-    """Hold a lock on a folder, and yield whether it was free: False while another process holds it.
+    """Hold a lock on a folder, and yield whether it was free: False while this process or another holds it elsewhere.
 
     No file is made for it, and nothing has to be cleaned up: the lock ends with the process, however that ends. Where
     folders cannot be locked, or the folder is missing, it counts as free.

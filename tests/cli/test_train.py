@@ -487,7 +487,7 @@ def test_resume_of_a_run_that_is_trained_elsewhere(command, copy):
     for options in ([], ["--epochs", 4], ["--override", "lr=0.5"]):
         with folder_lock(copy) as is_free:
             done = command("train", "--resume", copy, *options)
-        sentence = f"chainrule: {copy}: another process trains this run; stop that one first, or wait for its end\n"
+        sentence = f"chainrule: {copy}: this run is being trained already; stop that first, or wait for its end\n"
         assert (is_free, done.code, done.out, done.err) == (True, 2, "", sentence)
     assert {file: file.read_bytes() for file in copy.rglob("*") if file.is_file()} == before
     assert command("train", "--resume", copy, "--epochs", 4, "--quiet").code == 0

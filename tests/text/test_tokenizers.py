@@ -252,3 +252,19 @@ def test_words_come_back_and_stream(words):
     assert "".join(decode_stream(tokenizer, tokens)) == text
     for i in range(len(tokens)):
         assert text == tokenizer.decode(tokens[:i]) + "".join(decode_stream(tokenizer, tokens[i:], tokens[:i]))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("cafe\u0301 noir", ["caf\u00e9", "noir"]),  # as macOS writes it
+        ("x\u0303y, z", ["x\u0303y", ",", "z"]),  # there is no one character for it
+        ("\u0130stanbul", ["i\u0307stanbul"]),  # a capital İ becomes two characters
+        ("\u0939\u093f\u0928\u094d\u0926\u0940 \u0939\u0948", ["\u0939\u093f\u0928\u094d\u0926\u0940", "\u0939\u0948"]),
+        ("a!\n\u0301b", ["a", "!", "\n", "\u0301b"]),
+    ],
+)
+def test_accents_and_vowel_signs_belong_to_their_words(text, words):
+    tokenizer = WordTokenizer.train(text)
+    assert tokenizer.words == sorted(set(words))
+    assert [tokenizer.words[token] for token in tokenizer.encode(text)] == words

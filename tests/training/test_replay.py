@@ -432,13 +432,15 @@ def test_forks_that_cannot_be(begin, train, digits, tmp_path, step, settings, me
     assert not (tmp_path / "fork").exists()
 
 
-def test_a_fork_never_writes_over_anything(begin, train, digits, tmp_path):
+def test_a_fork_never_writes_over_anything(begin, train, digits, tmp_path, monkeypatch):
     source = begin()
     train(source)
     (tmp_path / "fork").mkdir()
     (tmp_path / "fork" / "model.safetensors").write_text("mine")
-    with pytest.raises(RunError, match="is not empty; choose another folder for the run"):
-        fork(RunReplay(source, digits), 5, {"lr": 0.1}, tmp_path / "fork")
+    with monkeypatch.context() as patched:
+        patched.delattr(RunReplay, "seek")  # minutes for a long run: it is refused before
+        with pytest.raises(RunError, match="is not empty; choose another folder for the run"):
+            fork(RunReplay(source, digits), 5, {"lr": 0.1}, tmp_path / "fork")
     assert files(tmp_path / "fork") == {tmp_path / "fork" / "model.safetensors": b"mine"}
     (source.folder / "metrics.jsonl").write_text("")
     with pytest.raises(RunError, match=r"metrics.jsonl: lacks finite records of the first 2 epochs"):
@@ -457,3 +459,13 @@ def test_a_fork_that_cannot_be_written_leaves_nothing(begin, train, digits, tmp_
     with pytest.raises(RunError, match="cannot create the run's folder"):
         fork(replay, 12, {}, tmp_path / "fork")
     assert not (tmp_path / "fork").exists()
+
+
+def test_an_epoch_that_is_none_is_refused(begin, train, digits):
+    source = begin()
+    train(source)
+    replay = RunReplay(source, digits)
+    assert replay.step_of_epoch(0) == 0
+    for epoch in (-1, True, 1.0, "1", None):
+        with pytest.raises(RunError, match="an epoch must be an integer from 0 on, not "):
+            replay.step_of_epoch(epoch)

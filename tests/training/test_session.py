@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from chainrule.errors import RunError
+from chainrule.sweep import worker as sweep
 from chainrule.training import Callback, Interrupted, checkpoint, experiment, run
 from chainrule.training.changes import change_run
 from chainrule.training.fork import fork
 from chainrule.training.replay import RunReplay
-from chainrule.training.session import save_and_stop, train
+from chainrule.training.session import save_and_stop, train, training_lock
 
 
 @pytest.fixture
@@ -163,7 +165,7 @@ def test_a_run_is_trained_by_one_process_at_a_time(begin, digits):
         with pytest.raises(RunError) as caught:
             train(one, digits)
         assert str(caught.value) == (
-            f"{one.folder}: another process trains this run; stop that one first, or wait for its end"
+            f"{one.folder}: this run is being trained already; stop that first, or wait for its end"
         )
         assert sorted(one.folder.rglob("*")) == before
         train(other, digits, until=1)
@@ -171,3 +173,11 @@ def test_a_run_is_trained_by_one_process_at_a_time(begin, digits):
         process.wait()
     assert train(one, digits, until=1).total_steps == 1
     assert train(one, digits, until=2).total_steps == 2
+
+
+def test_a_sweep_does_not_train_a_trial_that_is_being_trained(begin, digits):
+    run = begin("trial")
+    sentence = f"{run.folder}: this run is being trained already; stop that first, or wait for its end"
+    with training_lock(run):
+        assert sweep.train(run, digits, SimpleNamespace()) == ("failed", sentence)
+    assert not run.history

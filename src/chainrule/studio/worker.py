@@ -27,7 +27,7 @@ from chainrule.training import divergence, experiment
 from chainrule.training.changes import change_run
 from chainrule.training.replay import CanceledError
 from chainrule.training.run import Run
-from chainrule.training.session import save, save_and_stop, train
+from chainrule.training.session import save, save_and_stop, train, training_lock
 from chainrule.training.trainer import Callback, DivergedError, Interrupted, Trainer
 
 if TYPE_CHECKING:
@@ -194,13 +194,15 @@ def _train(run: Run, data: Data, watch: Watch) -> None:
         watch.show()
         desk.tell("searching", sentence=str(error))
         try:
-            origin = divergence.locate(run, data, lambda: desk.stopping)
+            with training_lock(run):  # it writes the state to go back to
+                origin = divergence.locate(run, data, lambda: desk.stopping)
         except CanceledError:
             return
         where = asdict(origin) if origin else {}
         desk.tell("diverged", sentence=str(error), lr=run.config["training"]["lr"], **where)
     else:
-        result = experiment.finish(run, data, sum(record["seconds"] for record in trainer.history))
+        with training_lock(run):
+            result = experiment.finish(run, data, sum(record["seconds"] for record in trainer.history))
         desk.tell("finished", step=trainer.total_steps, result=result)
     watch.wait()
 

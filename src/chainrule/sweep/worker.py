@@ -21,6 +21,7 @@ from chainrule.errors import UserError, printable
 from chainrule.training import experiment
 from chainrule.training import run as runs
 from chainrule.training.resume import resume
+from chainrule.training.session import training_lock
 from chainrule.training.trainer import Callback, DivergedError, Interrupted
 
 if TYPE_CHECKING:
@@ -93,18 +94,19 @@ def train(run: Run, data: Any, channel: Channel) -> tuple[str, str]:
     if "threads" in run.config:  # in shards: `prepare` uses the number that the run was created with
         os.environ.pop("CHAINRULE_THREADS", None)
     try:
-        trainer = experiment.prepare(run, data, replayable=False)  # many runs: no more files than needed
-        reports = Reports(channel)
-        trainer.callbacks.append(reports)
-        resume(run, trainer)
-        channel.trainer = trainer
-        trainer.interrupt |= channel.stopped
-        trainer.fit(run.config["training"]["epochs"])
-        channel.trainer = None
-        if reports.is_pruned:
-            return "pruned", ""
-        experiment.finish(run, data, sum(record["seconds"] for record in trainer.history))
-        _draw(run)
+        with training_lock(run):
+            trainer = experiment.prepare(run, data, replayable=False)  # many runs: no more files than needed
+            reports = Reports(channel)
+            trainer.callbacks.append(reports)
+            resume(run, trainer)
+            channel.trainer = trainer
+            trainer.interrupt |= channel.stopped
+            trainer.fit(run.config["training"]["epochs"])
+            channel.trainer = None
+            if reports.is_pruned:
+                return "pruned", ""
+            experiment.finish(run, data, sum(record["seconds"] for record in trainer.history))
+            _draw(run)
     except Interrupted:
         return "stopped", ""
     except DivergedError as error:

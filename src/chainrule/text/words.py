@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -131,5 +132,21 @@ class WordTokenizer:
 
 
 def split(text: str) -> list[str]:
-    """Return the words of a text in lower case, its marks of punctuation, and the ends of its lines."""
-    return PARTS.findall(text.lower())
+    """Return the words of a text in lower case, its marks of punctuation, and the ends of its lines.
+
+    Accents and vowel signs that are characters of their own belong to the word that they stand in; where there is one
+    character for a letter with its accent, that is taken (Unicode's normal form C).
+    """
+    if text.isascii():
+        return PARTS.findall(text.lower())
+    parts: list[str] = []
+    end, after_mark = -1, False
+    for match in PARTS.finditer(unicodedata.normalize("NFC", text.lower())):
+        is_mark = unicodedata.category(match[0][0]).startswith("M")
+        goes_on = match.start() == end and (is_mark or (after_mark and match[0][0].isalnum()))
+        if goes_on and parts[-1] != "\n":
+            parts[-1] += match[0]
+        else:
+            parts.append(match[0])
+        end, after_mark = match.end(), is_mark
+    return parts

@@ -12,6 +12,7 @@ import math
 import shutil
 from dataclasses import asdict, replace
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chainrule import safetensors_io
@@ -25,12 +26,11 @@ from chainrule.training.experiment import check_settings, versions
 from chainrule.training.logs import check_logs
 from chainrule.training.optimizers import OPTIMIZERS, check_optimizer
 from chainrule.training.replay import copy_state
-from chainrule.training.run import RECIPE_SCHEMA, START, check_schema, create
+from chainrule.training.run import RECIPE_SCHEMA, START, check_empty, check_schema, create
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from chainrule.training.replay import RunReplay
     from chainrule.training.run import Run
@@ -70,6 +70,8 @@ def fork(
             empty.
     """
     check_logs(log)
+    if folder is not None:
+        check_empty(Path(folder), replay.run.model.name)  # before minutes of replay
     part = replay.part_of(step)
     epoch, step_in_epoch = part.position(step)
     old = Recipe(**part.run.config["training"])

@@ -151,7 +151,13 @@ class RunReplay:
         return next(part for part in reversed(self.parts) if part.first <= step)
 
     def step_of_epoch(self, epoch: int) -> int:
-        """Return the total number of steps at the end of an epoch, counted from 1; 0 for 0."""
+        """Return the total number of steps at the end of an epoch, counted from 1; 0 for 0.
+
+        Raises:
+            RunError: there is no such epoch.
+        """
+        if isinstance(epoch, bool) or not isinstance(epoch, (int, np.integer)) or epoch < 0:
+            raise RunError(f"{self.run.folder}: an epoch must be an integer from 0 on, not {epoch!r}")
         return self._part_at_epoch(epoch).total(epoch, 0)
 
     def _part_at_epoch(self, epoch: int) -> Part:

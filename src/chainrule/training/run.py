@@ -247,12 +247,7 @@ def create(
         if folder is None:
             _remove_incomplete(RUNS)
         target.mkdir(parents=True, exist_ok=folder is not None)
-        remove_leftovers(target)
-        written_first = (*tasks.find(config["model"]["name"]).files, START)
-        if any(file.name not in written_first for file in target.iterdir()):
-            if (target / "config.json").exists():
-                raise RunError(f"{target}: already holds a run; resume it with --resume, or choose another folder")
-            raise RunError(f"{target}: is not empty; choose another folder for the run")
+        check_empty(target, config["model"]["name"])
         if write_files is not None:
             write_files(target)
         write_config(config, target)
@@ -265,6 +260,20 @@ def new_name(config: dict[str, Any]) -> str:
     """Return a name for a new run's folder, by date, model and four random hex digits."""
     day = datetime.now().strftime("%Y-%m-%d")  # in local time
     return f"{day}-{config['model']['name']}-{secrets.token_hex(2)}"
+
+
+def check_empty(folder: Path, model: str) -> None:
+    """Check that a folder, which may be missing, can become that of a new run of a model; remove temporary files in it.
+
+    Raises:
+        RunError: it holds something else than what a killed process may have left.
+    """
+    remove_leftovers(folder)
+    written_first = (*tasks.find(model).files, START)
+    if folder.is_dir() and any(file.name not in written_first for file in folder.iterdir()):
+        if (folder / "config.json").exists():
+            raise RunError(f"{folder}: already holds a run; resume it with --resume, or choose another folder")
+        raise RunError(f"{folder}: is not empty; choose another folder for the run")
 
 
 def write_config(config: dict[str, Any], folder: Path) -> None:

@@ -76,14 +76,14 @@ def save_and_stop(trainer: Trainer) -> NoReturn:
 
 @contextmanager
 def training_lock(run: Run) -> Iterator[None]:
-    """Keep other processes from training a run: two in one folder would overwrite each other's states.
+    """Keep others from training a run: two in one folder would overwrite each other's states.
 
     Raises:
-        RunError: another process trains the run.
+        RunError: the run is being trained already, by this process or another.
     """
     with folder_lock(run.folder) as is_free:
         if not is_free:
-            raise RunError(f"{run.folder}: another process trains this run; stop that one first, or wait for its end")
+            raise RunError(f"{run.folder}: this run is being trained already; stop that first, or wait for its end")
         yield
 
 
@@ -104,7 +104,7 @@ def train(run: Run, data: Data, *, until: int | None = None, callbacks: Sequence
         DataError: the data differ from those the run was started with.
         DivergedError: the loss is not finite.
         Interrupted: a callback ended training.
-        RunError: the config or the checkpoint is invalid, or another process trains the run.
+        RunError: the config or the checkpoint is invalid, or the run is being trained already.
     """
     stop = () if until is None else (StopAt(until),)
     with training_lock(run):
