@@ -79,11 +79,12 @@ def check_floats(owner: object, array: Any) -> None:
         check(owner, False, f"takes floats, not {dtype}: convert it with .float()", TypeError)
 
 
-def check_integer(owner: object, what: str, value: Any, minimum: int) -> None:
-    """Raise an error unless a value is an integer of at least `minimum`."""
+def check_integer(owner: object, what: str, value: Any, minimum: int | None = None) -> None:
+    """Raise an error unless a value is an integer, and at least `minimum` if that is given."""
     is_integer = hasattr(value, "__index__") and not isinstance(value, bool)
     check(owner, is_integer, f"{what} must be an integer, not {value!r}", TypeError)
-    check(owner, value >= minimum, f"{what} must be at least {minimum}, not {value}")
+    if minimum is not None:
+        check(owner, value >= minimum, f"{what} must be at least {minimum}, not {value}")
 
 
 def join_names(names: Sequence[str], separator: str = ", ", limit: int = 8) -> str:

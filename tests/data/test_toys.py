@@ -117,6 +117,9 @@ def test_what_cannot_be(function):
         function(5, noise=-1, generator=rng())
     with pytest.raises(ValueError, match=f"{name}: noise must be finite, got inf"):
         function(5, noise=np.inf, generator=rng())
+    for wrong in (0, None, np.random):
+        with pytest.raises(TypeError, match=f"{name}: the generator must be a numpy.random.Generator, not "):
+            function(5, generator=wrong)
 
 
 def test_one_class_is_none():

@@ -366,8 +366,8 @@ def _broken():
 @pytest.mark.parametrize(
     ("network", "example", "target", "kind", "message"),
     [
-        (models.gpt, [1.0], 0, TypeError, "the equations are those of a chain of layers, a Sequential, and GPT is none"),
-        (lambda: 3, [1.0], 0, TypeError, "and int is none"),
+        (models.gpt, [1.0], 0, TypeError, "Backpropagation: takes a Sequential, which runs its modules .*, not .*GPT"),
+        (lambda: 3, [1.0], 0, TypeError, "takes a Sequential, .*, not int"),
         (lambda: _Tied(nn.Linear(1, 1)), [1.0], 0, TypeError, r"_Tied has a forward\(\) of its own"),
         (
             lambda: nn.Sequential(nn.Sequential(nn.LayerNorm(2))), [1.0, 2], 0, TypeError,
@@ -407,6 +407,9 @@ def test_names_and_indices_that_do_not_exist(monkeypatch):
     for h in (0, -1e-3, np.nan, np.inf):
         with pytest.raises(ValueError, match="h must be above 0, not"):
             passed.finite_difference("0.weight", (0, 0), h)
+    for h in ("0.1", [1e-3], 1j):
+        with pytest.raises(TypeError, match="finite_difference: h must be a number, not"):
+            passed.finite_difference("0.weight", (0, 0), h)
     mixed = Backpropagation(nn.Sequential(nn.Linear(2, 5), nn.Softmax(-1), nn.Linear(5, 2)), [1.0, 2.0], 0)
     np.testing.assert_allclose(mixed.error("0", (3,)).sum, mixed.error("0", (3,)).delta, rtol=1e-12)
     monkeypatch.setattr(module, "MAX_PATHS", 4)
@@ -414,3 +417,26 @@ def test_names_and_indices_that_do_not_exist(monkeypatch):
         ValueError, match="one value reaches 5 others through layer '1', Softmax: too many to write down"
     ):
         mixed.error("0", (3,))
+
+
+def test_a_step_that_changes_nothing_is_refused():
+    network = nn.Sequential(nn.Linear(1, 2))
+    network[0].weight.detach().copy_([[4.0], [0.0]])
+    passed = Backpropagation(network, [0.5], 0)
+    with pytest.raises(ValueError, match=r"h = 1e-30 is too small to change 4.0 in float64; take one of about 2.4e-05"):
+        passed.finite_difference("0.weight", (0, 0), 1e-30)
+    between = 2.0**-51  # half of the distance from 4 to the next number above: only the one below is moved to
+    with pytest.raises(ValueError, match="too small to change 4.0"):
+        passed.finite_difference("0.weight", (0, 0), between)
+    assert passed.finite_difference("0.weight", (1, 0), 1e-30).h == 1e-30  # from 0 it is a step
+
+
+def test_what_comes_from_padding_has_no_origin():
+    network = nn.Sequential(nn.Conv2d(1, 1, 2), nn.ZeroPad2d(1), nn.Conv2d(1, 1, 3))
+    passed = Backpropagation(network, np.ones((1, 4, 4)), np.zeros((1, 3, 3)), lambda o, t: ((o - t) ** 2).sum())
+    assert passed.layer("2").input.shape == (1, 5, 5)
+    for row in range(5):
+        for column in range(5):
+            inside = 1 <= row <= 3 and 1 <= column <= 3
+            expected = ("0", (0, row - 1, column - 1)) if inside else None
+            assert passed.origin("2", (0, row, column)) == expected

@@ -79,6 +79,15 @@ class Doubled(nn.Sequential):
         return super().forward(x) * 2
 
 
+def shared():
+    layer = nn.Linear(8, 8)
+    return nn.Sequential(layer, nn.ReLU(), nn.Sequential(layer, nn.ReLU()), nn.Linear(8, 2))
+
+
+def after_filters(*modules):
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), *modules)
+
+
 @pytest.mark.parametrize(
     ("network", "error", "sentence"),
     [
@@ -88,7 +97,18 @@ class Doubled(nn.Sequential):
         (nn.Sequential(nn.Linear(3, 3), nn.Conv1d(3, 2, 1)), TypeError, "1 is a Conv1d"),
         (nn.Sequential(nn.Linear(3, 3), nn.Sequential(nn.GRU(3, 2))), TypeError, r"1\.0 is a GRU"),
         (nn.Sequential(nn.Conv2d(4, 4, 3, groups=2)), ValueError, "0 is a convolution in groups"),
-        (Doubled(nn.Linear(3, 3)), TypeError, "a forward of its own"),
+        (Doubled(nn.Linear(3, 3)), TypeError, r"layers: Doubled has a forward\(\) of its own"),
+        (shared(), ValueError, r"layers: layers '0' and '2\.0' share weights; each must have its own"),
+        (after_filters(nn.Linear(26, 3)), ValueError, r"put an nn.Flatten\(\) between 0, a Conv2d, and 2, a Linear"),
+        (after_filters(nn.Flatten(2), nn.Linear(676, 3)), ValueError, r"put an nn.Flatten\(\) between 0, a Conv2d"),
+        (after_filters(nn.Flatten(), nn.Linear(5, 3)), ValueError, "3 takes 5 inputs, no multiple of 2 filters"),
+        (after_filters(nn.Conv2d(3, 2, 3)), ValueError, "2 takes 3 inputs, but 0 puts out 2"),
+        (
+            nn.Sequential(nn.Linear(28, 10), nn.Flatten(), nn.Linear(280, 3)),
+            ValueError,
+            "2 takes 280 inputs, but 0 puts",
+        ),
+        (nn.Sequential(nn.Linear(28, 1), nn.Conv2d(1, 2, 1)), ValueError, "1 is a Conv2d after 0, a Linear, whose"),
     ],
 )
 def test_what_is_no_such_chain_is_refused(network, error, sentence):
@@ -102,3 +122,11 @@ def test_inputs_are_finite_floats():
         explain.activations(network, np.zeros((1, 28, 28), np.uint8))
     with pytest.raises(ValueError, match="not finite"):
         explain.activations(network, np.full((1, 28, 28), np.nan, np.float32))
+
+
+def test_layers_that_get_other_dimensions_are_refused():
+    images = np.zeros((3, 28, 28), np.float32)
+    with pytest.raises(ValueError, match=r"activations: 0 is a Linear .*, not \(3, 28, 28\): put a Flatten before it"):
+        explain.activations(nn.Sequential(nn.Linear(28, 10)), images)
+    with pytest.raises(ValueError, match=r"0 is a Conv2d .*, not \(1, 28, 28\): put an Unflatten before it"):
+        explain.activations(nn.Sequential(nn.Conv2d(1, 2, 3)), images[:1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from chainrule import explain, models
+from chainrule import explain, models, nn
 from chainrule.explain import neurons
 
 RNG = np.random.default_rng(0)
@@ -69,5 +69,22 @@ def test_what_does_not_fit_is_refused():
     for layer in (2, -1):
         with pytest.raises(IndexError, match=f"no layer {layer}: the network has 2"):
             explain.connections(network, layer)
-    with pytest.raises(TypeError, match="a layer is an integer"):
+    with pytest.raises(ValueError, match=r"0 is a Linear and takes \(N, features\), not \(70, 28, 28\): put a Flatten"):
+        explain.top_images(nn.Sequential(nn.Linear(28, 10)), IMAGES)
+    with pytest.raises(TypeError, match="a layer must be an integer, not True"):
         explain.connections(network, True)
+
+
+def test_large_images_come_in_smaller_batches(monkeypatch):
+    sizes = []
+
+    def activations(network, inputs):
+        sizes.append(inputs.numpy().nbytes)
+        return explain.activations(network, inputs)
+
+    monkeypatch.setattr(neurons, "activations", activations)
+    images = RNG.integers(0, 256, (3, 600, 600), np.uint8)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(360_000, 1))
+    outputs = images.reshape(3, -1) / 255 @ network[1].weight.detach().numpy()[0].astype(np.float64)
+    assert explain.top_images(network, images)[0].indices[0].tolist() == np.argsort(-outputs).tolist()
+    assert max(sizes) <= 4 * 500_000

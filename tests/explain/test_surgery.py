@@ -14,7 +14,7 @@ from chainrule.cli import cli
 from chainrule.data import mnist
 from chainrule.explain import surgery as surgeries
 from chainrule.training import run as runs
-from chainrule.training.evaluation import evaluate
+from chainrule.training.evaluation import evaluate, evaluate_rows
 
 NAMES = ["sigmoid_mlp", "mlp", "lenet5"]
 SILENCED = {
@@ -140,11 +140,16 @@ def test_a_network_of_one_layer_has_nothing_to_silence():
         ({1: [0]}, ValueError, "no weights lead out of the network's outputs"),
         ({2: [0]}, IndexError, "no layer 2: the network has 2"),
         ({-1: [0]}, IndexError, "no layer -1"),
-        ({"0": [0]}, TypeError, "a layer is an integer, not '0'"),
+        ({"0": [0]}, TypeError, "a layer must be an integer, not '0'"),
         ({0: [128]}, IndexError, "no neuron 128 in layer '1', which has 128"),
         ({0: [-1]}, IndexError, "no neuron -1"),
-        ({0: [1.5]}, TypeError, "a neuron is an integer, not 1.5"),
-        ({0: [True]}, TypeError, "a neuron is an integer, not True"),
+        ({0: [1.5]}, TypeError, "a neuron must be an integer, not 1.5"),
+        ({0: [True]}, TypeError, "a neuron must be an integer, not True"),
+        ({0: ["a", 1]}, TypeError, "a neuron must be an integer, not 'a'"),
+        ({0: [[1], [2]]}, TypeError, r"a neuron must be an integer, not \[1\]"),
+        ({0: np.array([[1, 2]])}, TypeError, r"a neuron must be an integer, not \[1, 2\]"),
+        ([5], TypeError, r"silence: takes a dict of neurons by layer, such as \{0: \[5, 7\]\}, not \[5\]"),
+        ({0: 5}, TypeError, "silence: the neurons of layer '1' must be a list of integers, not 5"),
     ],
 )
 def test_there_is_no_such_neuron(neurons, error, sentence):
@@ -161,3 +166,49 @@ def test_batch_normalization_and_pooling_are_compiled_to_the_same_bits():
         expected = evaluate(explain.silence(network, neurons), model, images, labels)
         assert np.array_equal(surgery.evaluate(neurons).probabilities, expected.probabilities)
     assert all(module.training for module in network.modules())
+
+
+def test_images_of_another_size_are_evaluated_in_the_same_batches():
+    random = np.random.default_rng(4)
+    images, labels = random.integers(0, 256, (700, 36, 36), np.uint8), random.integers(0, 3, 700)
+    network = nn.Sequential(
+        nn.Unflatten(1, (1, 36)), nn.Conv2d(1, 2, 5, stride=4), nn.ReLU(), nn.Flatten(), nn.Linear(128, 6),
+        nn.Tanh(), nn.Linear(6, 3),
+    )  # fmt: skip
+    model = models.get("mlp")
+    surgery = explain.Surgery(network, model, images, labels)
+    for neurons in ({0: [1]}, {0: [0], 1: [2, 5]}, {1: [3]}, {}):
+        found, expected = surgery.evaluate(neurons), evaluate(explain.silence(network, neurons), model, images, labels)
+        assert found.loss == expected.loss
+        assert np.array_equal(found.probabilities, expected.probabilities)
+
+
+def test_rows_are_evaluated_in_batches_of_the_size_asked_for():
+    sizes = []
+
+    class Noted(nn.Identity):
+        def forward(self, x):
+            sizes.append(len(x))
+            return x
+
+    rows, labels = np.random.default_rng(5).random((7, 3), np.float32), np.arange(7) % 3
+    result = evaluate_rows(Noted(), models.get("mlp"), rows, labels, 3)
+    assert sizes == [3, 3, 1]
+    assert result.predictions.tolist() == rows.argmax(1).tolist()
+
+
+def test_labels_may_be_a_list_and_images_are_uint8():
+    images, network, model = np.zeros((4, 28, 28), np.uint8), models.build("mlp"), models.get("mlp")
+    expected = evaluate(network, model, images, np.array([0, 1, 2, 3])).loss
+    assert explain.Surgery(network, model, images, [0, 1, 2, 3]).evaluate({}).loss == expected
+    for wrong in (images / 255, images.astype(np.float32)):
+        with pytest.raises(TypeError, match=f"Surgery: takes images as an array of uint8, not {wrong.dtype}"):
+            explain.Surgery(network, model, wrong, [0, 1, 2, 3])
+    with pytest.raises(TypeError, match="Surgery: takes images as an array of uint8, not list"):
+        explain.Surgery(network, model, images.tolist(), [0, 1, 2, 3])
+    with pytest.raises(ValueError, match="Surgery: there are no images"):
+        explain.Surgery(network, model, images[:0], [])
+    with pytest.raises(ValueError, match=r"Surgery: takes a label for each of 4 images, not \(3,\)"):
+        explain.Surgery(network, model, images, [0, 1, 2])
+    with pytest.raises(TypeError, match="Surgery: takes labels that are integers, not float64"):
+        explain.Surgery(network, model, images, [0.0, 1.0, 2.0, 3.0])

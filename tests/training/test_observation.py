@@ -88,6 +88,19 @@ def test_dead_neurons_are_those_that_no_example_wakes():
     assert not network[1]._hooks
 
 
+def test_a_layer_that_is_called_twice_has_the_neurons_of_both_calls():
+    act = nn.ReLU()
+    first, second = (
+        linear([[1.0], [-1.0]], [0.0, -9.0]),
+        linear([[1.0, 0.0], [-1.0, 0.0], [0.0, 0.0]], [0.0, 9.0, -1.0]),
+    )
+    found = dead_neurons(nn.Sequential(first, act, second, act), tensor([[1.0], [2.0]]))
+    assert {path: neurons.dead.tolist() for path, neurons in found.items()} == {
+        "1": [False, True],
+        "1 (call 2)": [False, False, True],
+    }
+
+
 def test_dead_channels_and_saturated_sigmoids():
     network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU())
     weight = np.array([1.0, -1.0], np.float32).reshape(2, 1, 1, 1)

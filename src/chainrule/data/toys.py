@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from chainrule.errors import check, check_integer, check_not_negative
+from chainrule.errors import check, check_integer, check_not_negative, type_name
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,10 +45,10 @@ def circles(count: int, classes: int = 2, noise: float = 0.0, *, generator: np.r
         generator: source of the random numbers.
 
     Raises:
-        TypeError: `count` or `classes` is not an integer.
+        TypeError: `count` or `classes` is not an integer, or `generator` is not a numpy.random.Generator.
         ValueError: fewer than 1 point or 2 classes, or a negative noise.
     """
-    labels = _labels("circles", count, classes, noise)
+    labels = _labels("circles", count, classes, noise, generator)
     width = 0.9 / (classes - 0.25)  # a quarter of each ring's width stays free; the disk's too
     radius = width * (labels + generator.uniform(0, 0.75, count))
     angle = generator.uniform(0, 2 * np.pi, count)
@@ -57,7 +57,7 @@ def circles(count: int, classes: int = 2, noise: float = 0.0, *, generator: np.r
 
 def spirals(count: int, classes: int = 2, noise: float = 0.0, *, generator: np.random.Generator) -> Classified:
     """Arms that wind around each other from the center, with `TURNS` turns each. Arguments as in `circles`."""
-    labels = _labels("spirals", count, classes, noise)
+    labels = _labels("spirals", count, classes, noise, generator)
     along = (np.arange(count) // classes + 1) / -(-count // classes)
     angle = 2 * np.pi * (TURNS * along + labels / classes)
     return _with_noise(_polar(0.95 * along, angle), noise, generator), labels
@@ -68,7 +68,7 @@ def blobs(count: int, classes: int = 2, noise: float = 0.0, *, generator: np.ran
 
     The noise is added to that.
     """
-    labels = _labels("blobs", count, classes, noise)
+    labels = _labels("blobs", count, classes, noise, generator)
     angle = 2 * np.pi * labels / classes + np.pi / 4
     offset = np.clip(generator.normal(0, 0.12, (count, 2)), -0.4, 0.4)
     return _with_noise(_polar(np.full(count, 0.6), angle) + offset, noise, generator), labels
@@ -76,7 +76,7 @@ def blobs(count: int, classes: int = 2, noise: float = 0.0, *, generator: np.ran
 
 def moons(count: int, noise: float = 0.0, *, generator: np.random.Generator) -> Classified:
     """Two half circles, each with one end inside the other. Arguments as in `circles`."""
-    labels = _labels("moons", count, 2, noise)
+    labels = _labels("moons", count, 2, noise, generator)
     angle = np.pi * (np.arange(count) // 2 + 0.5) / -(-count // 2)
     side = 1 - 2 * labels
     points = np.stack([0.6 * np.cos(angle) * side - 0.3 * side, 0.7 * np.sin(angle) * side - 0.2 * side], axis=1)
@@ -85,7 +85,7 @@ def moons(count: int, noise: float = 0.0, *, generator: np.random.Generator) -> 
 
 def xor(count: int, noise: float = 0.0, *, generator: np.random.Generator) -> Classified:
     """Four squares; class 1 where exactly one of x₁ and x₂ is positive. Arguments as in `circles`."""
-    labels = _labels("xor", count, 2, noise)
+    labels = _labels("xor", count, 2, noise, generator)
     size = generator.uniform(0.08, 0.9, (count, 2))
     first = generator.choice([-1.0, 1.0], count)
     second = np.where(labels == 1, -first, first)
@@ -114,17 +114,20 @@ def hills(count: int, noise: float = 0.0, *, generator: np.random.Generator) -> 
     return points, _noisy_values(values, noise, generator)
 
 
-def _labels(name: str, count: int, classes: int, noise: float) -> NDArray[np.int64]:
+def _labels(name: str, count: int, classes: int, noise: float, generator: np.random.Generator) -> NDArray[np.int64]:
     """Check the arguments, and return the class of each point."""
-    _check(name, count, noise)
+    _check(name, count, noise, generator)
     check_integer(name, "the number of classes", classes, minimum=2)
     return np.arange(count, dtype=np.int64) % classes
 
 
-def _check(name: str, count: int, noise: float) -> None:
+def _check(name: str, count: int, noise: float, generator: np.random.Generator) -> None:
     check_integer(name, "the number of points", count, minimum=1)
     check_not_negative(name, noise=noise)
     check(name, np.isfinite(noise), f"noise must be finite, got {noise}")
+    is_generator = isinstance(generator, np.random.Generator)
+    what = f"the generator must be a numpy.random.Generator, not {type_name(generator)}"
+    check(name, is_generator, what, TypeError)
 
 
 def _polar(radius: NDArray[np.float64], angle: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -136,7 +139,7 @@ def _with_noise(points: NDArray[np.float64], noise: float, generator: np.random.
 
 
 def _uniform(name: str, count: int, noise: float, generator: np.random.Generator) -> NDArray[np.float32]:
-    _check(name, count, noise)
+    _check(name, count, noise, generator)
     return generator.uniform(-1, 1, (count, 2)).astype(np.float32)
 
 

@@ -31,11 +31,11 @@ import numpy as np
 
 from chainrule.autograd import grad, no_grad
 from chainrule.autograd.functional import vjp
-from chainrule.errors import check, join_names
+from chainrule.errors import check, join_names, require_numbers
 from chainrule.explain import recording
+from chainrule.explain.layers import chain
 from chainrule.explain.terms import TERMS, Factors, LayerTerms
 from chainrule.func import jvp
-from chainrule.nn import Module, Sequential
 from chainrule.nn.functional import cross_entropy, one_hot, softmax
 from chainrule.tensor import from_numpy
 
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from chainrule.explain.recording import RecordedOperation
+    from chainrule.nn import Module
     from chainrule.optim import Optimizer
     from chainrule.tensor import Tensor
 
@@ -54,7 +55,7 @@ MAX_PATHS = 256
 """Limit on the values that one value reaches on its way to the next layer with weights."""
 
 STEP = float(np.cbrt(np.finfo(np.float64).eps))
-"""PathStep of a central difference that balances rounding and curvature, for a weight of size 1: 6.1e-6."""
+"""Step of a central difference that balances rounding and curvature, for a weight of size 1: 6.1e-6."""
 
 
 @dataclass(frozen=True)
@@ -270,11 +271,9 @@ class Backpropagation:
         loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
     ) -> None:
         owner = type(self).__name__
-        if not isinstance(network, Sequential):
-            kind = type(network).__name__
-            raise TypeError(f"{owner}: the equations are those of a chain of layers, a Sequential, and {kind} is none")
-        self._network: Sequential = copy.deepcopy(network).double().eval()
-        modules = list(_leaves(self._network))
+        copied = copy.deepcopy(network)
+        modules = chain(owner, copied)
+        self._network = copied.double().eval()
         _check_layers(owner, modules)
         recording.record_parameters(self._network)
         x = np.asarray(example, np.float64)
@@ -371,7 +370,8 @@ class Backpropagation:
     def origin(self, name: str, index: Sequence[int]) -> tuple[str, tuple[int, ...]] | None:
         """Return the z that an activation comes from: the layer's name, and the index in its output.
 
-        Where several contribute, as in average pooling, it is the first. None for what comes from the example.
+        Where several contribute, as in average pooling, it is the first. None for what comes from the example or from
+        padding.
 
         Args:
             name: the layer that the activation goes into.
@@ -386,7 +386,10 @@ class Backpropagation:
         for layer in reversed(self.layers[:position]):
             if layer.terms is not None and layer.terms.mixes:
                 return layer.name, at
-            at = _source(layer, at)
+            source = _source(layer, at)
+            if source is None:
+                return None
+            at = source
         return None
 
     def finite_difference(self, name: str, index: Sequence[int], h: float | None = None) -> FiniteDifference:
@@ -398,12 +401,18 @@ class Backpropagation:
             h: the step; by default `STEP`, times the weight's size if that is above 1.
 
         Raises:
-            ValueError: there is no such parameter, or h is not above 0.
+            TypeError: h is not a number.
+            ValueError: there is no such parameter, or h is not above 0, or so small that w + h is w in float64.
             IndexError: it has no such index.
         """
-        at = self._index(name, index)
-        h = STEP * max(1.0, abs(float(self.parameters[name][at]))) if h is None else h
-        check("finite_difference", np.isfinite(h) and h > 0, f"h must be above 0, not {h}")
+        owner, at = "finite_difference", self._index(name, index)
+        w = float(self.parameters[name][at])
+        default = STEP * max(1.0, abs(w))
+        (h,) = require_numbers(owner, h=default if h is None else h)
+        check(owner, 0 < h < np.inf, f"h must be above 0, not {h}")
+        h = float(h)
+        moves = w - h < w < w + h
+        check(owner, moves, f"h = {h} is too small to change {w} in float64; take one of about {default:.1e}")
         above, below = self._cost_with(name, at, h), self._cost_with(name, at, -h)
         return FiniteDifference(h, above, below, float(self.gradients[name][at]), self.cost)
 
@@ -525,8 +534,8 @@ def _steps(layer: LayerPass, at: tuple[int, ...]) -> list[PathStep]:
     ]
 
 
-def _source(layer: LayerPass, at: tuple[int, ...]) -> tuple[int, ...]:
-    """Return where in a layer's input the value at an index of its output comes from."""
+def _source(layer: LayerPass, at: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Return where in a layer's input the value at an index of its output comes from; None for padding."""
     if layer.input.shape == layer.output.shape:
         return at
     if layer.input.size == layer.output.size:  # it has only another shape
@@ -535,36 +544,16 @@ def _source(layer: LayerPass, at: tuple[int, ...]) -> tuple[int, ...]:
     seed = np.zeros((1, *layer.output.shape))
     seed[0][at] = 1.0
     slopes = vjp(layer.module, from_numpy(layer.input[None]), from_numpy(seed))[1].numpy()[0]
-    return tuple(map(int, np.argwhere(slopes)[0]))
-
-
-def _leaves(network: Sequential, path: str = "") -> Iterator[tuple[str, Module]]:
-    """Yield the layers of a Sequential, and of those inside it, with their paths.
-
-    Raises:
-        TypeError: a subclass of Sequential has a `forward` of its own.
-    """
-    kind = type(network)
-    own = f"{kind.__name__} has a forward() of its own, so it need not be a chain"
-    check("Backpropagation", kind.forward is Sequential.forward, own, TypeError)
-    for name, module in network._all_children():
-        if isinstance(module, Sequential):
-            yield from _leaves(module, f"{path}{name}.")
-        else:
-            yield f"{path}{name}", module
+    return next((tuple(map(int, index)) for index in np.argwhere(slopes)), None)
 
 
 def _check_layers(owner: str, modules: list[tuple[str, Module]]) -> None:
-    """Check that each layer with weights has known equations, and that nothing occurs twice."""
+    """Check that each layer with weights has known equations."""
     kinds = join_names([kind.__name__ for kind in TERMS])
-    owners: dict[int, str] = {}
     for path, module in modules:
-        kind, parameters = type(module).__name__, list(module.parameters())
-        fits = type(module) in TERMS or not parameters
+        kind = type(module).__name__
+        fits = type(module) in TERMS or not list(module.parameters())
         check(owner, fits, f"layer {path!r} is a {kind}, whose weights have other equations; {kinds} fit", TypeError)
-        for shared in parameters:
-            first = owners.setdefault(id(shared), path)
-            check(owner, first == path, f"layers {first!r} and {path!r} share weights, whose gradient is no such sum")
         if type(module) in TERMS:
             TERMS[type(module)](module).check(path)
         if hasattr(module, "inplace"):

@@ -8,13 +8,14 @@ filter, is what the next layer sees of it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from chainrule import nn
 from chainrule.autograd import no_grad
-from chainrule.errors import check, type_name
+from chainrule.errors import check, check_integer, type_name
 from chainrule.nn import activations as activation_modules
 from chainrule.nn import normalization
 from chainrule.tensor import Tensor, as_tensor
@@ -31,6 +32,9 @@ _FOLLOWERS: tuple[type[nn.Module], ...] = (
     nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Dropout, nn.Flatten, nn.Identity,
 )  # fmt: skip
 """What may follow the weights of a layer: each neuron's output stays its own."""
+
+BATCH = 100
+"""Images per pass: with more, a convolutional network's feature maps leave the processor's caches."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,12 +84,13 @@ def layers(network: nn.Module) -> list[Layer]:
 
     Raises:
         TypeError: it is no such chain; the message names the module.
-        ValueError: it has no layers, or a convolution has groups.
+        ValueError: it has no layers, two share weights, a convolution has groups, or a layer's inputs are not the
+            outputs of the one before: without a `Flatten` a `Linear` runs over each row of a feature map.
     """
-    chain = list(_chain(network, ""))
-    starts = [index for index, (_, module) in enumerate(chain) if isinstance(module, nn.Linear | nn.Conv2d)]
+    named = chain("layers", network)
+    starts = [index for index, (_, module) in enumerate(named) if isinstance(module, nn.Linear | nn.Conv2d)]
     check("layers", starts, "there is no Linear and no Conv2d in the network")
-    for index, (path, module) in enumerate(chain):
+    for index, (path, module) in enumerate(named):
         follows = isinstance(module, _FOLLOWERS) or (index < starts[0] and isinstance(module, nn.Unflatten))
         if not follows and index not in starts:
             raise TypeError(
@@ -94,12 +99,34 @@ def layers(network: nn.Module) -> list[Layer]:
             )
         grouped = isinstance(module, nn.Conv2d) and module.groups != 1
         check("layers", not grouped, f"{path} is a convolution in groups, whose filters do not see all channels")
-    modules: list[Any] = [module for _, module in chain]
-    ends = [*starts[1:], len(chain)]
-    return [
-        Layer(chain[start][0], modules[start], tuple(modules[:start]), tuple(modules[start + 1 : end]))
+    modules: list[Any] = [module for _, module in named]
+    ends = [*starts[1:], len(named)]
+    parts = [
+        Layer(named[start][0], modules[start], tuple(modules[:start]), tuple(modules[start + 1 : end]))
         for start, end in zip(starts, ends, strict=True)
     ]
+    for layer, following in pairwise(parts):
+        _check_neighbors(layer, following)
+    return parts
+
+
+def chain(owner: str, network: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return the modules of a `Sequential`, and of those inside it, with their paths, in the order in which they run.
+
+    Raises:
+        TypeError: it is no `Sequential`, or one of a class with a `forward` of its own.
+        ValueError: two of the modules share weights.
+    """
+    is_chain = isinstance(network, nn.Sequential)
+    what = f"takes a Sequential, which runs its modules one after another, not {type_name(network)}"
+    check(owner, is_chain, what, TypeError)
+    modules = list(_leaves(owner, network, ""))
+    owners: dict[int, str] = {}
+    for path, module in modules:
+        for parameter in module.parameters():
+            first = owners.setdefault(id(parameter), path)
+            check(owner, first == path, f"layers {first!r} and {path!r} share weights; each must have its own")
+    return modules
 
 
 def activations(network: nn.Module, inputs: ArrayLike | Tensor) -> list[NDArray[Any]]:
@@ -114,7 +141,8 @@ def activations(network: nn.Module, inputs: ArrayLike | Tensor) -> list[NDArray[
         the network's outputs.
 
     Raises:
-        TypeError, ValueError: as `layers`; or the inputs do not fit the network.
+        TypeError, ValueError: as `layers`; or the inputs do not fit the network, such as images a `Linear` without a
+            `Flatten` before it.
     """
     x: Any = as_inputs("activations", inputs)
     outputs = []
@@ -123,6 +151,7 @@ def activations(network: nn.Module, inputs: ArrayLike | Tensor) -> list[NDArray[
         parts = layers(network)
         x = nn.Sequential(*parts[0].before)(x)
         for layer in parts:
+            _check_inputs(layer, x)
             x = layer.weights(x)
             shape = x.shape
             for module in layer.after:
@@ -134,8 +163,7 @@ def activations(network: nn.Module, inputs: ArrayLike | Tensor) -> list[NDArray[
 
 def get_layer(owner: str, parts: list[Layer], index: int) -> Layer:
     """Return the layer of an index, which must be one from 0 on."""
-    is_index = isinstance(index, int | np.integer) and not isinstance(index, bool)
-    check(owner, is_index, f"a layer is an integer, not {index!r}", TypeError)
+    check_integer(owner, "a layer", index)
     if not 0 <= index < len(parts):
         raise IndexError(f"{owner}: there is no layer {index}: the network has {len(parts)}, from 0 on")
     return parts[index]
@@ -143,13 +171,24 @@ def get_layer(owner: str, parts: list[Layer], index: int) -> Layer:
 
 def check_neurons(owner: str, layer: Layer, neurons: Iterable[int]) -> list[int]:
     """Return neurons of a layer as a sorted list, each once."""
-    indices = sorted(set(neurons))
+    try:
+        indices = list(neurons.tolist() if isinstance(neurons, np.ndarray) else neurons)
+    except TypeError:
+        what = f"the neurons of layer {layer.path!r} must be a list of integers, not {neurons!r}"
+        raise TypeError(f"{owner}: {what}") from None
     for index in indices:
-        is_index = isinstance(index, int | np.integer) and not isinstance(index, bool)
-        check(owner, is_index, f"a neuron is an integer, not {index!r}", TypeError)
+        check_integer(owner, "a neuron", index)
         if not 0 <= index < layer.size:
             raise IndexError(f"{owner}: there is no neuron {index} in layer {layer.path!r}, which has {layer.size}")
-    return indices
+    return sorted(set(indices))
+
+
+def check_images(owner: str, images: NDArray[np.uint8]) -> None:
+    """Raise an error unless there are images, in an array of uint8."""
+    is_images = isinstance(images, np.ndarray) and images.dtype == np.uint8
+    described = images.dtype if isinstance(images, np.ndarray) else type_name(images)
+    check(owner, is_images, f"takes images as an array of uint8, not {described}", TypeError)
+    check(owner, images.size, "there are no images")
 
 
 def as_inputs(owner: str, values: ArrayLike | Tensor) -> Tensor:
@@ -164,16 +203,36 @@ def as_inputs(owner: str, values: ArrayLike | Tensor) -> Tensor:
     return tensor
 
 
-def _chain(module: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
+def _leaves(owner: str, network: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
     """Yield the modules of nested `Sequential`s in the order in which they run."""
-    if not isinstance(module, nn.Sequential):
-        if not path:
-            raise TypeError(
-                f"layers: takes a Sequential, which runs its modules one after another, not {type_name(module)}"
-            )
-        yield path, module
+    if not isinstance(network, nn.Sequential):
+        yield path, network
         return
-    check("layers", type(module).forward is nn.Sequential.forward, "a Sequential with a forward of its own", TypeError)
-    for name, child in vars(module).items():
-        if isinstance(child, nn.Module):
-            yield from _chain(child, f"{path}.{name}".lstrip("."))
+    kind = type(network)
+    own = f"{kind.__name__} has a forward() of its own, so it need not be a chain"
+    check(owner, kind.forward is nn.Sequential.forward, own, TypeError)
+    for name, child in network._all_children():
+        yield from _leaves(owner, child, f"{path}.{name}".lstrip("."))
+
+
+def _check_neighbors(layer: Layer, following: Layer) -> None:
+    """Check that what leads into a layer are the neurons or filters of the one before, a block of weights for each."""
+    inputs, path = int(following.weights.weight.shape[1]), following.path
+    if layer.has_filters and not following.has_filters:
+        flattens = any(isinstance(m, nn.Flatten) and m.start_dim == 1 and m.end_dim in (-1, 3) for m in layer.after)
+        what = f"put an nn.Flatten() between {layer.path}, a Conv2d, and {path}, a Linear, which takes (N, features)"
+        check("layers", flattens, what)
+        check("layers", inputs % layer.size == 0, f"{path} takes {inputs} inputs, no multiple of {layer.size} filters")
+        return
+    is_possible = layer.has_filters or not following.has_filters
+    check("layers", is_possible, f"{path} is a Conv2d after {layer.path}, a Linear, whose outputs are no images")
+    check("layers", inputs == layer.size, f"{path} takes {inputs} inputs, but {layer.path} puts out {layer.size}")
+
+
+def _check_inputs(layer: Layer, x: Tensor) -> None:
+    """Check that a layer gets images, or a matrix: of more dimensions a `Linear` takes the last one alone."""
+    if layer.has_filters:
+        what = f"{layer.path} is a Conv2d and takes (N, channels, height, width), not {x.shape}: put an Unflatten"
+    else:
+        what = f"{layer.path} is a Linear and takes (N, features), not {x.shape}: put a Flatten"
+    check("activations", x.ndim == (4 if layer.has_filters else 2), f"{what} before it")

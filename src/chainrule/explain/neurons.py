@@ -7,18 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.errors import check, check_integer, type_name
-from chainrule.explain.layers import activations, get_layer, layers
+from chainrule.errors import check_integer
+from chainrule.explain.layers import BATCH, activations, check_images, get_layer, layers
 from chainrule.models import images_to_inputs
 from chainrule.tensor import from_numpy
+from chainrule.training.evaluation import images_per_batch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from chainrule.nn import Module
-
-BATCH = 100
-"""Images per pass: with more, a convolutional network's feature maps leave the processor's caches."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +61,11 @@ def top_images(network: Module, images: NDArray[np.uint8], count: int = 9) -> li
     Source: Zeiler and Fergus, "Visualizing and understanding convolutional networks" (2014), figure 2.
     """
     check_integer("top_images", "count", count, minimum=1)
-    is_images = isinstance(images, np.ndarray) and images.dtype == np.uint8
-    described = images.dtype if isinstance(images, np.ndarray) else type_name(images)
-    check("top_images", is_images, f"takes images as an array of uint8, not {described}", TypeError)
-    check("top_images", len(images), "there are no images")
+    check_images("top_images", images)
     best: list[TopImages] = []
-    for start in range(0, len(images), BATCH):
-        inputs = images_to_inputs(from_numpy(images[start : start + BATCH]))
+    step = min(BATCH, images_per_batch(images))
+    for start in range(0, len(images), step):
+        inputs = images_to_inputs(from_numpy(images[start : start + step]))
         new = [_excitement(maps).T for maps in activations(network, inputs)]  # (neurons, B)
         indices = np.arange(start, start + len(inputs))
         best = best or [TopImages(np.empty((len(v), 0), np.int64), np.empty((len(v), 0), v.dtype)) for v in new]

@@ -16,7 +16,7 @@ import numpy as np
 
 from chainrule.autograd import grad, no_grad
 from chainrule.errors import check, check_integer
-from chainrule.explain.layers import as_inputs
+from chainrule.explain.layers import BATCH, as_inputs
 from chainrule.nn.functional import softmax
 from chainrule.tensor import from_numpy
 from chainrule.training.modes import restore_modes
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
     from chainrule.nn import Module
     from chainrule.tensor import Tensor
-
-BATCH = 100
-"""Images per pass: with more, a convolutional network's feature maps leave the processor's caches."""
 
 
 def gradient_map(network: Module, image: ArrayLike | Tensor, target: int | None = None) -> NDArray[Any]:

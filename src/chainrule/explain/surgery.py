@@ -6,6 +6,7 @@ A neuron is silent if the next layer hears nothing of it: the weights that lead 
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,13 +15,13 @@ from chainrule import nn
 from chainrule.autograd import no_grad
 from chainrule.capture import jit
 from chainrule.errors import check
-from chainrule.explain.layers import Layer, check_neurons, get_layer, layers
+from chainrule.explain.layers import Layer, check_images, check_neurons, get_layer, layers
 from chainrule.models import images_to_inputs
 from chainrule.tensor import from_numpy
 from chainrule.training.evaluation import Evaluation, evaluate, evaluate_rows, images_per_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
@@ -78,18 +79,22 @@ class Surgery:
         surgery.evaluate({0: range(128)}).accuracy  # 0.1
 
     Args:
-        network: see `layers`; it must not change afterwards.
+        network: see `layers`; it is copied.
         model: defines the loss and the probabilities.
         images: (N, height, width) or (N, channels, height, width), uint8.
         labels: (N,) integers.
 
     Raises:
-        TypeError, ValueError: as `layers`, or there are no images.
+        TypeError: as `layers`; or the images are not uint8, or the labels no integers.
+        ValueError: as `layers`; or there are no images, or not one label for each.
     """
 
     def __init__(self, network: nn.Module, model: Model, images: NDArray[np.uint8], labels: NDArray[Any]) -> None:
-        check("Surgery", len(images), "there are no images")
-        self.model, self.images, self.labels = model, images, labels
+        check_images("Surgery", images)
+        self.model, self.images, self.labels = model, images, np.asarray(labels)
+        shape, dtype = self.labels.shape, self.labels.dtype
+        check("Surgery", dtype.kind in "iu", f"takes labels that are integers, not {dtype}", TypeError)
+        check("Surgery", shape == (len(images),), f"takes a label for each of {len(images):,} images, not {shape}")
         self.layers = layers(copy.deepcopy(network).eval())  # its own, whose weights are set to 0 and back
         self._weights = [np.array(layer.weights.weight.detach().numpy()) for layer in self.layers]
         self._programs: dict[tuple[int, int], _Program] = {}
@@ -162,6 +167,8 @@ class _Program(nn.Module):
 
 def _check(owner: str, parts: list[Layer], neurons: Mapping[int, Iterable[int]]) -> dict[int, list[int]]:
     """Return the neurons to silence, sorted, of each layer that has some."""
+    is_mapping = isinstance(neurons, Mapping)
+    check(owner, is_mapping, f"takes a dict of neurons by layer, such as {{0: [5, 7]}}, not {neurons!r}", TypeError)
     silent = {}
     for index, chosen in neurons.items():
         layer = get_layer(owner, parts, index)

@@ -186,7 +186,7 @@ def evaluate_rows(
     """
     if not len(inputs):
         raise ValueError("evaluate_rows: there are no rows")
-    return _evaluate(network, model, lambda batch: from_numpy(inputs[batch]), labels, BATCH)
+    return _evaluate(network, model, lambda batch: from_numpy(inputs[batch]), labels, batch_size)
 
 
 def _evaluate(

@@ -16,6 +16,7 @@ Nothing here changes the network: who looks between two steps gets the same bits
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -117,14 +118,19 @@ def dead_neurons(network: Module, inputs: Tensor) -> dict[str, Neurons]:
         inputs: the examples.
 
     Returns:
-        By path of the layer: the neurons along axis 1 of a matrix or of feature maps (N, C, H, W), else the last.
+        By path of the layer: the neurons along axis 1 of a matrix or of feature maps (N, C, H, W), else the last. A
+        layer that the network calls several times is there once for each call: "1", "1 (call 2)", and so on.
     """
     layers_of_neurons: dict[str, Neurons] = {}
     if not any(isinstance(module, _ACTIVATIONS) for module in network.modules()):
         return layers_of_neurons  # such as a language model, whose activations are operations
 
+    calls: Counter[str] = Counter()
+
     def note(path: str, module: Module, _: Any, output: Tensor) -> None:
-        layers_of_neurons[path] = _silent(module, output)
+        calls[path] += 1
+        call = "" if calls[path] == 1 else f" (call {calls[path]})"
+        layers_of_neurons[path + call] = _silent(module, output)
 
     # A copy, because a compiled step would be compiled again after a hook was added to its modules
     copied = copy.deepcopy(network).eval()
