@@ -221,6 +221,15 @@ def view(studio: Studio, visit: Callable[..., Visit]) -> Callable[..., Visit]:
     return open_view
 
 
+def tab_to(page: Any, condition: str) -> None:
+    """Press Tab until an expression of JavaScript on the page is true."""
+    for _ in range(80):
+        if page.evaluate(condition):
+            return
+        page.keyboard.press("Tab")
+    pytest.fail(f"no press of Tab made this true: {condition}")
+
+
 def run_axe(page: Any) -> list[str]:
     """What axe finds wrong."""
     from axe_playwright_python.base import AXE_SCRIPT

@@ -91,6 +91,20 @@ def test_a_door_opens_the_view_as_it_was_left(view: Any, studio: Any) -> None:
     page.locator(".view.train[data-state=stopped]").wait_for()
 
 
+def test_a_view_that_is_being_left_does_not_take_the_address_back(view: Any) -> None:
+    """It may write its state while the next view's module is still on its way."""
+    page = view("draw").page
+    held = []
+    page.route("**/views/train.js", lambda route: held.append(route))  # a function of Python is needed
+    page.get_by_role("link", name="Train", exact=True).click()
+    page.locator("canvas.pad").click()  # Draw writes the stroke into its address
+    assert page.url.endswith("#train")
+    held[0].continue_()
+    page.locator("#view .train").wait_for()
+    page.get_by_role("link", name="Draw", exact=True).click()
+    page.wait_for_url("**#draw?strokes=*")  # nothing is lost
+
+
 def test_a_server_that_has_gone_is_told(visit: Any, tmp_path: Any) -> None:
     command = [sys.executable, "-u", "-m", "chainrule", "studio", "--no-browser", "--runs", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

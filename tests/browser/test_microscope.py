@@ -18,7 +18,7 @@ from .conftest import run_axe
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LONG = bool(os.environ.get("CHAINRULE_BROWSER_LONG"))
+LONG = os.environ.get("CHAINRULE_BROWSER_LONG") == "1"
 WEIGHTS = {name: 50 if LONG else few for name, few in {"mlp": 12, "sigmoid_mlp": 12, "cnn": 4}.items()}
 MODELS = ["mlp", "sigmoid_mlp", "cnn"]
 READ = """() => {

@@ -220,6 +220,7 @@ def test_it_fits_says_nothing_wrong_and_is_accessible(studio, view, width):
     settled(opened.page)
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
     opened.page.goto(f"{studio.base}#playground?data=spirals&classes=3&layers=3&step=40&noise=0.3")
+    opened.page.get_by_text("step 40", exact=True).wait_for()
     for theme in ("light", "dark"):
         opened.page.emulate_media(color_scheme=theme)
         settled(opened.page)

@@ -19,7 +19,7 @@ from chainrule.training.fork import fork
 from chainrule.training.replay import RunReplay, weights_digest
 from chainrule.training.session import train
 
-from .conftest import run_axe
+from .conftest import run_axe, tab_to
 
 SMALL = {"limit": 1000, "batch_size": 50, "epochs": 2}
 LAST = 40
@@ -113,8 +113,7 @@ def test_a_race_by_keyboard_gives_the_curves_of_two_separate_runs(view, run, stu
     page.get_by_label("Learning rate", exact=True).focus()
     page.keyboard.press("Control+a")
     page.keyboard.type("0.003")
-    while not page.evaluate("document.activeElement.textContent.startsWith('Race')"):
-        page.keyboard.press("Tab")
+    tab_to(page, "document.activeElement.textContent.startsWith('Race')")
     page.keyboard.press("Enter")
     page.locator("tr[data-state=finished]").nth(1).wait_for(timeout=60_000)
     names = page.locator("tr[data-run]").evaluate_all("rows => rows.map(row => row.dataset.run)")

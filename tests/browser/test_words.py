@@ -15,7 +15,7 @@ from chainrule.explain import attention_patterns
 from chainrule.text import Sampler, load_tokenizer
 from chainrule.training import run as runs
 
-from .conftest import run_axe
+from .conftest import run_axe, tab_to
 
 TEXT = "She went to the bakery to buy some"
 
@@ -78,8 +78,7 @@ def test_by_keyboard_alone(view):
     page = settled(view("words").page)
     text = page.locator("textarea")
     page.keyboard.press("Tab")
-    while not page.evaluate("document.activeElement.matches('textarea')"):
-        page.keyboard.press("Tab")
+    tab_to(page, "document.activeElement.matches('textarea')")
     page.keyboard.press("Control+a")
     page.keyboard.type("the children")
     page.locator("p.spoken", has_text="Next: ").wait_for()
@@ -88,16 +87,14 @@ def test_by_keyboard_alone(view):
     page.keyboard.press("Enter")  # it chooses
     assert text.input_value() == f"the children {goes_on[0]}"
     before = settled(page).locator(".next .name").all_inner_texts()
-    while not page.evaluate("document.activeElement.matches('.next button')"):
-        page.keyboard.press("Tab")
+    tab_to(page, "document.activeElement.matches('.next button')")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowUp")
     page.keyboard.press("Enter")  # the second bar
     assert text.input_value() == f"the children {goes_on[0]} {before[1]}"
     settled(page)
-    while not page.evaluate("document.activeElement.matches('.wires button')"):
-        page.keyboard.press("Tab")
+    tab_to(page, "document.activeElement.matches('.wires button')")
     page.keyboard.press("ArrowUp")
     assert page.locator(".wires button[aria-pressed=true]").inner_text() == goes_on[0]
     page.locator("button", has_text="Undo").focus()

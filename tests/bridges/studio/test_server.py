@@ -18,7 +18,7 @@ from chainrule.studio import server  # noqa: E402
 from chainrule.studio.views import Views  # noqa: E402
 from chainrule.studio.wire import pack, unpack  # noqa: E402
 
-GRACE = 0.3
+GRACE = 1.0
 TOKEN = "a-token"  # noqa: S105
 
 

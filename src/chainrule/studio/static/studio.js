@@ -44,7 +44,7 @@ async function show() {
     send: (content, buffers) => socket.send(entry.name, content, buffers),
     save: (text) => {
       states.set(entry.name, text);
-      history.replaceState(null, "", address(entry.name));
+      if (read().entry === entry) history.replaceState(null, "", address(entry.name)); // not while another door opens
     },
   });
   const el = document.createElement("div");
