@@ -116,6 +116,8 @@ def test_what_does_not_fit_is_refused(function):
         function(network, np.zeros((4, 4), np.float32))
     with pytest.raises(ValueError, match=r"outputs must be \(N, classes\)"):
         function(Sum(), image)
+    with pytest.raises(ValueError, match=r"outputs must be \(N, classes\), or .*, not \(1, 3, 2\)"):
+        function(nn.Sequential(nn.Linear(3, 2)), image)  # its rows are no neurons
 
 
 class Sum(nn.Module):

@@ -185,8 +185,10 @@ def occlusion_map(
 
 def _scores(outputs: Tensor) -> Tensor:
     """Return (N, classes): the outputs, or the largest value of each feature map (N, filters, height, width)."""
-    if outputs.ndim < 2:
-        raise ValueError(f"the network's outputs must be (N, classes), not {outputs.shape}")
+    if outputs.ndim not in (2, 4):
+        raise ValueError(
+            f"the network's outputs must be (N, classes), or (N, filters, height, width), not {outputs.shape}"
+        )
     return outputs if outputs.ndim == 2 else outputs.flatten(2).max(2)[0]
 
 
