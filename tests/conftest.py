@@ -84,6 +84,14 @@ def compiling(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("chainrule.kernels.machine._available", True)
 
 
+@pytest.fixture(autouse=True)
+def no_figures_left() -> Iterator[None]:
+    """Close what a test or an example has drawn: another one counts the figures that are open."""
+    yield
+    if plots := sys.modules.get("matplotlib.pyplot"):
+        plots.close("all")
+
+
 @pytest.fixture(scope="session")
 def make_digits() -> Callable[..., ImageData]:
     """Makes `ImageData` of noisy pictures of ten shapes, 300 to learn from and 60 for the test unless told otherwise."""

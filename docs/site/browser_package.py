@@ -18,10 +18,10 @@ SRC = SITE.parent.parent / "src"
 FOLDER = SITE / "browser"  # made anew for each build
 LEFT_OUT = {
     "cli", "onnx", "sklearn", "source", "torch.py", "__main__.py", "__pycache__",
-    "static", "server.py", "notebook.py", "sweep", "shipped_detector", PACKED.name,
+    "studio", "sweep", "shipped_detector", PACKED.name,
 }  # fmt: skip
-"""Files and folders of the package: the command line, what needs libraries that no browser has, the studio's page and
-server, and the network that reads pages, which no lesson uses."""
+"""Files and folders of the package: the command line, what needs libraries that no browser has, the studio, and the
+network that reads pages, which no lesson uses."""
 DATE = (1980, 1, 1, 0, 0, 0)  # of every file, so that the same files make the same archive
 
 
