@@ -205,7 +205,7 @@ BEFORE = {
     + "    return loss",
     "chainrule.kernels.calling": (  # what it shows are the arguments, in their order
         "from chainrule.kernels.calling import ARGUMENTS\n"
-        "table, descriptor, numbers, first, last, zero_accumulator = ARGUMENTS\n"
+        "table, descriptor, scalars, first, last, zero_accumulator = ARGUMENTS\n"
         "def kernel(*names):\n"
         "    assert names == tuple(ARGUMENTS)"
     ),

@@ -22,7 +22,7 @@ import chainrule
 from chainrule import nn, optim
 from chainrule.capture import jit
 from chainrule.kernels import team
-from chainrule.lower import launch, program
+from chainrule.lower import kernel_call, program
 
 INPUTS, PATIENCE = 5, 60
 
@@ -182,7 +182,7 @@ def wait_for_interrupts():
 
 def main(number=1000, seed=0):
     """Make the interrupts; return the number of wrong results in each case."""
-    program.WORK_PER_THREAD = launch.MIN_SHARED_WORK = team.ITERATIONS_PER_THREAD = 1
+    program.WORK_PER_THREAD = kernel_call.MIN_SHARED_WORK = team.ITERATIONS_PER_THREAD = 1
     signal.signal(signal.SIGALRM, on_alarm)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     choice = random.Random(seed)  # noqa: S311

@@ -19,7 +19,7 @@ from chainrule.capture import jit
 from chainrule.kernels import blas, llvm, machine, team
 from chainrule.kernels.driver import FLUSH_DENORMALS
 from chainrule.kernels.processor import CannotCompileError
-from chainrule.lower import eager, launch, program
+from chainrule.lower import eager, kernel_call, program
 from chainrule.lower.program import Program
 from chainrule.nn import functional as F  # noqa: N812
 from chainrule.ops import operation
@@ -54,7 +54,7 @@ def trained(steps=4, compiled=True):
 def eager_threads(monkeypatch):
     """Threads share even the least work."""
     monkeypatch.setattr(program, "WORK_PER_THREAD", 1)
-    monkeypatch.setattr(launch, "MIN_SHARED_WORK", 1)
+    monkeypatch.setattr(kernel_call, "MIN_SHARED_WORK", 1)
 
     def use(number):
         monkeypatch.setattr(team, "_threads", number)
@@ -250,8 +250,8 @@ def test_threads_share_a_product_by_neurons_or_by_images(images, shared):
         x = random.random((images, 300), np.float32)
         np.testing.assert_allclose(compute(chainrule.from_numpy(x)).numpy(), x @ w.numpy(), rtol=1e-5)
     [[specialization]] = compute.specializations.values()
-    (launch,) = specialization.program.launches.values()
-    assert launch.rows == shared
+    (call,) = specialization.program.kernel_calls.values()
+    assert call.rows == shared
 
 
 def test_it_has_its_places_in_the_library():

@@ -4,8 +4,8 @@
 | --- | --- |
 | `compiled` | `jit`, and the programs of a compiled function |
 | `trace` | one traced call: the graph (`lower.graph`) and the state that the program updates |
-| `lowering` | how convolution, pooling, indexing and copies are recorded |
-| `settings` | an optimizer's options and state while it is traced |
+| `lowering_rules` | operations that are recorded as calls of hand-written kernels instead of through their formula |
+| `settings` | stand-ins for an optimizer's options and state during the trace |
 | `observe` | which outside objects the function reads and assigns |
 | `code`, `calls`, `classes` | what `observe` learns from bytecode, from the profiler and from patched classes |
 | `guards` | the conditions that must hold for a program to run, checked before each run |
@@ -13,7 +13,7 @@
 | `report` | `explain()` |
 | `frames` | whether code belongs to the user, a library or chainrule |
 
-The package `lower` turns the graph into loops and runs them.
+The package `lower` turns the graph into loops, compiles them and runs them.
 """
 
 from chainrule.capture.compiled import Compiled, jit

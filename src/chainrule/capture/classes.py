@@ -62,17 +62,17 @@ def has_default_lookup(cls: type) -> bool:
     return getattr(lookup, "original", lookup) is object.__getattribute__ and cls.__dictoffset__ != 0
 
 
-def static_attribute(owner: Any, name: str) -> Any:
-    """Return a static attribute, or MISSING: what a module, class or function stores, without calling descriptors."""
+def stored_attribute(owner: Any, name: str) -> Any:
+    """Return what a module, class or function stores under a name, without calling descriptors; MISSING if nothing."""
     if isinstance(owner, EnumType):
         return owner._member_map_.get(name, class_attribute(owner, name))
     return class_attribute(owner, name) if isinstance(owner, type) else vars(owner).get(name, MISSING)
 
 
-def has_static_attributes(owner: Any) -> bool:
-    """Whether an object's attributes are static (see `static_attribute`) and may change between calls.
+def has_stored_attributes(owner: Any) -> bool:
+    """Whether an object's stored attributes (see `stored_attribute`) may change between calls and so need guards.
 
-    So it is with functions, and with modules and classes outside STABLE_PACKAGES.
+    True for functions, and for modules and classes outside STABLE_PACKAGES.
     """
     if isinstance(owner, (ModuleType, type)):
         return package_of(owner) not in STABLE_PACKAGES

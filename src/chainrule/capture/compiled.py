@@ -24,7 +24,7 @@ from chainrule.capture import report
 from chainrule.capture.frames import at_user_line, user_line, warn
 from chainrule.capture.guards import DictEntries, ListEntries, format_value
 from chainrule.capture.observe import has_tracer
-from chainrule.capture.settings import LazyStateError, Number
+from chainrule.capture.settings import LazyStateError, OptimizerScalar
 from chainrule.capture.trace import STALE_GRADIENT, Trace
 from chainrule.errors import CaptureError, check, type_name
 from chainrule.kernels import team
@@ -171,8 +171,8 @@ class Compiled(Generic[P, Out]):
                 raise trace.capture_error("an array is returned, which would be a constant: return a Tensor")
             if isinstance(x, (list, tuple, dict)):  # external: `_map_tree` goes into all others
                 return _Constant(x)
-            if type(x) is Number:
-                return _NumberRef(trace.glue.slot(x), type(x.value))
+            if type(x) is OptimizerScalar:
+                return _ScalarRef(trace.glue.scalar_index(x), type(x.value))
             if not isinstance(x, Tensor):
                 return x
             outputs.append(trace.lift(x))
@@ -286,10 +286,10 @@ class _Constant:
 
 
 @dataclass(frozen=True)
-class _NumberRef:
-    """Stands for an optimizer's number in the function's result: its index among the scalars, and its type."""
+class _ScalarRef:
+    """Stands for an optimizer's scalar in the function's result: its index in the program's scalars, and its type."""
 
-    slot: int
+    index: int
     kind: type
 
 
@@ -299,7 +299,7 @@ class Specialization:
     Attributes:
         program: the compiled program.
         guards: the conditions under which it may run.
-        structure: the function's result, with a `_TensorRef` for each Tensor, a `_NumberRef` for each optimizer number.
+        structure: the function's result, with a `_TensorRef` for each Tensor, a `_ScalarRef` for each scalar.
         trace: the trace that it was compiled from.
         argument_values: the values that stand for the arguments.
         outcome: the results and side effects of the program.
@@ -375,7 +375,8 @@ class Specialization:
         results = [*self.outputs, *(value for _, value in self.gradients), *outcome.checks]
         results += [value for _, values in outcome.updates for value in values]
         schedule = plan(trace.values, results, outcome.writes)
-        self.program = Program(schedule, len(glue.slots), glue.indices, self.argument_values, results, outcome.changed)
+        scalar_count, arguments = len(glue.scalar_indices), self.argument_values
+        self.program = Program(schedule, scalar_count, glue.indices, arguments, results, outcome.changed)
         self.updates = outcome.updates
         self.guards.compile()
         self.grads_are_none, self.compute_scalars, self.store = glue.functions()
@@ -384,7 +385,7 @@ class Specialization:
 
     @property
     def nbytes(self) -> int:
-        """The memory of the program in bytes, with the arguments of the last run."""
+        """The memory that the program keeps in use, in bytes, including the arguments of the last run."""
         return self.program.memory.nbytes + sum(value.example.nbytes for value in self.argument_values)
 
     def __call__(self, arrays: Sequence[NDArray[Any]]) -> Any:
@@ -408,7 +409,7 @@ class Specialization:
         return self._result(self.structure)
 
     def _result(self, structure: Any) -> Any:
-        """Return the function's result, or a value that it assigns, with the Tensors and numbers of the last run."""
+        """Return the function's result, or a value that it assigns, with the Tensors and scalars of the last run."""
         if type(structure) is _TensorRef:
             return Tensor._wrap(self.program.array(self.outputs[structure]).copy())
         return _map_tree(structure, self._fill_placeholder)
@@ -416,8 +417,8 @@ class Specialization:
     def _fill_placeholder(self, x: Any) -> Any:
         if type(x) is _Constant:
             return x.value
-        if type(x) is _NumberRef:
-            return x.kind(self.program.scalars_view[x.slot])
+        if type(x) is _ScalarRef:
+            return x.kind(self.program.scalars_view[x.index])
         return self._result(x) if type(x) is _TensorRef else x
 
     def _discard_gradients(self) -> None:

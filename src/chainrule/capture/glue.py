@@ -1,6 +1,6 @@
 """Generates the Python code that runs before and after each run of a program.
 
-A step of a small network takes some ten microseconds, so the code around it must be short: each number to compute
+A step of a small network takes some ten microseconds, so the code around it must be short: each scalar to compute
 and each value to store is one generated line, without lookups or loops. The trace and `compiled` add the lines.
 `guards` generates the code that decides whether a program may run.
 """
@@ -14,7 +14,7 @@ from chainrule.capture.guards import Guards, Names
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from chainrule.capture.settings import Number
+    from chainrule.capture.settings import OptimizerScalar
     from chainrule.lower.graph import Value
 
 
@@ -41,7 +41,7 @@ class Glue:
         guards: what the program depends on.
         grad_conditions: expressions that are false if a leaf holds a gradient that the program would overwrite.
         epilogue: statements that run after the program.
-        slots: the index in `S` of each number, by its `Number.code`.
+        scalar_indices: the index in `S` of each scalar, by its `OptimizerScalar.code`.
         pending: values to store after the run, such as a step count. Maps the target to the generated variable that
             holds the value.
         indices: arguments that must be integers from 0 to size - 1, or `ignore_index` if that is not None: (value,
@@ -54,7 +54,7 @@ class Glue:
         self.guards = Guards(self.names)
         self.grad_conditions: list[str] = []
         self.epilogue: list[str] = []
-        self.slots: dict[str, int] = {}
+        self.scalar_indices: dict[str, int] = {}
         self.pending: dict[str, str] = {}
         self.indices: list[tuple[Value, int, int | None, Callable[[Any], object]]] = []
 
@@ -62,13 +62,13 @@ class Glue:
         """Return the name of an object in generated code."""
         return self.names[thing]
 
-    def slot(self, number: Number) -> int:
-        """Return the index of a number among the program's scalars."""
-        slot = self.slots.get(number.code)
-        if slot is None:
-            slot = self.slots[number.code] = len(self.slots)
-            self.prologue.append(f"S[{slot}] = {number.code}")
-        return slot
+    def scalar_index(self, scalar: OptimizerScalar) -> int:
+        """Return the index of a scalar among the program's scalars."""
+        index = self.scalar_indices.get(scalar.code)
+        if index is None:
+            index = self.scalar_indices[scalar.code] = len(self.scalar_indices)
+            self.prologue.append(f"S[{index}] = {scalar.code}")
+        return index
 
     def assign(self, target: str, code: str) -> str:
         """Compute a value before the run and store it in `target` after the run; return the variable that holds it."""

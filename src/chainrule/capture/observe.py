@@ -63,13 +63,13 @@ from chainrule.capture.classes import (
     cell_value,
     class_attribute,
     has_default_lookup,
-    has_static_attributes,
+    has_stored_attributes,
     is_descriptor,
     is_heap_type,
     is_observable,
     package_of,
     patch,
-    static_attribute,
+    stored_attribute,
     unpatch,
     user_bases,
 )
@@ -85,7 +85,7 @@ from chainrule.capture.guards import (
     elements_of,
     format_value,
 )
-from chainrule.capture.settings import Number
+from chainrule.capture.settings import OptimizerScalar
 from chainrule.errors import CaptureError
 from chainrule.lower.tracer import Tracer
 from chainrule.nn.module import Module
@@ -166,7 +166,7 @@ class Observer:
         self._attribute_assignments: dict[tuple[int, str], Assignment] = {}  # by object and name
         self._variables: dict[str, _Variable] = {}  # variables that a function may assign, by the expression for each
         # attributes of modules, classes and functions that are read, by the expression: (owner, name, value, label)
-        self._statics: dict[str, tuple[Any, str, Any, str]] = {}
+        self._stored: dict[str, tuple[Any, str, Any, str]] = {}
         self._containers: list[tuple[Any, Entries, str, str]] = []  # with their snapshots, guards and labels
         self._arrays: dict[int, tuple[NDArray[Any], str]] = {}  # NumPy arrays that code has read, and labels
         self._large_array: str | None = None  # an array that is too large to compare
@@ -272,7 +272,7 @@ class Observer:
         self.guards.add_value(f"type({self.names[thing]})", f"the type of {self.label(thing)}", cls)
         self.guards.add(f"{name!r} not in {self.names[attributes_of(thing)]}", label, "is that of its class")
         if name == "forward" or _is_user_defined(cls, name):
-            self._depend_on_static(
+            self._depend_on_stored(
                 f"{self.names[cls]}.{name}", f"{cls.__name__}.{name}", cls, name, class_attribute(cls, name)
             )
 
@@ -281,7 +281,7 @@ class Observer:
         self._track(function, label)
         bases = [base for base in user_bases(type(thing)) if isinstance(vars(base).get(name), FunctionType)]
         for base in bases:
-            self._depend_on_static(
+            self._depend_on_stored(
                 f"{self.names[base]}.{name}", f"{base.__name__}.{name}", base, name, vars(base)[name]
             )
         # the object may have its own method; where chainrule's code reads a method, only `forward` is checked
@@ -298,7 +298,7 @@ class Observer:
         if type(member) in _READ_FROM_CLASS and type(cls) is type:  # this guard is cheaper
             code = f"{self.names[cls]}.{name}"
         if _is_user_defined(cls, name):
-            self._depend_on_static(code, label, cls, name, member)
+            self._depend_on_stored(code, label, cls, name, member)
         for part in _functions_of(member):
             self._track(part, label)
 
@@ -379,11 +379,11 @@ class Observer:
             return all(map(self._can_be_assigned, value))
         if type(value) is dict:
             return all(map(self._can_be_assigned, value.values()))
-        return type(value) is Number or type(value) is Tensor or self.is_fixed(value)
+        return type(value) is OptimizerScalar or type(value) is Tensor or self.is_fixed(value)
 
     def is_fixed(self, value: Any) -> bool:
         """Whether a value is the same in all runs: it is plain, or existed before the call."""
-        if type(value) is Number:
+        if type(value) is OptimizerScalar:
             return False
         if isinstance(value, tuple) and not self.is_external(value):
             return all(map(self.is_fixed, value))
@@ -417,8 +417,8 @@ class Observer:
             for container, entries, _, _ in self._containers:
                 if not entries.unchanged(container):
                     entries.restore(container)
-            for owner, name, value, _ in self._statics.values():
-                if static_attribute(owner, name) is not value:
+            for owner, name, value, _ in self._stored.values():
+                if stored_attribute(owner, name) is not value:
                     setattr(owner, name, value)
             for thing, attributes, _ in self._callables:
                 if not attributes.unchanged(attributes_of(thing)):
@@ -435,10 +435,8 @@ class Observer:
     def find_retrace_reason(self) -> str | None:
         """Return why the trace cannot be kept as a program; None if it can.
 
-        The reason is a side effect that a run would not repeat.
-
-        Adding Tensors to an outside container is no such reason: they belong to the trace, and using one raises an
-        error.
+        A reason is a side effect that a run would not repeat, or a result that no guard can check. Adding Tensors to an
+        outside container is no reason: they belong to the trace, and using one raises an error.
         """
         for container, entries, code, label in self._containers:
             if entries.unchanged(container):
@@ -446,8 +444,8 @@ class Observer:
             if not entries.unchanged(_without_tracers(container)):
                 return f"it changes {label}, a {type(container).__name__} from outside"
             self.guards.remove(code)
-        for owner, name, value, label in self._statics.values():
-            if static_attribute(owner, name) is not value:
+        for owner, name, value, label in self._stored.values():
+            if stored_attribute(owner, name) is not value:
                 return f"it assigns {label}, an attribute of a class, a module or a function"
         for thing, attributes, label in self._callables:
             if not attributes.unchanged(attributes_of(thing)):
@@ -620,7 +618,7 @@ class Observer:
         self.guards.add(f"len({names}) == {len(vars(module))}", label, "has as many attributes as before")
         for name, value in [*vars(module).items()]:
             if name[:2] != "__" and not isinstance(value, ModuleType):
-                self._depend_on_static(f"{names}[{name!r}]", f"{label}.{name}", module, name, value)
+                self._depend_on_stored(f"{names}[{name!r}]", f"{label}.{name}", module, name, value)
 
     def _read_class(self, cls: type) -> None:
         """Guard the plain attributes of a class that the function uses as a value: it may read any of them."""
@@ -630,7 +628,7 @@ class Observer:
                 value = class_attribute(cls, name)
                 is_member = isinstance(cls, EnumType) and isinstance(value, cls)
                 if isinstance(value, (*PLAIN, type)) and not is_member and not name.startswith(hidden):
-                    self._depend_on_static(f"{self.names[cls]}.{name}", f"{cls.__name__}.{name}", cls, name, value)
+                    self._depend_on_stored(f"{self.names[cls]}.{name}", f"{cls.__name__}.{name}", cls, name, value)
 
     def _attribute_names(self) -> set[str]:
         """Return the attribute names in the code of all examined functions."""
@@ -642,14 +640,14 @@ class Observer:
             for name in names & vars(base).keys():
                 member = class_attribute(cls, name)
                 if isinstance(member, (FunctionType, staticmethod, *_LISTS, *_DICTS)):
-                    self._depend_on_static(f"{self.names[cls]}.{name}", f"{cls.__name__}.{name}", cls, name, member)
+                    self._depend_on_stored(f"{self.names[cls]}.{name}", f"{cls.__name__}.{name}", cls, name, member)
                 elif isinstance(member, (classmethod, property)):
                     self._read_descriptor(cls, name, member)
 
-    def _depend_on_static(self, code: str, label: str, owner: Any, name: str, value: Any) -> None:
+    def _depend_on_stored(self, code: str, label: str, owner: Any, name: str, value: Any) -> None:
         """Guard an attribute of a module, class or function."""
-        if code not in self._statics:
-            self._statics[code] = owner, name, value, label
+        if code not in self._stored:
+            self._stored[code] = owner, name, value, label
             self.depend_on(code, label, value.__func__ if isinstance(value, staticmethod) else value)
 
     # Functions
@@ -693,7 +691,7 @@ class Observer:
         for base in user_bases(cls):
             for name, member in [*vars(base).items()]:
                 if isinstance(member, FunctionType) and member.__code__ is code and name not in PATCHED_METHODS:
-                    self._depend_on_static(f"{self.names[base]}.{name}", f"{base.__name__}.{name}", base, name, member)
+                    self._depend_on_stored(f"{self.names[base]}.{name}", f"{base.__name__}.{name}", base, name, member)
 
     def track_environment(self) -> None:
         """Track `os.environ`, before it is read or changed."""
@@ -788,7 +786,7 @@ class Observer:
                 self.calls.unguarded_action = self.calls.unguarded_action or "it looks for modules in sys.modules"
             if owner is sys and name in _VOLATILE_SYS_ATTRIBUTES:
                 return
-            value = static_attribute(owner, name) if has_static_attributes(owner) else MISSING
+            value = stored_attribute(owner, name) if has_stored_attributes(owner) else MISSING
             if isinstance(owner, ModuleType) and package_of(owner) in STABLE_PACKAGES:  # its attributes may be replaced
                 value = vars(owner).get(name, MISSING)
                 if value is MISSING:
@@ -802,7 +800,7 @@ class Observer:
             elif isinstance(value, ModuleType):
                 self.guards.add_value(code, label, value)
             elif value is not MISSING:
-                self._depend_on_static(code, label, owner, name, value)
+                self._depend_on_stored(code, label, owner, name, value)
             elif isinstance(owner, type) and _is_user_defined(type(owner), name):
                 self._guard_metaclass_attribute(code, label, owner, name)
                 return
@@ -817,7 +815,7 @@ class Observer:
         if is_descriptor(member):
             self._read_descriptor(type(cls), name, member)
         else:
-            self._depend_on_static(code, label, type(cls), name, member)
+            self._depend_on_stored(code, label, type(cls), name, member)
 
     def _track_variable(self, variable: _Variable) -> None:
         """Record an outside variable that a function may assign."""
@@ -837,7 +835,7 @@ class Observer:
             for thing, entries, label in [*self._callables]:
                 for name, value in zip(entries.keys, entries.values, strict=True):
                     if name in names:
-                        self._depend_on_static(f"{self.names[thing]}.{name}", f"{label}.{name}", thing, name, value)
+                        self._depend_on_stored(f"{self.names[thing]}.{name}", f"{label}.{name}", thing, name, value)
             for cls in [*(self._object_classes if self._reads_classes else ())]:
                 self._read_class(cls)
             for name, chains in [*self._imported_modules.items()]:
@@ -897,7 +895,7 @@ class _RandomStates:
                 self._states.append((label, read, getattr(thing, set_), read()))
 
     def draw_reason(self) -> str | None:
-        """Return which of them the call has drawn from, as a reason; None if there is none."""
+        """Return that the call has drawn from one of them, as a reason to trace again; None if it has not."""
         for label, read, _, state in self._states:
             if any(not np.array_equal(current, initial) for current, initial in zip(read(), state, strict=True)):
                 return f"it draws from {label}"

@@ -87,11 +87,11 @@ class MemoryCopy:
 
     def stage(self, number: int) -> Callable[[], object]:
         """Return a function that runs one stage on one thread."""
-        launch = self.program.launches[number]
-        words = launch.descriptor(lambda value: self.program.entries[id(value)])
+        call = self.program.kernel_calls[number]
+        words = call.descriptor(lambda value: self.program.entries[id(value)])
         self.keep_alive.append(words)
-        arguments = (self.table.ctypes.data, words.ctypes.data, self.program.scalars.ctypes.data, 0, launch.rows, 1)
-        return partial(machine.function(launch.kernel), *arguments)
+        arguments = (self.table.ctypes.data, words.ctypes.data, self.program.scalars.ctypes.data, 0, call.rows, 1)
+        return partial(machine.function(call.kernel), *arguments)
 
     def group(self, numbers: Sequence[int]) -> Callable[[], object]:
         """Return a function that runs stages block by block on one thread."""
@@ -108,7 +108,7 @@ class MemoryCopy:
             keep,
         )
         script = Script(0, 1, memory)
-        script.stages([self.program.launches[n] for n in numbers])
+        script.stages([self.program.kernel_calls[n] for n in numbers])
         empty_script = keep(np.array([END], np.int64))
         table = self.table.copy()
         table[SCRIPTS] = keep(np.array([empty_script, keep(script.build())], np.int64))

@@ -1,8 +1,8 @@
-"""An optimizer's options and state during tracing: mappings whose numbers are recorded instead of becoming constants.
+"""Stand-ins for an optimizer's options and state during the trace, so that their numbers do not become constants.
 
-`group["lr"]` returns a `Number`, which records the arithmetic done with it as Python code; `state["step"] += 1` records
-a value to store after each run. So the same program works for any learning rate and any step count. `Trace` creates
-these objects for optimizers and passes the code to `Glue`.
+`group["lr"]` returns an `OptimizerScalar`, which records the arithmetic done with it as Python code;
+`state["step"] += 1` records a value to store after each run. So the same program works for any learning rate and any
+step count. `Trace` creates these objects for optimizers and passes the code to `Glue`.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class LazyStateError(BaseException):  # so that the user's `except Exception` do
     """The optimizer creates its state lazily, in this step: jit runs the step eagerly and compiles the next."""
 
 
-class Number(Scalar):
-    """A number that Python computes before each run, such as a learning rate or a step count.
+class OptimizerScalar(Scalar):
+    """A scalar that Python computes before each run, such as a learning rate or a step count.
 
     Attributes:
         code: the Python expression that computes it; may use values that the call has assigned.
@@ -49,7 +49,7 @@ class Number(Scalar):
 
     @property  # type: ignore[misc]  # mypy expects an assignable attribute
     def __class__(self) -> Any:
-        """The class of the value, so that `isinstance(number, float)` works."""
+        """The class of the value, so that `isinstance(scalar, float)` works."""
         return type(self.value)
 
     def __bool__(self) -> bool:
@@ -58,7 +58,7 @@ class Number(Scalar):
         self.trace.glue.guards.add(f"bool({self.source}) is {truth}", subject, f"is {truth}")
         return truth
 
-    # Conversions that would turn the number into a constant
+    # Conversions that would turn the scalar into a constant
 
     def _refuse(self, what: str) -> NoReturn:
         reason = f"{what} with an optimizer's number"
@@ -103,41 +103,41 @@ class Number(Scalar):
 
     # Arithmetic
 
-    def _apply(self, template: str, function: Callable[..., Any], *operands: Any) -> Number:
-        """Apply a function to numbers; `template`, formatted with the operands' code, is the result's code."""
-        return Number(
+    def _apply(self, template: str, function: Callable[..., Any], *operands: Any) -> OptimizerScalar:
+        """Apply a function to scalars; `template`, formatted with the operands' code, is the result's code."""
+        return OptimizerScalar(
             self.trace,
-            template.format(*(x.code if type(x) is Number else self._literal(x) for x in operands)),
-            function(*(x.value if type(x) is Number else x for x in operands)),
-            template.format(*(x.source if type(x) is Number else self._literal(x) for x in operands)),
+            template.format(*(x.code if type(x) is OptimizerScalar else self._literal(x) for x in operands)),
+            function(*(x.value if type(x) is OptimizerScalar else x for x in operands)),
+            template.format(*(x.source if type(x) is OptimizerScalar else self._literal(x) for x in operands)),
         )
 
     def _literal(self, x: Any) -> str:
         is_literal = type(x) in (bool, int) or (type(x) is float and math.isfinite(x))
         return repr(x) if is_literal else self.trace.glue.names[x]
 
-    def __neg__(self) -> Number:
+    def __neg__(self) -> OptimizerScalar:
         return self._apply("(-{})", operator.neg, self)
 
-    def __pos__(self) -> Number:
+    def __pos__(self) -> OptimizerScalar:
         return self
 
-    def __invert__(self) -> Number:
+    def __invert__(self) -> OptimizerScalar:
         return self._apply("(~{})", operator.invert, self)
 
-    def __abs__(self) -> Number:
+    def __abs__(self) -> OptimizerScalar:
         return self._apply("abs({})", abs, self)
 
-    def __round__(self, digits: int | None = None) -> Number:
+    def __round__(self, digits: int | None = None) -> OptimizerScalar:
         return self._apply("round({}, {})", round, self, digits)
 
-    def __floor__(self) -> Number:
+    def __floor__(self) -> OptimizerScalar:
         return self._call(math.floor, self)
 
-    def __ceil__(self) -> Number:
+    def __ceil__(self) -> OptimizerScalar:
         return self._call(math.ceil, self)
 
-    def __trunc__(self) -> Number:
+    def __trunc__(self) -> OptimizerScalar:
         return self._call(math.trunc, self)
 
     def __divmod__(self, other: Any) -> Any:
@@ -146,13 +146,13 @@ class Number(Scalar):
     def __rdivmod__(self, other: Any) -> Any:
         return other // self, other % self
 
-    def _call(self, function: Callable[..., Any], *operands: Any) -> Number:
+    def _call(self, function: Callable[..., Any], *operands: Any) -> OptimizerScalar:
         return self._apply(
             f"{self.trace.glue.names[function]}({', '.join(['{}'] * len(operands))})", function, *operands
         )
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        """Record a ufunc of numbers and arrays, as in `np.sqrt(number)` or `array * number`."""
+        """Record a ufunc of scalars and arrays, as in `np.sqrt(scalar)` or `array * scalar`."""
         if any(not isinstance(x, (*_SCALARS, np.ndarray)) for x in inputs):
             return NotImplemented  # the Tensor or Tracer handles it
         if method != "__call__" or options or ufunc.nout != 1:
@@ -163,7 +163,7 @@ class Number(Scalar):
 
 
 def _operator(symbol: str, compute: Callable[[Any, Any], Any], swapped: bool) -> Any:
-    def apply(self: Number, other: Any) -> Any:
+    def apply(self: OptimizerScalar, other: Any) -> Any:
         if not isinstance(other, _SCALARS):
             return NotImplemented
         operands = (other, self) if swapped else (self, other)
@@ -177,14 +177,14 @@ _ARITHMETIC = {
     "&": "and", "|": "or", "^": "xor", "<<": "lshift", ">>": "rshift",
 }  # fmt: skip
 for _symbol, _name in _ARITHMETIC.items():
-    setattr(Number, f"__{_name}__", _operator(_symbol, getattr(operator, f"__{_name}__"), swapped=False))
-    setattr(Number, f"__r{_name}__", _operator(_symbol, getattr(operator, f"__{_name}__"), swapped=True))
+    setattr(OptimizerScalar, f"__{_name}__", _operator(_symbol, getattr(operator, f"__{_name}__"), swapped=False))
+    setattr(OptimizerScalar, f"__r{_name}__", _operator(_symbol, getattr(operator, f"__{_name}__"), swapped=True))
 for _symbol, _name in {"<": "lt", "<=": "le", ">": "gt", ">=": "ge", "==": "eq", "!=": "ne"}.items():
-    setattr(Number, f"__{_name}__", _operator(_symbol, getattr(operator, _name), swapped=False))
+    setattr(OptimizerScalar, f"__{_name}__", _operator(_symbol, getattr(operator, _name), swapped=False))
 
 
 class Settings(MutableMapping[str, Any]):
-    """An optimizer's options, or its state for one parameter, with Numbers and Tracers instead of numbers and arrays.
+    """An optimizer's options, or its state for one parameter, with OptimizerScalars and Tracers for numbers and arrays.
 
     Args:
         trace: the trace.
@@ -221,11 +221,11 @@ class Settings(MutableMapping[str, Any]):
         return self[key]
 
     def _trace_value(self, code: str, label: str, value: Any) -> Any:
-        """Return what the trace uses in place of a value: a Tracer, a Number, or the guarded value."""
+        """Return what the trace uses in place of a value: a Tracer, an OptimizerScalar, or the guarded value."""
         if isinstance(value, np.ndarray):
             return self.trace.capture_array(value)
         if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
-            return Number(self.trace, code, value)
+            return OptimizerScalar(self.trace, code, value)
         guards = self.trace.glue.guards
         if isinstance(value, list) and any(isinstance(part, Tensor) for part in value):
             self.trace.observer.depend_on(code, label, value)  # the parameters of a group
@@ -243,9 +243,9 @@ class Settings(MutableMapping[str, Any]):
             raise LazyStateError
         if type(value) is Tracer:
             self._set_array(key, value)
-        elif type(value) is Number:
+        elif type(value) is OptimizerScalar:
             code = self.trace.glue.assign(f"{self.name}[{key!r}]", value.code)
-            self.assigned[key] = Number(self.trace, code, value.value, value.source)
+            self.assigned[key] = OptimizerScalar(self.trace, code, value.value, value.source)
         elif is_plain(value):
             self.trace.glue.assign(f"{self.name}[{key!r}]", self.trace.glue.names[value])
             self.assigned[key] = value

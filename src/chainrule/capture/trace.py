@@ -1,11 +1,11 @@
 """A trace: runs the user's function once and records it as a graph.
 
 During the call `mode.trace` is this trace, and Tensors, the tape and optimizers call its methods (`mode.Tracing` lists
-them). `lift` replaces Tensors from outside by Tracers. Formulas, derivatives and optimizer updates run on Tracers;
-an optimizer's options are `Number`s. Each step is also computed, for its shape and type, but nothing outside changes:
-in-place changes are only recorded, gradients and random draws are undone, and each run of the program repeats them all.
-`finish` returns the results and side effects that the program must produce; `compiled.Specialization` builds the
-program from them. The user's variables and attributes are left to `observe`.
+them). `lift` replaces Tensors from outside by Tracers. Formulas, derivatives and optimizer updates run on Tracers, and
+`OptimizerScalar`s stand for an optimizer's options. Each step is also computed, for its shape and type, but nothing
+outside changes: in-place changes are only recorded, gradients and random draws are undone, and each run of the program
+repeats them all. `finish` returns the results and side effects that the program must produce; `compiled.Specialization`
+builds the program from them. `observe` handles the user's variables and attributes.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from chainrule.autograd.mode import mode
 from chainrule.autograd.tape import Leaf
 from chainrule.capture.frames import at_user_line, is_chainrule
 from chainrule.capture.glue import Glue
-from chainrule.capture.lowering import RULES
+from chainrule.capture.lowering_rules import RULES
 from chainrule.capture.observe import Observer
-from chainrule.capture.settings import LazyStateError, Number, Settings
+from chainrule.capture.settings import LazyStateError, OptimizerScalar, Settings
 from chainrule.errors import CaptureError, LeakedTracerError
 from chainrule.kernels.tree import computes_with
 from chainrule.lower.graph import (
@@ -41,7 +41,7 @@ from chainrule.lower.graph import (
     share_memory,
 )
 from chainrule.lower.recorder import Recorder, native_copy
-from chainrule.lower.tracer import ElementChange, Tracer, Untraceable
+from chainrule.lower.tracer import ElementChange, Scalar, Tracer, Untraceable
 from chainrule.ops.dtypes import promote
 from chainrule.ops.indexing import getitem, is_basic_with_tensors
 from chainrule.random import default_generator
@@ -178,7 +178,7 @@ class Trace(Recorder):
             x: the input.
             detached: whether no gradient will flow to it, so that it may have a graph from outside.
         """
-        if type(x) is Number:
+        if type(x) is OptimizerScalar:
             return x
         array = x if type(x) is Tracer else getattr(x, "_data", x)
         if type(array) is Tracer:
@@ -203,21 +203,21 @@ class Trace(Recorder):
         if type(tensor._data) is np.ndarray and id(tensor) not in self.tensors:
             self.tensors[id(tensor)] = weakref.ref(tensor), tensor._data, tensor._node
 
-    def slot(self, number: Any) -> int:
-        """Return the index of a number among the program's scalars."""
-        return self.glue.slot(number)
+    def scalar_index(self, scalar: Any) -> int:
+        """Return the index of a scalar among the program's scalars."""
+        return self.glue.scalar_index(scalar)
 
-    def depend_on_types(self, numbers: Iterable[Any]) -> None:
-        """Guard the types of numbers: with arrays that are not floating-point, they decide the type of the result."""
-        for number in numbers:
-            kind = self.glue.names[type(number.value)]
-            what = type(number.value).__name__
-            self.glue.guards.add(f"type({number.source}) is {kind}", "an optimizer's number", f"is of type {what}")
+    def depend_on_types(self, scalars: Iterable[Any]) -> None:
+        """Guard the types of scalars: with arrays that are not floating-point, they decide the type of the result."""
+        for scalar in scalars:
+            kind = self.glue.names[type(scalar.value)]
+            what = type(scalar.value).__name__
+            self.glue.guards.add(f"type({scalar.source}) is {kind}", "an optimizer's number", f"is of type {what}")
 
-    def scalar(self, number: Number) -> Tracer:
-        """Return an optimizer's number as a 0-d array."""
-        example = np.asarray(number.value)
-        return self.add_value("elementwise", "cast", ((number, self.glue.slot(number)),), example, type=example.dtype)
+    def as_array(self, scalar: OptimizerScalar) -> Tracer:
+        """Return an optimizer's scalar as a 0-d array."""
+        example, operand = np.asarray(scalar.value), (scalar, self.glue.scalar_index(scalar))
+        return self.add_value("elementwise", "cast", (operand,), example, type=example.dtype)
 
     def view_at_computed_index(self, x: Tracer, index: Any, value: Value) -> Tracer:
         """Return the view x[index], if the program computes integers in the index; `value` is its present value."""
@@ -293,12 +293,12 @@ class Trace(Recorder):
     def _promote_inputs(self, arrays: list[Any], operation: Operation[...]) -> list[Any]:
         """Return the inputs of an operation, converted to their common type."""
         examples = [
-            x.value.example if isinstance(x, Tracer) else x.value if isinstance(x, Number) else x for x in arrays
+            x.value.example if isinstance(x, Tracer) else x.value if isinstance(x, Scalar) else x for x in arrays
         ]
         common = promote(list(examples), operation.promote or "common", operation.name)
         return [
             x
-            if new is old or isinstance(x, Number)
+            if new is old or isinstance(x, Scalar)
             else self.cast(x, new.dtype)
             if isinstance(x, Tracer)
             else self.capture_array(new)
@@ -338,9 +338,9 @@ class Trace(Recorder):
             if isinstance(x, Tracer):
                 arrays.append(x)
                 return _ArrayPlaceholder(len(arrays) - 1)
-            if type(x) is Number:
-                arrays.append(self.scalar(x))
-                return _NumberPlaceholder(len(arrays) - 1)
+            if type(x) is OptimizerScalar:
+                arrays.append(self.as_array(x))
+                return _ScalarPlaceholder(len(arrays) - 1)
             if type(x) in (list, tuple):
                 return type(x)(to_placeholder(part) for part in x)
             return x
@@ -547,7 +547,7 @@ class Trace(Recorder):
         return settings
 
     def describe_code(self, code: str) -> str:
-        """Replace generated names in code about an optimizer's numbers by the user's names."""
+        """Replace generated names in code about an optimizer's scalars by the user's names."""
         for settings in self.mappings.values():
             code = code.replace(f"{settings.name}[", f"{settings.label}[")
         return code
@@ -676,14 +676,14 @@ class _ArrayPlaceholder(int):
     """Index of an array among the arguments of a recorded call."""
 
 
-class _NumberPlaceholder(int):
-    """Index of an optimizer's number among the arguments of a recorded call."""
+class _ScalarPlaceholder(int):
+    """Index of an optimizer's scalar among the arguments of a recorded call."""
 
 
 def _fill(x: Any, arrays: Sequence[Any]) -> Any:
     if isinstance(x, _ArrayPlaceholder):
         return arrays[x]
-    if isinstance(x, _NumberPlaceholder):
+    if isinstance(x, _ScalarPlaceholder):
         return arrays[x].item()
     if type(x) in (list, tuple):
         return type(x)(_fill(part, arrays) for part in x)

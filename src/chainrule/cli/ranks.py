@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from chainrule.cli.output import print_lines
 from chainrule.distributed.agreement import compare, on_all_ranks, on_rank_zero
 from chainrule.distributed.world import threads_per_rank
-from chainrule.kernels.processor import CannotCompileError, llvm
+from chainrule.kernels.processor import CannotCompileError, llvm_binding
 from chainrule.training import experiment
 from chainrule.training.run import Run
 
@@ -52,7 +52,7 @@ def compare_setup(world: World, options: Mapping[str, Any]) -> None:
 def _processor_name() -> str:
     """Return the kind of processor, such as znver5, for which machine code is compiled."""
     try:
-        return str(llvm().get_host_cpu_name())
+        return str(llvm_binding().get_host_cpu_name())
     except CannotCompileError:
         return platform.machine()
 

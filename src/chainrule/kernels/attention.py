@@ -6,7 +6,7 @@ For each head, with queries Q (L, E), keys K (S, E), values V (S, F), and the up
     out = P V
     dV = Pᵀ G,   dS = P ∘ (G Vᵀ - D),   dQ = scale dS K,   dK = scale dSᵀ Q
 
-where D holds Σ_f G out of each row. `attention_loops` explains the algorithm and what limits it.
+where D is Σ_f G ∘ out, one number for each row. `attention_loops` explains the algorithm and what limits it.
 
 All arrays of a call are float32, or all float64, of shape (..., L, E); they may have gaps between rows and heads. The
 result has the memory order of the queries, each gradient that of its input. The caller (`ops.attention`) has checked
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.kernels import plain
+from chainrule.kernels import numpy_fallback
 from chainrule.kernels.attention_blocks import KEYS, QUERIES
 from chainrule.kernels.attention_loops import FORWARD, GRADIENT
 from chainrule.kernels.machine import with_numpy_fallback
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     """The shape of an array, and its strides in elements."""
 
 
-@with_numpy_fallback(plain.attention)
+@with_numpy_fallback(numpy_fallback.attention)
 def attention(query: Array, key: Array, value: Array, is_causal: bool, scale: float) -> tuple[Array, Array]:
     """Attention, and what its gradient needs.
 
@@ -63,7 +63,7 @@ def attention(query: Array, key: Array, value: Array, is_causal: bool, scale: fl
     return out, logsumexp
 
 
-@with_numpy_fallback(plain.attention_gradients)
+@with_numpy_fallback(numpy_fallback.attention_gradients)
 def attention_gradients(
     grad: Array, query: Array, key: Array, value: Array, out: Array, logsumexp: Array, is_causal: bool, scale: float
 ) -> tuple[Array, Array, Array]:

@@ -33,11 +33,11 @@ class HeadArray:
 
     def __init__(self, d: DescriptorReader, name: str, type: Type) -> None:
         self.array, self.offsets = d.array(name, type), d.lookup_table(f"{name}_heads")
-        self.step: Expr = getattr(d, f"{name}_row")
+        self.row_stride: Expr = getattr(d, f"{name}_row")
 
     def from_row(self, head: Expr, number: Expr | int) -> Array:
-        """The array from a row of a head on; the next row is `step` elements further."""
-        return self.array.at(self.offsets[head] + self.step * number)
+        """The array from a row of a head on; the next row is `row_stride` elements further."""
+        return self.array.at(self.offsets[head] + self.row_stride * number)
 
 
 class Blocks:
@@ -66,12 +66,12 @@ class Blocks:
         return self.scratch.at(getattr(self.d, name))
 
     def pack(
-        self, source: Array, step: Expr, count: Expr, width: Expr, out: Array, out_width: Expr, scale: Expr
+        self, source: Array, row_stride: Expr, count: Expr, width: Expr, out: Array, out_width: Expr, scale: Expr
     ) -> None:
         """Copy `count` rows, scaled; each is padded with zeros, and SPARE_ROWS rows of zeros follow."""
         kernel = self.kernel
         with kernel.loop(0, count, as_written=True) as i:
-            line, packed = source.at(i * step), out.at(i * out_width)
+            line, packed = source.at(i * row_stride), out.at(i * out_width)
             with kernel.loop(0, width) as c:
                 packed[c] = line[c] * scale
             with kernel.loop(width, out_width) as c:
@@ -79,15 +79,15 @@ class Blocks:
         out.at(count * out_width).fill_zero(out_width * SPARE_ROWS)
 
     def unpack(
-        self, packed: Array, packed_width: Expr, count: Expr, width: Expr, out: Array, step: Expr, scale: Expr
+        self, packed: Array, packed_width: Expr, count: Expr, width: Expr, out: Array, row_stride: Expr, scale: Expr
     ) -> None:
         """Copy `count` packed rows to the result, scaled."""
         with self.kernel.loop(0, count, as_written=True) as i:
-            line, source = out.at(i * step), packed.at(i * packed_width)
+            line, source = out.at(i * row_stride), packed.at(i * packed_width)
             with self.kernel.loop(0, width) as c:
                 line[c] = source[c] * scale
 
-    def transpose(self, source: Array, step: Expr, count: Expr, width: Expr, out: Array) -> None:
+    def transpose(self, source: Array, row_stride: Expr, count: Expr, width: Expr, out: Array) -> None:
         """Transpose `count` rows, which become columns of `out` (width, KEYS), with zeros after them."""
         kernel, lanes = self.kernel, self.lanes
         whole_rows, whole_columns = count // lanes * lanes, width // lanes * lanes
@@ -96,11 +96,11 @@ class Blocks:
             kernel.loop(0, whole_columns, lanes, as_written=True) as c,
             kernel.loop(0, whole_rows, lanes, as_written=True) as j,
         ):
-            transpose_square(kernel, source.at(j * step + c), step, out.at(j), self.ones.at(c), stride)
+            transpose_square(kernel, source.at(j * row_stride + c), row_stride, out.at(j), self.ones.at(c), stride)
         with kernel.loop(0, width, as_written=True) as c:
             line = out.at(c * KEYS)
             with kernel.loop(kernel.select(c < whole_columns, whole_rows, 0), count, as_written=True) as j:
-                line[j] = source[j * step + c]
+                line[j] = source[j * row_stride + c]
             line.at(count).fill_zero(self.whole_vectors(count) - count)
 
     def whole_vectors(self, count: Expr) -> Expr:
@@ -124,7 +124,7 @@ class Blocks:
         return kernel.select(self.d.causal.equals(0), count, up_to_itself)
 
     def hide(self, line: Array, visible: Expr) -> Expr:
-        """Fill up the vector of the last visible score with -inf, and return where it ends."""
+        """Write -inf after the last visible score, up to the end of its vector; return that end."""
         end = self.whole_vectors(visible)
         with self.kernel.loop(visible, end) as j:
             line[j] = -math.inf

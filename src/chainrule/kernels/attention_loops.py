@@ -14,12 +14,13 @@
 exp(score - m), row by row; the sums of values are rescaled whenever m grows, and exp(score - m) times the values is
 added. At the end they are divided by the sum, and its logarithm plus m is stored (`logsumexp`) for the gradient.
 
-**Gradient**, for each block of keys: for each block of queries, the weights P = exp(score - logsumexp) once more, then
-five products in all: scores, dP = G Vᵀ, and additions to dV, dK and dQ (see `attention`). dK and dV of the block of
-keys stay in the cache; dQ of a head, with its packed Q and G, takes 3 L E numbers for each thread.
+**Gradient**, for each block of keys: for each block of queries, the weights P = exp(score - logsumexp) are computed
+again. There are five products: scores, dP = G Vᵀ, and additions to dV, dK and dQ (see `attention`). dK and dV of the
+block of keys stay in the cache; dQ of a head, with its packed Q and G, takes 3 L E numbers for each thread.
 
-All products are those of `tile`: a table of multiples of a row's length reads a block along its rows or, for Pᵀ and
-dSᵀ, along its columns. The right factors are packed: keys and values with zeros up to whole vectors, or transposed.
+All products are those of `tile`: with a table of multiples of a row's length, it reads a block along its rows or, for
+Pᵀ and dSᵀ, along its columns. The right factors are packed: keys and values with zeros up to whole vectors, or
+transposed.
 
 Threads divide heads and, forward, blocks of queries. One thread computes each block, so the result does not depend on
 the number of threads. The multipliers are the limit: on one core with AVX-512, 48 heads of 1,024 queries and keys, 32
@@ -82,15 +83,15 @@ def forward(type: Type) -> Kernel:
         with kernel.loop(0, d.keys, KEYS, as_written=True) as first_key:
             count = kernel.minimum(d.keys - first_key, KEYS)
             keys = keys_transposed.at(first_key * d.width)
-            b.transpose(key.from_row(head, first_key), key.step, count, d.width, keys)
-        b.pack(value.from_row(head, 0), value.step, d.keys, d.value_width, packed_value, value_width, one)
+            b.transpose(key.from_row(head, first_key), key.row_stride, count, d.width, keys)
+        b.pack(value.from_row(head, 0), value.row_stride, d.keys, d.value_width, packed_value, value_width, one)
 
         with kernel.loop(begin, end, as_written=True) as number:
             # the first block, the last, the second, …: causal blocks differ in length, and threads may share a head
             block = kernel.select((number % 2).equals(0), number // 2, blocks - 1 - number // 2)
             first_query = block * QUERIES
             rows = kernel.minimum(d.queries - first_query, QUERIES)
-            b.pack(query.from_row(head, first_query), query.step, rows, d.width, packed_query, width, b.scale)
+            b.pack(query.from_row(head, first_query), query.row_stride, rows, d.width, packed_query, width, b.scale)
             with kernel.loop(0, rows) as i:
                 maxima[i] = -math.inf
             visible = b.visible_keys(first_query + rows - 1, kernel.lift(0, I8), d.keys)
@@ -138,8 +139,8 @@ def gradient(type: Type) -> Kernel:
     width, value_width = d.packed_width, d.packed_value_width
 
     with kernel.loop(kernel["first"], kernel["last"], as_written=True) as head:
-        b.pack(query.from_row(head, 0), query.step, d.queries, d.width, packed_query, width, b.scale)
-        b.pack(grad.from_row(head, 0), grad.step, d.queries, d.value_width, packed_grad, value_width, one)
+        b.pack(query.from_row(head, 0), query.row_stride, d.queries, d.width, packed_query, width, b.scale)
+        b.pack(grad.from_row(head, 0), grad.row_stride, d.queries, d.value_width, packed_grad, value_width, one)
         query_sums.fill_zero((d.queries + SPARE_ROWS) * width)
         with kernel.loop(0, d.queries, as_written=True) as i:
             upstream, result, dot = grad.from_row(head, i), out.from_row(head, i), kernel.variable(type, 0.0)
@@ -149,9 +150,9 @@ def gradient(type: Type) -> Kernel:
 
         with kernel.loop(0, d.keys, KEYS, as_written=True) as first_key:
             keys = kernel.minimum(d.keys - first_key, KEYS)
-            b.transpose(key.from_row(head, first_key), key.step, keys, d.width, keys_transposed)
-            b.transpose(value.from_row(head, first_key), value.step, keys, d.value_width, values_transposed)
-            b.pack(key.from_row(head, first_key), key.step, keys, d.width, packed_key, width, one)
+            b.transpose(key.from_row(head, first_key), key.row_stride, keys, d.width, keys_transposed)
+            b.transpose(value.from_row(head, first_key), value.row_stride, keys, d.value_width, values_transposed)
+            b.pack(key.from_row(head, first_key), key.row_stride, keys, d.width, packed_key, width, one)
             key_sums.fill_zero(keys * width)
             value_sums.fill_zero(keys * value_width)
             first_block = kernel.select(d.causal.equals(0), 0, first_key // QUERIES)
@@ -179,9 +180,9 @@ def gradient(type: Type) -> Kernel:
                 sums = query_sums.at(first_query * width)
                 b.multiply(score_grads, b.by_key, rows, b.ones, count, packed_key, sums, width, width, 0)
             key_result, value_result = key_grad.from_row(head, first_key), value_grad.from_row(head, first_key)
-            b.unpack(key_sums, width, keys, d.width, key_result, key_grad.step, one)
-            b.unpack(value_sums, value_width, keys, d.value_width, value_result, value_grad.step, one)
-        b.unpack(query_sums, width, d.queries, d.width, query_grad.from_row(head, 0), query_grad.step, b.scale)
+            b.unpack(key_sums, width, keys, d.width, key_result, key_grad.row_stride, one)
+            b.unpack(value_sums, value_width, keys, d.value_width, value_result, value_grad.row_stride, one)
+        b.unpack(query_sums, width, d.queries, d.width, query_grad.from_row(head, 0), query_grad.row_stride, b.scale)
     return kernel
 
 

@@ -1,10 +1,10 @@
 """The calling convention shared by all kernels, and the encoding of their descriptors.
 
-    kernel(table, descriptor, numbers, first, last, zero_accumulator)
+    kernel(table, descriptor, scalars, first, last, zero_accumulator)
 
 - `table`: the data pointers of a program's arrays. The first entries belong to the driver (see `driver`).
 - `descriptor`: 64-bit integers: sizes, strides, and for each array its entry in `table` and its offset in elements.
-- `numbers`: doubles that change from call to call, such as a learning rate.
+- `scalars`: the program's scalars, doubles that change from call to call, such as a learning rate.
 - `first`, `last`: the rows to compute are `first` … `last` - 1.
 - `zero_accumulator`: 1 if sums over rows start at 0, 0 if they add to what is in memory.
 
@@ -12,7 +12,7 @@ Because every kernel has this signature, a program is a list of (kernel, descrip
 all. Kernels generated from formulas read their descriptor with a `SequentialReader`. Hand-written kernels name its
 fields in a `DescriptorLayout`, which encodes descriptors in Python and reads them inside the kernel.
 
-Used by `lower.loops`, `lower.launch` and the hand-written kernels.
+Used by `lower.loops`, `lower.kernel_call` and the hand-written kernels.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from chainrule.kernels.tree import Type
 
 ARGUMENTS = {
-    "table": ADDRESS, "descriptor": ADDRESS, "numbers": ADDRESS, "first": I8, "last": I8, "zero_accumulator": I8,
+    "table": ADDRESS, "descriptor": ADDRESS, "scalars": ADDRESS, "first": I8, "last": I8, "zero_accumulator": I8,
 }  # fmt: skip
 
 
@@ -47,7 +47,7 @@ class SequentialReader:
         self.kernel, self.count = kernel, 0
         self.descriptor = kernel.array("descriptor", I8)
         self.table = kernel.array("table", ADDRESS)
-        self.numbers = kernel.array("numbers", F8)
+        self.scalars = kernel.array("scalars", F8)
 
     def next(self, name: str) -> Expr:
         """Read the next integer; `name` is what the rendered Python calls it."""
@@ -58,9 +58,9 @@ class SequentialReader:
         """Read the next integer as an entry of the table, and return the address there."""
         return self._named(self.table[self.next(f"entry_of_{name}")], name)
 
-    def number(self, name: str) -> Expr:
-        """Read the next integer as an index into `numbers`, and return the number there."""
-        return self._named(self.numbers[self.next(f"index_of_{name}")], name)
+    def scalar(self, name: str) -> Expr:
+        """Read the next integer as an index into `scalars`, and return the scalar there."""
+        return self._named(self.scalars[self.next(f"index_of_{name}")], name)
 
     def _named(self, expr: Expr, name: str) -> Expr:
         self.kernel.names[id(expr)] = name

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.kernels import plain
+from chainrule.kernels import numpy_fallback
 from chainrule.kernels.convolution_setup import forward, input_gradient, weight_gradient
 from chainrule.kernels.geometry import channels_first, channels_last
 from chainrule.kernels.machine import with_numpy_fallback
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     Shape = tuple[int, int, int, int]
 
 
-@with_numpy_fallback(plain.convolve)
+@with_numpy_fallback(numpy_fallback.convolve)
 def convolve(
     x: NDArray[Any], weight: NDArray[Any], stride: Pair, padding: Padding, dilation: Pair, groups: int
 ) -> NDArray[Any]:
@@ -53,7 +53,7 @@ def convolve(
     return _correlate(forward(x.shape, weight.shape, (stride, padding, dilation, groups), x.dtype), x, weight)
 
 
-@with_numpy_fallback(plain.convolve_input_gradient)
+@with_numpy_fallback(numpy_fallback.convolve_input_gradient)
 def convolve_input_gradient(
     grad: NDArray[Any],
     weight: NDArray[Any],
@@ -81,7 +81,7 @@ def _correlate(setup: Correlation, x: NDArray[Any], weight: NDArray[Any]) -> NDA
     return channels_first(out)
 
 
-@with_numpy_fallback(plain.convolve_weight_gradient)
+@with_numpy_fallback(numpy_fallback.convolve_weight_gradient)
 def convolve_weight_gradient(
     x: NDArray[Any],
     grad: NDArray[Any],
@@ -101,6 +101,6 @@ def convolve_weight_gradient(
     if setup is None:
         return np.zeros(weight_shape, x.dtype)
     sums, out = np.empty(setup.sums_shape, x.dtype), np.empty(weight_shape, x.dtype)
-    setup.sum_items.run(channels_last(x), channels_last(np.asarray(grad, x.dtype)), sums)
+    setup.sum_parts.run(channels_last(x), channels_last(np.asarray(grad, x.dtype)), sums)
     setup.unpack.run(sums, out)
     return out

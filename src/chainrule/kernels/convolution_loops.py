@@ -3,14 +3,14 @@
 Loop order: images and shares of an image (for threads), groups, slabs (`slab_rows` positions), blocks of columns a few
 vector registers wide, blocks of taps and channels, small tiles of positions; inside a tile taps and channels. Each
 image is first copied into a zero-padded frame, which fits into the L2 cache, so that no loop has to test for borders.
-Tables (`geometry`) hold the offset where each position begins, and the offsets of each tap's channels from there. So
-strides, dilation, padding, and a first layer with a single channel need no loops of their own, and one product (`tile`)
-serves three purposes:
+Tables (`geometry`) hold the offset where each position's window begins, and the offsets of each tap's channels from
+there. So strides, dilation, padding, and a first layer with a single channel need no loops of their own, and one
+product (`tile`) serves three purposes:
 
 - forward: rows are positions, columns output channels, the sum runs over taps and input channels;
 - gradient of the input: the same from grad, with the filter flipped. With a stride, the input's positions fall into
-  classes that are connected with different taps; each class is a convolution of its own (a pass);
-- gradient of the weights: the tables are exchanged. Rows are taps × input channels, columns output channels, the sum
+  classes that are connected to different taps; each class is a convolution of its own (a pass);
+- gradient of the weights: the two tables swap roles. Rows are taps × input channels, columns output channels, the sum
   runs over positions. Images are summed in a number of parts that depends on the shapes only, so the result does not
   depend on the number of threads.
 
@@ -20,9 +20,9 @@ otherwise they are copied from a small buffer.
 Performance is limited by the multipliers if a group has at least as many columns as a vector register has lanes (4 to
 16); with fewer columns, lanes are idle. With few terms, as in a first layer, memory is the limit. On one core with
 AVX-512 the second layer of a small network (64 images, 32 channels of 14 × 14 to 64, taps 5 × 5: 1.28 billion
-multiply-adds) takes 6.7 ms forward, 6.8 ms for the input gradient and 6.9 ms for the weight gradient, some 190 GFLOP/s;
-the first (1 channel of 28 × 28 to 32) takes 0.9 ms forward and 1.0 ms for the weight gradient, of which 0.5 are
-arithmetic. Memory beyond the result: a frame and a slab for each thread; for the weight gradient also up to eight
+multiply-adds) takes 6.7 ms forward, 6.8 ms for the input gradient and 6.9 ms for the weight gradient, about 190
+GFLOP/s; the first (1 channel of 28 × 28 to 32) takes 0.9 ms forward and 1.0 ms for the weight gradient, of which 0.5
+are arithmetic. Memory beyond the result: a frame and a slab for each thread; for the weight gradient also up to eight
 partial sums of the size of the result.
 
 `convolution_setup` computes sizes and tables for these kernels.
@@ -170,23 +170,23 @@ def _slabs(type: Type) -> Kernel:
 
 
 @cache
-def sum_items(type: Type) -> Kernel:
+def sum_parts(type: Type) -> Kernel:
     """Sums over images of x's windows times grad (N, positions, O): total (parts, pieces, groups, rows, columns).
 
-    A part is a share of the images, a piece a share of the rows, with its own table of terms. An item is a pair of
-    both; this computes items first … last - 1.
+    A part is a share of the images, a piece a share of the rows, with its own table of terms. This computes pairs of a
+    part and a piece: those numbered first … last - 1, piece by piece.
     """
-    kernel = stage_kernel(f"sum_items_{type}")
+    kernel = stage_kernel(f"sum_parts_{type}")
     d = SUM_FIELDS.read(kernel)
-    with kernel.loop(kernel["first"], kernel["last"], as_written=True) as item:
-        part, piece = item // d.pieces, item % d.pieces
-        _add_images(kernel, d, type, part * d.images // d.parts, (part + 1) * d.images // d.parts, item, piece, 1)
+    with kernel.loop(kernel["first"], kernel["last"], as_written=True) as pair:
+        part, piece = pair // d.pieces, pair % d.pieces
+        _add_images(kernel, d, type, part * d.images // d.parts, (part + 1) * d.images // d.parts, pair, piece, 1)
     return kernel
 
 
 @cache
 def sum_images(type: Type) -> Kernel:
-    """`sum_items` for images first … last - 1 of a single part; `total` holds the sums of this part only."""
+    """`sum_parts` for images first … last - 1 of a single part; `total` holds the sums of this part only."""
     kernel = stage_kernel(f"sum_images_{type}")
     d = SUM_FIELDS.read(kernel)
     with kernel.loop(0, d.pieces, as_written=True) as piece:
@@ -200,11 +200,11 @@ def _add_images(
     type: Type,
     first: Expr,
     last: Expr,
-    item: Expr,
+    pair: Expr,
     piece: Expr,
     zero_accumulator: Expr | int,
 ) -> None:
-    """Write the loops that add images first … last - 1 to an item's sums."""
+    """Write the loops that add images first … last - 1 to the sums of a pair (see `sum_parts`)."""
     x, grad, total, frame = (d.array(name, type) for name in ("x", "grad", "total", "scratch"))
     grad_copy = frame.at(d.frame_height * d.frame_width * d.channels)
     terms, starts = d.lookup_table("terms").at(piece * d.rows), d.lookup_table("starts")
@@ -220,7 +220,7 @@ def _add_images(
             kernel.call(
                 product(type), frame.at(group * group_channels).address, terms.address, d.rows - SPARE_ROWS,
                 starts.address, d.positions, kernel.select(is_direct, upstream.address, grad_copy.address),
-                total.at((item * d.groups + group) * (d.rows * d.columns)).address, d.columns, d.columns, zero,
+                total.at((pair * d.groups + group) * (d.rows * d.columns)).address, d.columns, d.columns, zero,
             )  # fmt: skip
 
 
@@ -257,5 +257,5 @@ def _fill_frame(kernel: Kernel, d: DescriptorReader, image: Array, frame: Array)
 
 
 PACK, CORRELATE = KernelTemplate(PACK_FIELDS, pack), KernelTemplate(CORRELATE_FIELDS, correlate)
-SUM_ITEMS, SUM_IMAGES = KernelTemplate(SUM_FIELDS, sum_items), KernelTemplate(SUM_FIELDS, sum_images)
+SUM_PARTS, SUM_IMAGES = KernelTemplate(SUM_FIELDS, sum_parts), KernelTemplate(SUM_FIELDS, sum_images)
 UNPACK = KernelTemplate(UNPACK_FIELDS, unpack)

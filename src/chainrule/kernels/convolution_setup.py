@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.kernels.convolution_loops import CORRELATE, PACK, PASS_WORDS, SUM_IMAGES, SUM_ITEMS, UNPACK
+from chainrule.kernels.convolution_loops import CORRELATE, PACK, PASS_WORDS, SUM_IMAGES, SUM_PARTS, UNPACK
 from chainrule.kernels.geometry import IndexTables, backward_tables, forward_tables, output_size
 from chainrule.kernels.processor import SPARE_ROWS, registers
 from chainrule.kernels.tree import type_of
@@ -58,14 +58,14 @@ class WeightGradient:
 
     Attributes:
         sums_shape: the shape of the partial sums: (parts, pieces, groups, rows, columns).
-        sum_items: job for (x, grad, sums), with a row for each pair of a part and a piece.
+        sum_parts: job for (x, grad, sums), with a row for each pair of a part and a piece.
         sum_images: job for (x, grad, the sums of one part), with a row for each image of the part. `zero_accumulator`
             must be 1 for the part's first rows, 0 for later ones.
         unpack: job for (sums, gradient).
     """
 
     sums_shape: Shape
-    sum_items: Job
+    sum_parts: Job
     sum_images: Job
     unpack: Job
 
@@ -189,8 +189,8 @@ def weight_gradient(shape: Shape, grad: Shape, weight: Shape, params: Any, dtype
         types, targets.size, math.prod(sums_shape), columns, parts=parts, size=math.prod(sums_shape[1:]),
         columns=per_group, column_stride=group_channels * kernel[0] * kernel[1], sources=sources, targets=targets,
     )  # fmt: skip
-    sum_items = SUM_ITEMS.job(types, parts * len(pieces), work, scratch, **fields)
-    return WeightGradient(sums_shape, sum_items, SUM_IMAGES.job(types, images, work, scratch, **fields), unpack)
+    sum_parts = SUM_PARTS.job(types, parts * len(pieces), work, scratch, **fields)
+    return WeightGradient(sums_shape, sum_parts, SUM_IMAGES.job(types, images, work, scratch, **fields), unpack)
 
 
 def _blocks(sources: NDArray[np.int64], limit: int) -> NDArray[np.int64]:

@@ -1,7 +1,7 @@
 """Copies several arrays into parts of one: concatenation, padding, and the gradient of a slice.
 
-Loop order: pieces, then a piece's dimensions in the order of the result's memory, innermost last. Limited by memory
-bandwidth.
+Loop order: pieces, then a piece's dimensions in the order of the result's memory, innermost last. Memory bandwidth is
+the limit.
 
 Called by the lowering rules of compiled programs; eager operations use NumPy.
 """

@@ -1,8 +1,8 @@
 """The function that runs every program: it interprets scripts and calls kernels, on several threads at once.
 
 A program is data (`lower.program`). Its `table` begins with the entries named below; the data pointers of its arrays
-follow. A program is cut into **segments** at its Python calls. For each segment and each thread there is a
-**script**, a list of 64-bit integers:
+follow. Python calls divide a program into **segments**. For each segment and each thread there is a **script**, a list
+of 64-bit integers:
 
     CALL kernel descriptor first last zero_accumulator   call a kernel by its address
     SET entry address                                    store an address in the table
@@ -40,7 +40,7 @@ member (kernel, descriptor, rows per block, all rows).
 """
 
 (
-    SGEMM, DGEMM, GET_THREADS, SET_THREADS, BLAS_THREADS, DRIVER, NUMBERS, CHECK_RESULT, PROGRESS, SCRIPTS,
+    SGEMM, DGEMM, GET_THREADS, SET_THREADS, BLAS_THREADS, DRIVER, SCALARS, CHECK_RESULT, PROGRESS, SCRIPTS,
     THREAD_COUNT, CHANGED_ARRAYS, FLUSH, RESERVED,
 ) = range(14)  # fmt: skip
 """Entries of a program's table, before its arrays:
@@ -48,7 +48,7 @@ member (kernel, descriptor, rows per block, all rows).
 - SGEMM, DGEMM: BLAS's product in single and in double precision.
 - GET_THREADS, SET_THREADS: BLAS's functions for its number of threads; BLAS_THREADS: that number before the run.
 - DRIVER: the address of the driver itself.
-- NUMBERS: the numbers that change from call to call.
+- SCALARS: the address of the program's scalars, which change from call to call.
 - CHECK_RESULT: the number of the check that failed, or 0.
 - PROGRESS: how many segments, Python calls and separate argument checks have been completed so far.
 - SCRIPTS: the addresses of the scripts: one that only runs the checks; then for each segment, one that runs it on a
@@ -81,7 +81,7 @@ them. So programs that write external memory flush them; all others give the sam
 def driver() -> Kernel:
     """driver(table, entry_code, segment, thread_id, thread_count, team): run a thread's script of a segment.
 
-    The first thread's call makes workers call it for the other threads. With CHECK_ARGUMENTS, it only runs the checks.
+    Called for the first thread, it has workers call it for the others. With CHECK_ARGUMENTS, it only runs the checks.
     """
     kernel = Kernel(
         "driver",
@@ -121,12 +121,12 @@ def _run_script() -> Kernel:
     )
     table, thread_count = kernel["table"], kernel["thread_count"]
     entries, script, addresses = kernel.array(table, I8), kernel.array("script", I8), kernel.array("script", ADDRESS)
-    numbers = kernel.array(table, ADDRESS)[NUMBERS]
+    scalars = kernel.array(table, ADDRESS)[SCALARS]
     cursor, result = kernel.variable(I8, 0), kernel.variable(I8, 0)
 
     def call(member: Expr, first: Expr, last: Expr, zero_accumulator: Expr) -> None:
         function, descriptor = addresses[member], addresses[member + 1]
-        kernel.call_address(function, [table, descriptor, numbers, first, last, zero_accumulator])
+        kernel.call_address(function, [table, descriptor, scalars, first, last, zero_accumulator])
 
     def set_entry(position: Expr) -> None:
         entries[script[position]] = script[position + 1]

@@ -1,8 +1,8 @@
 """Hand-written kernels, instantiated for element types and sizes.
 
-A `KernelTemplate` is a hand-written kernel before its element types are chosen. A `Job` is one with types, sizes and
-all other fields of its descriptor fixed: everything except the addresses of the arrays. Eager operations call `Job.run`
-with arrays; compiled programs bind the job's descriptor to their own table (`lower.launch`).
+A `KernelTemplate` is a hand-written kernel before its element types are chosen. In a `Job`, everything is chosen except
+the arrays: element types, sizes, and all other fields of the descriptor. Eager operations call `Job.run` with arrays;
+compiled programs bind the job's descriptor to their own table (`lower.kernel_call`).
 """
 
 from __future__ import annotations

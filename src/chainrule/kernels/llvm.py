@@ -1,7 +1,7 @@
 """Renders kernels to LLVM IR, as text; `machine` compiles it.
 
 Loop indices and variables are stack slots here; LLVM's first passes put them into registers. Arrays that do not overlap
-get alias scopes, so that LLVM need not compare addresses before each loop.
+get alias scopes, so that LLVM does not have to compare addresses before each loop.
 
 Called by `machine`.
 """
@@ -131,8 +131,8 @@ class _FunctionRenderer:
         parameters = ", ".join(f"{llvm_type(a.type)} %{name}" for name, a in kernel.arguments.items())
         result = "void" if kernel.result is None else llvm_type(kernel.result)
         linkage = "internal " if kernel.internal else ""
-        hints = " ".join([*kernel.hints, self.attributes])
-        start = f"define {linkage}{result} @{kernel.name}({parameters}) nounwind {hints} {{"
+        attributes = " ".join([*kernel.attributes, self.attributes])
+        start = f"define {linkage}{result} @{kernel.name}({parameters}) nounwind {attributes} {{"
         return "\n".join([start, "entry:", *self.allocas, *self.lines, "}"])
 
     # Text

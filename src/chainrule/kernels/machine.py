@@ -1,4 +1,4 @@
-"""From a kernel to machine code: LLVM compiles it, the disk cache keeps it, later processes only link it.
+"""From a kernel to machine code: LLVM compiles it, the result is cached on disk, and later processes only link it.
 
 A kernel is identified by its **key**, a text that states everything the kernel depends on. Cached files are in the
 folder `kernels` of the user's cache. A file's name is a digest of the key, the processor, the compiler's version and
@@ -7,7 +7,7 @@ neither a damaged nor a renamed file is run. Machine code is trusted, so a folde
 this user (or root) and nobody else can write to it. When the folder exceeds FOLDER_BYTES, the least recently used files
 are removed.
 
-Called by `job` and `lower.launch`.
+Called by `job` and `lower.kernel_call`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from chainrule.errors import PACKAGE_FOLDER
 from chainrule.files import atomic_write, cache_folder, open_regular
 from chainrule.kernels import processor
 from chainrule.kernels.calling import ARGUMENTS
-from chainrule.kernels.processor import CannotCompileError, KernelRefusedError, llvm
+from chainrule.kernels.processor import CannotCompileError, KernelRefusedError, llvm_binding
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +56,7 @@ def available() -> bool:
 def warn_and_fall_back(error: CannotCompileError, what: str) -> None:
     """Warn that `what` runs in NumPy.
 
-    Unless only this kernel was rejected, stop compiling altogether, which is announced only once.
+    Unless LLVM rejected only this kernel, nothing is compiled from now on, and the warning is given once.
     """
     global _available
     if isinstance(error, KernelRefusedError):
@@ -140,7 +140,7 @@ def _compile(kernel: Kernel) -> bytes:
     """Compile a kernel to an object file."""
     from chainrule.kernels.llvm import render  # not needed by a process that finds all its kernels on disk
 
-    binding, target = llvm(), _target()
+    binding, target = llvm_binding(), _target()
     try:
         module = binding.parse_assembly(render(kernel, '"prefer-vector-width"="512"'))
         module.triple = binding.get_process_triple()
@@ -156,7 +156,7 @@ def _compile(kernel: Kernel) -> bytes:
 
 def _link(name: str, code: bytes) -> int:
     """Link an object file into the process, and return the address of a function."""
-    binding = llvm()
+    binding = llvm_binding()
     engine = binding.create_mcjit_compiler(binding.parse_assembly(""), _target())
     engine.add_object_file(binding.ObjectFileRef.from_data(code))
     engine.finalize_object()
@@ -167,7 +167,7 @@ def _link(name: str, code: bytes) -> int:
 @functools.cache
 def _target() -> Any:
     """LLVM's description of this processor."""
-    binding = llvm()
+    binding = llvm_binding()
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     processor_name, features = _target_settings()
@@ -178,7 +178,7 @@ def _target() -> Any:
 
 def _target_settings() -> tuple[str, str]:
     """LLVM's name of the processor, and its features."""
-    binding = llvm()
+    binding = llvm_binding()
     try:
         features = binding.get_host_cpu_features().flatten()
     except RuntimeError:  # LLVM cannot detect them here
@@ -191,7 +191,7 @@ def _machine() -> str:
     """What machine code depends on besides the key: processor, compiler, and the sources that build kernels."""
     from importlib.metadata import version  # slow to import
 
-    binding = llvm()
+    binding = llvm_binding()
     digest = hashlib.sha256()
     package = Path(__file__).parent.parent
     for source in sorted([*package.glob("kernels/*.py"), *package.glob("lower/*.py")]):

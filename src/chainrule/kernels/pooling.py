@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.kernels import plain
+from chainrule.kernels import numpy_fallback
 from chainrule.kernels.geometry import channels_first, channels_last
 from chainrule.kernels.machine import with_numpy_fallback
 from chainrule.kernels.pooling_loops import AVG_POOL, AVG_POOL_GRADIENT, MAX_POOL, MAX_POOL_GRADIENT
@@ -199,21 +199,21 @@ def _tiled(shape: Any, out_shape: Any, kernel: Any, stride: Any, padding: Any, d
     )
 
 
-@with_numpy_fallback(plain.max_pool)
+@with_numpy_fallback(numpy_fallback.max_pool)
 def _max_pool(x: Any, out: Any, argmax: Any, *params: Pair) -> None:
     pool_job(MAX_POOL, x.shape, out.shape, params, (x.dtype, argmax.dtype)).run(x, out, argmax)
 
 
-@with_numpy_fallback(plain.max_pool_gradient)
+@with_numpy_fallback(numpy_fallback.max_pool_gradient)
 def _max_pool_gradient(grad: Any, argmax: Any, out: Any, *params: Pair) -> None:
     pool_job(MAX_POOL_GRADIENT, out.shape, grad.shape, params, (grad.dtype, argmax.dtype)).run(grad, argmax, out)
 
 
-@with_numpy_fallback(plain.avg_pool)
+@with_numpy_fallback(numpy_fallback.avg_pool)
 def _avg_pool(x: Any, divisors: Any, out: Any, *params: Pair) -> None:
     pool_job(AVG_POOL, x.shape, out.shape, (*params, NO_DILATION), (x.dtype,)).run(x, divisors, out)
 
 
-@with_numpy_fallback(plain.avg_pool_gradient)
+@with_numpy_fallback(numpy_fallback.avg_pool_gradient)
 def _avg_pool_gradient(grad: Any, divisors: Any, out: Any, *params: Pair) -> None:
     pool_job(AVG_POOL_GRADIENT, out.shape, grad.shape, (*params, NO_DILATION), (grad.dtype,)).run(grad, divisors, out)

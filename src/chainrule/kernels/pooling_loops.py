@@ -1,15 +1,15 @@
 """Pooling kernels and their gradients, channels last.
 
-Loop order: lines of the result (divided among threads), positions, the window's taps, channels. Channels are
-contiguous, so the innermost loop runs over neighbors whatever the window, and LLVM vectorizes it. The result itself
-holds the running maxima and sums, which stay in the L1 cache during the taps. A 2 × 2 window, the usual one, is
-computed in one pass over the channels.
+Loop order: lines (image rows) of the result, which are divided among threads; positions; the window's taps; channels.
+Channels are contiguous, so the innermost loop runs over neighbors in memory for any window, and LLVM vectorizes it. The
+running maxima and sums are kept in the result itself, which stays in the L1 cache from tap to tap. A 2 × 2 window, the
+usual one, is computed in one pass over the channels.
 
 The gradients are divided among threads by image, because windows may overlap. If the windows tile the image (each pixel
-in exactly one), every pixel is written once; otherwise gradients are added to an image of zeros. Memory is the
-limit: each pixel is read or written once for each window it is in, and prefetched. On one core 64 images of 28 × 28
-with 32 channels, 6.4 MB, take 0.3 ms forward and 0.3 ms backward if they are in a cache, which is as long as filling
-them with zeros takes; otherwise twice as long. With one to three channels the innermost loop is too short to be fast.
+in exactly one), every pixel is written once; otherwise gradients are added to an image of zeros. Memory is the limit:
+each pixel is read or written once for each window it is in, and prefetched. On one core, 64 images of 28 × 28 with 32
+channels (6.4 MB) take 0.3 ms forward and 0.3 ms backward if they are in a cache, as long as it takes to fill them with
+zeros; otherwise twice as long. With one to three channels the innermost loop is too short to be fast.
 
 Arrays are contiguous: images (N, H, W, C), results (N, H′, W′, C). `pooling` creates the jobs.
 """
@@ -150,7 +150,7 @@ def max_pool(type: Type, tap_type: Type) -> Kernel:
 
 
 def _larger(largest: Expr, largest_tap: Expr, value: Expr, tap: Expr) -> tuple[Expr, Expr]:
-    """The larger number and its tap: the first of two equal ones, and NaN in any case."""
+    """The larger number and its tap; of two equal numbers the first. NaN counts as larger than any number."""
     better = (value > largest) | value.differs(value)
     select = value.kernel.select
     return select(better, value, largest), select(better, tap, largest_tap)

@@ -19,8 +19,8 @@ class Registers:
     """Vector register size, and tile sizes in rows × vectors.
 
     A tile (see `tile`) needs eight to ten accumulators to keep two multipliers busy, whose latency is four to five
-    cycles. It can have no more than the registers that remain beside the vectors of both factors (LLVM tends to load
-    all of them at once). With one accumulator too many LLVM spills: 7 × 4 takes a third longer than 6 × 4.
+    cycles. There is room for as many as the vectors of both factors leave free, which LLVM tends to load all together.
+    With one accumulator too many, LLVM spills: a tile of 7 × 4 takes a third longer than one of 6 × 4.
 
     Attributes:
         vector_bytes: size of a register.
@@ -60,7 +60,7 @@ class KernelRefusedError(CannotCompileError):
 
 
 @cache
-def llvm() -> Any:
+def llvm_binding() -> Any:
     """llvmlite's binding of LLVM.
 
     Raises:
@@ -77,7 +77,7 @@ def llvm() -> Any:
 def features() -> dict[str, bool]:
     """The processor's features, by LLVM's names; empty where LLVM cannot detect them."""
     try:
-        return dict(llvm().get_host_cpu_features())
+        return dict(llvm_binding().get_host_cpu_features())
     except RuntimeError:
         return {}
 

@@ -10,7 +10,7 @@ precision. There are one and a half multiply-adds for each load.
 With one row, the limit is reading the weights once: 50 to 60 GB/s from the L2 cache on one core with AVX2. Ten rows
 reach the processor's limit there, 69 GFLOP/s, where BLAS reaches 20; from about thirty rows on BLAS is as fast.
 
-Used by `lower.launch` for the matrix products of compiled programs; eager products call NumPy.
+Used by `lower.kernel_call` for the matrix products of compiled programs; eager products call NumPy.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Rows of a table: gathered by index (and scaled), or added at indices.
 
-Both work row by row and along each row, so memory is read and written in whole vectors. Gathering is divided among
+Both loop over rows, then along each row, so memory is read and written in whole vectors. Gathering is divided among
 threads. Adding is not, because two rows may have the same index: one thread adds them in order, so the result is
 reproducible. Memory bandwidth is the limit: a batch of byte images is read once and written once as floats, where
 indexing, casting and multiplying would take three passes.
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 GATHER_FIELDS = DescriptorLayout("table indices out", "width")
 SCALE_FIELDS = DescriptorLayout("table indices out", "width scale")
-SCATTER_FIELDS = DescriptorLayout("rows indices out", "count width zeros")
+ADD_ROWS_FIELDS = DescriptorLayout("rows indices out", "count width zeros")
 
 
 def gather_scaled(table: NDArray[Any], indices: NDArray[np.integer[Any]], scale: float) -> NDArray[np.float32]:
@@ -66,7 +66,7 @@ def add_rows(rows: NDArray[Any], indices: NDArray[np.integer[Any]], count: int) 
     out = np.zeros((count, rows.shape[-1]), rows.dtype)
     if rows.size:
         flat = np.ascontiguousarray(rows).reshape(-1, rows.shape[-1])
-        _scatter(flat, np.ascontiguousarray(indices, np.int64).ravel(), out)
+        _add_rows(flat, np.ascontiguousarray(indices, np.int64).ravel(), out)
     return out
 
 
@@ -81,13 +81,13 @@ def _gather(rows: Any, indices: Any, scale: Any, out: Any) -> None:
     GATHER_SCALED.job([type_of(rows.dtype)], len(indices), out.size, width=width, scale=bits).run(rows, indices, out)
 
 
-def _scatter_in_numpy(rows: Any, indices: Any, out: Any) -> None:
+def _add_rows_in_numpy(rows: Any, indices: Any, out: Any) -> None:
     np.add.at(out, indices, rows)
 
 
-@with_numpy_fallback(_scatter_in_numpy)
-def _scatter(rows: Any, indices: Any, out: Any) -> None:
-    scatter_job(type_of(rows.dtype), len(rows), rows.shape[1], 0).run(rows, indices, out)
+@with_numpy_fallback(_add_rows_in_numpy)
+def _add_rows(rows: Any, indices: Any, out: Any) -> None:
+    add_rows_job(type_of(rows.dtype), len(rows), rows.shape[1], 0).run(rows, indices, out)
 
 
 def gather_job(type: Type, count: int, width: int) -> Job:
@@ -95,9 +95,9 @@ def gather_job(type: Type, count: int, width: int) -> Job:
     return GATHER.job([type], count, count * width, width=width)
 
 
-def scatter_job(type: Type, count: int, width: int, zeros: int) -> Job:
+def add_rows_job(type: Type, count: int, width: int, zeros: int) -> Job:
     """A job that adds `count` rows at their indices: (rows, indices, out). It first sets `zeros` elements to 0."""
-    return SCATTER.job([type], 1, count * width, count=count, width=width, zeros=zeros)
+    return ADD_ROWS.job([type], 1, count * width, count=count, width=width, zeros=zeros)
 
 
 @cache
@@ -126,10 +126,10 @@ def gather_and_scale(type: Type) -> Kernel:
 
 
 @cache
-def scatter(type: Type) -> Kernel:
+def add_rows_kernel(type: Type) -> Kernel:
     """Add all rows to the result at their indices, in order."""
-    kernel = stage_kernel(f"scatter_{type}")
-    d = SCATTER_FIELDS.read(kernel)
+    kernel = stage_kernel(f"add_rows_{type}")
+    d = ADD_ROWS_FIELDS.read(kernel)
     rows, indices, out = d.array("rows", type), d.array("indices", I8), d.array("out", type)
     out.fill_zero(d.zeros)
     with kernel.loop(0, d.count, as_written=True) as i:
@@ -140,4 +140,4 @@ def scatter(type: Type) -> Kernel:
 
 
 GATHER, GATHER_SCALED = KernelTemplate(GATHER_FIELDS, gather), KernelTemplate(SCALE_FIELDS, gather_and_scale)
-SCATTER = KernelTemplate(SCATTER_FIELDS, scatter)
+ADD_ROWS = KernelTemplate(ADD_ROWS_FIELDS, add_rows_kernel)

@@ -52,7 +52,7 @@ def total(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
         return _add(x, axis=axis, keepdims=keepdims)
     strategy, contiguous = _strategy(x.shape, axis), x.flags.c_contiguous
     in_pairs = strategy.paired if contiguous else axis is None and x.flags.f_contiguous
-    # not for larger arrays, whose long lines older versions of NumPy sum only partly pairwise
+    # larger arrays may have longer lines, which older versions of NumPy sum pairwise only in part
     if strategy.short or (in_pairs and x.size <= CACHE_ELEMENTS):
         return _add(x, axis=axis, keepdims=keepdims)
     if not contiguous and type(axis) is int and x.flags.f_contiguous:
@@ -88,7 +88,7 @@ class _SumStrategy(NamedTuple):
     Attributes:
         axes: the dimensions to sum over, as non-negative numbers.
         short: leave the sum to NumPy, which is accurate enough, or raises its own error.
-        paired: the same for contiguous arrays, because enough summed numbers are contiguous for pairwise summation.
+        paired: the same if the array is contiguous: NumPy then sums enough neighbors pairwise.
         rows: (A, B, C) if the summed dimensions are adjacent: B is their product. Otherwise None.
         lines: how to sum in two steps, or None. If B = n · m, m successive rows of length C can be seen as one line of
             length m C: the first step adds the n lines into one, the second adds the m rows of that line. (The shape of

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 
 ITERATIONS_PER_THREAD = 50_000
-"""Inner-loop iterations that justify one more thread: some 20 µs, the time it takes to wake one."""
+"""Inner-loop iterations that justify one more thread: about 20 µs, the time it takes to wake one."""
 MAX_THREADS = 1024
 """The largest number of threads."""
 
@@ -125,7 +125,7 @@ def _words() -> np.ndarray[Any, np.dtype[np.int64]]:
 
 
 class _Task:
-    """A worker's share of a kernel."""
+    """A worker's share of the items of a `parallel_for`."""
 
     def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         self._function, self._arguments = function, arguments

@@ -9,7 +9,7 @@ The words (allocated by `kernels.team`, aligned to a cache line):
   ARRIVED: how many threads wait at the barrier. TURN: how often all have arrived there.
 - For worker `thread_id`, from 1 on, starting at WORKER * thread_id: its STATE; CALLS, the number of calls it has
   received while spinning; its locks BEGIN and END; and its current call: FUNCTION (the driver), TABLE, SEGMENT,
-  THREAD_COUNT. FUNCTION is 0 for a Python task; BUSY is then 1 until the owner has waited for its end.
+  THREAD_COUNT. FUNCTION is 0 for a Python task; BUSY is then 1 until the owner has waited for the task to end.
 
 Words on which different threads spin are on different cache lines.
 
@@ -42,10 +42,10 @@ RUN = 0
 
 ASLEEP, SPINNING, CALLED = range(3)
 SPINS = 200_000
-"""How often an idle worker looks for a call before it goes to sleep: for about 150 µs."""
+"""How many times an idle worker checks for a call before it goes to sleep: about 150 µs."""
 SPINS_BEFORE_NAP = 150_000
-"""How often a thread that waits for another looks before it starts to nap between looks: for about 100 µs. A nap leaves
-the processor to the other thread, which may have none; shorter waits are usual, and not worth a nap.
+"""How many times a thread that waits for another checks before it naps between checks: about 100 µs. A nap frees the
+processor for the other thread, which may be waiting for one. Most waits are shorter and not worth a nap.
 """
 NAP = 50
 """Length of a nap in µs; the operating system takes about twice as long."""
@@ -106,7 +106,7 @@ def barrier() -> Kernel:
     spins = kernel.variable(I8, 0)
     with kernel.loop_while(lambda: team.load(TURN).equals(turn)):
         spins.set(spins.value + 1)
-        with kernel.when(spins.value > SPINS_BEFORE_NAP):  # the others probably have no processor
+        with kernel.when(spins.value > SPINS_BEFORE_NAP):  # the others are probably waiting for a processor
             _nap(kernel)
     return kernel
 
@@ -224,10 +224,10 @@ def _serve() -> Kernel:
 def control() -> Kernel:
     """control(team, operation, a, b): the pool's operations, for Python.
 
-    - ACQUIRE: become the owner, with ticket `a`, unless the team is in use: then OWNER is not `a` afterwards.
+    - ACQUIRE: become the owner, with ticket `a`, unless the team is in use. If that succeeds, OWNER is `a`.
     - START: start workers 1 … `b` - 1 on Python tasks.
     - RELEASE: if `a` is the owner, wait for workers 1 … `b` - 1, and give up ownership.
-    - SERVE: worker `a` waits for a Python task, and runs programs meanwhile.
+    - SERVE: worker `a` waits for a Python task, and runs programs while it waits.
     - FINISH: worker `a` has finished its task, if it had one.
 
     Two unused arguments make it callable like every other kernel, with six (`machine.function`).

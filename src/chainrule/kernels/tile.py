@@ -10,8 +10,8 @@ the same product with the tables exchanged: i is a tap and an input channel, k r
 A tile is a few rows by a few vector registers of columns. Its accumulators stay in registers while k runs: each step
 loads the vectors of the columns, broadcasts one number for each row, and does rows × vectors multiply-adds, about two
 for each load. LLVM's vectorizer does not keep such a block in registers, so the vector instructions are explicit here.
-Taking the terms from a table has another advantage: LLVM cannot predict the next address, so it does not maintain a
-pointer for every row, with an addition each in the innermost loop.
+The table of terms has another advantage: LLVM cannot predict the next address, so it does not keep a pointer for each
+row, which would cost an addition per row in the innermost loop.
 
 Loop order in `product`: blocks of columns as wide as a tile, blocks of k, rows, and k inside a tile. A block of w takes
 half of the L1 cache and stays there for all rows; a tile's accumulators are loaded and stored once for each block.
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from chainrule.kernels.tree import Array, Expr, Type
 
 BLOCK_BYTES = 24 * 1024  # of w
-PREFETCH_STEPS = 24  # how many steps of k ahead lines of w are prefetched: some 250 cycles
+PREFETCH_STEPS = 24  # how many steps of k ahead lines of w are prefetched: about 250 cycles
 
 
 @cache
@@ -124,14 +124,14 @@ def _tiles(type: Type, n_rows: int, n_vectors: int) -> Kernel:
     return kernel
 
 
-def transpose_square(kernel: Kernel, x: Array, step: Expr, out: Array, rows: Array, columns: Expr) -> None:
+def transpose_square(kernel: Kernel, x: Array, row_stride: Expr, out: Array, rows: Array, columns: Expr) -> None:
     """Transpose a square of numbers, with as many rows as a vector has lanes, in registers.
 
-    Rows of x are `step` elements apart; they become columns of `out`, which has `columns` columns, at the row numbers
-    in `rows`.
+    The rows of x are `row_stride` elements apart. Column i of x becomes row `rows[i]` of `out`, which has `columns`
+    columns.
     """
     lanes = registers().vector_bytes // x.type.bytes
-    lines = [x.vector(step * i, lanes) for i in range(lanes)]
+    lines = [x.vector(row_stride * i, lanes) for i in range(lanes)]
     distance = 1
     while distance < lanes:  # in each pair of lines at this distance, exchange the off-diagonal blocks
         for i in range(lanes):

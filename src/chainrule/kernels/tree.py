@@ -15,8 +15,7 @@ Semantics: instructions run in the order in which they were written. Floats foll
 nor contracted; only the order of additions in `Variable.accumulate` and `Kernel.add_lanes` is left to the compiler, and
 `Kernel.multiply_add` may round once. Integers wrap around.
 
-Built by `lower.loops` and by the hand-written kernels. It is independent of renderers, NumPy arrays and
-threads.
+Built by `lower.loops` and by the hand-written kernels. This file knows nothing of renderers, NumPy arrays and threads.
 """
 
 from __future__ import annotations
@@ -91,7 +90,7 @@ class Expr:
     Attributes:
         op: the instruction.
         args: its operands: expressions, and settings such as a type.
-        type: the number's type; it has no meaning if the instruction has only an effect.
+        type: the number's type; meaningless if the instruction has an effect but no result.
         kernel: the kernel it belongs to.
     """
 
@@ -232,7 +231,7 @@ class Loop:
 
 @dataclass(eq=False)
 class While:
-    """`while test: body`. The instructions `header` compute the test anew before each iteration."""
+    """`while test: body`. The instructions in `header` compute the test before each iteration."""
 
     header: list[Any] = field(default_factory=list)
     test: Expr | None = None
@@ -331,7 +330,7 @@ class Kernel:
         variables: the types of its variables.
         scopes: the alias scopes of its arrays.
         calls: other kernels that it calls.
-        hints: LLVM function attributes.
+        attributes: LLVM function attributes, such as optsize.
         names: readable names of expressions, by identity, for the Python rendering.
     """
 
@@ -343,7 +342,7 @@ class Kernel:
         self.variables: list[Type] = []
         self.scopes: list[str] = []
         self.calls: list[Kernel] = []
-        self.hints: list[str] = []
+        self.attributes: list[str] = []
         self.names: dict[int, str] = {}
         self.arguments = {key: Expr("argument", (key,), type, self) for key, type in arguments.items()}
         self._blocks = [self.body]

@@ -1,7 +1,7 @@
 """Resamples images at arbitrary positions, with bilinear interpolation.
 
 Loop order: images (divided among threads), then pixels of the result. Each pixel reads four neighbors from anywhere in
-its image, which fits into the L1 cache; arithmetic is the limit, some 6 ns a pixel.
+its image, which fits into the L1 cache; arithmetic is the limit, about 6 ns a pixel.
 
 Called by `data.augment`.
 """

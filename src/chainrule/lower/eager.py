@@ -52,8 +52,8 @@ def _allocate_arena(size: int) -> NDArray[np.uint8]:
     return _arena
 
 
-class _Number(Scalar):
-    """A number that is an argument of the formula."""
+class _ScalarArgument(Scalar):
+    """A scalar that is an argument of the formula."""
 
     __slots__ = ("index",)
 
@@ -63,11 +63,10 @@ class _Number(Scalar):
 
 
 class _Recorder(Recorder):
-    """Records a formula whose arguments are arrays and numbers."""
+    """Records a formula whose arguments are arrays and scalars."""
 
-    def slot(self, number: Any) -> int:
-        index: int = number.index
-        return index
+    def scalar_index(self, scalar: Any) -> int:
+        return int(scalar.index)
 
 
 class _FormulaProgram:
@@ -81,7 +80,7 @@ class _FormulaProgram:
         passed_through: maps the position of each result that is an argument to the argument's position.
     """
 
-    def __init__(self, arrays: Sequence[NDArray[Any]], number_count: int, function: Callable[..., Any]) -> None:
+    def __init__(self, arrays: Sequence[NDArray[Any]], scalar_count: int, function: Callable[..., Any]) -> None:
         """Record a call of `function`, which takes a Tracer for each array.
 
         Raises:
@@ -98,7 +97,7 @@ class _FormulaProgram:
         recorder.ended = True
         self.results = [None if x is None else x._value for x in results]
         self.passed_through = {index: i for index, x in enumerate(results) for i, t in enumerate(tracers) if x is t}
-        self.values, self.arguments, self.number_count = recorder.values, arguments, number_count
+        self.values, self.arguments, self.scalar_count = recorder.values, arguments, scalar_count
 
     def owns_results(self) -> bool:
         """Whether all results that are not arguments are computed, each into memory of its own."""
@@ -116,11 +115,11 @@ class _FormulaProgram:
         results = [value for index, value in enumerate(self.results) if index not in self.passed_through]
         self.outputs = outputs = [] if writes else [value for value in results if value is not None]
         schedule = plan(self.values, outputs, writes)
-        self.program = Program(schedule, self.number_count, [], self.arguments, outputs, allocate_arena=_allocate_arena)
+        self.program = Program(schedule, self.scalar_count, [], self.arguments, outputs, allocate_arena=_allocate_arena)
         for value in self.values:
             value.drop_data()
 
-    def run(self, arrays: Sequence[NDArray[Any]], numbers: Sequence[float] = ()) -> Any:
+    def run(self, arrays: Sequence[NDArray[Any]], scalars: Sequence[float] = ()) -> Any:
         """Compute the results, in memory of their own.
 
         The caller holds the lock, and no other program of this module is running, because they share memory.
@@ -128,15 +127,15 @@ class _FormulaProgram:
         global _running
         _running = True
         try:
-            return self._run(arrays, numbers)
+            return self._run(arrays, scalars)
         finally:
             _running = False
 
-    def _run(self, arrays: Sequence[NDArray[Any]], numbers: Sequence[float]) -> Any:
-        """Write the numbers, allocate the outputs, run, and collect the results."""
+    def _run(self, arrays: Sequence[NDArray[Any]], scalars: Sequence[float]) -> Any:
+        """Write the scalars, allocate the outputs, run, and collect the results."""
         program = self.program
-        for index, number in enumerate(numbers):
-            program.scalars[index] = number
+        for index, scalar in enumerate(scalars):
+            program.scalars[index] = scalar
         for value in self.outputs:
             program.allocate_output(value)
         program.run(arrays)
@@ -153,7 +152,7 @@ def compute(function: Callable[..., Any], inputs: Sequence[Any], options: Mappin
     """A formula's result, computed by a program; NotImplemented if it cannot be compiled.
 
     Args:
-        function: a formula in NumPy: arrays and numbers in, an array or a tuple of arrays out.
+        function: a formula in NumPy: arrays and Python numbers in, an array or a tuple of arrays out.
         inputs: its positional arguments.
         options: its keyword arguments.
     """
@@ -177,28 +176,28 @@ def use_kernel(inputs: Sequence[Any]) -> bool:
     return any(type(x) is _ndarray and x.size >= LARGE for x in inputs)
 
 
-def update(formula: Callable[..., Any], changed: Sequence[Any], inputs: Sequence[Any], *numbers: float | None) -> None:
+def update(formula: Callable[..., Any], changed: Sequence[Any], inputs: Sequence[Any], *scalars: float | None) -> None:
     """Update arrays in place, elementwise: changed[0][i], ... = formula(changed[0][i], ..., inputs[0][i], ...).
 
     Args:
-        formula: takes an element of each array of `changed`, one of each of `inputs`, then the numbers; returns the new
-            elements of `changed`, as a tuple (even if there is only one). It must combine numbers with elements only,
-            not with each other, because they are not traced.
+        formula: takes an element of each array of `changed`, one of each of `inputs`, then the scalars; returns the new
+            elements of `changed`, as a tuple (even if there is only one). It must combine scalars with elements only,
+            not with each other, because arithmetic on scalars alone is not recorded.
         changed: arrays of one shape and floating type, or None.
         inputs: further arrays of that shape, which are only read.
-        numbers: scalars, or None.
+        scalars: numbers that may change from call to call, or None.
     """
     first = changed[0]
     if type(first) is _ndarray and first.size > SMALL_UPDATE and machine.available() and _can_run(changed, inputs):
         arrays = [x for x in (*changed, *inputs) if x is not None]
         signatures = tuple(None if x is None else _signature(x) for x in (*changed, *inputs))
-        key = (formula, team.threads(), len(changed), *signatures, *(x is None for x in numbers))
+        key = (formula, team.threads(), len(changed), *signatures, *(x is None for x in scalars))
         with _lock:
-            program = None if _running else _lookup(key, lambda: _record_update(formula, changed, inputs, numbers))
+            program = None if _running else _lookup(key, lambda: _record_update(formula, changed, inputs, scalars))
             if program is not None:
-                program.run(arrays, [x for x in numbers if x is not None])
+                program.run(arrays, [x for x in scalars if x is not None])
                 return
-    for old, new in zip(changed, formula(*changed, *inputs, *numbers), strict=True):
+    for old, new in zip(changed, formula(*changed, *inputs, *scalars), strict=True):
         if old is not None:
             old[...] = new
 
@@ -254,17 +253,17 @@ def _record(function: Callable[..., Any], inputs: Sequence[Any], options: Mappin
     return program
 
 
-def _record_update(formula: Callable[..., Any], changed: Any, inputs: Any, numbers: Any) -> _FormulaProgram:
+def _record_update(formula: Callable[..., Any], changed: Any, inputs: Any, scalars: Any) -> _FormulaProgram:
     """Record and compile a formula whose results are written into `changed`."""
     arrays = [*changed, *inputs]
-    indices = iter(range(len(numbers)))
-    scalars = [None if x is None else _Number(x, next(indices)) for x in numbers]
+    indices = iter(range(len(scalars)))
+    scalar_arguments = [None if x is None else _ScalarArgument(x, next(indices)) for x in scalars]
 
     def call(tracers: list[Tracer]) -> Any:
         rest = iter(tracers)
-        return formula(*(None if x is None else next(rest) for x in arrays), *scalars)
+        return formula(*(None if x is None else next(rest) for x in arrays), *scalar_arguments)
 
-    program = _FormulaProgram([x for x in arrays if x is not None], len(numbers), call)
+    program = _FormulaProgram([x for x in arrays if x is not None], len(scalars), call)
     arguments = iter(program.arguments)
     targets = [None if x is None else next(arguments) for x in changed]
     pairs = zip(targets, program.results, strict=True)

@@ -5,8 +5,8 @@ six kinds of steps: elementwise, reduction, view, matrix product, hand-written k
 and others), and a Python call for everything else. Values are immutable; an in-place change is a new value that is
 written to external memory at the end. So a value can be scheduled anywhere after its inputs, or removed as dead code.
 
-Built by `recorder`, read by `schedule`, `loops`, `launch` and `program`. The second half holds
-small helpers: the memory layout of arrays, and keys that tell values apart exactly.
+Built by `recorder`, read by `schedule`, `loops`, `kernel_call` and `program`. The second half holds small helpers: the
+memory layout of arrays, and keys that tell values apart exactly.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Value:
         op: for elementwise, the ufunc, or "cast" for a conversion or a copy in another memory order; for reduce, "sum",
             "max" or "min"; for a kernel or call, its name.
         inputs: Values; for elementwise steps also Python numbers, and pairs (Scalar, its index among the program's
-            numbers).
+            scalars).
         example: the array in the traced call, with the memory order that the program's array will have; an `ArraySpec`
             once it is freed.
         options: by kind. Elementwise: `type`, in which it computes. Reduce: `axes`, `keepdims`, `parts`, the number of

@@ -5,10 +5,11 @@ where each reduction is accumulated. `build` writes that as a kernel. **Sizes an
 so one compilation serves all shapes; only element types, which strides are 0 or 1, and the sizes of short inner loops
 (which LLVM unrolls) are compiled in. `Nest.structure` is everything that the kernel depends on.
 
-A reduction over the innermost loops is accumulated in a register, others in memory. Float32 sums continue in double
-precision: in a register after each CHUNK numbers, in memory after each ROWS rows, which are summed first.
+A reduction over the innermost loops is accumulated in a register, others in memory. Long float32 sums continue in
+double precision: CHUNK numbers are summed in float32 before they are added to a double in a register, and ROWS rows
+before they are added to doubles in memory.
 
-Called by `launch`. Threads and memory planning are decided elsewhere.
+Called by `kernel_call`. Threads and memory planning are decided elsewhere.
 """
 
 from __future__ import annotations
@@ -159,21 +160,21 @@ class Nest:
         """The arrays in memory that the operands use, each once."""
         return list({id(base_of(v)): base_of(v) for v in self.operands}.values())
 
-    def descriptor(self, entry: Callable[[Value], int]) -> list[int]:
+    def descriptor(self, entry_of: Callable[[Value], int]) -> list[int]:
         """Encode the kernel's descriptor, in the order in which `build` reads it.
 
         Args:
-            entry: gives the table entry of an array.
+            entry_of: returns the table entry of an array.
         """
-        fields = [entry(base) for base in self.bases]
+        fields = [entry_of(base) for base in self.bases]
         fields += [n for n, fixed in zip(self.sizes, self.fixed_sizes, strict=True) if fixed is None]
         for v in self.operands:
             fields += [offset_of(v), *(s for s in self.strides[id(v)] if s not in (0, 1))]
-        return [*fields, *self.numbers, *map(_bits, self.constant_arguments)]
+        return [*fields, *self.scalars, *map(_bits, self.constant_arguments)]
 
     @cached_property
-    def numbers(self) -> list[int]:
-        """The numbers that change from call to call, by their indices among the program's."""
+    def scalars(self) -> list[int]:
+        """The scalars that the stage reads, by their indices among the program's scalars."""
         return list({x[1]: None for step in self.stage.steps for x in step.inputs if isinstance(x, tuple)})
 
     @cached_property
@@ -199,7 +200,7 @@ class Nest:
             if isinstance(x, Value):
                 return f"v{number[id(x)]}"
             if isinstance(x, tuple):
-                return f"s{self.numbers.index(x[1])}"
+                return f"s{self.scalars.index(x[1])}"
             key = (type(x), repr(x))
             return f"{type(x).__name__}{constants[key]}" if key in constants else repr(x)
 
@@ -207,13 +208,13 @@ class Nest:
             strides = "".join(str(s) if s in (0, 1) else "s" for s in self.strides[id(v)])
             return f"{v.dtype.char}{memory[id(base_of(v))]}{'o' if is_internal(base_of(v)) else 'x'}:{strides}"
 
-        def settings(s: Value) -> str:
+        def type_or_strides(s: Value) -> str:
             if s.kind == "elementwise":
                 return str(s.options["type"].char)
             return "".join(map(_stride_class, self.strides[id(s)])) + ("p" if is_partial(s) else "")
 
         steps = [
-            f"{getattr(s.op, '__name__', s.op)}({','.join(map(name, s.inputs))}){s.dtype.char}{settings(s)}"
+            f"{getattr(s.op, '__name__', s.op)}({','.join(map(name, s.inputs))}){s.dtype.char}{type_or_strides(s)}"
             for s in stage.steps
         ]
         write_names = [name(value) for _, value in stage.writes]
@@ -301,14 +302,14 @@ class _Builder:
             self.strides[id(v)] = [
                 s if s in (0, 1) else reader.next(f"stride{n}_{d}") for d, s in enumerate(nest.strides[id(v)])
             ]
-        self.numbers = {index: reader.number(f"number{index}") for index in nest.numbers}
+        self.scalars = {index: reader.scalar(f"scalar{index}") for index in nest.scalars}
         self.constants = {
             (type(x), repr(x)): reader.next(f"constant{n}") if type(x) is int else reader.next(f"bits{n}").bits_as(F8)
             for n, x in enumerate(nest.constant_arguments)
         }
         self.variables: dict[int, Variable] = {}
         if len(nest.sizes) > 1 and nest.sizes[-1] in FEW_VECTORS and nest.fixed_sizes[-1] is not None:
-            kernel.hints.append("optsize")  # otherwise LLVM unrolls several rows and shuffles their numbers
+            kernel.attributes.append("optsize")  # otherwise LLVM unrolls several rows and shuffles their numbers
         self.write()
 
     def write(self) -> None:
@@ -497,7 +498,7 @@ class _Builder:
             if isinstance(x, Value):
                 inputs.append(exprs[id(x)].to(target_type))
             elif isinstance(x, tuple):
-                inputs.append(self.numbers[x[1]].to(target_type))
+                inputs.append(self.scalars[x[1]].to(target_type))
             elif (type(x), repr(x)) in self.constants and not is_inlined(step, x):
                 inputs.append(self.constants[type(x), repr(x)].to(target_type))
             else:

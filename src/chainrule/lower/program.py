@@ -2,7 +2,7 @@
 
 A run stores the arguments' addresses in the program's table and enters the driver (`kernels.driver`): once if
 everything is compiled, else once for each segment between Python calls. The caller has already written the
-numbers that change from call to call. BLAS runs single-threaded inside.
+scalars, which change from call to call. BLAS runs single-threaded inside.
 
 Called by `capture.compiled` and `eager`.
 """
@@ -24,10 +24,10 @@ from chainrule.kernels.driver import (
     DRIVER,
     FLUSH,
     FLUSH_DENORMALS,
-    NUMBERS,
     PROGRESS,
     READ_ONLY,
     RESERVED,
+    SCALARS,
     SCRIPTS,
     THREAD_COUNT,
 )
@@ -35,7 +35,7 @@ from chainrule.kernels.memory import LAYOUT_IS_KNOWN, data_pointer, flags_addres
 from chainrule.kernels.team_loops import RUN
 from chainrule.kernels.tree import type_of
 from chainrule.lower.graph import INPUT_KINDS, Value, base_of, byte_bounds, is_python_result, share_memory
-from chainrule.lower.launch import Launch, launch
+from chainrule.lower.kernel_call import KernelCall, prepare_call
 from chainrule.lower.loops import is_partial
 from chainrule.lower.schedule import ALIGNMENT, Plan, work
 from chainrule.lower.script import Script, ThreadMemory
@@ -58,7 +58,7 @@ class Program:
 
     Args:
         plan: the stages and their memory.
-        number_count: how many numbers change from call to call.
+        scalar_count: the number of scalars: numbers that change from call to call, such as a learning rate.
         indices: arguments that must be integers from 0 to size - 1, or equal to `ignore_index` if that is not None:
             (value, size, ignore_index, refuse); `refuse` raises the error for an array with an invalid index.
         arguments: the values that stand for the function's arguments.
@@ -69,22 +69,22 @@ class Program:
     Attributes:
         thread_count: how many threads run it.
         progress_per_run: by how much table_view[PROGRESS] grows in a complete run.
-        launches: how each compiled stage is run, by its number in the plan.
+        kernel_calls: how each stage except Python calls is run, by its number in the plan.
         entries: the table entry of each array, by identity of its value.
-        scalars: the numbers that change from call to call; write them before a run.
+        scalars: the program's scalars; write them before a run.
         scalars_view: the same memory as a memoryview, which is faster to write one by one.
         table_view: the table as a memoryview.
         arrays: the arrays of values, by identity.
     """
 
     def __init__(
-        self, plan: Plan, number_count: int, indices: Sequence[IndexCheck], arguments: Sequence[Value],
+        self, plan: Plan, scalar_count: int, indices: Sequence[IndexCheck], arguments: Sequence[Value],
         outputs: Sequence[Value], changed: Sequence[NDArray[Any]] = (),
         allocate_arena: Callable[[int], NDArray[np.uint8]] | None = None,
     ) -> None:  # fmt: skip
         self.plan, self.arguments, self.indices, self.changed = plan, list(arguments), list(indices), list(changed)
-        self.launches = {n: launch(stage) for n, stage in enumerate(plan.stages) if stage.kind != "call"}
-        self.thread_count = thread_count(self.launches.values())
+        self.kernel_calls = {n: prepare_call(stage) for n, stage in enumerate(plan.stages) if stage.kind != "call"}
+        self.thread_count = thread_count(self.kernel_calls.values())
         self.bases = _bases(plan, [*outputs, *(value for value, *_ in indices)])
         self.entries = {id(value): RESERVED + n for n, value in enumerate(self.bases)}
         private_values = [
@@ -95,14 +95,14 @@ class Program:
             {id(v): start + thread_id * size + n for n, v in enumerate(private_values)}
             for thread_id in range(self.thread_count)
         ]
-        self.scalars = np.zeros(max(1, number_count))
+        self.scalars = np.zeros(max(1, scalar_count))
         self.scalars_view = self.scalars.data  # a memoryview: faster to write one by one
         self.buffers: list[NDArray[np.int64]] = []  # descriptors and scripts
         self.allocate = {id(v): _allocator(v) for v in map(base_of, outputs) if v.kind not in INPUT_KINDS}
         self._allocate(outputs, size, allocate_arena or (lambda size: np.empty(size, np.uint8)))
         positions = {id(value): i for i, value in enumerate(self.arguments)}
-        argument_entries = [(positions[key], entry) for key, entry in self.entries.items() if key in positions]
-        self.argument_slots = [(i, entry, self.arguments[i]) for i, entry in argument_entries]
+        used_arguments = [(positions[key], entry) for key, entry in self.entries.items() if key in positions]
+        self.argument_entries = [(i, entry, self.arguments[i]) for i, entry in used_arguments]
         self.index_arguments = [positions[id(value)] for value, *_ in self.indices]
         self.order = self._write_scripts()
         self.enter = partial(_driver(), self.table.ctypes.data)
@@ -114,8 +114,8 @@ class Program:
     def code(self) -> str:
         """The kernels of the stages as Python, each once, with the numbers of its stages."""
         stages: dict[str, list[int]] = {}
-        for number, stage_launch in self.launches.items():
-            stages.setdefault(stage_launch.text(), []).append(number)
+        for number, call in self.kernel_calls.items():
+            stages.setdefault(call.text(), []).append(number)
         return "\n\n".join(f"# stage {', '.join(map(str, numbers))}\n{text}" for text, numbers in stages.items())
 
     # Memory
@@ -127,7 +127,7 @@ class Program:
         self.table = np.zeros(RESERVED + len(self.bases) + private_count * self.thread_count, np.int64)
         self.table[[driver.SGEMM, driver.DGEMM]] = blas.addresses()
         self.table[[driver.GET_THREADS, driver.SET_THREADS]] = blas.thread_count_addresses()
-        self.table[NUMBERS] = self.scalars.ctypes.data
+        self.table[SCALARS] = self.scalars.ctypes.data
         self.table[DRIVER] = _driver_address()
         self.table[THREAD_COUNT] = self.thread_count
         if any(stage.writes for stage in self.plan.stages):
@@ -205,7 +205,7 @@ class Program:
             In execution order: the numbers of segments, and functions that are Python calls.
         """
         order: list[Any] = []
-        segments: list[list[Launch]] = []
+        segments: list[list[KernelCall]] = []
         for number, stage in enumerate(self.plan.stages):
             if stage.kind == "call":
                 order.append(self._python_call(stage))
@@ -213,24 +213,24 @@ class Program:
             if not order or not isinstance(order[-1], int):
                 order.append(len(segments))
                 segments.append([])
-            segments[-1].append(self.launches[number])
+            segments[-1].append(self.kernel_calls[number])
         scripts = [self._script([], 0, 1, check=True)]
-        for number, launches in enumerate(segments):
+        for number, calls in enumerate(segments):
             first = number == 0
-            scripts.append(self._script(launches, 0, 1, first))
+            scripts.append(self._script(calls, 0, 1, first))
             scripts += [
-                self._script(launches, thread_id, self.thread_count, first) for thread_id in range(self.thread_count)
+                self._script(calls, thread_id, self.thread_count, first) for thread_id in range(self.thread_count)
             ]
         self.table[SCRIPTS] = self._keep(np.array(scripts, np.int64))
         return order
 
-    def _script(self, launches: Sequence[Launch], thread_id: int, thread_count: int, check: bool) -> int:
+    def _script(self, calls: Sequence[KernelCall], thread_id: int, thread_count: int, check: bool) -> int:
         """Write a script, and return its address."""
         memory = self._memory_of(thread_id)
         script = Script(thread_id, thread_count, memory)
         if check:
             self._write_checks(script)
-        script.stages(launches)
+        script.stages(calls)
         return self._keep(script.build())
 
     def _write_checks(self, script: Script) -> None:
@@ -238,7 +238,7 @@ class Program:
         changed = len(self.changed)
         if changed:
             script.check(READ_ONLY, machine.address_of("count_read_only", driver.count_read_only), [changed])
-        for i, _, value in self.argument_slots:
+        for i, _, value in self.argument_entries:
             if value.size:
                 descriptor = [self.entries[id(value)], value.example.nbytes, value.dtype.itemsize, changed]
                 script.check(ARGUMENT - i, machine.address_of("count_overlaps", driver.count_overlaps), descriptor)
@@ -294,7 +294,7 @@ class Program:
             ValueError: an array that would be written is read-only; nothing has been changed.
             CaptureError: an argument shares memory with an array that would be written; nothing has been changed.
         """
-        for i, entry, value in self.argument_slots:
+        for i, entry, value in self.argument_entries:
             array = arguments[i]
             if array.strides != value.example.strides and array.size:
                 self._check_no_overlap(array)
@@ -367,7 +367,7 @@ def _driver() -> Callable[..., None]:
 
 
 def _bases(plan: Plan, others: Sequence[Value]) -> list[Value]:
-    """All values with memory that the stages read or write, and those of others, each once."""
+    """The values with memory of their own that stages read or write, or that `others` use, each once."""
     bases: dict[int, Value] = {}
     for stage in plan.stages:
         for v in [*stage.reads(), *stage.steps, *stage.stored_values, *(target for target, _ in stage.writes)]:
@@ -398,8 +398,8 @@ def _copy_like(array: NDArray[Any], value: Value) -> NDArray[Any]:
     return copy
 
 
-def thread_count(launches: Iterable[Launch]) -> int:
+def thread_count(calls: Iterable[KernelCall]) -> int:
     """How many threads are worthwhile, given the work that can be divided."""
-    divisible = [one.stage for one in launches if one.parallel or one.partial_sums or one.stage.group is not None]
+    divisible = [one.stage for one in calls if one.parallel or one.partial_sums or one.stage.group is not None]
     total = sum(map(work, divisible))
     return max(1, min(team.threads(), int(total / WORK_PER_THREAD) + 1))

@@ -13,7 +13,7 @@ import numpy as np
 
 from chainrule.kernels.tree import computes_with
 from chainrule.lower.graph import INPUT_KINDS, Value, axes_in_order, base_of, copy_in_order, dense, exact_key
-from chainrule.lower.launch import blas_layout
+from chainrule.lower.kernel_call import blas_layout
 from chainrule.lower.loops import FLOATS_ONLY
 from chainrule.lower.tracer import Scalar, Tracer, Untraceable
 
@@ -45,15 +45,15 @@ class Recorder:
         """The Tracer of external memory. This class only supports arrays that nothing changes."""
         return self.add_array(array)
 
-    def slot(self, number: Scalar) -> int:
-        """The index of a number that changes from call to call, among all such numbers."""
+    def scalar_index(self, scalar: Scalar) -> int:
+        """The index of a scalar among the program's scalars."""
         raise NotImplementedError
 
-    def depend_on_types(self, numbers: Iterable[Scalar]) -> None:
-        """Note that the result's type depends on the types of these numbers."""
+    def depend_on_types(self, scalars: Iterable[Scalar]) -> None:
+        """Note that the result's type depends on the types of these scalars."""
 
     def call(self, name: str, function: Callable[..., Any], inputs: Sequence[Any], options: dict[str, Any]) -> Any:
-        """Add a Python call: `function` on arrays, run in every call of the program.
+        """Add a Python call: each run of the program calls `function` with arrays.
 
         Raises:
             Untraceable: this recorder does not support them.
@@ -134,7 +134,7 @@ class Recorder:
                 operands.append(x.value)
             elif isinstance(x, Scalar):
                 examples.append(x.value)
-                operands.append((x, self.slot(x)))
+                operands.append((x, self.scalar_index(x)))
             elif isinstance(x, (bool, int, float)):
                 examples.append(x)
                 operands.append(x)
@@ -182,7 +182,7 @@ class Recorder:
         return self.add_value("elementwise", "cast", (x.value,), example, type=example.dtype)
 
     def match_layout(self, x: Tracer, like: Tracer) -> Tracer:
-        """A new Tracer for the value of `x`, whose `memory` is that of `like`; nothing is copied.
+        """A new Tracer for the value of `x` with the `memory` of `like`; nothing is copied.
 
         An in-place change keeps the layout of the array that it changes.
         """
@@ -263,8 +263,8 @@ def native_copy(array: NDArray[Any]) -> NDArray[Any]:
 def _comparison_type(operands: Sequence[Any]) -> np.dtype[Any]:
     """The type in which values are compared, from Python numbers and the dtypes of arrays.
 
-    NumPy's comparisons are exact. Beside an array, a Python number takes the array's type; if it does not fit, as in a
-    comparison of bytes with 300, both are compared as int64.
+    NumPy's comparisons are exact. Compared with an array, a Python number takes the array's type; if it does not fit,
+    like 300 with an array of bytes, both are compared as int64.
 
     Raises:
         Untraceable: they do not fit into int64 either.

@@ -6,10 +6,10 @@ activation, loss is one pass over memory, and results that nothing else reads ne
 products, hand-written kernels and Python calls are stages of their own.
 
 **Groups.** Stages that pass results on image by image, or row by row, are grouped: convolution, bias, activation, mask
-and pooling of one image run one after the other before the next image, and so do the loops of a softmax or a
-normalization, a block of rows at a time. What they pass on stays in the cache, and if nothing else reads it, has memory
-for one block only. Threads divide the blocks among themselves and need not meet in between. Sums over images are
-computed as partial sums, whose number does not depend on the number of threads.
+and pooling of one image run one after the other before the next image begins, and the loops of a softmax or a
+normalization run for one block of rows at a time. What they pass on stays in the cache; if nothing else reads it,
+memory for one block is enough. Threads divide the blocks among themselves, without barriers between the stages. Sums
+over images are computed as partial sums, whose number does not depend on the number of threads.
 
 **Memory planning.** An array occupies its bytes of a common arena from the stage that computes it to the last stage
 that reads it; then they are reused.
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ALIGNMENT = 64  # bytes, a cache line
-PARTS, MIN_SPLIT_WORK = 8, 200_000  # number of partial sums, and the least work for which a sum is split
+PARTS, MIN_SPLIT_WORK = 8, 200_000  # the number of partial sums, and the least work for which a sum is split
 
 CACHE_BYTES = 32_768  # of the L1 cache, for a block of rows
-MIN_BLOCKED_BYTES = 131_072  # passed on inside a group; below, blocks are not worthwhile
+MIN_BLOCKED_BYTES = 131_072  # passed on inside a group; with fewer, blocks are not worthwhile
 LOOK_AHEAD = 24  # stages considered for a group
 
 
@@ -355,7 +355,7 @@ def _is_split_by_image(value: Value, images: int) -> bool:
 
 
 def work(stage: Stage) -> float:
-    """Roughly how much a stage computes. An element of a loop counts 1 or more, eight multiply-adds of a product 1."""
+    """Roughly how much a stage computes: 1 or more for an element of a loop, 1 for eight multiply-adds of a product."""
     if stage.kind == "matmul":
         return float(stage.steps[0].size * stage.steps[0].inputs[0].shape[-1] / 8)  # vectors of about 8
     if stage.kind == "kernel":

@@ -1,6 +1,6 @@
 """Writes the scripts that the driver interprets to run a program's stages (see `kernels.driver`).
 
-Called by `program`. This file decides what each thread does and where threads meet.
+Called by `program`. This file decides what each thread does, and where threads wait for each other.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from chainrule.lower.graph import Value
-    from chainrule.lower.launch import Launch
+    from chainrule.lower.kernel_call import KernelCall
     from chainrule.lower.schedule import Group
 
 
@@ -64,20 +64,20 @@ class Script:
         self.words += [CHECK, number, kernel, self.memory.keep(np.array(descriptor, np.int64)), 0]
         self._end_positions.append(len(self.words) - 1)
 
-    def stages(self, launches: Sequence[Launch]) -> None:
+    def stages(self, calls: Sequence[KernelCall]) -> None:
         """Run stages one after the other. The first thread alone runs those that are not worth dividing."""
         barrier_pending = False
-        for group, members in groupby(launches, key=lambda launch: launch.stage.group):
-            for batch in [list(members)] if group is not None else [[launch] for launch in members]:
-                launch = batch[0]
-                on_all_threads = group is not None or launch.parallel or launch.replicated or bool(launch.partial_sums)
+        for group, members in groupby(calls, key=lambda call: call.stage.group):
+            for batch in [list(members)] if group is not None else [[call] for call in members]:
+                call = batch[0]
+                on_all_threads = group is not None or call.parallel or call.replicated or bool(call.partial_sums)
                 if on_all_threads and barrier_pending:
                     self._barrier()
                     barrier_pending = False
                 if group is not None:
                     self._group(group, batch)
                 elif on_all_threads or self.thread_id == 0:
-                    self._stage(launch)
+                    self._stage(call)
                 if on_all_threads:
                     self._barrier()
                 else:
@@ -99,50 +99,50 @@ class Script:
         """This thread's range of `count` items."""
         return self.thread_id * count // self.thread_count, (self.thread_id + 1) * count // self.thread_count
 
-    def _stage(self, launch: Launch) -> None:
+    def _stage(self, call: KernelCall) -> None:
         """Run this thread's rows of a stage, or its parts of a partial sum."""
-        descriptor = self.memory.keep(launch.descriptor(self.memory.entry))
-        if launch.partial_sums:
-            parts = launch.stage.parts
+        descriptor = self.memory.keep(call.descriptor(self.memory.entry))
+        if call.partial_sums:
+            parts = call.stage.parts
             for part_index in range(*self._share(parts)):
-                self._set_sums([launch], part_index)
-                first, last = part_index * launch.rows // parts, (part_index + 1) * launch.rows // parts
-                self.words += [CALL, launch.kernel, descriptor, first, last, 1]
-            self._set_sums([launch], 0)
+                self._set_sums([call], part_index)
+                first, last = part_index * call.rows // parts, (part_index + 1) * call.rows // parts
+                self.words += [CALL, call.kernel, descriptor, first, last, 1]
+            self._set_sums([call], 0)
             return
-        first, last = self._share(launch.rows) if launch.parallel and not launch.replicated else (0, launch.rows)
-        self.words += [CALL, launch.kernel, descriptor, first, last, 1]
+        first, last = self._share(call.rows) if call.parallel and not call.replicated else (0, call.rows)
+        self.words += [CALL, call.kernel, descriptor, first, last, 1]
 
-    def _set_sums(self, launches: Sequence[Launch], part_index: int) -> None:
+    def _set_sums(self, calls: Sequence[KernelCall], part_index: int) -> None:
         """Make the table entries of partial sums point at one part.
 
         In the end they must point at part 0, where the whole array begins, which later stages read.
         """
-        for launch in launches:
-            for value in launch.partial_sums:
-                size = value.example.nbytes // launch.stage.parts
+        for call in calls:
+            for value in call.partial_sums:
+                size = value.example.nbytes // call.stage.parts
                 self.words += [SET, self.memory.entry(value), self.memory.address(value) + part_index * size]
 
-    def _group(self, group: Group, launches: Sequence[Launch]) -> None:
+    def _group(self, group: Group, calls: Sequence[KernelCall]) -> None:
         """Run a group block by block, for this thread's share of the blocks."""
         if not group.parts:
-            self._blocks(group, launches, *self._share(group.blocks))
+            self._blocks(group, calls, *self._share(group.blocks))
             return
         for part_index in range(*self._share(group.parts)):
-            self._set_sums(launches, part_index)
+            self._set_sums(calls, part_index)
             first, last = part_index * group.blocks // group.parts, (part_index + 1) * group.blocks // group.parts
-            self._blocks(group, launches, first, last)
-        self._set_sums(launches, 0)
+            self._blocks(group, calls, first, last)
+        self._set_sums(calls, 0)
 
-    def _blocks(self, group: Group, launches: Sequence[Launch], first: int, last: int) -> None:
+    def _blocks(self, group: Group, calls: Sequence[KernelCall], first: int, last: int) -> None:
         """Run blocks first … last - 1 of a group."""
         members: list[int] = []
         moves: list[Any] = []
-        for launch in launches:
-            descriptor = self.memory.keep(launch.descriptor(self.memory.entry))
-            members += [launch.kernel, descriptor, launch.rows // group.images * group.block_size, launch.rows]
-            for value in launch.stage.stored_values:
+        for call in calls:
+            descriptor = self.memory.keep(call.descriptor(self.memory.entry))
+            members += [call.kernel, descriptor, call.rows // group.images * group.block_size, call.rows]
+            for value in call.stage.stored_values:
                 step = self.memory.block_step(value)
                 if step:
                     moves += [self.memory.entry(value), self.memory.address(value) - first * step, step]
-        self.words += [GROUP, first, last, len(moves) // 3, len(launches), *moves, *members]
+        self.words += [GROUP, first, last, len(moves) // 3, len(calls), *moves, *members]

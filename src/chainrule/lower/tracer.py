@@ -2,8 +2,8 @@
 
 A formula of `chainrule.ops` called with Tracers runs unchanged; NumPy's protocols dispatch each function it calls to
 this file, where the function is computed once, for this call's example values, and recorded for all later calls. What
-cannot be recorded (code that depends on a value, a function missing from the tables below) raises `Untraceable`. The
-operation then becomes a Python call in the program; if the user's own code caused it, it becomes an error.
+cannot be recorded (code that depends on a value, a function missing from the tables below) raises `Untraceable`. Inside
+an operation, that turns the operation into a Python call of the program; in the user's own code, it is an error.
 
 This file decides what is recorded; `recorder` adds it to the graph.
 """
@@ -45,7 +45,7 @@ class Untraceable(Exception):  # noqa: N818  # not always an error
 
 
 class Scalar:
-    """A number that changes from call to call. Recorders subclass it to say where it comes from."""
+    """A number that may change from call to call, such as a learning rate. Recorders subclass it."""
 
     __slots__ = ("value",)
 
@@ -357,7 +357,7 @@ def _contiguous(recorder: Recorder, x: Any, dtype: Any = None) -> Tracer:
 
 
 def _from_example(function: Any) -> Any:
-    """Functions that depend on shapes and types only."""
+    """Record nothing: the function depends on shapes and types only."""
     return lambda _, *inputs: function(*(x.value.example if isinstance(x, Tracer) else x for x in inputs))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from chainrule.errors import check
 from chainrule.kernels import attention as kernels
-from chainrule.kernels import plain
+from chainrule.kernels import numpy_fallback
 from chainrule.ops.arithmetic import where
 from chainrule.ops.comparisons import ne
 from chainrule.ops.linalg import matmul
@@ -43,7 +43,7 @@ def _(
 ) -> Any:
     """dV = Pᵀ G, dS = P ∘ (G Vᵀ - Σ G out), dQ = scale dS K, dK = scale dSᵀ Q, for P = softmax(scale Q Kᵀ)."""
     if is_tensor(grad):  # with `create_graph`: as operations that have derivatives
-        return plain.attention_gradients(grad, query, key, value, out, logsumexp, is_causal, scale)
+        return numpy_fallback.attention_gradients(grad, query, key, value, out, logsumexp, is_causal, scale)
     return fused_attention_gradients(grad, query, key, value, out, logsumexp, is_causal=is_causal, scale=scale)
 
 

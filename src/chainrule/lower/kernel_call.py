@@ -1,7 +1,9 @@
-"""How each stage is run: its kernel, its descriptor, and how its rows are divided among threads.
+"""From a stage to a call of its kernel: machine code, descriptor, and whether threads divide its rows.
 
-Called by `program`; `script` writes the result into scripts. Matrix products are dispatched here: to BLAS, or to the
-kernel for few rows.
+`prepare_call` compiles the kernel if necessary; nothing runs here. It also decides how a matrix product is computed: by
+BLAS, or by the kernel for few rows.
+
+Called by `program`; `script` writes the calls into scripts.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from chainrule.lower.schedule import Stage
 
     Descriptor = NDArray[np.int64]
-    Entry = Callable[[Value], int]
+    EntryOf = Callable[[Value], int]
 
 MAX_FEW_ROWS = 24  # with more rows, BLAS is faster although it packs the weights (see `kernels.product`)
 MIN_SHARED_WORK = 4_000
@@ -36,13 +38,13 @@ MIN_SHARED_WORK = 4_000
 
 
 @dataclass(frozen=True)
-class Launch:
-    """A stage, ready to be called.
+class KernelCall:
+    """A call of a stage's kernel, complete except for the addresses of the arrays and the range of rows.
 
     Attributes:
         stage: the stage.
         kernel: the address of its machine code.
-        descriptor: encodes the kernel's descriptor, given each array's entry in the program's table.
+        descriptor: encodes the kernel's descriptor; takes a function that returns the table entry of an array.
         rows: the number of rows that can be divided among threads.
         parallel: whether dividing them is worthwhile.
         partial_sums: results that are sums over rows, computed in parts.
@@ -51,7 +53,7 @@ class Launch:
 
     stage: Stage
     kernel: int
-    descriptor: Callable[[Entry], Descriptor]
+    descriptor: Callable[[EntryOf], Descriptor]
     rows: int
     parallel: bool
     partial_sums: list[Value] = field(default_factory=list)
@@ -65,8 +67,8 @@ class Launch:
         return python.render(build(nest))
 
 
-def launch(stage: Stage) -> Launch:
-    """Decide how a stage is run, and compile its kernel if necessary."""
+def prepare_call(stage: Stage) -> KernelCall:
+    """Prepare the call of a stage's kernel, which is compiled if necessary. Runs nothing."""
     if stage.kind == "matmul":
         return _product(stage)
     if stage.kind == "kernel":
@@ -74,34 +76,36 @@ def launch(stage: Stage) -> Launch:
     nest = Nest(stage)
     parallel = nest.outermost_parallel and work(stage) > MIN_SHARED_WORK and nest.row_count > 1
 
-    def descriptor(entry: Entry) -> Descriptor:
-        return np.array(nest.descriptor(entry), np.int64)
+    def descriptor(entry_of: EntryOf) -> Descriptor:
+        return np.array(nest.descriptor(entry_of), np.int64)
 
     partial_sums = [step for step in stage.steps if is_partial(step)]
     kernel = machine.address_of(f"loops {nest.structure}", lambda: build(nest))
-    return Launch(stage, kernel, descriptor, nest.row_count, parallel, partial_sums)
+    return KernelCall(stage, kernel, descriptor, nest.row_count, parallel, partial_sums)
 
 
-def _handwritten(stage: Stage) -> Launch:
-    """A stage that is a hand-written kernel other than a matrix product."""
+def _handwritten(stage: Stage) -> KernelCall:
+    """The call of a hand-written kernel other than a matrix product."""
     step = stage.steps[0]
     job: Job = step.options["job"]
     arrays = [*step.values(), *(v for v in stage.steps if v.kind != "scratch")]
     scratch = [v for v in stage.steps if v.kind == "scratch"]
     count = len(job.template.layout.arrays)
 
-    def descriptor(entry: Entry) -> Descriptor:
-        bindings = [(entry(base_of(v)), offset_of(v)) for v in arrays]
+    def descriptor(entry_of: EntryOf) -> Descriptor:
+        bindings = [(entry_of(base_of(v)), offset_of(v)) for v in arrays]
         bindings += [(0, 0)] * (count - len(bindings) - len(scratch))  # a scratch array that this job does not need
-        return job.template.layout.bind(job.descriptor, [*bindings, *((entry(v), 0) for v in scratch)])
+        return job.template.layout.bind(job.descriptor, [*bindings, *((entry_of(v), 0) for v in scratch)])
 
     partial_sums = [v for v in stage.steps if stage.parts and is_partial(v)]
     parallel = job.rows > 1 and work(stage) > MIN_SHARED_WORK
-    return Launch(stage, job.address, descriptor, job.rows, parallel, partial_sums, "bytes_per_thread" in step.options)
+    return KernelCall(
+        stage, job.address, descriptor, job.rows, parallel, partial_sums, "bytes_per_thread" in step.options
+    )
 
 
-def _product(stage: Stage) -> Launch:
-    """A stage that is a matrix product, or a stack of them."""
+def _product(stage: Stage) -> KernelCall:
+    """The call for a matrix product, or for a stack of them."""
     step = stage.steps[0]
     x, y = step.inputs
     rows, columns = step.shape[-2:]
@@ -125,10 +129,10 @@ def _product(stage: Stage) -> Launch:
         **{f"{name}_offsets": _offsets(v, stack) for name, v in (("x", x), ("y", y), ("out", step))},
     )  # fmt: skip
 
-    def descriptor(entry: Entry) -> Descriptor:
-        return job.template.layout.bind(job.descriptor, [(entry(base_of(v)), offset_of(v)) for v in (x, y, step)])
+    def descriptor(entry_of: EntryOf) -> Descriptor:
+        return job.template.layout.bind(job.descriptor, [(entry_of(base_of(v)), offset_of(v)) for v in (x, y, step)])
 
-    return Launch(stage, job.address, descriptor, count, count >= 8 and work(stage) > 8 * MIN_SHARED_WORK)
+    return KernelCall(stage, job.address, descriptor, count, count >= 8 and work(stage) > 8 * MIN_SHARED_WORK)
 
 
 def _is_one_matrix(x: Value) -> bool:

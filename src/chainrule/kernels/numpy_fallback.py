@@ -1,4 +1,4 @@
-"""Convolution, pooling and attention in NumPy, for machines where LLVM cannot be used: the same results, more slowly.
+"""Convolution, pooling and attention in NumPy, for machines where LLVM cannot be used: the same formulas, more slowly.
 
 Convolution and pooling loop over the taps of the filter or window; for each tap, one NumPy operation handles all pixels
 that it reads.

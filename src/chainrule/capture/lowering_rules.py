@@ -1,9 +1,12 @@
-"""Lowering rules: they record convolution, pooling, attention, indexing and so on as calls of hand-written kernels.
+"""Lowering rules: how operations are recorded as calls of hand-written kernels, instead of through their formulas.
 
-`RULES` maps operations to rules; `Trace.apply` calls them. An operation without a rule is traced through its formula.
-A kernel is called by its address (`kernels.job`) and is not compiled per program. A convolution is two steps: packing
-the weights, and the product. The gradient of its weights is two as well: partial sums over the images, and their sum.
-Intermediate arrays are in the arena like any other. `lower.schedule` groups stages that run image by image.
+`RULES` maps an operation to its rule, which `Trace.apply` calls; an operation without a rule is traced through its
+formula. A rule that does not support its arrays raises `Untraceable`, and the operation becomes a Python call.
+
+A rule brings the inputs into the memory order that the kernel reads, creates the kernel's job (`kernels.job`), and adds
+a value to the graph with `record`. A convolution takes two kernels: one packs the weights, one multiplies. So does the
+gradient of its weights: one computes partial sums over the images, one adds them. `lower.schedule` groups kernels that
+work image by image with the stages that follow.
 """
 
 from __future__ import annotations
@@ -14,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.kernels import attention as attentions
-from chainrule.kernels import convolution as convolutions
-from chainrule.kernels import convolution_setup as setup
-from chainrule.kernels import pooling as pools
-from chainrule.kernels import pooling_loops, special, team
+from chainrule.kernels import attention as attention_kernels
+from chainrule.kernels import convolution as convolution_kernels
+from chainrule.kernels import convolution_setup, pooling_loops, special, team
+from chainrule.kernels import pooling as pooling_kernels
 from chainrule.kernels import rows as row_kernels
 from chainrule.kernels.copy import copy_job
+from chainrule.kernels.pooling import pool_divisors, pool_job
 from chainrule.kernels.tree import computes_with, type_of
 from chainrule.lower.graph import Value, base_of
 from chainrule.lower.schedule import is_balanced
@@ -50,7 +53,7 @@ def record(
     Args:
         trace: the trace.
         name: the name of the step in `explain()`.
-        job: the kernel, bound to its descriptor; its arrays are the inputs and the results, in this order.
+        job: the kernel with its descriptor; its arrays are the inputs and the results, in this order.
         inputs: the inputs.
         example: an array like the first result.
         other_examples: arrays like the other results.
@@ -87,15 +90,15 @@ def contiguous(trace: Trace, x: Any) -> Tracer:
 
 def _convolution(trace: Trace, input: Any, weight: Any, *, params: Any) -> Tracer:
     x, weight = trace.as_tracer(input), trace.as_tracer(weight)
-    jobs = setup.forward(x.shape, weight.shape, tuple(params), x.dtype)
-    example = convolutions.convolve(x.value.example, weight.value.example, *params)
+    jobs = convolution_setup.forward(x.shape, weight.shape, tuple(params), x.dtype)
+    example = convolution_kernels.convolve(x.value.example, weight.value.example, *params)
     return _correlation(trace, "convolution", jobs, x, weight, example, example.size * _terms(weight))
 
 
 def _convolution_input_gradient(trace: Trace, input: Any, weight: Any, *, shape: Any, params: Any) -> Tracer:
     grad, weight = trace.as_tracer(input), trace.as_tracer(weight)
-    jobs = setup.input_gradient(grad.shape, weight.shape, tuple(shape), tuple(params), grad.dtype)
-    example = convolutions.convolve_input_gradient(grad.value.example, weight.value.example, shape, *params)
+    jobs = convolution_setup.input_gradient(grad.shape, weight.shape, tuple(shape), tuple(params), grad.dtype)
+    example = convolution_kernels.convolve_input_gradient(grad.value.example, weight.value.example, shape, *params)
     return _correlation(trace, "convolution_input_gradient", jobs, grad, weight, example, grad.size * _terms(weight))
 
 
@@ -115,7 +118,7 @@ def _correlation(
 
 def _convolution_weight_gradient(trace: Trace, input: Any, out_grad: Any, *, shape: Any, params: Any) -> Tracer:
     x, grad = trace.as_tracer(input), trace.as_tracer(out_grad)
-    jobs = setup.weight_gradient(x.shape, grad.shape, tuple(shape), tuple(params), x.dtype)
+    jobs = convolution_setup.weight_gradient(x.shape, grad.shape, tuple(shape), tuple(params), x.dtype)
     if jobs is None or x.dtype != grad.dtype:
         raise Untraceable(UNSUPPORTED)
     parts, pieces = jobs.sums_shape[:2]
@@ -125,14 +128,14 @@ def _convolution_weight_gradient(trace: Trace, input: Any, out_grad: Any, *, sha
     if pieces == 1:  # a piece is a share of the result's rows: without pieces, images are summed one by one, in a group
         sums = record(trace, name, jobs.sum_images, inputs, example, flops=flops, images=x.shape[0], parts=parts)
     else:
-        sums = record(trace, name, jobs.sum_items, inputs, example, flops=flops)
-    example = convolutions.convolve_weight_gradient(x.value.example, grad.value.example, shape, *params)
+        sums = record(trace, name, jobs.sum_parts, inputs, example, flops=flops)
+    example = convolution_kernels.convolve_weight_gradient(x.value.example, grad.value.example, shape, *params)
     return record(trace, "sum of parts", jobs.unpack, sums, example, flops=math.prod(jobs.sums_shape))[0]
 
 
 def _max_pool(trace: Trace, input: Any, *, params: Any) -> tuple[Tracer, Tracer]:
     x = trace.as_tracer(input)
-    out, argmax = pools.max_pool(x.value.example, *params)
+    out, argmax = pooling_kernels.max_pool(x.value.example, *params)
     job = _pool_job(pooling_loops.MAX_POOL, x.shape, out, params, x.dtype, argmax.dtype)
     results = record(trace, "max_pool", job, [channels_last(trace, x)], out, [argmax], images=x.shape[0])
     return results[0], results[1]
@@ -141,7 +144,7 @@ def _max_pool(trace: Trace, input: Any, *, params: Any) -> tuple[Tracer, Tracer]
 def _max_unpool(trace: Trace, input: Any, *, argmax: Any, shape: Any, params: Any) -> Tracer:
     grad, argmax = trace.as_tracer(input), trace.as_tracer(argmax)
     job = _pool_job(pooling_loops.MAX_POOL_GRADIENT, shape, grad, params, grad.dtype, argmax.dtype)
-    example = pools.max_pool_gradient(grad.value.example, argmax.value.example, shape, *params[:4])
+    example = pooling_kernels.max_pool_gradient(grad.value.example, argmax.value.example, shape, *params[:4])
     inputs = [channels_last(trace, grad), channels_last(trace, argmax)]
     return record(trace, "max_pool_gradient", job, inputs, example, images=shape[0])[0]
 
@@ -150,11 +153,9 @@ def _avg_pool(trace: Trace, input: Any, *, params: Any, divisor: Any) -> Tracer:
     x = trace.as_tracer(input)
     kernel, stride, padding, _, ceil_mode = params
     count_pad, override = divisor
-    example = pools.avg_pool(x.value.example, kernel, stride, padding, ceil_mode, count_pad, override)
+    example = pooling_kernels.avg_pool(x.value.example, kernel, stride, padding, ceil_mode, count_pad, override)
     job = _pool_job(pooling_loops.AVG_POOL, x.shape, example, params, x.dtype)
-    divisors = pools.pool_divisors(
-        x.shape[2:], example.shape[2:], kernel, stride, padding, count_pad, override, x.dtype
-    )
+    divisors = pool_divisors(x.shape[2:], example.shape[2:], kernel, stride, padding, count_pad, override, x.dtype)
     inputs = [channels_last(trace, x), trace.add_array(divisors)]
     return record(trace, "avg_pool", job, inputs, example, images=x.shape[0])[0]
 
@@ -164,8 +165,8 @@ def _avg_unpool(trace: Trace, input: Any, *, shape: Any, params: Any, divisor: A
     kernel, stride, padding, *_ = params
     count_pad, override = divisor
     job = _pool_job(pooling_loops.AVG_POOL_GRADIENT, shape, grad, params, grad.dtype)
-    example = pools.avg_pool_gradient(grad.value.example, shape, kernel, stride, padding, count_pad, override)
-    divisors = pools.pool_divisors(shape[2:], grad.shape[2:], kernel, stride, padding, count_pad, override, grad.dtype)
+    example = pooling_kernels.avg_pool_gradient(grad.value.example, shape, kernel, stride, padding, count_pad, override)
+    divisors = pool_divisors(shape[2:], grad.shape[2:], kernel, stride, padding, count_pad, override, grad.dtype)
     inputs = [channels_last(trace, grad), trace.add_array(divisors)]
     return record(trace, "avg_pool_gradient", job, inputs, example, images=shape[0])[0]
 
@@ -174,33 +175,33 @@ def _pool_job(pool: Any, shape: Any, outputs: Any, params: Any, *dtypes: Any) ->
     """Return a pooling kernel for images (N, C, H, W) and an array with one element per window (N, C, H′, W′)."""
     images, channels, *size = shape
     _require(math.prod(shape) > 0 and outputs.size > 0)
-    return pools.pool_job(
-        pool, (images, *size, channels), (images, *outputs.shape[2:], channels), tuple(params[:4]), dtypes
-    )
+    return pool_job(pool, (images, *size, channels), (images, *outputs.shape[2:], channels), tuple(params[:4]), dtypes)
 
 
 def _fused_attention(trace: Trace, *inputs: Any, **options: Any) -> tuple[Tracer, ...]:
     """Attention of query, key and value, and the logsumexp of its scores."""
     arrays = [_with_contiguous_rows(trace, x) for x in inputs]
     examples: list[Any] = [x.value.example for x in arrays]
-    out, logsumexp = attentions.attention(*examples, **options)
-    job = attentions.forward_job(attentions.layouts(*examples, out), dtype=out.dtype, **options)
-    return record(trace, "fused_attention", job, arrays, out, [logsumexp], flops=attentions.flops(job))
+    out, logsumexp = attention_kernels.attention(*examples, **options)
+    job = attention_kernels.forward_job(attention_kernels.layouts(*examples, out), dtype=out.dtype, **options)
+    return record(trace, "fused_attention", job, arrays, out, [logsumexp], flops=attention_kernels.flops(job))
 
 
 def _fused_attention_gradients(trace: Trace, *inputs: Any, **options: Any) -> tuple[Tracer, ...]:
     """The gradients of query, key and value, from grad, query, key, value, out and logsumexp."""
     arrays = [*(_with_contiguous_rows(trace, x) for x in inputs[:-1]), contiguous(trace, inputs[-1])]
     examples: list[Any] = [x.value.example for x in arrays]
-    results = attentions.attention_gradients(*examples, **options)
-    job = attentions.gradient_job(attentions.layouts(*examples[:-1], *results), dtype=results[0].dtype, **options)
-    return record(trace, "fused_attention_gradients", job, arrays, results[0], results[1:], flops=attentions.flops(job))
+    results = attention_kernels.attention_gradients(*examples, **options)
+    layouts = attention_kernels.layouts(*examples[:-1], *results)
+    job = attention_kernels.gradient_job(layouts, dtype=results[0].dtype, **options)
+    flops = attention_kernels.flops(job)
+    return record(trace, "fused_attention_gradients", job, arrays, results[0], results[1:], flops=flops)
 
 
 def _with_contiguous_rows(trace: Trace, x: Any) -> Tracer:
     """Return x, copied if the kernels of attention cannot read it in place."""
     tracer = trace.as_tracer(x)
-    return tracer if attentions.has_contiguous_rows(tracer.value.example) else contiguous(trace, tracer)
+    return tracer if attention_kernels.has_contiguous_rows(tracer.value.example) else contiguous(trace, tracer)
 
 
 def _terms(weight: Any) -> int:
@@ -215,7 +216,7 @@ def _require(is_supported: bool) -> None:
 
 
 def _indices(trace: Trace, input: Any, *, size: int, name: str, ignore_index: int | None = None) -> Tracer:
-    """Check an index argument, or a view of all of it, before each run: an error is raised before anything changes."""
+    """Have each run check an index argument, or a view of all of it, before anything changes."""
     x = trace.as_tracer(input)
     argument = base_of(x.value)
     _require(argument.kind == "argument" and argument.example.size == x.size and x.dtype.kind in "iu")
@@ -240,7 +241,7 @@ def _add_rows(trace: Trace, input: Any, index: Any, *, count: int) -> Tracer:
     width = grad.shape[-1]
     _require(indices.dtype == np.int64 and grad.dtype.kind == "f" and grad.dtype.itemsize > 2)
     example = row_kernels.add_rows(grad.value.example, indices.value.example, count)
-    job = row_kernels.scatter_job(type_of(grad.dtype), indices.size, width, count * width)
+    job = row_kernels.add_rows_job(type_of(grad.dtype), indices.size, width, count * width)
     return record(trace, "add_rows", job, [grad, indices], example)[0]
 
 
@@ -297,7 +298,7 @@ def copies(trace: Trace, out: Any, pieces: Sequence[tuple[Tracer, Callable[[Any]
 
 
 def _python_call(operation: Any) -> Callable[..., Any]:
-    """Return the rule of an operation whose loop would be unrolled: each run calls its formula."""
+    """Return a rule by which each run calls the formula in Python; for operations whose loops a trace would unroll."""
     return lambda trace, *inputs, **options: trace.call(operation.name, operation.formula, inputs, options)
 
 
@@ -321,4 +322,4 @@ RULES: dict[Any, Callable[..., Any]] = {
     recurrent.recurrent_scan: _python_call(recurrent.recurrent_scan),
     recurrent.recurrent_scan_gradients: _python_call(recurrent.recurrent_scan_gradients),
 }
-"""From operations to their lowering rules."""
+"""The lowering rule of each operation that has one."""
