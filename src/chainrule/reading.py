@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from chainrule.training.run import Run
 
 NEAR = 0.1
-"""A second guess with at least this confidence is told."""
+"""A second guess with at least this confidence is reported."""
 
 
 def classifier(run: Run) -> Classifier:
@@ -77,13 +77,13 @@ class Guess:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a network sees in a picture of one digit.
+    """A network's reading of a picture of one digit.
 
     Attributes:
         guesses: all classes, the most probable first.
-        probabilities: that of each digit, in the order of the classes.
+        probabilities: the probability of each digit, in the order of the classes.
         no_digit: the probability of no digit; None if the network has no such class.
-        count: how many digits there are in the picture.
+        count: the number of digits in the picture.
         stages: the steps from the picture to the network's input.
     """
 
@@ -127,7 +127,7 @@ class DigitReader:
     Attributes:
         classify: from images (N, 28, 28) to class probabilities (N, classes).
         classes: the names of all classes.
-        names: those of the digits.
+        names: the names of the digits.
     """
 
     def __init__(self, run: Run) -> None:

@@ -72,7 +72,7 @@ def test_what_a_change_does_is_not_told_at_once(command, here):
     answer = ["upright stroke   activation 0.7311  yes", "The whole stroke has 6 - 5 = 1 and is seen"]
     assert all(line in told for line in answer)
     assert not any(line in folded for line in answer)
-    before, _, after = folded.partition("[what happens: --answers]")
+    before, _, after = folded.partition("[to see what happens: --answers]")
     assert "Before you run this: with the bias at -5" in before
     assert "the same neurons one by one: True" in after, "what comes later is shown"
 
@@ -108,8 +108,8 @@ def test_a_key_is_as_good_as_a_number(command, keys, name):
 def test_a_reader_at_a_terminal_is_waited_for(command, keys):
     done = command("lesson", "neurons")
     headings = [cell for cell in lessons.cells(lessons.find("neurons"))[1:] if cell.heading]
-    assert (done.code, done.out.count("[a key goes on, q ends]")) == (0, len(headings))
-    assert done.out.count("[make your prediction; a key shows what happens]") == 1
+    assert (done.code, done.out.count("[press a key to go on, q to end]")) == (0, len(headings))
+    assert done.out.count("[make your prediction, then press a key to see what happens]") == 1
     asked, answer = (done.out.index(text) for text in ("[make your prediction", "upright stroke   activation 0.7311"))
     assert done.out.index("Before you run this:") < asked < answer < done.out.index("The whole stroke has 6 - 5 = 1")
 
@@ -120,7 +120,7 @@ def test_or_not(command, keys):
     assert "upright stroke   activation 0.7311" in done.out
     done = command("lesson", "neurons", "--no-pause")
     assert done.out.count("key") == 1
-    assert "[make your prediction; a key shows what happens]" in done.out
+    assert "[make your prediction, then press a key to see what happens]" in done.out
 
 
 @pytest.mark.parametrize(("key", "code"), [("q", 0), (EOFError(), 0), (KeyboardInterrupt(), 130)], ids=repr)

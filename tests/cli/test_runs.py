@@ -88,7 +88,7 @@ def test_the_table_shows_what_it_is_sorted_by(command, five):
         (["--where", "name=new", "--plot", "curves.png"], "--plot needs a run with at least one complete epoch"),
         (["--delete", "z"], "runs has no run 'z'; see: chainrule runs runs"),
         (["--delete", "../runs/a"], "runs has no run '../runs/a'"),
-        (["--yes"], "--yes answers the question of --delete"),
+        (["--yes"], "--yes applies to --delete only"),
     ],
     ids=" ".join,
 )

@@ -202,8 +202,8 @@ def test_fine_tuning_takes_the_columns_of_the_run(command, here, sold):
         ),
         ("train --data homes.csv --target prize", "has no column 'prize'; did you mean 'price'?"),
         ("train --data nothing.csv --target x", "there is no file"),
-        ("train --target sold", "--target is for a table in a CSV file, and mnist is none"),
-        ("train --data names --drop x", "--drop is for a table in a CSV file, and names is none"),
+        ("train --target sold", "--target is for a table in a CSV file, and mnist is not one"),
+        ("train --data names --drop x", "--drop is for a table in a CSV file, and names is not one"),
         ("train --data homes.csv --target sold --model mlp", "model 'mlp' does not read tables with classes"),
         (
             "train --data homes.csv --target sold --model mlp_regressor",

@@ -101,10 +101,13 @@ def test_resumes_to_the_same_bits_without_the_run_it_came_from(base, digits, tmp
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"freeze": ["2"]}, "--freeze 2: no parameter begins with it; they are 1.weight, 1.bias, 3.weight, 3.bias"),
+        (
+            {"freeze": ["2"]},
+            "--freeze 2: no parameter's name begins with it; the names are 1.weight, 1.bias, 3.weight, 3.bias",
+        ),
         ({"freeze": ["1", "3"]}, "--freeze leaves no parameter to train"),
         ({"model": "sigmoid_mlp"}, "only the last layer can be replaced, but 1.weight is"),
-        ({"model": "lenet5"}, "its weights do not fit the model, whose names differ: "),
+        ({"model": "lenet5"}, "its weights do not fit the model: only one of them has "),
     ],
 )
 def test_what_does_not_fit_is_refused(base, digits, tmp_path, options, message):

@@ -80,10 +80,10 @@ def test_dead_neurons_are_those_that_no_example_wakes():
     # Of the four sums over x in {-1, 2}: x, -x, x - 3 and 0·x: the last two are never above 0
     network = nn.Sequential(linear([[1.0], [-1.0], [1.0], [0.0]], [0.0, 0.0, -3.0, 0.0]), nn.ReLU(), nn.Tanh())
     found = dead_neurons(network, tensor([[-1.0], [2.0]]))
-    assert found["1"].dead.tolist() == [False, False, True, True]
+    assert found["1"].inactive.tolist() == [False, False, True, True]
     assert found["1"].kind == "dead"
     assert found["2"].kind == "saturated"
-    assert not found["2"].dead.any()
+    assert not found["2"].inactive.any()
     assert network.training
     assert not network[1]._hooks
 
@@ -95,7 +95,7 @@ def test_a_layer_that_is_called_twice_has_the_neurons_of_both_calls():
         linear([[1.0, 0.0], [-1.0, 0.0], [0.0, 0.0]], [0.0, 9.0, -1.0]),
     )
     found = dead_neurons(nn.Sequential(first, act, second, act), tensor([[1.0], [2.0]]))
-    assert {path: neurons.dead.tolist() for path, neurons in found.items()} == {
+    assert {path: neurons.inactive.tolist() for path, neurons in found.items()} == {
         "1": [False, True],
         "1 (call 2)": [False, False, True],
     }
@@ -106,9 +106,9 @@ def test_dead_channels_and_saturated_sigmoids():
     weight = np.array([1.0, -1.0], np.float32).reshape(2, 1, 1, 1)
     network[0].load_state_dict({"weight": from_numpy(weight), "bias": tensor([0.0, -0.5])})
     images = np.random.default_rng(0).random((3, 1, 4, 4), np.float32)  # -x - 0.5 is never above 0
-    assert dead_neurons(network, from_numpy(images))["1"].dead.tolist() == [False, True]
+    assert dead_neurons(network, from_numpy(images))["1"].inactive.tolist() == [False, True]
     sigmoids = nn.Sequential(linear([[10.0], [1.0]], [0.0, 0.0]), nn.Sigmoid())
-    assert dead_neurons(sigmoids, tensor([[1.0], [-2.0]]))["1"].dead.tolist() == [True, False]
+    assert dead_neurons(sigmoids, tensor([[1.0], [-2.0]]))["1"].inactive.tolist() == [True, False]
 
 
 def test_a_network_without_layers_of_neurons_is_not_run_for_them():
@@ -120,7 +120,7 @@ def test_a_network_without_layers_of_neurons_is_not_run_for_them():
 
 
 def test_a_curve_is_bounded_and_its_points_are_means():
-    curve, losses = LossCurve(most=8), np.random.default_rng(0).random(100)
+    curve, losses = LossCurve(max_points=8), np.random.default_rng(0).random(100)
     for step, loss in enumerate(losses, start=1):
         curve.add(step, loss)
     points = curve.array()

@@ -315,12 +315,12 @@ def test_few_states_and_none_of_a_large_network(begin, train, monkeypatch):
     monkeypatch.setattr(replay_states, "MIN_SECONDS", 0.0)
     monkeypatch.setattr(replay_states, "MAX_SHARE", np.inf)
     monkeypatch.setattr(replay_states, "MIN_STEPS", 1)
-    monkeypatch.setattr(replay_states, "MOST_STATES", 4)
+    monkeypatch.setattr(replay_states, "MAX_STATES", 4)
     this_run = begin()
     train(this_run)
     assert len(this_run.replay_states) == 4
     assert max(this_run.replay_states) == 14
-    monkeypatch.setattr(replay_states, "MOST_BYTES", 900_000)  # a state has 0.24 MB
+    monkeypatch.setattr(replay_states, "MAX_BYTES", 900_000)  # a state has 0.24 MB
     large = begin("large")
     train(large)
     assert large.replay_states == {}

@@ -130,9 +130,9 @@ def test_pictures_for_logs(tmp_path, classes, prices):
     for name, table, names in (("c", classes, ["confusion"]), ("p", prices, [])):
         this_run = create(tmp_path / name, table, epochs=1)
         validator = this_run.task.validator(this_run.build_network(), this_run.model, table, compiled=False)
-        assert validator.pictures() == {}
+        assert validator.figures() == {}
         validator()
-        assert [*validator.pictures()] == names
+        assert [*validator.figures()] == names
 
 
 def test_what_says_nothing_is_told(tmp_path):

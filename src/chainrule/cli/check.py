@@ -31,12 +31,12 @@ Examples:
 @click.option("--answer", "show_answer", is_flag=True, help="Show the answer and the way to it.")
 @click.pass_context
 def check(context: click.Context, exercise: str | None, answer: tuple[str, ...], hints: int, show_answer: bool) -> None:
-    """Say whether ANSWER to an exercise is right, or what kind of slip it is.
+    """Say whether ANSWER to an exercise is right, or what kind of mistake it is.
 
     EXERCISE is lesson and position, such as 18.1 or dead-neurons.1. The answer is a number, arithmetic such as 1/4, an
     array such as "[[1, 2], [3, 4]]", a formula such as "2*x*(1 - x)", or a word, in quotes if the shell would change
-    it. It is read as text and never executed; a file that ends in .py is your own program, and is. A wrong answer has
-    exit code 1.
+    it. It is read as text and never executed, unless it names a file that ends in .py: your own program, which is run.
+    A wrong answer has exit code 1.
     """
     from chainrule import exercises  # imported here to keep --help fast
 

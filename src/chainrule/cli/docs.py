@@ -117,10 +117,10 @@ def _unpack() -> Path:
 
 
 class _Page(SimpleHTTPRequestHandler):
-    """Answers requests of this machine's browsers for the site's files, and says nothing on the terminal."""
+    """Serves the site's files to browsers on this machine, and prints nothing on the terminal."""
 
     def parse_request(self) -> bool:
-        """Refuse requests under another name than this server's, which other sites can make a browser send."""
+        """Refuse requests whose Host header is not this server's: other sites can make a browser send them."""
         if not super().parse_request():
             return False
         names = {f"{name}:{self.connection.getsockname()[1]}" for name in ("127.0.0.1", "localhost")}

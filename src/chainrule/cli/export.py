@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the options of the command ask for; None where an option is left out.
+    """The values of the command's options; None where one is left out.
 
     Attributes:
         raw: leave the preprocessing and the softmax out.
@@ -69,7 +69,7 @@ class Format:
 
     Attributes:
         write: writes a run's network to a path; returns what to print about it.
-        options: the options of the command that it has a use for, besides --raw.
+        options: the options of the command that apply to this format, besides --raw.
     """
 
     write: Callable[[Run, Path, Settings], Exported]
@@ -78,15 +78,15 @@ class Format:
 
 @dataclass(frozen=True)
 class Interface:
-    """What a written file takes and gives.
+    """The input and output of a written file.
 
     Attributes:
-        shape: of one example.
-        dtype: of the examples.
-        input: what they are called.
-        output: what the results are called.
-        before: maps what the file takes to what the network does; None for nothing.
-        after: maps the network's outputs to what the file gives; None for nothing.
+        shape: the shape of one example.
+        dtype: the type of the examples' numbers.
+        input: the name of the input.
+        output: the name of the output.
+        before: preprocessing, from the file's input to the network's; None for none.
+        after: postprocessing, from the network's output to the file's; None for none.
         dynamic: dimensions of any size (see `onnx.export`).
         inputs: what each number of an example means; empty for pixels and tokens.
         classes: what each number of a result means; empty for tokens and numbers.
@@ -104,7 +104,7 @@ class Interface:
 
 
 def _interface(run: Run, network: Module, raw: bool) -> Interface:
-    """Return what a file with a run's network takes and gives."""
+    """Return the input and output of a file with a run's network."""
     section, output = run.config["data"], "logits" if raw else "probabilities"
     after = None if raw else run.model.probabilities
     if isinstance(run.task, TableTask):
@@ -231,7 +231,7 @@ def export(run: str, file: str, raw: bool, opset: int | None) -> None:
     of FILE is the format: .onnx for onnxruntime and other runtimes, .py for a file that needs NumPy alone, .h for a C
     header.
 
-    By default the file takes what a user has, bytes of images (N, H, W), and gives the probability of each class. For a
+    By default the file takes what a user has, images of bytes (N, H, W), and gives the probability of each class. For a
     table, it takes the numbers of its rows in their units, and 1 or 0 for each category of its other columns.
     """
     check_output(file, "model", FORMATS)

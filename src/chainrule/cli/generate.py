@@ -43,7 +43,7 @@ Examples:
     type=float,
     default=0.8,
     show_default=True,
-    help="Below 1, likely tokens become likelier; at 0, certain.",
+    help="Below 1, likely tokens become likelier; 0 always takes the likeliest.",
 )
 @click.option("--top-k", type=int, metavar="K", help="Choose among the K most likely tokens only.")
 @click.option("--top-p", type=float, metavar="P", help="Choose among the likeliest tokens only, with P in total.")

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 
 _MAX_COUNTED = 1_000_000
-"""Labels that are counted before training."""
+"""Maximum number of labels that are counted before training."""
 _MIN_EXPECTED = 12
-"""Images of a class among those for validation: in a random order, none of them is missing once in 160,000 times."""
+"""Expected number of validation images of a class from which its absence is reported. In random order, such a class is
+absent by chance once in 160,000 times (e⁻¹²)."""
 
 
 class ImageReport:
@@ -85,7 +86,7 @@ class ImageReport:
 
 
 def _missing_classes(data: ImageData) -> tuple[str, ...]:
-    """Return a phrase on the classes that the validation images lack, if they are so many that chance is no reason."""
+    """Return a phrase on the classes that the validation images lack, if chance cannot explain it."""
     train, validation, _ = data.split()
     if len(train.labels) > _MAX_COUNTED:
         return ()

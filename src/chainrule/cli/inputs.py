@@ -30,11 +30,11 @@ class Picture(NamedTuple):
 
     name: str  # for messages and JSON
     path: Path  # a file with the picture
-    argument: str  # what the other command is given to read it: a shell-quoted file, "-" or an option
+    argument: str  # the argument that names it on a command line: a shell-quoted file, "-" or an option
 
 
 class MissingPicture(NamedTuple):
-    """A picture that is not there."""
+    """A picture that is missing or cannot be read."""
 
     name: str
     error: str  # one sentence
@@ -76,7 +76,7 @@ def open_inputs(
             try:
                 pictures += _expand(argument, Path(folder), page)
             except PictureError as error:
-                pictures.append(MissingPicture(_spoken(argument), str(error)))
+                pictures.append(MissingPicture(_name_in_messages(argument), str(error)))
         if clipboard:
             try:
                 pictures.append(_from_clipboard(Path(folder)))
@@ -89,18 +89,18 @@ def open_inputs(
 
 def _expand(argument: str, folder: Path, page: int | None) -> list[Picture]:
     """The pictures of one argument."""
-    from chainrule.images.documents import is_pdf, render_page
+    from chainrule.images.documents import is_pdf
 
     if argument == "-":
         path = folder / "standard input"
         path.write_bytes(_standard_input())
-        name = _spoken(argument)
+        name = _name_in_messages(argument)
     elif Path(argument).is_dir():
         return _pictures_in(argument)
     else:
         path, name = Path(argument), argument
     if path.is_file() and is_pdf(path):
-        image, count = _named(render_page, path, name, page or 1)
+        image, count = _render(path, name, page or 1)
         if count > 1:
             name = f"{name}, page {page or 1} of {count}"
         rendered = folder / f"page {len(list(folder.iterdir()))}.png"
@@ -109,16 +109,18 @@ def _expand(argument: str, folder: Path, page: int | None) -> list[Picture]:
     return [Picture(name, path, _quoted(argument))]
 
 
-def _named(render: Callable[[Path, int], Any], path: Path, name: str, page: int) -> Any:
-    """Render a page, with the picture's name in error messages."""
+def _render(path: Path, name: str, page: int) -> Any:
+    """Render a page of a PDF document, with the picture's name in error messages."""
+    from chainrule.images.documents import render_page
+
     try:
-        return render(path, page)
+        return render_page(path, page)
     except PictureError as error:
         raise PictureError(str(error).replace(str(path), name, 1)) from error
 
 
-def _spoken(argument: str) -> str:
-    """What messages call an argument."""
+def _name_in_messages(argument: str) -> str:
+    """Return the name of an argument in messages."""
     return "standard input" if argument == "-" else argument
 
 

@@ -37,15 +37,19 @@ Examples:
   chainrule lesson 3                      read and run lesson 3; save its figures in figures/rolling-downhill
   chainrule lesson rolling-downhill       the same: its key stays when lessons are added
   chainrule lesson 3 --show               with each figure in a window
-  chainrule lesson 3 --answers            with the answer, not only the question, where one thing is changed
+  chainrule lesson 3 --answers            with the results of its section "Change one thing"
   chainrule lesson 3 --open               its page of the site, in the browser
   chainrule lesson 3 --notebook 3.ipynb   as a notebook, to run and change in Jupyter"""
 )
 @click.argument("lesson", required=False, callback=_find)
 @click.option("--out", type=PathName(file_okay=False), help="Folder for the figures.  [default: figures/KEY]")
 @click.option("--show", is_flag=True, help="Open each figure in a window instead; close it to continue.")
-@click.option("--answers", is_flag=True, help="Do not wait for your prediction where one thing is changed.")
-@click.option("--open", "in_browser", is_flag=True, help="Open its page of the site in the browser instead.")
+@click.option(
+    "--answers",
+    is_flag=True,
+    help='Show the results of the section "Change one thing" without waiting for your prediction.',
+)
+@click.option("--open", "in_browser", is_flag=True, help="Open its page on the site in the browser instead.")
 @click.option("--notebook", type=PathName(), metavar="FILE", help="Write it as a Jupyter notebook instead.")
 @click.option("--no-pause", is_flag=True, help="Do not wait for a key before each section in a terminal.")
 @click.pass_obj
@@ -61,9 +65,9 @@ def lesson(
 ) -> None:
     """List the lessons, or read one, by its number or its key: its text, its results, and its figures as files.
 
-    In a terminal it waits for a key before each section, and where one thing is changed and you are asked what will
-    happen. Elsewhere what happens there is left out, unless --answers is given. The code is in the lesson's file, whose
-    path is printed first.
+    In a terminal, it waits for a key before each section, and for your prediction in the section "Change one thing". If
+    the output does not go to a terminal, the results of that section are left out, unless --answers is given. The code
+    is in the lesson's file, whose path is printed first.
     """
     is_read_here = out is not None or show or answers or no_pause
     if lesson is None:
@@ -100,7 +104,7 @@ def lesson(
             style.save(figure, figure_files[-1])
         print_lines(f"[figure: {figure_files[-1]}]")
 
-    reader = _Reader(_is_interactive(), answers, no_pause)
+    reader = _Presenter(_is_interactive(), answers, no_pause)
     lessons.run(lesson, reader.introduce, None if show else save)
     from chainrule.exercises.checking import exercises_of
 
@@ -120,11 +124,11 @@ def _write_notebook(lesson: Lesson, file: str) -> None:
     print_lines(f"{file}: open it with jupyter lab {shlex.quote(file)}")
 
 
-class _Reader:
-    """Prints a lesson cell by cell, and hides what a change does until the reader has made a prediction.
+class _Presenter:
+    """Prints a lesson cell by cell, and hides the results of a change until the user has predicted them.
 
     Args:
-        is_interactive: whether a person is at the terminal, so that it can wait for a key.
+        is_interactive: whether to wait for keys, because a person is at the terminal.
         answers: do not hide anything.
         no_pause: do not wait before a section.
     """
@@ -137,17 +141,17 @@ class _Reader:
     def introduce(self, cell: Cell) -> bool:
         """Print the text of a cell before it runs; returns whether its results are shown."""
         if self.hides and not cell.heading:
-            return False  # it says what happened
+            return False  # a cell that tells the results
         self.hides = False
         if cell.heading and self.is_interactive and not self.no_pause and not self.is_first:
-            _wait("a key goes on, q ends")
+            _wait("press a key to go on, q to end")
         self.is_first = False
         _print_text(cell)
         if cell.heading == CHANGE and not self.answers:
             if self.is_interactive:
-                _wait("make your prediction; a key shows what happens")
+                _wait("make your prediction, then press a key to see what happens")
             else:
-                print_lines("[what happens: --answers]")
+                print_lines("[to see what happens: --answers]")
                 self.hides = True
         return not self.hides
 
@@ -180,9 +184,8 @@ def _print_text(cell: Cell) -> None:
     print_lines()
     if cell.heading:
         print_lines(cell.heading, "=" * min(len(cell.heading), width), bold=True)
-    text = [
-        paragraph for paragraph in cell.paragraphs if not paragraph.startswith("Prerequisites: ")
-    ]  # they stand above
+    # The prerequisites are printed above
+    text = [paragraph for paragraph in cell.paragraphs if not paragraph.startswith("Prerequisites: ")]
     for number, paragraph in enumerate(text):
         print_lines(*[""] * (number > 0 or bool(cell.heading)))
         for row in paragraph.split("\n"):

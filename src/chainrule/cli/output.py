@@ -29,7 +29,7 @@ MAX_MESSAGE = 4_000
 
 
 MAX_WIDTH, MIN_COLUMN = 1_000_000, 12
-"""Characters of a line that is not limited by a terminal; of a column that is not narrowed further."""
+"""In characters: the width of a line outside a terminal, and the width below which no column is narrowed."""
 
 
 def print_lines(*lines: str, err: bool = False, bold: bool = False) -> None:
@@ -46,12 +46,12 @@ def print_lines(*lines: str, err: bool = False, bold: bool = False) -> None:
 
 
 def print_text(text: str) -> None:
-    """Print a part of a text without a newline after it; control characters except newlines and tabs are escaped."""
+    """Print a piece of text without a newline after it; control characters except newlines and tabs are escaped."""
     click.echo(re.sub(r"[^\n\t]+", lambda part: printable(part[0]), text), nl=False)
 
 
 def print_data(text: str) -> None:
-    """Print the text of a file, as it is; only in a terminal are control characters escaped."""
+    """Print the text of a file: unchanged, or in a terminal with control characters escaped."""
     if sys.stdout is not None and sys.stdout.isatty():
         print_text(text)
     else:

@@ -142,7 +142,7 @@ def _read_digit(picture: Picture | MissingPicture, reader: DigitReader, explain:
 
 
 def _several(picture: Picture, count: int) -> dict[str, Any]:
-    """What an entry says of a picture of several digits."""
+    """Return the entries of the JSON document for a picture of several digits."""
     return {
         "digits": count,
         "error": f"{picture.name}: there are {count} digits in this picture, and predict reads one; to read them all: "
@@ -151,13 +151,13 @@ def _several(picture: Picture, count: int) -> dict[str, Any]:
 
 
 def _count_on_page(picture: Picture, reader: DigitReader) -> int:
-    """How many digits `read` finds: where no digit fills a picture, there may be a page of them, or some that touch."""
+    """Return how many digits `read` finds: a picture may show a page of digits, or some that touch."""
     from chainrule.images import open_gray  # these import Pillow and SciPy
     from chainrule.images.page import read_page
 
     try:
         gray, _ = open_gray(picture.path, picture.name)
-    except PictureError:  # too large for `read`, which decodes more of its pixels
+    except PictureError:  # too large for `read`, which decodes a picture at a higher resolution
         return 0
     return sum(len(line) for line in read_page(gray, reader.classify, load_detector()))
 

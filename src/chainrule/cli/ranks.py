@@ -1,4 +1,4 @@
-"""`chainrule train` on several ranks: rank 0 has the run's folder and prints; the others have a copy of its settings.
+"""`chainrule train` on several ranks: rank 0 owns the run's folder and prints; the others have copies of its settings.
 
 Nothing is trained before all ranks agree on options, versions, settings and data.
 """
@@ -31,7 +31,7 @@ _WRITTEN_LATER = {"model.safetensors", "metrics.jsonl", "result.json", "curves.p
 """Files of a run that training writes: the other ranks do not need them."""
 
 _TIME_TO_REPORT = 1.0
-"""Seconds that the other ranks wait before they end all, so that one rank can print the failure first."""
+"""Seconds that the other ranks wait before they abort all, so that one rank can print the failure first."""
 
 
 def compare_setup(world: World, options: Mapping[str, Any]) -> None:
@@ -134,7 +134,7 @@ class KilledMessage:
 
 
 def report_failure(world: World, killed_message: KilledMessage, sentence: str) -> None:
-    """Say that a rank has failed: on rank 0, or on rank 1 if it is rank 0 that has failed."""
+    """Print that a rank has failed: on rank 0, or on rank 1 if rank 0 has failed."""
     killed_message.cancel()
     if world.rank <= 1:
         print_lines(f"chainrule: {sentence}", err=True)

@@ -124,7 +124,8 @@ class _Reader:
             gray, scale = open_gray(picture.path, picture.name)
         except PictureError as error:
             return {"file": picture.name, "error": str(error)}
-        photo = None if out is None else open_photo(picture.path, picture.name).image  # first: reading keeps memory
+        # Decoded before `read_page`, which leaves memory allocated that would add to the peak of decoding
+        photo = None if out is None else open_photo(picture.path, picture.name).image
         lines = read_page(gray, self.classify, self.detect)
         if out is not None and photo is not None:
             names = class_names(self.run)

@@ -33,12 +33,12 @@ COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
 }
 CONDITION = re.compile(r"\s*([\w.]+)\s*(<=|>=|!=|<|>|=)\s*(.*?)\s*", re.DOTALL)
 LOWER_IS_BETTER = ("loss", "perplexity", "rmse", "seconds")
-"""Endings of the columns that are sorted in ascending order; others that are numbers begin with the largest."""
+"""Endings of the keys whose numbers are sorted in ascending order."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A run and what it is compared by."""
+    """A run, with the values that it is compared by."""
 
     run: Run
     history: list[dict[str, Any]]
@@ -75,13 +75,17 @@ Examples:
 @click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False))
 @click.option("--sort", metavar="KEY", help="Order by a setting or a metric, the best first; -KEY reverses.")
 @click.option(
-    "--where", "conditions", multiple=True, metavar="KEY=VALUE", help="Only such runs: =, !=, <, > (repeatable)."
+    "--where",
+    "conditions",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="List only runs that match: =, !=, <, > (repeatable).",
 )
 @click.option("--plot", type=PathName(), metavar="FILE", help="Draw the curves of these runs (.png, .svg, .pdf).")
 @click.option("--csv", "table", type=PathName(), metavar="FILE", help="Write settings and results as a table (.csv).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document with all settings and epochs.")
-@click.option("--delete", multiple=True, metavar="RUN", help="Delete a run of FOLDER by its name, after a question.")
-@click.option("--yes", is_flag=True, help="Delete without a question.")
+@click.option("--delete", multiple=True, metavar="RUN", help="Delete a run of FOLDER by its name, after asking.")
+@click.option("--yes", is_flag=True, help="Delete without asking.")
 def runs(
     folder: str | None,
     sort: str | None,
@@ -98,7 +102,7 @@ def runs(
     if delete:
         return _delete(folder or str(RUNS), delete, yes)
     if yes:
-        raise click.UsageError("--yes answers the question of --delete")
+        raise click.UsageError("--yes applies to --delete only")
     if plot is not None:
         from chainrule.plots import style  # imports matplotlib
 
@@ -106,7 +110,7 @@ def runs(
     check_output(table, "table", (".csv",))
     faults: list[RunError] = []
     everything = _entries(folder or str(RUNS), faults)
-    entries = _ordered(_chosen(everything, conditions), sort)
+    entries = _sort(_select(everything, conditions), sort)
     if as_json:
         print_json([_document(entry) for entry in entries])
     elif entries:
@@ -143,7 +147,7 @@ def _entries(folder: str, faults: list[RunError]) -> list[Entry]:
     return entries
 
 
-def _chosen(entries: list[Entry], conditions: Sequence[str]) -> list[Entry]:
+def _select(entries: list[Entry], conditions: Sequence[str]) -> list[Entry]:
     """The entries that meet all conditions, such as `model=mlp` or `test_accuracy>0.98`."""
     for condition in conditions:
         match = CONDITION.fullmatch(condition)
@@ -152,21 +156,21 @@ def _chosen(entries: list[Entry], conditions: Sequence[str]) -> list[Entry]:
                 f"{condition!r} is not of the form KEY=VALUE, KEY!=VALUE, KEY<VALUE or KEY>VALUE",
                 param_hint="'--where'",
             )
-        key, comparison, wanted = match.groups()
+        key, comparison, operand = match.groups()
         _check_key(entries, key, "--where")
-        entries = [entry for entry in entries if _meets(entry.values.get(key), comparison, wanted)]
+        entries = [entry for entry in entries if _meets(entry.values.get(key), comparison, operand)]
     return entries
 
 
-def _meets(value: Value | None, comparison: str, wanted: str) -> bool:
-    """Whether a value compares to a text as asked: as numbers if the value is one, else by wildcards."""
+def _meets(value: Value | None, comparison: str, operand: str) -> bool:
+    """Whether a value satisfies a comparison: with a number if it is one, else with a text that may have wildcards."""
     if value is None:
         return comparison == "!="
     if isinstance(value, str):
         if comparison not in ("=", "!="):
-            return COMPARISONS[comparison](value, wanted)
-        return fnmatch.fnmatchcase(value, wanted) == (comparison == "=")
-    return COMPARISONS[comparison](float(value), _number(wanted))
+            return COMPARISONS[comparison](value, operand)
+        return fnmatch.fnmatchcase(value, operand) == (comparison == "=")
+    return COMPARISONS[comparison](float(value), _number(operand))
 
 
 def _number(text: str) -> float:
@@ -179,28 +183,28 @@ def _number(text: str) -> float:
         raise click.BadParameter(f"{text!r} is not a number", param_hint="'--where'") from None
 
 
-def _ordered(entries: list[Entry], sort: str | None) -> list[Entry]:
+def _sort(entries: list[Entry], sort: str | None) -> list[Entry]:
     """The entries by a value, the best first; those without it come last."""
     if sort is None:
         return entries
     key = sort.removeprefix("-")
     _check_key(entries, key, "--sort")
-    having = [entry for entry in entries if _sortable(entry.values.get(key))]
-    is_text = any(isinstance(entry.values[key], str) for entry in having)
+    sortable = [entry for entry in entries if _is_sortable(entry.values.get(key))]
+    is_text = any(isinstance(entry.values[key], str) for entry in sortable)
     descending = not is_text and not key.endswith(LOWER_IS_BETTER) and key not in ("seed", "created")
-    having.sort(
+    sortable.sort(
         key=lambda entry: str(entry.values[key]) if is_text else float(entry.values[key]),
         reverse=descending != sort.startswith("-"),
     )
-    return having + [entry for entry in entries if entry not in having]
+    return sortable + [entry for entry in entries if entry not in sortable]
 
 
-def _sortable(value: Value | None) -> bool:
+def _is_sortable(value: Value | None) -> bool:
     return value is not None and value == value  # not NaN
 
 
 def _check_key(entries: list[Entry], key: str, option: str) -> None:
-    """Refuse a key that no run has, and list those that there are."""
+    """Refuse a key that no run has; the message lists all keys."""
     keys = sorted({name for entry in entries for name in entry.values})
     if entries and key not in keys:
         raise click.BadParameter(f"no run has {key!r}; choose from {', '.join(keys)}", param_hint=f"'{option}'")
@@ -253,7 +257,7 @@ def _plot(entries: list[Entry], file: str) -> None:
 
 
 def _delete(folder: str, names: Sequence[str], yes: bool) -> int:
-    """Delete runs of a folder: all of them or, if one is not there or the answer is no, none."""
+    """Delete the named runs of a folder; none of them if one does not exist or the answer is no."""
     from chainrule.training.run import all_runs
 
     faults: list[RunError] = []

@@ -7,7 +7,7 @@ import click
 from chainrule.cli.output import ascii_only, print_json, print_lines, terminal_width
 from chainrule.errors import UserError
 
-_MOST_WORDS = 20
+_MAX_WORDS = 20
 _EXAMPLES = 5
 
 
@@ -44,14 +44,14 @@ def say(words: tuple[str, ...], temperature: float | None, seed: int, as_json: b
     model = train_model()
     if not beginning:
         sampling_temperature = 0.6 if temperature is None else temperature
-        sentences = [model.complete("", _MOST_WORDS, sampling_temperature, seed + i) for i in range(_EXAMPLES)]
+        sentences = [model.complete("", _MAX_WORDS, sampling_temperature, seed + i) for i in range(_EXAMPLES)]
         if as_json:
             print_json({"sentences": sentences})
         else:
             print_lines(*[f"{sentence}." for sentence in sentences])
         return
     likeliest = model.likeliest(" ".join(beginning))
-    sentence = model.complete(" ".join(beginning), _MOST_WORDS, temperature or 0.0, seed)
+    sentence = model.complete(" ".join(beginning), _MAX_WORDS, temperature or 0.0, seed)
     if as_json:
         print_json({"sentence": sentence, "next": [{"word": word, "probability": p} for word, p in likeliest]})
         return

@@ -17,7 +17,7 @@ NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 
 
 class Interruptible(Protocol):
-    """What stops after its current step once `interrupt` is True: a trainer, a sweep."""
+    """A trainer, or a sweep: it stops after its current step once `interrupt` is True."""
 
     interrupt: bool
 

@@ -63,8 +63,8 @@ def studio(run_path: str | None, folder: str, data: tuple[str, ...], port: int, 
     from chainrule.training.text_task import TEXT
 
     chosen = None if run_path is None else runs.find(run_path)
-    door = "#words" if chosen is not None and chosen.task is TEXT else ""  # the first one reads digits
-    _serve(Shelf(Path(folder), chosen, name_data(data)), port, no_browser, door)
+    view = "#words" if chosen is not None and chosen.task is TEXT else ""  # the default view reads digits
+    _serve(Shelf(Path(folder), chosen, name_data(data)), port, no_browser, view)
 
 
 @click.command(
@@ -89,7 +89,7 @@ def play(port: int, no_browser: bool) -> None:
 def _require_libraries() -> None:
     """Refuse in one sentence if the studio's libraries are not installed."""
     try:
-        import chainrule.studio.server  # noqa: F401  # only to see whether it can be
+        import chainrule.studio.server  # noqa: F401  # to check that it can be imported
     except ModuleNotFoundError as error:
         if error.name not in ("starlette", "uvicorn", "websockets", "anyio"):
             raise
@@ -140,7 +140,7 @@ def name_data(arguments: Sequence[str]) -> dict[str, str]:
 
 
 class LessonPages:
-    """The addresses of the lessons' pages, on a server that starts when the first is asked for."""
+    """The addresses of the lessons' pages, on a server that starts when the first address is requested."""
 
     def __init__(self) -> None:
         self.server: ThreadingHTTPServer | None = None

@@ -17,7 +17,7 @@ from chainrule import models
 from chainrule.cli.arguments import PathName
 from chainrule.cli.output import print_json, print_lines, print_table
 from chainrule.cli.signals import Interruption
-from chainrule.cli.training_data import Reading, load
+from chainrule.cli.training_data import DataOptions, load
 from chainrule.distributed.launcher import launched_size
 from chainrule.errors import DataError, RunError, UserError, printable, shorten
 from chainrule.kernels.team import threads
@@ -48,40 +48,42 @@ Examples:
 @click.option(
     "--trials", type=click.IntRange(min=1), metavar="N", help="How many settings to try.  [default: CONFIG's]"
 )
-@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Trials side by side.")
+@click.option(
+    "--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Trials that run at the same time."
+)
 @click.option("--out", type=PathName(), metavar="DIR", help="The sweep's folder.  [default: sweeps/ and CONFIG's name]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.option("--quiet", is_flag=True, help="Print the best trial only.")
 def sweep(config: str, trials: int | None, jobs: int, out: str | None, as_json: bool, quiet: bool) -> None:
     """Search for good settings: train many runs, each with other settings, and stop those that fall behind.
 
-    CONFIG is a file in TOML or JSON that says which settings are searched, and in which range. Each trial is a run in
-    the sweep's folder, so chainrule runs, evaluate and train --resume take it.
+    CONFIG is a file in TOML or JSON that names the settings to search, and their ranges. Each trial is a run in the
+    sweep's folder, so chainrule runs, evaluate and train --resume take it.
 
-    Ctrl-C stops after the current steps and saves. The same command goes on, with the trials that were stopped first;
-    those that are complete count.
+    Ctrl-C stops after the current steps and saves. The same command continues the sweep: first the trials that were
+    stopped, then new ones; complete trials are not repeated.
     """
     check_library()
     settings = read_config(config)
     settings = settings if trials is None else replace(settings, trials=trials)
     if launched_size() is not None:
-        raise click.UsageError("sweep trains side by side by itself, with --jobs N: start it without mpiexec")
+        raise click.UsageError("sweep starts its own processes, with --jobs N: run it without mpiexec")
     model = models.get(settings.model)
-    reading = Reading(
+    options = DataOptions(
         settings.data, settings.seed, settings.image_size, settings.validation, settings.bpe, None, None, (), (), None
     )
-    if reading.is_table:
+    if options.is_table:
         raise RunError(f"{config}: a sweep is for images and texts, and {settings.data} is a table")
     try:
-        data = load(reading, model, None)
-    except click.UsageError as error:  # which speaks of the options of `chainrule train`
+        data = load(options, model, None)
+    except click.UsageError as error:  # its message names options of `chainrule train`
         raise RunError(f"{config}: {re.sub('--([a-z-]+)', _key, error.message)}") from None
     except DataError as error:
         raise RunError(f"{config}: {error}") from None
     check(settings, data)
     folder = SWEEPS / Path(config).stem if out is None else Path(out)
     verbose = not (as_json or quiet)
-    with _locked(folder):
+    with _lock(folder):
         search = Search(settings, folder)
         if verbose:
             _introduce(search, folder, data.name, jobs)
@@ -107,11 +109,11 @@ def _key(option: re.Match[str]) -> str:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _lock(folder: Path) -> Iterator[None]:
     """Create a sweep's folder, and keep other processes out of it.
 
     Raises:
-        RunError: it cannot be created, is a run's folder, or another process works on the sweep.
+        RunError: it cannot be created, is a run's folder, or another process is working on the sweep.
     """
     if (folder / "config.json").exists():
         raise RunError(f"{folder}: is the folder of a run; choose another one for the sweep with --out")
@@ -120,7 +122,7 @@ def _locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        raise RunError(f"{folder}: another process works on this sweep") from None
+        raise RunError(f"{folder}: another process is working on this sweep") from None
     except OSError as error:
         raise RunError(f"{error.filename or folder}: cannot be written ({error.strerror})") from None
     try:

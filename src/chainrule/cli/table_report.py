@@ -36,7 +36,7 @@ class TableReport:
         return f"chainrule predict {name} --run {shlex.quote(str(run.folder))} --out predictions.csv"
 
     def _load_test(self, run: Run) -> Any:
-        """Load the table of a run, and say if it has changed.
+        """Load the table of a run, and print a warning if it has changed.
 
         Raises:
             DataError: its target has changed.

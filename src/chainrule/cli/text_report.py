@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 SAMPLE_TOKENS, SAMPLE_LINES = 250, 8
+"""Of the text generated after training: the number of tokens, and of lines that are printed."""
 
 
 class TextReport:

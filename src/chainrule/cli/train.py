@@ -19,7 +19,7 @@ from chainrule.cli import ranks, reports
 from chainrule.cli.arguments import PathName
 from chainrule.cli.output import ascii_only, json_number, print_json, print_lines, terminal_width
 from chainrule.cli.signals import Interruption
-from chainrule.cli.training_data import Reading, default_model, load, table_options
+from chainrule.cli.training_data import DataOptions, default_model, load, table_options
 from chainrule.distributed.agreement import RanksDifferError, on_all_ranks, on_rank_zero
 from chainrule.distributed.launcher import launched_rank
 from chainrule.distributed.sharded import DEFAULT_SHARDS, check_ranks
@@ -132,8 +132,13 @@ Examples:
 @click.option(
     "--from", "source", type=PathName(), metavar="RUN", help="Start from the best weights of a run (or of shipped)."
 )
-@click.option("--freeze", multiple=True, metavar="PREFIX", help="With --from: do not train parameters that begin so.")
-@click.option("--find-lr", is_flag=True, help="Try growing learning rates instead, and draw learning_rates.png.")
+@click.option(
+    "--freeze",
+    multiple=True,
+    metavar="PREFIX",
+    help="With --from: do not train parameters whose names begin with PREFIX (repeatable).",
+)
+@click.option("--find-lr", is_flag=True, help="Try increasing learning rates instead, and draw learning_rates.png.")
 @click.option("--resume", type=PathName(), metavar="RUN", help="Resume a run that was stopped.")
 @click.option(
     "--epoch",
@@ -168,9 +173,9 @@ def train(resume: str | None, as_json: bool, quiet: bool, find_lr: bool, **optio
     A resumed run ends with the same bits as if it had never stopped. --epochs changes the number of epochs, --override
     other settings; if the result can then differ from a new run with these settings, a message says so.
 
-    --from RUN starts a new run from a run's best weights. With --step or --epoch, the new run is a fork: it goes on
-    from the state that the other one had there, which is computed again if it was not kept, with another --lr,
-    --optimizer, --batch-size or --epochs, or other settings by --override.
+    --from RUN starts a new run from a run's best weights. With --step or --epoch, the new run is a fork: it continues
+    from the state that the other run had there, which is computed again if it was not kept. Its settings can differ by
+    --lr, --optimizer, --batch-size, --epochs and --override.
     """
     try:
         processes = world()
@@ -312,14 +317,14 @@ def _create_run(
     start = None if source is None else runs.find(source)
     if model is None and start is not None:
         model = start.model.name
-    reading = Reading(
+    data_options = DataOptions(
         data, seed or 0, image_size, validation, bpe, target, task, drop, categorical, encoding, bool(words)
     )
     if processes.is_launched and changes["shards"] is None:
         changes["shards"] = DEFAULT_SHARDS
 
     def configure() -> tuple[dict[str, Any], Data]:
-        loaded = load(reading, None if model is None else models.get(model), start)
+        loaded = load(data_options, None if model is None else models.get(model), start)
         name = default_model(loaded) if model is None else model
         options = {"size": size, "block_size": block_size}
         settings = {"limit": limit, "options": options, "source": start, "freeze": freeze, "log": log, **changes}
@@ -340,7 +345,7 @@ def _create_run(
 
 
 def _find_rate(processes: World, resume: str | None, as_json: bool, **options: Any) -> None:
-    """Search a learning rate for a run that is not kept, print it, and draw the losses."""
+    """Search for a learning rate with a run that is not kept, print it, and draw the losses."""
     for name, value in (
         ("--resume", resume), ("--out", options["out"]), ("--keep", options["keep"]),
         ("--log", options["log"] or None),
@@ -352,14 +357,14 @@ def _find_rate(processes: World, resume: str | None, as_json: bool, **options: A
     with TemporaryDirectory() as folder:
         run, data = _create_run(processes, None, **{**options, "out": str(Path(folder) / "run")})
         search = find_learning_rate(experiment.prepare(run, data))
-        model, present = run.model.name, run.config["training"]["lr"]
+        model, current_rate = run.model.name, run.config["training"]["lr"]
     if as_json:
         print_json({"learning_rate": search.suggestion, "rates": search.rates, "losses": search.losses})
     else:
         print_lines(
             f"{model}: {len(search.rates)} steps with rates from {search.rates[0]:.1e} to {search.rates[-1]:.1e}"
         )
-        print_lines(f"suggestion: --lr {search.suggestion:.2g}  (the recipe's: {present:g})")
+        print_lines(f"suggestion: --lr {search.suggestion:.2g}  (the recipe's: {current_rate:g})")
     from chainrule.plots import style, training  # imports matplotlib
 
     figure = training.learning_rates(search.rates, search.losses, search.smoothed, search.suggestion)
@@ -433,7 +438,7 @@ def _fork_run(
     epochs: int | None,
     **unchangeable: Any,
 ) -> tuple[Run, Data]:
-    """Create a run that goes on from a step of another one, and load its data."""
+    """Create a run that continues from a step of another one, and load its data."""
     options = [f"--{name.replace('_', '-')}" for name, value in unchangeable.items() if value not in (None, ())]
     if options:
         raise click.UsageError(f"a fork keeps the run's model and data: {', '.join(options)} cannot be changed")

@@ -1,4 +1,4 @@
-"""The data that `chainrule train` is given: a data set by name, images, arrays, a table or a text."""
+"""Loads the data that `chainrule train` gets: a data set by name, images, arrays, a table or a text."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from chainrule.training.task import Data, Task
 
 _MODELS = {CLASSES.data_type: "mlp_classifier", NUMBERS.data_type: "mlp_regressor", TextData: "gpt"}
-"""The default models by the type of the data, where it is not "mlp"."""
+"""The default models by the type of the data; "mlp" for all other types."""
 
 _TABLE_OPTIONS = (
     click.option("--target", metavar="COLUMN", help="For a table: the column to predict."),
@@ -52,8 +52,8 @@ def table_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What `--data` names and the options that say how it is read; None where one is left out."""
+class DataOptions:
+    """The value of `--data`, and of the options that say how to read the data; None where one is left out."""
 
     data: str | None
     seed: int
@@ -69,7 +69,7 @@ class Reading:
 
     @property
     def is_text(self) -> bool:
-        """Whether the data are a text by its name, or a text file."""
+        """Whether the data are a text: one of the corpora, or a text file."""
         if self.data is None or self.data in SOURCES:
             return False
         return self.data in text.CORPORA or (self.data.endswith(".txt") and not Path(self.data).is_dir())
@@ -104,74 +104,74 @@ def default_model(data: Data) -> str:
     return _MODELS.get(type(data), "mlp")
 
 
-def load(reading: Reading, model: Model | None, start: Run | None) -> Data:
+def load(options: DataOptions, model: Model | None, start: Run | None) -> Data:
     """Load the data set that `--data` names, or the default one of a model.
 
     A path becomes absolute: config.json stores it, and the run may be resumed from another folder.
 
     Args:
-        reading: the data and how they are read.
+        options: the data and how to read them.
         model: the model to train; None for the default.
-        start: the run whose weights it starts from; None for none.
+        start: the run whose weights training starts from; None for new weights.
     """
     task = None if model is None else tasks.of(model)
-    if reading.is_table:
-        return _load_table(reading, task, start)
-    source = reading.data
+    if options.is_table:
+        return _load_table(options, task, start)
+    source = options.data
     if source is None and isinstance(task, TableTask):
         raise click.UsageError("name the table with --data FILE, and the column to predict with --target COLUMN")
     if source is None:
         source = "mnist" if task is None else task.default_data
-    if reading.table_options:
-        raise click.UsageError(f"{reading.table_options[0]} is for a table in a CSV file, and {source} is none")
+    if options.table_options:
+        raise click.UsageError(f"{options.table_options[0]} is for a table in a CSV file, and {source} is not one")
     is_folder = source not in SOURCES and Path(source).is_dir()
-    if reading.image_size is not None and not (is_folder and is_picture_folder(Path(source))):
-        raise click.UsageError(f"--image-size is for a folder of class folders with pictures, and {source} is none")
-    if reading.is_text or (task is TEXT and source not in SOURCES and not Path(source).is_dir()):
-        if reading.validation is not None:
+    if options.image_size is not None and not (is_folder and is_picture_folder(Path(source))):
+        raise click.UsageError(f"--image-size is for a folder of class folders with pictures, and {source} is not one")
+    if options.is_text or (task is TEXT and source not in SOURCES and not Path(source).is_dir()):
+        if options.validation is not None:
             raise click.UsageError(
                 f"--validation is for a set of images; of a text such as {source}, a tenth is held back"
             )
-        if reading.words and reading.bpe is not None:
+        if options.words and options.bpe is not None:
             raise click.UsageError("tokens are byte pairs (--bpe) or words (--words), not both")
         name = source if source in text.CORPORA else Path(source).resolve()
-        return text.load(name, bpe=reading.bpe, words=reading.words)
-    for option in reading.text_options:
+        return text.load(name, bpe=options.bpe, words=options.words)
+    for option in options.text_options:
         raise click.UsageError(f"{option} is for a text, and {source} is a set of images")
     is_file = is_folder or (source not in SOURCES and source.lower().endswith(".npz"))
     path = Path(source).resolve() if is_file else source
-    loaded = datasets.load(path, image_size=reading.image_size, seed=reading.seed)
-    return replace(loaded, validation=reading.validation)
+    loaded = datasets.load(path, image_size=options.image_size, seed=options.seed)
+    return replace(loaded, validation=options.validation)
 
 
-def _load_table(reading: Reading, task: Task[Any] | None, start: Run | None) -> TableData:
-    """Load a table; with a start that is a run on a table, encoded as its columns were."""
-    if reading.validation is not None:
+def _load_table(options: DataOptions, task: Task[Any] | None, start: Run | None) -> TableData:
+    """Load a table; if `start` is a run on a table, with that run's encoding of the columns."""
+    if options.validation is not None:
         raise click.UsageError("--validation is for a set of images; of a table, a sixth of the rows is held back")
-    size = [] if reading.image_size is None else ["--image-size"]
-    for option in [*size, *reading.text_options]:
-        raise click.UsageError(f"{option} is not for a table, and {reading.data} is one")
-    file = Path(str(reading.data)).resolve()
-    target, encoder = reading.target, None
+    size = [] if options.image_size is None else ["--image-size"]
+    for option in [*size, *options.text_options]:
+        raise click.UsageError(f"{option} is not for a table, and {options.data} is one")
+    file = Path(str(options.data)).resolve()
+    target, encoder = options.target, None
     if start is not None and isinstance(start.task, TableTask):
         encoder = start.task.encoder(start)
-        fixed = [name for name in reading.table_options if name in ("--drop", "--categorical")]
+        fixed = [name for name in options.table_options if name in ("--drop", "--categorical")]
         if fixed:
             raise click.UsageError(f"--from takes the columns of {start.folder}: leave out {fixed[0]}")
         target = encoder.target.name if target is None else target
     if target is None:
-        columns = join_names(list(read_csv(file, reading.encoding).columns), limit=20)
-        raise DataError(f"{reading.data}: name the column to predict with --target COLUMN; the columns are {columns}")
-    kind = reading.task
+        columns = join_names(list(read_csv(file, options.encoding).columns), limit=20)
+        raise DataError(f"{options.data}: name the column to predict with --target COLUMN; the columns are {columns}")
+    kind = options.task
     if kind is None and isinstance(task, TableTask):
         kind = task.target_type.kind
     return datasets.load_table(
         file,
         target,
         task=kind,
-        drop=reading.drop,
-        categorical=reading.categorical,
-        encoding=reading.encoding,
-        seed=reading.seed,
+        drop=options.drop,
+        categorical=options.categorical,
+        encoding=options.encoding,
+        seed=options.seed,
         encoder=encoder,
     )

@@ -159,5 +159,5 @@ def _histograms(trainer: Trainer) -> tuple[Any, list[bytes]]:
 def _neurons(trainer: Trainer) -> tuple[Any, list[bytes]]:
     """Which neurons are silent for all of some training examples."""
     neurons = dead_neurons(trainer.network, trainer.loader.dataset[:_PROBES][0])
-    layers = [{"path": path, "kind": kind, "count": int(dead.sum())} for path, (dead, kind) in neurons.items()]
+    layers = [{"path": path, "kind": kind, "count": int(inactive.sum())} for path, (inactive, kind) in neurons.items()]
     return layers, [dead.astype(np.uint8).tobytes() for dead, _ in neurons.values()]

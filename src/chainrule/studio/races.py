@@ -66,7 +66,7 @@ class Races:
         names: list[str] = []
         for change in reversed(changes):  # the page's own first: if it is refused, there is none of the other
             folder = self.shelf.folder / f"{name[:MAX_NAME]}-step-{step}-{secrets.token_hex(2)}"
-            names.insert(0, fork(replay, step, change, folder, cancelled=lambda: self.closes != closes).folder.name)
+            names.insert(0, fork(replay, step, change, folder, is_canceled=lambda: self.closes != closes).folder.name)
         self.go_on(names, closes)
         return {"runs": names}, []
 

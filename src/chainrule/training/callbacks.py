@@ -190,7 +190,7 @@ class Checkpoint(Callback):
         mode: whether to maximize ("max") or minimize ("min") it.
 
     Attributes:
-        resumed_at: the epoch and step of the state in the folder that training goes on from; None if there is none.
+        resumed_at: the epoch and step of the saved state that training has resumed from; None if it has not resumed.
     """
 
     def __init__(
@@ -227,10 +227,10 @@ class Checkpoint(Callback):
         self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:
-        """Save the complete state now, unless it is the one that training goes on from and no step was taken since.
+        """Save the complete state now, unless it is the one that training has resumed from.
 
-        That one names the settings under which its steps were taken, which may have been changed since: `change_run`
-        records the change from them.
+        Saving that state again would replace the settings under which its steps were taken by the current ones, and
+        `change_run` records changes relative to the former.
         """
         file = self.folder / checkpoint.FILE
         if self.resumed_at == (trainer.epoch, trainer.step) and file.exists():

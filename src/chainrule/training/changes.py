@@ -1,4 +1,4 @@
-"""Changes a run before it is resumed: more epochs, other settings, or back to an earlier state.
+"""Changes a run before it is resumed: to more epochs, to other settings, or back to an earlier state.
 
 config.json records each change: the time, the step, old and new values, and whether the result may differ from that of
 a run started with the new settings (`DIFFERS`). Everything is checked before anything is written. The process may be
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 _FIXED = ("optimizer", "augment", "steps_per_epoch")
 _SETTING_TYPES = {name: kind for name, kind in get_type_hints(Recipe).items() if name not in _FIXED}
-"""The settings that can be changed. Fixed are `optimizer`, since another one could not use the current one's state
-(`fork` starts it without one); `augment`, a dict, which NAME=VALUE cannot express; and `steps_per_epoch`, since kept
+"""The settings that can be changed. These cannot: `optimizer`, since another one could not use the current one's state
+(`fork` starts it without a state); `augment`, since NAME=VALUE cannot express a dict; `steps_per_epoch`, since kept
 states are named by epoch."""
 
 
@@ -234,7 +234,7 @@ def _check_position(file: Path, state: Any, recipe: Recipe) -> tuple[int, int]:
 
 
 def check_change_at(epoch: int, step: int, batch_size: int, new: Recipe) -> None:
-    """Check that settings can begin at a position.
+    """Check that new settings can take effect at a position.
 
     Args:
         epoch: the number of completed epochs.

@@ -1,7 +1,7 @@
 """Diagnoses a completed training run on images: whether the network learned anything, and if not, what to try.
 
 A NaN loss ends training at once (`callbacks.StopOnNaN`). A loss that rises slowly, or a network that gives the same
-answer for every image, does not; they show only in the history.
+answer for every image, does not, and shows only in the history.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ class Evaluation:
 
 
 def expected_calibration_error(probabilities: NDArray[Any], labels: NDArray[Any], bins: int = 15) -> float:
-    """Measure by how much confidence differs from accuracy: 0 if 90% of the predictions made with 90% are correct, etc.
+    """Measure how far confidence is from accuracy: 0 if 90% of predictions with 90% confidence are correct, and so on.
 
         import numpy as np
         from chainrule.training.evaluation import expected_calibration_error
@@ -164,7 +164,7 @@ def evaluate(
 
 
 def images_per_batch(images: NDArray[np.uint8]) -> int:
-    """Return how many of some images, at least one, are evaluated in a batch."""
+    """Return the number of these images to evaluate per batch, at least one."""
     size = images[0].size
     return BATCH if size <= 28 * 28 else max(1, min(BATCH, BATCH_PIXELS // size))
 

@@ -3,8 +3,8 @@
 A file is a sequence of records: the length of an event (8 bytes, little-endian), a checksum of the length, the event as
 a protocol buffer, and its checksum. A killed process leaves a prefix of what it wrote.
 
-A session begins by cutting off what earlier ones wrote after the epoch from which it goes on. Its own file says so at
-its start (`SessionLog.START`), for a TensorBoard that is open and has already read what was cut off.
+A session begins by cutting off what earlier sessions wrote after the epoch that it resumes from. Its own file begins
+with an event that says so (`SessionLog.START`), for a TensorBoard that is open and has read the removed events already.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class Session:
         from tensorboardX.record_writer import RecordWriter
 
         self._event = event_pb2.Event
-        # absolute, as the writer takes what stands before a colon for the scheme of an address
+        # An absolute path: the writer takes what precedes a colon for the scheme of a URL
         self._file = RecordWriter(str(folder.absolute() / f"events.out.tfevents.{number:06}.chainrule"))
         self.add(file_version="brain.Event:2")
         self.add(step, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START))

@@ -51,7 +51,7 @@ _MAX_COUNT = 1_000_000_000  # limit on epochs, batch size and number of images, 
 SCHEDULES = ("constant", "cosine", "one-cycle", "warmup-cosine")
 
 WARMUP, FINAL_RATE = 0.05, 0.1
-"""Of "warmup-cosine": the fraction of the steps in which the rate rises, and its last value relative to the highest."""
+"""In the schedule "warmup-cosine": the fraction of steps in which the rate rises; the final rate over the highest."""
 
 
 def configure(
@@ -77,7 +77,7 @@ def configure(
         keep: keep the states of the last `keep` epochs and of the best epoch, so that `change_run` can go back to them.
         options: options of the model, which replace the defaults for the data set; None keeps an option's default.
         source: start from the best weights of this run, of the same model; `fine_tuning.write_start` copies them.
-        freeze: with `source`, beginnings of names of parameters that are not trained, such as "0".
+        freeze: with `source`, prefixes of the names of the parameters to freeze, such as "0".
         log: logs to write besides metrics.jsonl: "csv", "tensorboard".
         changes: values for fields of the `Recipe`; None keeps the recipe's.
 
@@ -137,8 +137,8 @@ def prepare(
     Args:
         run: the run.
         data: the data set named in its config.
-        callbacks: additional callbacks, called after the checks for NaN and the end of augmentation, and before the
-            callbacks that write files.
+        callbacks: additional callbacks, called after `StopOnNaN` and `StopAugmentation`, and before the callbacks that
+            write files.
         read_only: write no files and do not validate: the trainer only takes the same steps.
         replayable: also save states to start a replay from (see `replay`).
 
@@ -224,10 +224,10 @@ def _threads(run: Run) -> int:
 
 
 def refuse_shipped(run: Run) -> None:
-    """Check that a run is none of those shipped with chainrule, which must not be changed.
+    """Refuse a run that is shipped with chainrule: it must not be changed.
 
     Raises:
-        RunError: it is a run shipped with chainrule.
+        RunError: it is shipped with chainrule.
     """
     if run.folder.resolve() in (SHIPPED.resolve(), SHIPPED_WORDS.resolve()):
         command = f"chainrule train --model {run.config['model']['name']}"

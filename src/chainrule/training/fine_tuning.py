@@ -1,7 +1,7 @@
 """Fine-tuning: a run that starts from another run's weights, some of them frozen.
 
 The new run keeps a copy of the weights in `start.safetensors`, and so does not need the other run any more. Where the
-number of classes differs, the last layer starts anew.
+number of classes differs, the last layer is initialized anew.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ def describe_start(source: Run, network: Module, freeze: Sequence[str]) -> dict[
     Args:
         source: the run whose best weights are taken.
         network: the new run's network.
-        freeze: beginnings of names of parameters that are not trained.
+        freeze: prefixes of the names of the parameters to freeze (see `_has_prefix`).
 
     Raises:
-        RunError: the weights do not fit, other than those of the last layer; a beginning that no name has; or nothing
-            is left to train.
+        RunError: weights other than those of the last layer do not fit, no name has one of the prefixes, or nothing is
+            left to train.
     """
     state = safetensors_io.load(_weights_file(source), from_chainrule=True)
     own = network.state_dict()
     differing = sorted(state.keys() ^ own.keys())
     if differing:
         raise RunError(
-            f"{source.folder}: its weights do not fit the model, whose names differ: {join_names(differing)}; "
-            f"leave out --model to take its own"
+            f"{source.folder}: its weights do not fit the model: only one of them has {join_names(differing)}; leave "
+            f"out --model to use the run's own"
         )
     last_layer = list(network.named_parameters())[-1][0].rpartition(".")[0]
     replaced = [name for name, tensor in own.items() if state[name].shape != tensor.shape]
@@ -47,11 +47,11 @@ def describe_start(source: Run, network: Module, freeze: Sequence[str]) -> dict[
         raise RunError(f"{source.folder}: only the last layer can be replaced, but {join_names(others, '; ')}")
     names = [name for name, _ in network.named_parameters()]
     for prefix in freeze:
-        if not any(_begins(name, prefix) for name in names):
-            raise RunError(f"--freeze {prefix}: no parameter begins with it; they are {join_names(names)}")
-    if all(any(_begins(name, prefix) for prefix in freeze) for name in names):
+        if not any(_has_prefix(name, prefix) for name in names):
+            raise RunError(f"--freeze {prefix}: no parameter's name begins with it; the names are {join_names(names)}")
+    if all(any(_has_prefix(name, prefix) for prefix in freeze) for name in names):
         raise RunError("--freeze leaves no parameter to train")
-    frozen_anew = [name for name in replaced if any(_begins(name, prefix) for prefix in freeze)]
+    frozen_anew = [name for name in replaced if any(_has_prefix(name, prefix) for prefix in freeze)]
     if frozen_anew:
         raise RunError(f"{join_names(frozen_anew)} must be learned anew and cannot be frozen: its shape differs")
     return {"run": str(source.folder), "replaced": replaced, "freeze": list(freeze)}
@@ -63,7 +63,7 @@ def write_start(source: Run, folder: Path) -> None:
 
 
 def start_from(run: Run, network: Module) -> None:
-    """Give a new run's network the weights that it starts from, and freeze what the config says.
+    """Give a new run's network the weights that it starts from, and freeze the parameters that its config names.
 
     Frozen modules are in evaluation mode, so that a frozen batch normalization keeps its statistics.
 
@@ -83,15 +83,15 @@ def start_from(run: Run, network: Module) -> None:
     except (KeyError, ValueError) as error:
         raise RunError(f"{file}: does not fit model {run.model.name!r}: {error}") from None
     for name, parameter in network.named_parameters():
-        parameter.requires_grad_(not any(_begins(name, prefix) for prefix in start["freeze"]))
+        parameter.requires_grad_(not any(_has_prefix(name, prefix) for prefix in start["freeze"]))
     for module in network.modules():
         parameters = [*module.parameters()]
         if parameters and not any(parameter.requires_grad for parameter in parameters):
             module.eval()
 
 
-def _begins(name: str, prefix: str) -> bool:
-    """Whether a path begins with another: 1 and 1.weight are beginnings of 1.weight, but not of 10.weight."""
+def _has_prefix(name: str, prefix: str) -> bool:
+    """Whether a path begins with another path: 1 and 1.weight are prefixes of 1.weight, but not of 10.weight."""
     return name == prefix or name.startswith(prefix.rstrip(".") + ".")
 
 

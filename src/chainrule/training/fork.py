@@ -1,4 +1,4 @@
-"""Forks: a new run that goes on from any step of another one, with other settings.
+"""Forks: a new run that continues from any step of another one, with other settings.
 
 The new run's folder is complete from the start: its config, with where it comes from and what has changed; the state at
 that step, computed by `replay`; the history and the best weights until then. It is resumed like any other run, and ends
@@ -44,21 +44,21 @@ def fork(
     *,
     keep: int = 0,
     log: Sequence[str] = (),
-    cancelled: Callable[[], bool] = bool,
+    is_canceled: Callable[[], bool] = lambda: False,
 ) -> Run:
-    """Create a run that goes on from a step of another one; nothing is left behind if that fails.
+    """Create a run that continues from a step of another one; if that fails, nothing is left behind.
 
     Another optimizer starts without a state, with its own default settings where none are given. Another batch size
-    can only begin with an epoch. With no changes, the new run ends with the same bits as the old one.
+    can take effect only at the start of an epoch. Without changes, the new run ends with the same bits as the old one.
 
     Args:
-        replay: of the run to fork.
+        replay: a replay of the run to fork.
         step: the total number of steps before the fork.
         settings: new values of recipe fields, such as {"lr": 0.001}.
         folder: the new run's folder; None for a new one in `runs/`.
         keep: how many states the new run keeps.
         log: logs it writes besides metrics.jsonl.
-        cancelled: as in `RunReplay.seek`.
+        is_canceled: as in `RunReplay.seek`.
 
     Returns:
         The new run, to be trained with `resume` and `Trainer.fit`.
@@ -66,8 +66,8 @@ def fork(
     Raises:
         CanceledError: the replay was canceled.
         MissingLibraryError: a log needs a library that is not installed.
-        RunError: a setting is invalid, or cannot begin there; the run has not reached this step; or the folder is not
-            empty.
+        RunError: a setting is invalid, or cannot take effect there; the run has not reached this step; or the folder is
+            not empty.
     """
     check_logs(log)
     if folder is not None:
@@ -75,7 +75,7 @@ def fork(
     part = replay.part_of(step)
     epoch, step_in_epoch = part.position(step)
     old = Recipe(**part.run.config["training"])
-    new = _changed(old, settings or {})
+    new = _new_recipe(old, settings or {})
     check_settings(part.run.task, new, part.run.config["seed"], part.run.config["data"]["limit"], replay.data, keep)
     check_change_at(epoch, step_in_epoch, old.batch_size, new)
     differing = {name: [getattr(old, name), value] for name, value in vars(new).items() if getattr(old, name) != value}
@@ -87,9 +87,9 @@ def fork(
     if history:
         record = history[best_index(history, metric.name, metric.mode)]
         best.load_state_dict({"best": record[metric.name], "epoch": record["epoch"]})
-        replay.seek(replay.step_of_epoch(record["epoch"]), cancelled)
+        replay.seek(replay.step_of_epoch(record["epoch"]), is_canceled)
         best_weights = copy_state(replay.trainer)["network"]
-    replay.seek(step, cancelled)
+    replay.seek(step, is_canceled)
     state = _state(replay, best, history)
     earlier = part.run.changes
     change = describe_change(old, new, differing, earlier, part.steps_per_epoch, epoch, step_in_epoch)
@@ -97,7 +97,7 @@ def fork(
     config = {
         **{name: value for name, value in part.run.config.items() if name not in left_out},
         "created": datetime.now().astimezone().isoformat(timespec="microseconds"),
-        "training": {**part.run.config["training"], **{name: new for name, (_, new) in differing.items()}},
+        "training": {**part.run.config["training"], **{name: value for name, (_, value) in differing.items()}},
         "versions": versions(),
         "fork": {"run": str(replay.run.folder), "step": step},
         **({"keep": keep} if keep else {}),
@@ -122,7 +122,7 @@ def fork(
     return create(config, folder, write_files)
 
 
-def _changed(old: Recipe, settings: Mapping[str, Any]) -> Recipe:
+def _new_recipe(old: Recipe, settings: Mapping[str, Any]) -> Recipe:
     """Return the recipe with new settings, and with the defaults of another optimizer."""
     check_schema({**asdict(old), **settings}, RECIPE_SCHEMA, "the fork's settings")
     differing = {name: value for name, value in settings.items() if getattr(old, name) != value}

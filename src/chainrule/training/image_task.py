@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from chainrule.training.run import Run
 
 
-PICTURED_IMAGES, MAX_CONFUSION_CLASSES = 25, 40
-"""For the pictures of an epoch: the number of images, and of classes up to which a confusion matrix is readable."""
+SHOWN_IMAGES, MAX_CONFUSION_CLASSES = 25, 40
+"""In the figures of an epoch: the number of images, and of classes up to which a confusion matrix is readable."""
 
 PREFETCH_BYTES, PREFETCH_FACTOR = 1 << 30, 2
 """Minimum bytes of training images for which batches are prefetched, and the number of batches prepared in advance.
@@ -61,17 +61,17 @@ class ImageValidator:
         evaluation = self._evaluation = evaluate(self._network, self._model, *self._data.split().validation)
         return {"validation_loss": evaluation.loss, "validation_accuracy": evaluation.accuracy}
 
-    def pictures(self) -> dict[str, Figure]:
+    def figures(self) -> dict[str, Figure]:
         """Draw the first images with the network's predictions, and the confusion matrix.
 
-        There is none if an output was not finite, and no confusion matrix of more than `MAX_CONFUSION_CLASSES` classes.
+        Draws nothing if an output was not finite, and no confusion matrix of more than `MAX_CONFUSION_CLASSES` classes.
         """
         from chainrule.plots.evaluation import confusion_matrix, predictions  # imports matplotlib
 
         evaluation, classes = self._evaluation, self._data.classes
         if evaluation is None or evaluation.nan_count:
             return {}
-        shown = slice(PICTURED_IMAGES)
+        shown = slice(SHOWN_IMAGES)
         images = self._data.split().validation.images[shown]
         sheet = predictions(images, evaluation.labels[shown], evaluation.predictions[shown], classes)
         if len(classes) > MAX_CONFUSION_CLASSES:
@@ -96,12 +96,12 @@ class ImageTask:
 
     def load(self, run: Run) -> ImageData:
         """Load the data set that a run was started with."""
-        data = datasets.load(run.config["data"]["name"], **_reading(run))
+        data = datasets.load(run.config["data"]["name"], **_load_options(run))
         return replace(data, validation=run.config["data"].get("validation"))
 
     def load_test(self, run: Run) -> ImageData:
         """Load the test images of the data set that a run was started with."""
-        return datasets.load_test(run.config["data"]["name"], **_reading(run))
+        return datasets.load_test(run.config["data"]["name"], **_load_options(run))
 
     def defaults(self, model: Model, data: ImageData) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return default options of a new model for the data set, and default changes to the model's recipe."""
@@ -213,11 +213,11 @@ class ImageTask:
         )
 
     def validator(self, network: Module, model: Model, data: ImageData, *, compiled: bool) -> ImageValidator:
-        """Return what measures loss and accuracy on the validation images."""
+        """Return a function that measures loss and accuracy on the validation images."""
         return ImageValidator(network, model, data)
 
     def counter(self) -> Callable[[Any, Any], Any]:
-        """Return what counts the images whose class has the largest output."""
+        """Return a function that counts the images whose class has the largest output."""
         return lambda outputs, labels: (outputs.argmax(1) == labels).sum()
 
     def evaluate_run(self, run: Run, data: ImageData) -> dict[str, float]:
@@ -243,8 +243,8 @@ class ImageTask:
 IMAGES = ImageTask()
 
 
-def _reading(run: Run) -> dict[str, Any]:
-    """Return how a run's images were read from pictures and split."""
+def _load_options(run: Run) -> dict[str, Any]:
+    """Return the options with which a run's images were loaded."""
     return {"image_size": _image_shape(run)[-1], "seed": run.config["seed"]}
 
 
@@ -252,7 +252,7 @@ def _image_shape(run: Run) -> list[int]:
     """Return the shape of a run's images.
 
     Raises:
-        RunError: the config's is none that images have.
+        RunError: the config's shape is not that of an image.
     """
     shape: list[int] = run.config["data"]["image_shape"]
     # The limit keeps the blank image in check_model_input small

@@ -23,8 +23,8 @@ class Log:
     """A log that a run can name.
 
     Attributes:
-        make: makes the callback, for the run's folder.
-        check: raises a `MissingLibraryError` if what it needs is not installed.
+        make: makes the callback, from the run's folder and its validator.
+        check: raises a `MissingLibraryError` if a library that the log needs is not installed.
     """
 
     make: Callable[[Path, Validator], Callback]
@@ -34,7 +34,7 @@ class Log:
 LOGS = {
     "csv": Log(lambda folder, _: CSV(folder / "metrics.csv")),
     "tensorboard": Log(
-        lambda folder, validate: TensorBoard(folder / "tensorboard", pictures=validate.pictures),
+        lambda folder, validate: TensorBoard(folder / "tensorboard", pictures=validate.figures),
         event_files.check_library,
     ),
 }
@@ -42,7 +42,7 @@ LOGS = {
 
 
 def check_logs(names: Sequence[str]) -> None:
-    """Check the names of logs, and that what they need is installed.
+    """Check the names of logs, and that the libraries that they need are installed.
 
     Raises:
         MissingLibraryError: a library is missing.
@@ -60,6 +60,6 @@ def make_logs(names: Sequence[str], folder: Path, validate: Validator) -> list[C
     Args:
         names: the names of the logs.
         folder: the run's folder.
-        validate: measures the metrics of an epoch, and draws its pictures.
+        validate: measures the metrics of an epoch, and draws its figures.
     """
     return [LOGS[name].make(folder, validate) for name in dict.fromkeys(names)]

@@ -28,7 +28,7 @@ class RateSearch:
     Attributes:
         rates: the learning rate of each step.
         losses: its loss, before the update.
-        smoothed: a moving average of the losses, without the bias of its start.
+        smoothed: an exponential moving average of the losses, with bias correction.
         suggestion: a tenth of the rate with the lowest smoothed loss.
     """
 
@@ -45,13 +45,13 @@ def find_learning_rate(trainer: Trainer, low: float = 1e-6, high: float = 10.0, 
     it was in before; its callbacks are not called.
 
     Args:
-        trainer: a trainer, such as a new one.
+        trainer: a trainer, usually a new one.
         low: the first rate.
-        high: the last.
-        steps: their number.
+        high: the last rate.
+        steps: the number of steps.
 
     Returns:
-        The rates and losses, with a suggestion: a tenth of the rate with the lowest loss, as it is still falling there.
+        The rates and losses, with a suggestion: a tenth of the rate with the lowest loss, where it is still falling.
 
     Raises:
         ValueError: a rate that is not above 0, `high` not above `low`, or too few steps.
@@ -64,7 +64,7 @@ def find_learning_rate(trainer: Trainer, low: float = 1e-6, high: float = 10.0, 
         raise ValueError(f"find_learning_rate: needs 0 < low < high, got {low} and {high}")
     check_integer("find_learning_rate", "steps", steps, minimum=10)
     if trainer.shards:
-        raise UserError(f"the rate is searched on whole batches, not in {trainer.shards} shards: leave them out")
+        raise UserError(f"the learning rate is searched for on whole batches: leave out the {trainer.shards} shards")
     state = copy.deepcopy(trainer.state_dict())
     rates: list[float] = []
     losses: list[float] = []
@@ -87,7 +87,9 @@ def find_learning_rate(trainer: Trainer, low: float = 1e-6, high: float = 10.0, 
     finally:
         trainer.load_state_dict(state)
     if not rates:
-        raise UserError("the first loss is not finite: check the data and the network before searching a learning rate")
+        raise UserError(
+            "the first loss is not finite: check the data and the network before searching for a learning rate"
+        )
     best = min(range(len(rates)), key=smoothed.__getitem__)
     return RateSearch(rates, losses, smoothed, rates[best] / 10)
 

@@ -1,6 +1,6 @@
-"""What a network looks like while it trains: the size of its gradients, its weights' histograms, its silent neurons.
+"""What a network looks like while it trains: the size of its gradients, its weights' histograms, its dead neurons.
 
-Nothing here changes the network: who looks between two steps gets the same bits as who does not.
+Nothing here changes the network: a run that is observed between its steps has the same bits as one that is not.
 
     import numpy as np
     from chainrule import nn, randn
@@ -32,18 +32,18 @@ if TYPE_CHECKING:
     from chainrule.tensor import Tensor
 
 _MIN_SLOPE = 0.01
-"""A sigmoid or tanh is saturated where its slope is below this part of its largest."""
+"""A sigmoid or tanh is saturated where its slope is below this fraction of its maximum."""
 
 
 class Neurons(NamedTuple):
-    """The neurons of a layer that say nothing.
+    """The neurons of a layer through which no gradient flows.
 
     Attributes:
-        dead: whether each neuron, or each channel of a convolution, is silent for every example.
-        kind: "dead" for rectifiers, whose output is 0; "saturated" for sigmoid and tanh, whose slope is nearly 0.
+        inactive: whether each neuron, or each channel of a convolution, is dead or saturated for every example.
+        kind: "dead" for ReLU, whose output is 0; "saturated" for sigmoid and tanh, whose slope is nearly 0.
     """
 
-    dead: NDArray[np.bool_]
+    inactive: NDArray[np.bool_]
     kind: str
 
 
@@ -83,7 +83,7 @@ def rms(arrays: list[NDArray[Any]]) -> float:
 def gradient_rms(network: Module) -> dict[str, float | None]:
     """Return the root mean square of each layer's gradient, per weight; None for a layer without a gradient.
 
-    Between layers of different size, it can be compared; a sum cannot. After a step of a `Trainer`, the gradients are
+    Unlike a sum, it can be compared between layers of different sizes. After a step of a `Trainer`, the gradients are
     those of this step.
     """
     sizes: dict[str, float | None] = {}
@@ -111,15 +111,15 @@ def histogram(array: NDArray[Any], bins: int = 41) -> Histogram:
 
 
 def dead_neurons(network: Module, inputs: Tensor) -> dict[str, Neurons]:
-    """Return which neurons of each activation layer are silent for all of some examples, in evaluation mode.
+    """Return which neurons of each activation layer are dead or saturated for all examples, in evaluation mode.
 
     Args:
         network: the network. Its activations count if they are layers: `nn.ReLU`, `nn.Sigmoid`, `nn.Tanh`.
         inputs: the examples.
 
     Returns:
-        By path of the layer: the neurons along axis 1 of a matrix or of feature maps (N, C, H, W), else the last. A
-        layer that the network calls several times is there once for each call: "1", "1 (call 2)", and so on.
+        The neurons of each layer, by its path. They lie along axis 1 of a matrix or of feature maps (N, C, H, W), else
+        along the last axis. A layer that is called several times has an entry for each call: "1", "1 (call 2)", ...
     """
     layers_of_neurons: dict[str, Neurons] = {}
     if not any(isinstance(module, _ACTIVATIONS) for module in network.modules()):
@@ -127,16 +127,16 @@ def dead_neurons(network: Module, inputs: Tensor) -> dict[str, Neurons]:
 
     calls: Counter[str] = Counter()
 
-    def note(path: str, module: Module, _: Any, output: Tensor) -> None:
+    def record(path: str, module: Module, _: Any, output: Tensor) -> None:
         calls[path] += 1
         call = "" if calls[path] == 1 else f" (call {calls[path]})"
-        layers_of_neurons[path + call] = _silent(module, output)
+        layers_of_neurons[path + call] = _find_inactive(module, output)
 
     # A copy, because a compiled step would be compiled again after a hook was added to its modules
     copied = copy.deepcopy(network).eval()
     for path, module in copied.named_modules():
         if isinstance(module, _ACTIVATIONS):
-            module.register_forward_hook(partial(note, path))
+            module.register_forward_hook(partial(record, path))
     with no_grad():
         copied(inputs)
     return layers_of_neurons
@@ -145,7 +145,7 @@ def dead_neurons(network: Module, inputs: Tensor) -> dict[str, Neurons]:
 _ACTIVATIONS = (nn.ReLU, nn.Sigmoid, nn.Tanh)
 
 
-def _silent(module: Module, output: Tensor) -> Neurons:
+def _find_inactive(module: Module, output: Tensor) -> Neurons:
     values = output.numpy()
     axis = 1 if values.ndim in (2, 4) else values.ndim - 1
     others = tuple(number for number in range(values.ndim) if number != axis)
@@ -156,14 +156,14 @@ def _silent(module: Module, output: Tensor) -> Neurons:
 
 
 class LossCurve:
-    """A curve of bounded length: each point is the mean over a number of steps, which doubles when it gets long.
+    """A curve of bounded length: each point is the mean over a number of steps, which doubles when it gets too long.
 
     Args:
-        most: the number of points at which two become one; even.
+        max_points: at this number of points, each two are merged into one; an even number.
     """
 
-    def __init__(self, most: int = 512) -> None:
-        self.most, self.steps_per_point = most, 1
+    def __init__(self, max_points: int = 512) -> None:
+        self.max_points, self.steps_per_point = max_points, 1
         self._points: list[tuple[float, float]] = []  # last step, mean
         self._sum, self._count = 0.0, 0
 
@@ -174,7 +174,7 @@ class LossCurve:
             return
         self._points.append((step, self._sum / self._count))
         self._sum, self._count = 0.0, 0
-        if len(self._points) >= self.most:
+        if len(self._points) >= self.max_points:
             pairs = zip(self._points[::2], self._points[1::2], strict=True)
             self._points = [(later, (one + other) / 2) for (_, one), (later, other) in pairs]
             self.steps_per_point *= 2

@@ -1,8 +1,8 @@
 """The graph of a network's operations, for TensorBoard.
 
 The network is run once, on one batch. While it runs, `mode.trace` is an `OperationGraph`, so that every operation on
-Tensors calls `run`, which computes it and adds a node. Tensors hold arrays as ever, so any Python code runs. The scope
-of a node is the module that is running.
+Tensors calls `run`, which computes it and adds a node. Tensors hold arrays as usual, so any Python code runs. The scope
+of a node is the module whose forward pass is running.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class GraphError(RuntimeError):
-    """A network does what cannot be drawn."""
+    """A network's forward pass contains something that a graph cannot show."""
 
 
 class OperationGraph:
@@ -45,7 +45,7 @@ class OperationGraph:
 
         self.definition: Any = graph_pb2.GraphDef()
         self._scopes = [type(network).__name__]
-        self._uses: dict[str, int] = {}  # how many nodes have asked for a name
+        self._uses: dict[str, int] = {}  # how often each name was requested for a node
         self._names: dict[int, str] = {}  # of the node that computed an array, by id
         self._arrays: list[Any] = []  # kept, so that no other array gets the same id
         self._state = {id(t._data): name for name, t in reversed([*network.state_dict().items()])}
@@ -106,7 +106,7 @@ class OperationGraph:
         count = self._uses[name] = self._uses.get(name, 0) + 1
         return name if count == 1 else self._unique(f"{name}_{count - 1}")
 
-    # What Tensors call
+    # Methods that operations on Tensors call
 
     def run(self, operation: Operation[...], inputs: Sequence[Any], options: dict[str, Any]) -> tuple[Any, Any, Any]:
         """Compute an operation and add its node; return its inputs as arrays, its result and its extra result."""
@@ -126,7 +126,7 @@ class OperationGraph:
     as_tracer = add_array = lift
 
     def index(self, index: Any) -> Any:
-        """Return an index as it is without a trace."""
+        """Return an index as an array or an int, as operations without a trace get it."""
         array = self.lift(index)
         return np.array(array) if array.ndim or array.dtype.kind == "b" else int(array)
 
@@ -151,18 +151,18 @@ class OperationGraph:
             generator.bit_generator.state = state
 
     def refuse(self, what: str) -> NoReturn:
-        """Refuse what would change more than the graph, such as a hook or a seed.
+        """Refuse an action with effects beyond the graph, such as setting a seed.
 
         Raises:
             GraphError: always.
         """
-        raise GraphError(f"it does {what} in its forward")
+        raise GraphError(f"its forward pass contains what a graph cannot show: {what}")
 
     def refuse_value(self, what: str) -> Any:
-        """Do nothing: values are known."""
+        """Do nothing: Tensors have values here, unlike in other traces."""
 
     def _refuse_gradient(self, *_: Any, **__: Any) -> NoReturn:
-        self.refuse("a gradient's work")
+        self.refuse("computing or changing gradients")
 
     vjp = check_gradient = before_grad_read = before_grad_assigned = update = _refuse_gradient
     check_group = check_hook = _refuse_gradient

@@ -22,9 +22,9 @@ class NamedOptimizer:
 
     Attributes:
         make: makes it from a network and a recipe.
-        settings: the recipe's defaults if it does not use the optimizer of its model, "lr" among them.
+        settings: the defaults, with "lr", of a recipe that uses this optimizer instead of its model's.
         has_momentum: whether the recipe's momentum is an option of it.
-        has_weight_decay: whether the recipe's weight decay is.
+        has_weight_decay: whether the recipe's weight decay is an option of it.
     """
 
     make: Callable[[Module, Recipe], optim.Optimizer]
@@ -34,7 +34,7 @@ class NamedOptimizer:
 
 
 class CombinedOptimizer(optim.Optimizer):
-    """Several optimizers, each of its own parameters, as one: one list of groups, one state.
+    """Several optimizers, each with its own parameters, that act as one, with one list of groups and one state.
 
     Args:
         optimizers: the optimizers.
@@ -85,20 +85,20 @@ class CombinedOptimizer(optim.Optimizer):
             positions, groups = positions + count, groups[len(optimizer.param_groups) :]
 
 
-def _trained(network: Module) -> list[nn.Parameter]:
+def _trainable(network: Module) -> list[nn.Parameter]:
     """Return the parameters that are not frozen."""
     return [parameter for parameter in network.parameters() if parameter.requires_grad]
 
 
-def _named(kind: Callable[..., optim.Optimizer], **settings: float) -> NamedOptimizer:
+def _without_momentum(kind: Callable[..., optim.Optimizer], **settings: float) -> NamedOptimizer:
     return NamedOptimizer(
-        lambda network, recipe: kind(_trained(network), recipe.lr, weight_decay=recipe.weight_decay), settings
+        lambda network, recipe: kind(_trainable(network), recipe.lr, weight_decay=recipe.weight_decay), settings
     )
 
 
 def _with_momentum(kind: Callable[..., optim.Optimizer], **settings: float) -> NamedOptimizer:
     def make(network: Module, recipe: Recipe) -> optim.Optimizer:
-        return kind(_trained(network), recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+        return kind(_trainable(network), recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
 
     return NamedOptimizer(make, settings, has_momentum=True)
 
@@ -106,7 +106,7 @@ def _with_momentum(kind: Callable[..., optim.Optimizer], **settings: float) -> N
 def _muon(network: Module, recipe: Recipe) -> optim.Optimizer:
     """Muon for all matrices but embeddings, AdamW for the other parameters; both take steps of the same size."""
     embeddings = {id(module.weight) for module in network.modules() if isinstance(module, nn.Embedding)}
-    parameters = _trained(network)
+    parameters = _trainable(network)
     matrices = [p for p in parameters if p.ndim == 2 and id(p) not in embeddings]
     if not matrices:
         raise RunError("muon is for networks with matrices, such as the weights of linear layers, and this has none")
@@ -118,18 +118,18 @@ def _muon(network: Module, recipe: Recipe) -> optim.Optimizer:
 
 OPTIMIZERS = {
     "sgd": _with_momentum(optim.SGD, lr=0.1, momentum=0.9),
-    "adam": _named(optim.Adam, lr=0.002),
-    "adamw": _named(optim.AdamW, lr=0.002, weight_decay=0.01),
-    "nadam": _named(optim.NAdam, lr=0.002),
-    "radam": _named(optim.RAdam, lr=0.005),
-    "adamax": _named(optim.Adamax, lr=0.005),
-    "adagrad": _named(optim.Adagrad, lr=0.05),
-    "adadelta": _named(optim.Adadelta, lr=1.0),
+    "adam": _without_momentum(optim.Adam, lr=0.002),
+    "adamw": _without_momentum(optim.AdamW, lr=0.002, weight_decay=0.01),
+    "nadam": _without_momentum(optim.NAdam, lr=0.002),
+    "radam": _without_momentum(optim.RAdam, lr=0.005),
+    "adamax": _without_momentum(optim.Adamax, lr=0.005),
+    "adagrad": _without_momentum(optim.Adagrad, lr=0.05),
+    "adadelta": _without_momentum(optim.Adadelta, lr=1.0),
     "rmsprop": _with_momentum(optim.RMSprop, lr=0.002),
     "rprop": NamedOptimizer(
-        lambda network, recipe: optim.Rprop(_trained(network), recipe.lr), {"lr": 0.001}, has_weight_decay=False
+        lambda network, recipe: optim.Rprop(_trainable(network), recipe.lr), {"lr": 0.001}, has_weight_decay=False
     ),
-    "lion": _named(optim.Lion, lr=0.001, weight_decay=0.01),
+    "lion": _without_momentum(optim.Lion, lr=0.001, weight_decay=0.01),
     "muon": NamedOptimizer(_muon, {"lr": 0.01, "momentum": 0.95, "weight_decay": 0.01}, has_momentum=True),
 }
 """The optimizers by name."""

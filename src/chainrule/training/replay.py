@@ -1,8 +1,8 @@
 """The state of a run at any step: weights, optimizer state, generators.
 
 A run stores few states. All others are computed again: the same seed gives the same bits, so training from the nearest
-state before a step, by the same `Trainer`, arrives at the state that the run had there. What was passed on the way is
-kept in memory, within a limit, so that going back and forth is quick.
+state before a step, by the same `Trainer`, arrives at the state that the run had there. States that the replay passes
+are kept in memory, within a limit, so that going back and forth is quick.
 
     from chainrule.training import run as runs
     from chainrule.training.replay import RunReplay, weights_digest
@@ -48,11 +48,11 @@ _SECONDS_BETWEEN = 0.25  # of replay, between two states that are kept in memory
 
 
 class CanceledError(Exception):
-    """A replay was canceled on its way; the next one goes on from where it stopped."""
+    """A replay was canceled; the next one continues from where it stopped."""
 
 
 class _Arrived(Exception):  # noqa: N818  # no error
-    """Ends a call of `fit` at the step that was sought."""
+    """Ends a call of `fit` at the step that the replay seeks."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Part:
 
 
 class RunReplay:
-    """Takes a trainer to any step of a run. The run's files stay as they are.
+    """Takes a trainer to any step of a run. The run's files are not changed.
 
     Args:
         run: the run. It may be one that was resumed, changed or forked, or is not complete.
@@ -95,8 +95,8 @@ class RunReplay:
         data: the data set.
         parts: the parts of the run with the same settings.
         last_step: the last step that the run has reached.
-        losses: the loss of each step's batch, by step, where the replay has been.
-        notes: sentences on what was unexpected: a damaged state, or an epoch that another machine computed otherwise.
+        losses: the loss of each step that the replay has taken, by step.
+        notes: sentences on what was unexpected: a damaged state, or an epoch whose loss differs from the history's.
 
     Raises:
         DataError: the data differ from those the run was started with.
@@ -125,10 +125,10 @@ class RunReplay:
         self._trainer: Trainer | None = None
         self._part = self.parts[0]  # of the trainer
         self._target = 0
-        self._cancelled: Callable[[], bool] = bool
+        self._is_canceled: Callable[[], bool] = lambda: False
         self._last_time = 0.0
 
-    # Where one is
+    # The current step
 
     @property
     def trainer(self) -> Trainer:
@@ -163,14 +163,14 @@ class RunReplay:
     def _part_at_epoch(self, epoch: int) -> Part:
         return next(part for part in reversed(self.parts) if (part.epoch, part.step) <= (epoch, 0))
 
-    # Going there
+    # Going to a step
 
-    def seek(self, step: int, cancelled: Callable[[], bool] = bool) -> Trainer:
+    def seek(self, step: int, is_canceled: Callable[[], bool] = lambda: False) -> Trainer:
         """Go to the state after a number of steps, and return the trainer: network, optimizer, generators.
 
         Args:
             step: the total number of steps, from 0 (before the first one) to `last_step`.
-            cancelled: called after each step; if it returns True, the replay ends.
+            is_canceled: called after each step; if it returns True, the replay ends.
 
         Raises:
             CanceledError: the replay was canceled.
@@ -178,7 +178,7 @@ class RunReplay:
             RunError: the run has not reached this step.
         """
         self.part_of(step)
-        self._cancelled, self._last_time = cancelled, time.perf_counter()
+        self._is_canceled, self._last_time = is_canceled, time.perf_counter()
         try:
             self._start_near(step)
             for part in self.parts[self.parts.index(self._part) + 1 :]:
@@ -188,7 +188,7 @@ class RunReplay:
             self._advance(step)
         except CanceledError:
             raise
-        except BaseException:  # within a step, or a state: the trainer is neither here nor there
+        except BaseException:  # in the middle of a step, or of loading a state: the trainer is at no step of the run
             self._trainer = None
             raise
         self._keep()
@@ -240,10 +240,12 @@ class RunReplay:
 
     def _restore(self, part: Part, state: Any, file: Path) -> None:
         """Load a state that may have been saved with other settings or callbacks."""
-        if isinstance(state, dict) and isinstance(state.get("callbacks"), list):  # those that only read have none
+        if isinstance(state, dict) and isinstance(state.get("callbacks"), list):
+            # A trainer that only reads has one callback with a state, `SettingsCheck`
             state["callbacks"] = [c for c in state["callbacks"] if isinstance(c, dict) and "batch_size" in c]
         self._trainer_of(part)
-        restore(part.run, self._load(part, self._initial), state, file)  # it advances the schedule from its start
+        trainer = self._load(part, self._initial)  # `restore` advances the schedule from its first step
+        restore(part.run, trainer, state, file)
 
     def _load_file(self, step: int, file: Path) -> None:
         part = self.part_of(step)
@@ -255,7 +257,7 @@ class RunReplay:
             raise RunError(f"{file}: is the state of step {self.step:,}, not {step:,}")
 
     def _enter(self, part: Part) -> None:
-        """Go on with the settings of the next part, as `resume` does."""
+        """Continue with the settings of the next part, as `resume` does."""
         self._restore(part, copy_state(self.trainer), part.run.config_file)
 
     def _advance(self, step: int) -> None:
@@ -267,14 +269,16 @@ class RunReplay:
             trainer.fit(self._part.run.config["training"]["epochs"])
         trainer.stop = False
         if self.step < step:
-            raise RunError(f"{self.run.folder}: its settings end at step {self.step:,}, before step {step:,}")
+            raise RunError(
+                f"{self.run.folder}: with its recorded settings, training ends at step {self.step:,}, before {step:,}"
+            )
 
     def after_step(self, trainer: Trainer) -> None:
         """Called after each step of the replay, when the trainer's state is complete."""
         if time.perf_counter() - self._last_time > _SECONDS_BETWEEN:
             self._keep()
             self._last_time = time.perf_counter()
-        if self._cancelled():
+        if self._is_canceled():
             raise CanceledError(f"the replay was canceled at step {self.step:,}")
         if self.step == self._target and not self._ends_epoch():
             raise _Arrived
@@ -290,7 +294,7 @@ class RunReplay:
                 f"{_name_versions(versions())}, or on another processor; the steps shown are those of this machine"
             )
 
-    # What is kept
+    # The states to start from
 
     def _keep(self) -> None:
         """Keep the current state in memory, unless the next step has other settings or belongs to another epoch."""
@@ -298,15 +302,15 @@ class RunReplay:
         if step in self._states or self._ends_epoch() or self.part_of(step) is not self._part:
             return
         self._states[step] = copy_state(self.trainer)
-        most = max(2, self._memory_limit // max(1, _count_bytes(self._states[step])))
-        while len(self._states) > most:
+        max_states = max(2, self._memory_limit // max(1, _count_bytes(self._states[step])))
+        while len(self._states) > max_states:
             del self._states[least_needed(number for number in self._states if number)]
 
     def _find_files(self) -> dict[int, Path]:
         """Return the run's saved states by their step."""
         files: dict[int, Path] = {}
         is_uniform = len({part.steps_per_epoch for part in self.parts}) == 1
-        if is_uniform:  # else it is not known by which number of steps an epoch their names count
+        if is_uniform:  # otherwise totals in file names are ambiguous: each counts with the steps per epoch of its time
             files.update(self.run.replay_states)
         for (kind, number), file in self.run.kept_states.items():
             if kind == "epoch":
@@ -324,7 +328,7 @@ class RunReplay:
                 files[last] = self.run.checkpoint_file
         return files
 
-    # What there is to see
+    # Measurements at the current step
 
     def validate(self) -> dict[str, float]:
         """Return the metrics on the validation examples with the current weights, as the history has after an epoch."""
@@ -336,8 +340,8 @@ class RunReplay:
     def gradients(self) -> dict[str, NDArray[Any]]:
         """Return the gradient of each parameter at the current weights, by name.
 
-        It is that of the mean loss over the first batch of the training examples, not shuffled nor augmented, in eval
-        mode: so it is comparable from step to step, and no generator is drawn from.
+        It is that of the mean loss over the first batch of the training examples, neither shuffled nor augmented, in
+        eval mode. So it can be compared between steps, and draws from no generator.
         """
         trainer = self.trainer
         network, loader = trainer.network, trainer.loader
@@ -352,7 +356,7 @@ class RunReplay:
 
 
 class _Watch(Callback):
-    """Tells a replay of each step and epoch."""
+    """Reports each step and epoch to a replay."""
 
     def __init__(self, replay: RunReplay) -> None:
         self.replay = replay

@@ -1,7 +1,7 @@
-"""States that a run saves on its way, so that `replay` computes any step again from one shortly before it.
+"""States that a run saves during training, so that `replay` can compute any step again from one shortly before it.
 
-They are few and cost little: one a second at most, fewer where saving is slow, and never more than `MOST_STATES` or
-`MOST_BYTES`. When there are too many, the one goes whose neighbors are closest together, so that the others stay
+They are few and cost little: one a second at most, fewer where saving is slow, and never more than `MAX_STATES` or
+`MAX_BYTES`. When there are too many, the one whose neighbors are closest together is removed, so that the others stay
 spread over the run.
 """
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
     from chainrule.training.trainer import Trainer
 
-MOST_STATES, MOST_BYTES = 16, 64_000_000
+MAX_STATES, MAX_BYTES = 16, 64_000_000
 """Limits for one run's folder."""
-FEWEST_STATES = 4
-"""A run of whose states fewer would fit saves none."""
+MIN_STATES = 4
+"""A run saves no states if fewer than this fit into `MAX_BYTES`."""
 MIN_SECONDS, MIN_STEPS = 1.0, 50
-"""The least time and number of steps between two states."""
+"""Minimum time and number of steps between two states."""
 MAX_SHARE = 0.01
-"""The part of the training's time that saving may take."""
+"""Maximum fraction of the training time that saving may take."""
 
 
 class ReplayStates(Callback):
@@ -48,30 +48,32 @@ class ReplayStates(Callback):
         if self._last_time is None:
             self._last_time, self._last_step = now, step
         is_due = now - self._last_time >= self._pause and step - self._last_step >= MIN_STEPS
-        if is_due and self._fits and trainer.step < len(trainer.loader):  # the last step does not end the epoch yet
+        if is_due and self._fits and trainer.step < len(trainer.loader):
+            # Not after an epoch's last step, when the epoch is not complete yet: a replay cannot start there
             self._save(trainer, step)
             self._last_time, self._last_step = time.perf_counter(), step
             self._pause = max(MIN_SECONDS, (self._last_time - now) / MAX_SHARE)
 
     def _save(self, trainer: Trainer, step: int) -> None:
-        self.folder.mkdir(exist_ok=True)  # without parents: a run that was deleted stays so
+        self.folder.mkdir(exist_ok=True)  # without parents: a run that was deleted is not created again
         file = self.folder / checkpoint.replay_name(step)
         checkpoint.save(trainer.state_dict(), file)
-        most = min(MOST_STATES, MOST_BYTES // file.stat().st_size)
-        if most < FEWEST_STATES:
+        max_states = min(MAX_STATES, MAX_BYTES // file.stat().st_size)
+        if max_states < MIN_STATES:
             self._fits = False
             file.unlink()
             return
         states = checkpoint.replay_states(self.folder)
-        while len(states) > most:
+        while len(states) > max_states:
             states.pop(least_needed(states)).unlink()
 
 
 def least_needed(steps: Iterable[int]) -> int:
-    """Return the step whose neighbors are closest together: without it, the longest way to a step grows least.
+    """Return the step whose neighbors are closest together: removing it leaves the smallest gap.
 
     Args:
-        steps: two or more. Step 0, from which a run can always start, counts as a neighbor; the last step stays.
+        steps: two or more. Step 0, from which a run can always start, counts as a neighbor; the last step is never
+            returned.
 
         from chainrule.training.replay_states import least_needed
 

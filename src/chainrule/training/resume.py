@@ -82,7 +82,7 @@ def resume(run: Run, trainer: Trainer) -> None:
 
 
 def restore(run: Run, trainer: Trainer, state: Any, file: Path) -> None:
-    """Check a state and load it into a trainer, under the run's current settings; the run's files stay as they are.
+    """Check a state and load it into a trainer, under the run's current settings; the run's files are not changed.
 
     Args:
         run: the run.
@@ -148,7 +148,7 @@ def saved_settings(state: Any) -> dict[str, Any]:
 def finish_going_back(run: Run) -> None:
     """Replace a run's last state by the kept one that config.json's "going_back" names, and remove later ones.
 
-    All steps can be repeated, since `change_run` may have been killed at any point.
+    Each action here can be repeated, since `change_run` may have been killed at any point.
 
     Raises:
         RunError: the state is missing or damaged, or config.json is invalid.
@@ -223,9 +223,9 @@ def _check_progress(run: Run, trainer: Trainer, progress: dict[str, Any], change
             f"be changed between epochs"
         )
     seen = min(step * trainer.loader.batch_size, trainer.loader.examples)
-    is_counted = 0 <= (progress.get("correct") or 0) <= seen
+    is_count_possible = 0 <= (progress.get("correct") or 0) <= seen
     is_finite = math.isfinite(progress["total"]) and 0 <= progress["seconds"] < math.inf
-    if progress["seen"] != seen or not is_finite or not is_counted:
+    if progress["seen"] != seen or not is_finite or not is_count_possible:
         raise ValueError(
             f"its running totals do not fit {step} steps: {progress['seen']} examples, a total loss of "
             f"{progress['total']}, {progress['seconds']} seconds"
@@ -244,7 +244,7 @@ def _replace_options(trainer: Trainer, state: dict[str, Any], changed: SettingCh
     state["scheduler"] = None if trainer.scheduler is None else trainer.scheduler.state_dict()
     state["optimizer"]["param_groups"] = trainer.optimizer.state_dict()["param_groups"]
     state["progress"]["stop"] = False
-    if "optimizer" in changed:  # what another kind has remembered means nothing to it
+    if "optimizer" in changed:  # one optimizer's state means nothing to another
         state["optimizer"]["state"] = {}
 
 
@@ -280,7 +280,7 @@ def _first_difference(pairs: list[tuple[Any, Any, str]]) -> str:
 
 
 _NOT_NEGATIVE = {"acc_delta", "exp_avg_sq", "exp_inf", "mu_product", "square_avg", "step_size", "sum"}
-"""Entries of optimizers' states that hold averages of squares, and the like."""
+"""Entries of optimizers' states that cannot be negative: averages of squares, and the like."""
 
 
 def _check_optimizer_state(run: Run, trainer: Trainer, state: dict[str, Any], changed: SettingChanges) -> None:
@@ -291,7 +291,7 @@ def _check_optimizer_state(run: Run, trainer: Trainer, state: dict[str, Any], ch
     # After a change of the batch size, the optimizer has counted steps of both sizes, so their number is unknown;
     # another optimizer has counted its own steps only
     is_count_known = not any({"batch_size", "optimizer"} & change["settings"].keys() for change in run.changes)
-    # Another optimizer remembers nothing before its first step
+    # After a change of the optimizer, the new one has no state before its first step
     has_started = bool(states) or not any(
         "optimizer" in change["settings"] and change["epoch"] * len(trainer.loader) + change["step"] == steps
         for change in run.changes
@@ -321,9 +321,9 @@ def _check_best(trainer: Trainer) -> None:
         if isinstance(callback, BestModel):
             best = {"best": None, "epoch": 0}
             if trainer.history:
-                row = trainer.history[best_index(trainer.history, callback.metric, callback.mode)]
-                if math.isfinite(row[callback.metric]):
-                    best = {"best": row[callback.metric], "epoch": row["epoch"]}
+                record = trainer.history[best_index(trainer.history, callback.metric, callback.mode)]
+                if math.isfinite(record[callback.metric]):
+                    best = {"best": record[callback.metric], "epoch": record["epoch"]}
             if callback.state_dict() != best:
                 raise ValueError(f"the best epoch is recorded as {callback.state_dict()}, but is {best}")
 

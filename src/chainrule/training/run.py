@@ -2,15 +2,15 @@
 
 config.json        everything needed to run it again
 metrics.jsonl      one line per epoch: see docs/watching.md
-metrics.csv        the same as a table, and
-tensorboard/       event files for TensorBoard, if the run was started with these logs
-model.safetensors  the best weights so far, by validation accuracy, or for text by validation loss
+metrics.csv        the same as a table, if the run was started with --log csv
+tensorboard/       event files for TensorBoard, if it was started with --log tensorboard
+model.safetensors  the best weights so far, by validation accuracy, or for text and tables by validation loss
 checkpoint/        the last complete state, for an exact resume; up to 16 more, replay-STEPS.safetensors, from which
-                   `replay` computes the state at any step; and those that --keep keeps
+                   `replay` computes the state at any step; and with --keep, earlier states to go back to
 start.safetensors  for a run that starts from another's weights: these weights
-result.json        accuracy and loss of the best weights on the test images, or for text loss and perplexity on the
-                   validation part, once training is complete
-curves.png         loss and accuracy, or perplexity
+result.json        once training is complete, how good the best weights are: loss and accuracy on the test images or
+                   rows; for numbers in tables RMSE and R²; for text loss and perplexity on the validation part
+curves.png         loss and accuracy, or what the task measures instead
 tokenizer.json     for text: from text to tokens
 """
 
@@ -266,7 +266,7 @@ def check_empty(folder: Path, model: str) -> None:
     """Check that a folder, which may be missing, can become that of a new run of a model; remove temporary files in it.
 
     Raises:
-        RunError: it holds something else than what a killed process may have left.
+        RunError: it holds other files than those that a killed process may have left.
     """
     remove_leftovers(folder)
     written_first = (*tasks.find(model).files, START)

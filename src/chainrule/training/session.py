@@ -1,4 +1,4 @@
-"""Trains a run on from where it stands, to its end or to a step: what resuming does, as a function.
+"""Continues the training of a run from its last state, to the end or to a step: what `--resume` does, as a function.
 
 Between two such calls, `change_run` changes a setting, and the run records it:
 
@@ -58,14 +58,14 @@ class StopAt(Callback):
 
 
 def save(trainer: Trainer) -> None:
-    """Save a run's state after the present step; for callbacks, in `on_start` or `on_step`."""
+    """Save a run's state after the current step; for callbacks, in `on_start` or `on_step`."""
     for callback in trainer.callbacks:
         if isinstance(callback, Checkpoint):
             callback.save(trainer)
 
 
 def save_and_stop(trainer: Trainer) -> NoReturn:
-    """Save a run's state after the present step, and end training; for callbacks, in `on_start` or `on_step`.
+    """Save a run's state after the current step, and end training; for callbacks, in `on_start` or `on_step`.
 
     Raises:
         Interrupted: always.
@@ -76,7 +76,7 @@ def save_and_stop(trainer: Trainer) -> NoReturn:
 
 @contextmanager
 def training_lock(run: Run) -> Iterator[None]:
-    """Keep others from training a run: two in one folder would overwrite each other's states.
+    """Keep a run from being trained twice at once: two trainings would overwrite each other's states.
 
     Raises:
         RunError: the run is being trained already, by this process or another.
@@ -88,13 +88,13 @@ def training_lock(run: Run) -> Iterator[None]:
 
 
 def train(run: Run, data: Data, *, until: int | None = None, callbacks: Sequence[Callback] = ()) -> Trainer:
-    """Train a run on from its last checkpoint, or from the beginning if it has none.
+    """Continue the training of a run from its last checkpoint, or start it if there is none.
 
     Args:
         run: the run; after `change_run`, the one that it returns.
         data: the data set named in its config.
         until: stop after this step, counted from the start of training; by default, train to the end. The run's files
-            are then those of a run that was interrupted there, and a later call goes on to the same bits.
+            are then those of a run that was interrupted there, and a later call continues to the same result.
         callbacks: additional callbacks (see `experiment.prepare`).
 
     Returns:

@@ -47,7 +47,7 @@ class TableTask(Generic[T]):
     default_data = ""
 
     def load(self, run: Run) -> T:
-        """Load the table that a run was started with, encoded as then."""
+        """Load the table that a run was started with, encoded in the same way."""
         section, encoder = run.config["data"], self.encoder(run)
         table = load_table(
             section["name"],
@@ -56,10 +56,10 @@ class TableTask(Generic[T]):
             seed=section["seed"],
             encoder=encoder,
         )
-        return cast("T", table)  # of the kind that the encoder's target decides
+        return cast("T", table)  # the encoder's target decides the type
 
     def encoder(self, run: Run) -> TableEncoder:
-        """Return how the columns of a run's table become inputs.
+        """Return the encoder that turns the columns of a run's table into inputs.
 
         Raises:
             RunError: the config's entries are invalid.
@@ -73,7 +73,7 @@ class TableTask(Generic[T]):
         return encoder
 
     def outputs(self, target: Any) -> int:
-        """Return the number of outputs that a network for a target has."""
+        """Return the number of outputs that a network needs for a target."""
         raise NotImplementedError
 
     def describe(self, data: T, limit: int | None) -> dict[str, Any]:
@@ -172,7 +172,7 @@ class ClassTask(TableTask[ClassTable]):
     result_schema: Mapping[str, Any] = {"test_accuracy": float, "test_loss": float}
 
     def outputs(self, target: ClassTarget) -> int:
-        """Return an output for each class."""
+        """Return the number of classes."""
         return len(target.classes)
 
     def defaults(self, model: Model, data: ClassTable) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -190,11 +190,11 @@ class ClassTask(TableTask[ClassTable]):
             raise RunError(f"{source}: test_accuracy must be from 0 to 1, not {result['test_accuracy']}")
 
     def validator(self, network: Module, model: Model, data: ClassTable, *, compiled: bool) -> ClassValidator:
-        """Return what measures loss and accuracy on the validation rows."""
+        """Return a function that measures loss and accuracy on the validation rows."""
         return ClassValidator(network, model, data)
 
     def counter(self) -> Callable[[Any, Any], Any]:
-        """Return what counts the rows whose class has the largest output."""
+        """Return a function that counts the rows whose class has the largest output."""
         return lambda outputs, labels: (outputs.argmax(1) == labels).sum()
 
     def evaluate_run(self, run: Run, data: ClassTable) -> dict[str, float]:
@@ -239,7 +239,7 @@ class NumberTask(TableTask[NumberTable]):
     result_schema: Mapping[str, Any] = {"test_rmse": float, "test_r2": float, "test_loss": float}
 
     def outputs(self, target: NumberTarget) -> int:
-        """Return one output."""
+        """Return 1."""
         return 1
 
     def check_result(self, result: Mapping[str, Any], source: str) -> None:
@@ -255,11 +255,11 @@ class NumberTask(TableTask[NumberTable]):
             )
 
     def validator(self, network: Module, model: Model, data: NumberTable, *, compiled: bool) -> NumberValidator:
-        """Return what measures loss, error and R² on the validation rows."""
+        """Return a function that measures loss, error and R² on the validation rows."""
         return NumberValidator(network, model, data)
 
     def counter(self) -> None:
-        """Return None: a predicted number is never quite right."""
+        """Return None: a predicted number is not simply right or wrong."""
         return
 
     def evaluate_run(self, run: Run, data: NumberTable) -> dict[str, float]:

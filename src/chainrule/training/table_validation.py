@@ -1,4 +1,4 @@
-"""What measures the metrics of an epoch on the validation rows of a table."""
+"""The validators of the tasks on tables: they measure the metrics of an epoch on the validation rows."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ClassValidator:
         evaluation = self._evaluation = evaluate_rows(self._network, self._model, inputs, targets)
         return {"validation_loss": evaluation.loss, "validation_accuracy": evaluation.accuracy}
 
-    def pictures(self) -> dict[str, Figure]:
+    def figures(self) -> dict[str, Figure]:
         """Draw the confusion matrix, unless an output was not finite or there are more than 40 classes."""
         from chainrule.plots.evaluation import confusion_matrix  # imports matplotlib
 
@@ -65,6 +65,6 @@ class NumberValidator:
         result = evaluate_numbers(self._network, self._model, inputs, targets, target)
         return {"validation_loss": result.loss, "validation_rmse": result.rmse, "validation_r2": result.r2}
 
-    def pictures(self) -> dict[str, Figure]:
+    def figures(self) -> dict[str, Figure]:
         """Draw nothing: the metrics of a regression are three numbers."""
         return {}

@@ -48,8 +48,8 @@ class Validator(Protocol):
     def __call__(self) -> dict[str, float]:
         """Return the metrics by name."""
 
-    def pictures(self) -> dict[str, Figure]:
-        """Return figures of what the last call has measured, by name; for logs that show pictures."""
+    def figures(self) -> dict[str, Figure]:
+        """Return figures of what the last call has measured, by name, for logs that can show them."""
 
 
 class Task(Protocol[D]):
@@ -58,7 +58,7 @@ class Task(Protocol[D]):
     `D` is the type of a loaded data set.
 
     Attributes:
-        name: what the models read, as `Model.task`.
+        name: the value of `Model.task` that selects this task, such as "images".
         data_type: the type of a loaded data set.
         data_noun: what a data set is, for messages.
         metric: decides which epoch's weights are kept.
@@ -111,10 +111,10 @@ class Task(Protocol[D]):
         """Return the loader of the training examples."""
 
     def validator(self, network: Module, model: Model, data: D, *, compiled: bool) -> Validator:
-        """Return what measures the metrics of an epoch; `compiled` is whether the steps are."""
+        """Return the validator for an epoch; `compiled` says whether the training steps are compiled."""
 
     def counter(self) -> Callable[[Any, Any], Any] | None:
-        """Return what counts the right answers of a batch (see `Trainer`); None if answers are not right or wrong."""
+        """Return a function that counts a batch's right answers (see `Trainer`); None if none is right or wrong."""
 
     def evaluate_run(self, run: Run, data: D) -> dict[str, float]:
         """Measure a run's best weights; raise a `RunError` if the network's outputs are not finite."""

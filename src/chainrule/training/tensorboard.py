@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from chainrule.training.trainer import Trainer
 
     Picture = Figure | NDArray[np.uint8]
+    """What TensorBoard can show as an image."""
 
 _BINS = 64
-"""Of a histogram."""
+"""Number of bins of a histogram."""
 
 _PICTURE_DPI = 80
 """Dots per inch of a figure."""
@@ -56,8 +57,8 @@ class TensorBoard(Callback):
     operation of the network, in the scope of its module. None of this changes the training: its bits stay the same.
 
     Put it before `Checkpoint` in the list of callbacks. A run that was killed and is resumed then has each epoch once:
-    what the folder has of epochs after the one that training goes on from is removed, and epochs that it lacks are
-    added, though without histograms. So a folder belongs to one run.
+    events after the epoch that training resumes from are removed, and epochs that are missing are added, though without
+    histograms. Each run therefore needs a folder of its own.
 
     Args:
         folder: the folder of the event files.
@@ -103,7 +104,7 @@ class TensorBoard(Callback):
         session.flush()
 
     def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
-        """Write the epoch's numbers, histograms and pictures, to the disk."""
+        """Write the epoch's numbers, histograms and pictures to disk."""
         session = self._session
         if session is None:
             raise RuntimeError("TensorBoard: on_epoch was called before on_start")
@@ -135,7 +136,7 @@ class TensorBoard(Callback):
         graph = OperationGraph(trainer.network)
         try:
             graph.record(trainer.network, inputs)
-        except Exception as error:  # of the network's own code, which runs here with one more module around it
+        except Exception as error:  # raised by the network's own code, in a forward pass that only the graph needs
             warnings.warn(f"TensorBoard: the network's graph cannot be drawn: {error}", stacklevel=2)
             return
         session.add(trainer.epoch + 1, graph_def=graph.definition.SerializeToString())
@@ -203,7 +204,7 @@ def _picture(name: str, picture: Picture) -> dict[str, Any]:
     Raises:
         TypeError: it is neither a figure nor an image of uint8.
     """
-    from PIL import Image  # imports, as the figures do, what a run without pictures does not need
+    from PIL import Image  # imported here: a run without pictures does not need it
 
     content = io.BytesIO()
     if isinstance(picture, np.ndarray):

@@ -64,7 +64,7 @@ class TextValidator:
         loss = mean_loss(self._network, self._model, self._tokens, self._compiled_loss, EPOCH_WINDOWS)
         return {"validation_loss": loss, "perplexity": perplexity(loss)}
 
-    def pictures(self) -> dict[str, Figure]:
+    def figures(self) -> dict[str, Figure]:
         """Draw nothing: the metrics of a text are two numbers."""
         return {}
 
@@ -176,7 +176,7 @@ class TextTask:
         return DataLoader(windows, recipe.batch_size, shuffle=True, generator=generator, num_samples=count)
 
     def validator(self, network: Module, model: Model, data: TextData, *, compiled: bool) -> TextValidator:
-        """Return what measures loss and perplexity on `EPOCH_WINDOWS` windows of the validation part."""
+        """Return a function that measures loss and perplexity on `EPOCH_WINDOWS` windows of the validation part."""
         return TextValidator(network, model, data, compiled)
 
     def counter(self) -> None:

@@ -92,12 +92,13 @@ class Trainer:
             the training steps, each before its update and with augmentation and dropout.
         callbacks: called in this order.
         compiled: whether `jit` compiles the step.
-        shards: cut each batch into this number of shards, so that several ranks (see `distributed`) train together, to
-            the same bits for any number of them; 0 for none. By default 8 under an MPI launcher, else 0.
+        shards: cut each batch into this number of shards, so that several ranks (see `distributed`) can train together;
+            the result has the same bits for any number of ranks. 0 for no shards. By default 8 under an MPI launcher,
+            else 0.
         accumulate: compute each batch's gradients in this number of parts, one after another, and add them before the
-            update: a step then needs the memory of a part, and equals that of the whole batch to rounding (but for
-            batch normalization, whose statistics are those of a part). A power of two, at most the batch size. It is
-            `shards` on one rank, so that a run with it resumes exactly at any step.
+            update: a step then needs the memory of one part only, and equals a step with the whole batch up to rounding
+            (except for batch normalization, whose statistics are those of each part). A power of two, at most the batch
+            size. It is implemented as `shards` on one rank; a run with it, too, can be resumed exactly at any step.
 
     Raises:
         ValueError: `accumulate` is below 1 or comes with `shards`, or on several ranks.
@@ -144,7 +145,7 @@ class Trainer:
         default = DEFAULT_SHARDS if self._world.is_launched else 0
         self.shards = accumulate if accumulate > 1 else default if shards is None else shards
         check_ranks(self.shards, self._world.size)
-        set_by_trainer = getattr(loader.rows, "__func__", None) is ShardedStep.own_rows  # an earlier one
+        set_by_trainer = getattr(loader.rows, "__func__", None) is ShardedStep.own_rows  # by an earlier Trainer
         if self.shards and loader.rows is not None and not set_by_trainer:
             raise ValueError("Trainer: each batch is divided into shards, so the loader's `rows` must be None")
         self._sharded = (
@@ -162,7 +163,7 @@ class Trainer:
             else None
         )
         self.epoch = self.epochs = 0
-        self.step = 0  # in this epoch
+        self.step = 0  # in the current epoch
         self.history: list[dict[str, Any]] = []
         self.stop = self.interrupt = False
         self._batches: BatchIterator | None = None  # of the current epoch; the loader may have others
@@ -250,10 +251,10 @@ class Trainer:
             )
         if self._batches is not None:  # continue the pass with the first batch that was not trained on
             self._batches.position = self.step
-        for stopping in self._steps():
+        for is_interrupted in self._steps():
             self._seconds = time.perf_counter() - start
             self._call("on_step")
-            if stopping:
+            if is_interrupted:
                 self.interrupt = False
                 raise Interrupted
         self._world.enter(Phase.BUSY)
@@ -317,12 +318,12 @@ class Trainer:
             self._call("on_loss", inputs, value)
             self._update(loss)
         correct = 0
-        if self.count_correct is not None and outputs is not None:  # not compiled: argmax would divide the program
+        if self.count_correct is not None and outputs is not None:  # outside the compiled step: argmax would split it
             correct = int(self.count_correct(outputs.numpy(), targets.numpy()))
         self._finish_step(value, len(targets), correct)
 
     def _finish_step(self, loss: float, count: int, correct: int) -> None:
-        """Advance the schedule, and add the loss and right answers of a batch of `count` examples to the epoch's."""
+        """Advance the schedule, and add a batch's loss and right answers to the sums of the epoch."""
         if self.scheduler is not None:
             self.scheduler.step()
         self._loss_sum += loss * count

@@ -281,10 +281,10 @@ def test_a_fork_that_nobody_waits_for_is_not_trained(shelf, machine, monkeypatch
     opened = machine._open("first")
     seek = opened.replay.seek
 
-    def slow(step, cancelled):
+    def slow(step, is_canceled):
         started.set()
         assert go_on.wait(20)
-        return seek(step, cancelled)
+        return seek(step, is_canceled)
 
     monkeypatch.setattr(opened.replay, "seek", slow)
     before, answers = sorted(shelf.runs()), []

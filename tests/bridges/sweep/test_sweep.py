@@ -288,4 +288,4 @@ def test_a_second_process_is_refused(command, here):
     (here / "sweeps" / "a").mkdir(parents=True)
     with filelock.FileLock(here / "sweeps" / "a" / "sweep.lock"):
         code, _, err = command("sweep", "a.toml")
-    assert (code, err) == (2, "chainrule: sweeps/a: another process works on this sweep\n")
+    assert (code, err) == (2, "chainrule: sweeps/a: another process is working on this sweep\n")
