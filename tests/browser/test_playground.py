@@ -89,7 +89,7 @@ def test_it_learns_and_its_numbers_are_those_of_the_run_and_of_its_script(view, 
     other = view("playground", page.url.partition("?")[2]).page
     assert step_of(other) == step
     assert (picture(other), picture(other, '[data-column="1"] canvas'), numbers(other)) == before
-    press(page, "Same start again")
+    press(page, "Start over")
     assert step_of(page) == 0
     assert picture(page) == first
     for number in range(1, 4):
@@ -196,7 +196,7 @@ def test_it_stops_by_itself_and_says_where_numbers_break(view):
     step = step_of(page)
     assert f"In step {step + 1} " in page.locator(".message").inner_text()
     assert re.fullmatch(r"\d.*", numbers(page)["Loss"][0])
-    press(page, "Same start again")
+    press(page, "Start over")
     assert step_of(page) == 0
 
 

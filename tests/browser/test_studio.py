@@ -88,10 +88,10 @@ def test_by_keyboard_alone(page):
     page.locator("canvas.pad").focus()
     for key in [*["ArrowUp"] * 9, "Space", *["ArrowDown"] * 18, "Space"]:
         page.keyboard.press(key)
-    page.locator("p.spoken", has_text="1. ").wait_for()
+    page.locator("p.spoken", has_text="1, ").wait_for()
     assert answer(page)["1"] > 0.9
     page.keyboard.press("Backspace")
-    assert page.locator(".answer").inner_text() == "Draw something."
+    assert page.locator(".answer").inner_text() == "Nothing yet."
 
 
 def test_the_address_holds_the_drawing(page):
@@ -110,11 +110,11 @@ def test_the_address_holds_the_drawing(page):
     ):
         other.goto(page.url.partition("#")[0] + address)
         other.reload()
-        assert other.locator(".answer").inner_text() == "Draw something."
+        assert other.locator(".answer").inner_text() == "Nothing yet."
 
 
 def test_a_sample_a_photo_and_what_is_none(page, tmp_path):
-    page.get_by_role("button", name="A sample").click()
+    page.get_by_role("button", name="Try an example").click()
     page.locator(".answer", has_text="7").wait_for()
     (tmp_path / "notes.txt").write_text("no picture")
     page.set_input_files("input[type=file]", tmp_path / "notes.txt")
@@ -129,7 +129,7 @@ def test_a_sample_a_photo_and_what_is_none(page, tmp_path):
 @pytest.mark.parametrize("width", [320, 390, 1400])
 def test_it_fits_says_nothing_wrong_and_is_accessible(studio, view, width, theme):
     opened = view("draw", width=width, theme=theme)
-    opened.page.get_by_role("button", name="A sample").click()
+    opened.page.get_by_role("button", name="Try an example").click()
     answer(opened.page)
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
     assert opened.complaints == []

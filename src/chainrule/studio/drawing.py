@@ -72,7 +72,7 @@ class Drawing:
         shipped = run.folder == runs.SHIPPED
         self.about = f"{run.model.name}, {'the network in the package' if shipped else f'from {run.folder}'}"
         if run.result and "test_accuracy" in run.result:
-            self.about += f": reads {run.result['test_accuracy']:.2%} of its test images"
+            self.about += f": reads {run.result['test_accuracy']:.2%} of its test images right"
         self.code = CODE.format(run="shipped()" if shipped else f"find({str(run.folder)!r})")
 
     @classmethod

@@ -78,7 +78,7 @@ class Inside:
         result = opened.run.result or {}
         about = opened.run.model.name
         if "test_accuracy" in result:
-            about += f": reads {result['test_accuracy']:.2%} of its test images"
+            about += f": reads {result['test_accuracy']:.2%} of its test images right"
         reply = {**names, "kind": opened.kind, "about": about}
         if isinstance(opened, OpenedText):
             return {**reply, "example": opened.example()}, []

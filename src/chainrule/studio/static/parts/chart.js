@@ -6,7 +6,7 @@
  * @typedef {{ lines: Line[], x?: string, y?: string, log?: boolean, low?: number, high?: number, mark?: number }} Chart
  */
 
-const MARGIN = { left: 52, right: 10, top: 10, bottom: 34 };
+const MARGIN = { left: 52, right: 20, top: 10, bottom: 34 };
 const DASH = [6, 4];
 
 /** The colors of lines, for light and dark pages; the order also changes the line's width, never the color alone. */
@@ -86,6 +86,7 @@ export function chart(canvas, { lines, x = "", y = "", log = false, low, high, m
       else context.moveTo(across(line.x[i]), up(line.y[i]));
       open = true;
     }
+    if (line.x.length === 1) context.arc(across(line.x[0]), up(line.y[0]), 2, 0, 7); // a line of one point is a dot
     context.stroke();
   });
   context.setLineDash([]);

@@ -14,7 +14,7 @@ const LARGEST_PHOTO = 7_500_000; // bytes; the server takes a little more
 const SAY_AFTER = 600; // milliseconds without a new answer, before it is read aloud
 /** @type {Record<string, string>} */
 const STEPS = {
-  "as opened": "the picture, at most 256 pixels long",
+  "as opened": "your picture, at most 256 pixels long",
   background: "how bright the paper would be without ink",
   "background removed": "what is darker than the paper: light and shadow are gone",
   "noise removed": "strokes only, each as dark as the darkest",
@@ -217,9 +217,9 @@ class Draw {
     if (reading.error) return reading.error;
     if (reading.blank) return "There is nothing to read.";
     if (reading.count > 1) return `There are ${reading.count} digits; draw one.`;
-    const second = reading.second ? `, or ${this.name(reading.second.digit)}` : "";
-    const what = reading.digit === null ? "This is no digit" : this.name(reading.digit);
-    return `${what}${second}. ${percent(reading.confidence)} sure.`;
+    const second = reading.second ? `; maybe ${this.name(reading.second.digit)}` : "";
+    const what = reading.digit === null ? "Not a digit" : this.name(reading.digit);
+    return `${what}, ${percent(reading.confidence)} sure${second}`;
   }
 
   show() {
@@ -242,26 +242,30 @@ class Draw {
         <td class="number">${known ? percent(value) : ""}</td>
       </tr>`;
     return html`
+      <p class="lead">Draw a digit from 0 to 9, and watch the network read it.</p>
       <div class="columns">
         <section aria-labelledby="pad-title">
-          <h2 id="pad-title">Draw a digit</h2>
+          <h2 id="pad-title">Your drawing</h2>
           ${this.pad.template("keys")}
           <p class="buttons">
             <button @click=${() => this.undo()} ?disabled=${this.isEmpty()}>Undo</button>
             <button @click=${() => this.clear()} ?disabled=${this.isEmpty()}>Clear</button>
-            <button @click=${() => this.model.send({ ask: "sample", number: this.samples++ })}>A sample</button>
-            <label class="file">A photo
+            <button @click=${() => this.model.send({ ask: "sample", number: this.samples++ })}>Try an example</button>
+            <label class="file">Use a photo
               <input type="file" accept="image/*"
                 @change=${(/** @type {any} */ e) => this.takePhoto(e.target.files[0])}>
             </label>
             <button @click=${() => this.download()} ?disabled=${this.isEmpty()}>Save</button>
           </p>
-          <p id="keys" class="quiet">By keyboard: arrows move the pen (with Shift in small steps), Space puts it down and
+          <p id="keys" class="quiet keys">By keyboard: arrows move the pen (with Shift in small steps), Space puts it down and
             lifts it, Backspace undoes. A photo can be dropped or pasted here, too.</p>
         </section>
         <section aria-labelledby="answer-title">
-          <h2 id="answer-title">What the network says</h2>
-          <p class="answer">${reading ? this.sentence() : "Draw something."}</p>
+          <h2 id="answer-title">What the network says ${explain(
+            "The network gives each digit a score; softmax turns the scores into probabilities, which add up to 100%.",
+            "the-network-reads-digits", "the bars",
+          )}</h2>
+          <p class=${reading?.error ? "answer notice" : "answer"}>${reading ? this.sentence() : "Nothing yet."}</p>
           <p class="spoken" aria-live="polite">${this.spoken}</p>
           <table class="bars">
             <caption class="spoken">The probability of each digit</caption>
@@ -270,22 +274,15 @@ class Draw {
               ${known && reading.no_digit !== null ? row("no digit", reading.no_digit) : nothing}
             </tbody>
           </table>
-          ${explain(
-            "The network gives each digit a number; softmax makes them positive and their sum 1, as probabilities are.",
-            "the-network-reads-digits",
-            "the bars",
-          )}
           <p class="quiet">${this.network.about}</p>
         </section>
       </div>
       <section aria-labelledby="film-title" ?hidden=${!known}>
-        <h2 id="film-title">From the picture to what the network sees</h2>
-        <p class="quiet">Below each step is what the network would say if the steps ended there.</p>
-        ${explain(
+        <h2 id="film-title">From the picture to what the network sees ${explain(
           "A photo has shadows, paper and a digit of any size; the network learned from small, centered, white strokes on black.",
-          "your-own-photo",
-          "the steps",
-        )}
+          "your-own-photo", "the steps",
+        )}</h2>
+        <p class="quiet">Below each step is what the network would say if the steps ended there.</p>
         <ol class="film">
           ${(known ? reading.stages : []).map((/** @type {Stage} */ stage) => html`
             <li>

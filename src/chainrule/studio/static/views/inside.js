@@ -11,7 +11,7 @@ import { decode, encode } from "../parts/strokes.js";
 import { Attention } from "./inside/attention.js";
 import { changed, option } from "./inside/fields.js";
 import { Layers } from "./inside/layers.js";
-import { neuron, paintNeuron, surgery } from "./inside/neuron.js";
+import { neuron, paintNeuron } from "./inside/neuron.js";
 import { paintPicture, pictureChoice, pictureSection } from "./inside/picture.js";
 import { Question } from "./inside/question.js";
 
@@ -276,13 +276,13 @@ export class Inside {
   template() {
     const { network } = this;
     return html`
-      <p>${network?.kind === "text"
+      <p class="lead">${network?.kind === "text"
         ? "A language model of this kind looks back at the words before: see which head looks where."
-        : "Point at a neuron: what does it look for? Then silence it, and see whether the network misses it."}</p>
+        : "Each small square is a neuron. Click one: what does it look for? Then silence it: does the network miss it?"}</p>
       <p class="buttons">
         <label>Network
           <select @change=${changed((run) => this.set({ run, neuron: "", silent: "", of: "" }))}>
-            ${network?.runs.map((run) => option(run, PACKAGED[run] ?? run, network.run))}
+            ${network && [...new Set([network.run, ...network.runs])].map((run) => option(run, PACKAGED[run] ?? run, network.run))}
           </select>
         </label>
         ${network?.kind === "images" ? pictureChoice(this) : nothing}
@@ -308,7 +308,7 @@ export class Inside {
             add, dashed ones take away.</p>
           ${look ? this.layers.template(network, look, this.model.get("neuron"), this.silent()) : nothing}
         </section>
-        <section class=${`neuron ${this.shown() ? "held" : ""}`} aria-labelledby="neuron-title">${surgery(this)}${neuron(this)}</section>
+        <section class=${`neuron ${this.shown() ? "held" : ""}`} aria-labelledby="neuron-title">${neuron(this)}</section>
       </div>
       ${look ? code(look.code) : nothing}`;
   }

@@ -216,9 +216,9 @@ class Microscope {
   template() {
     const { seen, picture } = this;
     return html`
-      <p>Click on a weight: here stands what it does to the answer, and what it is to blame for, number by number.</p>
+      <p class="lead">Weights are the numbers that a network learns. Click one to see how backpropagation finds the way to change it, number by number.</p>
       ${this.controls()}
-      <p class="answer" role="status">${this.fault || (seen ? sentence(seen) : "Looking …")}</p>
+      <p class=${this.fault ? "answer notice" : "answer"} role="status">${this.fault || (seen ? sentence(seen) : "Computing…")}</p>
       ${seen ? html`
         <div class="columns">${this.image(seen)}${this.weights(seen)}</div>
         <p class="spoken" aria-live="polite">${where(seen.network, seen.weight)}: ${readable(seen.weight.value)}, slope ${readable(seen.weight.sum)}</p>
@@ -241,13 +241,13 @@ class Microscope {
         <label>Network
           <select @change=${pick(toRun)}>
             ${(names.includes(run) ? names : [run, ...names]).map((name) =>
-              html`<option value=${name} .selected=${name === run}>${name.replace(/^untrained\/(.*)/, "$1, untrained")}</option>`)}
+              html`<option value=${name} .selected=${name === run}>${name.replace(/^untrained\/(.*)/, "$1, untrained").replace(/^shipped$/, "digits (in the package)")}</option>`)}
           </select></label>
         <label>Image number
           <input type="number" min="0" max=${seen ? seen.image.count - 1 : 0} .value=${image === DRAWING ? "" : String(image)}
             placeholder="drawn" @change=${pick((text) => text && this.go({ image: Number(text), label: -1 }))}></label>
         <button @click=${() => this.go({ image: (image + 1) % (seen?.image.count ?? 1e9), label: -1 })}>Next image</button>
-        <button @click=${() => this.go({ image: DRAWING, label: -1 })} ?disabled=${image === DRAWING}>Draw one</button>
+        <button @click=${() => this.go({ image: DRAWING, label: -1 })} ?disabled=${image === DRAWING}>Draw a digit</button>
         ${seen ? html`<label>The right answer
           <select @change=${pick((text) => this.go({ label: Number(text) }))}>
             ${seen.network.classes.map((name, i) => html`<option value=${i} .selected=${i === seen.image.target}>${name}</option>`)}
@@ -256,7 +256,7 @@ class Microscope {
       ${image === DRAWING ? html`${this.pad.template("pen")}
         <p class="buttons"><button @click=${() => this.pad.undo()}>Undo</button><button @click=${() => this.pad.clear()}>Clear</button>
           <button @click=${() => this.download()}>Save</button></p>
-        <p class="quiet" id="pen">By keyboard: arrows move the pen, Space puts it down and lifts it.</p>` : nothing}`;
+        <p class="quiet keys" id="pen">By keyboard: arrows move the pen, Space puts it down and lifts it.</p>` : nothing}`;
   }
 
   /** @param {Seen} seen */

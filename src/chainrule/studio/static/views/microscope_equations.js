@@ -143,7 +143,7 @@ function terms(host, name, count, heads, term, row) {
 }
 
 /** @param {string} what @param {number} value @param {number} sum */
-const onTape = (what, value, sum) => html`<p class="quiet">The tape says ${number(what, value)}:
+const onTape = (what, value, sum) => html`<p class="quiet">The library found ${number(what, value)}:
   ${sum === value ? "the same, to the last digit." : `${readable(sum - value)} apart, by rounding.`}</p>`;
 
 /** @param {Weight} weight */
@@ -152,8 +152,8 @@ export function difference({ difference: d, gradient, isBias }) {
   const isCorner = Math.abs(d.off) > 1e-8 + 1e-4 * Math.abs(gradient);
   return html`
     <section aria-labelledby="difference-title">
-      <h2 id="difference-title">Is it true? Push it, and see</h2>
-      <p>The cost with a little more, and with a little less.
+      <h2 id="difference-title">Is it true? Nudge it and see</h2>
+      <p>The cost with a slightly larger and a slightly smaller ${isBias ? "bias" : "weight"}.
         ${explain("Change one weight a little and see how the cost changes: that is what a slope is. Backpropagation finds it without trying.",
           "why-it-is-fast", "the finite difference")}</p>
       <dl>

@@ -402,7 +402,7 @@ export class Playground {
   description() {
     if (this.frame && this.wire) return this.network.describeWire(this.wire, this.frame);
     if (this.frame && this.unit) return this.network.describeUnit(this.unit, this.frame);
-    return "Point at a wire or a neuron, or go to one with Tab and the arrows, to see its numbers.";
+    return "Point at a wire or a neuron, or tap it, to see its numbers.";
   }
 
   sentence() {

@@ -22,19 +22,18 @@ const LOSS = "The loss says how wrong the network is; training makes it smaller.
 export function page(view) {
   const { frame } = view;
   return html`
-    <h2>Teach a small network</h2>
     <p class="lead">Press Play, and the network changes its wires until the colors fit the points. Then change anything: it
       begins again from the same start.</p>
     <div class="bar">
       <button class="main" @click=${() => view.play()}>${view.isPlaying ? "❚❚ Pause" : "▶ Play"}</button>
       <button @click=${() => view.step()}>One step</button>
-      <button @click=${() => { view.pause(); view.restart(); }}>Same start again</button>
-      <button @click=${() => view.change({ start: view.get("start") + 1 })}>Another start</button>
+      <button @click=${() => { view.pause(); view.restart(); }}>Start over</button>
+      <button @click=${() => view.change({ start: view.get("start") + 1 })}>New random start</button>
     </div>
     <div class="bar now">
       <p class="count"><strong>Epoch ${(frame?.epoch ?? 0).toLocaleString("en")}</strong>
         <span class="quiet">step ${(frame?.step ?? 0).toLocaleString("en")}</span></p>
-      <p class=${view.mistake || frame?.fault ? "message trouble" : "message"} role="status">${view.mistake || view.message}</p>
+      <p class=${view.mistake || frame?.fault ? "message notice" : "message"} role="status">${view.mistake || view.message}</p>
     </div>
     <div class="stage">${points(view)} ${network(view)}</div>
     <div class="columns">${results(view)} ${settings(view)}</div>
@@ -58,6 +57,8 @@ function points(view) {
       aria-describedby="plane-keys" @click=${on((e) => view.click(e))} @keydown=${on((e) => view.planeKey(e))}
       @dragover=${on((e) => e.preventDefault())} @drop=${on((e) => { e.preventDefault(); view.takeData(e.dataTransfer); })}
       @paste=${on((e) => view.takeData(e.clipboardData))}></canvas>
+    <div class="kinds" role="group" aria-label="Data">Data: ${DATA.map(([name, title]) => html`
+      <button aria-pressed=${name === data} @click=${() => view.chooseData(name)}>${title}</button>`)}</div>
     <div class="brushes" role="group" aria-label="New points">
       <span>Click to add:</span>
       ${areClasses(data)
@@ -69,13 +70,12 @@ function points(view) {
       ${isOwn(data) ? html`
         <button @click=${() => view.removePoint()} ?disabled=${!view.get("own")}>Undo</button>
         <button @click=${() => view.change({ own: "" })} ?disabled=${!view.get("own")}>Clear</button>` : nothing}
-      <label class="file">A CSV file<input type="file" accept=".csv,.tsv,.txt,text/csv"
+      <label class="file">Load a CSV file<input type="file" accept=".csv,.tsv,.txt,text/csv"
         @change=${on((e) => { view.takeFile(e.target.files[0]); e.target.value = ""; })}></label>
     </div>
-    <div class="kinds" role="group" aria-label="Data">${DATA.map(([name, title]) => html`
-      <button aria-pressed=${name === data} @click=${() => view.chooseData(name)}>${title}</button>`)}</div>
-    <p id="plane-keys" class="quiet">Filled points are for training, rings for validation. By keyboard: arrows move (Shift: a
-      little), Space sets a point, 1 to 4 choose its class, Backspace takes one away. A CSV file can be dropped or pasted here.</p>
+    <p class="quiet">Filled points are for training, rings for validation.</p>
+    <p id="plane-keys" class="quiet keys">By keyboard: arrows move (Shift: a little), Space sets a point, 1 to 4 choose its class,
+      Backspace takes one away. A CSV file can be dropped or pasted here.</p>
   </section>`;
 }
 
@@ -144,7 +144,7 @@ function results({ frame, get }) {
 function settings(view) {
   const data = view.get("data");
   return html`<section aria-labelledby="set-title">
-    <h2 id="set-title">Change</h2>
+    <h2 id="set-title">Settings</h2>
     <div class="settings">
       <label>Speed <select @change=${on((e) => view.setSpeed(e.target.value))}>
         ${Object.keys(SPEEDS).map((name) => html`<option .selected=${name === view.get("speed")}>${name}</option>`)}

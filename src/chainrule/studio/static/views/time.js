@@ -324,15 +324,14 @@ class TimeMachine {
 
   template() {
     return html`
-      <p>Slide back to any step of a training, and see what the network was then. Every step is computed again, with the same bits.</p>
-      ${this.runs && !this.runs.length ? html`<p class="answer">There is no run yet. Train a network first: in the view Train, or
-        with <code>chainrule train</code> in a terminal.</p>` : nothing}
+      <p class="lead">Press Play to watch a network learn again, or drag the slider to any step of its training.</p>
+      ${this.runs && !this.runs.length ? html`<p class="notice">There is no training yet. Open Train above, and press Start.</p>` : nothing}
       <p class="run"><label for="time-run">Run</label>
         <select id="time-run" @change=${(/** @type {any} */ e) => this.open(e.target.value)}>
           ${this.choices().map((name) => html`<option value=${name} ?selected=${name === this.model.get("run")}>${name}</option>`)}
         </select>
         ${this.run ? html`<span class="quiet">${this.about()}</span>` : nothing}</p>
-      <p class="fault" role="alert">${this.error}</p>
+      <p class="fault notice" role="alert">${this.error}</p>
       ${this.notes ? html`<p class="quiet" role="status">${this.notes}</p>` : nothing}
       ${this.run ? this.machine() : this.runs?.length && !this.error ? html`<p role="status">Opening…</p>` : nothing}
       <p class="spoken" aria-live="polite">${this.spoken}</p>`;
@@ -365,10 +364,10 @@ class TimeMachine {
           aria-valuetext=${`step ${step} of ${run.last}`}
           @input=${(/** @type {any} */ e) => { this.isPlaying = false; this.go(Number(e.target.value)); }}>
         <p class="buttons">
+          <button class="main" @click=${() => this.play()}>${this.isPlaying ? "Pause" : "Play"}</button>
           ${button("Start", () => this.go(0), step === 0)}
           ${button("Epoch back", () => this.epoch(-1), step === 0)}
           ${button("Step back", () => this.go(step - 1), step === 0)}
-          ${button(this.isPlaying ? "Pause" : "Play", () => this.play())}
           ${button("Step on", () => this.go(step + 1), step === run.last)}
           ${button("Epoch on", () => this.epoch(1), step === run.last)}
           ${button("End", () => this.go(run.last), step === run.last)}
@@ -431,7 +430,7 @@ class TimeMachine {
         ${run.shape.join() === "28,28" ? html`<details ?open=${this.pad.strokes.length > 0}>
           <summary>Draw a digit of your own</summary>
           ${this.pad.template("time-keys")}
-          <p id="time-keys" class="quiet">By keyboard: arrows move the pen, Space puts it down and lifts it, Backspace undoes.</p>
+          <p id="time-keys" class="quiet keys">By keyboard: arrows move the pen, Space puts it down and lifts it, Backspace undoes.</p>
           <p class="buttons"><button @click=${() => this.pad.clear()} ?disabled=${!this.pad.strokes.length}>Clear</button></p>
         </details>` : nothing}
       </section>`;
@@ -445,7 +444,7 @@ class TimeMachine {
     const keys = metrics ? Object.keys(metrics) : ["validation_loss", "validation_accuracy"];
     return html`
       <section aria-labelledby="time-figures">
-        <h2 id="time-figures">In figures</h2>
+        <h2 id="time-figures">In numbers</h2>
         <table class="figures"><tbody>
           ${keys.map((key) => row(key.replaceAll("_", " "), metric(key)))}
           ${row("loss of this step's batch", moment.loss === null ? "–" : figure(moment.loss))}

@@ -125,6 +125,7 @@ export class Race {
           ${explain(
             "A fork is a new run that goes on from this step, with other settings. In a race, one goes on as it was, beside it: both start with the same weights and see the same batches.",
             "optimizers", "forks and races")}</h2>
+        <p class="quiet">Change a setting, and train on from this step, in a new run.</p>
         <form class="fork buttons" @submit=${(/** @type {Event} */ e) => e.preventDefault()}>
           ${number("lr", "Learning rate", "0")}
           <label>Optimizer <select @change=${(/** @type {any} */ e) => this.set("optimizer", e.target.value)}>
@@ -132,12 +133,12 @@ export class Race {
               <option value=${name} ?selected=${name === settings.optimizer}>${name}</option>`)}
           </select></label>
           ${number("batch_size", "Batch size", "1")}
-          ${number("epochs", "Epochs in all", "1")}
+          ${number("epochs", "Epochs in total", "1")}
           <button @click=${() => this.fork(false)} ?disabled=${this.isForking}>Fork and train</button>
           <button @click=${() => this.fork(true)} ?disabled=${this.isForking}>Race against the old settings</button>
         </form>
         ${mid ? html`<p class="quiet">The batch size can change only between epochs: “Epoch back” goes there.</p>` : nothing}
-        <p class="fault" role="alert">${this.error}</p>
+        <p class="fault notice" role="alert">${this.error}</p>
         ${this.isForking ? html`<p role="status">Computing the state at this step…</p>` : nothing}
         ${this.names.length ? this.lanesTemplate() : nothing}
       </section>`;
@@ -149,7 +150,7 @@ export class Race {
     const over = lanes.every((lane) => lane.error || ["finished", "diverged"].includes(lane.state));
     return html`
       <canvas class="race"></canvas>
-      <p class="quiet">Their losses: solid is the first line of the table, dashed the second.</p>
+      <p class="quiet">Their losses: solid is the first row of the table, dashed the second.</p>
       <div class="scrolls" tabindex="0" role="region" aria-label="The forks"><table class="lanes">
         <thead><tr><th scope="col">Line</th><th scope="col">Run</th><th scope="col">Optimizer</th><th scope="col">Rate</th><th scope="col">Step</th>
           <th scope="col">Loss</th><th scope="col">Validation accuracy</th><th scope="col">State</th><td></td></tr></thead>

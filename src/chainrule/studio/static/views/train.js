@@ -263,12 +263,7 @@ class Train {
     const { run, state } = this;
     const busy = BUSY.includes(state.state);
     return html`
-      <h2>Train a network</h2>
-      <p>Choose what to train, press Start, and watch the network learn. Everything is saved: you can stop and go on.</p>
-      <details class="settings" ?open=${!run}>
-        <summary>What to train</summary>
-        ${settingsForm(this.choices, (key) => this.model.get(key), (key, value) => this.set(key, value))}
-      </details>
+      <p class="lead">Press Start, and watch a network learn. You can stop and go on whenever you like: everything is saved.</p>
       <p class="buttons">
         ${busy
           ? html`
@@ -288,11 +283,15 @@ class Train {
         <label><input type="checkbox" .checked=${this.model.get("keep")}
           @change=${(/** @type {any} */ e) => this.keep(e.target.checked)}> Keep running when this page is closed</label>
       </p>
-      <p class="status">${this.sentence()}</p>
-      <p class="wrong" role="alert">${this.error || state.refused || ""}</p>
+      <p class="answer status">${this.sentence()}</p>
+      <p class="wrong notice" role="alert">${this.error || state.refused || ""}</p>
       <p class="spoken" aria-live="polite">${this.spoken}</p>
       ${state.state === "diverged" ? this.rescue() : nothing}
       ${run && busy ? this.rate() : nothing}
+      <details class="settings" ?open=${!run}>
+        <summary>What to train, and how</summary>
+        ${settingsForm(this.choices, (key) => this.model.get(key), (key, value) => this.set(key, value))}
+      </details>
       ${run ? display(this) : nothing}
       ${run && this.program ? code(this.program) : nothing}`;
   }
@@ -323,7 +322,7 @@ class Train {
     const { state } = this;
     const lr = Number((state.lr / 10).toPrecision(3));
     return html`
-      <section class="rescue" aria-labelledby="rescue-title">
+      <section class="rescue notice" aria-labelledby="rescue-title">
         <h2 id="rescue-title">The numbers have become too large</h2>
         <p>In step ${state.step?.toLocaleString("en")}${state.epoch ? ` of epoch ${state.epoch}` : ""}, ${state.where ?? state.sentence}.
           A rate of ${state.lr} lets each step go too far, and the next one goes further still.

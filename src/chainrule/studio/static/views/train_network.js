@@ -71,7 +71,7 @@ export function display(view) {
           <td>${record[name] === null ? "not a number" : name === "epoch" ? record[name] : Number(record[name]).toPrecision(6)}</td>`)}</tr>`)}
         </tbody></table></div></details>` : nothing}
     <p class="quiet">${run.run}: ${run.model} on ${run.data}, ${run.optimizer}, batch size ${run.batch_size}, seed ${run.seed}.
-      In a terminal, this goes on with it: <code>${run.command}</code></p>`;
+      To go on with it in a terminal: <code>${run.command}</code></p>`;
 }
 
 /** @param {any} run @returns {string[]} */
@@ -87,7 +87,7 @@ function bars(view) {
     <section aria-labelledby="digit-title">
       <h2 id="digit-title">What it says of this digit ${explain("The same picture at every step: watch it change its mind. Softmax makes the outputs positive and their sum 1.", "the-network-reads-digits", "the bars")}</h2>
       <div class="seen"><canvas class="digit" role="img" aria-label=${picture?.label ? `The picture, a ${picture.label}` : "The drawing, as the network sees it"}></canvas>
-        <span>${picture?.label ? `a ${picture.label} of the test images` : "your drawing"}</span></div>
+        <span>${picture?.label ? `a ${picture.label} from the test images` : "your drawing"}</span></div>
       <p class="buttons"><button @click=${() => view.another()}>Another digit</button></p>
       <table class="bars">
         <caption class="spoken">The probability of each digit</caption>
@@ -100,7 +100,7 @@ function bars(view) {
       <details class="own"><summary>Draw one yourself</summary>
         ${view.pad.template("train-keys")}
         <p class="buttons"><button @click=${() => view.pad.clear()}>Clear</button></p>
-        <p id="train-keys" class="quiet">By keyboard: arrows move the pen, Space puts it down and lifts it, Backspace undoes.</p>
+        <p id="train-keys" class="quiet keys">By keyboard: arrows move the pen, Space puts it down and lifts it, Backspace undoes.</p>
       </details>
     </section>`;
 }

@@ -42,9 +42,9 @@ export function settingsForm(choices, get, set) {
     <form class="fields" @submit=${(/** @type {Event} */ e) => e.preventDefault()}>
       ${select("Data", "data", names(choices.data), "")}
       ${select("Model", "model", names(models), "", explain(model ? `${model.name}: ${model.about}.` : "", undefined, "the model"))}
-      ${select("Optimizer", "optimizer", names(choices.optimizers), `${model?.optimizer ?? "the model's"} (the model's)`,
+      ${select("Optimizer", "optimizer", names(choices.optimizers), `${model?.optimizer ?? ""} (default)`,
         explain("How a step is made of the gradient: straight downhill, with momentum, or with a rate of its own for each weight.", "optimizers", "the optimizer"))}
-      ${select("Rate over time", "schedule", choices.schedules, `${model?.schedule ?? "the model's"} (the model's)`,
+      ${select("Rate over time", "schedule", choices.schedules, `${model?.schedule ?? ""} (default)`,
         explain("Constant, or small at first and in the end: long steps to get there, short ones to settle.", "learning-better", "the schedule"))}
       ${NUMBERS.map(([label, key, sentence, lesson]) => html`
         <div><label>${label}
@@ -53,5 +53,5 @@ export function settingsForm(choices, get, set) {
             @change=${(/** @type {any} */ e) => set(key, Number(e.target.value) || 0)}></label>
           ${explain(sentence, lesson, label)}</div>`)}
     </form>
-    <p class="quiet">An empty field takes the model's own value, which its gray number shows.</p>`;
+    <p class="quiet">An empty field uses the model's default, which it shows in gray.</p>`;
 }

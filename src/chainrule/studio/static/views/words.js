@@ -200,8 +200,9 @@ class Words {
       <p class="spoken" aria-live="polite">${this.spoken}</p>
       <div class="columns">
         <section aria-label="The text">${this.text()}</section>
-        <section aria-label="The next word">
-          ${this.error ? html`<p class="error">${this.error}</p>` : nothing}
+        <section aria-labelledby="next-title">
+          <h2 id="next-title">The next ${this.noun()}</h2>
+          ${this.error ? html`<p class="error notice">${this.error}</p>` : nothing}
           ${reading ? this.next(reading) : nothing}
         </section>
       </div>
@@ -210,8 +211,8 @@ class Words {
         <section aria-label="Attention">
           <h2>Where it looks
             ${explain("To predict the next word, each word looks back at those before it and takes something from each: its attention, which adds up to 100%.", "attention", "attention")}</h2>
-          ${reading.attention ? this.wires(reading) : html`<p>This model has no attention: it sees its last words each at
-            its own position, so there are no wires to show. The small GPT has some.</p>`}
+          ${reading.attention ? this.wires(reading) : html`<p>This model has no attention, so there are no wires to show. The
+            small GPT has some.</p>`}
         </section>
         ${code(reading.code)}` : nothing}`;
   }
@@ -225,17 +226,17 @@ class Words {
           @keydown=${(/** @type {KeyboardEvent} */ e) => this.typed(e)}></textarea>
       </label>
       <p class="buttons">
-        <button class="draw" @click=${() => this.draw()} ?disabled=${!reading}>Let it choose a ${this.noun()}</button>
+        <button class="draw main" @click=${() => this.draw()} ?disabled=${!reading}>Let it choose a ${this.noun()}</button>
         <button @click=${() => this.undo()} ?disabled=${!this.past.length}>Undo</button>
       </p>
-      <p class="continuation"><b>It could go on:</b> <span>${reading ? reading.continuation.replaceAll("\n", " ↵ ") : "…"}</span></p>
+      <p class="continuation"><b>How it might go on:</b> <span>${reading ? reading.continuation.replaceAll("\n", " ↵ ") : "…"}</span></p>
       <p class="buttons">
         <button class="again" @click=${() => this.change({ seed: this.model.get("seed") + 1 })} ?disabled=${!reading}>Another way</button>
         <button class="write" @click=${() => this.append(reading?.continuation ?? "")} ?disabled=${!reading}>Write that</button>
       </p>
       ${this.noun() === "word" ? html`
         <p class="examples buttons" role="group" aria-label="Beginnings to try">
-          ${EXAMPLES.map((example) => html`<button @click=${() => this.change({ text: example })}>${example} …</button>`)}
+          Or begin with: ${EXAMPLES.map((example) => html`<button @click=${() => this.change({ text: example })}>${example} …</button>`)}
         </p>` : nothing}`;
   }
 
@@ -257,8 +258,8 @@ class Words {
           </select></label>
           ${explain(this.reading?.about ?? "The language models that there are: one in the package, one of a lesson, and your own runs.", "a-small-gpt", "the model")}</div>
       </div>
-      <p class="quiet">In the studio, models of your own are in the list, too: <code>chainrule train --model gpt --data
-        names</code> trains one. By keyboard: Enter in the text lets it choose; arrows move along the bars and the words, Enter takes one.</p>`;
+      <p class="quiet">In the studio, models that you train are in the list, too: <code>chainrule train --model gpt --data names</code>.</p>
+      <p class="quiet keys">By keyboard: Enter in the text lets it choose; arrows move along the bars and the words, Enter takes one.</p>`;
   }
 
   /** Take another model; one of the reader's own may know neither these words nor these characters. @param {string} model */
@@ -293,7 +294,7 @@ class Words {
       <span class="share">${percent(share)}</span>`;
     return html`
       <p class="answer">${words[0]} ${percent(probabilities[0])}</p>
-      <p class="quiet">It is as unsure as among ${reading.choices.toFixed(1)} equally likely ${this.noun()}s.
+      <p class="quiet">That is as uncertain as ${reading.choices.toFixed(1)} equally likely ${this.noun()}s.
         ${explain("The network gives each word a score, and softmax turns the scores into probabilities that add up to 100%.", "the-next-word", "the bars")}</p>
       <ol class="next" @keydown=${(/** @type {KeyboardEvent} */ e) => this.arrow(e)}>
         ${words.map((word, i) => html`
@@ -325,7 +326,7 @@ class Words {
         <div>${select("head", "Head", heads, head)}
           ${explain("Each layer looks again, at what the one before it has made of the words; its heads look side by side, each in its own way.", "a-small-gpt", "layers and heads")}</div>
       </div>
-      <p class="quiet">Choose a word on the left, by mouse or arrow keys: the right side says how it divides its attention.
+      <p class="quiet">Choose a ${this.noun()} on the left: the lines show how it divides its attention.
         ${reading.unseen ? `Not shown: ${reading.unseen} before them.` : ""}</p>
       <div class="wires">
         <ol aria-label="The word that looks" @keydown=${(/** @type {KeyboardEvent} */ e) => this.arrow(e)}>

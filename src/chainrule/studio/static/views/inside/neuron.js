@@ -10,15 +10,15 @@ import { percent } from "./fields.js";
 /** @typedef {import("../inside.js").Inside} Inside */
 
 /** @param {Inside} view */
-export function surgery(view) {
+function surgery(view) {
   const silent = view.silent();
   const { accuracy } = view;
   return html`
-    <h2>Surgery
+    <h3>Surgery
       ${explain(
         "A silent neuron's outgoing weights are 0: the next layer hears nothing of it. A network that learned well can miss most of its neurons.",
         "dead-neurons", "surgery",
-      )}</h2>
+      )}</h3>
     <p aria-live="polite" class="accuracy">${!silent.length
       ? "No neuron is silent."
       : `${silent.length} silent. ${accuracy
@@ -33,8 +33,8 @@ export function surgery(view) {
 /** @param {Inside} view */
 export function neuron(view) {
   const key = view.shown();
-  const hint = html`<h2 id="neuron-title">A neuron</h2><p class="quiet">Point at a neuron, or go to one with Tab and the
-    arrow keys. Enter holds on to it, Delete silences it.</p>`;
+  const hint = html`<h2 id="neuron-title">A neuron</h2><p>Click a square to see here what it looks for.</p>
+    <p class="quiet keys">By keyboard: Tab and the arrow keys go to one, Enter holds on to it, Delete silences it.</p>${surgery(view)}`;
   if (!key || !view.look) return hint;
   const [layer, neuron] = key.split(".").map(Number);
   const isAnswer = layer === view.network.layers.length - 1;
@@ -44,10 +44,10 @@ export function neuron(view) {
   const shown = weights?.shape[0] ?? 0;
   return html`
     <h2 id="neuron-title">${isAnswer ? `The neuron for ${view.name(neuron)}` : `Layer ${layer + 1}, ${kind} ${neuron}`}</h2>
-    <p>${kind === "filter" ? "At most it" : "It"} puts out <strong>${figure(view.layers.value(view.look, layer, neuron))}</strong>
-      for this picture.</p>
+    <p>Its ${kind === "filter" ? "largest " : ""}output for this picture: <strong>${figure(view.layers.value(view.look, layer, neuron))}</strong></p>
     ${isAnswer ? nothing : html`<p class="buttons"><button @click=${() => view.toggle(key)}>
       ${isSilent ? "Let it speak" : "Silence it"}</button></p>`}
+    ${surgery(view)}
     ${shown ? html`<h3>${kind === "filter" ? "Its weights" : "What it looks for: its weights"}</h3>
       <p class="row">${Array.from({ length: shown }, (_, i) => html`<canvas class="weights" role="img"
         aria-label=${weights.in.length ? `weights from ${weights.in[i]?.[0]}` : "weights"}></canvas>`)}</p>
