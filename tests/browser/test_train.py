@@ -125,8 +125,8 @@ def test_nan_names_the_step_and_the_layer_and_there_is_a_way_back(view, studio):
     rate = int(text.partition("Go back to step ")[2].split(",")[0])
     assert step - rate in (1, 2)
     assert run_axe(page) == []
-    button = page.get_by_role("button", name="Start anew with rate")
-    assert button.inner_text() == "Start anew with rate 10000000"
+    button = page.get_by_role("button", name="Start over with rate")
+    assert button.inner_text() == "Start over with rate 10000000"
     before = run_of(page, studio.runs)
     page.get_by_role("button", name="Go back to step").click()
     for _ in range(1200):

@@ -244,8 +244,7 @@ class Draw {
     return html`
       <p class="lead">Draw a digit from 0 to 9, and watch the network read it.</p>
       <div class="columns">
-        <section aria-labelledby="pad-title">
-          <h2 id="pad-title">Your drawing</h2>
+        <section aria-label="Your drawing">
           ${this.pad.template("keys")}
           <p class="buttons">
             <button @click=${() => this.undo()} ?disabled=${this.isEmpty()}>Undo</button>

@@ -73,7 +73,7 @@ function places(host, seen) {
     host.toUnit(layer.name, [weight.index[0], ...unravel(position, [height, width])], false);
   return html`${cells(`The terms δ · a at ${height} by ${width} places${isHere ? `; chosen: ${spot(at)}` : ""}. Arrow keys move.`,
     { values, height, width, chosen, choose })}
-    <p class="quiet">What each place adds. The δ of the marked one stands beside.</p>`;
+    <p class="quiet">What each place adds. The δ of the marked one is shown next to it.</p>`;
 }
 
 /** Equation 1 or 3. @param {Host} host @param {Seen} seen @param {Unit} unit */

@@ -226,7 +226,7 @@ class Train {
     switch (state.state) {
       case "starting":
       case "loading":
-        return "A process of its own starts and loads the data…";
+        return "Starting, and loading the data…";
       case "running": {
         if (!frame) return "Training…";
         const speed = frame.speed ? `, ${Math.round(frame.speed).toLocaleString("en")} steps a second` : "";
@@ -235,7 +235,7 @@ class Train {
       case "paused":
         return `Paused after step ${step}.`;
       case "searching":
-        return "The loss is no number any more: looking for the step where that began…";
+        return "The loss is not a number any more: looking for the step where that began…";
       case "diverged":
         return `Training went wrong at step ${step}: ${state.where ?? state.sentence}.`;
       case "finished":
@@ -331,8 +331,8 @@ class Train {
           ${state.last_good === null || state.last_good === undefined
             ? nothing
             : html`<button class="main" @click=${() => this.change(lr, { step: state.last_good })}>
-                Go back to step ${state.last_good.toLocaleString("en")}, and on with rate ${lr}</button>`}
-          <button @click=${() => { this.set("lr", lr); this.start(); }}>Start anew with rate ${lr}</button>
+                Go back to step ${state.last_good.toLocaleString("en")}, and go on with rate ${lr}</button>`}
+          <button @click=${() => { this.set("lr", lr); this.start(); }}>Start over with rate ${lr}</button>
         </p>
       </section>`;
   }
