@@ -447,7 +447,7 @@ def jit(function: Callable[P, Out]) -> Compiled[P, Out]:
     from the same generator as without `jit`. On machines where nothing can be compiled, the function runs uncompiled,
     after one warning.
 
-    **What a program depends on.** Guards are checked before each run, which takes some microseconds. They cover each
+    **What a program depends on.** Guards are checked before each run, which takes a few microseconds. They cover each
     outside variable (global or closure variable) that the function reads, each attribute that it reads of modules,
     optimizers and other objects, and the contents of the lists, dicts and sets among them; `explain(guards=True)` lists
     them all. If something has changed, such as a layer, a loss, a flag or a number, the function is traced again; the

@@ -1,4 +1,4 @@
-"""Tells whose code is running: the user's, chainrule's, an installed package's, or the standard library's and NumPy's.
+"""Finds whose code is running: the user's, chainrule's, an installed package's, or the standard library's and NumPy's.
 
 Also finds the user's line for errors and warnings. It is independent of traces: it looks at file names only.
 """

@@ -1,6 +1,6 @@
 """Generates the Python code that runs before and after each run of a program.
 
-A step of a small network takes some ten microseconds, so the code around it must be short: each scalar to compute
+A step of a small network takes about ten microseconds, so the code around it must be short: each scalar to compute
 and each value to store is one generated line, without lookups or loops. The trace and `compiled` add the lines.
 `guards` generates the code that decides whether a program may run.
 """

@@ -1,7 +1,7 @@
 """Guards: the conditions under which a compiled program may run, checked before each run.
 
 Each guard is a Python expression. All guards of a program are compiled into one function without loops or lookups,
-because a step of a small network takes only some ten microseconds. `observe`, `settings` and `compiled` add guards;
+because a step of a small network takes only about ten microseconds. `observe`, `settings` and `compiled` add guards;
 `print(guards)` lists them. The second half of this file compares values: contents of containers, memory, plain values.
 """
 

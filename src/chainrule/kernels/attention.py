@@ -129,14 +129,14 @@ def gradient_job(arrays: tuple[Layout, ...], is_causal: bool, scale: float, dtyp
     )
     names = ("grad", "query", "key", "value", "out", "query_grad", "key_grad", "value_grad")
     fields |= _array_fields(names, arrays)
-    heads, work = math.prod(query[0][:-2]), multiply_adds * 5 // 16  # five products, of which two are forward
+    heads, work = math.prod(query[0][:-2]), multiply_adds * 5 // 16  # five products; the forward pass has two
     return GRADIENT.job([type_of(dtype)], heads, work, scratch, **fields, **buffers)
 
 
 def _shape_fields(
     query: Layout, value: Layout, is_causal: bool, scale: float, dtype: np.dtype[Any]
 ) -> tuple[dict[str, Any], int]:
-    """The descriptor's fields for the shape, and the number of multiply-adds of both products."""
+    """The descriptor's fields for the shape, and how many multiply-adds the forward pass takes."""
     *leading, queries, width = query[0]
     keys, value_width = value[0][-2:]
     packed_width, packed_value_width = whole_vectors(width, dtype), whole_vectors(value_width, dtype)

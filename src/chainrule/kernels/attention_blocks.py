@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 QUERIES = 60  # rows of a block of scores: a multiple of the rows of every tile (see `processor.Registers`)
 KEYS = 128  # columns of a block of scores: whole vectors
-TABLES = "ones by_width by_value_width by_key"  # fields: multiples of 1, of both packed widths and of KEYS
+TABLES = "ones by_width by_value_width by_key"  # fields: tables of multiples of 1, of both packed widths and of KEYS
 
 
 class HeadArray:
@@ -36,7 +36,7 @@ class HeadArray:
         self.row_stride: Expr = getattr(d, f"{name}_row")
 
     def from_row(self, head: Expr, number: Expr | int) -> Array:
-        """The array from a row of a head on; the next row is `row_stride` elements further."""
+        """The array, starting at a row of a head; the next row is `row_stride` elements further."""
         return self.array.at(self.offsets[head] + self.row_stride * number)
 
 

@@ -10,13 +10,14 @@
             │  ├───────────┼───────────┼───────────┤     of its queries sees, in whole vectors
             │  │ ■ ■ ■ ■ ■ │ ■ ■ ■ ■ ■ │ ■         │
 
-**Forward**, for each block of queries: for each block of keys, scores; their running maximum m and the running sum of
-exp(score - m), row by row; the sums of values are rescaled whenever m grows, and exp(score - m) times the values is
-added. At the end they are divided by the sum, and its logarithm plus m is stored (`logsumexp`) for the gradient.
+**Forward**, for each block of queries, for each block of keys: compute the scores; row by row, update their running
+maximum m and the running sum of exp(score - m); rescale the sums of values where m has grown, and add exp(score - m)
+times the values. At the end the sums of values are divided by the running sum, whose logarithm plus m is stored
+(`logsumexp`) for the gradient.
 
-**Gradient**, for each block of keys: for each block of queries, the weights P = exp(score - logsumexp) are computed
-again. There are five products: scores, dP = G Vᵀ, and additions to dV, dK and dQ (see `attention`). dK and dV of the
-block of keys stay in the cache; dQ of a head, with its packed Q and G, takes 3 L E numbers for each thread.
+**Gradient**, for each block of keys, for each block of queries: compute the weights P = exp(score - logsumexp) again.
+There are five products: scores, dP = G Vᵀ, and additions to dV, dK and dQ (see `attention`). dK and dV of the block of
+keys stay in the cache; dQ of a head, with its packed Q and G, takes 3 L E numbers for each thread.
 
 All products are those of `tile`: with a table of multiples of a row's length, it reads a block along its rows or, for
 Pᵀ and dSᵀ, along its columns. The right factors are packed: keys and values with zeros up to whole vectors, or
@@ -49,10 +50,10 @@ FORWARD_FIELDS = DescriptorLayout(
     f"{_SHAPE} blocks query_row key_row value_row out_row query_heads key_heads value_heads out_heads "
     f"packed_query keys_transposed packed_value scores sums {TABLES}",
 )
-"""`queries`, `keys`: L and S; `width`, `value_width`: E and F; both rounded up to whole vectors; `causal`: 1 or 0;
-`scale`: as the bits of a double; `blocks`: the number of blocks of queries in a head. Then for each array the distance
-of its rows (`…_row`) and the offset of each head (`…_heads`); where each buffer begins in `scratch`; and tables of
-multiples of 1, of both packed widths and of KEYS.
+"""`queries`, `keys`: L and S; `width`, `value_width`: E and F; `packed_width`, `packed_value_width`: the same, rounded
+up to whole vectors; `causal`: 1 or 0; `scale`: as the bits of a double; `blocks`: the number of blocks of queries in a
+head. Then for each array the distance of its rows (`…_row`) and the offset of each head (`…_heads`); where each buffer
+begins in `scratch`; and tables of multiples of 1, of both packed widths and of KEYS.
 """
 GRADIENT_FIELDS = DescriptorLayout(
     "grad query key value out logsumexp query_grad key_grad value_grad scratch",

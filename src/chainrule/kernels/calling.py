@@ -71,7 +71,7 @@ class DescriptorLayout:
     """The names of a hand-written kernel's arrays and fields, in order.
 
     Args:
-        arrays: names, separated by blanks. Each takes two integers: its entry in the table, its offset in elements.
+        arrays: names, separated by spaces. Each takes two integers: its entry in the table, its offset in elements.
         fields: names of integers, or of integer arrays (lookup tables), which are stored after all other fields.
     """
 

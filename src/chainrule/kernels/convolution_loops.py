@@ -76,8 +76,8 @@ UNPACK_FIELDS = DescriptorLayout("total out scratch", "parts size columns column
 def pack(type: Type) -> Kernel:
     """Pack the weights: each row contiguous, column by column, padded with 0.
 
-    Column j of a row is the weight at `sources` + j `column_stride`. This packs blocks first … last - 1. A block
-    consists of rows whose sources are adjacent; if they are as many as a vector has lanes, it is read and transposed in
+    Column j of row i is the weight at sources[i] + j · column_stride. This packs blocks first … last - 1. A block
+    consists of rows whose sources are adjacent. With as many rows as a vector has lanes, it is read and transposed in
     whole vectors.
     """
     kernel = stage_kernel(f"pack_{type}")
@@ -174,7 +174,7 @@ def sum_parts(type: Type) -> Kernel:
     """Sums over images of x's windows times grad (N, positions, O): total (parts, pieces, groups, rows, columns).
 
     A part is a share of the images, a piece a share of the rows, with its own table of terms. This computes pairs of a
-    part and a piece: those numbered first … last - 1, piece by piece.
+    part and a piece: those with part · pieces + piece from first to last - 1.
     """
     kernel = stage_kernel(f"sum_parts_{type}")
     d = SUM_FIELDS.read(kernel)

@@ -54,7 +54,7 @@ def library(name: str) -> Callable[[Expr], Expr]:
 
 @_library_for_doubles("exp")
 def exp(x: Expr) -> Expr:
-    """eˣ, from -104 to 89; the result may be subnormal, so 2ⁿ is applied as two factors."""
+    """eˣ, with x clamped to -104 … 89. The result may be subnormal, so 2ⁿ is applied as two factors."""
     select = x.kernel.select
     p, n = _exp_parts(select(x < -104.0, -104.0, select(x > 89.0, 89.0, x)))
     exponent = select(x.equals(x), n, 0.0).to(I4)

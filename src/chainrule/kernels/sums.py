@@ -5,7 +5,7 @@ different sums, as in a sum over the rows of a matrix, it adds row after row to 
 a growing total, and after a thousand rows two digits are lost. Here rows are added in blocks, and the blocks in
 float64: the error of a sum stays below 1e-6 of the sum of absolute values.
 
-For small arrays, and for machines without a compiler. Generated loops also continue long sums in double precision
+Used for small arrays, and on machines without a compiler. Generated loops also continue long sums in double precision
 (`lower.loops`).
 
 Source: Higham, The accuracy of floating point summation (1993).

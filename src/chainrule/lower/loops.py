@@ -122,7 +122,7 @@ class Nest:
         return self.level[id(r)] == len(self.sizes) > 0
 
     def is_revisited(self, r: Value) -> bool:
-        """Whether several rounds of a register contribute to the same result, so that each is added to memory."""
+        """Whether a register is used several times for the same result, so that each of its sums is added to memory."""
         return is_partial(r) or 0 in self.strides[id(r)][: self.level[id(r)]]
 
     @cached_property
@@ -421,7 +421,7 @@ class _Builder:
         return F8 if r.op == "sum" and number == F4 and not is_unrolled else number
 
     def accumulate(self, rows: Sequence[dict[int, Expr]]) -> None:
-        """Compute the formula for one element of each of some rows, and add them all to the reductions."""
+        """Compute the formula for one element of each row, and add all of them to the reductions."""
         elements = [self.element(indices) for indices in rows]
         for r in self.nest.reductions:
             numbers = [element[id(r.inputs[0])] for element in elements]
@@ -469,7 +469,7 @@ class _Builder:
     # The formula
 
     def element(self, indices: dict[int, Expr]) -> dict[int, Expr]:
-        """Compute the formula for one element, and store its stored results.
+        """Compute the formula for one element, and store the results that are kept in memory.
 
         Returns:
             The expressions of all values, by identity.

@@ -1,8 +1,8 @@
 """A compiled program: kernels, memory and scripts of a plan, ready to run again and again.
 
-A run stores the arguments' addresses in the program's table and enters the driver (`kernels.driver`): once if
-everything is compiled, else once for each segment between Python calls. The caller has already written the
-scalars, which change from call to call. BLAS runs single-threaded inside.
+A run stores the arguments' addresses in the program's table and calls the driver (`kernels.driver`): once if everything
+is compiled, else once for each segment between Python calls. The caller has already written the scalars, which change
+from call to call. BLAS runs single-threaded inside.
 
 Called by `capture.compiled` and `eager`.
 """
@@ -69,7 +69,7 @@ class Program:
     Attributes:
         thread_count: how many threads run it.
         progress_per_run: by how much table_view[PROGRESS] grows in a complete run.
-        kernel_calls: how each stage except Python calls is run, by its number in the plan.
+        kernel_calls: the call of each stage's kernel, by the stage's number in the plan; Python calls have none.
         entries: the table entry of each array, by identity of its value.
         scalars: the program's scalars; write them before a run.
         scalars_view: the same memory as a memoryview, which is faster to write one by one.

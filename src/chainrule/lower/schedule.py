@@ -77,7 +77,7 @@ class Stage:
         stored_values: results that other stages read, or that are outputs.
         writes: external memory to update: pairs (captured value, its new value).
         parts: the number of partial sums over its rows, or 0.
-        group: the group it belongs to.
+        group: the group it belongs to, or None.
         order: its dimensions, from the outermost loop to the innermost, once decided.
     """
 
