@@ -261,7 +261,7 @@ class Score:
         return (
             f"{self.written} digits on {self.pages} pages: {self.matched / max(1, self.written):.2%} found, "
             f"{self.right / max(1, self.matched):.2%} of those read right, {self.false / max(1, self.pages):.2f} false "
-            f"finds a page; all lines as written on {self.in_order} pages"
+            f"detections per page; all lines as written on {self.in_order} pages"
         )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from chainrule.images.drawing import LEAST_SIDE, draw_page
+from chainrule.images.drawing import MIN_SIDE, draw_page
 from chainrule.images.page import Digit
 
 NAMES = tuple("0123456789")
@@ -84,7 +84,7 @@ def test_small_photos_are_enlarged(size: tuple[int, int], factor: int) -> None:
     photo = Image.new("RGB", size, "#cccccc")
     result = draw_page(photo, [[digit((0, 0, size[0], size[1]))]], NAMES)
     assert result.size == (factor * size[0], factor * size[1])
-    assert max(result.size) >= LEAST_SIDE
+    assert max(result.size) >= MIN_SIDE
     assert photo.getcolors() == [(size[0] * size[1], (0xCC, 0xCC, 0xCC))]
 
 

@@ -63,7 +63,7 @@ def test_lines_through_a_digit_are_left_out(monkeypatch, slope, width, tone):
         draw.line((126 + across + 100 * slope, 0, 126 + across - 100 * slope, 200), fill=tone, width=width)
     alone, clean = cut(three()).image.astype(int), cut(picture).image
     assert classifier(runs.shipped())(clean[None])[0, :10].argmax() == 3
-    monkeypatch.setattr(cutting, "LEAST_SHOWN", np.inf)  # lines stay
+    monkeypatch.setattr(cutting, "MIN_SHOWN", np.inf)  # lines stay
     assert np.abs(cut(picture).image - alone).mean() > 1.4 * np.abs(clean - alone).mean()
 
 

@@ -1,13 +1,14 @@
 """Image preprocessing: from a photo of a digit to a 28×28 image in MNIST's format.
 
-`files` opens an image file as gray values (by `colors`, with most contrast) within the memory limits of `memory`,
-`documents` renders a page of a PDF document, `raster` has array helpers, and `steps` converts gray values to MNIST's
-format and returns every intermediate stage: `frames` finds what surrounds the digit, `foreground` its ink, without
-`rules`; `count` tells several digits from one.
+`files` opens an image file as gray values within the memory limits of `memory`; `colors` chooses gray values with much
+contrast. `documents` renders a page of a PDF document. `steps` converts gray values to MNIST's format and returns every
+intermediate stage: `frames` finds what surrounds the digit, `foreground` separates its ink, and `rules` removes ruled
+lines. `count` tells several digits from one digit in pieces, `digits` separates digits from the class "no digit", and
+`raster` has array helpers.
 
 For a page of digits, `pyramid` makes the levels that a detector sees, `detection` finds the digits in its maps,
-`cutting` cuts them out, `page` reads them, `lines` groups them into lines, and `drawing` annotates the photo. Import
-these by name, since SciPy is slow to import:
+`cutting` cuts them out, `evidence` says how likely each is a digit, `page` reads them, `lines` groups them into lines,
+and `drawing` annotates the photo. Import these by name, since SciPy is slow to import:
 `from chainrule.images.page import read_page`.
 """
 

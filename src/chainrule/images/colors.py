@@ -3,7 +3,7 @@
 Luminance is the usual gray value, but it does not tell red from green of the same brightness, yellow from white, or
 white strokes from the transparent canvas they are drawn on. Ink differs from the paper next to it, so the principal
 axis of the local color differences (with opacity as a fourth color) separates them best. It replaces luminance where
-that holds only a small part of the differences.
+luminance has only a small part of the differences.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
 SAMPLE_SIDE = 192  # pixels of the longer side of the sample from which the axis is computed
-NEIGHBORHOOD = 32  # pixels of the sample: differences from the mean of this window count; a power of two
+NEIGHBORHOOD = 32  # pixels of the sample: the window of the local mean, a power of two
 LUMINANCE = np.array([0.299, 0.587, 0.114, 0], np.float32)  # of red, green, blue and opacity (ITU-R BT.601)
-MIN_SHARE = 0.3  # of the variance along the principal axis: with less along luminance, the axis replaces luminance
+MIN_SHARE = 0.3  # of the variance along the principal axis: if luminance has less, the axis replaces it
 
 
 def gray_converter(image: Image.Image) -> Callable[[Image.Image], Image.Image] | None:

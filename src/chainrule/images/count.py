@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 
 MIN_HEIGHT = 0.5  # of the tallest part: shorter ones are pieces of a digit
 MAX_OVERLAP = 0.05  # of the tallest part: neighbors overlap no more, from left to right or from top to bottom
-# With which each of several digits is read alone: where all parts are digits, and where others are not, as in a drawing
+# Minimum confidence of each of several digits, read alone: if all tall parts reach the first, all of them count; else,
+# as in a drawing, only those that reach the second
 MIN_CONFIDENCE, MIN_AMONG_OTHERS = 0.6, 0.9
 # One digit in pieces is read as a whole with more confidence than SURE_WHOLE, and is narrower than MAX_ASPECT (width
 # over height).
 SURE_WHOLE, MAX_ASPECT = 0.95, 0.85
-MIN_TOUCHING_ASPECT, MIN_TOUCHING_CONFIDENCE = 1.25, 0.9  # of two digits that touch
+MIN_TOUCHING_ASPECT, MIN_TOUCHING_CONFIDENCE = 1.25, 0.9  # of two digits that touch; the confidence of each half
 
 
 class _Part(NamedTuple):
@@ -95,7 +96,7 @@ def _halves(ink: Gray) -> list[Gray]:
 
 
 def _best_probabilities(inks: list[Gray], classify: Classify) -> list[float]:
-    """How sure the network is of the best digit in each ink: 0 where there is too little ink to show one."""
+    """The probability of the likeliest digit in each ink: 0 where there is too little ink to show one."""
     images = {}
     for number, ink in enumerate(inks):
         with suppress(BlankError):

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from chainrule.images.foreground import STROKE_INK, BlankError
-from chainrule.images.rules import remove_level_rules
+from chainrule.images.rules import remove_horizontal_rules
 from chainrule.images.steps import ink_to_mnist
 
 if TYPE_CHECKING:
@@ -30,22 +30,22 @@ if TYPE_CHECKING:
     Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 HEIGHT = 40  # pixels of a digit in its window
-MARGIN = 0.35  # of a digit's height: the paper around it that the window shows
+MARGIN = 0.35  # of a digit's height: the width of the paper around it in the window
 SLACK = 3  # pixels by which a digit may exceed its box
-AROUND = 5  # pixels around its box where paper is
-MOST_SKEWED = 1.5  # limit of a skewness, beside what is around the box
-WIDEST_STROKE = 17  # pixels: what is wider is paper
-LOCAL = 9  # pixels: faint ink is compared with the darkest ink this near
+AROUND = 5  # pixels around its box that are taken for paper
+MAX_SKEWNESS = 1.5  # limit of the skewness, so that it cannot outvote the brightness around the box (see `_lightness`)
+MAX_STROKE_WIDTH = 17  # pixels: what is wider is paper
+LOCAL = 9  # pixels: the window in which faint ink is compared with the darkest ink
 MIN_PIXELS = 4  # of a digit's ink
-MIN_INK = 0.01  # of full brightness: a fainter digit is none
+MIN_INK = 0.01  # of full brightness: anything fainter is no digit
 RULE_SLOPES = np.linspace(-0.14, 0.14, 15)  # of lines across a window: a page is photographed askew
-THICKEST_RULE = 8  # pixels, a fifth of a digit's height: of the lines of a form, too
-LEAST_SHOWN = 8  # pixels beside a digit that tell a rule, which goes on there, from a stroke
-FAINTEST = 0.18  # of a digit's darkest ink: fainter pixels are blur
-LINE = 0.3  # of a digit's darkest ink: a printed line beside it is as dark
+MAX_RULE_THICKNESS = 8  # pixels, a fifth of a digit's height; this includes the lines of a form
+MIN_SHOWN = 8  # pixels of the photo beside a digit, needed to tell a rule, which goes on there, from a stroke
+MIN_STROKE = 0.18  # of a digit's darkest ink: fainter pixels are blur
+LINE = 0.3  # of a digit's darkest ink: a printed line beside it is at least as dark
 END = 8  # pixels above and below the end of a line between two cells, where it meets others
-LEFT_OVER = 0.3  # of the digit's ink: a smaller piece that is cut off by the box belongs to a neighbor
-LEAST_LEVEL = 0.35  # of a digit's darkest ink: strokes as faint as this are shown as dark as the others
+LEFT_OVER = 0.3  # of the digit's largest piece: a smaller piece that the box cuts off belongs to a neighbor
+MIN_LOCAL_INK = 0.35  # of a digit's darkest ink: strokes down to this are made as dark as the others
 
 
 class Cut(NamedTuple):
@@ -54,11 +54,12 @@ class Cut(NamedTuple):
     Attributes:
         image: (28, 28), in MNIST's format.
         contrast: how much its ink differs from the paper's brightness, from 0 to 1.
-        clarity: the same in standard deviations of the paper's grain.
-        leaving: how much of the ink that is connected to the digit's is above or below its box, and how much is to the
-            left or right, as shares of all of it: a part of a letter goes on, and so does a digit that touches another.
-        joined: how much of the width beside the box is crossed by lines that are connected to the digit's ink, at its
-            upper end and at its lower end, the smaller of both: that joins the side of a cell to others.
+        clarity: the same difference, in standard deviations of the paper's grain.
+        leaving: of the ink connected to the digit's, the share above or below its box, and the share to its left or
+            right. They are high for a part of a letter, and for a digit that touches another.
+        joined: the share of the width beside the box that is crossed by lines connected to the digit's ink, at the
+            upper or the lower end of the box, whichever is less. It is high for the side of a cell in a table, which
+            meets other lines at both ends.
     """
 
     image: NDArray[np.uint8]
@@ -80,14 +81,15 @@ def cut_out(levels: Sequence[Level], digits: Sequence[Detection]) -> list[Cut | 
     usual = float(np.median(lightness)) if lightness else 0.0
     cuts: list[Cut | None] = []
     for (window, box, shown), own in zip(windows, lightness, strict=True):
-        # A digit of its own brightness on a page is possible: chalk beside paper. A doubtful one is like the others
+        # A page may have dark and light digits (paper beside a blackboard). If a digit's own estimate is doubtful, the
+        # median decides
         dark = (own if abs(own) > 0.5 else usual) < 0
         cuts.append(_cut(window if dark else 1 - window, box, shown))
     return cuts
 
 
 def _window(levels: Sequence[Level], digit: Detection) -> tuple[Gray, Box, Box]:
-    """Return the scaled surroundings of a digit; its box in them; and of their margins, what the photo shows.
+    """Return the window around a digit; the digit's box in it; and how many pixels of each margin the photo shows.
 
     Beyond the photo, its border is repeated.
     """
@@ -109,17 +111,17 @@ def _window(levels: Sequence[Level], digit: Detection) -> tuple[Gray, Box, Box]:
     window = np.asarray(Image.fromarray(part).resize(size, method, corner))
     border = margin * scale
     height, width = level.gray.shape
-    seen = (-left, -top, right - width, bottom - height)
-    shown = tuple(border - max(0.0, beyond) * scale / level.scale for beyond in seen)
+    beyond = (-left, -top, right - width, bottom - height)  # how far the window exceeds the photo on each side
+    shown = tuple(border - max(0.0, distance) * scale / level.scale for distance in beyond)
     return window, (border, border, size[0] - border, size[1] - border), (shown[0], shown[1], shown[2], shown[3])
 
 
 def _lightness(window: Gray, box: Box, shown: Box) -> float:
-    """How likely strokes are lighter than the paper: negative for dark ones.
+    """Return a score that is positive if strokes are lighter than the paper, and negative if they are darker.
 
-    The sum of two figures: the skewness of the differences from the local mean, since strokes cover less area; and
-    where the brightness around the box is between the dark and the light of the box: there is paper. The first fails
-    for broad strokes, the second for neighbors that touch.
+    It is the sum of two: the skewness of the differences from the local mean, since strokes cover less area than paper;
+    and where the brightness around the box, which is that of paper, lies between the dark and the light pixels in the
+    box. The first fails for broad strokes, the second for neighbors that touch.
     """
     left, top, right, bottom = (round(side) for side in box)
     difference = window - ndimage.uniform_filter(window, 25, mode="nearest")
@@ -130,7 +132,7 @@ def _lightness(window: Gray, box: Box, shown: Box) -> float:
     if not ring.any():
         return skewness
     around = (2 * float(np.median(window[ring])) - dark - light) / max(light - dark, 1e-6)
-    return float(np.clip(skewness, -MOST_SKEWED, MOST_SKEWED) - np.clip(around, -1, 1))
+    return float(np.clip(skewness, -MAX_SKEWNESS, MAX_SKEWNESS) - np.clip(around, -1, 1))
 
 
 def _within(window: NDArray[np.generic], box: Box, margin: float, shown: Box) -> NDArray[np.bool_]:
@@ -149,7 +151,9 @@ def _cut(gray: Gray, box: Box, shown: Box) -> Cut | None:
         box: where the digit is in it.
         shown: pixels of the photo beside the box: to the left, above, to the right, below.
     """
-    paper = ndimage.grey_closing(ndimage.gaussian_filter(gray, 0.6), (WIDEST_STROKE, WIDEST_STROKE), mode="nearest")
+    paper = ndimage.grey_closing(
+        ndimage.gaussian_filter(gray, 0.6), (MAX_STROKE_WIDTH, MAX_STROKE_WIDTH), mode="nearest"
+    )
     ink = np.maximum(ndimage.uniform_filter(paper, LOCAL, mode="nearest") - gray, 0)
     inside = _within(gray, box, SLACK, shown)
     if not inside.any():
@@ -161,11 +165,11 @@ def _cut(gray: Gray, box: Box, shown: Box) -> Cut | None:
     ink = _without_rules(ink / full, shown) * full
     usual = float(np.median(ink))
     noise = 1.4826 * float(np.median(np.abs(ink - usual)))  # from the median absolute deviation
-    faintest = min(max(FAINTEST * full, float(np.percentile(ink, 30)) + 2 * noise), 0.5 * full)
+    faintest = min(max(MIN_STROKE * full, float(np.percentile(ink, 30)) + 2 * noise), 0.5 * full)
     near = ndimage.gaussian_filter(ndimage.maximum_filter(ndimage.uniform_filter(ink, 3), LOCAL), 2)
     start = 0.8 * faintest
-    level = np.clip(0.85 * near, LEAST_LEVEL * full, full)
-    even = np.clip((ink - start) / np.maximum(level - start, 1e-6), 0, 1)
+    local_full = np.clip(0.85 * near, MIN_LOCAL_INK * full, full)
+    even = np.clip((ink - start) / np.maximum(local_full - start, 1e-6), 0, 1)
     chosen, connected = _digits_parts(ink, ink > faintest, inside, full)
     result = even * chosen
     if np.count_nonzero(result > STROKE_INK) < MIN_PIXELS:
@@ -189,7 +193,7 @@ def _leaving(ink: Gray, box: Box) -> tuple[float, float]:
 
 
 def _joined(marks: NDArray[np.bool_], box: Box, shown: Box) -> float:
-    """The share of the columns beside a box that are crossed by marks connected to those in it, at its worse end."""
+    """Return `Cut.joined` for a mask of ink at least as dark as a line."""
     left, top, right, bottom = (round(side) for side in box)
     labels, count = ndimage.label(marks, np.ones((3, 3)))
     sizes = np.bincount(labels[top:bottom, left : right + 1].ravel(), minlength=count + 1)
@@ -204,15 +208,16 @@ def _joined(marks: NDArray[np.bool_], box: Box, shown: Box) -> float:
 
 
 def _without_rules(ink: Gray, shown: Box) -> Gray:
-    """Remove lines that go on across the window, from 0 to 1, if the window shows that they do so beside the digit.
+    """Return the ink, clipped to 0..1, without lines that run across the whole window.
 
-    Beyond the photo its border is repeated: there, a stroke that touches the border looks like a line.
+    Lines are removed only in directions in which enough of the photo beside the digit is shown: beyond the photo its
+    border is repeated, so that a stroke that touches the border looks like a line.
     """
     ink = np.clip(ink, 0, 1)
-    if max(shown[0], shown[2]) >= LEAST_SHOWN:
-        ink = remove_level_rules(ink, RULE_SLOPES, THICKEST_RULE)
-    if max(shown[1], shown[3]) >= LEAST_SHOWN:
-        ink = remove_level_rules(ink.T, RULE_SLOPES, THICKEST_RULE).T
+    if max(shown[0], shown[2]) >= MIN_SHOWN:
+        ink = remove_horizontal_rules(ink, RULE_SLOPES, MAX_RULE_THICKNESS)
+    if max(shown[1], shown[3]) >= MIN_SHOWN:
+        ink = remove_horizontal_rules(ink.T, RULE_SLOPES, MAX_RULE_THICKNESS).T
     return ink
 
 
@@ -221,7 +226,7 @@ def _digits_parts(
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Return which pixels belong to the digit in its box, and which are connected to them.
 
-    The digit is the connected parts that lie in the box, and what crosses it, cut.
+    The digit consists of the connected parts that lie in the box, and of larger parts that cross it, cut at the box.
     """
     labels, count = ndimage.label(strokes, np.ones((3, 3)))
     flat = labels.ravel()
@@ -234,7 +239,7 @@ def _digits_parts(
     chosen &= np.asarray(darkest) > 0.4 * full
     chosen[0] = False
     pixels = chosen[labels] & inside
-    # Of what crosses the box, such as a neighbor that touches, pieces may be left at the sides
+    # A part that crosses the box, such as a neighbor that touches it, may leave pieces at its sides
     pieces, count = ndimage.label(pixels, np.ones((3, 3)))
     mass = np.bincount(pieces.ravel(), ink.ravel(), count + 1)
     mass[0] = 0

@@ -33,7 +33,7 @@ FORMATS = {
 OPTIONS = {"PNG": {"compress_level": 1}, "JPEG": {"quality": 90}, "WEBP": {"quality": 90}}  # level 1 for speed
 NAME_SIZE, GUESS_SIZE, CONFIDENCE_SIZE = 0.45, 0.3, 0.22  # of the height of a digit's box
 MIN_TEXT = 10  # pixels
-LEAST_SIDE = 600  # pixels of the longer side: a smaller photo is enlarged by a whole factor
+MIN_SIDE = 600  # pixels of the longer side: a smaller photo is enlarged by an integer factor
 MAX_TEXT = 0.08  # of the photo's shorter side, but at least MIN_TEXT
 READ_COLOR, UNREAD_COLOR = "#0072b2", "#c04a00"  # blue and vermilion, distinguishable for color-blind readers
 
@@ -60,11 +60,11 @@ def draw_page(
         names: class names.
         min_confidence: digits with less confidence are drawn as a question mark, with what they might be.
         near: minimum confidence of a second guess that is drawn.
-        in_place: draw on the photo itself, unless it is enlarged, which takes no more memory.
+        in_place: draw on the photo itself, which saves memory; if the photo is enlarged, it is not changed.
     """
     from PIL import Image, ImageDraw
 
-    factor = math.ceil(LEAST_SIDE / max(photo.size))
+    factor = math.ceil(MIN_SIDE / max(photo.size))
     if factor > 1:
         photo = photo.resize((factor * photo.width, factor * photo.height), Image.Resampling.BICUBIC)
     elif not in_place:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
-from chainrule.images.frames import is_frame
+from chainrule.images.frames import find_frame
 from chainrule.images.raster import box_mean, closing, connected_parts, otsu_threshold, shrink, sliding_reduce
 from chainrule.images.rules import remove_rules
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from chainrule.images.raster import Gray
 
 PLANE_SIDE = 64  # pixels of the longer side of the copy to which a plane is fitted
-WINDOWS = (0.35, 0.15, 0.8)  # of a side: wider than a stroke and narrower than a shadow; the others are fallbacks
+WINDOWS = (0.35, 0.15, 0.8)  # of a side: the first is wider than a stroke and narrower than a shadow; then fallbacks
 MIN_CONTRAST = 0.06  # minimum contrast of ink, as a fraction of the paper's brightness
 MIN_CLARITY = 3.5  # minimum contrast of ink, in standard deviations of the paper's noise
 STROKE_INK = 0.3  # of full ink: the threshold for pixels of a stroke
@@ -81,7 +81,7 @@ def find_foreground(gray: Gray, mask: NDArray[np.bool_]) -> Foreground:
     edge = mask & (sliding_reduce(np.pad(mask, 1).astype(np.float32), 3, np.minimum)[1:-1, 1:-1] == 0)
     for window in WINDOWS:
         if window == max(WINDOWS) and not results:
-            break  # the change of the light itself would be ink
+            break  # so wide a window would take changes of the light for ink
         paper = _paper(gray, window)
         ink = np.where(mask, 1 - gray / np.maximum(paper, 0.05), 0)
         try:
@@ -187,7 +187,7 @@ def _drop_specks(ink: Gray) -> Gray:
     sides = np.full((4, mass.size), np.inf)  # top, left, -bottom, -right of each part
     for side, coordinate in zip(sides, (y, x, -y, -x), strict=True):
         np.minimum.at(side, parts[y, x], coordinate)
-    frame = is_frame(parts, sides)
+    frame = find_frame(parts, sides)
     if frame is not None:  # only what is inside counts
         mass = np.where((sides > sides[:, [frame]]).all(axis=0), mass, 0)
     length = -np.minimum(sides[2] + sides[0], sides[3] + sides[1])

@@ -15,19 +15,21 @@ if TYPE_CHECKING:
 
     from chainrule.images.raster import Gray
 
-SEARCH_SIDE = 128  # pixels of the longer side of the copy on which panels are searched
+SEARCH_SIDE = 128  # pixels of the longer side of the copy in which panels are searched for
 MIN_PANEL, MAX_PANEL = 0.08, 0.97  # of the picture's area
 MIN_PANEL_SIDE = 14  # pixels: a digit in a smaller panel cannot be read
 EDGE = 2  # pixels of the search copy: the soft edge of a panel
-MIN_RECTANGLE = 0.9  # of the area of the smallest rectangle around it: an ellipse has 0.79
-MAX_LEAK = 0.1  # of the pixels around a panel: these may have its own brightness
-MIN_SHARPNESS = 0.6  # of the change in brightness within six pixels of the outline happens within two pixels
-MIN_SOLID = 0.75  # of its box: the hole of a ring
-HULL_DIRECTIONS = 60
-MIN_CONTENT = 0.2  # of the frame's shorter side: the size of what it surrounds
-DIRECTIONS = 48  # in which a part is looked for, around another
-MIN_SURROUNDED = 0.8  # of these directions
-MIN_STRAIGHT_SURROUNDED, MIN_ALONG_SIDES, SIDE_WIDTH = 0.4, 0.9, 0.06  # for axes, along the sides of their box
+MIN_RECTANGLE = 0.9  # minimum area of a panel, relative to the smallest rectangle around it: an ellipse has 0.79
+MAX_LEAK = 0.1  # maximum share of the pixels around a panel on the panel's side of the threshold
+MIN_SHARPNESS = 0.6  # minimum change in brightness within two pixels of an outline, relative to that within six
+MIN_SOLID = 0.75  # minimum area of the hole of a ring, relative to its box
+HULL_DIRECTIONS = 60  # of rectangles that are tried around a hull
+MIN_CONTENT = 0.2  # minimum size of what a frame surrounds, relative to the frame's shorter side
+DIRECTIONS = 48  # number of directions from a part in which another one around it is searched for
+MIN_SURROUNDED = 0.8  # minimum share of these directions in which it is found
+# The axes of a plot: the limit of MIN_SURROUNDED for them, the minimum share of their pixels along the sides of their
+# box, and the width of these sides, relative to the shorter one
+MIN_STRAIGHT_SURROUNDED, MIN_ALONG_SIDES, SIDE_WIDTH = 0.4, 0.9, 0.06
 
 
 class Panel(NamedTuple):
@@ -53,8 +55,8 @@ def find_panels(gray: Gray, mask: NDArray[np.bool_]) -> Iterator[Panel]:
         return
     threshold = otsu_threshold(small)
     candidates = []
-    for side in (small > threshold, small <= threshold):
-        parts = connected_parts(side)
+    for pixels in (small > threshold, small <= threshold):
+        parts = connected_parts(pixels)
         areas = np.bincount(parts.ravel())
         areas[0] = 0
         for number in np.flatnonzero(areas >= 0.5 * MIN_PANEL * small.size):
@@ -69,7 +71,7 @@ def find_panels(gray: Gray, mask: NDArray[np.bool_]) -> Iterator[Panel]:
             if (
                 min(rows.size, columns.size) >= MIN_PANEL_SIDE
                 and rectangularity >= MIN_RECTANGLE
-                and side[around].mean() < MAX_LEAK
+                and pixels[around].mean() < MAX_LEAK
                 and _is_sharp(small, hull)
                 and not _is_ring(part[box], hull[box])
             ):
@@ -139,8 +141,10 @@ def _is_ring(part: NDArray[np.bool_], hull: NDArray[np.bool_]) -> bool:
     return bool(max(margins) <= 1.5 * min(margins) + 2)
 
 
-def is_frame(parts: NDArray[np.intp], sides: NDArray[np.float64]) -> int | None:
-    """The innermost part that is a frame around another part: a box, a circle, or the axes of a plot.
+def find_frame(parts: NDArray[np.intp], sides: NDArray[np.float64]) -> int | None:
+    """Return the number of the innermost part that is a frame around another one; None if there is none.
+
+    A frame is a box, a circle, or the axes of a plot.
 
     Args:
         parts: the number of the part at each pixel, (height, width); 0 is paper.

@@ -28,7 +28,7 @@ MAX_SIDE = 65_535
 255 lines, which Pillow fills with zeros at once."""
 
 MAX_SCANNED_PIXELS = 1_000_000_000
-"""Limit of pixels times scans of a progressive JPEG: 10 megapixels in 100 scans. Up to 12 scans are common."""
+"""Limit of pixels times scans of a progressive JPEG, such as 10 megapixels in 100 scans; up to 12 scans are common."""
 
 _PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}  # 4 for all other modes
 _WEBP_BYTES = 16

@@ -1,6 +1,6 @@
 """A photo at several scales, for a detector that knows digits of one range of heights.
 
-Each level is half as large as the one before, so that any digit has a height between `LEAST_HEIGHT` and twice that at
+Each level is half as large as the one before, so that any digit has a height between `MIN_HEIGHT` and twice that at
 one of them; there are twice as many small levels, so that large digits and those of small pictures are seen twice. A
 detector sees contrast, not brightness: the local mean is subtracted, and the rest is divided by the local standard
 deviation, which removes lighting, shadows and the color of the paper.
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 LONGEST_SIDE = 2000  # pixels: larger photos are downsampled; a page of small digits is still readable
 ENLARGED_SIDE = 900  # pixels: pictures up to this size have a level of twice their size, for their small digits
-DENSE_SIDE = 1000  # pixels of the longer side: between levels up to this size there is one more
-LEAST_HEIGHT = 16  # pixels, in the level where a digit is best detected; the largest height is twice that
-LEAST_SIDE = 10  # pixels of the shorter side of the last level: a digit that fills the photo fits its range
+DENSE_SIDE = 1000  # pixels of the longer side: each two levels up to this size have one more between them
+MIN_HEIGHT = 16  # pixels, in the level where a digit is best detected; the largest height is twice that
+MIN_SIDE = 10  # pixels of the shorter side of the last level: a digit that fills the photo fits its range
 BLOCK = 4  # pixels: local mean and standard deviation are those of blocks of 4×4
 WINDOW = 13  # blocks: the side of the window of the local mean, which is applied twice
 MIN_DEVIATION = 0.02  # added to the local standard deviation, so that the grain of empty paper stays small
-MAX_VALUE = 6.0  # limit of a contrast
+MAX_VALUE = 6.0  # limit of the absolute value of the contrast
 
 
 class Level(NamedTuple):
@@ -48,10 +48,10 @@ def make_levels(gray: Gray) -> list[Level]:
     longest, shortest = max(gray.shape), min(gray.shape)
     scale = 2.0 if longest <= ENLARGED_SIDE else 1.0
     levels = []
-    while scale >= 1 or (shortest * scale >= LEAST_SIDE and longest * scale >= LEAST_HEIGHT):
+    while scale >= 1 or (shortest * scale >= MIN_SIDE and longest * scale >= MIN_HEIGHT):
         levels.append(_level(gray, scale))
         half = scale / math.sqrt(2)
-        if longest * half <= DENSE_SIDE and shortest * half >= LEAST_SIDE and longest * half >= LEAST_HEIGHT:
+        if longest * half <= DENSE_SIDE and shortest * half >= MIN_SIDE and longest * half >= MIN_HEIGHT:
             levels.append(_level(gray, half))
         scale /= 2
     return levels
@@ -74,7 +74,7 @@ def normalize_contrast(gray: Gray) -> NDArray[np.float32]:
     from scipy import ndimage  # slow to import
 
     mean, square = _block_means(gray), _block_means(gray * gray)
-    for _ in range(2):  # a box twice is a triangle, which has no edges that wander with the window
+    for _ in range(2):  # a box filter applied twice is a triangle filter, which has no hard edges
         mean = ndimage.uniform_filter(mean, WINDOW, mode="nearest")
         square = ndimage.uniform_filter(square, WINDOW, mode="nearest")
     gain = 1 / np.sqrt(np.maximum(square - mean * mean, 0) + MIN_DEVIATION**2)

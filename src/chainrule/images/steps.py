@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 
 DIGIT_SIDE, IMAGE_SIDE = 20, 28  # the sizes of MNIST's digits and images
 WORKING_SIDE = 256  # pixels of the longer side: enough detail for 20×20, and downsampling averages out noise
-MAX_SHADE = 0.6  # the brightness around a panel relative to its own, or the reverse: in a shadow, paper is brighter
-SAME_INK = 0.12  # difference in brightness of the strokes of one digit
+# A shadow leaves paper more than this share of its brightness: if the brightness of a panel and that around it differ
+# less, the panel may be the lit part of the paper
+MAX_SHADE = 0.6
+SAME_INK = 0.12  # maximum difference in brightness between strokes of one digit
 MIN_STROKE_WIDTH = 2.0  # pixels in the 20×20 box: three quarters of MNIST's digits have wider strokes
 
 
@@ -139,7 +141,7 @@ def _find_innermost(gray: Gray) -> Foreground:
 
 
 def _may_be_cut(panel: Panel, digit: Foreground) -> bool:
-    """Whether a digit that touches the edge of its panel may go on outside: in a shadow, or as ink itself."""
+    """Whether a digit at the edge of its panel may go on outside: the edge may be a shadow's, or a stroke's."""
     brightness = panel.background, panel.surroundings
     ink = float(np.median(shrink(panel.gray, WORKING_SIDE)[digit.clean > STROKE_INK]))
     return min(brightness) > MAX_SHADE * max(brightness) or (

@@ -1,8 +1,8 @@
 """Forks: a new run that continues from any step of another one, with other settings.
 
 The new run's folder is complete from the start: its config, with where it comes from and what has changed; the state at
-that step, computed by `replay`; the history and the best weights until then. It is resumed like any other run, and ends
-with the bits of the old run resumed from a checkpoint at that step with the same changes.
+that step, computed by `replay`; the history and the best weights up to there. It is resumed like any other run, and
+ends with the same bits as the old run, resumed from a checkpoint at that step with the same changes.
 """
 
 from __future__ import annotations

@@ -169,7 +169,7 @@ class Trainer:
         self._batches: BatchIterator | None = None  # of the current epoch; the loader may have others
         # In the current epoch so far: the sum of the examples' losses, their number, and the time
         self._loss_sum, self._examples, self._seconds = 0.0, 0, 0.0
-        self._correct: int | None = 0  # examples answered right; None in an epoch that began without counting
+        self._correct: int | None = 0  # examples answered correctly; None in an epoch that began without counting
 
     @property
     def mean_loss(self) -> float:
@@ -178,7 +178,7 @@ class Trainer:
 
     @property
     def mean_accuracy(self) -> float:
-        """The fraction of this epoch's examples so far that were answered right; NaN if they are not counted."""
+        """The fraction of this epoch's examples so far that were answered correctly; NaN if not counted."""
         is_counted = self.count_correct is not None and self._correct is not None and self._examples
         return (self._correct or 0) / self._examples if is_counted else float("nan")
 
