@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from chainrule.studio import server
+from chainrule.studio.wire import unpack
 
 if TYPE_CHECKING:
     from .conftest import Visit
@@ -103,6 +104,44 @@ def test_a_view_that_is_being_left_does_not_take_the_address_back(view: Any) -> 
     page.locator("#view .train").wait_for()
     page.get_by_role("link", name="Draw", exact=True).click()
     page.wait_for_url("**#draw?strokes=*")  # nothing is lost
+
+
+def test_an_answer_to_a_view_that_has_been_left_is_not_taken(view: Any) -> None:
+    """The next view asks with the same numbers, here about another text."""
+    page = view("draw").page
+    held: list[Any] = []
+
+    def connect(socket: Any) -> None:
+        server = socket.connect_to_server()
+
+        def answered(message: bytes) -> None:
+            if unpack(message)[0]["tell"] == "reading":
+                held.append((socket, message))
+            else:
+                socket.send(message)
+
+        server.on_message(answered)
+
+    def pass_on(text: str) -> Any:
+        """What passes the answer on to the page, once it is there."""
+        for _ in range(200):
+            for socket, message in held:
+                if unpack(message)[0]["tokens"] == [text]:
+                    return lambda: socket.send(message)
+            page.wait_for_timeout(50)
+        raise AssertionError(text)
+
+    page.route_web_socket("**/socket", connect)
+    page.goto(page.url.partition("#")[0] + "#words?text=river")
+    page.reload()
+    river = pass_on("river")
+    page.evaluate("location.hash = '#words?text=bakery'")
+    bakery = pass_on("bakery")
+    river()
+    page.wait_for_timeout(200)
+    assert page.locator(".next .name").count() == 0
+    bakery()
+    page.locator(".wires button", has_text="bakery").wait_for()
 
 
 def test_a_server_that_has_gone_is_told(visit: Any, tmp_path: Any) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from chainrule.training import run as runs
 from chainrule.training.fork import fork
 from chainrule.training.replay import RunReplay, weights_digest
 from chainrule.training.session import train
+from chainrule.training.trainer import Callback, Trainer
 
 from .conftest import run_axe, tab_to
 
@@ -180,9 +183,11 @@ def test_a_fault_and_a_lost_connection_end_the_waiting(view, run):
         sockets.append(socket)
 
         def ask(message: bytes) -> None:
-            asked.append(unpack(message)[0]["ask"])
+            content, _ = unpack(message)
+            asked.append(content["ask"])
             if asked[-1] == "step" and is_faulty:
-                socket.send(pack({"view": "time", "error": "a fault in the studio"}))
+                head = {name: content[name] for name in ("view", "visit")}
+                socket.send(pack({**head, "error": "a fault in the studio"}))
             elif asked[-1] != "fork":  # which is never answered
                 server.send(message)
 
@@ -219,25 +224,55 @@ def test_it_fits_says_nothing_wrong_and_is_accessible(studio, view, run, width, 
     assert run_axe(opened.page) == []
 
 
-@pytest.mark.skipif(os.environ.get("CHAINRULE_BROWSER_LONG") != "1", reason="make browser-long: 20 fresh runs")
-@pytest.mark.parametrize(("model", "seconds"), [("mlp", 2.0), ("cnn", 10.0)])
-def test_twenty_random_steps(view, studio, tmp_path, model, seconds):
+class Fingerprints(Callback):
+    """Keeps the fingerprint of the weights after some steps.
+
+    Args:
+        steps: the steps, counted from the start of training.
+    """
+
+    def __init__(self, steps: list[int]) -> None:
+        self.steps, self.found = set(steps), {}
+
+    def on_step(self, trainer: Trainer) -> None:
+        if trainer.total_steps in self.steps:
+            self.found[trainer.total_steps] = weights_digest(trainer.network)
+
+
+def seconds_of(process: int) -> float:
+    """How long a process has computed."""
+    fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.skipif(os.environ.get("CHAINRULE_BROWSER_LONG") != "1", reason="`make browser-long` trains whole networks")
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize(("model", "limit", "again"), [("mlp", 2.0, 20), ("cnn", 10.0, 3)])
+def test_twenty_random_steps(view, studio, tmp_path, model, limit, again):
+    """Each has the bits that the run had when it passed there; the first `again` of them those of a run stopped there."""
     name = f"time-whole-{model}"
     whole = runs.create(experiment.configure(model, mnist()), studio.runs / name)
-    start = time.perf_counter()
-    train(whole, mnist())
-    limit = max(seconds, (time.perf_counter() - start) / 3)  # on a busy machine, training takes longer, too
-    last = RunReplay(whole, mnist()).last_step
+    recipe = whole.config["training"]
+    last = recipe["epochs"] * math.ceil(len(mnist().split().train[0]) / recipe["batch_size"])
+    steps = np.random.default_rng(0).choice(np.arange(1, last), 20, replace=False).tolist()
+    passing = Fingerprints(steps)
+    assert train(whole, mnist(), callbacks=[passing]).total_steps == last
     page = settled(view("time", f"run={name}&step={last}").page)
-    steps = np.random.default_rng(0).choice(last, 20 if model == "mlp" else 3, replace=False).tolist()
-    times = []
+    waited = {}
     for step in steps:
-        start = time.perf_counter()
+        start, computed = time.perf_counter(), seconds_of(studio.process)
         page.get_by_label("Go to").fill(str(step))
         page.keyboard.press("Enter")
-        page.locator("#time-step", has_text=f"Step {step:,} of").wait_for()
-        page.locator(f".time[data-step='{step}']").wait_for()
-        times.append(time.perf_counter() - start)
+        page.locator(f".time[data-step='{step}']").wait_for(timeout=120_000)
+        waited[step] = (time.perf_counter() - start, seconds_of(studio.process) - computed)
+        page.locator("#time-step", has_text=f"Step {step:,} of {last:,}").wait_for()
+        assert page.locator(".digest").get_attribute("title") == passing.found[step], step
+    for step in sorted(steps)[:again]:
         fresh = stopped_at(step, tmp_path / str(step), model=model)
-        assert page.locator(".digest").get_attribute("title") == weights_digest(fresh), step
-    assert max(times) <= limit, times
+        assert weights_digest(fresh) == passing.found[step], step
+        shutil.rmtree(tmp_path / str(step))
+    walls = sorted(wall for wall, _ in waited.values())
+    print(f"{model}, {last} steps: {np.median(walls):.2f} s to a step, {walls[-1]:.2f} s at most; {waited}")
+    # What the studio computed in that time, if it is less: other processes may have waited for the same cores
+    assert max(min(wall, computed) for wall, computed in waited.values()) <= limit, waited
+    shutil.rmtree(whole.folder)

@@ -9,7 +9,7 @@ import threading
 import traceback
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -126,13 +126,14 @@ def reply(views: Views, message: bytes) -> bytes:
         content, buffers = unpack(message)
     except MessageError as error:
         return pack({"error": str(error)})
-    name = content.pop("view", None)
-    content, buffers = views.answer(name, content, buffers)
+    names = [name for name in ("view", "visit") if name in content]
+    head: dict[str, Any] = {name: content.pop(name) for name in names}  # by which the page knows whose answer it is
+    content, buffers = views.answer(head.get("view"), content, buffers)
     try:
-        return pack({"view": name, **content}, buffers)
+        return pack({**head, **content}, buffers)
     except ValueError as error:  # a number of the answer is not finite
         traceback.print_exc()
-        return pack({"view": name, "error": f"a fault in the studio ({error!r}); its terminal says where"})
+        return pack({**head, "error": f"a fault in the studio ({error!r}); its terminal says where"})
 
 
 def serve(

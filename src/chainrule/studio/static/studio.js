@@ -11,15 +11,16 @@ const LOST = "The studio has ended, or cannot be reached. Start it again with: c
 /** @param {string} id @returns {HTMLElement} */
 const element = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
-/** @type {{ entry: import("./views.js").Entry, model: Model, leave: () => void } | null} */
+/** @type {{ entry: import("./views.js").Entry, visit: number, model: Model, leave: () => void } | null} */
 let shown = null;
+let visits = 0; // to views: answers to one that has been left are none to the next, whose questions have the same numbers
 let lost = false;
 /** What each view's state was when it was last seen: its door opens it again. @type {Map<string, string>} */
 const states = new Map();
 
 const socket = new Socket(
   (view, content, buffers) => {
-    if (shown?.entry.name === view) shown.model.fire("msg:custom", content, buffers);
+    if (shown?.entry.name === view && shown.visit === content.visit) shown.model.fire("msg:custom", content, buffers);
   },
   (connected) => {
     element("connection").textContent = connected ? "" : LOST;
@@ -40,8 +41,9 @@ async function show() {
   if (read().entry !== entry) return; // another door was opened meanwhile
   shown?.leave();
   states.set(entry.name, query);
+  const visit = ++visits;
   const model = new Model(defaults, query, {
-    send: (content, buffers) => socket.send(entry.name, content, buffers),
+    send: (content, buffers) => socket.send(entry.name, { visit, ...content }, buffers),
     save: (text) => {
       states.set(entry.name, text);
       if (read().entry === entry) history.replaceState(null, "", address(entry.name)); // not while another door opens
@@ -51,7 +53,7 @@ async function show() {
   el.className = `view ${entry.name}`;
   element("view").replaceChildren(el);
   const leaving = new AbortController();
-  shown = { entry, model, leave: () => leaving.abort() };
+  shown = { entry, visit, model, leave: () => leaving.abort() };
   leaving.signal.addEventListener("abort", () => model.off());
   document.title = `${entry.title} – chainrule studio`;
   render(doors(entry), element("doors"));
