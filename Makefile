@@ -54,7 +54,7 @@ test-browser: $(VENV)/.installed-browser
 	$(BIN)/python scripts/get_pyodide.py build/pyodide
 	$(ONE_THREAD) CHAINRULE_BROWSER=1 $(BIN)/python -m pytest -n 0 tests/browser
 
-# Minutes: those, and what takes long, such as the studio's views as widgets in JupyterLab
+# Minutes: those, and what takes long, such as the studio's views as widgets in JupyterLab and marimo
 browser-long: $(VENV)/.installed-browser-long
 	$(BIN)/python scripts/get_pyodide.py build/pyodide
 	$(ONE_THREAD) CHAINRULE_BROWSER=1 CHAINRULE_BROWSER_LONG=1 $(BIN)/python -m pytest -n 0 tests/browser

@@ -1,4 +1,4 @@
-"""A view as a widget: one module in a page of another host; and in JupyterLab, with a kernel."""
+"""A view as a widget: one module in a page of another host; and in JupyterLab and marimo, with a kernel."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -53,11 +54,12 @@ HOST = """async ([text, sheet, state]) => {
 @pytest.fixture
 def open_widget(chromium: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """Opens a view's bundle in an empty page, over its Python side in this process."""
-    context = chromium.new_context()
+    contexts = []
     views = Views.of(Shelf(tmp_path))
 
-    def open_page(name: str, state: str = "") -> Any:
-        page = context.new_page()
+    def open_page(name: str, state: str = "", body: str = "<body>", system: str = "light") -> Any:
+        contexts.append(chromium.new_context(color_scheme=system))
+        page = contexts[-1].new_page()
         page.on("pageerror", lambda error: pytest.fail(str(error)))
 
         def ask(content: dict[str, Any], buffers: list[list[int]]) -> tuple[dict[str, Any], list[list[int]]]:
@@ -65,12 +67,13 @@ def open_widget(chromium: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
             return told, [list(bytes(array)) for array in arrays]
 
         page.expose_function("ask", ask)
-        page.goto("data:text/html,<!doctype html><title>host</title><p>A paragraph of the host</p>")
+        page.goto(f"data:text/html,<!doctype html><title>host</title>{body}<p>A paragraph of the host</p>")
         page.evaluate(HOST, [bundle(name), style(name), state])
         return page
 
     yield open_page
-    context.close()
+    for context in contexts:
+        context.close()
     views.close()
 
 
@@ -114,6 +117,29 @@ def test_the_microscope_shows_the_weight_that_python_sets(open_widget: Callable[
     assert page.evaluate("host.get('state')").startswith("run=untrained%2Fmlp&image=2")
 
 
+DARK = {
+    "JupyterLab": '<body data-jp-theme-light="false">',
+    "marimo": '<body data-theme="dark" class="dark dark-theme">',
+    "Visual Studio Code": '<body class="vscode-dark">',
+}
+
+
+def test_a_widget_is_as_dark_as_its_host(open_widget: Callable[..., Any]) -> None:
+    def picture(body: str, system: str) -> tuple[str, ...]:
+        page = open_widget("playground", "step=20", body, system)
+        page.locator(".playground[data-is-settled]").wait_for()
+        color = page.evaluate("getComputedStyle(document.querySelector('.playground h2')).color")
+        page.wait_for_timeout(100)
+        canvases = page.locator("canvas.wires, canvas.curves")
+        return color, *canvases.evaluate_all("all => all.map((each) => each.toDataURL())")
+
+    light, dark = (picture("<body>", system) for system in ("light", "dark"))
+    assert all(one != other for one, other in zip(light, dark, strict=True))
+    for name, body in DARK.items():
+        assert picture(body, "light") == dark, name
+    assert picture('<body data-theme="light">', "dark") == light
+
+
 NOTEBOOK = {
     "cells": [
         {
@@ -130,35 +156,47 @@ NOTEBOOK = {
 }  # fmt: skip
 
 
+@contextmanager
+def serve(command: list[str], folder: Path, status: str, own: dict[str, str]) -> Iterator[None]:
+    """Run a server until the end of the block, once it answers at an address."""
+    log = folder / "log"
+    with log.open("w") as stream:
+        environment = {**os.environ, **own, "PYTHONPATH": str(ROOT / "src")}
+        process = subprocess.Popen([sys.executable, "-m", *command], stdout=stream, stderr=stream, env=environment)
+        try:
+            for _ in range(300):
+                assert process.poll() is None, log.read_text()
+                try:
+                    urllib.request.urlopen(status, timeout=5)  # noqa: S310  # this machine's
+                    break
+                except OSError:
+                    time.sleep(0.2)
+            yield
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
 @pytest.fixture
-def jupyter(chromium: Any, tmp_path: Path) -> Iterator[str]:
-    """The address of a JupyterLab on this machine, with a notebook."""
+def notebooks(chromium: Any) -> None:
+    """Both need this."""
     if os.environ.get("CHAINRULE_BROWSER_LONG") != "1":
-        pytest.skip("`make browser-long` runs this, in JupyterLab")
-    require(importlib.util.find_spec("jupyterlab"), "jupyterlab")
-    require(importlib.util.find_spec("anywidget"), "anywidget")
+        pytest.skip("`make browser-long` runs this, in JupyterLab and marimo")
+    for library in ("anywidget", "jupyterlab", "marimo"):
+        require(importlib.util.find_spec(library), library)
+
+
+@pytest.fixture
+def jupyter(notebooks: None, tmp_path: Path) -> Iterator[str]:
+    """The address of a JupyterLab on this machine, with a notebook."""
     (tmp_path / "notebook.ipynb").write_text(json.dumps(NOTEBOOK))
     port, token = 8899, "of-the-tests"
     folders = {f"JUPYTER_{name}_DIR": str(tmp_path / name) for name in ("CONFIG", "DATA", "RUNTIME")}
     own = {"JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings"), "JUPYTERLAB_WORKSPACES_DIR": str(tmp_path / "spaces")}
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--IdentityProvider.token={token}"]
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(
-            [*command, f"--port={port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={tmp_path}"],
-            stdout=log, stderr=log, env={**os.environ, **folders, **own, "PYTHONPATH": str(ROOT / "src")},
-        )  # fmt: skip
-        try:
-            for _ in range(300):
-                assert process.poll() is None, (tmp_path / "log").read_text()
-                try:
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/api/status?token={token}", timeout=5)
-                    break
-                except OSError:
-                    time.sleep(0.2)
-            yield f"http://127.0.0.1:{port}/lab/tree/notebook.ipynb?token={token}"
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
+    command = ["jupyterlab", "--no-browser", "--allow-root", f"--IdentityProvider.token={token}", f"--port={port}"]
+    command += ["--ServerApp.port_retries=0", f"--ServerApp.root_dir={tmp_path}"]
+    with serve(command, tmp_path, f"http://127.0.0.1:{port}/api/status?token={token}", {**folders, **own}):
+        yield f"http://127.0.0.1:{port}/lab/tree/notebook.ipynb?token={token}"
 
 
 def test_the_widget_runs_in_jupyterlab(chromium: Any, jupyter: str) -> None:
@@ -183,4 +221,62 @@ def test_the_widget_runs_in_jupyterlab(chromium: Any, jupyter: str) -> None:
     assert printed.inner_text().strip() == f"the state is text=We+are+going+to+the+{word}"
     if folder := os.environ.get("SCREENSHOTS"):
         page.screenshot(path=f"{folder}/jupyterlab.png")
+    page.context.close()
+
+
+MARIMO = """import marimo
+
+app = marimo.App()
+
+
+@app.cell
+def _():
+    import chainrule.studio
+
+    w = chainrule.studio.widget("shipped_words", state="text=We+are+going+to+the")
+    w
+    return (w,)
+
+
+@app.cell
+def _(w):
+    print("the state is", w.state)
+    return
+"""
+
+
+@pytest.fixture
+def marimo(notebooks: None, tmp_path: Path) -> Iterator[str]:
+    """The address of a marimo on this machine, with a notebook on a dark page."""
+    (tmp_path / "notebook.py").write_text(MARIMO)
+    settings = tmp_path / "config" / "marimo"
+    settings.mkdir(parents=True)
+    (settings / "marimo.toml").write_text('[display]\ntheme = "dark"\n')
+    own = {f"XDG_{name.upper()}_HOME": str(tmp_path / name) for name in ("config", "cache", "state")}
+    command = ["marimo", "--quiet", "edit", str(tmp_path / "notebook.py"), "--headless", "--skip-update-check"]
+    command += ["--port=8898", "--token-password=of-the-tests"]
+    address = "http://127.0.0.1:8898"
+    with serve(command, tmp_path, f"{address}/health", {**own, "HOME": str(tmp_path)}):
+        yield f"{address}/?access_token=of-the-tests"
+
+
+def test_the_widget_runs_in_marimo(chromium: Any, marimo: str) -> None:
+    page = chromium.new_context(viewport={"width": 1400, "height": 1200}).new_page()
+    page.set_default_timeout(120_000)
+    page.goto(marimo)
+    cells = page.locator(".marimo-cell .cm-content")
+    cells.first.click()
+    page.keyboard.press("Control+Enter")
+    page.locator(".words[data-is-settled]").wait_for()
+    assert page.locator(".words textarea").input_value() == "We are going to the"
+    assert page.locator(".chainrule-studio").evaluate("root => getComputedStyle(root).colorScheme") == "dark"
+    word = page.locator(".words .next .name").first.inner_text()
+    page.locator(".words .next button").first.click()
+    page.locator(".words .wires button", has_text=word).wait_for()
+    assert page.locator(".words textarea").input_value() == f"We are going to the {word}"
+    cells.nth(1).click()
+    page.keyboard.press("Control+Enter")
+    page.get_by_text(f"the state is text=We+are+going+to+the+{word}", exact=True).wait_for()
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=f"{folder}/marimo.png")
     page.context.close()

@@ -57,10 +57,11 @@ export function adapt(name, view, defaults) {
   };
 }
 
-/** The notebook's own choice of light or dark: JupyterLab's, Visual Studio Code's, or the system's. */
+/** The notebook's own choice of light or dark: JupyterLab's, marimo's, Visual Studio Code's, or the system's. */
 function theme() {
   const { dataset, classList } = document.body;
   if (dataset.jpThemeLight) return dataset.jpThemeLight === "true" ? "light" : "dark";
+  if (dataset.theme === "light" || dataset.theme === "dark") return dataset.theme;
   if (classList.contains("vscode-dark") || classList.contains("vscode-high-contrast")) return "dark";
   return classList.contains("vscode-light") ? "light" : "light dark";
 }

@@ -12,6 +12,12 @@ const DASH = [6, 4];
 /** The colors of lines, for light and dark pages; the order also changes the line's width, never the color alone. */
 const COLORS = { light: ["#0b5d87", "#b34700", "#1d7a3a", "#7a3ea1"], dark: ["#8fd0f5", "#ffb27a", "#86d99b", "#d3a8f0"] };
 
+/** Whether it is on a dark page: as a notebook has chosen, or the system. @param {Element} element */
+export const isDark = (element) => {
+  const { colorScheme } = getComputedStyle(element);
+  return colorScheme === "dark" || (colorScheme !== "light" && matchMedia("(prefers-color-scheme: dark)").matches);
+};
+
 /**
  * Draw a chart as large as its canvas is on the page, and say in its label what it shows.
  * @param {HTMLCanvasElement} canvas @param {Chart} chart
@@ -24,8 +30,7 @@ export function chart(canvas, { lines, x = "", y = "", log = false, low, high, m
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
   context.scale(ratio, ratio);
   const style = getComputedStyle(canvas);
-  const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-  const colors = dark ? COLORS.dark : COLORS.light;
+  const colors = isDark(canvas) ? COLORS.dark : COLORS.light;
   const usable = (/** @type {number} */ value) => Number.isFinite(value) && (!log || value > 0);
 
   let [left, right, bottom, top] = [Infinity, -Infinity, low ?? Infinity, high ?? -Infinity];

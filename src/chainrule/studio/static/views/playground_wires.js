@@ -1,6 +1,8 @@
 // @ts-check
 // The wires between the neurons of a diagram: wide for large weights; solid if positive, dashed if negative.
 
+import { isDark } from "../parts/chart.js";
+
 const COLORS = { light: ["#1f66ac", "#b84f00"], dark: ["#79b8f2", "#ff9d4d"] };
 const REACH = 10; // pixels around a wire in which the pointer touches it
 
@@ -59,7 +61,7 @@ export class Wires {
     const ratio = devicePixelRatio || 1;
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, this.canvas.width, this.canvas.height);
-    const [below, above] = matchMedia("(prefers-color-scheme: dark)").matches ? COLORS.dark : COLORS.light;
+    const [below, above] = isDark(this.canvas) ? COLORS.dark : COLORS.light;
     const isAnyChosen = this.wires.some(chosen);
     for (const front of [false, true]) {
       for (const wire of this.wires) {
