@@ -230,6 +230,33 @@ def tab_to(page: Any, condition: str) -> None:
     pytest.fail(f"no press of Tab made this true: {condition}")
 
 
+ALL = """() => {
+    const view = document.querySelector("#view");
+    const all = (selector, read) => [...view.querySelectorAll(selector)].map(read);
+    const words = view.cloneNode(true);
+    words.querySelectorAll(".spoken, canvas").forEach((each) => each.remove()); // what was said when it changed
+    return {
+        text: words.textContent.trim().split(/\\s*\\n\\s*|\\s{2,}/),
+        canvases: all("canvas", (each) => [each.className, each.width, each.height, each.toDataURL()]),
+        drawings: all("svg", (each) => each.outerHTML.replace(/<!--.*?-->/g, "")),
+        values: all("input, select, textarea, meter", (each) => each.type === "checkbox" ? each.checked : each.value),
+    };
+}"""
+
+
+def everything(page: Any) -> dict[str, Any]:
+    """All that a view shows, the pixels of its canvases, too, once it has not changed for a moment."""
+    page.evaluate("document.activeElement.blur()")
+    page.mouse.move(0, 0)
+    before, seen = None, page.evaluate(ALL)
+    for _ in range(100):
+        if before == seen:
+            return seen
+        page.wait_for_timeout(150)
+        before, seen = seen, page.evaluate(ALL)
+    pytest.fail("the view keeps changing")
+
+
 def run_axe(page: Any) -> list[str]:
     """What axe finds wrong."""
     from axe_playwright_python.base import AXE_SCRIPT

@@ -96,10 +96,11 @@ export class Pad {
     this.listener.changed(true);
   }
 
-  /** @param {PointerEvent} event @param {PointerEvent} at @returns {number[]} */
+  /** In whole pixels, as in addresses: who opens one sees the same drawing. @param {PointerEvent} event @param {PointerEvent} at @returns {number[]} */
   place(event, at) {
     const box = /** @type {Element} */ (event.target).getBoundingClientRect();
-    return [((at.clientX - box.left) / box.width) * SIDE, ((at.clientY - box.top) / box.height) * SIDE].map(inside);
+    const place = [((at.clientX - box.left) / box.width) * SIDE, ((at.clientY - box.top) / box.height) * SIDE];
+    return place.map((value) => inside(Math.round(value)));
   }
 
   /** @param {number[]} point */

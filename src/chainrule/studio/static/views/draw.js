@@ -23,7 +23,7 @@ const STEPS = {
   "centered in 28×28": "what the network sees",
 };
 
-export const defaults = { strokes: "", kept: "" };
+export const defaults = { strokes: "", kept: "", sample: -1 };
 
 export default {
   /** @param {{ model: any, el: HTMLElement }} context */
@@ -57,7 +57,7 @@ class Draw {
     this.number = 1; // of the newest picture
     this.asked = 0; // of the picture that is being read; 0 for none
     this.done = 0; // the picture that has been read
-    this.samples = 0;
+    this.samples = Math.max(0, model.get("sample") + 1); // the number of the next one
     this.timer = 0;
     model.on("msg:custom", (/** @type {any} */ content, /** @type {DataView[]} */ buffers) => this.told(content, buffers));
     model.on("connected", () => this.begin());
@@ -69,6 +69,8 @@ class Draw {
   begin() {
     this.model.send({ ask: "network" });
     if (this.model.get("kept")) this.model.send({ ask: "kept", key: this.model.get("kept") });
+    const sample = this.model.get("sample");
+    if (sample >= 0 && Number.isSafeInteger(sample)) this.model.send({ ask: "sample", number: sample });
     this.asked = 0;
     this.ask();
   }
@@ -141,6 +143,7 @@ class Draw {
     const text = encode(strokes);
     this.model.set("strokes", text.isShort ? text.text : "");
     this.model.set("kept", "");
+    this.model.set("sample", this.sample ? this.samples - 1 : -1);
     this.model.save_changes();
     if (!text.isShort) this.model.send({ ask: "keep", text: text.text });
   }

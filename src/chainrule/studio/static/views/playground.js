@@ -48,8 +48,6 @@ export class Playground {
     this.cursor = { x: 0, y: 0, isShown: false };
     /** @type {Unit | null} */
     this.unit = null; // the one that is described
-    /** @type {Unit | null} */
-    this.large = null; // the one that the large picture shows
     /** @type {any} */
     this.wire = null; // the one under the pointer
     /** @type {Unit} */
@@ -72,6 +70,7 @@ export class Playground {
       this.begin();
     });
     for (const key of Object.keys(defaults)) listeners[`change:${key}`] = changed;
+    listeners["change:large"] = () => this.isChanging || this.show();
     for (const [event, listener] of Object.entries(listeners)) model.on(event, listener);
     const observer = new ResizeObserver(() => this.paint());
     observer.observe(el);
@@ -98,9 +97,8 @@ export class Playground {
 
   /** The settings, as the Python side takes them. */
   state() {
-    return Object.fromEntries(
-      Object.keys(defaults).filter((key) => key !== "step" && key !== "speed").map((key) => [key, this.get(key)]),
-    );
+    const others = ["step", "speed", "large"];
+    return Object.fromEntries(Object.keys(defaults).filter((key) => !others.includes(key)).map((key) => [key, this.get(key)]));
   }
 
   ask() {
@@ -229,9 +227,9 @@ export class Playground {
 
   /** @param {Record<string, string | number>} changes of the settings; the run begins again */
   change(changes) {
-    this.set({ ...changes, step: 0 });
+    this.set({ ...changes, step: 0, large: "" });
     this.mistake = "";
-    this.unit = this.large = this.wire = null;
+    this.unit = this.wire = null;
     const data = this.get("data");
     if (isOwn(data)) { // shown at once, even if they are too few to train on
       const points = decode(this.get("own"), areClasses(data));
@@ -347,7 +345,8 @@ export class Playground {
   /** @param {Unit} unit */
   press(unit) {
     if (unit.column === 0) return this.toggleFeature(FEATURES[unit.row]);
-    this.large = this.isLarge(unit) ? null : unit;
+    this.set({ large: this.isLarge(unit) ? "" : `${unit.column}.${unit.row}` });
+    this.save();
     this.show();
   }
 
@@ -373,6 +372,12 @@ export class Playground {
     const { column, row } = this.tabStop;
     const isThere = row < this.network.columns[column];
     return isSame(unit, isThere ? this.tabStop : { column: 0, row: 0 });
+  }
+
+  /** The neuron whose answer the large picture shows; null for the network's. @returns {Unit | null} */
+  get large() {
+    const [, column, row] = (/^(\d+)\.(\d+)$/.exec(this.get("large")) ?? []).map(Number);
+    return column > 0 && row < (this.network.columns[column] ?? 0) ? { column, row } : null;
   }
 
   /** @param {Unit} unit */
@@ -401,7 +406,8 @@ export class Playground {
 
   description() {
     if (this.frame && this.wire) return this.network.describeWire(this.wire, this.frame);
-    if (this.frame && this.unit) return this.network.describeUnit(this.unit, this.frame);
+    const unit = this.unit ?? this.large;
+    if (this.frame && unit) return this.network.describeUnit(unit, this.frame);
     return "Point at a wire or a neuron, or tap it, to see its numbers.";
   }
 
@@ -446,7 +452,7 @@ export class Playground {
           if (this.isLarge({ column: layer + 1, row })) image = picture;
         }
       });
-      const chosen = this.unit;
+      const chosen = this.unit ?? this.large;
       const parameters = layers.map((_, layer) => this.network.parameters(frame.weights, layer));
       this.wires.paint(
         ({ layer, from, to }) => parameters[layer].weights[to * parameters[layer].inputs + from],

@@ -4,6 +4,7 @@
 export const defaults = {
   data: "circles", classes: 2, count: 200, noise: 0.05, train: 80, seed: 0, own: "", features: "x1-x2", layers: "4-2",
   activation: "tanh", start: 0, optimizer: "adam", rate: 0.03, decay: 0, batch: 16, stop: "", step: 0, speed: "normal",
+  large: "",
 };
 
 export const STEPS = 1_000_000; // more than a run takes

@@ -94,6 +94,7 @@ export function paintPlane(canvas, { image, points, training, areClasses, cursor
   const at = (/** @type {number} */ value) => ((value + LIMIT) / (2 * LIMIT)) * size;
   if (image) {
     show(scratch, image);
+    context.clearRect(0, 0, size, size); // what is enlarged is not quite opaque: a trace of the picture before would stay
     context.imageSmoothingQuality = "high";
     context.drawImage(scratch, 0, 0, size, size);
   } else {

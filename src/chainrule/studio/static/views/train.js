@@ -56,7 +56,6 @@ class Train {
     model.on("msg:custom", (/** @type {any} */ content, /** @type {DataView[]} */ buffers) => this.told(content, buffers));
     model.on("connected", () => this.begin());
     this.show();
-    this.pad.redraw(el);
     this.begin();
   }
 
@@ -256,6 +255,7 @@ class Train {
     put(this.template(), this.el);
     this.el.dataset.state = this.state.state;
     this.el.dataset.step = String(this.frame?.step ?? "");
+    if (this.pad.canvas !== this.el.querySelector("canvas.pad")) this.pad.redraw(this.el); // it has just come
     draw(this.el, this);
   }
 
