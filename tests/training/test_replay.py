@@ -205,11 +205,11 @@ def test_settings_that_changed_on_the_way(begin, train, digits):
     assert [(change["epoch"], change["step"]) for change in changed.changes] == [(1, 0), (2, 0)]
     shutil.rmtree(changed.folder / "checkpoint")
     replay = RunReplay(changed, digits)
-    parts = [(part.first, part.epoch, part.steps_per_epoch) for part in replay.parts]
-    assert parts == [(0, 0, 5), (5, 1, 5), (10, 2, 10)]
+    segments = [(segment.first, segment.epoch, segment.steps_per_epoch) for segment in replay.segments]
+    assert segments == [(0, 0, 5), (5, 1, 5), (10, 2, 10)]
     assert replay.last_step == 30
     assert complete(replay.seek(30)) | {"generators": 0} == complete(last) | {"generators": 0}
-    assert replay.part_of(10).position(12) == (2, 2)
+    assert replay.segment_of(10).position(12) == (2, 2)
     assert replay.notes == []  # so the losses of all epochs are those of metrics.jsonl
     stopped = begin("stopped", epochs=2)
     assert weights_digest(replay.seek(4).network) == weights_digest(train(stopped, 4).network)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Settings:
+class ExportOptions:
     """The values of the command's options; None where one is left out.
 
     Attributes:
@@ -64,7 +64,7 @@ class Exported:
 
 
 @dataclass(frozen=True)
-class Format:
+class ExportFormat:
     """A format to export to.
 
     Attributes:
@@ -72,7 +72,7 @@ class Format:
         options: the options of the command that apply to this format, besides --raw.
     """
 
-    write: Callable[[Run, Path, Settings], Exported]
+    write: Callable[[Run, Path, ExportOptions], Exported]
     options: tuple[str, ...] = ()
 
 
@@ -136,7 +136,7 @@ def _scale(target: NumberTarget) -> Callable[[Tensor], Tensor]:
     return lambda outputs: outputs * target.std + target.mean
 
 
-def _write_onnx(run: Run, path: Path, settings: Settings) -> Exported:
+def _write_onnx(run: Run, path: Path, settings: ExportOptions) -> Exported:
     try:
         from chainrule import onnx  # an extra, which imports the library of that name
     except ImportError as error:
@@ -160,7 +160,7 @@ def _write_onnx(run: Run, path: Path, settings: Settings) -> Exported:
     )
 
 
-def _record(run: Run, settings: Settings, batches: Sequence[int]) -> tuple[Interface, list[Graph]]:
+def _record(run: Run, settings: ExportOptions, batches: Sequence[int]) -> tuple[Interface, list[Graph]]:
     """Record a run's network for each size of a batch, with pre- and postprocessing unless they are left out."""
     network = run.load_network()
     interface = _interface(run, network, settings.raw)
@@ -185,7 +185,7 @@ def _title(run: Run) -> str:
     return f"The trained model {run.model.name}, in evaluation mode."
 
 
-def _write_python(run: Run, path: Path, settings: Settings) -> Exported:
+def _write_python(run: Run, path: Path, settings: ExportOptions) -> Exported:
     interface, (small, large) = _record(run, settings, (2, 3))
     text = source.write_numpy(small, large, _title(run), interface.classes, interface.inputs)
     module = path.stem if path.stem.isidentifier() else "..."
@@ -193,17 +193,17 @@ def _write_python(run: Run, path: Path, settings: Settings) -> Exported:
     return _write_source(path, interface, small, text, "Python with NumPy, evaluation mode", snippet)
 
 
-def _write_c(run: Run, path: Path, settings: Settings) -> Exported:
+def _write_c(run: Run, path: Path, settings: ExportOptions) -> Exported:
     (interface, (graph,)), name = _record(run, settings, (1,)), source.c_name(path.stem)
     text = source.write_c(graph, _title(run), name, interface.classes, interface.inputs)
     snippet = [f'#include "{path.name}"', f"{name}_predict(x, y);  /* one example; link with -lm */"]
     return _write_source(path, interface, graph, text, "C99, evaluation mode", snippet)
 
 
-FORMATS: dict[str, Format] = {
-    ".onnx": Format(_write_onnx, options=("opset",)),
-    ".py": Format(_write_python),
-    ".h": Format(_write_c),
+FORMATS: dict[str, ExportFormat] = {
+    ".onnx": ExportFormat(_write_onnx, options=("opset",)),
+    ".py": ExportFormat(_write_python),
+    ".h": ExportFormat(_write_c),
 }
 """The formats by file extension."""
 
@@ -237,7 +237,7 @@ def export(run: str, file: str, raw: bool, opset: int | None) -> None:
     check_output(file, "model", FORMATS)
     path = Path(file)
     target = FORMATS[path.suffix.lower()]
-    settings = Settings(raw, opset)
+    settings = ExportOptions(raw, opset)
     for option in ("opset",):
         if getattr(settings, option) is not None and option not in target.options:
             raise UserError(f"{file}: --{option} is not for {path.suffix} files")

@@ -226,7 +226,7 @@ class TimeMachine:
         fork = run.config.get("fork")
         return {
             "last": replay.last_step,
-            "steps_per_epoch": replay.parts[-1].steps_per_epoch,
+            "steps_per_epoch": replay.segments[-1].steps_per_epoch,
             "model": run.model.name,
             "data": Path(replay.data.name).name,
             "seed": run.config["seed"],
@@ -271,13 +271,13 @@ class TimeMachine:
             self._seek(opened, step, is_old)
             replay = opened.replay
             network, model = replay.trainer.network, opened.run.model
-            epoch, position = replay.part_of(step).position(step)
+            epoch, position = replay.segment_of(step).position(step)
             sheet = weights_sheet(network, opened.shape)
             loss = replay.losses.get(step, math.nan)
             content: dict[str, Any] = {
                 "epoch": epoch,
                 "position": position,
-                "steps_per_epoch": replay.part_of(step).steps_per_epoch,
+                "steps_per_epoch": replay.segment_of(step).steps_per_epoch,
                 "rate": replay.trainer.optimizer.param_groups[0]["lr"],
                 "loss": finite(loss),
                 "digest": weights_digest(network),

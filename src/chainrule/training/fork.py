@@ -72,16 +72,18 @@ def fork(
     check_logs(log)
     if folder is not None:
         check_empty(Path(folder), replay.run.model.name)  # before minutes of replay
-    part = replay.part_of(step)
-    epoch, step_in_epoch = part.position(step)
-    old = Recipe(**part.run.config["training"])
+    segment = replay.segment_of(step)
+    epoch, step_in_epoch = segment.position(step)
+    old = Recipe(**segment.run.config["training"])
     new = _new_recipe(old, settings or {})
-    check_settings(part.run.task, new, part.run.config["seed"], part.run.config["data"]["limit"], replay.data, keep)
+    check_settings(
+        segment.run.task, new, segment.run.config["seed"], segment.run.config["data"]["limit"], replay.data, keep
+    )
     check_change_at(epoch, step_in_epoch, old.batch_size, new)
     differing = {name: [getattr(old, name), value] for name, value in vars(new).items() if getattr(old, name) != value}
     if epoch >= new.epochs:
         raise RunError(f"step {step:,} ends the last of {epoch} epochs: give more epochs, or an earlier step")
-    metric = part.run.task.metric
+    metric = segment.run.task.metric
     history = _history(replay.run, epoch, metric.name)
     best, best_weights = BestModel("", metric.name, metric.mode), {}
     if history:
@@ -91,13 +93,13 @@ def fork(
         best_weights = copy_state(replay.trainer)["network"]
     replay.seek(step, is_canceled)
     state = _state(replay, best, history)
-    earlier = part.run.changes
-    change = describe_change(old, new, differing, earlier, part.steps_per_epoch, epoch, step_in_epoch)
+    earlier = segment.run.changes
+    change = describe_change(old, new, differing, earlier, segment.steps_per_epoch, epoch, step_in_epoch)
     left_out = ("keep", "log", "changes", "fork")
     config = {
-        **{name: value for name, value in part.run.config.items() if name not in left_out},
+        **{name: value for name, value in segment.run.config.items() if name not in left_out},
         "created": datetime.now().astimezone().isoformat(timespec="microseconds"),
-        "training": {**part.run.config["training"], **{name: value for name, (_, value) in differing.items()}},
+        "training": {**segment.run.config["training"], **{name: value for name, (_, value) in differing.items()}},
         "versions": versions(),
         "fork": {"run": str(replay.run.folder), "step": step},
         **({"keep": keep} if keep else {}),
@@ -107,12 +109,12 @@ def fork(
 
     def write_files(target: Path) -> None:
         try:
-            for name in (*part.run.task.files, START):
-                if (part.run.folder / name).exists():
-                    shutil.copyfile(part.run.folder / name, target / name)
+            for name in (*segment.run.task.files, START):
+                if (segment.run.folder / name).exists():
+                    shutil.copyfile(segment.run.folder / name, target / name)
             if history:
                 write_text(target / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in history))
-                safetensors_io.save(best_weights, target / part.run.weights_file.name)
+                safetensors_io.save(best_weights, target / segment.run.weights_file.name)
             (target / "checkpoint").mkdir()
             checkpoint.save(state, target / "checkpoint" / checkpoint.FILE)
         except BaseException:  # such as a full disk; the folder was empty

@@ -56,13 +56,13 @@ class _Arrived(Exception):  # noqa: N818  # no error
 
 
 @dataclass(frozen=True)
-class Part:
-    """A part of a run with the same settings throughout (see `changes`).
+class Segment:
+    """A part of a run that was trained with the same settings throughout (see `changes`).
 
     Attributes:
-        run: the run, whose config has the settings of this part, and the changes up to it.
+        run: the run, whose config has the settings of this segment, and the changes up to it.
         steps_per_epoch: steps per epoch with these settings.
-        first: number of steps before this part.
+        first: number of steps before this segment.
         epoch: number of epochs completed before it.
         step: number of steps in the next epoch before it.
     """
@@ -93,7 +93,7 @@ class RunReplay:
     Attributes:
         run: the run.
         data: the data set.
-        parts: the parts of the run with the same settings.
+        segments: the segments of the run, in order.
         last_step: the last step that the run has reached.
         losses: the loss of each step that the replay has taken, by step.
         notes: sentences on what was unexpected: a damaged state, or an epoch whose loss differs from the history's.
@@ -110,7 +110,7 @@ class RunReplay:
             raise RunError(f"{run.folder}: has no history and no state of its training, so there is no step to go to")
         self.run, self.data = run, run.task.load(run) if data is None else data
         check_data(run, self.data)
-        self.parts = _parts(run, self.data)
+        self.segments = _segments(run, self.data)
         self.notes: list[str] = []
         self._history = {record["epoch"]: record for record in run.history}
         self._files = self._find_files()
@@ -123,7 +123,7 @@ class RunReplay:
         self._memory_limit = memory
         self._states: dict[int, dict[str, Any]] = {}  # by step
         self._trainer: Trainer | None = None
-        self._part = self.parts[0]  # of the trainer
+        self._segment = self.segments[0]  # of the trainer
         self._target = 0
         self._is_canceled: Callable[[], bool] = lambda: False
         self._last_time = 0.0
@@ -138,17 +138,17 @@ class RunReplay:
     @property
     def step(self) -> int:
         """The current step."""
-        return self._part.total(self.trainer.epoch, self.trainer.step)
+        return self._segment.total(self.trainer.epoch, self.trainer.step)
 
-    def part_of(self, step: int) -> Part:
-        """Return the part of the run with the settings of the step after `step`.
+    def segment_of(self, step: int) -> Segment:
+        """Return the segment of the run with the settings of the step after `step`.
 
         Raises:
             RunError: the run has not reached this step.
         """
         if isinstance(step, bool) or not isinstance(step, (int, np.integer)) or not 0 <= step <= self.last_step:
             raise RunError(f"{self.run.folder}: a step must be an integer from 0 to {self.last_step:,}, not {step!r}")
-        return next(part for part in reversed(self.parts) if part.first <= step)
+        return next(segment for segment in reversed(self.segments) if segment.first <= step)
 
     def step_of_epoch(self, epoch: int) -> int:
         """Return the total number of steps at the end of an epoch, counted from 1; 0 for 0.
@@ -158,10 +158,10 @@ class RunReplay:
         """
         if isinstance(epoch, bool) or not isinstance(epoch, (int, np.integer)) or epoch < 0:
             raise RunError(f"{self.run.folder}: an epoch must be an integer from 0 on, not {epoch!r}")
-        return self._part_at_epoch(epoch).total(epoch, 0)
+        return self._segment_at_epoch(epoch).total(epoch, 0)
 
-    def _part_at_epoch(self, epoch: int) -> Part:
-        return next(part for part in reversed(self.parts) if (part.epoch, part.step) <= (epoch, 0))
+    def _segment_at_epoch(self, epoch: int) -> Segment:
+        return next(segment for segment in reversed(self.segments) if (segment.epoch, segment.step) <= (epoch, 0))
 
     # Going to a step
 
@@ -177,14 +177,14 @@ class RunReplay:
             DivergedError: the loss became NaN or infinite before this step.
             RunError: the run has not reached this step.
         """
-        self.part_of(step)
+        self.segment_of(step)
         self._is_canceled, self._last_time = is_canceled, time.perf_counter()
         try:
             self._start_near(step)
-            for part in self.parts[self.parts.index(self._part) + 1 :]:
-                if part.first <= step:
-                    self._advance(part.first)
-                    self._enter(part)
+            for segment in self.segments[self.segments.index(self._segment) + 1 :]:
+                if segment.first <= step:
+                    self._advance(segment.first)
+                    self._enter(segment)
             self._advance(step)
         except CanceledError:
             raise
@@ -206,12 +206,12 @@ class RunReplay:
             if here >= stored:
                 return
             if stored in self._states:
-                self._load(self.part_of(stored), self._states[stored])
+                self._load(self.segment_of(stored), self._states[stored])
                 return
             file = self._files.pop(stored, None)  # read only once: then it is in memory, or was damaged
             if file is None:
                 self._trainer = None
-                self._trainer_of(self.parts[0])
+                self._trainer_of(self.segments[0])
                 self._keep()  # step 0 from now on
                 return
             try:
@@ -224,41 +224,41 @@ class RunReplay:
                 self._keep()
                 return
 
-    def _trainer_of(self, part: Part) -> Trainer:
-        """Return the trainer of a part, in any state."""
-        if self._trainer is None or part is not self._part:
-            self._trainer, self._part = prepare(part.run, self.data, [_Watch(self)], read_only=True), part
+    def _trainer_of(self, segment: Segment) -> Trainer:
+        """Return the trainer of a segment, in any state."""
+        if self._trainer is None or segment is not self._segment:
+            self._trainer, self._segment = prepare(segment.run, self.data, [_Watch(self)], read_only=True), segment
             self._initial, self._augment = copy_state(self._trainer), self._trainer.loader.augment
         return self._trainer
 
-    def _load(self, part: Part, state: dict[str, Any]) -> Trainer:
-        """Load a state that a trainer of this part had."""
-        trainer = self._trainer_of(part)
+    def _load(self, segment: Segment, state: dict[str, Any]) -> Trainer:
+        """Load a state that a trainer of this segment had."""
+        trainer = self._trainer_of(segment)
         trainer.load_state_dict(state)
         trainer.loader.augment = self._augment  # `StopAugmentation` ends it again where it has ended
         return trainer
 
-    def _restore(self, part: Part, state: Any, file: Path) -> None:
+    def _restore(self, segment: Segment, state: Any, file: Path) -> None:
         """Load a state that may have been saved with other settings or callbacks."""
         if isinstance(state, dict) and isinstance(state.get("callbacks"), list):
             # A trainer that only reads has one callback with a state, `SettingsCheck`
             state["callbacks"] = [c for c in state["callbacks"] if isinstance(c, dict) and "batch_size" in c]
-        self._trainer_of(part)
-        trainer = self._load(part, self._initial)  # `restore` advances the schedule from its first step
-        restore(part.run, trainer, state, file)
+        self._trainer_of(segment)
+        trainer = self._load(segment, self._initial)  # `restore` advances the schedule from its first step
+        restore(segment.run, trainer, state, file)
 
     def _load_file(self, step: int, file: Path) -> None:
-        part = self.part_of(step)
-        state = load_state(part.run, file)
+        segment = self.segment_of(step)
+        state = load_state(segment.run, file)
         if isinstance(state, dict):
             state.pop("best", None)
-        self._restore(part, state, file)
+        self._restore(segment, state, file)
         if self.step != step:
             raise RunError(f"{file}: is the state of step {self.step:,}, not {step:,}")
 
-    def _enter(self, part: Part) -> None:
-        """Continue with the settings of the next part, as `resume` does."""
-        self._restore(part, copy_state(self.trainer), part.run.config_file)
+    def _enter(self, segment: Segment) -> None:
+        """Continue with the settings of the next segment, as `resume` does."""
+        self._restore(segment, copy_state(self.trainer), segment.run.config_file)
 
     def _advance(self, step: int) -> None:
         """Train up to a step, and end its epoch if it is the last one."""
@@ -266,7 +266,7 @@ class RunReplay:
         if self.step == step and not self._ends_epoch():
             return
         with suppress(_Arrived):
-            trainer.fit(self._part.run.config["training"]["epochs"])
+            trainer.fit(self._segment.run.config["training"]["epochs"])
         trainer.stop = False
         if self.step < step:
             raise RunError(
@@ -299,7 +299,7 @@ class RunReplay:
     def _keep(self) -> None:
         """Keep the current state in memory, unless the next step has other settings or belongs to another epoch."""
         step = self.step
-        if step in self._states or self._ends_epoch() or self.part_of(step) is not self._part:
+        if step in self._states or self._ends_epoch() or self.segment_of(step) is not self._segment:
             return
         self._states[step] = copy_state(self.trainer)
         max_states = max(2, self._memory_limit // max(1, _count_bytes(self._states[step])))
@@ -309,7 +309,7 @@ class RunReplay:
     def _find_files(self) -> dict[int, Path]:
         """Return the run's saved states by their step."""
         files: dict[int, Path] = {}
-        is_uniform = len({part.steps_per_epoch for part in self.parts}) == 1
+        is_uniform = len({segment.steps_per_epoch for segment in self.segments}) == 1
         if is_uniform:  # otherwise totals in file names are ambiguous: each counts with the steps per epoch of its time
             files.update(self.run.replay_states)
         for (kind, number), file in self.run.kept_states.items():
@@ -320,7 +320,7 @@ class RunReplay:
         if self.run.checkpoint_file.exists():
             try:
                 progress = load_state(self.run, self.run.checkpoint_file)["progress"]
-                last = self.parts[-1].total(progress["epoch"], progress["step"])
+                last = self.segments[-1].total(progress["epoch"], progress["step"])
             except (RunError, LookupError, TypeError) as error:
                 reason = error if isinstance(error, RunError) else f"{self.run.checkpoint_file}: is no training state"
                 self.notes.append(f"{reason}; the replay does without it")
@@ -332,7 +332,7 @@ class RunReplay:
 
     def validate(self) -> dict[str, float]:
         """Return the metrics on the validation examples with the current weights, as the history has after an epoch."""
-        run, trainer = self._part.run, self.trainer
+        run, trainer = self._segment.run, self.trainer
         with restore_modes(trainer.network):
             validator = run.task.validator(trainer.network, run.model, self.data, compiled=trainer.compiled)
             return {name: float(value) for name, value in validator().items()}
@@ -381,7 +381,7 @@ def weights_digest(network: Module) -> str:
     return digest.hexdigest()
 
 
-def _parts(run: Run, data: Data) -> list[Part]:
+def _segments(run: Run, data: Data) -> list[Segment]:
     """Divide a run at the changes of its settings."""
     settings = dict(run.config["training"])
     for change in reversed(run.changes):
@@ -394,16 +394,16 @@ def _parts(run: Run, data: Data) -> list[Part]:
             starts.pop()
         if not starts or settings != starts[-1][1]:
             starts.append((start, dict(settings)))
-    parts: list[Part] = []
+    segments: list[Segment] = []
     for (epoch, step), training in starts:
-        part_run = copy.copy(run)
+        segment_run = copy.copy(run)
         earlier = [change for change in run.changes if (change["epoch"], change["step"]) <= (epoch, step)]
-        part_run.config = {**run.config, "training": training, "changes": earlier}
+        segment_run.config = {**run.config, "training": training, "changes": earlier}
         recipe = Recipe(**training)
         examples = run.task.examples_per_epoch(recipe, run.config["data"]["limit"], data)
-        first = parts[-1].total(epoch, step) if parts else 0
-        parts.append(Part(part_run, math.ceil(examples / recipe.batch_size), first, epoch, step))
-    return parts
+        first = segments[-1].total(epoch, step) if segments else 0
+        segments.append(Segment(segment_run, math.ceil(examples / recipe.batch_size), first, epoch, step))
+    return segments
 
 
 def copy_state(trainer: Trainer) -> dict[str, Any]:

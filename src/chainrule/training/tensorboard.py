@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from chainrule.nn import Module
     from chainrule.training.trainer import Trainer
 
-    Picture = Figure | NDArray[np.uint8]
+    FigureOrPixels = Figure | NDArray[np.uint8]
     """What TensorBoard can show as an image."""
 
 _BINS = 64
@@ -77,7 +77,7 @@ class TensorBoard(Callback):
         *,
         histograms: bool = True,
         graph: bool = True,
-        pictures: Callable[[], Mapping[str, Picture]] | None = None,
+        pictures: Callable[[], Mapping[str, FigureOrPixels]] | None = None,
     ) -> None:
         event_files.check_library()
         self.folder, self.histograms, self.graph, self.pictures = Path(folder), histograms, graph, pictures
@@ -198,7 +198,7 @@ def _histogram(name: str, array: NDArray[Any]) -> dict[str, Any]:
     }
 
 
-def _picture(name: str, picture: Picture) -> dict[str, Any]:
+def _picture(name: str, picture: FigureOrPixels) -> dict[str, Any]:
     """Encode a picture as PNG.
 
     Raises:
