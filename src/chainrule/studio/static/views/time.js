@@ -326,7 +326,7 @@ class TimeMachine {
     return html`
       <p class="lead">Press Play to watch a network learn again, or drag the slider to any step of its training.</p>
       ${this.runs && !this.runs.length ? html`<p class="notice">There is no training yet. Open Train above, and press Start.</p>` : nothing}
-      <p class="run"><label for="time-run">Run</label>
+      <p class="run" ?hidden=${!this.choices().length}><label for="time-run">Run</label>
         <select id="time-run" @change=${(/** @type {any} */ e) => this.open(e.target.value)}>
           ${this.choices().map((name) => html`<option value=${name} ?selected=${name === this.model.get("run")}>${name}</option>`)}
         </select>

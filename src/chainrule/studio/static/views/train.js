@@ -236,7 +236,7 @@ class Train {
       case "searching":
         return "The loss is not a number any more: looking for the step where that began…";
       case "diverged":
-        return `Training went wrong at step ${step}: ${state.where ?? state.sentence}.`;
+        return `Training went wrong at step ${step}.`;
       case "finished":
         return `Finished: ${resultOf(state.result)}.`;
       case "stopped":
@@ -273,7 +273,7 @@ class Train {
             <button @click=${() => this.steer("step")}>One step</button>
             <button @click=${() => this.steer("stop")}>Stop</button>`
           : html`
-            <button class="main" @click=${() => this.start()} ?disabled=${!this.choices}>Start</button>
+            <button class=${state.state === "diverged" ? "" : "main"} @click=${() => this.start()} ?disabled=${!this.choices}>Start</button>
             ${run && run.run !== "shipped" && !run.result && ["idle", "stopped", "failed"].includes(state.state)
               ? html`<button @click=${() => this.steer("go")}>Go on with this run</button>`
               : nothing}
