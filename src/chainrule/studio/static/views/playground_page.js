@@ -25,7 +25,7 @@ export function page(view) {
     <p class="lead">Press Play, and the network changes its wires until the colors fit the points. Then change anything: it
       begins again from the same start.</p>
     <div class="bar">
-      <button class="main" @click=${() => view.play()}>${view.isPlaying ? "❚❚ Pause" : "▶ Play"}</button>
+      <button class="primary" @click=${() => view.play()}>${view.isPlaying ? "❚❚ Pause" : "▶ Play"}</button>
       <button @click=${() => view.step()}>One step</button>
       <button @click=${() => { view.pause(); view.restart(); }}>Start over</button>
       <button @click=${() => view.change({ start: view.get("start") + 1 })}>New random start</button>

@@ -364,7 +364,7 @@ class TimeMachine {
           aria-valuetext=${`step ${step} of ${run.last}`}
           @input=${(/** @type {any} */ e) => { this.isPlaying = false; this.go(Number(e.target.value)); }}>
         <p class="buttons">
-          <button class="main" @click=${() => this.play()}>${this.isPlaying ? "Pause" : "Play"}</button>
+          <button class="primary" @click=${() => this.play()}>${this.isPlaying ? "Pause" : "Play"}</button>
           ${button("Start", () => this.go(0), step === 0)}
           ${button("Epoch back", () => this.epoch(-1), step === 0)}
           ${button("Step back", () => this.go(step - 1), step === 0)}

@@ -268,12 +268,12 @@ class Train {
         ${busy
           ? html`
             ${state.state === "paused"
-              ? html`<button class="main" @click=${() => this.steer("go")}>Go on</button>`
-              : html`<button class="main" @click=${() => this.steer("pause")}>Pause</button>`}
+              ? html`<button class="primary" @click=${() => this.steer("go")}>Go on</button>`
+              : html`<button class="primary" @click=${() => this.steer("pause")}>Pause</button>`}
             <button @click=${() => this.steer("step")}>One step</button>
             <button @click=${() => this.steer("stop")}>Stop</button>`
           : html`
-            <button class=${state.state === "diverged" ? "" : "main"} @click=${() => this.start()} ?disabled=${!this.choices}>Start</button>
+            <button class=${state.state === "diverged" ? "" : "primary"} @click=${() => this.start()} ?disabled=${!this.choices}>Start</button>
             ${run && run.run !== "shipped" && !run.result && ["idle", "stopped", "failed"].includes(state.state)
               ? html`<button @click=${() => this.steer("go")}>Go on with this run</button>`
               : nothing}
@@ -330,7 +330,7 @@ class Train {
         <p class="buttons">
           ${state.last_good === null || state.last_good === undefined
             ? nothing
-            : html`<button class="main" @click=${() => this.change(lr, { step: state.last_good })}>
+            : html`<button class="primary" @click=${() => this.change(lr, { step: state.last_good })}>
                 Go back to step ${state.last_good.toLocaleString("en")}, and go on with rate ${lr}</button>`}
           <button @click=${() => { this.set("lr", lr); this.start(); }}>Start over with rate ${lr}</button>
         </p>

@@ -226,7 +226,7 @@ class Words {
           @keydown=${(/** @type {KeyboardEvent} */ e) => this.typed(e)}></textarea>
       </label>
       <p class="buttons">
-        <button class="draw main" @click=${() => this.draw()} ?disabled=${!reading}>Let it choose a ${this.noun()}</button>
+        <button class="draw primary" @click=${() => this.draw()} ?disabled=${!reading}>Let it choose a ${this.noun()}</button>
         <button @click=${() => this.undo()} ?disabled=${!this.past.length}>Undo</button>
       </p>
       <p class="continuation"><b>How it might go on:</b> <span>${reading ? reading.continuation.replaceAll("\n", " ↵ ") : "…"}</span></p>
