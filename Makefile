@@ -12,6 +12,9 @@ COMPILE := $(BIN)/python -m compileall -q src
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 CHAINRULE_THREADS=1
 # A file's tests run in one process; the files that take longest come first (tests/conftest.py)
 BY_FILE := -n auto --dist loadfile --no-loadscope-reorder
+# That a search finds what it is there for is tested where it is run: `make fuzz`, `make attack`
+OF_FUZZ := tests/fuzz/test_search.py tests/fuzz/test_compiled.py
+OF_ATTACK := tests/attack
 # PyTorch is the tests' oracle, not a part of chainrule; `make test TORCH=0` does without its download.
 TORCH ?= 1
 # What depends on the versions of what is compiled, and of everything else
@@ -39,7 +42,7 @@ train: $(VENV)/.installed
 
 test: $(VENV)/.installed-test $(if $(filter 1,$(TORCH)),$(VENV)/.installed-torch)
 	$(COMPILE) tests
-	$(ONE_THREAD) CHAINRULE_ORACLE=$(TORCH) $(BIN)/python -m pytest $(BY_FILE)
+	$(ONE_THREAD) CHAINRULE_ORACLE=$(TORCH) $(BIN)/python -m pytest $(BY_FILE) $(addprefix --ignore=,$(OF_FUZZ) $(OF_ATTACK))
 
 # A minute: two and more processes of mpiexec train as one
 test-mpi: $(VENV)/.installed-mpi
@@ -90,12 +93,14 @@ conformance: $(VENV)/.installed-torch
 	$(ONE_THREAD) $(BIN)/python -m tests.conformance
 
 fuzz: $(VENV)/.installed-torch
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 0 $(OF_FUZZ)
 	$(ONE_THREAD) $(BIN)/python -m tests.fuzz --programs $(N) --compiled $(COMPILED) $(if $(SEED),--seed $(SEED))
 
 fuzz-faults: $(VENV)/.installed-torch
 	$(ONE_THREAD) $(BIN)/python -m tests.fuzz --faults
 
 attack: $(VENV)/.installed-test
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 0 $(OF_ATTACK)
 	$(ONE_THREAD) $(BIN)/python -m tests.attack --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 lint: $(VENV)/.installed-dev

@@ -23,8 +23,18 @@ if TYPE_CHECKING:
 
     from chainrule.data import ImageData
 
+LONGEST = (
+    "images/test_page.py", "capture/test_every_operation.py", "test_platforms.py", "lessons/test_lessons.py",
+    "images/test_memory.py", "cli/test_interrupted.py", "ops/test_every_operation.py",
+    "fuzz/test_interpreted.py", "images/test_digit_pictures.py", "images/test_drawings.py", "cli/test_ends.py",
+    "end_to_end/test_mnist.py", "training/test_resume.py", "conformance/test_opinfo.py", "cli/test_train.py",
+    "conformance/test_optiminfo.py", "lower/test_eager.py", "test_documents.py", "training/test_changes.py",
+    "test_console.py", "test_cache_folder.py", "ops/test_exact_sums.py", "data/handwriting/test_pages.py",
+    "capture/test_agreement.py", "images/test_odd_pages.py", "images/test_hard_pages.py",
+)  # fmt: skip
+"""The files that take longest, from half a minute of a processor down to seven seconds."""
 SLOW_TEST = 300
-"""What a test that is marked as slow weighs, in others."""
+"""What a test of another file that is marked as slow weighs, in others."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -48,6 +58,21 @@ def pytest_collection() -> Iterator[None]:
         gc.enable()
 
 
+@pytest.hookimpl(tryfirst=True)  # fixtures may still choose otherwise
+def pytest_runtest_setup() -> None:
+    """A test in which LLVM was given up leaves no other one in plain NumPy, where it would compare NumPy with itself."""
+    machine = sys.modules.get("chainrule.kernels.machine")
+    if machine is not None:
+        machine._available = True  # type: ignore[attr-defined]
+
+
+@pytest.hookimpl(trylast=True)  # when fixtures have ended
+def pytest_runtest_teardown() -> None:
+    """Close what a test or an example has drawn: another one counts the figures that are open."""
+    if plots := sys.modules.get("matplotlib.pyplot"):
+        plots.close("all")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Side by side, start with the files that take longest, so that none of them runs alone at the end.
 
@@ -56,7 +81,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     if not hasattr(config, "workerinput"):  # not side by side
         return
-    weights: Counter[Path] = Counter()
+    folder = Path(__file__).parent
+    weights: Counter[Path] = Counter({folder / name: 10**6 * (len(LONGEST) - i) for i, name in enumerate(LONGEST)})
     for item in items:
         weights[item.path] += SLOW_TEST if item.get_closest_marker("slow") else 1
     items.sort(key=lambda item: (-weights[item.path], item.path))  # within a file as it was
@@ -76,20 +102,6 @@ def poisoned() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         poison.install(patch)
         yield
-
-
-@pytest.fixture(autouse=True)
-def compiling(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test in which LLVM was given up leaves no other one in plain NumPy, where it would compare NumPy with itself."""
-    monkeypatch.setattr("chainrule.kernels.machine._available", True)
-
-
-@pytest.fixture(autouse=True)
-def no_figures_left() -> Iterator[None]:
-    """Close what a test or an example has drawn: another one counts the figures that are open."""
-    yield
-    if plots := sys.modules.get("matplotlib.pyplot"):
-        plots.close("all")
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import lzma
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,9 +22,17 @@ from chainrule.errors import DataError
 from chainrule.kernels import machine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 posix = pytest.mark.skipif(not hasattr(os, "geteuid"), reason="user ids of POSIX")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def unpacked_once() -> Iterator[None]:
+    """MNIST's pack, which takes most of a second to decompress, is decompressed once in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lzma, "decompress", functools.cache(lzma.decompress))
+        yield
 
 
 @pytest.fixture
@@ -217,14 +228,27 @@ print(repr(float(x.exp().sum())))
 """
 
 
+def compute(cache: Path) -> str:
+    """What it prints, with machine code in a cache."""
+    return python("-c", COMPUTE, env={**os.environ, "CHAINRULE_CACHE": str(cache)})
+
+
+@pytest.fixture(scope="module")
+def computed(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """What is printed with an empty cache, and the cache afterwards. Do not modify it."""
+    cache = tmp_path_factory.mktemp("computed") / "cache"
+    printed = compute(cache)
+    np.testing.assert_allclose(float(printed), np.exp(np.linspace(-3, 3, 40_000)).sum(), rtol=1e-6)
+    return printed, cache
+
+
 @posix
 @pytest.mark.parametrize("plant", ["folder", "pipe", "link", "garbage", "nothing"])
-def test_what_stands_in_the_place_of_machine_code_is_not_run_and_not_waited_for(tmp_path: Path, plant: str) -> None:
-    def compute() -> str:
-        return python("-c", COMPUTE, env={**os.environ, "CHAINRULE_CACHE": str(tmp_path / "cache")})
-
-    expected = compute()
-    np.testing.assert_allclose(float(expected), np.exp(np.linspace(-3, 3, 40_000)).sum(), rtol=1e-6)
+def test_what_stands_in_the_place_of_machine_code_is_not_run_and_not_waited_for(
+    tmp_path: Path, computed: tuple[str, Path], plant: str
+) -> None:
+    expected, cache = computed
+    shutil.copytree(cache, tmp_path / "cache")
     files = list((tmp_path / "cache" / "kernels").glob("*.code"))
     assert files
     for file in files:
@@ -239,14 +263,14 @@ def test_what_stands_in_the_place_of_machine_code_is_not_run_and_not_waited_for(
             file.symlink_to(file.with_suffix(".moved"))
         elif plant == "garbage":
             file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    assert compute() == expected
+    assert compute(tmp_path / "cache") == expected
 
 
-def fill(folder: Path) -> list[Path]:
-    """Have machine code kept in a cache; its files."""
-    python("-c", COMPUTE, env={**os.environ, "CHAINRULE_CACHE": str(folder)})
-    files = sorted((folder / "kernels").glob("*.code"))
-    assert files
+@pytest.fixture
+def filled(tmp_path: Path, computed: tuple[str, Path]) -> list[Path]:
+    """The files of machine code in a cache of the test's own."""
+    files = sorted((shutil.copytree(computed[1], tmp_path / "filled") / "kernels").glob("*.code"))
+    assert len(files) > 1
     return files
 
 
@@ -255,9 +279,11 @@ def fill(folder: Path) -> list[Path]:
 def test_machine_code_is_the_users_own_whatever_the_umask(tmp_path: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
-        files = fill(tmp_path / "cache")
+        compute(tmp_path / "cache")
     finally:
         os.umask(before)
+    files = list((tmp_path / "cache" / "kernels").glob("*.code"))
+    assert files
     assert mode(tmp_path / "cache") == mode(tmp_path / "cache" / "kernels") == 0o700
     assert {mode(file) for file in files} == {0o600}
 
@@ -265,15 +291,14 @@ def test_machine_code_is_the_users_own_whatever_the_umask(tmp_path: Path, umask:
 @posix
 @pytest.mark.parametrize("fault", ["folder for all", "folder of another", "files for all", "files of another"])
 def test_machine_code_that_others_could_have_written_is_not_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+    filled: list[Path], monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     """Nor is anything written to a folder to which others can write."""
     if fault.endswith("of another") and os.geteuid() != 0:
         pytest.skip("only root can give a file away")
-    files = fill(tmp_path)
-    folder = files[0].parent
+    files, folder = filled, filled[0].parent
     keys = [file.read_bytes()[32:].split(b"\0", 1)[0] for file in files]
-    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path))
+    monkeypatch.setenv("CHAINRULE_CACHE", str(folder.parent))
     monkeypatch.setattr(machine, "_folder", machine._folder.__wrapped__)
     assert all(machine._read(file.stem, key) is not None for file, key in zip(files, keys, strict=True))
     for path in [folder] if fault.startswith("folder") else files:
@@ -287,17 +312,16 @@ def test_machine_code_that_others_could_have_written_is_not_run(
         assert sorted(folder.glob("*.code")) == files
 
 
-def test_machine_code_under_another_name_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machine_code_under_another_name_is_not_run(filled: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """Each file has a right sum: its key under the sum tells that it is another's."""
-    files = fill(tmp_path)
-    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path))
+    files = filled
+    monkeypatch.setenv("CHAINRULE_CACHE", str(files[0].parent.parent))
     monkeypatch.setattr(machine, "_folder", machine._folder.__wrapped__)
     keys = [file.read_bytes()[32:].split(b"\0", 1)[0] for file in files]
     assert all(machine._read(file.stem, key) is not None for file, key in zip(files, keys, strict=True))
     contents = [file.read_bytes() for file in files]
     for file, content in zip(files, contents[1:] + contents[:1], strict=True):
         file.write_bytes(content)
-    assert len(files) > 1
     assert all(machine._read(file.stem, key) is None for file, key in zip(files, keys, strict=True))
 
 

@@ -23,16 +23,23 @@ from chainrule.ops import Operation
 
 from . import documents
 from .documents import ROOT
+from .naming import naming
 
 DOCUMENTS = {str(path.relative_to(ROOT)): path for path in documents.markdown()}
 SOURCES = sorted((ROOT / "src" / "chainrule").rglob("*.py"))
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """A folder for data, which is unpacked once for all documents."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture(autouse=True)
-def desk(tmp_path, monkeypatch):
+def desk(tmp_path, cache, monkeypatch):
     """A folder with the files and folders that documents speak of."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CHAINRULE_CACHE", str(cache))
     registered = dict(REGISTRY)
     chainrule.manual_seed(0)
     for name in ("photo.jpg", "page.jpg"):
@@ -349,10 +356,11 @@ CHECKS = {
 }
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_commands(command):
-    name, *words = shlex.split(command.partition(" | ")[0].partition(" && ")[0].strip("…"), comments=True)
-    CHECKS[name](words)
+def test_commands():
+    for command in COMMANDS:
+        with naming(command):
+            name, *words = shlex.split(command.partition(" | ")[0].partition(" && ")[0].strip("…"), comments=True)
+            CHECKS[name](words)
 
 
 @pytest.mark.parametrize("command", QUICK)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -39,8 +40,7 @@ import json, os, signal, sys, time
 
 # What the libraries below find out about the system is Linux's
 import concurrent.futures, contextlib, ctypes, multiprocessing, pathlib, platform, platformdirs, shutil, subprocess, tempfile
-import click, filelock, llvmlite.binding, matplotlib.pyplot, numpy, numpy.random, PIL.Image, rich.console, rich.progress
-import safetensors.numpy, scipy.ndimage, scipy.special
+import click, filelock, llvmlite.binding, numpy, numpy.random, rich.console, rich.progress, safetensors.numpy
 
 SYSTEM, LACKING = sys.argv[1], json.loads(sys.argv[2])
 del sys.argv[1:3]
@@ -107,6 +107,9 @@ callbacks.Checkpoint.on_step = on_step
 
 COMMAND = "from chainrule.cli import main; main()"
 
+PICTURES = "import matplotlib.pyplot, PIL.Image, scipy.ndimage, scipy.special"
+"""What commands that read or draw pictures import, too, and it takes longer than all else."""
+
 COMMANDS = """
 from chainrule.cli import main
 for arguments in json.loads(sys.argv[1]):
@@ -118,18 +121,20 @@ for arguments in json.loads(sys.argv[1]):
 """
 
 
-def pretend(system: str, folder: Path, program: str, *arguments: Any, code: int = 0) -> str:
-    """What a program prints where a system lacks what it lacks."""
+def pretend(
+    system: str, folder: Path, cache: Path, program: str, *arguments: Any, before: str = "", code: int = 0
+) -> str:
+    """What a program prints where a system lacks what it lacks; `before` that is taken away, another one runs."""
     environment = {
         **os.environ,
-        "CHAINRULE_CACHE": str(folder / "cache"),
+        "CHAINRULE_CACHE": str(cache),
         "CHAINRULE_THREADS": "2",
         "MPLBACKEND": "agg",
     }
     if system == "win32":
         environment["PYTHONIOENCODING"] = "cp1252"  # what a pipe takes there
     done = subprocess.run(
-        [sys.executable, "-c", PRETEND + program, system, json.dumps(LACKING[system]), *map(str, arguments)],
+        [sys.executable, "-c", f"{before}\n{PRETEND}{program}", system, json.dumps(LACKING[system]), *map(str, arguments)],
         cwd=folder, env=environment, capture_output=True, text=True, encoding="cp1252", timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == code, done.stderr
@@ -140,12 +145,23 @@ def pretend(system: str, folder: Path, program: str, *arguments: Any, code: int 
 
 @pytest.fixture(scope="module")
 def linux(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What comes out where nothing is taken away."""
+    """What comes out where nothing is taken away; and the folder for machine code and data."""
     folder = tmp_path_factory.mktemp("linux")
-    return {"engine": pretend("linux", folder, ENGINE), "run": train(folder, "linux")}
+    cache = folder / "cache"
+    return {"engine": pretend("linux", folder, cache, ENGINE), "run": train(folder, cache, "linux"), "cache": cache}
 
 
-def train(folder: Path, system: str) -> tuple[bytes, Any, Any]:
+@pytest.fixture(scope="module")
+def caches(tmp_path_factory: pytest.TempPathFactory, linux: dict[str, Any]) -> dict[str, Path]:
+    """For each other system a folder of its own for machine code and data, which all of its tests share.
+
+    Windows lacks all that macOS lacks: it is enough that it begins with an empty folder.
+    """
+    folder = tmp_path_factory.mktemp("caches")
+    return {"win32": folder / "win32", "darwin": shutil.copytree(linux["cache"], folder / "darwin")}
+
+
+def train(folder: Path, cache: Path, system: str) -> tuple[bytes, Any, Any]:
     """A small run's weights, its evaluation, and what it reads in a picture."""
     Image.fromarray(np.pad(np.full((60, 12), 255, np.uint8), 40)).save(folder / "one.png")
     commands = (
@@ -154,7 +170,7 @@ def train(folder: Path, system: str) -> tuple[bytes, Any, Any]:
         "predict one.png --run run --json",
         "runs .",
     )
-    out = pretend(system, folder, COMMANDS, json.dumps([command.split() for command in commands]))
+    out = pretend(system, folder, cache, COMMANDS, json.dumps([each.split() for each in commands]), before=PICTURES)
     _, evaluation, read, listing, _ = out.split("\f")
     assert (folder / "mistakes.png").stat().st_size > 1000
     assert "run" in listing
@@ -163,26 +179,26 @@ def train(folder: Path, system: str) -> tuple[bytes, Any, Any]:
 
 
 @pytest.mark.parametrize("system", ["darwin", "win32"])
-def test_engine_threads_and_cache(system, tmp_path, linux):
-    first = pretend(system, tmp_path, ENGINE)
+def test_engine_threads_and_cache(system, tmp_path, caches, linux):
+    first = pretend(system, tmp_path, caches[system], ENGINE)
     assert first == linux["engine"]
-    kept = {path: path.read_bytes() for path in (tmp_path / "cache").rglob("*") if path.is_file()}
+    kept = {path: path.read_bytes() for path in caches[system].rglob("*") if path.is_file()}
     assert kept
-    assert pretend(system, tmp_path, ENGINE) == first
+    assert pretend(system, tmp_path, caches[system], ENGINE) == first
     assert {path: path.read_bytes() for path in kept} == kept
 
 
 @pytest.mark.parametrize("system", ["darwin", "win32"])
-def test_a_run_is_trained_judged_and_used_to_the_same_bits(system, tmp_path, linux):
-    assert train(tmp_path, system) == linux["run"]
+def test_a_run_is_trained_judged_and_used_to_the_same_bits(system, tmp_path, caches, linux):
+    assert train(tmp_path, caches[system], system) == linux["run"]
     assert not [*tmp_path.rglob("*.tmp")]
 
 
 @pytest.mark.parametrize("system", ["darwin", "win32"])
-def test_ctrl_c_saves_and_the_run_goes_on_to_the_same_bits(system, tmp_path, linux):
+def test_ctrl_c_saves_and_the_run_goes_on_to_the_same_bits(system, tmp_path, caches, linux):
     options = ["train", "--limit", 1000, "--epochs", 2, "--out", "run", "--keep", 1, "--quiet"]
-    pretend(system, tmp_path, CTRL_C + COMMAND, *options, code=130)
-    pretend(system, tmp_path, COMMAND, "train", "--resume", "run", "--quiet")
+    pretend(system, tmp_path, caches[system], CTRL_C + COMMAND, *options, code=130)
+    pretend(system, tmp_path, caches[system], COMMAND, "train", "--resume", "run", "--quiet", before=PICTURES)
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == linux["run"][0]
 
 

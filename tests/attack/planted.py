@@ -158,10 +158,21 @@ def pages_slowly() -> None:
 
 
 def weights_without_checksum() -> None:
-    """Damage is not detected."""
+    """Damage is not detected: every checksum is equal to every other."""
     from chainrule import safetensors_io
 
-    safetensors_io._sha256 = lambda arrays, note: "0"
+    class Checksum(str):
+        __slots__ = ()
+
+        def __radd__(self, other: str) -> Checksum:
+            return self
+
+        def __ne__(self, other: object) -> bool:
+            return False
+
+        __hash__ = str.__hash__
+
+    safetensors_io._sha256 = lambda arrays, note: Checksum()
 
 
 def checkpoints_without_sentence() -> None:
@@ -256,29 +267,30 @@ PLANTS: dict[str, tuple[Callable[[], None], set[str]]] = {
 def find_faults(folder: Path, seconds: float = 120.0) -> dict[str, tuple[str, str] | None]:
     """For each attack the kind of its first fall, and what it is; None if nothing falls.
 
-    Each fault is planted in a process of its own, forked from one that has imported everything.
+    Each fault is planted in a process of its own, forked from one that has imported everything; the fixtures that all
+    attacks start from are made without a fault. A case that falls is not shrunk.
     """
-    idle = campaign.idle_megabytes()
-    campaign.import_everything()
+    campaign.SHRINKING = 0.0
+    idle = campaign.prepare(folder, [])
     falls = {}
     for name in PLANTS:
-        here = folder / name
-        here.mkdir()
-        campaign.in_a_process_of_its_own(partial(find_fault, here, name, idle, time.monotonic() + seconds))
-        falls[name] = json.loads((here / "fall.json").read_text())
+        campaign.in_a_process_of_its_own(partial(find_fault, folder, name, idle, time.monotonic() + seconds))
+        falls[name] = json.loads((folder / name / "fall.json").read_text())
     return falls
 
 
 def find_fault(folder: Path, name: str, idle: float, until: float) -> None:
     """Plant a fault and write down the first case of its attack that falls."""
     PLANTS[name][0]()
-    campaign.make_fixtures(folder, [name], idle)
+    own = folder / name
+    own.mkdir()
+    campaign.ATTACKS[name].prepare(own)
     fall, number = None, 0
     while fall is None and time.monotonic() < until:
-        result = campaign.one(folder / "job", name, number, idle, folder / "kept")
+        result = campaign.one(folder / "job" / name, name, number, idle, folder / "kept")
         fall = (result.kind, result.what) if result.kind else None
         number += 1
-    (folder / "fall.json").write_text(json.dumps(fall))
+    (own / "fall.json").write_text(json.dumps(fall))
 
 
 # An attack with some falling cases
@@ -313,6 +325,7 @@ def main() -> None:
     """Print the result as JSON; "attack" runs `python -m tests.attack` with only the planted attack."""
     what = sys.argv.pop(1)
     if what == "attack":
+        base.make = lambda folder, idle: None  # no case of it starts from a run
         campaign.ATTACKS = {name: sys.modules[__name__]}  # type: ignore[dict-item]
         sys.exit(__main__.main())
     find: Callable[[Path], dict[str, Any]] = {"steps": judge_steps, "faults": find_faults}[what]

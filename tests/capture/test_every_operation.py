@@ -18,7 +18,7 @@ from chainrule.capture import jit
 from chainrule.errors import CaptureError
 
 from ..ops import arranged, composed, elementwise, indexed  # noqa: F401  # they add their cases to the table
-from ..ops.cases import CASES, Case, strided
+from ..ops.cases import CASES, Case, by_operation, strided
 from ..ops.test_every_operation import WITHOUT_DERIVATIVE
 
 CALLS = 3
@@ -84,14 +84,15 @@ def training_step(cases: list[Case], leaves: list[list[Any]]) -> Any:
     return step
 
 
-def table(cases: list[Case]) -> Any:
-    """Each case by itself."""
-    return pytest.mark.parametrize("case", [pytest.param(c, id=c.label.replace(" ", "_")) for c in cases])
+def programs(cases: list[Case]) -> list[list[Case]]:
+    """Some cases a program: it takes time to begin one."""
+    return [cases[i : i + 6] for i in range(0, len(cases), 6)]
 
 
-@table(CASES)
-def test_interpreted(case, interpreted):
-    check([case], np.float64)
+@by_operation(CASES)
+def test_interpreted(cases, interpreted):
+    for some in programs(cases):
+        check(some, np.float64)
 
 
 # Gradients of gradients
@@ -107,46 +108,60 @@ REFUSED = {
 """Operations and cases whose gradient of a gradient is refused in a compiled function, and why."""
 
 
-def penalized(case: Case, leaves: list[Any]) -> Any:
-    """A loss of the gradients, and its gradients in turn."""
+def penalized(cases: list[Case], leaves: list[list[Any]]) -> Any:
+    """For each case a loss of its gradients; and their gradients in turn."""
 
     def step() -> Any:
-        for leaf in leaves:
-            leaf.grad = None
-        squares = (case.call(*leaves) + 1) ** 2
-        loss = squares.mean() if squares.numel() else squares.sum()
-        penalty = sum(((grad + 0.5) ** 2).sum() for grad in chainrule.grad(loss, leaves, create_graph=True))
-        penalty.backward()
-        return penalty
+        penalties = []
+        for case, own in zip(cases, leaves, strict=True):
+            for leaf in own:
+                leaf.grad = None
+            squares = (case.call(*own) + 1) ** 2
+            loss = squares.mean() if squares.numel() else squares.sum()
+            penalties.append(sum(((grad + 0.5) ** 2).sum() for grad in chainrule.grad(loss, own, create_graph=True)))
+            penalties[-1].backward()
+        return penalties
 
     return step
 
 
-@pytest.mark.parametrize(
-    "case", [pytest.param(c, id=c.label.replace(" ", "_")) for c in CASES if c.layout is not strided]
-)
-def test_second_derivatives(case, interpreted):
+def is_refused(case: Case) -> bool:
+    """Whether there is no gradient of a gradient, or none in a compiled function; which is then refused."""
     leaves, others = ([chainrule.from_numpy(a).requires_grad_() for a in inputs(case, 0, np.float64)] for _ in range(2))
-    eager, compiled = penalized(case, others), jit(penalized(case, leaves))
+    compiled = jit(penalized([case], [leaves]))
     try:
-        eager()
+        penalized([case], [others])()
     except RuntimeError as error:  # the gradient is the same everywhere
         with pytest.raises(RuntimeError, match=re.escape(str(error))):
             compiled()
-        return
+        return True
     if case.operation in REFUSED or case.label in REFUSED:
         with pytest.raises(
             CaptureError, match=r"^jit: .*(depends on values|the value of a tensor is needed).*test_every_operation"
         ):
             compiled()
-        return
-    for call in range(2):
-        for leaf, other, array in zip(leaves, others, inputs(case, call, np.float64), strict=True):
-            for tensor in (leaf, other):
-                tensor.detach().copy_(chainrule.from_numpy(array))
-        assert_close(compiled().numpy(), eager().detach().numpy(), f"penalty, call {call}")
-        for leaf, other in zip(leaves, others, strict=True):
-            assert_close(leaf.grad.numpy(), other.grad.numpy(), f"gradient, call {call}")
+        return True
+    return False
+
+
+@by_operation([c for c in CASES if c.layout is not strided])
+def test_second_derivatives(cases, interpreted):
+    for some in programs([case for case in cases if not is_refused(case)]):
+        leaves, others = (
+            [[chainrule.from_numpy(a).requires_grad_() for a in inputs(case, 0, np.float64)] for case in some]
+            for _ in range(2)
+        )
+        eager, compiled = penalized(some, others), jit(penalized(some, leaves))
+        for call in range(2):
+            for case, own, other in zip(some, leaves, others, strict=True):
+                for array, *tensors in zip(inputs(case, call, np.float64), own, other, strict=True):
+                    for tensor in tensors:
+                        tensor.detach().copy_(chainrule.from_numpy(array))
+            for case, penalty, expected in zip(some, compiled(), eager(), strict=True):
+                assert_close(penalty.numpy(), expected.detach().numpy(), f"{case.label}, call {call}: penalty")
+            for case, own, other in zip(some, leaves, others, strict=True):
+                for leaf, expected in zip(own, other, strict=True):
+                    assert_close(leaf.grad.numpy(), expected.grad.numpy(), f"{case.label}, call {call}: gradient")
 
 
 # By the real compiler, in float32

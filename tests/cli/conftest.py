@@ -17,11 +17,15 @@ from PIL import Image, ImageDraw
 from chainrule.cli import main
 from chainrule.data import idx
 from chainrule.data.image_data import FILES
+from chainrule.images.detection import detect_digits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from chainrule.data import ImageData
+    from chainrule.images.detection import Detection
+    from chainrule.images.pyramid import Level
+    from chainrule.models.digit_detector import Detector
 
 DRIVER = Path(__file__).with_name("driver.py")
 PYTHON = [sys.executable, "-W", "error"]
@@ -67,6 +71,22 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("FORCE_COLOR", "NO_COLOR", "COLUMNS", "TTY_COMPATIBLE"):
         monkeypatch.delenv(name, raising=False)
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def detections() -> Iterator[None]:
+    """A page that several commands read has its digits looked for once; looking again gives the same (tests/images)."""
+    known: dict[tuple[object, ...], list[Detection]] = {}
+
+    def look_once(levels: Sequence[Level], detect: Detector) -> list[Detection]:
+        key = tuple((level.scale, level.gray.shape, level.gray.tobytes()) for level in levels)
+        if key not in known:
+            known[key] = detect_digits(levels, detect)
+        return list(known[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("chainrule.images.page.detect_digits", look_once)
+        yield
 
 
 @pytest.fixture

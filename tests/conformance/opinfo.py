@@ -142,16 +142,17 @@ def converted(value: Any, made: list[tuple[torch.Tensor, chainrule.Tensor]]) -> 
     return value
 
 
-def run(op: Any, dtype: torch.dtype, outcome: Outcome) -> None:
-    """Run all samples of an entry in one type."""
+def run(op: Any, dtype: torch.dtype, outcome: Outcome, most: int | None = None) -> None:
+    """Run the samples of an entry in one type: all, or at most so many, evenly chosen."""
     function = ours(op)
     differentiable = dtype.is_floating_point and op.supports_autograd
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch warns in making some samples
         samples = _samples(op, dtype, differentiable)
-    for number, sample in enumerate(samples):
+    step = 1 if most is None else -(-len(samples) // most) or 1
+    for number, sample in enumerate(samples[::step]):
         outcome.total += 1
-        where = f"{title(op)}, {str(dtype).removeprefix('torch.')}, sample {number}: {sample.summary()}"
+        where = f"{title(op)}, {str(dtype).removeprefix('torch.')}, sample {number * step}: {sample.summary()}"
         made: list[tuple[torch.Tensor, chainrule.Tensor]] = []
         arguments = converted((sample.input, *sample.args), made)
         options = converted(sample.kwargs, made)
@@ -335,11 +336,11 @@ def _replaced(value: Any, new: dict[int, Any]) -> Any:
     return new.get(id(value), value)
 
 
-def outcome_of(op: Any) -> Outcome:
-    """Run all samples of an entry in all its types."""
+def outcome_of(op: Any, most: int | None = None) -> Outcome:
+    """Run the samples of an entry in all its types: all, or at most so many in each, evenly chosen."""
     outcome = Outcome(title(op))
     for dtype in types_of(op):
-        run(op, dtype, outcome)
+        run(op, dtype, outcome, most)
     return outcome
 
 

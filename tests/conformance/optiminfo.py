@@ -1,7 +1,7 @@
 """PyTorch's own settings for its optimizers, run through ours.
 
 PyTorch ships the settings that its optimizers are tested with (`optim_db`, a list of OptimizerInfo). For each of our
-optimizers all of them run for 20 steps in PyTorch and in chainrule, from equal parameters, in float64 and float32: parameters and
+optimizers all of them run for 12 steps in PyTorch and in chainrule, from equal parameters, in float64 and float32: parameters and
 states must agree at every step, with one group and with two, also where one library goes on from the other's state; so
 must the rates of the schedules that the list names. Settings with arguments that are not ours must be refused by name, and what
 PyTorch refuses must be refused here too.
@@ -37,7 +37,7 @@ NAMES = (
 ENTRIES = [entry for entry in optim_db if entry.name in NAMES]
 WAYS_TO_RUN = ("foreach", "fused", "capturable", "differentiable")
 NOTES = ("max_lr", "min_lr", "base_momentum", "max_momentum")  # OneCycleLR's, which ours keeps to itself
-STEPS = 20
+STEPS = 12
 SHAPES = [(3, 4), (4,), (), (0,), (2, 1, 3), (5,)]
 MATRICES = [(3, 4), (4, 4), (5, 2), (1, 3), (2, 1), (6, 5)]  # Muon takes no others
 RELATIVE = {np.float64: 1e-13, np.float32: 2e-5}
@@ -231,7 +231,7 @@ def run_schedules(entry: Any, makers: Any, outcome: Outcome) -> None:
     pair = Pair(entry.name, {}, groups=True)
     theirs = [maker(pair.their_optimizer) for maker in makers]
     ours = [types.FunctionType(m.__code__, vars(lr_scheduler))(pair.our_optimizer) for m in makers]
-    for _ in range(STEPS + 10):
+    for _ in range(30):
         pair.step()
         for one, two in zip(ours, theirs, strict=True):
             measure = (0.5,) if isinstance(one, lr_scheduler.ReduceLROnPlateau) else ()

@@ -33,7 +33,8 @@ DIFFERENTIABLE = [e for e in opinfo.ENTRIES if e.supports_autograd and opinfo.ti
 
 @functools.cache
 def outcome_of(number: int) -> opinfo.Outcome:
-    return opinfo.outcome_of(opinfo.ENTRIES[number])
+    """All samples but of pooling, which has hundreds in each type; `make conformance` runs those, too."""
+    return opinfo.outcome_of(opinfo.ENTRIES[number], most=150)
 
 
 @pytest.mark.parametrize("number", range(len(opinfo.ENTRIES)), ids=[opinfo.title(e) for e in opinfo.ENTRIES])

@@ -67,7 +67,7 @@ def test_windows() -> None:
     assert targets.tolist() == [3, 4, 0]
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_money_comes_first_by_a_clear_margin(seed: int) -> None:
     (word, chance), (_, second) = train_model(seed).likeliest(SENTENCE, 2)
     assert word == "money"

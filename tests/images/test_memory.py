@@ -150,11 +150,9 @@ def photo(width: int, height: int) -> Image.Image:
     return image
 
 
-PHOTOS = {  # typical of phones and scanners
-    "12 megapixels": ((4032, 3024), "photo.jpg", {"quality": 90}),
+PHOTOS = {  # typical of phones and scanners; upright, or of coarse colors, they take less
     "12 megapixels, turned": ((4032, 3024), "photo.jpg", {"quality": 90, "orientation": 1}),
     "24 megapixels": ((6000, 4000), "photo.jpg", {"quality": 85}),
-    "48 megapixels": ((8064, 6048), "photo.jpg", {"quality": 80}),
     "48 megapixels, fine colors": ((8064, 6048), "photo.jpg", {"quality": 80, "subsampling": 0}),
     "48 megapixels, progressive": ((8064, 6048), "photo.jpg", {"quality": 80, "progressive": True}),
     "48 megapixels without loss": ((8064, 6048), "photo.png", {"compress_level": 1}),
@@ -276,7 +274,7 @@ def straight(path: Path) -> np.ndarray:
     return np.asarray(ImageOps.exif_transpose(shrunk))
 
 
-@pytest.mark.parametrize(("size", "orientation"), [((500, 300), 1), ((1500, 4100), 6), ((1, 3000), 3), ((6500, 3), 7)])
+@pytest.mark.parametrize(("size", "orientation"), [((500, 300), 1), ((1100, 3100), 6), ((1, 3000), 3), ((6500, 3), 7)])
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "F", "I", "CMYK"])
 def test_gray_values(tmp_path: Path, mode: str, size: tuple[int, int], orientation: int) -> None:
     random = np.random.default_rng(sum(size))

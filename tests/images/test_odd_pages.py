@@ -24,8 +24,13 @@ def read():
     return classifier(runs.shipped()), load_detector()
 
 
-@pytest.mark.parametrize("short", [28, 30, 44, 63, 90])
-@pytest.mark.parametrize("long", [333, 1000, 1999, 2000, 2001, 4000, 9000])
+@pytest.mark.parametrize(
+    ("short", "long"),
+    [
+        *[(short, long) for short in (28, 44) for long in (333, 1000, 1999, 2000, 2001, 4000, 9000)],
+        *[(short, long) for short in (30, 63, 90) for long in (1000, 9000)],
+    ],
+)
 def test_a_strip_has_its_ink_looked_for_as_any_page(read, short, long):
     """Regression: strips longer than 20 times their width caused a traceback, since a tile was higher than the strip."""
     random = np.random.default_rng(short * long)

@@ -63,9 +63,11 @@ def test_lines_in_reading_order_with_boxes_and_confidences(read):
         assert digit.image.shape == (28, 28)
 
 
-@pytest.mark.parametrize("paper", PAPERS)
-@pytest.mark.parametrize("pen", PENS)
-def test_every_pen_on_every_paper(read, pen, paper):
+@pytest.mark.parametrize(
+    ("pen", "paper"),
+    [*[(pen, "white") for pen in PENS], *[("faint pencil", paper) for paper in PAPERS if paper != "white"]],
+)
+def test_every_pen_and_the_faintest_on_every_paper(read, pen, paper):
     page = make_page(7, pen=pen, paper=paper, width=1000, lines=3)
     result = score(page, read_page(np.asarray(page.image.convert("L")), *read))
     assert result.matched >= 0.97 * result.written
@@ -75,12 +77,12 @@ def test_every_pen_on_every_paper(read, pen, paper):
 
 @pytest.mark.slow
 def test_pages_of_every_kind(read):
-    """Of sides that are quick to make; the last one is as large as a phone's. benchmarks/pages.py has all sizes."""
+    """Of sides that are quick to make and read; benchmarks/pages.py has all sizes, test_memory.py has a phone's."""
     total = Score()
-    for seed in range(2000, 2020):
-        page = make_page(seed, width=2436 if seed == 2019 else (800, 1000, 1200, 1500)[seed % 4])
+    for seed in range(2000, 2010):
+        page = make_page(seed, width=(800, 1000, 1200, 1500)[seed % 4])
         total += score(page, read_page(np.asarray(page.image.convert("L")), *read))
-    assert total.written > 300
+    assert total.written > 140
     assert total.matched >= 0.98 * total.written
     assert total.right >= 0.97 * total.matched
     assert total.false <= total.pages

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from chainrule import lessons
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 LESSONS = lessons.available()
 SHOWN = Path(__file__).parent / "shown"
@@ -21,6 +26,45 @@ SHOWN = Path(__file__).parent / "shown"
 
 def name(lesson: lessons.Lesson) -> str:
     return lesson.file.stem
+
+
+ENVIRONMENT = {**os.environ, "MPLBACKEND": "agg", "PYTHONIOENCODING": "utf-8"}
+
+
+def as_script(lesson: lessons.Lesson) -> str:
+    """A program that runs a lesson as a script."""
+    return f"import runpy, sys; runpy.run_path({str(lesson.file)!r}, run_name='__main__')"
+
+
+def run_alone(program: str) -> tuple[int, str, str]:
+    """Run a program in a Python of its own: the exit code, what it prints to standard output, and to standard error."""
+    command = [sys.executable, "-W", "error", "-c", program]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, encoding="utf-8", check=False, timeout=200)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def run_program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], tuple[int, str, str]]]:
+    """The same as `run_alone`; on Linux in forks of one process (scripts.py)."""
+    if not sys.platform.startswith("linux"):
+        yield run_alone
+        return
+    root = Path(__file__).parents[2]
+    environment = {**ENVIRONMENT, "PYTHONPATH": os.pathsep.join([str(root), str(root / "src")])}
+    program = [sys.executable, "-W", "error", "-m", "tests.lessons.scripts", str(tmp_path_factory.mktemp("here"))]
+    with subprocess.Popen(
+        program, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+
+        def run(program: str) -> tuple[int, str, str]:
+            print(json.dumps(program), file=process.stdin, flush=True)
+            code, out, err = json.loads(process.stdout.readline())
+            return code, out, err
+
+        yield run
+        process.stdin.close()
 
 
 @pytest.fixture(scope="module")
@@ -40,17 +84,21 @@ def test_each_lesson_has_a_number_and_a_key_of_its_own() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lesson", LESSONS, ids=name)
-def test_runs_as_a_script(lesson: lessons.Lesson, outputs: dict[str, str]) -> None:
-    environment = {**os.environ, "MPLBACKEND": "agg", "PYTHONIOENCODING": "utf-8"}
-    command = [sys.executable, "-W", "error", lesson.file]
-    done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=False, timeout=200)
-    assert (done.returncode, done.stderr) == (0, "")
-    outputs[lesson.key] = done.stdout
+def test_runs_as_a_script(
+    lesson: lessons.Lesson, run_program: Callable[[str], tuple[int, str, str]], outputs: dict[str, str]
+) -> None:
+    code, out, err = run_program(as_script(lesson))
+    assert (code, err) == (0, "")
+    outputs[lesson.key] = out
     shown = (SHOWN / f"{lesson.file.stem[3:]}.txt").read_text(encoding="utf-8").splitlines()
     assert shown
-    missing = [line for line in shown if line not in done.stdout]
-    assert missing == [], done.stdout
-    assert len(done.stdout.splitlines()) > 10
+    missing = [line for line in shown if line not in out]
+    assert missing == [], out
+    assert len(out.splitlines()) > 10
+
+
+def test_runs_in_a_python_of_its_own(outputs: dict[str, str]) -> None:
+    assert run_alone(as_script(LESSONS[0])) == (0, printed(outputs, LESSONS[0].key), "")
 
 
 def numbers(text: str) -> np.ndarray:
@@ -186,16 +234,12 @@ def test_four_ways_has_the_same_numbers_in_every_way(outputs: dict[str, str]) ->
 
 
 @pytest.mark.slow
-def test_four_ways_goes_on_without_pytorch() -> None:
-    file = str(lessons.find("four-ways").file)
-    code = f"import runpy, sys; sys.modules['torch'] = None; runpy.run_path({file!r}, run_name='__main__')"
-    environment = {**os.environ, "MPLBACKEND": "agg", "PYTHONIOENCODING": "utf-8"}
-    command = [sys.executable, "-W", "error", "-c", code]
-    done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=False, timeout=200)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "torch is not installed" in done.stdout
-    assert "ways: by hand, engine, compiled\n" in done.stdout
-    assert "200 images a step, compiled" in done.stdout
+def test_four_ways_goes_on_without_pytorch(run_program: Callable[[str], tuple[int, str, str]]) -> None:
+    code, out, err = run_program(f"import sys; sys.modules['torch'] = None; {as_script(lessons.find('four-ways'))}")
+    assert (code, err) == (0, "")
+    assert "torch is not installed" in out
+    assert "ways: by hand, engine, compiled\n" in out
+    assert "200 images a step, compiled" in out
 
 
 @pytest.mark.slow
@@ -271,17 +315,17 @@ def test_dead_neurons_counts_the_dead_and_revives_them(outputs: dict[str, str]) 
         ("a-small-gpt", "lr=0.005", "lr=1e30"),
     ],
 )
-def test_a_reader_who_goes_too_far_is_told_and_not_shown_a_count(key: str, rate: str, larger: str) -> None:
+def test_a_reader_who_goes_too_far_is_told_and_not_shown_a_count(
+    run_program: Callable[[str], tuple[int, str, str]], key: str, rate: str, larger: str
+) -> None:
     """NaN would give plausible results: no dead neurons, and a tenth of the images read right."""
     source = lessons.find(key).file.read_text(encoding="utf-8")
     assert source.count(rate) == 1
-    environment = {**os.environ, "MPLBACKEND": "agg", "PYTHONIOENCODING": "utf-8"}
-    command = [sys.executable, "-W", "ignore", "-c", source.replace(rate, larger)]
-    done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=False, timeout=200)
-    assert done.returncode == 1
+    ignoring_warnings = "import warnings; warnings.simplefilter('ignore')\n"
+    code, _, err = run_program(ignoring_warnings + source.replace(rate, larger))
+    assert code == 1
     assert re.search(
-        r"ValueError: the network has diverged, its \w+ (?:are|is) not finite; try a smaller learning rate\n$",
-        done.stderr,
+        r"ValueError: the network has diverged, its \w+ (?:are|is) not finite; try a smaller learning rate\n$", err
     )
 
 
@@ -516,11 +560,7 @@ def test_a_small_gpt_passes_the_table_of_pairs(outputs: dict[str, str]) -> None:
 
 
 @pytest.mark.slow
-def test_a_small_gpt_goes_on_without_the_names() -> None:
-    file = str(lessons.find("a-small-gpt").file)
-    code = f"import runpy, sys; sys.modules['names'] = None; runpy.run_path({file!r}, run_name='__main__')"
-    environment = {**os.environ, "MPLBACKEND": "agg", "PYTHONIOENCODING": "utf-8"}
-    command = [sys.executable, "-W", "error", "-c", code]
-    done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=False, timeout=200)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "names is not installed (pip install 'chainrule[corpora]')" in done.stdout
+def test_a_small_gpt_goes_on_without_the_names(run_program: Callable[[str], tuple[int, str, str]]) -> None:
+    code, out, err = run_program(f"import sys; sys.modules['names'] = None; {as_script(lessons.find('a-small-gpt'))}")
+    assert (code, err) == (0, "")
+    assert "names is not installed (pip install 'chainrule[corpora]')" in out

@@ -7,14 +7,17 @@ are made of, are in `composed`.
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pytest
 
 import chainrule
 from chainrule import Tensor, ops
+
+from ..naming import naming
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,6 +83,30 @@ def case(operation: Any, label: str, call: Any, plain: Any, *arrays: np.ndarray)
     if any(a.ndim > 1 and a.size for a in arrays) and STRIDED[name] < 5:  # a few of each are enough
         STRIDED[name] += 1
         CASES.append(Case(name, label + " strided", call, plain, list(arrays), strided))
+
+
+def by_operation(cases: list[Case]) -> pytest.MarkDecorator:
+    """Gives a test the cases of each operation in turn: one of each of a thousand would take more time than the cases."""
+    operations = defaultdict(list)
+    for case in cases:
+        operations[case.operation].append(case)
+    return pytest.mark.parametrize("cases", operations.values(), ids=operations)
+
+
+def for_each(cases: list[Case]) -> Callable[[Callable[[Case], None]], Callable[[list[Case]], None]]:
+    """Makes a test of one case a test for each operation, which runs through its cases and names the one that fails."""
+
+    def decorate(test: Callable[[Case], None]) -> Callable[[list[Case]], None]:
+        def through_its_cases(cases: list[Case]) -> None:
+            for case in cases:
+                with naming(case.label):
+                    test(case)
+
+        through_its_cases.__name__, through_its_cases.__doc__ = test.__name__, test.__doc__
+        through_them: Callable[[list[Case]], None] = by_operation(cases)(through_its_cases)
+        return through_them
+
+    return decorate
 
 
 # Elementwise, one input

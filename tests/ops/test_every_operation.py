@@ -21,7 +21,7 @@ from chainrule.autograd.tape import Node
 from chainrule.kernels import machine
 
 from . import arranged, composed, elementwise, indexed  # noqa: F401  # they add their cases to the table
-from .cases import CASES, Case, strided
+from .cases import CASES, Case, for_each, strided
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,12 +35,8 @@ def _plain_kernels(monkeypatch):
     monkeypatch.setattr(machine, "_available", False)
 
 
-def table(cases: list[Case]) -> Any:
-    return pytest.mark.parametrize("case", cases, ids=[c.label.replace(" ", "_") for c in cases])
-
-
-every_case = table(CASES)
-contiguous_cases = table([c for c in CASES if c.layout is not strided])  # where the layout has been tested already
+every_case = for_each(CASES)
+contiguous_cases = for_each([c for c in CASES if c.layout is not strided])  # where the layout has been tested already
 
 
 def loss(case: Case) -> Callable[..., Tensor]:
@@ -69,10 +65,7 @@ def test_value(case):
             np.testing.assert_array_equal(array, before)
 
 
-@contiguous_cases
-@pytest.mark.parametrize("compiled", [True, False])
-def test_float16_is_computed_with_or_refused_in_one_sentence(case, compiled, monkeypatch):
-    monkeypatch.setattr(machine, "_available", compiled)
+def float16_is_computed_with_or_refused(case):
     leaves = case.leaves(np.float16)
     with np.errstate(over="ignore"):  # of squares, in `loss`
         try:
@@ -87,6 +80,18 @@ def test_float16_is_computed_with_or_refused_in_one_sentence(case, compiled, mon
     assert {leaf.grad.dtype for leaf in leaves if leaf.grad is not None} <= {np.dtype(np.float16)}
 
 
+@contiguous_cases
+def test_float16_is_computed_with_or_refused_in_one_sentence(case):
+    float16_is_computed_with_or_refused(case)
+
+
+@contiguous_cases
+def test_float16_is_computed_with_or_refused_in_one_sentence_with_compiled_kernels(case):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(machine, "_available", True)
+        float16_is_computed_with_or_refused(case)
+
+
 @every_case
 def test_memory_is_shared_by_views_alone(case):
     inputs = [chainrule.from_numpy(array) for array in case.inputs(np.float64)]
@@ -98,16 +103,16 @@ def test_memory_is_shared_by_views_alone(case):
 
 
 @every_case
-def test_no_error_message_is_written_in_advance(case, monkeypatch):
+def test_no_error_message_is_written_in_advance(case):
     """Formatting the elements of a tensor takes longer than most operations."""
 
     def refuse(*_: Any) -> str:
         raise AssertionError("a tensor is written out")
 
     inputs, arrays = case.leaves(), case.inputs(np.float64)
-    monkeypatch.setattr(Tensor, "__repr__", refuse)
-    monkeypatch.setattr(Tensor, "__format__", refuse)
-    with np.printoptions(override_repr=refuse):
+    with pytest.MonkeyPatch.context() as patch, np.printoptions(override_repr=refuse):
+        patch.setattr(Tensor, "__repr__", refuse)
+        patch.setattr(Tensor, "__format__", refuse)
         out = case.call(*inputs)
         case.call(*arrays)
         if isinstance(out, Tensor) and out.requires_grad:

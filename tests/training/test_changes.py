@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -44,23 +46,33 @@ def begin(digits, tmp_path):
     return begin
 
 
+def train_on(digits, this_run, *callbacks, saving=math.inf):
+    """Trains a run to its end, or to a kill, from where it stands; gives the trainer."""
+    this_run = run.Run(this_run.folder)
+    trainer = experiment.prepare(this_run, digits, callbacks)
+    trainer.callbacks[-1].seconds = saving
+    resume(this_run, trainer)
+    try:
+        trainer.fit(this_run.config["training"]["epochs"])
+    except Killed:
+        return trainer
+    experiment.finish(this_run, digits, 1.0)
+    return trainer
+
+
 @pytest.fixture
 def go_on(digits):
-    """Trains a run to its end, or to a kill, from where it stands; gives the trainer."""
+    """Trains a run on (see `train_on`)."""
+    return functools.partial(train_on, digits)
 
-    def go_on(this_run, *callbacks, saving=math.inf):
-        this_run = run.Run(this_run.folder)
-        trainer = experiment.prepare(this_run, digits, callbacks)
-        trainer.callbacks[-1].seconds = saving
-        resume(this_run, trainer)
-        try:
-            trainer.fit(this_run.config["training"]["epochs"])
-        except Killed:
-            return trainer
-        experiment.finish(this_run, digits, 1.0)
-        return trainer
 
-    return go_on
+@pytest.fixture(scope="module", params=["mlp", "best"])
+def finished(request, digits, tmp_path_factory):
+    """A run of three epochs, all of whose states are kept. Do not modify it."""
+    config = experiment.configure(request.param, digits, keep=9, epochs=3, **BATCH)
+    this_run = run.create(config, tmp_path_factory.mktemp("finished") / "run")
+    train_on(digits, this_run, saving=0.0)
+    return this_run
 
 
 def outcome(this_run):
@@ -437,12 +449,9 @@ def test_the_number_to_keep_may_change(begin, go_on, digits):
         change_run(run.Run(this_run.folder), digits, {}, keep=-1)
 
 
-@pytest.mark.parametrize("model", ["mlp", "best"])
 @pytest.mark.parametrize("where", [{"epoch": 1}, {"epoch": 2}, {"step": 10}, {"step": 13}, {"step": 15}], ids=str)
-def test_back_and_on_again_comes_to_the_same_bits(begin, go_on, digits, model, where):
-    this_run, twin = begin(model=model, epochs=3, keep=9), begin("twin", model, epochs=3, keep=9)
-    for one in (this_run, twin):
-        go_on(one, saving=0.0)
+def test_back_and_on_again_comes_to_the_same_bits(go_on, digits, finished, tmp_path, where):
+    this_run = run.Run(shutil.copytree(finished.folder, tmp_path / "run"))
     back = change_run(this_run, digits, {}, **where)
     assert back.result is None
     total = where.get("step", 5 * where.get("epoch", 0))
@@ -452,8 +461,8 @@ def test_back_and_on_again_comes_to_the_same_bits(begin, go_on, digits, model, w
     trainer = go_on(back, KillAt(1), saving=0.0)  # killed before anything was saved
     assert trainer.total_steps == min(total + 1, 15)
     go_on(back, saving=0.0)
-    assert outcome(this_run) == outcome(twin)
-    assert kept_files(this_run) == kept_files(twin)
+    assert outcome(this_run) == outcome(finished)
+    assert kept_files(this_run) == kept_files(finished)
 
 
 def test_back_the_best_weights_are_those_of_then(begin, digits):
@@ -591,13 +600,14 @@ class Cut:
 @pytest.mark.parametrize("trained", [False, True])
 @pytest.mark.parametrize("settings", [{"lr": 3.0}, {"lr": 1.0, "epochs": 5}, {}], ids=str)
 def test_a_way_back_that_is_cut_off_is_the_old_run_or_the_new_one(begin, go_on, digits, monkeypatch, settings, trained):
+    first = begin("first", "network", epochs=3, keep=9)
+    go_on(first)
+    change_run(first, digits, {"epochs": 4, "lr": 0.3})
+    if trained:
+        go_on(first)
+
     def prepared(name):
-        this_run = begin(name, "network", epochs=3, keep=9)
-        go_on(this_run)
-        change_run(this_run, digits, {"epochs": 4, "lr": 0.3})
-        if trained:
-            go_on(this_run)
-        return run.Run(this_run.folder)
+        return run.Run(shutil.copytree(first.folder, first.folder.with_name(name)))
 
     old, new = prepared("old"), prepared("new")
     go_on(old)

@@ -37,6 +37,9 @@ def begin(digits, tmp_path):
     return begin
 
 
+SMALL = {"hidden": 8}
+
+
 def leaves(value, path=()):
     """The ways to all numbers, texts, nulls and arrays in a state, and to all lists and dicts around them."""
     yield path
@@ -93,8 +96,8 @@ def finishes(this_run, digits):
 @pytest.mark.parametrize(
     ("model", "changes", "steps", "parts"),
     [
-        ("mlp", {}, 4, None),  # all of it
-        ("mlp", {"optimizer": "sgd", "schedule": "cosine"}, 3, ["optimizer", "scheduler"]),
+        ("mlp", {"options": SMALL}, 4, None),  # all of it
+        ("mlp", {"options": SMALL, "optimizer": "sgd", "schedule": "cosine"}, 3, ["optimizer", "scheduler"]),
         ("sigmoid_mlp", {}, 5, ["optimizer", "scheduler", "callbacks"]),
         ("best", {"augment": {"shift": 1.0}}, 4, ["generators", "loader"]),
     ],

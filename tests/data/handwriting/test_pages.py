@@ -201,7 +201,7 @@ def test_digits_that_touch_share_no_more_than_a_part_of_their_width():
 def test_black_and_white_scans_keep_the_strokes_of_faint_digits():
     """Regression: the threshold was the paper's brightness times a number, and pencil fell apart into dots."""
     scans = kept = 0
-    for seed in range(40):
+    for seed in range(20):
         random = np.random.default_rng(seed)
         page = everyday.scan(random, Hand(random, train=True), everyday.Format((500, 400), (500, 400)))
         gray = np.asarray(page.image.convert("L"))
@@ -211,7 +211,7 @@ def test_black_and_white_scans_keep_the_strokes_of_faint_digits():
             left, top, right, bottom = (max(0, round(side)) for side in digit.box)
             scans += 1
             kept += (gray[top : bottom + 1, left : right + 1] == 0).any(axis=1).mean() > 0.9
-    assert scans > 50
+    assert scans > 25
     assert kept / scans > 0.95
 
 
