@@ -78,6 +78,24 @@ def test_any_number_of_threads_gives_the_same(eager_threads):
             np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
+def test_partial_sums_do_not_depend_on_the_number_of_threads(monkeypatch):
+    """Also in a group: a normalization and sums over its rows, which run together, block by block."""
+    random = np.random.default_rng(7)
+    x, w = (chainrule.from_numpy(random.standard_normal(shape).astype("f")) for shape in ((1000, 256), 256))
+
+    @jit
+    def sums_of_columns():
+        centered = (x * w).tanh() - (x * w).tanh().mean(1, keepdim=True)
+        scaled = (centered * w).exp() / (centered * w).exp().sum(1, keepdim=True)
+        return (x * scaled).sum(0), (x * scaled * w).sum(0)
+
+    results = []
+    for number in (1, 6, 8):
+        monkeypatch.setattr(team, "_threads", number)
+        results.append([result.numpy().tobytes() for result in sums_of_columns()])
+    assert results[0] == results[1] == results[2]
+
+
 def products(w):
     """Two products and a sum, compiled."""
     weight = chainrule.from_numpy(w)

@@ -270,18 +270,22 @@ def _group_stages(stages: list[Stage]) -> list[Stage]:
 
 
 def _block_size(stages: Sequence[Stage], images: int) -> int:
-    """How many images a group of stages should run at a time; 0 if grouping is not worthwhile."""
+    """How many images a group of stages should run at a time; 0 if grouping is not worthwhile.
+
+    The order of additions depends on it, so for partial sums it must not depend on the number of threads.
+    """
     if len(stages) < 2:
         return 0
+    has_parts = any(stage.parts for stage in stages)
     if any(stage.kind == "kernel" for stage in stages):
-        return 1 if is_balanced(images) else 0
+        return 1 if has_parts or is_balanced(images) else 0
     steps_by_id = {id(step): step for stage in stages for step in stage.steps if step.shape[:1] == (images,)}
     shared_ids = {id(base_of(v)) for stage in stages for v in stage.reads()} & steps_by_id.keys()
     if sum(steps_by_id[key].example.nbytes for key in shared_ids) < MIN_BLOCKED_BYTES:
         return 0
     read = {id(v): v for stage in stages for v in stage.reads() if v.shape[:1] == (images,)}
     image_bytes = sum(v.example.nbytes // images for v in [*read.values(), *(steps_by_id[key] for key in shared_ids)])
-    return max(1, min(CACHE_BYTES // max(1, image_bytes), images // (4 * team.threads())))
+    return max(1, min(CACHE_BYTES // max(1, image_bytes), images // (PARTS if has_parts else 4 * team.threads())))
 
 
 def _collect_group(stages: list[Stage], images: int) -> tuple[list[Stage], list[Stage], list[Stage]]:
@@ -324,7 +328,7 @@ def is_balanced(count: int) -> bool:
 
 def _runs_by_image(stage: Stage, images: int, inside: set[int]) -> bool:
     """Whether a stage reads and computes image by image; `inside` is what its group has computed so far."""
-    if stage.parts and (stage.parts > images or not is_balanced(stage.parts)):
+    if stage.parts > images:
         return False
     if not all(_is_split_by_image(v, images) for v in stage.reads() if id(base_of(v)) in inside):
         return False
