@@ -245,6 +245,7 @@ def test_where_nothing_can_be_compiled_functions_run_as_they_are(fault, untried,
     step(chainrule.ones(3))
     assert optimizer.state[0]["step"] == 2
     assert not step.specializations
+    assert step.explain() == "nothing is compiled here: it runs in NumPy"
 
 
 def test_explain():

@@ -267,7 +267,8 @@ class Compiled(Generic[P, Out]):
         """
         specializations = [specialization for same in self.specializations.values() for specialization in same]
         if not specializations:
-            return "nothing is compiled before the first call"
+            can_compile = available() and not self.is_rejected
+            return "nothing is compiled " + ("before the first call" if can_compile else "here: it runs in NumPy")
         if guards:
             return "\n\n".join(str(specialization.guards) for specialization in specializations)
         programs = [specialization.program for specialization in specializations]
