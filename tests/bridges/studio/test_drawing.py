@@ -18,7 +18,7 @@ pytest.importorskip("starlette", reason="the studio's libraries are not installe
 from chainrule import safetensors_io
 from chainrule.cli import cli
 from chainrule.data import mnist
-from chainrule.errors import UserError
+from chainrule.errors import RunError, UserError
 from chainrule.reading import DigitReader, Guess
 from chainrule.studio.drawing import Drawing
 from chainrule.studio.shelf import Shelf
@@ -123,5 +123,12 @@ def test_a_run_that_is_trained_further_is_opened_again(tmp_path):
     (tmp_path / "drawing.png").write_bytes(png(drawn(17)))
     expected = DigitReader(runs.Run(tmp_path / "run")).read(tmp_path / "drawing.png").probabilities
     assert after["confidences"] == expected != before["confidences"]
+    whole = file.read_bytes()
+    file.write_bytes(b"damaged")
+    for _ in range(2):
+        with pytest.raises(RunError, match="is not a complete safetensors file"):
+            view.answer({"ask": "read", "number": 3}, [png(drawn(17))])
+    file.write_bytes(whole)
+    assert view.answer({"ask": "read", "number": 3}, [png(drawn(17))])[0]["confidences"] == after["confidences"]
     file.unlink()
     assert view.answer({"ask": "read", "number": 3}, [png(drawn(17))])[0]["confidences"] == after["confidences"]

@@ -247,6 +247,10 @@ def test_messages_and_what_is_none(talk):
         {"view": "echo", "ask": "echo", "x": 1},
         [b"\0\1", b""],
     )
+    for visit in (7, "seven", [7]):  # the page knows by it whose answer it is
+        told = talk(pack({"view": "echo", "visit": visit, "ask": "echo"}))[0]
+        assert told == {"view": "echo", "visit": visit, "ask": "echo"}
+        assert talk(pack({"view": "none", "visit": visit}))[0]["visit"] == visit
     wrong = [
         b"",
         b"\0",
