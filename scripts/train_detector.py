@@ -27,7 +27,7 @@ from chainrule.files import atomic_write
 from chainrule.images import evidence
 from chainrule.images.detection import detect_digits
 from chainrule.images.files import to_gray_bytes
-from chainrule.images.page import judge
+from chainrule.images.judging import judge
 from chainrule.images.pyramid import make_levels, normalize_contrast
 from chainrule.models import load_detector
 from chainrule.models.digit_detector import SHIPPED
@@ -61,6 +61,7 @@ MORE = (
 CALIBRATION_SEED, CALIBRATION_PAGES = 10_000, 8  # of each kind: no page of these seeds is trained on
 CALIBRATION_PIXELS = 1_000_000
 NEAR = 10.0  # how strongly the weights of the evidence are held near those before
+RARE = 0.5  # what a detection on a page without a digit counts: there are many of them here, and few that people read
 
 
 class Examples:
@@ -224,21 +225,23 @@ def greatest_mistakes(maps: np.ndarray, targets: np.ndarray) -> np.ndarray:
 def calibrate(folder: Path) -> None:
     """Fit `images.evidence.WEIGHTS` on pages that were not trained on, and print them."""
     detect, classify = load_detector(folder), classifier(runs.shipped())
-    rows, right = [], []
+    rows, right, counts = [], [], []
     for number in range(CALIBRATION_PAGES):
         for i, kind in enumerate((*KINDS, *MORE)):
             seed = CALIBRATION_SEED + number * len((*KINDS, *MORE)) + i
             page = make_page(kind, seed, train=True, max_pixels=CALIBRATION_PIXELS)
             levels = make_levels(np.asarray(to_gray_bytes(page.image), np.float32) / 255)
             detections = detect_digits(levels, detect)
-            for detection, row in zip(detections, judge(levels, detections, classify)[2], strict=True):
+            found, _, _, rows_found = judge(levels, detections, classify)
+            for detection, row in zip(found, rows_found, strict=True):
                 box = (detection.left, detection.top, detection.right, detection.bottom)
                 is_digit = max((overlap(box, digit.box) for digit in page.digits), default=0) > 0.4
-                counts = is_digit or max((share_inside(box, other) for other in page.ignored), default=0) < 0.3
-                if row.any() and counts:
+                told = is_digit or max((share_inside(box, other) for other in page.ignored), default=0) < 0.3
+                if row.any() and told:
                     rows.append(row)
                     right.append(is_digit)
-    weights = fit_logistic(np.array(rows), np.array(right, float), evidence.WEIGHTS)
+                    counts.append(1.0 if page.digits else RARE)
+    weights = fit_logistic(np.array(rows), np.array(right, float), np.array(counts), evidence.WEIGHTS)
     print(f"{len(rows)} detections, {sum(right)} of them digits: WEIGHTS = {np.round(weights, 2).tolist()}")
 
 
@@ -262,8 +265,8 @@ def widen(box: Extent) -> Extent:
     return left - more, top, right + more, bottom
 
 
-def fit_logistic(rows: np.ndarray, right: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """The weights of logistic regression, by Newton's method.
+def fit_logistic(rows: np.ndarray, right: np.ndarray, counts: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """The weights of logistic regression, by Newton's method; each row counts as often as `counts` says.
 
     They are held near `start`, those of the detector before: some evidence is the same on nearly all pages, which tell
     little about its weight. The last one, of the constant, is not: how many digits there are is another matter.
@@ -273,8 +276,9 @@ def fit_logistic(rows: np.ndarray, right: np.ndarray, start: np.ndarray) -> np.n
     near[-1] = 0.01
     for _ in range(50):
         p = 1 / (1 + np.exp(-np.clip(rows @ weights, -50, 50)))
-        curvature = (rows * (p * (1 - p))[:, None]).T @ rows + np.diag(near)
-        weights = weights - np.linalg.solve(curvature, rows.T @ (p - right) + near * (weights - start))
+        curvature = (rows * (counts * p * (1 - p))[:, None]).T @ rows + np.diag(near)
+        gradient = rows.T @ (counts * (p - right)) + near * (weights - start)
+        weights = weights - np.linalg.solve(curvature, gradient)
     return weights
 
 

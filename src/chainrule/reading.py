@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from chainrule.images import Stages
-    from chainrule.images.page import Classifier
+    from chainrule.images.judging import Classifier
     from chainrule.training.run import Run
 
 NEAR = 0.1

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from chainrule.images.detection import Detector
-    from chainrule.images.page import Classifier, Digit
+    from chainrule.images.judging import Classifier
+    from chainrule.images.page import Digit
     from chainrule.training.run import Run
 
 

@@ -31,11 +31,14 @@ MULTIPLE = 8  # the sides of what the detector gets are multiples of this
 MARGIN = 16  # pixels around a level, which repeat its border: a digit may touch it
 TYPICAL_HEIGHT = 22.0  # pixels: the size whose logarithm the detector calls 0
 MIN_SCORE = 0.35  # minimum confidence that a position is the center of a digit: with less, none is read
+MIN_SUPPORT = 0.2  # the same of what counts as the same digit at another level
 MAX_DETECTIONS = 3000  # of one photo: a page with more is no page of digits
 # The less confident of two boxes is dropped if they have this much in common: of their union, or of the smaller one
 MAX_OVERLAP, MAX_CONTAINED = 0.35, 0.65
 CLOSEST = 0.1  # of the lower one's height: the centers of two digits that are as high as each other are not closer
 SAME_OVERLAP = 0.5  # of their union: what two boxes of the same digit, at different levels, have in common at least
+# Larger boxes of the same digit: the share of the smaller box in them, their confidence relative to its, their number
+MIN_INSIDE, MIN_RELATIVE_SCORE, MAX_LARGER = 0.8, 0.75, 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +51,7 @@ class Detection:
         probabilities: (10,), which digit it is in the detector's opinion.
         again: the confidence of the same digit at another level; 0 if it was not detected there.
         level: the scale of the level at which it was detected.
+        larger: other boxes around most of this one, of nearly the same confidence: this one may cut the digit.
     """
 
     left: float
@@ -58,6 +62,7 @@ class Detection:
     probabilities: NDArray[np.float64]
     again: float = 0.0
     level: float = 1.0
+    larger: tuple[Detection, ...] = ()
 
     @property
     def height(self) -> float:
@@ -88,7 +93,7 @@ def _detect_at(level: Level, detect: Detector) -> list[Detection]:
     padded = np.pad(level.gray, [(MARGIN, MARGIN + more) for more in rest], mode="edge")
     maps = detect(normalize_contrast(padded))
     logit = maps[0]
-    is_peak = (logit == ndimage.maximum_filter(logit, 3)) & (logit > math.log(MIN_SCORE / (1 - MIN_SCORE)))
+    is_peak = (logit == ndimage.maximum_filter(logit, 3)) & (logit > math.log(MIN_SUPPORT / (1 - MIN_SUPPORT)))
     rows, columns = np.nonzero(is_peak)
     values = maps[:, rows, columns].astype(np.float64)  # (15, N)
     tall, wide = TYPICAL_HEIGHT * np.exp(np.clip(values[1:3], -3, 3))
@@ -107,7 +112,10 @@ def _detect_at(level: Level, detect: Detector) -> list[Detection]:
 
 
 def _distinct(detections: Sequence[Detection]) -> list[Detection]:
-    """Drop every detection that has too much in common with a more confident one (non-maximum suppression)."""
+    """Drop every detection that has too much in common with a more confident one (non-maximum suppression).
+
+    Those that are less sure than `MIN_SCORE` only tell of what is surer.
+    """
     boxes = np.array([(d.left, d.top, d.right, d.bottom) for d in detections]).reshape(-1, 4)
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     heights = boxes[:, 3] - boxes[:, 1]
@@ -115,13 +123,18 @@ def _distinct(detections: Sequence[Detection]) -> list[Detection]:
     open_ones = np.ones(len(detections), bool)
     distinct = []
     for index, detection in enumerate(detections):
+        if detection.score < MIN_SCORE:
+            break
         if not open_ones[index]:
             continue
         low, high = np.maximum(boxes[:, :2], boxes[index, :2]), np.minimum(boxes[:, 2:], boxes[index, 2:])
         common = np.clip(high - low, 0, None).prod(axis=1)
         union, smaller = areas + areas[index] - common, np.minimum(areas, areas[index])
         same = open_ones & (common > SAME_OVERLAP * union) & (scales != detection.level)
-        distinct.append(replace(detection, again=float(scores[same].max(initial=0.0))))
+        around = open_ones & (common > MIN_INSIDE * areas[index]) & (scores > MIN_RELATIVE_SCORE * detection.score)
+        around[index] = False
+        larger = tuple(detections[other] for other in np.flatnonzero(around)[:MAX_LARGER].tolist())
+        distinct.append(replace(detection, again=float(scores[same].max(initial=0.0)), larger=larger))
         open_ones &= (common <= MAX_OVERLAP * union) & (common <= MAX_CONTAINED * smaller)
         # Strokes of 1s are narrow: a coarse level may place one beside the place where it is
         aside = np.abs(boxes[:, 0] + boxes[:, 2] - detection.left - detection.right) / 2

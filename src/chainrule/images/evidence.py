@@ -18,13 +18,17 @@ if TYPE_CHECKING:
     from chainrule.images.cutting import Cut
     from chainrule.images.detection import Detection
 
-WEIGHTS = np.array([2.11, -0.22, -0.68, -0.68, 1.29, 0.46, 0.55, 3.9, 4.03, 1.92, -1.95, -3.19])
+WEIGHTS = np.array([1.85, -0.22, -0.96, -0.69, 1.3, 0.47, 0.54, 4.12, 4.06, 2.32, -2.02, -0.75, 0.66, 0.65, -3.81])
 """The weights of `evidence` in the log odds that a detection is a digit."""
 MOST_SURE = 0.999  # limit of a probability, for no single one to decide alone
 REACH = 2.5  # heights: neighbors in a line are not farther apart
 SIMILAR = 2.5  # the largest ratio of the heights of neighbors: an exponent is a neighbor, too
 USUAL, USUAL_COUNT = 0.6, 1.5  # the confidence that is supposed before others are seen, and as how many it counts
 LEAVES = 0.08  # of a digit's ink: with so much above or below its box, it is likely a part of a letter
+ASIDE = 0.3  # the same to its left and right, where digits touch, and rules go on
+LIKE = 0.25  # the standard deviation of the logarithms of the heights of one page's digits
+SUPPOSED = 0.5  # detections that are supposed before others are seen, as high as this one
+LEAST_CONTRAST = 0.005
 ZERO = 0  # the class of a closed loop: letters hold many
 
 
@@ -35,13 +39,14 @@ def evidence(
     no_digit: NDArray[np.float64],
     side: float,
 ) -> NDArray[np.float64]:
-    """What tells digits from all else, for each detection: (N, 12).
+    """What tells digits from all else, for each detection: (N, 15).
 
     The logarithms of: the detector's odds, the ink's clarity and contrast, the height in pixels and as a share of the
     photo's shorter side, the odds of the likeliest class, and the share that the classifier leaves to digits. The
     detector's confidence at another level, that of the surest neighbor, and the mean of all others on the page, which
     is low beside words. How much of the ink of what is read as a 0 goes on above or below: it may be the bowl of a
-    letter. And a constant 1.
+    letter. How much of any ink goes on aside: of a drawing much does. The share of the page's other detections that are
+    as high as this one, and the logarithm of its contrast relative to theirs, if it is fainter. And a constant 1.
 
     Args:
         detections: what was detected.
@@ -52,11 +57,12 @@ def evidence(
     """
     rows = np.zeros((len(detections), len(WEIGHTS)))
     neighbors, others = _surest_neighbors(detections), _others(detections, cuts)
+    alike, fainter = _likeness(detections, cuts)
     for i, (detection, cut) in enumerate(zip(detections, cuts, strict=True)):
         if cut is None:
             continue
         score, sure = min(detection.score, MOST_SURE), min(float(opinions[i].max()), MOST_SURE)
-        clarity, contrast = min(max(cut.clarity, 0.5), 30), min(max(cut.contrast, 0.005), 0.3)
+        clarity, contrast = min(max(cut.clarity, 0.5), 30), min(max(cut.contrast, LEAST_CONTRAST), 0.3)
         logarithms = np.log(
             [
                 score / (1 - score),
@@ -69,7 +75,9 @@ def evidence(
             ]
         )
         goes_on = float(opinions[i, ZERO]) * min(cut.leaving[0] / LEAVES, 1.0)
-        rows[i] = *logarithms, detection.again, neighbors[i], others[i], goes_on, 1
+        goes_aside = min(cut.leaving[1] / ASIDE, 1.0)
+        around = neighbors[i], others[i], goes_on, goes_aside, alike[i], fainter[i]
+        rows[i] = *logarithms, detection.again, *around, 1
     return rows
 
 
@@ -99,3 +107,22 @@ def _others(detections: Sequence[Detection], cuts: Sequence[Cut | None]) -> NDAr
     inked = np.array([cut is not None for cut in cuts], bool)
     scores = np.where(inked, [detection.score for detection in detections], 0.0)
     return np.asarray((scores.sum() - scores + USUAL * USUAL_COUNT) / (inked.sum() - inked + USUAL_COUNT))
+
+
+def _likeness(
+    detections: Sequence[Detection], cuts: Sequence[Cut | None]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How much of the page's other ink is as high as each detection, and how much fainter it is than they are.
+
+    Each other detection counts by the square of its confidence.
+    """
+    contrasts = np.log([LEAST_CONTRAST if cut is None else max(cut.contrast, LEAST_CONTRAST) for cut in cuts])
+    heights = np.log([detection.height for detection in detections])
+    weights = np.array([0.0 if c is None else d.score**2 for d, c in zip(detections, cuts, strict=True)])
+    others = weights.sum() - weights
+    usual = np.where(others > 0, (weights @ contrasts - weights * contrasts) / np.maximum(others, 1e-9), contrasts)
+    alike = np.zeros(len(weights))
+    for i, height in enumerate(heights.tolist()):
+        near = weights @ np.exp(-0.5 * ((heights - height) / LIKE) ** 2) - weights[i]
+        alike[i] = (near + SUPPOSED) / (others[i] + SUPPOSED)
+    return alike, np.minimum(contrasts - usual, 0)

@@ -14,21 +14,22 @@ import numpy as np
 
 from chainrule.images.cutting import cut_out
 from chainrule.images.detection import detect_digits
-from chainrule.images.evidence import evidence, presence
+from chainrule.images.evidence import presence
+from chainrule.images.judging import judge, pool_opinions
 from chainrule.images.lines import group_into_lines
 from chainrule.images.pyramid import LONGEST_SIDE, make_levels
 from chainrule.images.steps import normalize_gray
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from chainrule.images.cutting import Cut
     from chainrule.images.detection import Detection, Detector
+    from chainrule.images.judging import Classifier
     from chainrule.images.pyramid import Level
 
-    Classifier = Callable[[NDArray[np.uint8]], NDArray[np.floating]]  # images (N, 28, 28) to probabilities (N, classes)
     Box = tuple[int, int, int, int]
 
 MIN_CONFIDENCE = 0.5  # that something is a digit: it is more likely than not
@@ -42,12 +43,10 @@ STROKE_WIDTH = 0.35  # of its height: a 1 that is narrower is a straight stroke
 STROKE_HEIGHTS = (0.5, 1.8)  # of the median height of the other digits in the line: other straight strokes are no 1s
 MIN_NEIGHBORS = 2  # with fewer digits that are no strokes in the line, nothing is known about its height
 LONE_CONFIDENCE = 0.9  # minimum confidence of straight strokes that have no other digit in their line, of several lines
-VOTE = 0.5  # the weight of the detector's opinion on which digit it is; the classifier's is the rest
-LEAST_OPINION = 1e-4  # added to each probability before opinions are pooled
+LONE_HEIGHTS = (0.75, 1.3)  # of the median height of the page's digits: strokes as high as they are may be less sure
 DOUBTFUL = 0.97  # a digit whose class is less likely is cut out again, its box wider on each side by these shares
 LOOKS = (0.05, -0.04)
 MOST_IMPROBABLE = 1e-12  # a probability has a logarithm
-DIGITS = 10  # classes of a classifier of digits; one more is "no digit"
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def read_page(photo: NDArray[np.floating | np.uint8], classify: Classifier, dete
         return []
     levels = make_levels(gray)
     detections = detect_digits(levels, detect)
-    cuts, opinions, rows = judge(levels, detections, classify)
+    detections, cuts, opinions, rows = judge(levels, detections, classify)
     probability = _without_lines(presence(rows), detections, cuts)
     probability = _without_giants(_without_faint(probability, cuts), detections)
     opinions = _looked_at_again(levels, detections, opinions, probability >= MIN_CONFIDENCE, classify)
@@ -105,22 +104,9 @@ def read_page(photo: NDArray[np.floating | np.uint8], classify: Classifier, dete
     }
     lines = group_into_lines([detection for detection in detections if id(detection) in digits])
     read = [[digits[id(detection)] for detection in line] for line in lines]
-    read = [_without_stray_strokes(line, is_alone=len(lines) == 1) for line in read]
+    usual = [_height(digit) for line in read for digit in line if not _is_stroke(digit)]
+    read = [_without_stray_strokes(line, usual, is_alone=len(lines) == 1) for line in read]
     return [line for line in read if line]
-
-
-def judge(
-    levels: Sequence[Level], detections: Sequence[Detection], classify: Classifier
-) -> tuple[list[Cut | None], NDArray[np.float64], NDArray[np.float64]]:
-    """Look at each detection closely.
-
-    Returns:
-        its ink, or None; the probabilities (N, classes) of each class, if it is a digit; its `evidence` of being one.
-    """
-    cuts = cut_out(levels, detections)
-    opinions, no_digit = _opinions(detections, cuts, classify)
-    side = min(levels[0].gray.shape) / levels[0].scale if levels else 1.0
-    return cuts, opinions, evidence(detections, cuts, opinions, no_digit, side)
 
 
 def _looked_at_again(
@@ -139,7 +125,7 @@ def _looked_at_again(
         return opinions
     again = [_widened(detections[i], share) for i in doubtful for share in LOOKS]
     cuts = cut_out(levels, again)
-    looks = _opinions(again, cuts, classify)[0].reshape(len(doubtful), len(LOOKS), -1)
+    looks = pool_opinions(again, cuts, classify)[0].reshape(len(doubtful), len(LOOKS), -1)
     pooled = opinions.copy()
     for i, rows in zip(doubtful, looks, strict=True):
         logarithms = np.log(np.maximum([opinions[i], *rows[rows.any(axis=1)]], MOST_IMPROBABLE))
@@ -153,31 +139,6 @@ def _widened(detection: Detection, share: float) -> Detection:
     more = share * detection.height
     left, right = detection.left - more, detection.right + more
     return replace(detection, left=left, top=detection.top - more, right=right, bottom=detection.bottom + more)
-
-
-def _opinions(
-    detections: Sequence[Detection], cuts: Sequence[Cut | None], classify: Classifier
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the probabilities (N, classes) of each class, and the classifier's (N,) that it is no digit.
-
-    Those of detections without ink are 0.
-    """
-    inked = [i for i, cut in enumerate(cuts) if cut is not None]
-    no_digit = np.zeros(len(cuts))
-    if not inked:
-        return np.zeros((len(cuts), DIGITS)), no_digit
-    rows = classify(np.stack([cut.image for cut in cuts if cut is not None])).astype(np.float64)
-    if rows.shape[1] == DIGITS + 1:
-        no_digit[inked] = rows[:, DIGITS]
-        rows = rows[:, :DIGITS] / np.maximum(rows[:, :DIGITS].sum(axis=1, keepdims=True), 1e-9)
-    if rows.shape[1] == DIGITS:  # else the classes are no digits, and the detector has no opinion on them
-        # Opinions are pooled as logarithms, so that a class which one of them excludes is hardly chosen
-        own = np.stack([detections[i].probabilities for i in inked])
-        rows = (own + LEAST_OPINION) ** VOTE * (rows + LEAST_OPINION) ** (1 - VOTE)
-        rows /= rows.sum(axis=1, keepdims=True)
-    opinions = np.zeros((len(cuts), rows.shape[1]))
-    opinions[inked] = rows
-    return opinions, no_digit
 
 
 def _without_lines(
@@ -224,20 +185,32 @@ def _without_giants(probability: NDArray[np.float64], detections: Sequence[Detec
     return np.asarray(np.where(doubtful & giant, 0.0, probability))
 
 
-def _without_stray_strokes(line: list[Digit], *, is_alone: bool) -> list[Digit]:
+def _without_stray_strokes(line: list[Digit], usual: Sequence[int], *, is_alone: bool) -> list[Digit]:
     """Drop straight strokes that are no 1s: much lower or higher than the other digits of their line, or beside none.
 
     Args:
         line: the digits of a line.
+        usual: the heights of all digits of the page that are no strokes.
         is_alone: whether there are no other lines.
     """
     if not is_alone and all(_is_stroke(digit) for digit in line):
-        return [digit for digit in line if digit.confidence >= LONE_CONFIDENCE]
-    heights = [digit.box[3] - digit.box[1] for digit in line if not _is_stroke(digit)]
+        return [digit for digit in line if digit.confidence >= LONE_CONFIDENCE or _is_usual(digit, usual, LONE_HEIGHTS)]
+    heights = [_height(digit) for digit in line if not _is_stroke(digit)]
     if len(heights) < MIN_NEIGHBORS:
         return line
-    low, high = (factor * float(np.median(heights)) for factor in STROKE_HEIGHTS)
-    return [digit for digit in line if not _is_stroke(digit) or low <= digit.box[3] - digit.box[1] <= high]
+    return [digit for digit in line if not _is_stroke(digit) or _is_usual(digit, heights, STROKE_HEIGHTS)]
+
+
+def _is_usual(digit: Digit, heights: Sequence[int], limits: tuple[float, float]) -> bool:
+    """Whether a digit is as high as others, whose median height the limits multiply; not if there are too few."""
+    if len(heights) < MIN_NEIGHBORS:
+        return False
+    low, high = (factor * float(np.median(heights)) for factor in limits)
+    return low <= _height(digit) <= high
+
+
+def _height(digit: Digit) -> int:
+    return digit.box[3] - digit.box[1]
 
 
 def _is_stroke(digit: Digit) -> bool:
