@@ -12,7 +12,8 @@ COMPILE := $(BIN)/python -m compileall -q src
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 CHAINRULE_THREADS=1
 # A file's tests run in one process; the files that take longest come first (tests/conftest.py)
 BY_FILE := -n auto --dist loadfile --no-loadscope-reorder
-# That a search finds what it is there for is tested where it is run: `make fuzz`, `make attack`
+# That a search finds what it is there for is tested where it is run, `make fuzz` and `make attack`; and there, too, that
+# no picture takes much memory
 OF_FUZZ := tests/fuzz/test_search.py tests/fuzz/test_compiled.py
 OF_ATTACK := tests/attack
 # PyTorch is the tests' oracle, not a part of chainrule; `make test TORCH=0` does without its download.

