@@ -88,6 +88,14 @@ def test_one_bit(tmp_path: Path):
     np.testing.assert_array_equal(open_picture(tmp_path / "1.png"), RAMP > 100)
 
 
+def test_opaque_colors_are_those_without_opacity(tmp_path: Path):
+    colors = np.random.default_rng(5).integers(0, 256, (20, 30, 4), np.uint8)
+    colors[..., 3] = 255
+    Image.fromarray(colors).save(tmp_path / "opaque.png")
+    Image.fromarray(colors[..., :3]).save(tmp_path / "without.png")
+    np.testing.assert_array_equal(open_picture(tmp_path / "opaque.png"), open_picture(tmp_path / "without.png"))
+
+
 def test_transparent_parts_lie_over_white(tmp_path: Path):
     ink, alpha = np.zeros_like(RAMP), RAMP  # black ink with increasing opacity
     Image.fromarray(np.dstack([ink, alpha])).save(tmp_path / "la.png")

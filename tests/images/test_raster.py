@@ -39,6 +39,26 @@ def test_running_windows(width: int):
         np.testing.assert_allclose(sliding_reduce(values, width, np.add) / width**2, mean, rtol=1e-9)
 
 
+@pytest.mark.parametrize("width", [1, 2, 5, 16])
+def test_running_windows_over_masks(width: int):
+    mask = np.random.default_rng(2).random((20, 33)) < 0.5
+    near = sliding_reduce(mask, width, np.maximum)
+    assert near.dtype == bool
+    np.testing.assert_array_equal(near, ndimage.maximum_filter(mask, width, mode="nearest"))
+    np.testing.assert_array_equal(
+        sliding_reduce(mask, width, np.minimum), ndimage.minimum_filter(mask, width, mode="nearest")
+    )
+
+
+@pytest.mark.parametrize("width", [3, 8, 17])
+def test_outside_is_the_mirror_image(width: int):
+    values = np.random.default_rng(4).random((20, 33))
+    np.testing.assert_array_equal(
+        sliding_reduce(values, width, np.maximum, "symmetric"), ndimage.maximum_filter(values, width, mode="reflect")
+    )
+    np.testing.assert_array_equal(closing(values, width), ndimage.grey_closing(values, width | 1, mode="reflect"))
+
+
 def test_closing_fills_strokes_and_keeps_the_edges_of_shadows():
     shadow = np.ones((40, 60))
     shadow[:, 35:] = 0.5

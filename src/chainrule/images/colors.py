@@ -57,6 +57,8 @@ def contrast_axis(image: Image.Image) -> tuple[NDArray[np.float32], float, float
     scale = min(1, SAMPLE_SIDE / max(image.size))
     sample = image.resize([max(1, round(scale * side)) for side in image.size], Image.Resampling.NEAREST)
     colors = _channels(sample)  # (height, width, 4)
+    if (colors[..., 1:3] == colors[..., :1]).all() and (colors[..., 3] == 1).all():
+        return None  # shades of gray, as most drawings are
     means = [box_mean(channel, NEIGHBORHOOD) for channel in np.moveaxis(colors, 2, 0)]
     differences = (colors - np.stack(means, axis=2)).reshape(-1, 4)
     covariance = differences.T @ differences / len(differences)  # (4, 4)

@@ -78,7 +78,7 @@ def find_foreground(gray: Gray, mask: NDArray[np.bool_]) -> Foreground:
         BlankError: there is no ink.
     """
     results: list[tuple[float, Foreground]] = []
-    edge = mask & (sliding_reduce(np.pad(mask, 1).astype(np.float32), 3, np.minimum)[1:-1, 1:-1] == 0)
+    edge = mask & ~sliding_reduce(np.pad(mask, 1), 3, np.minimum)[1:-1, 1:-1]
     for window in WINDOWS:
         if window == max(WINDOWS) and not results:
             break  # so wide a window would take changes of the light for ink
@@ -172,7 +172,7 @@ def _without_residue(ink: Gray) -> Gray:
         return ink
     width = 2 ** round(math.log2(RESIDUE * max(ink.shape)))
     stroke = ink > otsu_threshold(ink)
-    paper = (sliding_reduce(stroke.astype(np.float32), 5, np.maximum) == 0).astype(np.float32)
+    paper = (~sliding_reduce(stroke, 5, np.maximum)).astype(np.float32)
     share = box_mean(paper, width)
     residue = box_mean(ink * paper, width) / np.maximum(share, 1e-3)
     return np.asarray(ink - np.where(share > 0.1, residue, 0))
@@ -184,9 +184,10 @@ def _drop_specks(ink: Gray) -> Gray:
     mass = np.bincount(parts.ravel(), ink.ravel())  # (parts,); part 0 is the paper
     mass[0] = 0
     y, x = np.nonzero(parts)
+    numbers = parts[y, x]
     sides = np.full((4, mass.size), np.inf)  # top, left, -bottom, -right of each part
     for side, coordinate in zip(sides, (y, x, -y, -x), strict=True):
-        np.minimum.at(side, parts[y, x], coordinate)
+        np.minimum.at(side, numbers, coordinate.astype(np.float64))  # as `side`: to cast each takes ten times as long
     frame = find_frame(parts, sides)
     if frame is not None:  # only what is inside counts
         mass = np.where((sides > sides[:, [frame]]).all(axis=0), mass, 0)
@@ -211,14 +212,16 @@ def _with_faint_parts(ink: Gray, digit: NDArray[np.bool_], excluded: NDArray[np.
     Faint ink that leads to the border or to an excluded part, such as a ruled line or a frame, is left out.
     """
     if max(ink.shape) < MIN_DETAIL_SIDE:
-        return ink * sliding_reduce(digit.astype(np.float32), 3, np.maximum)
+        return ink * sliding_reduce(digit, 3, np.maximum)
     smooth = box_mean(ink, 2)
     for threshold in FAINT_INK:
         faint = connected_parts(digit | (smooth > threshold))
-        grown = np.isin(faint, np.unique(faint[digit]))
+        is_connected = np.zeros(faint.max() + 1, bool)
+        is_connected[faint[digit]] = True
+        grown = is_connected[faint]
         if (grown & excluded).any() or (border(grown) & ~border(digit)).any():
             continue
-        added = grown & (sliding_reduce(digit.astype(np.float32), 5, np.maximum) == 0)
+        added = grown & ~sliding_reduce(digit, 5, np.maximum)
         if (
             not added.any() or 0.3 <= stroke_width(added) / stroke_width(digit) <= 1.6
         ):  # no stain, no halo of JPEG's noise
@@ -232,7 +235,7 @@ def _with_faint_parts(ink: Gray, digit: NDArray[np.bool_], excluded: NDArray[np.
     )  # 0 for strokes of usual darkness, which stay as they are
     even = np.clip(ink * (1 + faintness * (EVEN_INK / np.maximum(darkness, 0.03) - 1)), 0, 1)
     digit = digit | (grown & (even > STROKE_INK))
-    return np.asarray(even * sliding_reduce(digit.astype(np.float32), 3, np.maximum))  # includes the soft edge
+    return np.asarray(even * sliding_reduce(digit, 3, np.maximum))  # includes the soft edge
 
 
 def stroke_width(mask: NDArray[np.bool_]) -> float:

@@ -50,8 +50,7 @@ def find_panels(gray: Gray, mask: NDArray[np.bool_]) -> Iterator[Panel]:
         mask: the part of the picture to search, `(height, width)`.
     """
     small = shrink(gray, SEARCH_SIDE)
-    values = np.sort(small.ravel())
-    if values[-1] - values[0] < 0.1:
+    if np.ptp(small) < 0.1:
         return
     threshold = otsu_threshold(small)
     candidates = []
@@ -67,7 +66,7 @@ def find_panels(gray: Gray, mask: NDArray[np.bool_]) -> Iterator[Panel]:
                 continue
             rows, columns = np.flatnonzero(hull.any(axis=1)), np.flatnonzero(hull.any(axis=0))
             box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-            around = (sliding_reduce(hull.astype(np.float32), 5, np.maximum) > 0) & ~hull
+            around = sliding_reduce(hull, 5, np.maximum) & ~hull
             if (
                 min(rows.size, columns.size) >= MIN_PANEL_SIDE
                 and rectangularity >= MIN_RECTANGLE
@@ -85,8 +84,8 @@ def find_panels(gray: Gray, mask: NDArray[np.bool_]) -> Iterator[Panel]:
             for extent, factor in zip(box, scale, strict=True)
         )
         cropped = gray[window_rows, window_columns]
-        inner = sliding_reduce(np.pad(region.astype(np.float32), 1), 2 * EDGE + 1, np.minimum)[1:-1, 1:-1]
-        inside = (resize(inner, cropped.shape, "BILINEAR") > 0.5) & mask[window_rows, window_columns]
+        inner = sliding_reduce(np.pad(region, 1), 2 * EDGE + 1, np.minimum)[1:-1, 1:-1]
+        inside = (resize(inner.astype(np.float32), cropped.shape, "BILINEAR") > 0.5) & mask[window_rows, window_columns]
         yield Panel(np.where(inside, cropped, np.float32(background)), inside, background, surroundings, is_closed)
 
 
@@ -125,14 +124,14 @@ def _turn(a: tuple[int, int], b: tuple[int, int], c: tuple[int, int]) -> int:
 
 def _is_sharp(gray: Gray, region: NDArray[np.bool_]) -> bool:
     """Whether the brightness changes abruptly at the outline of a region; it changes gradually at that of a shadow."""
-    outline = (sliding_reduce(region.astype(np.float32), 3, np.maximum) > 0) & ~region
+    outline = sliding_reduce(region, 3, np.maximum) & ~region
     near, far = (sliding_reduce(gray, width, np.maximum) - sliding_reduce(gray, width, np.minimum) for width in (5, 13))
     return bool(np.median(near[outline] / np.maximum(far[outline], 1e-6)) >= MIN_SHARPNESS)
 
 
 def _is_ring(part: NDArray[np.bool_], hull: NDArray[np.bool_]) -> bool:
     """Whether a part is a closed stroke, such as an angular zero: its only content is a solid hole in its middle."""
-    inner = sliding_reduce(np.pad(hull, 1).astype(np.float32), 3, np.minimum)[1:-1, 1:-1] > 0
+    inner = sliding_reduce(np.pad(hull, 1), 3, np.minimum)[1:-1, 1:-1]
     hole = inner & ~part
     rows, columns = np.flatnonzero(hole.any(axis=1)), np.flatnonzero(hole.any(axis=0))
     if not rows.size or hole.sum() < MIN_SOLID * np.ptp(rows) * np.ptp(columns):

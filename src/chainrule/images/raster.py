@@ -5,7 +5,7 @@ Does not use SciPy (Pillow resamples), because importing it would slow down the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     Gray = NDArray[np.floating]  # brightness, or ink, from 0 to 1
     Values = NDArray[np.floating | np.uint8]  # the same, or brightness from 0 to 255
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
 def resize(values: Values, shape: tuple[int, int], method: Literal["BOX", "BILINEAR", "BICUBIC"] = "BOX") -> Gray:
@@ -38,14 +40,22 @@ def shrink(values: Values, longest: int) -> Gray:
     return values.astype(np.float32) if values.dtype == np.uint8 else np.asarray(values)
 
 
-def sliding_reduce(values: Gray, width: int, combine: np.ufunc) -> Gray:
+def sliding_reduce(
+    values: NDArray[_Scalar], width: int, combine: np.ufunc, mode: Literal["edge", "symmetric"] = "edge"
+) -> NDArray[_Scalar]:
     """Reduce each pixel's `width` × `width` neighborhood with `np.maximum`, `np.minimum` or `np.add`.
 
     Windows of 1, 2, 4, ... pixels are combined from two of half the size, so the cost grows only with log(width). For
     `np.add`, `width` must be a power of two.
+
+    Args:
+        values: gray values, or a mask, for which `np.maximum` is "any" and `np.minimum` is "all"; `(height, width)`.
+        width: of the window, in pixels.
+        combine: how two windows become one.
+        mode: what is outside the picture, as in `np.pad`: its outermost pixels repeated, or its mirror image.
     """
     for _ in range(2):  # along the rows, then, transposed, along the columns
-        values = np.pad(values, ((0, 0), (width // 2, (width - 1) // 2)), mode="edge")
+        values = np.pad(values, ((0, 0), (width // 2, (width - 1) // 2)), mode)
         size = 1
         while size < width:
             step = min(size, width - size)
@@ -67,10 +77,11 @@ def closing(values: Gray, width: int) -> Gray:
     """
     width |= 1  # an odd window is centered, so that erosion exactly undoes dilation
     margin = min(width, *values.shape)
-    mirrored = np.pad(values, margin, mode="symmetric")
-    return sliding_reduce(sliding_reduce(mirrored, width, np.maximum), width, np.minimum)[
-        margin:-margin, margin:-margin
-    ]
+    if margin == width:  # the mirror image can be taken at each step: dilated, it is that of the dilated image
+        return sliding_reduce(sliding_reduce(values, width, np.maximum, "symmetric"), width, np.minimum, "symmetric")
+    mirrored = np.pad(values, margin, mode="symmetric")  # once; the windows are wider
+    closed = sliding_reduce(sliding_reduce(mirrored, width, np.maximum), width, np.minimum)
+    return closed[margin:-margin, margin:-margin]
 
 
 def connected_parts(mask: NDArray[np.bool_], *, diagonals: bool = True) -> NDArray[np.intp]:
@@ -81,9 +92,9 @@ def connected_parts(mask: NDArray[np.bool_], *, diagonals: bool = True) -> NDArr
         diagonals: whether diagonal neighbors are connected (8-connectivity) or not (4-connectivity).
     """
     # A run is a maximal row of pixels; runs, not pixels, are joined, since there are far fewer of them.
-    padded = np.pad(mask, ((0, 0), (1, 1)))
-    stride, reach = padded.shape[1], int(diagonals)
-    starts, ends = np.flatnonzero(np.diff(padded.ravel().astype(np.int8), prepend=0)).reshape(-1, 2).T
+    stride, reach = mask.shape[1] + 2, int(diagonals)
+    padded = np.pad(mask, ((0, 0), (1, 1))).ravel()
+    starts, ends = 1 + np.flatnonzero(padded[1:] != padded[:-1]).reshape(-1, 2).T
     first = np.searchsorted(ends, starts + stride - reach, side="right")  # the first run of the next row that touches
     last = np.searchsorted(starts, ends + stride + reach, side="left")  # and the one after the last
     touching = np.maximum(last - first, 0)  # number of touching runs
