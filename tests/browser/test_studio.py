@@ -94,6 +94,27 @@ def test_by_keyboard_alone(page):
     assert page.locator(".answer").inner_text() == "Nothing yet."
 
 
+def test_a_stroke_is_read_once_it_has_a_length_and_not_again_when_it_ends(page):
+    messages = []
+    page.on("websocket", lambda socket: socket.on("framesent", lambda message: messages.append(message)))
+    page.reload()
+    box = page.locator("canvas.pad").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 4
+
+    def reads() -> int:
+        answer(page)
+        return sum(b'"ask":"read"' in message for message in messages)
+
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x, y + box["height"] / 2)
+    assert reads() == 1
+    page.mouse.up()
+    assert reads() == 1
+    page.mouse.click(x + box["width"] / 4, y)  # a stroke of one point
+    assert reads() == 2
+
+
 def test_the_address_holds_the_drawing(page):
     draw(page, strokes_of(mnist_traces(train=False, indices=[0])[0]))
     found = answer(page)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import threading
 from contextlib import contextmanager
@@ -31,10 +32,14 @@ if TYPE_CHECKING:
 @contextmanager
 def picture_file(picture: bytes) -> Iterator[Path]:
     """A file with a picture from the page, as long as the block runs."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "drawing.png"
-        file.write_bytes(picture)
+    handle, name = tempfile.mkstemp()
+    file = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as opened:
+            opened.write(picture)
         yield file
+    finally:
+        file.unlink()
 
 
 BRIGHT_PAPER = ("as opened", "background")

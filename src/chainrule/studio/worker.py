@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 WATCHED = 1.0
 """Seconds for which frames are sent after they were asked for: a message for each would wake a thread for each."""
+NICENESS = 10
+"""Added to the process's own: where there are too few cores, what a person does on the page goes before training."""
 PAUSED = 0
 """`until` of a training that is paused: no step is too early to stop."""
 _STOPPED_EARLY = "stopped while its data were read, before it took a step: go on whenever you like"
@@ -51,6 +53,8 @@ def main(folder: str, connection: Connection, until: int | None) -> None:
         connection: the pipe to the studio.
         until: pause after this step; 0 to wait before the first, None to train to the end.
     """
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
     desk = Desk(connection, until)
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):

@@ -172,6 +172,14 @@ def test_a_killed_studio_loses_nothing(begin, tmp_path):
     check_that_it_goes_on_to_the_same_bits(run, plain)
 
 
+@pytest.mark.skipif(not hasattr(os, "getpriority"), reason="this system has no priorities of processes")
+def test_the_page_goes_before_training(begin, start):
+    process = start(begin(), until=0)
+    process.wait("paused")
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, process.pid) == min(19, own + 10)
+
+
 def test_a_killed_training_loses_nothing(begin, start):
     run, plain = begin(epochs=400), begin("plain", epochs=400)
     process = start(run)

@@ -16,12 +16,13 @@ export class Pad {
    * @param {{
    *   changed: (finished: boolean) => void,
    *   begun?: () => void,
+   *   lifted?: () => void,
    *   undo?: () => void,
    *   under?: (context: CanvasRenderingContext2D) => void,
    *   took?: (file: File | undefined) => void,
    * }} listener  `changed` when the strokes have, and whether the pen is up again; `begun` before a stroke begins;
-   *   `undo` instead of taking the last stroke away; `under` paints what lies on the pad besides the strokes; `took` gets
-   *   a file that is dropped or pasted
+   *   `lifted` instead of `changed(true)` when only the pen goes up; `undo` instead of taking the last stroke away;
+   *   `under` paints what lies on the pad besides the strokes; `took` gets a file that is dropped or pasted
    */
   constructor(strokes, listener) {
     this.strokes = strokes;
@@ -73,14 +74,14 @@ export class Pad {
     this.listener.under?.(context);
   }
 
-  /** The drawing as a PNG file. @returns {Promise<ArrayBuffer>} */
-  async png() {
+  /** The drawing as a PNG file, at once: `toBlob` would wait until the browser is idle. @returns {ArrayBuffer} */
+  png() {
     const canvas = document.createElement("canvas");
     canvas.width = canvas.height = SIDE;
-    this.paintOn(/** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d")));
-    /** @type {Blob} */
-    const blob = await new Promise((done) => canvas.toBlob((made) => done(/** @type {Blob} */ (made)), "image/png"));
-    return blob.arrayBuffer();
+    const context = canvas.getContext("2d", { willReadFrequently: true }); // in memory, not on the graphics card
+    this.paintOn(/** @type {CanvasRenderingContext2D} */ (context));
+    const [, text] = canvas.toDataURL("image/png").split(",");
+    return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer;
   }
 
   /** Take the last stroke away. */
@@ -115,6 +116,12 @@ export class Pad {
     this.strokes[this.strokes.length - 1].push(point);
   }
 
+  /** The pen goes up. */
+  lift() {
+    if (this.listener.lifted) this.listener.lifted();
+    else this.listener.changed(true);
+  }
+
   /** @param {PointerEvent} event */
   down(event) {
     if (event.button) return;
@@ -138,7 +145,7 @@ export class Pad {
   up(event) {
     if (event.pointerId !== this.pen) return;
     this.pen = null;
-    this.listener.changed(true);
+    this.lift();
   }
 
   /** @param {KeyboardEvent} event */
@@ -160,10 +167,10 @@ export class Pad {
       cursor.shown = true;
       cursor.down = !cursor.down;
       if (cursor.down) this.begin([cursor.x, cursor.y]);
-      else this.listener.changed(true);
+      else this.lift();
     } else if (event.key === "Escape") {
       cursor.down = false;
-      this.listener.changed(true);
+      this.lift();
     } else if (event.key === "Backspace" || (event.key === "z" && (event.ctrlKey || event.metaKey))) {
       if (this.listener.undo) this.listener.undo();
       else this.undo();

@@ -7,7 +7,9 @@
  * @param {number} width @param {number} height
  */
 export function gray(canvas, values, width, height) {
-  paint(canvas, width, height, (i) => [values[i], values[i], values[i]]);
+  put(canvas, width, height, (data) => {
+    for (let i = 0; i < width * height; i++) data[4 * i] = data[4 * i + 1] = data[4 * i + 2] = values[i];
+  });
 }
 
 /**
@@ -52,12 +54,20 @@ export function signedColor(value) {
  * @param {(i: number) => ArrayLike<number>} color
  */
 function paint(canvas, width, height, color) {
+  put(canvas, width, height, (data) => {
+    for (let i = 0; i < width * height; i++) data.set(color(i), 4 * i);
+  });
+}
+
+/**
+ * @param {HTMLCanvasElement} canvas @param {number} width @param {number} height
+ * @param {(data: Uint8ClampedArray) => void} fill writes red, green and blue of each pixel, four bytes apart
+ */
+function put(canvas, width, height, fill) {
   canvas.width = width;
   canvas.height = height;
   const image = new ImageData(width, height);
-  for (let i = 0; i < width * height; i++) {
-    const [red, green, blue] = Array.from(color(i));
-    image.data.set([red, green, blue, 255], 4 * i);
-  }
+  image.data.fill(255); // opaque
+  fill(image.data);
   /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d")).putImageData(image, 0, 0);
 }

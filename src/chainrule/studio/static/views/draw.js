@@ -11,6 +11,7 @@ import { gray } from "../parts/pictures.js";
 import { SIDE, decode, encode } from "../parts/strokes.js";
 
 const LARGEST_PHOTO = 7_500_000; // bytes; the server takes a little more
+const REST = 50; // milliseconds between two readings of an unfinished drawing: a finished one finds the server free
 const SAY_AFTER = 600; // milliseconds without a new answer, before it is read aloud
 /** @type {Record<string, string>} */
 const STEPS = {
@@ -44,7 +45,8 @@ class Draw {
     /** @type {ImageBitmap | null} */
     this.sample = null; // likewise
     this.pad = new Pad(decode(model.get("strokes")), {
-      changed: (finished) => this.changed({ keepAddress: !finished }),
+      changed: (finished) => this.changed({ finished }),
+      lifted: () => this.lifted(),
       begun: () => (this.photo = this.sample = null),
       undo: () => this.undo(),
       under: (context) => this.paintPicture(context),
@@ -55,8 +57,11 @@ class Draw {
     this.reading = null;
     this.spoken = "";
     this.number = 1; // of the newest picture
-    this.asked = 0; // of the picture that is being read; 0 for none
+    this.asked = 0; // of the newest picture that is being read; 0 for none
     this.done = 0; // the picture that has been read
+    this.isResting = false; // between two readings
+    /** @type {any} */
+    this.filmed = null; // the reading whose steps are on their canvases
     this.samples = Math.max(0, model.get("sample") + 1); // the number of the next one
     this.timer = 0;
     model.on("msg:custom", (/** @type {any} */ content, /** @type {DataView[]} */ buffers) => this.told(content, buffers));
@@ -88,12 +93,16 @@ class Draw {
       this.model.save_changes();
     } else if (content.tell === "strokes") {
       this.pad.strokes.splice(0, Infinity, ...decode(content.text));
-      this.changed({ keepAddress: true });
+      this.changed({ finished: false });
+      if (this.asked !== this.number) this.ask(); // a last stroke of one point, too
     } else if (content.tell === "reading") {
-      this.reading = content.number === this.asked && !this.isEmpty() ? { ...content, pictures: buffers } : null;
-      this.asked = 0;
+      if (content.number < this.done) return; // a newer one was answered first
+      this.reading = this.isEmpty() ? null : { ...content, pictures: buffers };
       this.done = content.number;
-      if (content.number !== this.number) this.ask();
+      if (this.done >= this.asked) {
+        this.asked = 0;
+        this.rest();
+      }
       clearTimeout(this.timer);
       this.timer = setTimeout(() => {
         this.spoken = this.sentence();
@@ -106,16 +115,15 @@ class Draw {
     this.show();
   }
 
-  /** Ask for the newest picture; while an answer is awaited, only the newest one is kept. */
+  /** Ask for the newest picture. */
   ask() {
-    if (this.asked || this.isEmpty()) return;
+    if (this.isEmpty()) return;
     this.asked = this.number;
-    const number = this.number;
-    this.picture().then((picture) => this.model.send({ ask: "read", number }, undefined, [picture]));
+    this.model.send({ ask: "read", number: this.number }, undefined, [this.picture()]);
   }
 
-  /** The picture's file: the photo as it is, or the canvas as a PNG. @returns {Promise<ArrayBuffer>} */
-  async picture() {
+  /** The picture's file: the photo as it is, or the canvas as a PNG. @returns {ArrayBuffer} */
+  picture() {
     return this.photo ? this.photo.bytes : this.pad.png();
   }
 
@@ -125,16 +133,32 @@ class Draw {
 
   // What the person does
 
-  changed({ keepAddress = false } = {}) {
+  /** There is another picture. An unfinished one waits for its turn, and a stroke until it has a length. */
+  changed({ finished = true } = {}) {
     this.number += 1;
     if (this.isEmpty()) {
       this.reading = null;
       this.spoken = "";
     }
-    if (!keepAddress) this.save();
+    if (finished) this.save();
     this.pad.redraw(this.el);
     this.show();
-    this.ask();
+    if (finished || !(this.asked || this.isResting || this.pad.strokes.at(-1)?.length === 1)) this.ask();
+  }
+
+  /** Leave the server alone for a while. */
+  rest() {
+    this.isResting = true;
+    setTimeout(() => {
+      this.isResting = false;
+      if (!this.asked && this.done !== this.number) this.ask();
+    }, REST);
+  }
+
+  /** The newest picture is finished: if it was waiting, it waits no longer. */
+  lifted() {
+    this.save();
+    if (this.asked !== this.number && this.done !== this.number) this.ask();
   }
 
   /** Write the drawing into the address; a long one is kept by the server, under a key. */
@@ -192,8 +216,8 @@ class Draw {
     this.changed();
   }
 
-  async download() {
-    savePicture(await this.picture(), this.photo ? this.photo.name : "drawing.png");
+  download() {
+    savePicture(this.picture(), this.photo ? this.photo.name : "drawing.png");
   }
 
   // What is shown
@@ -228,6 +252,8 @@ class Draw {
   show() {
     put(this.template(), this.el);
     this.el.toggleAttribute("data-is-settled", this.done === this.number);
+    if (this.filmed === this.reading) return;
+    this.filmed = this.reading;
     const canvases = this.el.querySelectorAll(".film canvas");
     (this.reading?.stages ?? []).forEach((/** @type {Stage} */ stage, /** @type {number} */ i) => {
       const [height, width] = stage.shape;

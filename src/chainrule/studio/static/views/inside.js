@@ -82,10 +82,10 @@ export class Inside {
   }
 
   /** Ask again for all that depends on the picture or on who is silent. */
-  async ask({ surgery = false } = {}) {
+  ask({ surgery = false } = {}) {
     if (this.network?.kind !== "images") return;
     if (this.drawing && !this.pad.strokes.length) return;
-    const buffers = this.drawing ? [await this.pad.png()] : [];
+    const buffers = this.drawing ? [this.pad.png()] : [];
     const picture = { run: this.network.run, image: this.model.get("image"), silent: this.model.get("silent") };
     const [layer, neuron] = this.chosen() || [0, 0];
     this.questions.look.ask({ ...picture, layer, neuron }, buffers);
@@ -229,8 +229,8 @@ export class Inside {
     this.pad.redraw(this.el);
   }
 
-  async download() {
-    savePicture(await this.pad.png(), "drawing.png");
+  download() {
+    savePicture(this.pad.png(), "drawing.png");
   }
 
   // What is shown

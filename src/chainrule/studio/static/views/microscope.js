@@ -114,8 +114,8 @@ class Microscope {
   }
 
   /** Ask about the network and the image that are chosen. @param {object} question */
-  async ask(question) {
-    const drawing = this.model.get("image") === DRAWING && this.pad.strokes.length ? [await this.pad.png()] : [];
+  ask(question) {
+    const drawing = this.model.get("image") === DRAWING && this.pad.strokes.length ? [this.pad.png()] : [];
     const [run, image, label] = ["run", "image", "label"].map((key) => this.model.get(key));
     this.model.send({ ...question, run, image, label, number: this.number }, undefined, drawing);
   }
@@ -201,8 +201,8 @@ class Microscope {
     this.ask({ ask: "operation", operation: this.at().operation });
   }
 
-  async download() {
-    savePicture(await this.pad.png(), "drawing.png");
+  download() {
+    savePicture(this.pad.png(), "drawing.png");
   }
 
   show() {

@@ -248,13 +248,13 @@ class TimeMachine {
   }
 
   /** @param {boolean} finished */
-  async drawn(finished) {
+  drawn(finished) {
     this.pad.redraw(this.el);
     if (!finished || !this.run) return;
     const { text, isShort } = encode(this.pad.strokes);
     this.model.set("strokes", isShort ? text : "");
     this.model.save_changes();
-    const [number, picture] = [this.renew(), await this.pad.png()];
+    const [number, picture] = [this.renew(), this.pad.png()];
     this.show();
     this.model.send({ ask: "picture", run: this.run.run, number }, undefined, [picture]);
   }

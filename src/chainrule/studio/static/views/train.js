@@ -201,10 +201,10 @@ class Train {
   }
 
   /** Show the network the drawing, or a sample. */
-  async look() {
+  look() {
     if (!this.run || this.run.task !== "images") return;
     const message = { ask: "look", run: this.run.run };
-    if (this.pad.strokes.length) this.model.send(message, undefined, [await this.pad.png()]);
+    if (this.pad.strokes.length) this.model.send(message, undefined, [this.pad.png()]);
     else this.model.send({ ...message, sample: this.model.get("sample") });
   }
 
