@@ -142,6 +142,7 @@ def test_by_keyboard_alone(page, network):
 def test_a_drawing_is_looked_into(page):
     page.get_by_role("button", name="Draw a digit").click()
     assert page.locator(".answer").inner_text() == "Draw a digit."
+    assert not page.locator("canvas.picture").is_visible()  # the test image that was there before
     page.locator("canvas.pad").focus()
     for key in [*["ArrowUp"] * 9, "Space", *["ArrowDown"] * 18, "Space"]:
         page.keyboard.press(key)
