@@ -61,7 +61,7 @@ MORE = (
 CALIBRATION_SEED, CALIBRATION_PAGES = 10_000, 8  # of each kind: no page of these seeds is trained on
 CALIBRATION_PIXELS = 1_000_000
 NEAR = 10.0  # how strongly the weights of the evidence are held near those before
-RARE = 0.5  # what a detection on a page without a digit counts: there are many of them here, and few that people read
+RARE = 0.5  # weight of a detection on a page without a digit: such pages are many here, but people read few of them
 
 
 class Examples:
@@ -232,12 +232,12 @@ def calibrate(folder: Path) -> None:
             page = make_page(kind, seed, train=True, max_pixels=CALIBRATION_PIXELS)
             levels = make_levels(np.asarray(to_gray_bytes(page.image), np.float32) / 255)
             detections = detect_digits(levels, detect)
-            found, _, _, rows_found = judge(levels, detections, classify)
-            for detection, row in zip(found, rows_found, strict=True):
+            detections, _, _, features = judge(levels, detections, classify)
+            for detection, row in zip(detections, features, strict=True):
                 box = (detection.left, detection.top, detection.right, detection.bottom)
                 is_digit = max((overlap(box, digit.box) for digit in page.digits), default=0) > 0.4
-                told = is_digit or max((share_inside(box, other) for other in page.ignored), default=0) < 0.3
-                if row.any() and told:
+                is_labeled = is_digit or max((share_inside(box, other) for other in page.ignored), default=0) < 0.3
+                if row.any() and is_labeled:
                     rows.append(row)
                     right.append(is_digit)
                     counts.append(1.0 if page.digits else RARE)

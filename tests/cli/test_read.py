@@ -55,7 +55,7 @@ def test_json_has_a_second_guess_that_is_near(command, page, monkeypatch):
     rows = np.array([[0.0] * 4 + [0.7, 0.3] + [0.0] * 4, [0.0] * 4 + [0.98, 0.02] + [0.0] * 4])
     monkeypatch.setattr("chainrule.cli.read.classifier", lambda run: lambda images: rows[: len(images)])
     monkeypatch.setattr("chainrule.images.judging.VOTE", 0)
-    monkeypatch.setattr("chainrule.images.judging.LEAST_OPINION", 0)
+    monkeypatch.setattr("chainrule.images.judging.OPINION_FLOOR", 0)
     monkeypatch.setattr("chainrule.images.page.DOUBTFUL", 0)  # each is read once
     entries = [e for line in json.loads(command("read", page(["44"]), "--json").out)["lines"] for e in line]
     near, sure = sorted(entries, key=lambda entry: "second" not in entry)

@@ -106,7 +106,7 @@ def test_a_digit_that_two_levels_show_has_both_confidences():
     found = [
         Detection(left, 0, left + 20, bottom, score, np.full(10, 0.1), level=s) for left, bottom, score, s in twice
     ]
-    assert [(d.score, d.again) for d in _distinct(found)] == [(0.9, 0.6), (0.36, 0.22)]
+    assert [(d.score, d.other_level_score) for d in _distinct(found)] == [(0.9, 0.6), (0.36, 0.22)]
 
 
 def test_a_box_knows_the_larger_ones_of_nearly_its_confidence():
@@ -376,6 +376,6 @@ def test_ink_much_fainter_than_the_others_is_no_digit_unless_it_is_surely_one(sc
 )
 def test_a_stroke_that_joins_lines_at_both_ends_is_no_one_unless_two_levels_show_it(width, joined, again, kept):
     """Regression: the sides of cells as high as the digits in them were read as 1."""
-    detections = [Detection(10, 10, 10 + width, 50, 0.8, np.eye(10)[1], again=again)] * 2
+    detections = [Detection(10, 10, 10 + width, 50, 0.8, np.eye(10)[1], other_level_score=again)] * 2
     cuts = [Cut(np.zeros((28, 28), np.uint8), 0.2, 20.0, joined=joined), None]
     assert _without_lines(np.array([0.9, 0.0]), detections, cuts).tolist() == [0.9 * kept, 0.0]

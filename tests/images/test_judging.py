@@ -14,7 +14,7 @@ from chainrule.images.pyramid import make_levels
 from .drawn import draw_digits
 
 FOUR = Detection(58, 38, 98, 82, 0.7, np.eye(10)[4])  # where the digit is
-STROKE = Detection(78, 48, 92, 82, 0.8, np.eye(10)[1], again=0.6, larger=(FOUR,))  # only its stroke down
+STROKE = Detection(78, 48, 92, 82, 0.8, np.eye(10)[1], other_level_score=0.6, larger=(FOUR,))  # only its stroke down
 
 
 def looked_at(detections, row=None):
@@ -32,10 +32,10 @@ def test_the_larger_box_is_read_if_the_surer_one_cuts_strokes():
     """Regression: strokes of faint 4s, which are darker than the rest, were read as 1."""
     found, cuts, opinions, rows = looked_at([STROKE])
     assert [sides(one) for one in found] == [sides(FOUR)]
-    assert (found[0].score, found[0].again) == (0.7, 0.6)
+    assert (found[0].score, found[0].other_level_score) == (0.7, 0.6)
     assert opinions[0].argmax() == 4
     assert sum(cuts[0].leaving) < 0.02
-    alone = looked_at([replace(FOUR, again=0.6)])
+    alone = looked_at([replace(FOUR, other_level_score=0.6)])
     assert np.array_equal(cuts[0].image, alone[1][0].image)
     assert np.array_equal(rows, alone[3])
 

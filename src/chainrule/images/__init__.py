@@ -7,8 +7,9 @@ lines. `count` tells several digits from one digit in pieces, `digits` separates
 `raster` has array helpers.
 
 For a page of digits, `pyramid` makes the levels that a detector sees, `detection` finds the digits in its maps,
-`cutting` cuts them out, `evidence` says how likely each is a digit, `page` reads them, `lines` groups them into lines,
-and `drawing` annotates the photo. Import these by name, since SciPy is slow to import:
+`cutting` cuts them out, `evidence` says how likely each is a digit, `judging` combines both with the classifier, `page`
+reads them, `lines` groups them into lines, and `drawing` annotates the photo. Import these by name, since SciPy is slow
+to import:
 `from chainrule.images.page import read_page`.
 """
 

@@ -2,8 +2,8 @@
 
 The detector maps contrast (height, width) to maps (15, height / 4, width / 4): for each position the logit of "here is
 the center of a digit", the logarithms of the digit's height and width, the center's offset, and the logits of the ten
-digits. Its source is the idea of Zhou, Wang and Krähenbühl, "Objects as points" (2019): digits are the peaks of the
-first map. A digit that is detected at several scales, or twice, is kept once, where the detector is most confident.
+digits. Digits are the peaks of the first map (Zhou, Wang and Krähenbühl, "Objects as points", 2019). A digit that is
+detected at several scales, or twice, is kept once, where the detector is most confident.
 """
 
 from __future__ import annotations
@@ -27,17 +27,18 @@ if TYPE_CHECKING:
     Detector = Callable[[NDArray[np.float32]], NDArray[np.floating]]  # contrast (H, W) to maps (15, H / 4, W / 4)
 
 STRIDE = 4  # pixels of a level per position of the maps
-MULTIPLE = 8  # the sides of what the detector gets are multiples of this
+MULTIPLE = 8  # the sides of the detector's input are multiples of this
 MARGIN = 16  # pixels around a level, which repeat its border: a digit may touch it
-TYPICAL_HEIGHT = 22.0  # pixels: the size whose logarithm the detector calls 0
-MIN_SCORE = 0.35  # minimum confidence that a position is the center of a digit: with less, none is read
-MIN_SUPPORT = 0.2  # the same of what counts as the same digit at another level
+TYPICAL_HEIGHT = 22.0  # pixels: the detector returns the logarithms of heights and widths relative to this
+MIN_SCORE = 0.35  # minimum confidence that a position is the center of a digit
+MIN_SUPPORT = 0.2  # the same at another level, where it only supports a digit
 MAX_DETECTIONS = 3000  # of one photo: a page with more is no page of digits
-# The less confident of two boxes is dropped if they have this much in common: of their union, or of the smaller one
+# The less confident of two boxes is dropped if they share more than this: of their union, or of the smaller one
 MAX_OVERLAP, MAX_CONTAINED = 0.35, 0.65
-CLOSEST = 0.1  # of the lower one's height: the centers of two digits that are as high as each other are not closer
-SAME_OVERLAP = 0.5  # of their union: what two boxes of the same digit, at different levels, have in common at least
-# Larger boxes of the same digit: the share of the smaller box in them, their confidence relative to its, their number
+# Of the shorter one's height: the centers of two digits in the same row are at least this far apart, from left to right
+MIN_SPACING = 0.1
+SAME_OVERLAP = 0.5  # of their union: two boxes of the same digit, at different levels, share more than this
+# Larger boxes of a digit: minimum share of the smaller box in them, minimum confidence relative to its, maximum number
 MIN_INSIDE, MIN_RELATIVE_SCORE, MAX_LARGER = 0.8, 0.75, 3
 
 
@@ -49,9 +50,9 @@ class Detection:
         left, top, right, bottom: its box in pixels of the photo.
         score: the confidence that it is a digit, from 0 to 1.
         probabilities: (10,), which digit it is in the detector's opinion.
-        again: the confidence of the same digit at another level; 0 if it was not detected there.
+        other_level_score: the confidence of the same digit at another level; 0 if it was not detected there.
         level: the scale of the level at which it was detected.
-        larger: other boxes around most of this one, of nearly the same confidence: this one may cut the digit.
+        larger: other boxes that contain most of this one, with nearly the same confidence: this one may cut the digit.
     """
 
     left: float
@@ -60,7 +61,7 @@ class Detection:
     bottom: float
     score: float
     probabilities: NDArray[np.float64]
-    again: float = 0.0
+    other_level_score: float = 0.0
     level: float = 1.0
     larger: tuple[Detection, ...] = ()
 
@@ -114,30 +115,30 @@ def _detect_at(level: Level, detect: Detector) -> list[Detection]:
 def _distinct(detections: Sequence[Detection]) -> list[Detection]:
     """Drop every detection that has too much in common with a more confident one (non-maximum suppression).
 
-    Those that are less sure than `MIN_SCORE` only tell of what is surer.
+    Detections below `MIN_SCORE` are not returned; they only count for the fields of others.
     """
     boxes = np.array([(d.left, d.top, d.right, d.bottom) for d in detections]).reshape(-1, 4)
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     heights = boxes[:, 3] - boxes[:, 1]
     scores, scales = np.array([d.score for d in detections]), np.array([d.level for d in detections])
-    open_ones = np.ones(len(detections), bool)
+    remaining = np.ones(len(detections), bool)
     distinct = []
     for index, detection in enumerate(detections):
         if detection.score < MIN_SCORE:
             break
-        if not open_ones[index]:
+        if not remaining[index]:
             continue
         low, high = np.maximum(boxes[:, :2], boxes[index, :2]), np.minimum(boxes[:, 2:], boxes[index, 2:])
         common = np.clip(high - low, 0, None).prod(axis=1)
         union, smaller = areas + areas[index] - common, np.minimum(areas, areas[index])
-        same = open_ones & (common > SAME_OVERLAP * union) & (scales != detection.level)
-        around = open_ones & (common > MIN_INSIDE * areas[index]) & (scores > MIN_RELATIVE_SCORE * detection.score)
+        same = remaining & (common > SAME_OVERLAP * union) & (scales != detection.level)
+        around = remaining & (common > MIN_INSIDE * areas[index]) & (scores > MIN_RELATIVE_SCORE * detection.score)
         around[index] = False
         larger = tuple(detections[other] for other in np.flatnonzero(around)[:MAX_LARGER].tolist())
-        distinct.append(replace(detection, again=float(scores[same].max(initial=0.0)), larger=larger))
-        open_ones &= (common <= MAX_OVERLAP * union) & (common <= MAX_CONTAINED * smaller)
-        # Strokes of 1s are narrow: a coarse level may place one beside the place where it is
-        aside = np.abs(boxes[:, 0] + boxes[:, 2] - detection.left - detection.right) / 2
-        level = np.clip(high - low, 0, None)[:, 1] > MAX_CONTAINED * np.maximum(heights, detection.height)
-        open_ones &= ~(level & (aside < CLOSEST * np.minimum(heights, detection.height)))
+        distinct.append(replace(detection, other_level_score=float(scores[same].max(initial=0.0)), larger=larger))
+        remaining &= (common <= MAX_OVERLAP * union) & (common <= MAX_CONTAINED * smaller)
+        # A 1 is narrow: a coarse level may detect it so far beside its position that the boxes hardly overlap
+        distance = np.abs(boxes[:, 0] + boxes[:, 2] - detection.left - detection.right) / 2
+        same_row = np.clip(high - low, 0, None)[:, 1] > MAX_CONTAINED * np.maximum(heights, detection.height)
+        remaining &= ~(same_row & (distance < MIN_SPACING * np.minimum(heights, detection.height)))
     return distinct

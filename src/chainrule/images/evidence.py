@@ -20,16 +20,17 @@ if TYPE_CHECKING:
 
 WEIGHTS = np.array([1.85, -0.22, -0.96, -0.69, 1.3, 0.47, 0.54, 4.12, 4.06, 2.32, -2.02, -0.75, 0.66, 0.65, -3.81])
 """The weights of `evidence` in the log odds that a detection is a digit."""
-MOST_SURE = 0.999  # limit of a probability, for no single one to decide alone
-REACH = 2.5  # heights: neighbors in a line are not farther apart
+MAX_PROBABILITY = 0.999  # limit of each probability, so that none decides alone
+REACH = 2.5  # maximum distance of neighbors in a line, in heights of the shorter one
 SIMILAR = 2.5  # the largest ratio of the heights of neighbors: an exponent is a neighbor, too
-USUAL, USUAL_COUNT = 0.6, 1.5  # the confidence that is supposed before others are seen, and as how many it counts
-LEAVES = 0.08  # of a digit's ink: with so much above or below its box, it is likely a part of a letter
-ASIDE = 0.3  # the same to its left and right, where digits touch, and rules go on
-LIKE = 0.25  # the standard deviation of the logarithms of the heights of one page's digits
-SUPPOSED = 0.5  # detections that are supposed before others are seen, as high as this one
-LEAST_CONTRAST = 0.005
-ZERO = 0  # the class of a closed loop: letters hold many
+# The mean confidence of the others before any is seen, and how many detections it counts as
+PRIOR_MEAN, PRIOR_COUNT = 0.6, 1.5
+LEAVES = 0.08  # of a digit's ink: with as much above or below its box, it is likely a part of a letter
+ASIDE = 0.3  # the same to its left and right; the limit is higher, because digits touch and rules run there
+HEIGHT_STD = 0.25  # standard deviation of the logarithms of the heights of one page's digits
+PRIOR_ALIKE = 0.5  # how many detections as tall as this one are assumed before others are seen
+MIN_CONTRAST = 0.005  # fainter ink counts as this faint
+ZERO = 0  # the class of a closed loop, of which letters have many
 
 
 def evidence(
@@ -39,14 +40,15 @@ def evidence(
     no_digit: NDArray[np.float64],
     side: float,
 ) -> NDArray[np.float64]:
-    """What tells digits from all else, for each detection: (N, 15).
+    """Return the features of each detection that tell digits from all else: (N, 15).
 
-    The logarithms of: the detector's odds, the ink's clarity and contrast, the height in pixels and as a share of the
-    photo's shorter side, the odds of the likeliest class, and the share that the classifier leaves to digits. The
-    detector's confidence at another level, that of the surest neighbor, and the mean of all others on the page, which
-    is low beside words. How much of the ink of what is read as a 0 goes on above or below: it may be the bowl of a
-    letter. How much of any ink goes on aside: of a drawing much does. The share of the page's other detections that are
-    as high as this one, and the logarithm of its contrast relative to theirs, if it is fainter. And a constant 1.
+    Seven are logarithms: of the detector's odds, the ink's clarity and contrast, the height in pixels and as a share of
+    the photo's shorter side, the odds of the likeliest class, and the probability that the classifier leaves to digits.
+    Three are confidences of the detector: at another level, of the surest neighbor, and the mean of all others on the
+    page, which is low beside words. Two say how much of the ink goes on outside of the box: of a 0, above or below, as
+    in the bowl of a letter; of any class, to the left or right, as in a drawing. Two compare the detection with the
+    others on the page: the share of them that are as tall, and the logarithm of its contrast relative to theirs, if it
+    is fainter. The last is a constant 1.
 
     Args:
         detections: what was detected.
@@ -61,8 +63,8 @@ def evidence(
     for i, (detection, cut) in enumerate(zip(detections, cuts, strict=True)):
         if cut is None:
             continue
-        score, sure = min(detection.score, MOST_SURE), min(float(opinions[i].max()), MOST_SURE)
-        clarity, contrast = min(max(cut.clarity, 0.5), 30), min(max(cut.contrast, LEAST_CONTRAST), 0.3)
+        score, sure = min(detection.score, MAX_PROBABILITY), min(float(opinions[i].max()), MAX_PROBABILITY)
+        clarity, contrast = min(max(cut.clarity, 0.5), 30), min(max(cut.contrast, MIN_CONTRAST), 0.3)
         logarithms = np.log(
             [
                 score / (1 - score),
@@ -77,7 +79,7 @@ def evidence(
         goes_on = float(opinions[i, ZERO]) * min(cut.leaving[0] / LEAVES, 1.0)
         goes_aside = min(cut.leaving[1] / ASIDE, 1.0)
         around = neighbors[i], others[i], goes_on, goes_aside, alike[i], fainter[i]
-        rows[i] = *logarithms, detection.again, *around, 1
+        rows[i] = *logarithms, detection.other_level_score, *around, 1
     return rows
 
 
@@ -94,35 +96,35 @@ def _surest_neighbors(detections: Sequence[Detection]) -> NDArray[np.float64]:
     height, middle = boxes[:, 3] - boxes[:, 1], (boxes[:, 1] + boxes[:, 3]) / 2
     surest = np.zeros(len(detections))
     for i, (left, _, right, _) in enumerate(boxes):
-        taller, lower = np.maximum(height, height[i]), np.minimum(height, height[i])
+        taller, shorter = np.maximum(height, height[i]), np.minimum(height, height[i])
         gap = np.maximum(boxes[:, 0] - right, left - boxes[:, 2])
-        beside = (gap < REACH * lower) & (np.abs(middle - middle[i]) < 0.5 * taller) & (taller < SIMILAR * lower)
+        beside = (gap < REACH * shorter) & (np.abs(middle - middle[i]) < 0.5 * taller) & (taller < SIMILAR * shorter)
         beside[i] = False
         surest[i] = scores[beside].max(initial=0.0)
     return surest
 
 
 def _others(detections: Sequence[Detection], cuts: Sequence[Cut | None]) -> NDArray[np.float64]:
-    """How sure all other detections with ink are on the average, of a few that are supposed."""
+    """The mean confidence of all other detections with ink, smoothed by a prior (see `PRIOR_MEAN`)."""
     inked = np.array([cut is not None for cut in cuts], bool)
     scores = np.where(inked, [detection.score for detection in detections], 0.0)
-    return np.asarray((scores.sum() - scores + USUAL * USUAL_COUNT) / (inked.sum() - inked + USUAL_COUNT))
+    return np.asarray((scores.sum() - scores + PRIOR_MEAN * PRIOR_COUNT) / (inked.sum() - inked + PRIOR_COUNT))
 
 
 def _likeness(
     detections: Sequence[Detection], cuts: Sequence[Cut | None]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How much of the page's other ink is as high as each detection, and how much fainter it is than they are.
+    """Compare each detection with the others on the page: the share of them as tall as it, and its relative contrast.
 
-    Each other detection counts by the square of its confidence.
+    The others are weighted by the squares of their confidences. The contrast is a logarithm, 0 if it is not fainter.
     """
-    contrasts = np.log([LEAST_CONTRAST if cut is None else max(cut.contrast, LEAST_CONTRAST) for cut in cuts])
+    contrasts = np.log([MIN_CONTRAST if cut is None else max(cut.contrast, MIN_CONTRAST) for cut in cuts])
     heights = np.log([detection.height for detection in detections])
     weights = np.array([0.0 if c is None else d.score**2 for d, c in zip(detections, cuts, strict=True)])
     others = weights.sum() - weights
     usual = np.where(others > 0, (weights @ contrasts - weights * contrasts) / np.maximum(others, 1e-9), contrasts)
     alike = np.zeros(len(weights))
     for i, height in enumerate(heights.tolist()):
-        near = weights @ np.exp(-0.5 * ((heights - height) / LIKE) ** 2) - weights[i]
-        alike[i] = (near + SUPPOSED) / (others[i] + SUPPOSED)
+        near = weights @ np.exp(-0.5 * ((heights - height) / HEIGHT_STD) ** 2) - weights[i]
+        alike[i] = (near + PRIOR_ALIKE) / (others[i] + PRIOR_ALIKE)
     return alike, np.minimum(contrasts - usual, 0)

@@ -32,21 +32,26 @@ if TYPE_CHECKING:
 
     Box = tuple[int, int, int, int]
 
-MIN_CONFIDENCE = 0.5  # that something is a digit: it is more likely than not
-MIN_READ, SURELY = 0.5, 0.95  # of what may be no digit, the class must be known; a digit is told though it is unknown
-GIANT, MIN_USUAL = 6.0, 5  # times the median height of a page's digits, if there are so many
-MIN_ASIDE = 2  # digits on each side of what lies across lines
-ONE_LEVEL = 0.4  # confidence at another level: with less, a digit was detected at one only
+MIN_CONFIDENCE = 0.5  # minimum probability of what counts as a digit
+# A detection is reported if it is a digit with probability SURELY, whatever its class; else if that probability times
+# that of its class is at least MIN_READ
+MIN_READ, SURELY = 0.5, 0.95
+# Giants are taller than this many times the median height of a page's digits, if it has at least MIN_USUAL of them
+GIANT, MIN_USUAL = 6.0, 5
+MIN_ASIDE = 2  # digits on each side of a giant that show that it is no digit
+MIN_OTHER_LEVEL = 0.4  # confidence at another level: with less, a digit counts as detected at one level only
 MIN_SHARE = 0.25  # minimum contrast of doubtful ink, relative to the page's usual ink: pencil has a third of a marker's
-MOST_JOINED = 0.4  # of the width beside a stroke: more of it is crossed by lines at both ends of a cell's side
-STROKE_WIDTH = 0.35  # of its height: a 1 that is narrower is a straight stroke
-STROKE_HEIGHTS = (0.5, 1.8)  # of the median height of the other digits in the line: other straight strokes are no 1s
-MIN_NEIGHBORS = 2  # with fewer digits that are no strokes in the line, nothing is known about its height
-LONE_CONFIDENCE = 0.9  # minimum confidence of straight strokes that have no other digit in their line, of several lines
-LONE_HEIGHTS = (0.75, 1.3)  # of the median height of the page's digits: strokes as high as they are may be less sure
-DOUBTFUL = 0.97  # a digit whose class is less likely is cut out again, its box wider on each side by these shares
-LOOKS = (0.05, -0.04)
-MOST_IMPROBABLE = 1e-12  # a probability has a logarithm
+MAX_JOINED = 0.4  # limit of `Cut.joined`, which is higher for the side of a cell
+STROKE_WIDTH = 0.35  # of its height: a 1 that is narrower counts as a straight stroke
+STROKE_HEIGHTS = (0.5, 1.8)  # of the median height of the other digits in the line: limits for straight strokes
+MIN_NEIGHBORS = 2  # digits other than straight strokes: with fewer, the usual height is unknown
+LONE_CONFIDENCE = 0.9  # minimum confidence in a line of straight strokes only, if there are other lines
+LONE_HEIGHTS = (0.75, 1.3)  # of the median height of the page's digits: within them, LONE_CONFIDENCE is not needed
+# A digit whose class has a lower probability than DOUBTFUL is cut out and read again, twice, with its box widened on
+# each side by WIDENINGS (shares of its height)
+DOUBTFUL = 0.97
+WIDENINGS = (0.05, -0.04)
+MIN_PROBABILITY = 1e-12  # so that its logarithm is finite
 
 
 @dataclass(frozen=True)
@@ -88,14 +93,14 @@ def read_page(photo: NDArray[np.floating | np.uint8], classify: Classifier, dete
         PictureError: the array does not hold gray values as above.
     """
     gray = np.asarray(normalize_gray(photo, LONGEST_SIDE), np.float32)
-    if gray.min() == gray.max():  # nothing is on it, and the networks would take a second to find that
+    if gray.min() == gray.max():  # blank: the networks would take a second to find nothing
         return []
     levels = make_levels(gray)
     detections = detect_digits(levels, detect)
     detections, cuts, opinions, rows = judge(levels, detections, classify)
     probability = _without_lines(presence(rows), detections, cuts)
     probability = _without_giants(_without_faint(probability, cuts), detections)
-    opinions = _looked_at_again(levels, detections, opinions, probability >= MIN_CONFIDENCE, classify)
+    opinions = _read_again(levels, detections, opinions, probability >= MIN_CONFIDENCE, classify)
     scale = max(photo.shape) / max(gray.shape)
     digits = {
         id(detection): _digit(detection, cut.image, confidence * opinion, scale, photo.shape)
@@ -109,26 +114,27 @@ def read_page(photo: NDArray[np.floating | np.uint8], classify: Classifier, dete
     return [line for line in read if line]
 
 
-def _looked_at_again(
+def _read_again(
     levels: Sequence[Level],
     detections: Sequence[Detection],
     opinions: NDArray[np.float64],
     is_digit: NDArray[np.bool_],
     classify: Classifier,
 ) -> NDArray[np.float64]:
-    """The opinions (N, classes), those of doubtful digits pooled with those of boxes a little larger and smaller.
+    """Return the class probabilities (N, classes); those of doubtful digits are pooled over three boxes.
 
-    A box that is some pixels off cuts a stroke or shows a neighbor's.
+    The other two boxes are a little larger and a little smaller: a box that is some pixels off cuts a stroke, or
+    contains a neighbor's.
     """
     doubtful = np.flatnonzero(is_digit & (opinions.max(axis=1, initial=0.0) < DOUBTFUL)).tolist()
     if not doubtful:
         return opinions
-    again = [_widened(detections[i], share) for i in doubtful for share in LOOKS]
+    again = [_widened(detections[i], share) for i in doubtful for share in WIDENINGS]
     cuts = cut_out(levels, again)
-    looks = pool_opinions(again, cuts, classify)[0].reshape(len(doubtful), len(LOOKS), -1)
+    looks = pool_opinions(again, cuts, classify)[0].reshape(len(doubtful), len(WIDENINGS), -1)
     pooled = opinions.copy()
     for i, rows in zip(doubtful, looks, strict=True):
-        logarithms = np.log(np.maximum([opinions[i], *rows[rows.any(axis=1)]], MOST_IMPROBABLE))
+        logarithms = np.log(np.maximum([opinions[i], *rows[rows.any(axis=1)]], MIN_PROBABILITY))
         shares = np.exp(logarithms.mean(axis=0))
         pooled[i] = shares / shares.sum()
     return pooled
@@ -146,11 +152,11 @@ def _without_lines(
 ) -> NDArray[np.float64]:
     """Return the probabilities of being a digit, 0 for strokes that join lines at both ends: the sides of cells.
 
-    That is what a 1 does, too, on squared paper whose squares it fills; but it is detected at more than one level.
+    A 1 that fills a square of squared paper looks the same, but it is detected at more than one level.
     """
-    doubtful = np.array([detection.again < ONE_LEVEL for detection in detections], bool)
+    doubtful = np.array([detection.other_level_score < MIN_OTHER_LEVEL for detection in detections], bool)
     narrow = np.array([detection.width < STROKE_WIDTH * detection.height for detection in detections], bool)
-    joined = np.array([cut is not None and cut.joined > MOST_JOINED for cut in cuts], bool)
+    joined = np.array([cut is not None and cut.joined > MAX_JOINED for cut in cuts], bool)
     return np.asarray(np.where(doubtful & narrow & joined, 0.0, probability))
 
 
@@ -165,13 +171,13 @@ def _without_faint(probability: NDArray[np.float64], cuts: Sequence[Cut | None])
 
 
 def _without_giants(probability: NDArray[np.float64], detections: Sequence[Detection]) -> NDArray[np.float64]:
-    """Return the probabilities of being a digit, 0 for what is many times as high as others, across their lines.
+    """Return the probabilities of being a digit, 0 for what is many times as tall as the other digits.
 
-    That is a pen on the page: it is a digit at one level only, or has digits on both sides. The digit of a plot has the
-    numbers of its axes on one side.
+    Such a detection is a pen on the page, say. It is dropped if it was detected at one level only, or if there are
+    digits on both sides of it; a large digit in a plot has the numbers of the axis on one side only.
     """
     heights = np.array([detection.height for detection in detections])
-    doubtful = np.array([detection.again for detection in detections]) < ONE_LEVEL
+    doubtful = np.array([detection.other_level_score for detection in detections]) < MIN_OTHER_LEVEL
     sure = probability >= MIN_CONFIDENCE
     if np.count_nonzero(sure) < MIN_USUAL:
         return probability
@@ -179,14 +185,14 @@ def _without_giants(probability: NDArray[np.float64], detections: Sequence[Detec
     usual = [detection for detection, chosen in zip(detections, sure & ~giant, strict=True) if chosen]
     for i in np.flatnonzero(giant & ~doubtful).tolist():
         one = detections[i]
-        level = [other for other in usual if one.top < (other.top + other.bottom) / 2 < one.bottom]
-        to_left = sum(other.right < one.left + one.width / 2 for other in level)
-        doubtful[i] = min(to_left, len(level) - to_left) >= MIN_ASIDE
+        beside = [other for other in usual if one.top < (other.top + other.bottom) / 2 < one.bottom]
+        to_left = sum(other.right < one.left + one.width / 2 for other in beside)
+        doubtful[i] = min(to_left, len(beside) - to_left) >= MIN_ASIDE
     return np.asarray(np.where(doubtful & giant, 0.0, probability))
 
 
 def _without_stray_strokes(line: list[Digit], usual: Sequence[int], *, is_alone: bool) -> list[Digit]:
-    """Drop straight strokes that are no 1s: much lower or higher than the other digits of their line, or beside none.
+    """Drop straight strokes that are no 1s: much shorter or taller than the other digits of their line, or without any.
 
     Args:
         line: the digits of a line.
@@ -202,7 +208,7 @@ def _without_stray_strokes(line: list[Digit], usual: Sequence[int], *, is_alone:
 
 
 def _is_usual(digit: Digit, heights: Sequence[int], limits: tuple[float, float]) -> bool:
-    """Whether a digit is as high as others, whose median height the limits multiply; not if there are too few."""
+    """Whether a digit's height is within limits relative to the median of others; False if there are too few."""
     if len(heights) < MIN_NEIGHBORS:
         return False
     low, high = (factor * float(np.median(heights)) for factor in limits)

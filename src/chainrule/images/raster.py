@@ -50,9 +50,9 @@ def sliding_reduce(
 
     Args:
         values: gray values, or a mask, for which `np.maximum` is "any" and `np.minimum` is "all"; `(height, width)`.
-        width: of the window, in pixels.
-        combine: how two windows become one.
-        mode: what is outside the picture, as in `np.pad`: its outermost pixels repeated, or its mirror image.
+        width: the side of the window, in pixels.
+        combine: combines the values of two windows.
+        mode: how the picture is padded, as in `np.pad`: by repeating its outermost pixels, or by its mirror image.
     """
     for _ in range(2):  # along the rows, then, transposed, along the columns
         values = np.pad(values, ((0, 0), (width // 2, (width - 1) // 2)), mode)
@@ -77,9 +77,9 @@ def closing(values: Gray, width: int) -> Gray:
     """
     width |= 1  # an odd window is centered, so that erosion exactly undoes dilation
     margin = min(width, *values.shape)
-    if margin == width:  # the mirror image can be taken at each step: dilated, it is that of the dilated image
+    if margin == width:  # each step can pad by the mirror image: a dilated mirror image is that of the dilated image
         return sliding_reduce(sliding_reduce(values, width, np.maximum, "symmetric"), width, np.minimum, "symmetric")
-    mirrored = np.pad(values, margin, mode="symmetric")  # once; the windows are wider
+    mirrored = np.pad(values, margin, mode="symmetric")  # once for both steps: the window is wider than the image
     closed = sliding_reduce(sliding_reduce(mirrored, width, np.maximum), width, np.minimum)
     return closed[margin:-margin, margin:-margin]
 

@@ -43,7 +43,7 @@ def remove_horizontal_rules(ink: Gray, slopes: NDArray[np.float64], thickest: in
     sampled = np.arange(0, width, 3)
     skipped = round((1 - MIN_LENGTH) * sampled.size)
     smooth = sliding_reduce(ink, 2, np.maximum)[:, sampled]
-    most = np.partition(smooth.max(axis=0), skipped)[skipped]  # the ink along a line, if it took the darkest rows
+    most = np.partition(smooth.max(axis=0), skipped)[skipped]  # upper limit of the ink along any line
     if float(most) - float(smooth.min()) <= MIN_RULE:
         return ink
     drops = np.rint(slopes[:, None] * (sampled - width / 2)).astype(int)
