@@ -21,6 +21,7 @@ from chainrule.training.session import train
 from .conftest import run_axe
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 SMALL = "epochs=2&limit=2000&batch_size=50&schedule=constant"  # 40 steps an epoch
@@ -35,7 +36,19 @@ def press(page: Any, name: str) -> None:
 
 
 def wait_for(page: Any, state: str) -> None:
-    page.locator(f".view.train[data-state={state}]").wait_for()
+    page.locator(f".view.train[data-state={state}]").wait_for(timeout=240_000)  # also on a machine that does much else
+
+
+@pytest.fixture(autouse=True)
+def nothing_trains(studio: Any) -> Iterator[None]:
+    """What trains ends with the test's pages, not in the next test's: that would show it in the place of its own."""
+    yield
+    for folder in studio.runs.iterdir() if studio.runs.exists() else ():
+        for _ in range(600):
+            with folder_lock(folder) as is_free:
+                if is_free:
+                    break
+            time.sleep(0.1)
 
 
 def wait_for_step(page: Any, step: int) -> None:

@@ -86,7 +86,8 @@ def create_app(views: Views, port: int, token: str, lesson: Callable[[str], str 
                     task = asyncio.create_task(answer(message))
                     tasks.add(task)
                     task.add_done_callback(tasks.discard)
-            except (WebSocketDisconnect, KeyError):  # KeyError: a message of text, which the page never sends
+            # RuntimeError: an answer found the page gone before this did; KeyError: a text, which the page never sends
+            except (WebSocketDisconnect, RuntimeError, KeyError):
                 return
 
     routes = [
