@@ -31,7 +31,7 @@ EVERYWHERE = {
     "Replay": "Specialization",
     "late": "deferred_grad",
     "LostTensorError": "LeakedTracerError",
-    "fresh": "zero_accumulator",
+    "fresh": "start_anew",
     "hurry": "wake",
     "put_rows": "add_rows",
     "class_loss": "softmax_cross_entropy",

@@ -144,7 +144,7 @@ class Tensor(metaclass=_TensorType):
                 if isinstance(value, Tensor):
                     raise TypeError  # `explain_error` writes the message
             if mode.trace is not None:
-                arrays, array, extra = mode.trace.run(operation, inputs, options)
+                arrays, array, extra = mode.trace.record_operation(operation, inputs, options)
                 out._data = array
             else:
                 if operation.promote is not None:
@@ -482,7 +482,7 @@ class Tensor(metaclass=_TensorType):
             views.change(self, lambda: new().to(self.dtype))  # a new array: operations may have saved the old one
             return self
         array = _values(self)
-        if not (array if type(array) is _ndarray else array.memory).flags.writeable:
+        if not (array if type(array) is _ndarray else array.layout).flags.writeable:
             raise read_only_error(self.shape)
         with np.errstate(all="ignore"):
             write(array)
@@ -642,7 +642,7 @@ class Tensor(metaclass=_TensorType):
     def contiguous(self) -> Tensor:
         """The elements in C order: this Tensor if they are, else a copy."""
         array = _values(self)
-        in_order = (array if type(array) is _ndarray else array.memory).flags.c_contiguous
+        in_order = (array if type(array) is _ndarray else array.layout).flags.c_contiguous
         return self if in_order else ops.shape.contiguous_copy(self)
 
     def permute(self, *dims: int | Sequence[int]) -> Tensor:

@@ -9,7 +9,7 @@ import pytest
 from tests.capture.few_rows import wrong
 
 from chainrule.kernels import driver, llvm, processor, product
-from chainrule.kernels.convolution_loops import correlate, sum_parts
+from chainrule.kernels.convolution_loops import correlate, partial_sums
 from chainrule.kernels.tree import F4
 
 SHAPES = [
@@ -38,6 +38,6 @@ def test_in_the_tiles_of_a_processor_with_avx2():
 
 def test_no_whole_number_becomes_a_pointer():
     """LLVM may assume that a pointer made from a sum points to other memory, and drop writes through it."""
-    kernels = [product.few_rows(F4), product.blas_product(F4), driver.driver(), correlate(F4), sum_parts(F4)]
+    kernels = [product.few_rows(F4), product.blas_product(F4), driver.driver(), correlate(F4), partial_sums(F4)]
     for kernel in kernels:
         assert "inttoptr" not in llvm.render(kernel)

@@ -17,7 +17,7 @@ import chainrule
 from chainrule import nn, optim
 from chainrule.capture import jit
 from chainrule.kernels import blas, llvm, machine, team
-from chainrule.kernels.driver import FLUSH_DENORMALS
+from chainrule.kernels.driver import FLUSH_SUBNORMALS
 from chainrule.kernels.processor import CannotCompileError
 from chainrule.lower import eager, kernel_call, program
 from chainrule.lower.program import Program
@@ -309,6 +309,39 @@ def test_wrong_indices_again_and_again_on_two_threads(monkeypatch):
     np.testing.assert_allclose(table.numpy(), np.broadcast_to(numbers[:, None], (50, 64)), rtol=1e-4)
 
 
+def test_an_index_that_another_thread_corrects_before_the_error_is_raised():
+    """The check finds it out of range, but when the error is to be raised, it is valid: the run goes on with it."""
+    table = chainrule.from_numpy(np.arange(12.0).reshape(4, 3))
+    lookup = jit(lambda indices: F.embedding(indices, table) * 2)
+    lookup(chainrule.tensor([3, 0]))
+    [[specialization]] = lookup.specializations.values()
+    [(value, size, ignore_index, validate)] = specialization.program.index_checks
+
+    def corrected_meanwhile(array):
+        array[array >= size] = 1
+        return validate(array)
+
+    specialization.program.index_checks[0] = value, size, ignore_index, corrected_meanwhile
+    np.testing.assert_array_equal(lookup(chainrule.tensor([2, 4])).numpy(), [[12, 14, 16], [6, 8, 10]])
+
+
+def test_memory_that_another_thread_makes_writable_before_the_error_is_raised(monkeypatch):
+    array = np.array([1.0, 2.0])
+    total = chainrule.from_numpy(array)
+    double = jit(lambda: total.mul_(2))
+    double()
+    check = Program._check_writable
+
+    def writable_meanwhile(program):
+        array.flags.writeable = True
+        check(program)
+
+    monkeypatch.setattr(Program, "_check_writable", writable_meanwhile)
+    array.flags.writeable = False
+    double()
+    np.testing.assert_array_equal(array, [4, 8])
+
+
 def test_what_python_gives_back_may_lie_in_the_programs_own_memory():
     """A call whose result is a view of its input: the input's memory is used again while the view is still wanted."""
 
@@ -412,6 +445,6 @@ def test_a_step_takes_numbers_without_all_their_digits_for_0_and_another_functio
         target.copy_(x * 0.5)
 
     step(chainrule.from_numpy(tiny))
-    np.testing.assert_array_equal(target.numpy(), 0 if FLUSH_DENORMALS else half)  # not every processor can
+    np.testing.assert_array_equal(target.numpy(), 0 if FLUSH_SUBNORMALS else half)  # not every processor can
     np.testing.assert_array_equal(jit(lambda x: x * 0.5)(chainrule.from_numpy(tiny)).numpy(), half)
     assert np.float32(1e-40) * np.float32(1) > 0  # and the rule of this thread is as before

@@ -56,14 +56,14 @@ def written_regardless(patch: pytest.MonkeyPatch) -> None:
     assign = trace.Trace.assign
 
     def assigned(self: Any, out: Any, result: Any, *arguments: Any) -> Any:
-        memory = getattr(out, "memory", None)
-        if memory is None or memory.flags.writeable:
+        layout = getattr(out, "layout", None)
+        if layout is None or layout.flags.writeable:
             return assign(self, out, result, *arguments)
-        out.memory = np.empty_like(memory)
+        out.layout = np.empty_like(layout)
         try:
             return assign(self, out, result, *arguments)
         finally:
-            out.memory = memory
+            out.layout = layout
 
     def make(*arguments: Any) -> program.Program:
         *others, changed = arguments

@@ -162,7 +162,7 @@ def test_a_computation_that_interrupts_a_program_runs_in_numpy(monkeypatch, same
     np.testing.assert_allclose(results[0].numpy(), wide / wide.sum(1, keepdims=True) if same else wide, rtol=1e-5)
 
 
-def test_denormals_are_kept():
+def test_subnormals_are_kept():
     x = np.full((4, LARGE), 1e-40, np.float32)
     expected = x.astype("f8").sum(1)
     for run in (lambda t: t.sum(1), chainrule.jit(lambda t: t.sum(1))):

@@ -66,7 +66,7 @@ class Tracing(Protocol):
 
     # Recording the program
 
-    def run(
+    def record_operation(
         self, operation: Operation[...], inputs: Sequence[Any], options: dict[str, Any]
     ) -> tuple[list[Any], Any, Any]:
         """Record an operation; return its inputs and its result as tracers, and its extra result."""

@@ -69,7 +69,7 @@ def stored_attribute(owner: Any, name: str) -> Any:
     return class_attribute(owner, name) if isinstance(owner, type) else vars(owner).get(name, MISSING)
 
 
-def has_stored_attributes(owner: Any) -> bool:
+def needs_attribute_guards(owner: Any) -> bool:
     """Whether an object's stored attributes (see `stored_attribute`) may change between calls and so need guards.
 
     True for functions, and for modules and classes outside STABLE_PACKAGES.

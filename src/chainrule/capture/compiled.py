@@ -30,7 +30,7 @@ from chainrule.errors import CaptureError, check, type_name
 from chainrule.kernels import team
 from chainrule.kernels.driver import PROGRESS
 from chainrule.kernels.machine import available, warn_and_fall_back
-from chainrule.kernels.processor import CannotCompileError, KernelRefusedError
+from chainrule.kernels.processor import CannotCompileError, KernelRejectedError
 from chainrule.lower.graph import Value, dense, exact_key, has_attributes
 from chainrule.lower.program import Program
 from chainrule.lower.schedule import plan
@@ -51,7 +51,8 @@ MIN_SIGNATURES, MAX_PROGRAM_BYTES = 4, 1 << 28
 more than MAX_PROGRAM_BYTES."""
 
 COMPILATIONS_BEFORE_WARNING = 8
-"""More compilations than this in a row cause a warning; in time, so does compiling more than one call in five."""
+"""More than this many compilations in a row cause a warning; eventually, so does compiling more than one call in five.
+"""
 _COMPILATION_WEIGHT = 4  # a compilation adds this to the score, and a call without one subtracts 1
 
 _ndarray = np.ndarray
@@ -204,7 +205,7 @@ class Compiled(Generic[P, Out]):
                     "a list or dict among the arguments is changed, which the caller would not see: return it instead"
                 )
             if (mode.recording, mode.anomaly) != recording:
-                trace.refuse("set_grad_enabled() or the like without `with`")
+                trace.refuse("set_grad_enabled() or the like, used without `with`,")
             assigned = [
                 (target, _Constant(value) if observer.is_fixed(value) else _map_tree(value, to_placeholder))
                 for target, _, value, _ in observer.assignments()
@@ -231,7 +232,7 @@ class Compiled(Generic[P, Out]):
             specialization.compile()
             result = specialization(arrays)
         except CannotCompileError as error:
-            self.is_rejected = isinstance(error, KernelRefusedError)
+            self.is_rejected = isinstance(error, KernelRejectedError)
             warn_and_fall_back(error, _name(self.function))
             trace.restore()
             observer.undo(failed=True)
@@ -254,7 +255,7 @@ class Compiled(Generic[P, Out]):
         """Drop the programs of the oldest signatures, to limit memory."""
         while (
             len(self.specializations) > MIN_SIGNATURES
-            and sum(s.nbytes for same in self.specializations.values() for s in same) > MAX_PROGRAM_BYTES
+            and sum(s.nbytes for group in self.specializations.values() for s in group) > MAX_PROGRAM_BYTES
         ):
             del self.specializations[next(iter(self.specializations))]
 
@@ -265,7 +266,7 @@ class Compiled(Generic[P, Out]):
             code: return the loops as Python code instead.
             guards: return the guards of each program instead: if one of them fails, another program is compiled.
         """
-        specializations = [specialization for same in self.specializations.values() for specialization in same]
+        specializations = [specialization for group in self.specializations.values() for specialization in group]
         if not specializations:
             can_compile = available() and not self.is_rejected
             return "nothing is compiled " + ("before the first call" if can_compile else "here: it runs in NumPy")
@@ -377,7 +378,7 @@ class Specialization:
         results += [value for _, values in outcome.updates for value in values]
         schedule = plan(trace.values, results, outcome.writes)
         scalar_count, arguments = len(glue.scalar_indices), self.argument_values
-        self.program = Program(schedule, scalar_count, glue.indices, arguments, results, outcome.changed)
+        self.program = Program(schedule, scalar_count, glue.index_checks, arguments, results, outcome.changed)
         self.updates = outcome.updates
         self.guards.compile()
         self.grads_are_none, self.compute_scalars, self.store = glue.functions()
@@ -423,7 +424,10 @@ class Specialization:
         return self._result(x) if type(x) is _TensorRef else x
 
     def _discard_gradients(self) -> None:
-        """After an interrupted run, clear the gradients and count the in-place changes: their memory is undefined."""
+        """After an interrupted run, clear the gradients and increment the versions of the changed Tensors.
+
+        The elements of both are undefined.
+        """
         for leaf, _ in self.gradients:
             leaf.grad = None
         for version in self.trace.versions:

@@ -44,8 +44,8 @@ class Glue:
         scalar_indices: the index in `S` of each scalar, by its `OptimizerScalar.code`.
         pending: values to store after the run, such as a step count. Maps the target to the generated variable that
             holds the value.
-        indices: arguments that must be integers from 0 to size - 1, or `ignore_index` if that is not None: (value,
-            size, ignore_index, function that raises the error for an array).
+        index_checks: arguments that must be integers from 0 to size - 1, or `ignore_index` if that is not None:
+            (value, size, ignore_index, validate); `validate` raises the error for an array with an invalid index.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Glue:
         self.epilogue: list[str] = []
         self.scalar_indices: dict[str, int] = {}
         self.pending: dict[str, str] = {}
-        self.indices: list[tuple[Value, int, int | None, Callable[[Any], object]]] = []
+        self.index_checks: list[tuple[Value, int, int | None, Callable[[Any], object]]] = []
 
     def name(self, thing: Any) -> str:
         """Return the name of an object in generated code."""

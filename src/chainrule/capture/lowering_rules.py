@@ -125,12 +125,12 @@ def _convolution_weight_gradient(trace: Trace, input: Any, out_grad: Any, *, sha
     inputs, example = [channels_last(trace, x), channels_last(trace, grad)], np.empty(jobs.sums_shape, x.dtype)
     flops = 2 * grad.size * math.prod(shape[1:])
     name = "convolution_weight_gradient"
-    if pieces == 1:  # a piece is a share of the result's rows: without pieces, images are summed one by one, in a group
-        sums = record(trace, name, jobs.sum_images, inputs, example, flops=flops, images=x.shape[0], parts=parts)
+    if pieces == 1:  # the result's rows are not divided: images are summed one by one, in a group
+        sums = record(trace, name, jobs.add_images, inputs, example, flops=flops, images=x.shape[0], parts=parts)
     else:
-        sums = record(trace, name, jobs.sum_parts, inputs, example, flops=flops)
+        sums = record(trace, name, jobs.partial_sums, inputs, example, flops=flops)
     example = convolution_kernels.convolve_weight_gradient(x.value.example, grad.value.example, shape, *params)
-    return record(trace, "sum of parts", jobs.unpack, sums, example, flops=math.prod(jobs.sums_shape))[0]
+    return record(trace, "sum of parts", jobs.add_parts, sums, example, flops=math.prod(jobs.sums_shape))[0]
 
 
 def _max_pool(trace: Trace, input: Any, *, params: Any) -> tuple[Tracer, Tracer]:
@@ -222,7 +222,7 @@ def _indices(trace: Trace, input: Any, *, size: int, name: str, ignore_index: in
     _require(argument.kind == "argument" and argument.example.size == x.size and x.dtype.kind in "iu")
     indexing.check_indices(x.value.example, size=size, name=name, ignore_index=ignore_index)
     validate = partial(indexing.check_indices, size=size, name=name, ignore_index=ignore_index)
-    trace.glue.indices.append((argument, size, ignore_index, validate))
+    trace.glue.index_checks.append((argument, size, ignore_index, validate))
     return Tracer(trace, x.value) if x.dtype == np.int64 else trace.cast(x, np.int64)
 
 
@@ -299,7 +299,7 @@ def copies(trace: Trace, out: Any, pieces: Sequence[tuple[Tracer, Callable[[Any]
 
 def _python_call(operation: Any) -> Callable[..., Any]:
     """Return a rule by which each run calls the formula in Python; for operations whose loops a trace would unroll."""
-    return lambda trace, *inputs, **options: trace.call(operation.name, operation.formula, inputs, options)
+    return lambda trace, *inputs, **options: trace.add_call(operation.name, operation.formula, inputs, options)
 
 
 RULES: dict[Any, Callable[..., Any]] = {

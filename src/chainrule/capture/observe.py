@@ -63,10 +63,10 @@ from chainrule.capture.classes import (
     cell_value,
     class_attribute,
     has_default_lookup,
-    has_stored_attributes,
     is_descriptor,
     is_heap_type,
     is_observable,
+    needs_attribute_guards,
     package_of,
     patch,
     stored_attribute,
@@ -178,8 +178,8 @@ class Observer:
         self._reads_classes = False  # whether a function reads the class of an object
         self._iterators: list[str] = []  # labels of external iterators
         self._random = _RandomStates()
-        self._object_classes: dict[type, None] = {}  # classes of external objects
-        self._class_objects: dict[type, None] = {}  # classes that are external objects themselves
+        self._classes_of_objects: dict[type, None] = {}  # classes of external objects
+        self._classes_as_values: dict[type, None] = {}  # classes that the function uses as values
         self._patched_classes: list[type] = []
         self._package = ""  # the package of the traced function
 
@@ -254,7 +254,7 @@ class Observer:
             return
         else:  # a descriptor may return another object each time
             self._read_descriptor(type(thing), name, member)
-        self._track(value, label, opaque=id(thing) in self._created_objects)
+        self._track(value, label, skip_elements=id(thing) in self._created_objects)
 
     def _guard_attribute(self, thing: Any, name: str, label: str, value: Any, is_own: bool) -> None:
         """Guard the value of an attribute, of the object or its class."""
@@ -333,7 +333,7 @@ class Observer:
         members = "parameters, buffers and submodules" if members_only else "attributes"
         self.guards.add(entries.condition(code, self.names), label, f"has the same {members}")
         for name, value in attributes.items():
-            self._track(value, f"{label}.{name}", opaque=members_only)
+            self._track(value, f"{label}.{name}", skip_elements=members_only)
 
     # Assignments
 
@@ -370,8 +370,8 @@ class Observer:
     def _check(self, value: Any, label: str) -> None:
         """Raise an error if a run of the program could not repeat the assignment of a value."""
         if not self._can_be_assigned(value):
-            what = f"{label} is set to a {type(value).__name__} created inside the compiled function"
-            raise self.trace.capture_error(f"{what}, which would happen only once, in tracing: do it outside")
+            what = f"{label} is set to a {type(value).__name__} created inside the compiled function, which would"
+            raise self.trace.capture_error(f"{what} happen only once, while the function is traced: do it outside")
 
     def _can_be_assigned(self, value: Any) -> bool:
         """Whether each run of the program could assign a value."""
@@ -463,21 +463,21 @@ class Observer:
 
     # External objects
 
-    def depend_on(self, code: str, label: str, value: Any, opaque: bool = False) -> None:
-        """Guard an external value, to which `code` evaluates, and track it; for `opaque` see `_track`."""
+    def depend_on(self, code: str, label: str, value: Any, skip_elements: bool = False) -> None:
+        """Guard an external value, to which `code` evaluates, and track it; for `skip_elements` see `_track`."""
         if not (isinstance(value, ModuleType) and package_of(value) in STABLE_PACKAGES):
             self.guards.add_value(code, label, value)
-            self._track(value, label, opaque)
+            self._track(value, label, skip_elements)
 
-    def _track(self, value: Any, label: str, opaque: bool = False) -> None:
+    def _track(self, value: Any, label: str, skip_elements: bool = False) -> None:
         """Track an external object: observe its attributes, guard its contents, examine the functions it runs.
 
         Args:
             value: the object.
             label: its name, as the user would write it.
-            opaque: if it is an array, the code does not read its elements.
+            skip_elements: if it is an array, its elements need no guard.
         """
-        if isinstance(value, _ARRAYS) and not opaque:
+        if isinstance(value, _ARRAYS) and not skip_elements:
             self._track_array(value, label)
         if id(value) in self._labels or id(value) in self._created_objects:
             return
@@ -505,9 +505,9 @@ class Observer:
                 self._track(part, label)
             self._track_contents(value.keywords, f"{self.names[value]}.keywords", label)
         elif isinstance(value, type):
-            self._track_class(value, may_be_created=True)
-            self._read_class(value)
-            self._class_objects[value] = None
+            self._track_class(value, may_be_instantiated=True)
+            self._guard_plain_class_attributes(value)
+            self._classes_as_values[value] = None
         elif isinstance(value, weakref.ref):
             self.depend_on(f"{self.names[value]}()", label, value())
         elif isinstance(value, ContextVar):
@@ -515,7 +515,7 @@ class Observer:
         elif isinstance(value, _generators()):
             self.trace.watch_generator(value)
         elif isinstance(value, ModuleType):
-            self._read_module(value, label)
+            self._guard_module(value, label)
         elif isinstance(value, _ARRAYS):
             self._track_class(type(value))
         else:
@@ -529,8 +529,8 @@ class Observer:
         if not is_observable(cls):
             if attributes_of(value):
                 self._track_contents(attributes_of(value), f"{self.names[value]}.__dict__", label)
-            self._read_class(cls)
-            self._class_objects[cls] = None
+            self._guard_plain_class_attributes(cls)
+            self._classes_as_values[cls] = None
         if isinstance(value, BaseException):
             self.depend_on(f"{self.names[value]}.args", f"{label}.args", value.args)
 
@@ -589,11 +589,11 @@ class Observer:
             if is_dict:
                 self._track(key, f"a key of {label}")
 
-    def _track_class(self, cls: type, may_be_created: bool = False) -> None:
-        """Observe the objects of a class; with `may_be_created`, the call may create more of them."""
-        if cls in self._object_classes and not may_be_created:
+    def _track_class(self, cls: type, may_be_instantiated: bool = False) -> None:
+        """Observe the objects of a class; if it `may_be_instantiated`, the call may create more of them."""
+        if cls in self._classes_of_objects and not may_be_instantiated:
             return
-        self._object_classes[cls] = None
+        self._classes_of_objects[cls] = None
         for base in user_bases(cls):
             for name, member in [*vars(base).items()]:
                 if is_descriptor(member) and user_bases(type(member)):  # examine it before its methods run
@@ -604,12 +604,12 @@ class Observer:
                     self._track(getattr(member, "original", member), f"{base.__name__}.{name}")
                     continue
                 # operators, calls and loops run special methods without naming them
-                if may_be_created or name not in _CREATION_METHODS:
+                if may_be_instantiated or name not in _CREATION_METHODS:
                     self.depend_on(f"{self.names[base]}.{name}", f"{base.__name__}.{name}", member)
         if is_observable(cls) and not any(base in self._patched_classes for base in cls.__mro__):
             self._patch(cls)
 
-    def _read_module(self, module: ModuleType, label: str) -> None:
+    def _guard_module(self, module: ModuleType, label: str) -> None:
         """Guard all attributes of a module that the function uses as a value: it may read any of them."""
         installed = is_installed(getattr(module, "__file__", None) or "") and package_of(module) != self._package
         if installed or package_of(module) in STABLE_PACKAGES:
@@ -620,7 +620,7 @@ class Observer:
             if name[:2] != "__" and not isinstance(value, ModuleType):
                 self._depend_on_stored(f"{names}[{name!r}]", f"{label}.{name}", module, name, value)
 
-    def _read_class(self, cls: type) -> None:
+    def _guard_plain_class_attributes(self, cls: type) -> None:
         """Guard the plain attributes of a class that the function uses as a value: it may read any of them."""
         hidden = "_" if isinstance(cls, EnumType) else "__"
         for base in user_bases(cls):
@@ -770,7 +770,7 @@ class Observer:
             condition = f"{code}.shape == {value.shape} and {code}.dtype == {self.names[value.dtype]}"
             self.guards.add(condition, label, "has the same shape and type")
         if not isinstance(value, ModuleType):
-            self.depend_on(code, label, value, opaque=is_metadata)
+            self.depend_on(code, label, value, skip_elements=is_metadata)
         elif package_of(value) not in STABLE_PACKAGES:
             self.guards.add_value(code, label, value)
         for chain in chains:
@@ -786,7 +786,7 @@ class Observer:
                 self.calls.unguarded_action = self.calls.unguarded_action or "it looks for modules in sys.modules"
             if owner is sys and name in _VOLATILE_SYS_ATTRIBUTES:
                 return
-            value = stored_attribute(owner, name) if has_stored_attributes(owner) else MISSING
+            value = stored_attribute(owner, name) if needs_attribute_guards(owner) else MISSING
             if isinstance(owner, ModuleType) and package_of(owner) in STABLE_PACKAGES:  # its attributes may be replaced
                 value = vars(owner).get(name, MISSING)
                 if value is MISSING:
@@ -830,14 +830,14 @@ class Observer:
         count_before, count = -1, 0
         while count_before != count:  # each round may lead to more functions
             names = self._attribute_names()
-            for cls in [*self._class_objects, *(self._object_classes if self._reads_classes else ())]:
+            for cls in [*self._classes_as_values, *(self._classes_of_objects if self._reads_classes else ())]:
                 self._guard_named_members(cls, names)
             for thing, entries, label in [*self._callables]:
                 for name, value in zip(entries.keys, entries.values, strict=True):
                     if name in names:
                         self._depend_on_stored(f"{self.names[thing]}.{name}", f"{label}.{name}", thing, name, value)
-            for cls in [*(self._object_classes if self._reads_classes else ())]:
-                self._read_class(cls)
+            for cls in [*(self._classes_of_objects if self._reads_classes else ())]:
+                self._guard_plain_class_attributes(cls)
             for name, chains in [*self._imported_modules.items()]:
                 if name in sys.modules:
                     self._follow(f"{self.names[sys.modules]}[{name!r}]", name, sys.modules[name], {*chains})
@@ -895,7 +895,7 @@ class _RandomStates:
                 self._states.append((label, read, getattr(thing, set_), read()))
 
     def draw_reason(self) -> str | None:
-        """Return that the call has drawn from one of them, as a reason to trace again; None if it has not."""
+        """Return a reason to trace again if the call has drawn from one of them, else None."""
         for label, read, _, state in self._states:
             if any(not np.array_equal(current, initial) for current, initial in zip(read(), state, strict=True)):
                 return f"it draws from {label}"

@@ -81,7 +81,8 @@ class Outcome:
         outputs: the values that the function returns.
         gradients: leaves and their gradients.
         writes: external memory that compiled code writes: the captured value and the new one.
-        updates: external memory that NumPy writes after the run: functions, and the values that they get as arrays.
+        updates: changes of external memory that NumPy makes after the run: pairs of a function and the values whose
+            arrays it gets.
         checks: values that nothing reads; computing them raises the error of an invalid index, before anything is
             changed.
     """
@@ -154,8 +155,8 @@ class Trace(Recorder):
             if is_readable_in_place(array):
                 tracer = self.add_array(array)
             else:  # compiled code cannot read it in place
-                tracer = self.call("copy", partial(native_copy, array), (), {})
-                tracer.memory = array
+                tracer = self.add_call("copy", partial(native_copy, array), (), {})
+                tracer.layout = array
             capture = self.captures[id(array)] = tracer, tracer.value, array
         return capture[0]
 
@@ -220,7 +221,10 @@ class Trace(Recorder):
         return self.add_value("elementwise", "cast", (operand,), example, type=example.dtype)
 
     def view_at_computed_index(self, x: Tracer, index: Any, value: Value) -> Tracer:
-        """Return the view x[index], if the program computes integers in the index; `value` is its present value."""
+        """Return the Tracer of x[index] for an index with integers that the program computes.
+
+        `value` is what it stands for now.
+        """
         parts = index if isinstance(index, tuple) else (index,)
         index_tracers = tuple([part for part in parts if isinstance(part, Tracer)])
         take_x, x_count = x.view_function, len(x.index_tracers)  # x itself may be a view
@@ -244,19 +248,19 @@ class Trace(Recorder):
         base = out if out.base is None else out.base
         if id(base) in self.arguments:
             raise Untraceable("a change in place of an argument")
-        if not out.memory.flags.writeable:
+        if not out.layout.flags.writeable:
             raise ValueError("assignment destination is read-only")  # as NumPy says
-        if elements_overlap(base.memory):
+        if elements_overlap(base.layout):
             raise Untraceable("a change in place of memory in which elements overlap")
         result = self.as_tracer(result)
         if result.shape != out.shape:
             result = self.record_view(result, lambda array: np.broadcast_to(array, out.shape))
         if result.dtype != out.dtype:
             result = self.cast(result, out.dtype)
-        axes = axes_in_order(base.memory)
+        axes = axes_in_order(base.layout)
         if base is not out:  # a view: some elements of the base
             change = ElementChange(partial(_write_view, out.view_function), axes)
-            result = self.call("a change of some elements", change, (base, result, *out.index_tracers), {})
+            result = self.add_call("a change of some elements", change, (base, result, *out.index_tracers), {})
         # keep the base's memory layout: it decides which later results are views and which are copies
         example = result.value.example
         in_order = np.transpose(np.empty([base.shape[d] for d in axes], base.dtype), np.argsort(axes))
@@ -267,7 +271,7 @@ class Trace(Recorder):
 
     # Operations and their derivatives
 
-    def run(
+    def record_operation(
         self, operation: Operation[...], inputs: Sequence[Any], options: dict[str, Any]
     ) -> tuple[list[Any], Any, Any]:
         """Record an operation; return its inputs as Tracers, its result, and the extra result of its formula."""
@@ -279,7 +283,7 @@ class Trace(Recorder):
             try:
                 result = self.apply(operation, arrays, options)
             except Exception:  # the formula needs arrays, or raises an error, which the Python call raises again
-                result = self.call(operation.name, partial(_run_formula, operation), arrays, options)
+                result = self.add_call(operation.name, partial(_run_formula, operation), arrays, options)
                 if operation is getitem and is_basic_with_tensors(options["index"]):
                     result = self.view_at_computed_index(arrays[0], options["index"], result.value)
         array, extra = result if operation.extra is not None else (result, None)
@@ -311,7 +315,7 @@ class Trace(Recorder):
         rule, saved, parents = node.operation.rule, node.saved or (), node.parents
         with self.observer.calls.paused(
             _belongs_to_chainrule(rule) and not any(map(callable, saved))
-        ):  # the operation of a module's hook saves the hook, which is user code
+        ):  # a module's hook is recorded as an operation that saves the hook, which is user code
             try:
                 parts = rule(grad, *saved)  # type: ignore[misc]  # the node has a rule and is not freed
                 parts = parts if type(parts) is tuple else (parts,)
@@ -324,11 +328,11 @@ class Trace(Recorder):
                 return tuple(
                     None
                     if parent is None
-                    else self.call(name, partial(_derivative_part, rule, position), (grad, *saved), {})
+                    else self.add_call(name, partial(_derivative_part, rule, position), (grad, *saved), {})
                     for position, parent in enumerate(parents)
                 )
 
-    def call(self, name: str, function: Callable[..., Any], inputs: Sequence[Any], options: dict[str, Any]) -> Any:
+    def add_call(self, name: str, function: Callable[..., Any], inputs: Sequence[Any], options: dict[str, Any]) -> Any:
         """Record a Python call: each run calls `function` with arrays in place of Tracers."""
         arrays: list[Tracer] = []
 
@@ -382,8 +386,8 @@ class Trace(Recorder):
             self.watch_generator(generator)
         elif not self.observer.is_external(generator):
             raise self.capture_error(
-                "a random generator created inside the compiled function would be created only once, in tracing, and "
-                "not start from its seed in each call: create it outside"
+                "a random generator created inside the compiled function would be created only once, while the "
+                "function is traced, and not start from its seed in each call: create it outside"
             )
 
         def draw() -> NDArray[Any]:
@@ -395,12 +399,12 @@ class Trace(Recorder):
 
         with _lock:
             self._check_generator(generator)
-            tracer = self.call(name, draw, (), {})
+            tracer = self.add_call(name, draw, (), {})
         tracer.value.options["draws"] = True
         return tracer
 
     def watch_generator(self, generator: np.random.Generator) -> None:
-        """Watch a generator that the function can reach: it may draw from it only through chainrule's functions."""
+        """Watch a generator that the function can reach: it may draw numbers only through chainrule's functions."""
         with _lock:
             if id(generator) not in self.generators:
                 state = generator.bit_generator.state
@@ -593,7 +597,8 @@ class Trace(Recorder):
 
     def refuse(self, what: str) -> NoReturn:
         """Refuse an action that would happen only during tracing."""
-        raise self.capture_error(f"{what} inside a compiled function would happen only once, in tracing: do it outside")
+        what = f"{what} inside a compiled function would happen only once, while the function is traced"
+        raise self.capture_error(f"{what}: do it outside")
 
     def refuse_value(self, what: str) -> NoReturn:
         """Refuse to read values: the result would be a constant from the first call."""

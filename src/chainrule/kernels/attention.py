@@ -204,5 +204,5 @@ def layouts(*arrays: Array) -> tuple[Layout, ...]:
 
 
 def flops(job: Job) -> int:
-    """The number of additions and multiplications of a job."""
+    """The number of additions and multiplications of a job; `work` counts eight multiply-adds as one."""
     return 16 * job.work

@@ -114,8 +114,8 @@ def forward(type: Type) -> Kernel:
                         totals[i] = totals[i] * factor.to(F8) + total
                         with kernel.loop(i * value_width, (i + 1) * value_width, b.lanes, as_written=True) as c:
                             sums[c] = sums.vector(c, b.lanes) * kernel.broadcast(factor, b.lanes)
-                zero = first_key.equals(0).to(I8)
-                b.multiply(scores, b.by_key, rows, b.ones, count, values, sums, value_width, value_width, zero)
+                is_first = first_key.equals(0).to(I8)
+                b.multiply(scores, b.by_key, rows, b.ones, count, values, sums, value_width, value_width, is_first)
             with kernel.loop(0, rows, as_written=True) as i:
                 line, total = out.from_row(head, first_query + i), totals[i].to(type)
                 with kernel.loop(0, d.value_width) as c:
@@ -161,7 +161,8 @@ def gradient(type: Type) -> Kernel:
                 rows = kernel.minimum(d.queries - first_query, QUERIES)
                 count = b.visible_keys(first_query + rows - 1, first_key, keys)
                 columns = b.whole_vectors(count)
-                # the tiles of dV and dK read up to SPARE_ROWS keys more, and add what they read to sums of later keys
+                # the tiles of dV and dK read up to SPARE_ROWS keys more, and add what they read to sums of later keys:
+                # so clear these, too
                 beyond = kernel.minimum(b.whole_vectors(count + SPARE_ROWS), KEYS)
                 cleared = kernel.select(count < keys, beyond, columns)
                 queries, grads = packed_query.at(first_query * width), packed_grad.at(first_query * value_width)

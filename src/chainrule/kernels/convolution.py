@@ -101,6 +101,6 @@ def convolve_weight_gradient(
     if setup is None:
         return np.zeros(weight_shape, x.dtype)
     sums, out = np.empty(setup.sums_shape, x.dtype), np.empty(weight_shape, x.dtype)
-    setup.sum_parts.run(channels_last(x), channels_last(np.asarray(grad, x.dtype)), sums)
-    setup.unpack.run(sums, out)
+    setup.partial_sums.run(channels_last(x), channels_last(np.asarray(grad, x.dtype)), sums)
+    setup.add_parts.run(sums, out)
     return out

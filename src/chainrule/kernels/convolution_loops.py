@@ -62,14 +62,14 @@ PASS_WORDS = 6
 `tables` its starts, positions and terms begin.
 """
 SUM_FIELDS = DescriptorLayout(
-    "x grad total scratch",
+    "x grad sums scratch",
     f"images channels {FRAME} outputs parts pieces groups rows columns positions terms starts",
 )
 """`parts`: shares of the images; `pieces`: shares of the `rows`, each with SPARE_ROWS more; `columns`: output channels
 of a group, rounded up to whole vectors; `positions`: H′ W′; `terms`, `starts`: index tables."""
-UNPACK_FIELDS = DescriptorLayout("total out scratch", "parts size columns column_stride sources targets")
+ADD_PARTS_FIELDS = DescriptorLayout("sums out scratch", "parts size columns column_stride sources targets")
 """`size`: the elements of one part; `column_stride`: the distance between the columns of a row in `out`; `sources` and
-`targets`: each row's offset in `total` and in `out`."""
+`targets`: each row's offset in `sums` and in `out`."""
 
 
 @cache
@@ -170,31 +170,31 @@ def _slabs(type: Type) -> Kernel:
 
 
 @cache
-def sum_parts(type: Type) -> Kernel:
-    """Sums over images of x's windows times grad (N, positions, O): total (parts, pieces, groups, rows, columns).
+def partial_sums(type: Type) -> Kernel:
+    """Sums over images of x's windows times grad (N, positions, O): sums (parts, pieces, groups, rows, columns).
 
     A part is a share of the images, a piece a share of the rows, with its own table of terms. This computes pairs of a
     part and a piece: those with part · pieces + piece from first to last - 1.
     """
-    kernel = stage_kernel(f"sum_parts_{type}")
+    kernel = stage_kernel(f"partial_sums_{type}")
     d = SUM_FIELDS.read(kernel)
     with kernel.loop(kernel["first"], kernel["last"], as_written=True) as pair:
         part, piece = pair // d.pieces, pair % d.pieces
-        _add_images(kernel, d, type, part * d.images // d.parts, (part + 1) * d.images // d.parts, pair, piece, 1)
+        _image_loop(kernel, d, type, part * d.images // d.parts, (part + 1) * d.images // d.parts, pair, piece, 1)
     return kernel
 
 
 @cache
-def sum_images(type: Type) -> Kernel:
-    """`sum_parts` for images first … last - 1 of a single part; `total` holds the sums of this part only."""
-    kernel = stage_kernel(f"sum_images_{type}")
+def add_images(type: Type) -> Kernel:
+    """`partial_sums` for images first … last - 1 of a single part; `sums` holds the sums of this part only."""
+    kernel = stage_kernel(f"add_images_{type}")
     d = SUM_FIELDS.read(kernel)
     with kernel.loop(0, d.pieces, as_written=True) as piece:
-        _add_images(kernel, d, type, kernel["first"], kernel["last"], piece, piece, kernel["zero_accumulator"])
+        _image_loop(kernel, d, type, kernel["first"], kernel["last"], piece, piece, kernel["start_anew"])
     return kernel
 
 
-def _add_images(
+def _image_loop(
     kernel: Kernel,
     d: DescriptorReader,
     type: Type,
@@ -202,10 +202,10 @@ def _add_images(
     last: Expr,
     pair: Expr,
     piece: Expr,
-    zero_accumulator: Expr | int,
+    start_anew: Expr | int,
 ) -> None:
-    """Write the loops that add images first … last - 1 to the sums of a pair (see `sum_parts`)."""
-    x, grad, total, frame = (d.array(name, type) for name in ("x", "grad", "total", "scratch"))
+    """Write the loops that add images first … last - 1 to the sums of a pair (see `partial_sums`)."""
+    x, grad, sums, frame = (d.array(name, type) for name in ("x", "grad", "sums", "scratch"))
     grad_copy = frame.at(d.frame_height * d.frame_width * d.channels)
     terms, starts = d.lookup_table("terms").at(piece * d.rows), d.lookup_table("starts")
     group_outputs, group_channels = d.outputs // d.groups, d.channels // d.groups
@@ -216,31 +216,31 @@ def _add_images(
             upstream = grad.at(image * (d.positions * d.outputs) + group * group_outputs)
             with kernel.loop(0, kernel.select(is_direct, 0, d.positions), as_written=True) as position:
                 grad_copy.at(position * d.columns).copy_from(upstream.at(position * d.outputs), group_outputs)
-            zero = kernel.select(image.equals(first), kernel.lift(zero_accumulator, I8), 0)
+            is_anew = kernel.select(image.equals(first), kernel.lift(start_anew, I8), 0)
             kernel.call(
                 product(type), frame.at(group * group_channels).address, terms.address, d.rows - SPARE_ROWS,
                 starts.address, d.positions, kernel.select(is_direct, upstream.address, grad_copy.address),
-                total.at((pair * d.groups + group) * (d.rows * d.columns)).address, d.columns, d.columns, zero,
+                sums.at((pair * d.groups + group) * (d.rows * d.columns)).address, d.columns, d.columns, is_anew,
             )  # fmt: skip
 
 
 @cache
-def unpack(type: Type) -> Kernel:
+def add_parts(type: Type) -> Kernel:
     """Sum the parts, for rows first … last - 1, and store each row's columns as the weight gradient."""
-    kernel = stage_kernel(f"unpack_{type}")
-    d = UNPACK_FIELDS.read(kernel)
-    total, out, sums = (d.array(name, type) for name in ("total", "out", "scratch"))
+    kernel = stage_kernel(f"add_parts_{type}")
+    d = ADD_PARTS_FIELDS.read(kernel)
+    sums, out, line = (d.array(name, type) for name in ("sums", "out", "scratch"))
     sources, targets = d.lookup_table("sources"), d.lookup_table("targets")
     with kernel.loop(kernel["first"], kernel["last"], as_written=True) as row:
-        source, target = total.at(sources[row]), out.at(targets[row])
+        source, target = sums.at(sources[row]), out.at(targets[row])
         with kernel.loop(0, d.columns) as column:
-            sums[column] = source[column]
+            line[column] = source[column]
         with kernel.loop(1, d.parts, as_written=True) as part:
             part_sums = source.at(part * d.size)
             with kernel.loop(0, d.columns) as column:
-                sums[column] = sums[column] + part_sums[column]
+                line[column] = line[column] + part_sums[column]
         with kernel.loop(0, d.columns) as column:
-            target[column * d.column_stride] = sums[column]
+            target[column * d.column_stride] = line[column]
     return kernel
 
 
@@ -257,5 +257,5 @@ def _fill_frame(kernel: Kernel, d: DescriptorReader, image: Array, frame: Array)
 
 
 PACK, CORRELATE = KernelTemplate(PACK_FIELDS, pack), KernelTemplate(CORRELATE_FIELDS, correlate)
-SUM_PARTS, SUM_IMAGES = KernelTemplate(SUM_FIELDS, sum_parts), KernelTemplate(SUM_FIELDS, sum_images)
-UNPACK = KernelTemplate(UNPACK_FIELDS, unpack)
+PARTIAL_SUMS, ADD_IMAGES = KernelTemplate(SUM_FIELDS, partial_sums), KernelTemplate(SUM_FIELDS, add_images)
+ADD_PARTS = KernelTemplate(ADD_PARTS_FIELDS, add_parts)

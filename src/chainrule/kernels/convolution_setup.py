@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.kernels.convolution_loops import CORRELATE, PACK, PASS_WORDS, SUM_IMAGES, SUM_PARTS, UNPACK
+from chainrule.kernels.convolution_loops import ADD_IMAGES, ADD_PARTS, CORRELATE, PACK, PARTIAL_SUMS, PASS_WORDS
 from chainrule.kernels.geometry import IndexTables, backward_tables, forward_tables, output_size
 from chainrule.kernels.processor import SPARE_ROWS, registers
 from chainrule.kernels.tree import type_of
@@ -58,16 +58,16 @@ class WeightGradient:
 
     Attributes:
         sums_shape: the shape of the partial sums: (parts, pieces, groups, rows, columns).
-        sum_parts: job for (x, grad, sums), with a row for each pair of a part and a piece.
-        sum_images: job for (x, grad, the sums of one part), with a row for each image of the part. `zero_accumulator`
-            must be 1 for the part's first rows, 0 for later ones.
-        unpack: job for (sums, gradient).
+        partial_sums: job for (x, grad, sums), with a row for each pair of a part and a piece.
+        add_images: job for (x, grad, the sums of one part), with a row for each image of the part. `start_anew` must be
+            1 for the part's first rows, 0 for later ones.
+        add_parts: job for (sums, gradient).
     """
 
     sums_shape: Shape
-    sum_parts: Job
-    sum_images: Job
-    unpack: Job
+    partial_sums: Job
+    add_images: Job
+    add_parts: Job
 
 
 @functools.lru_cache(maxsize=256)
@@ -185,12 +185,12 @@ def weight_gradient(shape: Shape, grad: Shape, weight: Shape, params: Any, dtype
     targets = _flat_indices(weight, groups).transpose(0, 3, 4, 2, 1)[..., 0].reshape(groups, -1)
     sources = np.array([[(number * groups + g) * rows + i for number, i in locations] for g in range(groups)]) * columns
     types = [type_of(dtype)]
-    unpack = UNPACK.job(
+    add_parts = ADD_PARTS.job(
         types, targets.size, math.prod(sums_shape), columns, parts=parts, size=math.prod(sums_shape[1:]),
         columns=per_group, column_stride=group_channels * kernel[0] * kernel[1], sources=sources, targets=targets,
     )  # fmt: skip
-    sum_parts = SUM_PARTS.job(types, parts * len(pieces), work, scratch, **fields)
-    return WeightGradient(sums_shape, sum_parts, SUM_IMAGES.job(types, images, work, scratch, **fields), unpack)
+    partial_sums = PARTIAL_SUMS.job(types, parts * len(pieces), work, scratch, **fields)
+    return WeightGradient(sums_shape, partial_sums, ADD_IMAGES.job(types, images, work, scratch, **fields), add_parts)
 
 
 def _blocks(sources: NDArray[np.int64], limit: int) -> NDArray[np.int64]:

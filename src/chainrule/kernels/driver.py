@@ -4,7 +4,7 @@ A program is data (`lower.program`). Its `table` begins with the entries named b
 follow. Python calls divide a program into **segments**. For each segment and each thread there is a **script**, a list
 of 64-bit integers:
 
-    CALL kernel descriptor first last zero_accumulator   call a kernel by its address
+    CALL kernel descriptor first last start_anew         call a kernel by its address
     SET entry address                                    store an address in the table
     CHECK number check descriptor end                    run a check; if it fails, go to `end` with `number` as result
     GROUP first last moves members ...                   for each block of rows, call several kernels in turn, then
@@ -55,7 +55,7 @@ member (kernel, descriptor, rows per block, all rows).
   single thread, and one for each of THREAD_COUNT threads.
 - THREAD_COUNT: how many threads run the program.
 - CHANGED_ARRAYS: for each external array that the program writes: start, end, address of its flags.
-- FLUSH: FLUSH_DENORMALS, or 0.
+- FLUSH: FLUSH_SUBNORMALS, or 0.
 """
 
 READ_ONLY, ARGUMENT = -1, -2
@@ -69,10 +69,10 @@ CHECK_ARGUMENTS = 1
 CHANGED_WORDS = 3  # integers for each array at CHANGED_ARRAYS
 
 _X86 = platform.machine().lower() in ("x86_64", "amd64")
-FLUSH_DENORMALS = 0x8040 if _X86 else 0
-"""Control-word bits that make the processor treat denormal floats (below 10⁻³⁸ in float32) as 0.
+FLUSH_SUBNORMALS = 0x8040 if _X86 else 0
+"""Control-word bits that make the processor treat subnormal floats (below 10⁻³⁸ in float32) as 0.
 
-Arithmetic on denormals is up to a hundred times slower, and optimizer moments of weights that get no gradient decay to
+Arithmetic on subnormals is up to a hundred times slower, and optimizer moments of weights that get no gradient decay to
 them. So programs that write external memory flush them; all others give the same results as NumPy.
 """
 
@@ -100,10 +100,10 @@ def driver() -> Kernel:
             kernel.call(team_loops.call_workers(), team, addresses[DRIVER], table, segment, thread_count.value)
         )
     script_index = kernel.select(thread_count.value.equals(1), 0, thread_id + 1)
-    control_word = _set_denormal_mode(kernel, entries[FLUSH])
+    control_word = _set_subnormal_mode(kernel, entries[FLUSH])
     script = scripts[segment * (entries[THREAD_COUNT] + 1) + script_index + 1]
     result = kernel.call(_run_script(), table, script, thread_count.value, team)
-    _restore_denormal_mode(kernel, control_word)
+    _restore_subnormal_mode(kernel, control_word)
     with kernel.when(thread_id.equals(0)):
         entries[CHECK_RESULT] = result
         with kernel.when(result.equals(0)):
@@ -124,9 +124,9 @@ def _run_script() -> Kernel:
     scalars = kernel.array(table, ADDRESS)[SCALARS]
     cursor, result = kernel.variable(I8, 0), kernel.variable(I8, 0)
 
-    def call(member: Expr, first: Expr, last: Expr, zero_accumulator: Expr) -> None:
+    def call(member: Expr, first: Expr, last: Expr, start_anew: Expr) -> None:
         function, descriptor = addresses[member], addresses[member + 1]
-        kernel.call_address(function, [table, descriptor, scalars, first, last, zero_accumulator])
+        kernel.call_address(function, [table, descriptor, scalars, first, last, start_anew])
 
     def set_entry(position: Expr) -> None:
         entries[script[position]] = script[position + 1]
@@ -148,7 +148,7 @@ def _run_script() -> Kernel:
             failures = kernel.call_address(addresses[position + 2], [table, addresses[position + 3]], I8)
             with kernel.when(failures.differs(0)):
                 result.set(script[position + 1])
-                # the check fails on every thread: no thread returns before all have run it
+                # every thread runs the check, and it fails on all: wait until all have run it before one returns
                 kernel.call(team_loops.barrier(), kernel["team"], thread_count)
                 cursor.set(script[position + 4])
         with kernel.when(code.equals(GROUP)):
@@ -245,15 +245,15 @@ def _restore_blas_threads() -> Kernel:
     return kernel
 
 
-def _set_denormal_mode(kernel: Kernel, flush: Expr) -> Expr:
-    """Set this thread's denormal mode (FLUSH_DENORMALS or 0), and return the control word from before."""
+def _set_subnormal_mode(kernel: Kernel, flush: Expr) -> Expr:
+    """Set this thread's subnormal mode (FLUSH_SUBNORMALS or 0), and return the control word from before."""
     if not _X86:
         return kernel.lift(0, I4)
     before = kernel.append("control_word", (), I4)
-    kernel.effect("set_control_word", (before & ~FLUSH_DENORMALS | flush.to(I4),))
+    kernel.effect("set_control_word", (before & ~FLUSH_SUBNORMALS | flush.to(I4),))
     return before
 
 
-def _restore_denormal_mode(kernel: Kernel, before: Expr) -> None:
+def _restore_subnormal_mode(kernel: Kernel, before: Expr) -> None:
     if _X86:
         kernel.effect("set_control_word", (before,))

@@ -27,7 +27,7 @@ from chainrule.errors import PACKAGE_FOLDER
 from chainrule.files import atomic_write, cache_folder, open_regular
 from chainrule.kernels import processor
 from chainrule.kernels.calling import ARGUMENTS
-from chainrule.kernels.processor import CannotCompileError, KernelRefusedError, llvm_binding
+from chainrule.kernels.processor import CannotCompileError, KernelRejectedError, llvm_binding
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +44,7 @@ _DAY = 86_400.0  # a used file's time stamp is updated at most once a day
 
 _addresses: dict[str, int] = {}
 _engines: list[Any] = []  # LLVM's execution engines: each owns its machine code in memory
-_rejections: dict[str, KernelRefusedError] = {}
+_rejections: dict[str, KernelRejectedError] = {}
 _available = True
 
 
@@ -59,7 +59,7 @@ def warn_and_fall_back(error: CannotCompileError, what: str) -> None:
     Unless LLVM rejected only this kernel, nothing is compiled from now on, and the warning is given once.
     """
     global _available
-    if isinstance(error, KernelRefusedError):
+    if isinstance(error, KernelRejectedError):
         effect = f"{what} runs in NumPy, more slowly, because LLVM rejects one of its loops"
     elif _available:
         _available = False
@@ -104,7 +104,7 @@ def address_of(key: str, build: Build) -> int:
 
     Raises:
         CannotCompileError: LLVM is missing or broken.
-        KernelRefusedError: LLVM rejects the kernel.
+        KernelRejectedError: LLVM rejects the kernel.
     """
     address = _addresses.get(key)
     if address is None:
@@ -112,7 +112,7 @@ def address_of(key: str, build: Build) -> int:
             raise _rejections[key]
         try:
             address = _addresses[key] = _load_or_compile(key, build)
-        except KernelRefusedError as error:
+        except KernelRejectedError as error:
             _rejections[key] = error
             raise
     return address
@@ -151,7 +151,7 @@ def _compile(kernel: Kernel) -> bytes:
         passes.getModulePassManager().run(module, passes)
         return bytes(target.emit_object(module))
     except RuntimeError as error:
-        raise KernelRefusedError(f"{kernel.name}: {error}") from error
+        raise KernelRejectedError(f"{kernel.name}: {error}") from error
 
 
 def _link(name: str, code: bytes) -> int:

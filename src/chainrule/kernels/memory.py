@@ -58,7 +58,8 @@ _PROBE_FLAGS = ctypes.c_int32(_PROBE.flags.num)
 def flags_address(array: NDArray[Any]) -> int:
     """The address of an array's 32 bits of flags.
 
-    If NumPy's layout is unknown, it is that of a word that always says writable; `lower.program` then checks in Python.
+    If NumPy's layout is unknown, this is the address of a word that always says writable; `lower.program` then
+    checks in Python.
     """
     return _flags_address(array) if LAYOUT_IS_KNOWN else ctypes.addressof(_PROBE_FLAGS)
 

@@ -19,8 +19,9 @@ class Registers:
     """Vector register size, and tile sizes in rows × vectors.
 
     A tile (see `tile`) needs eight to ten accumulators to keep two multipliers busy, whose latency is four to five
-    cycles. There is room for as many as the vectors of both factors leave free, which LLVM tends to load all together.
-    With one accumulator too many, LLVM spills: a tile of 7 × 4 takes a third longer than one of 6 × 4.
+    cycles. LLVM tends to load all vectors of both factors before it uses them, so each needs a register of its own; the
+    other registers can be accumulators. With one accumulator too many, LLVM spills: a tile of 7 × 4 takes a third
+    longer than one of 6 × 4.
 
     Attributes:
         vector_bytes: size of a register.
@@ -55,7 +56,7 @@ class CannotCompileError(Exception):
     """LLVM is missing or broken, or rejects a kernel."""
 
 
-class KernelRefusedError(CannotCompileError):
+class KernelRejectedError(CannotCompileError):
     """LLVM rejects one kernel; others may compile."""
 
 

@@ -2,7 +2,7 @@
 
     out[i, j] = Σ_k x[i, k] y[j, k]         a linear layer's forward pass, x @ weight.T
 
-For one to ten rows, BLAS packs the weights first, which takes several times as long as the arithmetic. `few_rows` packs
+BLAS packs the weights first. For one to ten rows that takes several times as long as the arithmetic. `few_rows` packs
 nothing: both matrices are read along their rows, in whole vectors. A tile is a few rows of each; its accumulators, a
 vector each, stay in registers while k runs. After TERMS terms they are summed, and the sum continues in double
 precision. There are one and a half multiply-adds for each load.

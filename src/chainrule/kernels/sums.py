@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Axis = int | tuple[int, ...] | None
 
 BLOCK = 32
-"""Rows added in float32. In the worst case, each addition costs 1.6e-8 of the sum."""
+"""Rows added in float32. In the worst case, each addition adds an error of 1.6e-8 of the sum."""
 SHORT = 2 * BLOCK
 """Sums of at most this many numbers are left to NumPy."""
 CACHE_ELEMENTS = 2**20
@@ -90,9 +90,9 @@ class _SumStrategy(NamedTuple):
         short: leave the sum to NumPy, which is accurate enough, or raises its own error.
         paired: the same if the array is contiguous: NumPy then sums enough neighbors pairwise.
         rows: (A, B, C) if the summed dimensions are adjacent: B is their product. Otherwise None.
-        lines: how to sum in two steps, or None. If B = n · m, m successive rows of length C can be seen as one line of
-            length m C: the first step adds the n lines into one, the second adds the m rows of that line. (The shape of
-            the array as lines, the shape of one line as rows, the axis of both sums.)
+        lines: None, or how to sum in two steps, if B = n · m. The array is seen as n lines of m rows each; the first
+            step adds the lines into one, the second adds the m rows of that line: (the shape as lines, the shape of one
+            line as rows, the axis of both sums).
         keepdims_shape: the shape of the result with keepdims.
         result_shape: the shape of the result without.
     """

@@ -61,9 +61,10 @@ class Value:
         options: by kind. Elementwise: `type`, in which it computes. Reduce: `axes`, `keepdims`, `parts`, the number of
             partial sums. View: `view`, the NumPy function, and `offset` in elements. Kernel: `job`, `flops`, `images`
             if it works image by image, `parts`, `other_results`, and `bytes_per_thread` if each thread computes a copy.
-            Call: `function`; `draws` if it draws random numbers; for an `ElementChange` also `write`, which changes the
-            memory in place, and `computed_index`, whether the index contains computed integers. Tuple item: `position`,
-            for a call. Scratch: `bytes_per_thread`.
+            Call: `function`; `draws` if it draws random numbers; if it changes some elements of an array
+            (`tracer.ElementChange`) also `write`, which makes the change in place, and `computed_index`: whether the
+            index contains integers that the program computes. Tuple item: `position`, for a call. Scratch:
+            `bytes_per_thread`.
         tracers: the number of Tracers that stand for it.
     """
 
@@ -179,7 +180,7 @@ def is_python_result(value: Value) -> bool:
 
 
 def is_internal(value: Value) -> bool:
-    """Whether the program allocates the value's memory, so that it overlaps no other array of a stage."""
+    """Whether the program allocates the value's memory. Such memory overlaps no other array of a stage."""
     return value.kind not in INPUT_KINDS and not is_python_result(value)
 
 

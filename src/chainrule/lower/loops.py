@@ -82,8 +82,8 @@ class Nest:
         strides: by the identity of an operand, its stride in each loop.
         operands: arrays that are read, then those that are written.
         reductions: the steps that reduce.
-        level: for each reduction, how many loops enclose the register that accumulates it: all of them if it is
-            accumulated in memory.
+        level: for each reduction, how many loops enclose its register, from 0 for one that lasts for the whole nest;
+            len(sizes) if it has no register but is accumulated in memory.
         outermost_parallel: whether the iterations of the outermost loop are independent, so that threads can divide it.
         is_empty: whether the loops have no iterations. Sums are 0 then.
     """
@@ -324,7 +324,7 @@ class _Builder:
         for r in nest.reductions:
             if depth and (nest.in_memory(r) or nest.is_revisited(r)):
                 if is_partial(r):
-                    with kernel.when(kernel["zero_accumulator"].differs(0)):
+                    with kernel.when(kernel["start_anew"].differs(0)):
                         self.clear(r)
                 else:
                     self.clear(r)

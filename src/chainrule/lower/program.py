@@ -23,7 +23,7 @@ from chainrule.kernels.driver import (
     CHECK_RESULT,
     DRIVER,
     FLUSH,
-    FLUSH_DENORMALS,
+    FLUSH_SUBNORMALS,
     PROGRESS,
     READ_ONLY,
     RESERVED,
@@ -59,8 +59,8 @@ class Program:
     Args:
         plan: the stages and their memory.
         scalar_count: the number of scalars: numbers that change from call to call, such as a learning rate.
-        indices: arguments that must be integers from 0 to size - 1, or equal to `ignore_index` if that is not None:
-            (value, size, ignore_index, refuse); `refuse` raises the error for an array with an invalid index.
+        index_checks: arguments that must be integers from 0 to size - 1, or equal to `ignore_index` if that is not
+            None: (value, size, ignore_index, validate); `validate` raises the error for an array with an invalid index.
         arguments: the values that stand for the function's arguments.
         outputs: the values to return, in memory of their own.
         changed: the external arrays that the program writes.
@@ -78,14 +78,15 @@ class Program:
     """
 
     def __init__(
-        self, plan: Plan, scalar_count: int, indices: Sequence[IndexCheck], arguments: Sequence[Value],
+        self, plan: Plan, scalar_count: int, index_checks: Sequence[IndexCheck], arguments: Sequence[Value],
         outputs: Sequence[Value], changed: Sequence[NDArray[Any]] = (),
         allocate_arena: Callable[[int], NDArray[np.uint8]] | None = None,
     ) -> None:  # fmt: skip
-        self.plan, self.arguments, self.indices, self.changed = plan, list(arguments), list(indices), list(changed)
+        self.plan, self.arguments, self.changed = plan, list(arguments), list(changed)
+        self.index_checks = list(index_checks)
         self.kernel_calls = {n: prepare_call(stage) for n, stage in enumerate(plan.stages) if stage.kind != "call"}
         self.thread_count = thread_count(self.kernel_calls.values())
-        self.bases = _bases(plan, [*outputs, *(value for value, *_ in indices)])
+        self.bases = _bases(plan, [*outputs, *(value for value, *_ in index_checks)])
         self.entries = {id(value): RESERVED + n for n, value in enumerate(self.bases)}
         private_values = [
             v for v in self.bases if "bytes_per_thread" in v.options or id(v) in plan.block_buffers or is_partial(v)
@@ -100,10 +101,7 @@ class Program:
         self.buffers: list[NDArray[np.int64]] = []  # descriptors and scripts
         self.allocate = {id(v): _allocator(v) for v in map(base_of, outputs) if v.kind not in INPUT_KINDS}
         self._allocate(outputs, size, allocate_arena or (lambda size: np.empty(size, np.uint8)))
-        positions = {id(value): i for i, value in enumerate(self.arguments)}
-        used_arguments = [(positions[key], entry) for key, entry in self.entries.items() if key in positions]
-        self.argument_entries = [(i, entry, self.arguments[i]) for i, entry in used_arguments]
-        self.index_arguments = [positions[id(value)] for value, *_ in self.indices]
+        self.argument_entries = [(i, self.entries[id(v)], v) for i, v in enumerate(arguments) if id(v) in self.entries]
         self.order = self._write_scripts()
         self.enter = partial(_driver(), self.table.ctypes.data)
         self.table_view = self.table.data  # a memoryview: faster to write one by one
@@ -131,7 +129,7 @@ class Program:
         self.table[DRIVER] = _driver_address()
         self.table[THREAD_COUNT] = self.thread_count
         if any(stage.writes for stage in self.plan.stages):
-            self.table[FLUSH] = FLUSH_DENORMALS
+            self.table[FLUSH] = FLUSH_SUBNORMALS
         bounds = [(*byte_bounds(array), flags_address(array)) for array in self.changed]
         self.table[CHANGED_ARRAYS] = self._keep(np.array(bounds, np.int64))
         arena = self.memory = allocate_arena(self.plan.arena_size + ALIGNMENT)
@@ -242,7 +240,7 @@ class Program:
             if value.size:
                 descriptor = [self.entries[id(value)], value.example.nbytes, value.dtype.itemsize, changed]
                 script.check(ARGUMENT - i, machine.address_of("count_overlaps", driver.count_overlaps), descriptor)
-        for number, (value, size, ignore_index, _) in enumerate(self.indices, 1):
+        for number, (value, size, ignore_index, _) in enumerate(self.index_checks, 1):
             type = type_of(value.dtype)
             kernel = machine.address_of(f"count_invalid_indices {type}", partial(driver.count_invalid_indices, type))
             # if there is no ignore_index, 0 takes its place: it is a valid index anyway
@@ -323,17 +321,21 @@ class Program:
                     self.table_view[PROGRESS] += 1
 
     def _handle_failed_check(self, arguments: Sequence[NDArray[Any]]) -> None:
-        """Raise the error that a check found, or copy an argument that the program cannot read in place."""
+        """Raise the error that a check found, or copy an argument that the program cannot read in place.
+
+        The checks must then run again: another thread may have changed the array meanwhile, so that nothing is raised.
+        """
         failed_check = self.table_view[CHECK_RESULT]
         if failed_check > 0:
-            self.indices[failed_check - 1][3](arguments[self.index_arguments[failed_check - 1]])
-        if failed_check == READ_ONLY:
+            value, _, _, validate = self.index_checks[failed_check - 1]
+            validate(self.arrays[id(value)])  # what was checked: the argument or a copy of it
+        elif failed_check == READ_ONLY:
             self._check_writable()
-        i = ARGUMENT - failed_check
-        self._check_no_overlap(arguments[i])
-        value = self.arguments[i]
-        array = self.arrays[id(value)] = _copy_like(arguments[i], value)
-        self.table_view[self.entries[id(value)]] = data_pointer(array)
+        else:
+            argument, value = arguments[ARGUMENT - failed_check], self.arguments[ARGUMENT - failed_check]
+            self._check_no_overlap(argument)
+            array = self.arrays[id(value)] = _copy_like(argument, value)
+            self.table_view[self.entries[id(value)]] = data_pointer(array)
 
     def _check_writable(self) -> None:
         for array in self.changed:

@@ -52,7 +52,7 @@ class Recorder:
     def depend_on_types(self, scalars: Iterable[Scalar]) -> None:
         """Note that the result's type depends on the types of these scalars."""
 
-    def call(self, name: str, function: Callable[..., Any], inputs: Sequence[Any], options: dict[str, Any]) -> Any:
+    def add_call(self, name: str, function: Callable[..., Any], inputs: Sequence[Any], options: dict[str, Any]) -> Any:
         """Add a Python call: each run of the program calls `function` with arrays.
 
         Raises:
@@ -172,35 +172,35 @@ class Recorder:
         try:
             return self.add_value("elementwise", "cast", (x.value,), example, type=example.dtype)
         except Untraceable:
-            return self.call("cast", lambda array: array.astype(dtype), (x,), {})  # type: ignore[no-any-return]
+            return self.add_call("cast", lambda array: array.astype(dtype), (x,), {})  # type: ignore[no-any-return]
 
     def reorder(self, x: Tracer, example: NDArray[Any]) -> Tracer:
         """The same elements in the memory order of `example`."""
         if not computes_with(x.dtype):
             axes = axes_in_order(example)
-            return self.call("copy", partial(copy_in_order, axes=axes), (x,), {})  # type: ignore[no-any-return]
+            return self.add_call("copy", partial(copy_in_order, axes=axes), (x,), {})  # type: ignore[no-any-return]
         return self.add_value("elementwise", "cast", (x.value,), example, type=example.dtype)
 
     def match_layout(self, x: Tracer, like: Tracer) -> Tracer:
-        """A new Tracer for the value of `x` with the `memory` of `like`; nothing is copied.
+        """A new Tracer for the value of `x` with the `layout` of `like`; nothing is copied.
 
-        An in-place change keeps the layout of the array that it changes.
+        Used for in-place changes, which keep the layout of the array that they change.
         """
         out = Tracer(self, x.value)
-        out.memory = like.memory
+        out.layout = like.layout
         return out
 
     def record_view(self, x: Any, function: Callable[[Any], Any]) -> Tracer:
         """Record a NumPy function that only rearranges elements: the result is a view of x, or a copy."""
         x = self.as_tracer(x)
-        memory = function(x.memory)
-        if not isinstance(memory, np.ndarray):
+        layout = function(x.layout)
+        if not isinstance(layout, np.ndarray):
             raise Untraceable("a single element by its index")
-        if memory.size and not np.may_share_memory(memory, x.memory):
+        if layout.size and not np.may_share_memory(layout, x.layout):
             copy = Tracer(self, self.view_value(x.value, function))
-            copy.memory = memory
+            copy.layout = layout
             return copy
-        value = self.view_value(x.value, function, x.memory)
+        value = self.view_value(x.value, function, x.layout)
         if x.base is None:
             return Tracer(self, value, x, function)
         outer = x.view_function
@@ -210,20 +210,20 @@ class Recorder:
         """The value of a view after its base was changed in place."""
         base: Any = x.base
         if not x.index_tracers:
-            return self.view_value(base.value, x.view_function, base.memory)
-        value: Value = self.call("getitem", x.view_function, (Tracer(self, base.value), *x.index_tracers), {}).value
+            return self.view_value(base.value, x.view_function, base.layout)
+        value: Value = self.add_call("getitem", x.view_function, (Tracer(self, base.value), *x.index_tracers), {}).value
         return value
 
-    def view_value(self, value: Value, function: Callable[[Any], Any], memory: NDArray[Any] | None = None) -> Value:
-        """Apply a NumPy function that only rearranges elements to a value; the result is a view value.
+    def view_value(self, value: Value, function: Callable[[Any], Any], layout: NDArray[Any] | None = None) -> Value:
+        """Apply to a value a NumPy function that only rearranges elements; the result is a view value.
 
-        If `memory` is given, the result must be a view of it: the value is brought into that memory order first.
+        If `layout` is given, the result must be a view of it: the value is brought into its memory order first.
         """
         source = value.example
         example = function(source)
         if example.size and not np.may_share_memory(example, source):
-            if memory is not None:
-                source = copy_in_order(source, axes_in_order(memory))
+            if layout is not None:
+                source = copy_in_order(source, axes_in_order(layout))
             elif example.size == source.size:  # reshaped in C order
                 source = np.ascontiguousarray(source)
             value = self.reorder(Tracer(self, value), source).value
@@ -239,7 +239,7 @@ class Recorder:
         """Record a matrix product; a vector counts as a matrix with one row or column."""
         x, y = self._as_blas_matrix(self.as_tracer(x)), self._as_blas_matrix(self.as_tracer(y))
         if x.dtype != y.dtype or x.dtype.kind != "f" or not x.size or not y.size:
-            raise Untraceable("a matrix product of anything but floats of one type")
+            raise Untraceable("a matrix product that is empty or not of floats of one type")
         if x.ndim == 1:
             return self.matmul(x.reshape(1, -1), y)[..., 0, :] if y.ndim > 1 else (x * y).sum()
         if y.ndim == 1:

@@ -359,7 +359,10 @@ def _is_split_by_image(value: Value, images: int) -> bool:
 
 
 def work(stage: Stage) -> float:
-    """Roughly how much a stage computes: 1 or more for an element of a loop, 1 for eight multiply-adds of a product."""
+    """Roughly how much a stage computes.
+
+    An element of a loop counts 1 or more, eight multiply-adds of a matrix product 1, four of a hand-written kernel 1.
+    """
     if stage.kind == "matmul":
         return float(stage.steps[0].size * stage.steps[0].inputs[0].shape[-1] / 8)  # vectors of about 8
     if stage.kind == "kernel":

@@ -60,7 +60,7 @@ MIN_FREED_BYTES = 65_536
 class Tracer(NDArrayOperatorsMixin):
     """A stand-in for an array in the trace. `value` is the array it currently stands for.
 
-    An in-place change assigns another value.
+    After an in-place change it stands for another Value.
 
     Attributes:
         base: the Tracer that this one is a view of, as with arrays: an in-place change of either changes both. None if
@@ -70,7 +70,7 @@ class Tracer(NDArrayOperatorsMixin):
             as arguments.
     """
 
-    __slots__ = ("_base_value", "_memory", "_value", "base", "index_tracers", "recorder", "view_function")
+    __slots__ = ("_base_value", "_layout", "_value", "base", "index_tracers", "recorder", "view_function")
     flags = None
 
     def __init__(
@@ -81,8 +81,8 @@ class Tracer(NDArrayOperatorsMixin):
         self.view_function, self.index_tracers = view_function, index_tracers
         value.tracers += 1
         self._base_value = None if base is None else base.value
-        # once changed in place: the example of its first value, whose layout NumPy's array would keep
-        self._memory: NDArray[Any] | None = None
+        # after an in-place change: the example from before it, because an array keeps its layout
+        self._layout: NDArray[Any] | None = None
 
     def __del__(self) -> None:
         self._drop_value()
@@ -110,8 +110,8 @@ class Tracer(NDArrayOperatorsMixin):
 
     @value.setter
     def value(self, value: Value) -> None:
-        if self._memory is None:
-            self._memory = self._value.example
+        if self._layout is None:
+            self._layout = self._value.example
         self._set_value(value)
 
     def _set_value(self, value: Value) -> None:
@@ -120,10 +120,11 @@ class Tracer(NDArrayOperatorsMixin):
         self._value = value
 
     @property
-    def memory(self) -> NDArray[Any]:
-        """An array with the memory layout and writability that NumPy's array would have here.
+    def layout(self) -> NDArray[Any]:
+        """An array with the layout and writability of the array that would be here without a trace.
 
-        After an in-place change `value.example` may have another layout, and the elements of this array are outdated.
+        It decides which results are views and which are copies. Its elements may be outdated; `value.example` has the
+        present ones, but after an in-place change maybe another layout.
 
         Raises:
             LeakedTracerError: the trace has ended.
@@ -131,13 +132,13 @@ class Tracer(NDArrayOperatorsMixin):
         if self.recorder.ended:
             raise LeakedTracerError
         if self.base is not None:
-            view: NDArray[Any] = self.view_function(self.base.memory, *(x.value.example for x in self.index_tracers))
+            view: NDArray[Any] = self.view_function(self.base.layout, *(x.value.example for x in self.index_tracers))
             return view
-        return self._value.example if self._memory is None else self._memory
+        return self._value.example if self._layout is None else self._layout
 
-    @memory.setter
-    def memory(self, array: NDArray[Any]) -> None:
-        self._memory = array
+    @layout.setter
+    def layout(self, array: NDArray[Any]) -> None:
+        self._layout = array
 
     # Known without the values
 
@@ -217,7 +218,7 @@ class Tracer(NDArrayOperatorsMixin):
     def __setitem__(self, index: Any, value: Any) -> None:
         if index is not ...:
             change = ElementChange(_set_items, axes_in_order(self.value.example))
-            value = self.recorder.call("a change of some elements", change, (self, value, index), {})
+            value = self.recorder.add_call("a change of some elements", change, (self, value, index), {})
         self.recorder.assign(self, value)
 
     def astype(self, dtype: Any, copy: bool = True) -> Tracer:
@@ -225,9 +226,9 @@ class Tracer(NDArrayOperatorsMixin):
         return self if self.dtype == dtype and not copy else self.recorder.cast(self, dtype)
 
     def copy(self) -> Tracer:
-        """A new Tracer for the same value. Values are immutable, so nothing is copied."""
+        """A new Tracer for the same value. Values are immutable, so no elements are copied."""
         copy = Tracer(self.recorder, self.value)
-        copy.memory = np.empty_like(self.memory)
+        copy.layout = np.empty_like(self.layout)
         return copy
 
     def reshape(self, *shape: Any) -> Tracer:

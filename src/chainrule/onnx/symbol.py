@@ -53,11 +53,11 @@ class Symbol(NDArrayOperatorsMixin):
         return len(self.example)
 
     @property
-    def memory(self) -> NoReturn:
-        """Where an in-place change would write.
+    def layout(self) -> NoReturn:
+        """The layout of the array, which tells whether it may be changed in place.
 
         Raises:
-            OnnxError: always: a graph has no memory.
+            OnnxError: always: the values of a graph cannot be changed.
         """
         raise OnnxError(f"export: a tensor is changed in place{at_user_line()}, which ONNX cannot express")
 

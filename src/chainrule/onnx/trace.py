@@ -1,7 +1,8 @@
 """A trace for an export: runs the network once on symbols, which write the graph.
 
-While it runs, `mode.trace` is this trace, so that every operation on Tensors calls `run`. Python code runs as it is:
-branches that depend on options are taken, loops are unrolled, and code that needs values is refused with its line.
+While it runs, `mode.trace` is this trace, so that every operation on Tensors calls `record_operation`. Python code runs
+as it is: branches that depend on options are taken, loops are unrolled, and code that needs values is refused with its
+line.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Trace(Writer):
 
     # What Tensors call
 
-    def run(
+    def record_operation(
         self, operation: Operation[...], inputs: Sequence[Any], options: dict[str, Any]
     ) -> tuple[list[Any], Symbol, None]:
         """Write an operation; return its inputs, its result and no extra result."""

@@ -1,8 +1,8 @@
 """Records a network: calls it once with symbols, which write down the NumPy functions of its formulas.
 
-While the network runs, `mode.trace` is a `Trace`, so that every operation on Tensors calls `run`. Python code runs as
-it is: branches that depend on options are taken, loops are unrolled, and code that needs values is refused with its
-line.
+While the network runs, `mode.trace` is a `Trace`, so that every operation on Tensors calls `record_operation`.
+Python code runs as it is: branches that depend on options are taken, loops are unrolled, and code that needs values is
+refused with its line.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class Symbol(NDArrayOperatorsMixin):
         return len(self.example)
 
     @property
-    def memory(self) -> NoReturn:
-        """Where an in-place change would write.
+    def layout(self) -> NoReturn:
+        """The layout of the array, which tells whether it may be changed in place.
 
         Raises:
             SourceError: always.
@@ -150,7 +150,7 @@ class Trace:
 
     # What Tensors call
 
-    def run(
+    def record_operation(
         self, operation: Operation[...], inputs: Sequence[Any], options: dict[str, Any]
     ) -> tuple[list[Any], Symbol, None]:
         """Write an operation; return its inputs, its result and no extra result."""

@@ -108,7 +108,9 @@ class OperationGraph:
 
     # Methods that operations on Tensors call
 
-    def run(self, operation: Operation[...], inputs: Sequence[Any], options: dict[str, Any]) -> tuple[Any, Any, Any]:
+    def record_operation(
+        self, operation: Operation[...], inputs: Sequence[Any], options: dict[str, Any]
+    ) -> tuple[Any, Any, Any]:
         """Compute an operation and add its node; return its inputs as arrays, its result and its extra result."""
         sources = [self.lift(x) for x in inputs]
         arrays = sources if operation.promote is None else promote(sources, operation.promote, operation.name)
