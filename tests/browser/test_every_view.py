@@ -49,6 +49,18 @@ ADDRESSES = {
 }
 
 
+long = pytest.mark.skipif(
+    os.environ.get("CHAINRULE_BROWSER_LONG") != "1", reason="`make browser-long`; the views' own tests have most of it"
+)
+SHORT = ("draw", "playground", "train")
+"""Views whose own tests do not compare all of two pages: `make test-browser` does it here, `make browser-long` with all."""
+CASES = [
+    pytest.param(name, query, marks=() if name in SHORT else long)
+    for name, all_of_it in ADDRESSES.items()
+    for query in all_of_it
+]
+
+
 @pytest.fixture(scope="module")
 def run(studio: Any) -> Any:
     """A small trained network among the studio's runs."""
@@ -81,9 +93,7 @@ def draw(page: Any) -> None:
     page.mouse.up()
 
 
-@pytest.mark.parametrize(
-    ("name", "query"), [(name, each) for name, all_of_it in ADDRESSES.items() for each in all_of_it]
-)
+@pytest.mark.parametrize(("name", "query"), CASES)
 def test_an_address_shows_the_same_in_a_fresh_browser(view: Any, run: Any, name: str, query: str) -> None:
     page = ready(view(name, query).page, name)
     shown = everything(page)
@@ -139,12 +149,6 @@ def save(page: Any, folder: Path) -> None:
     with page.expect_download() as download:
         page.get_by_role("button", name=re.compile("^Save")).click()
     download.value.save_as(folder / "drawing.png")
-
-
-long = pytest.mark.skipif(
-    os.environ.get("CHAINRULE_BROWSER_LONG") != "1",
-    reason="`make browser-long`; tests/bridges/studio runs the programs, too",
-)
 
 
 @long
