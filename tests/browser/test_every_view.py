@@ -207,7 +207,7 @@ def test_the_program_of_the_time_machine_prints_its_numbers(view: Any, run: Any,
 # Runs that are not as they were
 
 
-SAYS = {"inside": ".notice", "microscope": ".answer", "time": ".fault", "train": "[role=alert]", "words": ".error"}
+SAYS = {"inside": ".notice", "microscope": ".answer", "time": ".notice", "train": "[role=alert]", "words": ".error"}
 """Where each view that opens runs says what is wrong."""
 
 

@@ -64,7 +64,7 @@ def test_its_numbers_are_the_librarys_and_surgery_is_evaluates(page, network):
     hidden, scores = explain.activations(network, image[None])
     exponentials = np.exp(scores[0].astype(float) - scores.max())
     np.testing.assert_allclose(bars(page), exponentials / exponentials.sum(), atol=0.00051)
-    assert np.array_equal(pixels(page, "canvas.picture")[:, 0], mnist().test_images[IMAGE].ravel())
+    assert np.array_equal(pixels(page, "canvas.seen")[:, 0], mnist().test_images[IMAGE].ravel())
 
     page.locator(f'[data-key="0.{NEURON}"]').click()
     page.get_by_role("heading", name=f"Layer 1, neuron {NEURON}").wait_for()
@@ -98,7 +98,7 @@ def test_maps_and_the_address(page, network, name):
     values = function(network, mnist().test_images[IMAGE] / np.float32(255), 3).ravel()
     strongest = float(re.search(r"Strongest: ([\d.e-]+)\.", page.locator("p", has_text="Strongest: ").inner_text())[1])
     assert strongest == pytest.approx(abs(values).max(), rel=0.006)
-    red, blue = pixels(page, "canvas.picture")[:, [0, 2]].T
+    red, blue = pixels(page, "canvas.seen")[:, [0, 2]].T
     largest = np.argsort(-abs(values))[:5]
     assert ((red > blue)[largest] == (values > 0)[largest]).all()
 
@@ -110,7 +110,7 @@ def test_maps_and_the_address(page, network, name):
     other.locator(".neuron canvas.top").first.wait_for()
     settled(other)
     assert other.locator("#view").inner_text() == page.locator("#view").inner_text()
-    for selector in ("canvas.picture", ".neuron canvas.weights", ".neuron canvas.mean"):
+    for selector in ("canvas.seen", ".neuron canvas.weights", ".neuron canvas.mean"):
         assert np.array_equal(pixels(other, selector), pixels(page, selector))
 
 
@@ -142,13 +142,13 @@ def test_by_keyboard_alone(page, network):
 def test_a_drawing_is_looked_into(page):
     page.get_by_role("button", name="Draw a digit").click()
     assert page.locator(".answer").inner_text() == "Draw a digit."
-    assert not page.locator("canvas.picture").is_visible()  # the test image that was there before
+    assert not page.locator("canvas.seen").is_visible()  # the test image that was there before
     page.locator("canvas.pad").focus()
     for key in [*["ArrowUp"] * 9, "Space", *["ArrowDown"] * 18, "Space"]:
         page.keyboard.press(key)
     page.locator(".answer", has_text="%").wait_for()
     assert "strokes=" in page.url
-    assert pixels(page, "canvas.picture")[:, 0].reshape(28, 28)[14].max() == 255
+    assert pixels(page, "canvas.seen")[:, 0].reshape(28, 28)[14].max() == 255
     page.get_by_role("button", name="Test images").click()
     page.locator(".answer", has_text="Right.").or_(page.locator(".answer", has_text="It is")).wait_for()
 

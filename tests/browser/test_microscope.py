@@ -29,7 +29,7 @@ READ = """() => {
         numbers: Object.fromEntries([...document.querySelectorAll("#view data")]
             .filter((each) => !each.closest("table, li")).map(number)),
         factors: [...document.querySelectorAll("#view li data")].map(number),
-        sums: Object.fromEntries([...document.querySelectorAll("#view table")].map((each) => [each.dataset.sum, rows(each)])),
+        sums: Object.fromEntries([...document.querySelectorAll("#view [data-sum]")].map((each) => [each.dataset.sum, rows(each.querySelector("table"))])),
         titles: [...document.querySelectorAll("#view h2")].map((each) => each.textContent.trim()),
     };
 }"""
@@ -227,12 +227,12 @@ def test_factors_lead_to_where_they_come_from_and_back(view: Callable[..., Any],
     page = view("microscope", "run=cnn&image=3&weight=1.weight&at=4,0,1,3").page
     page.locator('#view [data-weight="1.weight,4,0,1,3"]').wait_for()
     settle(page)
-    row = page.locator("table[data-sum=blame] tbody tr").first
+    row = page.locator("[data-sum=blame] tbody tr").first
     to = position_of(row.locator("th").inner_text())
     row.locator("button").nth(1).click()  # the δ of the next layer
     page.locator("#blame-title", has_text=f"filter {to[0]} of layer 4, at row {to[1]}, column {to[2]}").wait_for()
     assert page.locator("#slope-title").inner_text().startswith("④")
-    page.locator("table[data-sum=blame] tbody tr").first.locator("button").first.click()  # a weight of the last layer
+    page.locator("[data-sum=blame] tbody tr").first.locator("button").first.click()  # a weight of the last layer
     page.locator("#slope-title", has_text="②").wait_for()
     settle(page)
     assert state(page)["weight"] == "8.weight"

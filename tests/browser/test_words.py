@@ -59,8 +59,8 @@ def test_the_bars_and_the_wires_are_the_models(view, model, tokenizer):
     for word, value in found.items():
         assert value == pytest.approx(chances[tokenizer.words.index(word)], abs=0.00051)
     for layer, head, token in ((1, 1, 7), (2, 1, 4), (1, 2, 5)):
-        page.locator("select.layer").select_option(str(layer))
-        page.locator("select.head").select_option(str(head))
+        page.locator("[name=layer]").select_option(str(layer))
+        page.locator("[name=head]").select_option(str(head))
         page.locator(".wires button").nth(token).focus()  # the numbers are there on focus
         shares = page.locator(".wires ol").last.locator(".share").all_inner_texts()
         weights = layers[layer - 1][head - 1, token]
@@ -104,7 +104,7 @@ def test_by_keyboard_alone(view):
 
 def test_drawing_choosing_and_the_address(view):
     page = settled(view("words", "seed=3").page)
-    page.locator(".again").click()
+    page.get_by_role("button", name="Another way").click()
     settled(page)
     found, goes_on = bars(page), page.locator(".continuation").inner_text()
     assert page.url.endswith("#words?seed=4")
@@ -118,7 +118,7 @@ def test_drawing_choosing_and_the_address(view):
     settled(page)
     page.locator("input[type=range]").fill("0")
     assert next(iter(bars(page).values())) == 1
-    page.locator(".write").click()
+    page.get_by_role("button", name="Write that").click()
     assert page.locator("textarea").input_value().endswith(".\n")
 
 
@@ -133,13 +133,13 @@ def test_unknown_words_another_model_and_wrong_addresses(view, studio):
     page.locator("textarea").fill("the river")
     bars(page)
     assert page.locator(".wires button[aria-pressed=true]").inner_text() == "river"
-    page.locator("select.model").select_option("lesson")
+    page.locator("[name=model]").select_option("lesson")
     page.get_by_text("This model has no attention").wait_for()
     assert next(iter(bars(page).values())) > 0
     assert page.locator(".wires").count() == 0
     shutil.copytree(runs.SHIPPED_WORDS, studio.runs / "mine")
     page.reload()
-    settled(page).locator("select.model").select_option("mine")
+    settled(page).locator("[name=model]").select_option("mine")
     bars(page)
     assert page.locator("textarea").input_value() == ""
     assert page.locator(".wires button").all_inner_texts() == ["↵"]

@@ -9,7 +9,7 @@
   run as lines of Python.
 - `bundle`: a view's modules as one, for hosts that take a single text; `notebook`: a view as a widget.
 - `static/`: the page: ES modules, without a build step; `static/views/` has a view a file, `static/parts/` what they
-  share.
+  share. `types/` declares the messages' types for TypeScript's checker, and is neither served nor installed.
 """
 
 from __future__ import annotations

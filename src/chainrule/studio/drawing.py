@@ -44,6 +44,16 @@ def picture_file(picture: bytes) -> Iterator[Path]:
 
 BRIGHT_PAPER = ("as opened", "background")
 """The stages that are brightness, not ink."""
+MEANINGS = {
+    "as opened": "your picture, at most 256 pixels long",
+    "background": "how bright the paper would be without ink",
+    "background removed": "what is darker than the paper: light and shadow are gone",
+    "noise removed": "strokes only, each as dark as the darkest",
+    "cropped": "the box around the ink",
+    "scaled to 20×20": "the longer side is 20 pixels, as in the images it learned from",
+    "centered in 28×28": "what the network sees",
+}
+"""What the page says of each stage, by its title."""
 
 
 CODE = """from chainrule.reading import DigitReader
@@ -148,7 +158,7 @@ class Drawing:
     def _captions(
         self, reading: Reading, stages: list[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]]
     ) -> list[dict[str, Any]]:
-        """For each stage its name and size, and what the network would say if it saw that."""
+        """For each stage its name, meaning and size, and what the network would say if it saw that."""
         digits, none = self.reader.probabilities(np.stack([seen for *_, seen in stages[:-1]]))
         guesses = []
         for row, no in zip(digits, none, strict=True):
@@ -156,7 +166,7 @@ class Drawing:
             guesses.append(Guess(digit, float(no if digit is None else row.max())))
         guesses.append(reading.guesses[0])  # the last stage is what it reads
         return [
-            {"title": title, "shape": gray.shape, **asdict(guess)}
+            {"title": title, "about": MEANINGS[title], "shape": gray.shape, **asdict(guess)}
             for (title, gray, _), guess in zip(stages, guesses, strict=True)
         ]
 

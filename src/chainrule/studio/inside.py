@@ -27,7 +27,12 @@ WORDS = runs.SHIPPED_WORDS.name
 """The name of the language model in the package."""
 OPEN_RUNS = 2
 """Runs that stay open, with the outputs of layers for all test images."""
-MAPS = ("gradient", "integrated", "occlusion")
+MAPS = {
+    "gradient": ("gradient", "Where a little more ink would raise the score (orange) or lower it (blue)."),
+    "integrated": ("integrated gradients", "How much each pixel adds to the score (orange) or takes from it (blue)."),
+    "occlusion": ("occlusion", "Where covering a square of 5×5 pixels makes it less probable (orange) or more (blue)."),
+}
+"""The maps of pixels: what each is called, and what it shows."""
 MAX_SILENT, MAX_TEXT = 5000, 2000  # characters
 _SILENT = re.compile(r"(\d{1,2}\.\d{1,5}(-\d{1,2}\.\d{1,5})*)?", re.ASCII)
 
@@ -85,6 +90,7 @@ class Inside:
         height, width = opened.test.test_images.shape[1:]
         return {
             **reply,
+            "maps": MAPS,
             "classes": opened.classes,
             "count": len(opened.test.test_images),
             "shape": [height, width],

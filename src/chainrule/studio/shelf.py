@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chainrule.errors import RunError, UserError
@@ -12,7 +13,6 @@ from chainrule.training import run as runs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from chainrule.training.run import Run
 
@@ -23,6 +23,17 @@ KEPT = "studio"
 """The folder, inside that of the runs, where long drawings and points are kept."""
 MAX_KEPT, MAX_FILES = 200_000, 1000
 _KEY = re.compile("[0-9a-f]{16}")
+
+
+def describe(run: Run) -> str:
+    """Return what a run trains, on what and how, as one line for a page."""
+    config, recipe = run.config, run.config["training"]
+    fork = config.get("fork")
+    return (
+        f"{run.model.name} on {Path(config['data']['name']).name}; {recipe['optimizer']}, rate {recipe['lr']:g} "
+        f"({recipe['schedule']}), batch size {recipe['batch_size']}, seed {config['seed']}"
+        + (f"; forked from {Path(fork['run']).name}, step {fork['step']:,}" if fork else "")
+    )
 
 
 class Shelf:

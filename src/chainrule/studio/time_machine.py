@@ -21,7 +21,7 @@ from chainrule.errors import RunError, UserError
 from chainrule.images.steps import BlankPictureError, prepare
 from chainrule.studio.frames import finite
 from chainrule.studio.races import Races
-from chainrule.studio.shelf import SHIPPED
+from chainrule.studio.shelf import SHIPPED, describe
 from chainrule.studio.weights import weights_sheet
 from chainrule.tensor import from_numpy
 from chainrule.training.image_task import IMAGES
@@ -223,16 +223,12 @@ class TimeMachine:
         ).reshape(-1, 4)
         recipe = run.config["training"]
         settings = {key: recipe[key] for key in ("optimizer", "lr", "batch_size", "epochs", "schedule")}
-        fork = run.config.get("fork")
         return {
             "last": replay.last_step,
             "steps_per_epoch": replay.segments[-1].steps_per_epoch,
-            "model": run.model.name,
-            "data": Path(replay.data.name).name,
-            "seed": run.config["seed"],
+            "about": describe(run),
             "settings": settings,
             "optimizers": {each: entry.settings.get("lr") for each, entry in OPTIMIZERS.items()},
-            "from": f"{Path(fork['run']).name}, step {fork['step']:,}" if fork else None,
             "names": list(run.config["data"]["classes"]) if opened.shape else [],
             "shape": opened.shape,
             "notes": replay.notes,

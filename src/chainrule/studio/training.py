@@ -22,6 +22,7 @@ from chainrule.reading import DigitReader
 from chainrule.studio.frames import finite
 from chainrule.studio.process import RUNNING, TrainingProcess
 from chainrule.studio.program import program
+from chainrule.studio.shelf import describe
 from chainrule.studio.worker import PAUSED
 from chainrule.training import experiment, tasks
 from chainrule.training import run as runs
@@ -305,6 +306,7 @@ class Training:
             "tell": "run",
             "run": run.folder.name if run.folder != runs.SHIPPED else "shipped",
             "model": run.model.name,
+            "about": describe(run),
             "task": run.model.task,
             "data": config["data"]["name"],
             "seed": config["seed"],

@@ -57,6 +57,7 @@ def test_the_answer_is_that_of_predict(drawing, tmp_path, monkeypatch, number):
         assert told[name] == entry[name], name
     assert told["second"] == entry.get("second")
     assert [len(stage) for stage in stages] == [np.prod(stage["shape"]) for stage in told["stages"]]
+    assert all(stage["about"] for stage in told["stages"])
     last = told["stages"][-1]
     assert (last["shape"], last["digit"], last["confidence"]) == ((28, 28), told["digit"], told["confidence"])
 

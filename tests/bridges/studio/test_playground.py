@@ -18,6 +18,7 @@ from chainrule.data import toys
 from chainrule.errors import UserError
 from chainrule.studio import playground as playground_package
 from chainrule.studio.playground import Playground
+from chainrule.studio.playground.choices import TRIES
 from chainrule.studio.playground.frame import frame, grid
 from chainrule.studio.playground.points import decode_points, encode_points, read_points
 from chainrule.studio.playground.run import PlaygroundRun
@@ -624,37 +625,31 @@ def test_read_stop_of_nothing():
 
 
 def test_the_page_offers_what_there_is():
+    told, _ = Playground().answer({"ask": "choices"}, [])
+    assert list(told["data"]) == list(DATA)
+    assert told["data"]["circles"] == "Circles"
+    assert told["features"] == {name: feature.symbol for name, feature in FEATURES.items()}
+    assert told["activations"] == list(ACTIVATION_CLASSES)
+    assert told["optimizers"] == list(OPTIMIZERS)
+    assert list(told["stops"]) == list(KINDS)
+    for kind, (_, number) in told["stops"].items():
+        assert read_stop(f"{kind}-{number}", Setup())
+    assert json.loads(json.dumps(told))["tries"] == [list(each) for each in TRIES]
     folder = Path(playground_package.__file__).parent.parent / "static" / "views"
     text, page = ((folder / name).read_text("utf-8") for name in ("playground_choices.js", "playground_page.js"))
-
-    def strings(name):
-        return re.findall(
-            r'"([^"]*)"', re.search(rf"^export const {name} = (.*?);$", text, re.MULTILINE | re.DOTALL)[1]
-        )
-
-    assert strings("DATA")[::2] == list(DATA)
-    assert strings("FEATURES") == list(FEATURES)
-    assert strings("SYMBOLS") == [feature.symbol for feature in FEATURES.values()]
-    assert strings("ACTIVATIONS")[0].split() == list(ACTIVATION_CLASSES)
-    assert strings("OPTIMIZERS")[0].split() == list(OPTIMIZERS)
-    stops = re.findall(r'(\w+): \["[^"]*", "([\d.]+)"\]', text)
-    assert [kind for kind, _ in stops] == list(KINDS)
-    for kind, number in stops:
-        assert read_stop(f"{kind}-{number}", Setup())
-    keys = set(re.findall(r'^  \["[^"]*", "([a-z-]+)"', text, re.MULTILINE)) | set(
-        re.findall(r', "([a-z-]+)", "the ', page)
-    )
+    keys = {lesson for _, lesson, _ in TRIES} | set(re.findall(r'\[[A-Z]+, "([a-z-]+)"\]', page))
     assert len(keys) >= 7
     assert keys <= {lesson.key for lesson in lessons.available()}
     defaults = re.search(r"export const defaults = {(.*?)};", text, re.DOTALL)[1]
     values = {key: json.loads(value) for key, value in re.findall(r'(\w+): ("[^"]*"|[\d.]+)', defaults)}
-    assert read_setup({key: value for key, value in values.items() if key not in ("stop", "step", "speed")}) == Setup()
+    assert (
+        read_setup({key: value for key, value in values.items() if key not in ("stop", "step", "speed", "large")})
+        == Setup()
+    )
 
 
 def test_what_the_page_proposes_to_try_is_as_it_says():
-    file = Path(playground_package.__file__).parent.parent / "static" / "views" / "playground_choices.js"
-    states = re.findall(r'\["[^"]+", "[a-z-]+",\s+({[^}]+})\]', file.read_text("utf-8"))
-    runs = [PlaygroundRun(read_setup(json.loads(re.sub(r"(\w+):", r'"\1":', state)))) for state in states]
+    runs = [PlaygroundRun(read_setup(settings)) for *_, settings in TRIES]
     for run in runs:
         run.train(100 * run.steps_per_epoch)
     squares, no_layer, spirals, three, sigmoids, dead, large_rate, few_points = runs

@@ -7,6 +7,7 @@ from threading import Lock
 from typing import Any
 
 from chainrule.errors import UserError, shorten
+from chainrule.studio.playground.choices import choices
 from chainrule.studio.playground.frame import frame, scene
 from chainrule.studio.playground.points import read_points
 from chainrule.studio.playground.run import PlaygroundRun
@@ -48,6 +49,8 @@ class Playground:
 
     def _answer(self, content: dict[str, Any], buffers: list[bytes]) -> Answer | None:
         match content, buffers:
+            case {"ask": "choices"}, []:
+                return {"tell": "choices", **choices()}, []
             case {"ask": "frame", "page": int(page), "state": dict(state), "step": int(step), "scene": bool()}, []:
                 play, is_new = content.get("play") is True, content["scene"]
                 return self._frame(page, dict(state), step, play=play, is_new=is_new)

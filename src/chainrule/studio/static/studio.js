@@ -37,7 +37,7 @@ function read() {
 
 async function show() {
   const { entry, query } = read();
-  const { default: view, defaults = {} } = await entry.load();
+  const { default: view, defaults = {} } = await import(`./views/${entry.name}.js`);
   if (read().entry !== entry) return; // another door was opened meanwhile
   shown?.leave();
   states.set(entry.name, query);

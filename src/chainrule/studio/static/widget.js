@@ -2,7 +2,7 @@
 // In a notebook: its model in the place of the studio's. The trait `state` holds what the studio's address would.
 
 import { Model, readState } from "./model.js";
-import { lessons } from "./parts/explain.js";
+import { lessons } from "./parts/elements.js";
 
 /** @typedef {import("./model.js").Value} Value */
 

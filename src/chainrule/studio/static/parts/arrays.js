@@ -15,3 +15,6 @@ export const integers = (view) => new Int32Array(copy(view));
 
 /** A copy, since typed arrays of several bytes must begin at a multiple of their size. @param {DataView} view */
 const copy = (view) => bytes(view).slice().buffer;
+
+/** A column of a matrix, whose rows follow each other. @param {ArrayLike<number>} values @param {number} j @param {number} width */
+export const column = (values, j, width) => Array.from({ length: values.length / width }, (_, i) => values[width * i + j]);

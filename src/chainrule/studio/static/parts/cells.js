@@ -1,25 +1,15 @@
 // @ts-check
 // Arrays as squares to choose from, by mouse or arrow keys: the weights of a neuron, the terms of a sum.
 
-import { html } from "../vendor/lit-html.js";
+import { html } from "./template.js";
+import { ARROWS, isModified } from "./keys.js";
 import { readable } from "./numbers.js";
-import { signedColor } from "./pictures.js";
+import { contextOf, largest, signedColor } from "./pictures.js";
 
 const WIDE = 440; // pixels that the squares fill, more or less
 
-/**
- * @typedef {object} Cells
- * @property {ArrayLike<number>} values tile by tile, row by row
- * @property {number} height of a tile, in squares
- * @property {number} width
- * @property {number} chosen the position in `values` that is marked; -1 for none
- * @property {(position: number) => void} choose a square was clicked, or an arrow key moved there
- * @property {(position: number) => void} [enter] Enter was pressed
- * @property {boolean} [gray] values from 0 to 1, black to white; otherwise blue below zero, orange above
- */
-
-/** @param {Cells} cells */
-function layout({ values, height, width }) {
+/** How tiles are laid out side by side, with a gap between them. @param {Tiles} cells */
+export function layout({ values, height, width }) {
   const tiles = Math.ceil(values.length / (height * width));
   const columns = Math.max(1, Math.min(tiles, Math.round(Math.sqrt((tiles * (height + 1)) / (width + 1)))));
   const across = columns * (width + 1) - 1;
@@ -27,8 +17,8 @@ function layout({ values, height, width }) {
     size: Math.max(3, Math.min(28, Math.floor(WIDE / across))) };
 }
 
-/** The row and column of a square. @param {Cells} cells @param {number} position */
-function spot(cells, position) {
+/** The row and column of a square. @param {Tiles} cells @param {number} position */
+export function locate(cells, position) {
   const { columns } = layout(cells);
   const tile = Math.floor(position / (cells.height * cells.width));
   const inside = position % (cells.height * cells.width);
@@ -55,15 +45,15 @@ function square(cells, row, column) {
  */
 export function cells(label, cells) {
   return html`<canvas class="cells" tabindex="0" role="application" aria-label=${label} .cells=${cells}
-    @click=${(/** @type {MouseEvent} */ event) => {
+    @click=${(event) => {
       const position = under(event, cells);
       if (position >= 0) cells.choose(position);
     }}
-    @pointermove=${(/** @type {PointerEvent} */ event) => {
+    @pointermove=${(event) => {
       const position = under(event, cells);
-      /** @type {HTMLElement} */ (event.currentTarget).title = position >= 0 ? readable(cells.values[position]) : "";
+      event.currentTarget.title = position >= 0 ? readable(cells.values[position]) : "";
     }}
-    @keydown=${(/** @type {KeyboardEvent} */ event) => key(event, cells)}></canvas>`;
+    @keydown=${(event) => key(event, cells)}></canvas>`;
 }
 
 /** The square under the pointer; -1 for none. @param {MouseEvent} event @param {Cells} cells */
@@ -78,23 +68,13 @@ function under(event, cells) {
 
 /** @param {KeyboardEvent} event @param {Cells} cells */
 function key(event, cells) {
-  /** @type {Record<string, [number, number]>} */
-  const moves = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
-  if (event.altKey || event.ctrlKey || event.metaKey) return;
-  if (event.key in moves) {
-    event.preventDefault();
-    const [y, x] = moves[event.key];
-    const { row, column } = spot(cells, Math.max(0, cells.chosen));
-    for (const steps of [1, 2]) { // over the gap between two tiles
-      const position = square(cells, row + steps * y, column + steps * x);
-      if (position < 0) continue;
-      cells.choose(position);
-      return;
-    }
-  } else if (event.key === "Enter" && cells.enter) {
-    event.preventDefault();
-    cells.enter(Math.max(0, cells.chosen));
-  }
+  if (isModified(event) || !(event.key in ARROWS)) return;
+  event.preventDefault();
+  const [x, y] = ARROWS[event.key];
+  const { row, column } = locate(cells, Math.max(0, cells.chosen));
+  const beside = square(cells, row + y, column + x);
+  const position = beside < 0 ? square(cells, row + 2 * y, column + 2 * x) : beside; // over the gap between two tiles
+  if (position >= 0) cells.choose(position);
 }
 
 /** Paint all squares inside an element. @param {Element} el */
@@ -107,18 +87,17 @@ function paint(canvas, cells) {
   const { across, down, size } = layout(cells);
   canvas.width = across * size;
   canvas.height = down * size;
-  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-  let most = 0;
-  for (let i = 0; i < cells.values.length; i++) most = Math.max(most, Math.abs(cells.values[i]));
+  const context = contextOf(canvas);
+  const most = largest(cells.values);
   for (let i = 0; i < cells.values.length; i++) {
-    const { row, column } = spot(cells, i);
+    const { row, column } = locate(cells, i);
     const bright = Math.round(255 * cells.values[i]);
     const color = cells.gray ? [bright, bright, bright] : signedColor(most ? cells.values[i] / most : 0);
     context.fillStyle = `rgb(${color.join(" ")})`;
     context.fillRect(column * size, row * size, size, size);
   }
   if (cells.chosen < 0) return;
-  const { row, column } = spot(cells, cells.chosen);
+  const { row, column } = locate(cells, cells.chosen);
   for (const [color, width] of /** @type {[string, number][]} */ ([["#fff", 6], ["#000", 3]])) {
     context.strokeStyle = color;
     context.lineWidth = width;

@@ -1,13 +1,12 @@
 // @ts-check
 // Lines over a common axis, on a canvas: losses, accuracies, sizes of gradients.
 
-/**
- * @typedef {{ name: string, x: ArrayLike<number>, y: ArrayLike<number>, color?: number, dashed?: boolean }} Line
- * @typedef {{ lines: Line[], x?: string, y?: string, log?: boolean, low?: number, high?: number, mark?: number }} Chart
- */
+import { figure } from "./numbers.js";
+import { sharp } from "./pictures.js";
 
 const MARGIN = { left: 52, right: 20, top: 10, bottom: 34 };
 const DASH = [6, 4];
+const SAMPLE = 22; // pixels of a line beside its name
 
 /** The colors of lines, for light and dark pages; the order also changes the line's width, never the color alone. */
 const COLORS = { light: ["#0b5d87", "#b34700", "#1d7a3a", "#7a3ea1"], dark: ["#8fd0f5", "#ffb27a", "#86d99b", "#d3a8f0"] };
@@ -20,18 +19,19 @@ export const isDark = (element) => {
 
 /**
  * Draw a chart as large as its canvas is on the page, and say in its label what it shows.
- * @param {HTMLCanvasElement} canvas @param {Chart} chart
+ * @param {HTMLCanvasElement | null} canvas null if it is not on the page @param {Chart} chart
  */
 export function chart(canvas, { lines, x = "", y = "", log = false, low, high, mark }) {
-  const ratio = devicePixelRatio || 1;
+  if (!canvas) return;
   const [width, height] = [canvas.clientWidth || 300, canvas.clientHeight || 160];
-  canvas.width = Math.round(width * ratio);
-  canvas.height = Math.round(height * ratio);
-  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-  context.scale(ratio, ratio);
+  const context = sharp(canvas, width, height);
   const style = getComputedStyle(canvas);
   const colors = isDark(canvas) ? COLORS.dark : COLORS.light;
   const usable = (/** @type {number} */ value) => Number.isFinite(value) && (!log || value > 0);
+
+  context.font = `12px ${style.fontFamily}`;
+  const names = placeNames(context, lines, width);
+  const above = lines.length > 1 ? names[names.length - 1].y + MARGIN.top : MARGIN.top;
 
   let [left, right, bottom, top] = [Infinity, -Infinity, low ?? Infinity, high ?? -Infinity];
   for (const line of lines) {
@@ -53,10 +53,8 @@ export function chart(canvas, { lines, x = "", y = "", log = false, low, high, m
   const across = (/** @type {number} */ value) =>
     MARGIN.left + ((value - left) / (right - left)) * (width - MARGIN.left - MARGIN.right);
   const up = (/** @type {number} */ value) =>
-    height - MARGIN.bottom - ((scale(value) - from) / (to - from)) * (height - MARGIN.top - MARGIN.bottom);
+    height - MARGIN.bottom - ((scale(value) - from) / (to - from)) * (height - above - MARGIN.bottom);
 
-  context.clearRect(0, 0, width, height);
-  context.font = `12px ${style.fontFamily}`;
   context.fillStyle = style.color;
   context.strokeStyle = style.color;
   context.textBaseline = "middle";
@@ -74,8 +72,9 @@ export function chart(canvas, { lines, x = "", y = "", log = false, low, high, m
   context.textAlign = "right";
   context.fillText(x, width - MARGIN.right, height - 8);
   segment(context, MARGIN.left, height - MARGIN.bottom, width - MARGIN.right, height - MARGIN.bottom);
-  if (mark !== undefined) segment(context, across(mark), MARGIN.top, across(mark), height - MARGIN.bottom);
+  if (mark !== undefined) segment(context, across(mark), above, across(mark), height - MARGIN.bottom);
 
+  context.textAlign = "left";
   lines.forEach((line, number) => {
     context.strokeStyle = colors[(line.color ?? number) % colors.length];
     context.lineWidth = line.dashed ? 2.5 : 2;
@@ -93,10 +92,24 @@ export function chart(canvas, { lines, x = "", y = "", log = false, low, high, m
     }
     if (line.x.length === 1) context.arc(across(line.x[0]), up(line.y[0]), 2, 0, 7); // a line of one point is a dot
     context.stroke();
+    if (lines.length === 1) return;
+    const { x, y } = names[number];
+    segment(context, x, y, x + SAMPLE, y);
+    context.fillText(line.name, x + SAMPLE + 5, y);
   });
-  context.setLineDash([]);
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", describe(lines, x, y));
+}
+
+/** Where the names of the lines stand above them. @param {CanvasRenderingContext2D} context @param {Line[]} lines @param {number} width */
+function placeNames(context, lines, width) {
+  let [x, y] = [MARGIN.left, 8];
+  return lines.map(({ name }) => {
+    const size = SAMPLE + context.measureText(name).width + 25;
+    if (x > MARGIN.left && x + size > width) [x, y] = [MARGIN.left, y + 18];
+    x += size;
+    return { x: x - size, y };
+  });
 }
 
 /** @param {Line[]} lines @param {string} x @param {string} y @returns {string} */
@@ -106,14 +119,6 @@ function describe(lines, x, y) {
     return `${line.name}: ${figure(line.y[last])}${x ? ` at ${x} ${figure(line.x[last])}` : ""}`;
   });
   return `${y ? `${y}. ` : ""}${parts.length ? parts.join("; ") : "Nothing yet."}`;
-}
-
-/** A number as short as it can be read. @param {number} value @returns {string} */
-export function figure(value) {
-  if (!Number.isFinite(value)) return String(value);
-  const size = Math.abs(value);
-  if (size >= 1e5 || (size && size < 1e-3)) return Number(value.toPrecision(3)).toExponential().replace("e+", "e");
-  return String(Number(value.toPrecision(3)));
 }
 
 /** Round numbers between two. @param {number} low @param {number} high @param {number} count @returns {number[]} */
@@ -137,7 +142,6 @@ function decades(low, high) {
  * @param {CanvasRenderingContext2D} context @param {number} x0 @param {number} y0 @param {number} x1 @param {number} y1
  */
 function segment(context, x0, y0, x1, y1) {
-  context.lineWidth = 1;
   context.beginPath();
   context.moveTo(x0, y0);
   context.lineTo(x1, y1);

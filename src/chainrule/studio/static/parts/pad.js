@@ -1,63 +1,89 @@
 // @ts-check
-// A pad to draw a digit on, by mouse, pen, finger or keyboard.
+// A pad to draw a digit on, by mouse, pen, finger or keyboard. The drawing is a part of its view's state.
 
-import { html } from "../vendor/lit-html.js";
-import { SIDE, paint } from "./strokes.js";
+import { button } from "./fields.js";
+import { ARROWS } from "./keys.js";
+import { clamp } from "./numbers.js";
+import { SIDE, decode, encode, paint } from "./strokes.js";
+import { html } from "./template.js";
 
 const STEP = 20; // pixels that an arrow key moves the pen
 const CURSOR = "#c33d00";
 
 /** @param {number} value */
-const inside = (value) => Math.min(SIDE, Math.max(0, value));
+const inside = (value) => clamp(value, 0, SIDE);
 
 export class Pad {
-  /**
-   * @param {number[][][]} strokes
-   * @param {{
-   *   changed: (finished: boolean) => void,
-   *   begun?: () => void,
-   *   lifted?: () => void,
-   *   undo?: () => void,
-   *   under?: (context: CanvasRenderingContext2D) => void,
-   *   took?: (file: File | undefined) => void,
-   * }} listener  `changed` when the strokes have, and whether the pen is up again; `begun` before a stroke begins;
-   *   `lifted` instead of `changed(true)` when only the pen goes up; `undo` instead of taking the last stroke away;
-   *   `under` paints what lies on the pad besides the strokes; `took` gets a file that is dropped or pasted
-   */
-  constructor(strokes, listener) {
-    this.strokes = strokes;
+  /** @param {import("./view.js").View} view @param {PadListener} listener */
+  constructor(view, listener) {
+    this.view = view;
     this.listener = listener;
+    this.strokes = decode(view.get("strokes"));
     this.cursor = { x: SIDE / 2, y: SIDE / 2, shown: false, down: false };
     /** @type {number | null} */
     this.pen = null;
-    /** @type {HTMLCanvasElement | null} */
-    this.canvas = null;
+    /** What the view's Python side tells of it. @type {Answers} */
+    this.answers = {
+      kept: ({ key }) => view.update({ kept: key }),
+      strokes: ({ text }) => {
+        this.strokes = decode(text);
+        listener.loaded?.();
+      },
+    };
   }
 
-  /** @param {string} [describedBy] id of the element that says how to use it */
-  template(describedBy = "") {
+  get isEmpty() {
+    return !this.strokes.length;
+  }
+
+  /** Ask for a drawing that the server keeps. */
+  load() {
+    if (this.view.get("kept")) this.view.send("kept", { key: this.view.get("kept") });
+  }
+
+  /** Write the drawing into the state; the server keeps one that is too long for it, under a key. @param {Record<string, Value>} [more] */
+  save(more) {
+    const { text, isShort } = encode(this.strokes);
+    const isKept = this.view.get("kept") !== undefined;
+    if (!isShort && isKept) this.view.send("keep", { text });
+    this.view.update({ strokes: isShort ? text : "", ...(isKept ? { kept: "" } : {}), ...more });
+  }
+
+  /** @param {Content} [buttons] @param {string} [more] how to use it besides @returns {object} */
+  template(buttons = this.buttons(), more = "") {
     return html`<canvas
       class="pad" width=${SIDE} height=${SIDE} tabindex="0" role="application"
-      aria-label="Drawing of a digit" aria-describedby=${describedBy}
-      @pointerdown=${(/** @type {PointerEvent} */ e) => this.down(e)}
-      @pointermove=${(/** @type {PointerEvent} */ e) => this.move(e)}
-      @pointerup=${(/** @type {PointerEvent} */ e) => this.up(e)}
-      @pointercancel=${(/** @type {PointerEvent} */ e) => this.up(e)}
-      @keydown=${(/** @type {KeyboardEvent} */ e) => this.key(e)}
-      @dragover=${(/** @type {DragEvent} */ e) => e.preventDefault()}
-      @drop=${(/** @type {DragEvent} */ e) => { e.preventDefault(); this.listener.took?.(e.dataTransfer?.files[0]); }}
-      @paste=${(/** @type {ClipboardEvent} */ e) => this.listener.took?.(e.clipboardData?.files[0])}
-    ></canvas>`;
+      aria-label="Drawing of a digit" aria-describedby="pad-keys"
+      @pointerdown=${(e) => this.down(e)}
+      @pointermove=${(e) => this.move(e)}
+      @pointerup=${(e) => this.up(e)}
+      @pointercancel=${(e) => this.up(e)}
+      @keydown=${(e) => this.key(e)}
+      @dragover=${(e) => e.preventDefault()}
+      @drop=${(e) => { e.preventDefault(); this.listener.took?.(e.dataTransfer?.files[0]); }}
+      @paste=${(e) => this.listener.took?.(e.clipboardData?.files[0])}
+    ></canvas>
+    <p class="buttons">${buttons}</p>
+    <p id="pad-keys" class="quiet keys">By keyboard: arrows move the pen (with Shift in small steps), Space puts it down and lifts
+      it, Backspace undoes. ${more}</p>`;
   }
 
-  /** Paint the pad. @param {Element} el what contains its template */
-  redraw(el) {
-    this.canvas = el.querySelector("canvas.pad");
+  /** @param {boolean} finished whether the pen is up again */
+  changed(finished) {
     this.repaint();
+    this.listener.changed(finished);
+  }
+
+  buttons() {
+    return [
+      button("Undo", () => this.undo(), this.isEmpty),
+      button("Clear", () => this.clear(), this.isEmpty),
+      button("Save", () => savePicture(this.png(), "drawing.png"), this.isEmpty),
+    ];
   }
 
   repaint() {
-    const context = this.canvas?.getContext("2d");
+    const context = this.view.canvas("canvas.pad")?.getContext("2d");
     if (!context) return;
     this.paintOn(context);
     if (!this.cursor.shown) return;
@@ -88,13 +114,13 @@ export class Pad {
   undo() {
     this.cursor.down = false;
     this.strokes.pop();
-    this.listener.changed(true);
+    this.changed(true);
   }
 
   clear() {
     this.cursor.down = false;
-    this.strokes.length = 0;
-    this.listener.changed(true);
+    this.strokes = [];
+    this.changed(true);
   }
 
   /** In whole pixels, as in addresses: who opens one sees the same drawing. @param {PointerEvent} event @param {PointerEvent} at @returns {number[]} */
@@ -108,7 +134,7 @@ export class Pad {
   begin(point) {
     this.listener.begun?.();
     this.strokes.push([point]);
-    this.listener.changed(false);
+    this.changed(false);
   }
 
   /** @param {number[]} point */
@@ -119,7 +145,7 @@ export class Pad {
   /** The pen goes up. */
   lift() {
     if (this.listener.lifted) this.listener.lifted();
-    else this.listener.changed(true);
+    else this.changed(true);
   }
 
   /** @param {PointerEvent} event */
@@ -138,7 +164,7 @@ export class Pad {
     if (event.pointerId !== this.pen) return;
     const events = event.getCoalescedEvents ? event.getCoalescedEvents() : [event];
     for (const each of events.length ? events : [event]) this.goOn(this.place(event, each));
-    this.listener.changed(false);
+    this.changed(false);
   }
 
   /** @param {PointerEvent} event */
@@ -150,18 +176,16 @@ export class Pad {
 
   /** @param {KeyboardEvent} event */
   key(event) {
-    /** @type {Record<string, number[]>} */
-    const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
     const { cursor } = this;
-    if (event.key in moves) {
+    if (event.key in ARROWS) {
       const step = event.shiftKey ? STEP / 4 : STEP;
-      const [x, y] = moves[event.key];
+      const [x, y] = ARROWS[event.key];
       cursor.x = inside(cursor.x + x * step);
       cursor.y = inside(cursor.y + y * step);
       cursor.shown = true;
       if (cursor.down) {
         this.goOn([cursor.x, cursor.y]);
-        this.listener.changed(true);
+        this.changed(true);
       } else this.repaint();
     } else if (event.key === " " || event.key === "Enter") {
       cursor.shown = true;
@@ -177,4 +201,13 @@ export class Pad {
     } else return;
     event.preventDefault();
   }
+}
+
+/** Offer a picture's file for saving. @param {ArrayBuffer} content @param {string} name */
+export function savePicture(content, name) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([content], { type: "image/png" }));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }

@@ -1,125 +1,92 @@
 // @ts-check
 // Draw: draw a digit, and watch the network read it.
 
-import { html, nothing, render as put } from "../vendor/lit-html.js";
 import { bytes } from "../parts/arrays.js";
-import { code } from "../parts/code.js";
-import { explain } from "../parts/explain.js";
-import { savePicture } from "../parts/files.js";
-import { Pad } from "../parts/pad.js";
+import { code, probabilities, section, spoken } from "../parts/elements.js";
+import { button } from "../parts/fields.js";
+import { percent } from "../parts/numbers.js";
+import { Pad, savePicture } from "../parts/pad.js";
 import { gray } from "../parts/pictures.js";
-import { SIDE, decode, encode } from "../parts/strokes.js";
+import { SIDE } from "../parts/strokes.js";
+import { html } from "../parts/template.js";
+import { View, module } from "../parts/view.js";
 
 const LARGEST_PHOTO = 7_500_000; // bytes; the server takes a little more
 const REST = 50; // milliseconds between two readings of an unfinished drawing: a finished one finds the server free
-const SAY_AFTER = 600; // milliseconds without a new answer, before it is read aloud
-/** @type {Record<string, string>} */
-const STEPS = {
-  "as opened": "your picture, at most 256 pixels long",
-  background: "how bright the paper would be without ink",
-  "background removed": "what is darker than the paper: light and shadow are gone",
-  "noise removed": "strokes only, each as dark as the darkest",
-  cropped: "the box around the ink",
-  "scaled to 20×20": "the longer side is 20 pixels, as in the images it learned from",
-  "centered in 28×28": "what the network sees",
-};
 
 export const defaults = { strokes: "", kept: "", sample: -1 };
 
-export default {
-  /** @param {{ model: any, el: HTMLElement }} context */
-  render({ model, el }) {
-    new Draw(model, el);
-  },
-};
-
-/** @typedef {{ title: string, shape: [number, number], digit: number | null, confidence: number }} Stage */
-
-class Draw {
-  /** @param {any} model @param {HTMLElement} el */
-  constructor(model, el) {
-    this.model = model;
-    this.el = el;
+class Draw extends View {
+  /** @param {Context} context */
+  constructor(context) {
+    super(context);
     /** @type {{ bytes: ArrayBuffer, bitmap: ImageBitmap | null, name: string } | null} */
     this.photo = null; // in place of strokes
     /** @type {ImageBitmap | null} */
     this.sample = null; // likewise
-    this.pad = new Pad(decode(model.get("strokes")), {
+    this.pad = new Pad(this, {
       changed: (finished) => this.changed({ finished }),
+      loaded: () => {
+        this.changed({ finished: false });
+        if (this.asked !== this.number) this.ask(); // a last stroke of one point, too
+      },
       lifted: () => this.lifted(),
       begun: () => (this.photo = this.sample = null),
       undo: () => this.undo(),
       under: (context) => this.paintPicture(context),
       took: (file) => this.takePhoto(file),
     });
+    /** @type {drawing.Network} */
     this.network = { about: "", names: [..."0123456789"], code: "" };
-    /** @type {any} */
+    /** @type {drawing.Reading | null} */
     this.reading = null;
-    this.spoken = "";
     this.number = 1; // of the newest picture
     this.asked = 0; // of the newest picture that is being read; 0 for none
     this.done = 0; // the picture that has been read
     this.isResting = false; // between two readings
-    /** @type {any} */
+    /** @type {drawing.Reading | null} */
     this.filmed = null; // the reading whose steps are on their canvases
-    this.samples = Math.max(0, model.get("sample") + 1); // the number of the next one
-    this.timer = 0;
-    model.on("msg:custom", (/** @type {any} */ content, /** @type {DataView[]} */ buffers) => this.told(content, buffers));
-    model.on("connected", () => this.begin());
-    this.show();
-    this.pad.redraw(el);
+    this.samples = Math.max(0, this.get("sample") + 1); // the number of the next one
+    this.listen({
+      ...this.pad.answers,
+      network: (network) => (this.network = network),
+      sample: ({ side }, [values]) => this.takeSample(side, bytes(values)),
+      reading: (reading, pictures) => this.take({ ...reading, pictures }),
+      error: (reading) => {
+        this.asked = 0;
+        this.reading = reading;
+      },
+    }, () => this.begin());
     this.begin();
+    this.show();
   }
 
   begin() {
-    this.model.send({ ask: "network" });
-    if (this.model.get("kept")) this.model.send({ ask: "kept", key: this.model.get("kept") });
-    const sample = this.model.get("sample");
-    if (sample >= 0 && Number.isSafeInteger(sample)) this.model.send({ ask: "sample", number: sample });
     this.asked = 0;
+    this.send("network");
+    this.pad.load();
+    const sample = this.get("sample");
+    if (sample >= 0 && Number.isSafeInteger(sample)) this.send("sample", { number: sample });
     this.ask();
-  }
-
-  // What the server says
-
-  /** @param {any} content @param {DataView[]} buffers */
-  told(content, buffers) {
-    if (content.tell === "network") {
-      this.network = content;
-    } else if (content.tell === "sample") {
-      this.takeSample(content.side, bytes(buffers[0]));
-    } else if (content.tell === "kept") {
-      this.model.set("kept", content.key);
-      this.model.save_changes();
-    } else if (content.tell === "strokes") {
-      this.pad.strokes.splice(0, Infinity, ...decode(content.text));
-      this.changed({ finished: false });
-      if (this.asked !== this.number) this.ask(); // a last stroke of one point, too
-    } else if (content.tell === "reading") {
-      if (content.number < this.done) return; // a newer one was answered first
-      this.reading = this.isEmpty() ? null : { ...content, pictures: buffers };
-      this.done = content.number;
-      if (this.done >= this.asked) {
-        this.asked = 0;
-        this.rest();
-      }
-      clearTimeout(this.timer);
-      this.timer = setTimeout(() => {
-        this.spoken = this.sentence();
-        this.show();
-      }, SAY_AFTER);
-    } else if (content.error) {
-      this.reading = { error: content.error };
-      this.asked = 0;
-    }
-    this.show();
   }
 
   /** Ask for the newest picture. */
   ask() {
     if (this.isEmpty()) return;
     this.asked = this.number;
-    this.model.send({ ask: "read", number: this.number }, undefined, [this.picture()]);
+    this.send("read", { number: this.number }, [this.picture()]);
+  }
+
+  /** @param {any} reading */
+  take(reading) {
+    if (reading.number < this.done) return; // a newer one was answered first
+    this.reading = this.isEmpty() ? null : reading;
+    this.done = reading.number;
+    if (this.done >= this.asked) {
+      this.asked = 0;
+      this.rest();
+    }
+    this.say(() => this.sentence());
   }
 
   /** The picture's file: the photo as it is, or the canvas as a PNG. @returns {ArrayBuffer} */
@@ -128,7 +95,7 @@ class Draw {
   }
 
   isEmpty() {
-    return !this.pad.strokes.length && !this.photo && !this.sample;
+    return this.pad.isEmpty && !this.photo && !this.sample;
   }
 
   // What the person does
@@ -141,18 +108,21 @@ class Draw {
       this.spoken = "";
     }
     if (finished) this.save();
-    this.pad.redraw(this.el);
-    this.show();
     if (finished || !(this.asked || this.isResting || this.pad.strokes.at(-1)?.length === 1)) this.ask();
+    this.show();
+  }
+
+  save() {
+    this.pad.save({ sample: this.sample ? this.samples - 1 : -1 });
   }
 
   /** Leave the server alone for a while. */
   rest() {
     this.isResting = true;
-    setTimeout(() => {
+    this.later("rest", REST, () => {
       this.isResting = false;
       if (!this.asked && this.done !== this.number) this.ask();
-    }, REST);
+    });
   }
 
   /** The newest picture is finished: if it was waiting, it waits no longer. */
@@ -161,23 +131,10 @@ class Draw {
     if (this.asked !== this.number && this.done !== this.number) this.ask();
   }
 
-  /** Write the drawing into the address; a long one is kept by the server, under a key. */
-  save() {
-    const strokes = this.photo || this.sample ? [] : this.pad.strokes;
-    const text = encode(strokes);
-    this.model.set("strokes", text.isShort ? text.text : "");
-    this.model.set("kept", "");
-    this.model.set("sample", this.sample ? this.samples - 1 : -1);
-    this.model.save_changes();
-    if (!text.isShort) this.model.send({ ask: "keep", text: text.text });
-  }
-
   undo() {
     this.pad.cursor.down = false;
-    if (this.photo || this.sample) {
-      this.photo = this.sample = null;
-      this.changed();
-    } else this.pad.undo();
+    if (this.photo || this.sample) this.clear();
+    else this.pad.undo();
   }
 
   clear() {
@@ -189,9 +146,8 @@ class Draw {
   async takePhoto(file) {
     if (!file) return;
     if (file.size > LARGEST_PHOTO) {
-      this.reading = { error: `${file.name}: ${(file.size / 1e6).toFixed(1)} MB are too many; 7.5 MB at most` };
-      this.show();
-      return;
+      this.reading = /** @type {any} */ ({ error: `${file.name}: ${(file.size / 1e6).toFixed(1)} MB are too many; 7.5 MB at most` });
+      return this.show();
     }
     const content = await file.arrayBuffer();
     let bitmap = null;
@@ -200,20 +156,18 @@ class Draw {
     } catch {
       // a format that the browser cannot show; the server may read it
     }
-    this.pad.strokes.length = 0;
     this.sample = null;
     this.photo = { bytes: content, bitmap, name: file.name };
-    this.changed();
+    this.pad.clear();
   }
 
   /** @param {number} side @param {Uint8Array} values */
   async takeSample(side, values) {
     const canvas = document.createElement("canvas");
     gray(canvas, values.map((value) => 255 - value), side, side);
-    this.pad.strokes.length = 0;
     this.photo = null;
     this.sample = await createImageBitmap(canvas);
-    this.changed();
+    this.pad.clear();
   }
 
   download() {
@@ -249,81 +203,64 @@ class Draw {
     return `${what}, ${percent(reading.confidence)} sure${second}`;
   }
 
-  show() {
-    put(this.template(), this.el);
-    this.el.toggleAttribute("data-is-settled", this.done === this.number);
+  isSettled() {
+    return this.done === this.number;
+  }
+
+  paint() {
+    this.pad.repaint();
     if (this.filmed === this.reading) return;
     this.filmed = this.reading;
-    const canvases = this.el.querySelectorAll(".film canvas");
-    (this.reading?.stages ?? []).forEach((/** @type {Stage} */ stage, /** @type {number} */ i) => {
-      const [height, width] = stage.shape;
-      gray(/** @type {HTMLCanvasElement} */ (canvases[i]), bytes(this.reading.pictures[i]), width, height);
-    });
+    const canvases = this.canvases(".film canvas");
+    this.reading?.stages?.forEach(({ shape: [height, width] }, i) =>
+      canvases[i] && gray(canvases[i], bytes(/** @type {drawing.Reading} */ (this.reading).pictures[i]), width, height));
+  }
+
+  buttons() {
+    return [
+      button("Undo", () => this.undo(), this.isEmpty()),
+      button("Clear", () => this.clear(), this.isEmpty()),
+      button("Try an example", () => this.send("sample", { number: this.samples++ })),
+      html`<label class="file">Use a photo
+        <input type="file" accept="image/*" @change=${(e) => this.takePhoto(e.target.files[0])}></label>`,
+      button("Save", () => this.download(), this.isEmpty()),
+    ];
   }
 
   template() {
     const { reading } = this;
-    const known = reading && reading.confidences;
-    const row = (/** @type {string} */ label, /** @type {number} */ value) => html`
-      <tr class=${known && this.name(reading.digit) === label ? "best" : ""}>
-        <th scope="row">${label}</th>
-        <td><meter min="0" max="1" .value=${value} aria-label=${label}></meter></td>
-        <td class="number">${known ? percent(value) : ""}</td>
-      </tr>`;
+    const known = reading?.confidences ? reading : null;
+    const others = known && known.no_digit !== null ? [known.no_digit] : [];
     return html`
       <p class="lead">Draw a digit from 0 to 9, and watch the network read it.</p>
       <div class="columns">
-        <section aria-label="Your drawing">
-          ${this.pad.template("keys")}
-          <p class="buttons">
-            <button @click=${() => this.undo()} ?disabled=${this.isEmpty()}>Undo</button>
-            <button @click=${() => this.clear()} ?disabled=${this.isEmpty()}>Clear</button>
-            <button @click=${() => this.model.send({ ask: "sample", number: this.samples++ })}>Try an example</button>
-            <label class="file">Use a photo
-              <input type="file" accept="image/*"
-                @change=${(/** @type {any} */ e) => this.takePhoto(e.target.files[0])}>
-            </label>
-            <button @click=${() => this.download()} ?disabled=${this.isEmpty()}>Save</button>
-          </p>
-          <p id="keys" class="quiet keys">By keyboard: arrows move the pen (with Shift in small steps), Space puts it down and
-            lifts it, Backspace undoes. A photo can be dropped or pasted here, too.</p>
-        </section>
-        <section aria-labelledby="answer-title">
-          <h2 id="answer-title">What the network says ${explain(
-            "The network gives each digit a score; softmax turns the scores into probabilities, which add up to 100%.",
-            "the-network-reads-digits", "the bars",
-          )}</h2>
+        <section aria-label="Your drawing">${this.pad.template(this.buttons(), "A photo can be dropped or pasted here, too.")}</section>
+        ${section("answer", "What the network says", html`
           <p class=${reading?.error ? "answer notice" : "answer"}>${reading ? this.sentence() : "Nothing yet."}</p>
-          <p class="spoken" aria-live="polite">${this.spoken}</p>
-          <table class="bars">
-            <caption class="spoken">The probability of each digit</caption>
-            <tbody>
-              ${this.network.names.map((label, i) => row(label, known ? reading.confidences[i] : 0))}
-              ${known && reading.no_digit !== null ? row("no digit", reading.no_digit) : nothing}
-            </tbody>
-          </table>
-          <p class="quiet">${this.network.about}</p>
-        </section>
+          ${spoken(this.spoken)}
+          ${probabilities([...this.network.names, ...others.map(() => this.name(null))],
+            known && [...(known.confidences ?? []), ...others], known ? this.name(known.digit) : undefined)}
+          <p class="quiet">${this.network.about}</p>`, [
+          "The network gives each digit a score; softmax turns the scores into probabilities, which add up to 100%.",
+          "the-network-reads-digits",
+        ])}
       </div>
-      <section aria-labelledby="film-title" ?hidden=${!known}>
-        <h2 id="film-title">From the picture to what the network sees ${explain(
-          "A photo has shadows, paper and a digit of any size; the network learned from small, centered, white strokes on black.",
-          "your-own-photo", "the steps",
-        )}</h2>
+      <div ?hidden=${!known}>${section("film", "From the picture to what the network sees", html`
         <p class="quiet">Below each step is what the network would say if the steps ended there.</p>
         <ol class="film">
-          ${(known ? reading.stages : []).map((/** @type {Stage} */ stage) => html`
+          ${known?.stages.map(({ title, about, digit, confidence }) => html`
             <li>
-              <canvas role="img" aria-label=${stage.title}></canvas>
-              <strong>${stage.title}</strong>
-              <span>${this.name(stage.digit)}, ${percent(stage.confidence)}</span>
-              <span class="quiet">${STEPS[stage.title] ?? ""}</span>
+              <canvas class="picture" role="img" aria-label=${title}></canvas>
+              <strong>${title}</strong>
+              <span>${this.name(digit)}, ${percent(confidence)}</span>
+              <span class="quiet">${about}</span>
             </li>`)}
         </ol>
-        ${code(this.network.code)}
-      </section>`;
+        ${code(this.network.code)}`, [
+        "A photo has shadows, paper and a digit of any size; the network learned from small, centered, white strokes on black.",
+        "your-own-photo",
+      ])}</div>`;
   }
 }
 
-/** @param {number} value */
-const percent = (value) => `${(100 * value).toFixed(1)}%`;
+export default module(Draw);

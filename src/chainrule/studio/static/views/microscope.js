@@ -1,14 +1,16 @@
 // @ts-check
 // Microscope: one weight, one image, and the four equations of backpropagation with their numbers.
 
-import { html, nothing, render as put } from "../vendor/lit-html.js";
 import { doubles, floats, integers } from "../parts/arrays.js";
 import { cells, paintCells } from "../parts/cells.js";
-import { code } from "../parts/code.js";
+import { code, nameOf, section, spoken } from "../parts/elements.js";
+import { button, numberField, select, toggle } from "../parts/fields.js";
 import { grid, number, ravel, readable, unravel } from "../parts/numbers.js";
-import { savePicture } from "../parts/files.js";
 import { Pad } from "../parts/pad.js";
-import { decode, encode } from "../parts/strokes.js";
+import { Question } from "../parts/question.js";
+import { encode } from "../parts/strokes.js";
+import { html, nothing } from "../parts/template.js";
+import { View, module } from "../parts/view.js";
 import { blame, difference, slope, update } from "./microscope_equations.js";
 import { graph, paintGraph, position } from "./microscope_graph.js";
 import { layerOf, spot, title, where } from "./microscope_names.js";
@@ -19,77 +21,53 @@ const DRAWING = -1; // the image's number
 const SPOT = { weight: "", at: "", layer: "", unit: "" };
 export const defaults = { run: "", image: 0, label: -1, strokes: "", kept: "", ...SPOT, step: 0 };
 
-export default {
-  /** @param {{ model: any, el: HTMLElement }} context */
-  render({ model, el }) {
-    new Microscope(model, el);
-  },
-};
-
-/** @typedef {import("./microscope_equations.js").Seen} Seen */
-
-class Microscope {
-  /** @param {any} model @param {HTMLElement} el */
-  constructor(model, el) {
-    this.model = model;
-    this.el = el;
+export class Microscope extends View {
+  /** @param {Context} context */
+  constructor(context) {
+    super(context);
     /** @type {string[]} */
     this.names = [];
     this.chosen = ""; // the run that is shown if none is asked for
-    /** @type {Seen | null} */
+    /** @type {microscope.Seen | null} */
     this.seen = null;
-    /** @type {import("./microscope_graph.js").Picture | null} */
+    /** @type {microscope.Picture | null} */
     this.picture = null;
-    this.fault = "";
-    this.number = 0; // of the newest question
-    this.asked = this.answered = 0;
-    this.isAsking = this.isChanging = false;
+    this.isChanging = false;
     /** @type {Set<string>} */
     this.listed = new Set(); // the sums whose terms are all listed
     /** @type {Record<string, string>[]} */
     this.trail = []; // what was looked at before
-    this.pad = new Pad(decode(model.get("strokes")), { changed: (finished) => this.drawn(finished) });
-    model.on("msg:custom", (/** @type {any} */ content, /** @type {DataView[]} */ arrays) => this.told(content, arrays));
-    model.on("connected", () => this.begin());
+    this.pad = new Pad(this, { changed: (finished) => finished && this.drawn(), loaded: () => this.question.ask() });
+    this.question = new Question(this, "look", () => {
+      const [weight, at, layer, unit] = this.spotState();
+      return this.subject({ weight, at: list(at), layer, unit: list(unit) });
+    });
+    this.listen({
+      ...this.pad.answers,
+      networks: ({ names, chosen }) => [this.names, this.chosen] = [names, chosen],
+      look: (content, arrays) => this.question.answered(content) && !this.question.isBusy && this.take(content, arrays),
+      operation: (content, [value, gradient]) => {
+        if (content.number === this.question.number) this.picture = { ...content, value: floats(value), gradient: floats(gradient) };
+      },
+      error: ({ error }) => {
+        this.question.answered(this.question);
+        if (this.question.isBusy) return; // the state has changed meanwhile
+        this.error = error;
+        this.seen = this.picture = null;
+      },
+    }, () => this.begin());
     // What changes the state is here, or a notebook
-    for (const key of ["run", "image", "label", "strokes", ...Object.keys(SPOT)]) model.on(`change:${key}`, () => this.changed());
-    model.on("change:step", () => this.stepped());
-    this.show();
+    for (const key of ["run", "image", "label", "strokes", ...Object.keys(SPOT)]) this.model.on(`change:${key}`, () => this.changed());
+    this.model.on("change:step", () => this.stepped());
     this.begin();
+    this.show();
   }
 
   begin() {
-    this.isAsking = false;
-    this.model.send({ ask: "networks" });
-    if (this.model.get("kept")) this.model.send({ ask: "kept", key: this.model.get("kept") });
-    else this.look();
-  }
-
-  /** @param {any} content @param {DataView[]} arrays */
-  told(content, arrays) {
-    if (content.tell === "networks") {
-      this.names = content.names;
-      this.chosen = content.chosen;
-    } else if (content.tell === "kept") {
-      this.model.set("kept", content.key);
-      this.model.save_changes();
-    } else if (content.tell === "strokes") {
-      this.pad.strokes.splice(0, Infinity, ...decode(content.text));
-      this.look();
-    } else if (content.error || content.tell === "look") {
-      this.isAsking = false;
-      if (this.number !== this.asked) {
-        this.number -= 1; // of the state that has changed meanwhile
-        this.look();
-      } else if (content.error) {
-        this.fault = content.error;
-        this.seen = this.picture = null;
-        this.answered = this.number;
-      } else this.take(content, arrays);
-    } else if (content.number === this.number) {
-      this.picture = { ...content, value: floats(arrays[0]), gradient: floats(arrays[1]) };
-    }
-    this.show();
+    this.question.reset();
+    this.send("networks");
+    if (this.get("kept")) this.pad.load();
+    else this.question.ask();
   }
 
   /** @param {any} content @param {DataView[]} arrays */
@@ -108,33 +86,25 @@ class Microscope {
       if (way.count) [way.weights, way.deltas] = [factors(), factors()];
     }
     this.seen = { ...content, pixels, weights, deltas, activations };
-    this.fault = "";
-    this.answered = this.number;
-    this.ask({ ask: "operation", operation: this.at().operation });
+    this.error = "";
+    this.askOperation();
   }
 
-  /** Ask about the network and the image that are chosen. @param {object} question */
-  ask(question) {
-    const drawing = this.model.get("image") === DRAWING && this.pad.strokes.length ? [this.pad.png()] : [];
-    const [run, image, label] = ["run", "image", "label"].map((key) => this.model.get(key));
-    this.model.send({ ...question, run, image, label, number: this.number }, undefined, drawing);
+  /** A question about the network and the image that are chosen. @param {object} question */
+  subject(question) {
+    const isDrawn = this.get("image") === DRAWING && !this.pad.isEmpty;
+    const [run, image, label] = ["run", "image", "label"].map((key) => this.get(key));
+    return { ...question, run, image, label, buffers: isDrawn ? [this.pad.png()] : [] };
   }
 
-  /** Look at what the state says; while an answer is awaited, only the newest state is kept. */
-  look() {
-    this.number += 1;
-    this.show();
-    if (this.isAsking) return;
-    this.isAsking = true;
-    this.asked = this.number;
-    const [weight, at, layer, unit] = Object.keys(SPOT).map((key) => this.model.get(key));
-    this.ask({ ask: "look", weight, at: list(at), layer, unit: list(unit) });
+  askOperation() {
+    const { buffers, ...content } = this.subject({ operation: this.at().operation, number: this.question.number });
+    this.send("operation", content, buffers);
   }
 
-  /** Change the state. @param {Record<string, string | number>} state */
-  go(state) {
-    for (const [key, value] of Object.entries(state)) this.model.set(key, value);
-    this.model.save_changes();
+  /** What the state says is looked at. @returns {string[]} */
+  spotState() {
+    return Object.keys(SPOT).map((key) => this.get(key));
   }
 
   /** Look again, once for all that changes at the same time. */
@@ -143,18 +113,20 @@ class Microscope {
     this.isChanging = true;
     queueMicrotask(() => {
       this.isChanging = false;
-      const strokes = this.model.get("strokes");
+      const strokes = this.get("strokes");
       const { text, isShort } = encode(this.pad.strokes);
-      if (isShort && text !== strokes) this.pad.strokes.splice(0, Infinity, ...decode(strokes)); // a notebook's
-      this.look();
+      if (isShort && text !== strokes) this.pad.answers.strokes({ text: strokes }, []); // a notebook's
+      else this.question.ask();
+      this.show();
     });
   }
 
   /** @param {Record<string, string>} state @param {boolean} isJump whether one may want to go back */
   goOn(state, isJump) {
-    if (isJump) this.trail.push(Object.fromEntries(Object.keys(SPOT).map((key) => [key, this.model.get(key)])));
+    const [weight, at, layer, unit] = this.spotState();
+    if (isJump) this.trail.push({ weight, at, layer, unit });
     this.listed.clear();
-    this.go({ ...SPOT, ...state });
+    this.update({ ...SPOT, ...state });
   }
 
   /** @param {string} name @param {number[]} at @param {boolean} [isJump] */
@@ -164,117 +136,98 @@ class Microscope {
 
   /** @param {string} layer @param {number[]} at @param {boolean} [isJump] */
   toUnit(layer, at, isJump = true) {
-    const { weight } = /** @type {Seen} */ (this.seen);
+    const { weight } = /** @type {microscope.Seen} */ (this.seen);
     this.goOn({ weight: weight.name, at: weight.index.join(), layer, unit: at.join() }, isJump);
   }
 
-  /** What the state has chosen, which may be ahead of the answer: a weight of its layer, null for a bias; a δ. @param {Seen} seen */
+  /** What the state has chosen, which may be ahead of the answer: a weight of its layer, null for a bias; a δ. @param {microscope.Seen} seen */
   spot({ weight, unit }) {
-    const { model } = this;
-    const name = model.get("weight") || weight.name;
-    const isWeight = name === `${weight.layer}.weight` && model.get("at");
-    const isUnit = unit && model.get("layer") === unit.layer && model.get("unit");
+    const [chosen, at, layer, chosenUnit] = this.spotState();
+    const name = chosen || weight.name;
     return {
-      at: isWeight ? list(model.get("at")) : name.endsWith(".bias") ? null : weight.index,
-      unit: isUnit ? list(model.get("unit")) : unit?.index ?? [],
+      at: name === `${weight.layer}.weight` && at ? list(at) : name.endsWith(".bias") ? null : weight.index,
+      unit: unit?.layer === layer && chosenUnit ? list(chosenUnit) : unit?.index ?? [],
     };
   }
 
-  /** @param {boolean} finished */
-  drawn(finished) {
-    this.pad.repaint();
-    if (!finished) return;
-    const { text, isShort } = encode(this.pad.strokes);
-    if (!isShort) this.model.send({ ask: "keep", text });
-    this.go({ strokes: isShort ? text : "", kept: "", image: DRAWING });
+  drawn() {
+    this.pad.save({ image: DRAWING });
     this.changed(); // a long drawing changes nothing else
   }
 
   at() {
-    return position(this.model.get("step"), this.seen?.operations.length ?? 1);
+    return position(this.get("step"), this.seen?.operations.length ?? 1);
   }
 
   stepped() {
     const isInList = this.el.querySelector(".operations :focus");
     this.show();
     if (isInList) /** @type {HTMLElement} */ (this.el.querySelector('.operations [aria-current="step"]')).focus();
-    this.ask({ ask: "operation", operation: this.at().operation });
+    this.askOperation();
   }
 
-  download() {
-    savePicture(this.pad.png(), "drawing.png");
+  isSettled() {
+    return Boolean(this.seen || this.error) && !this.question.isBusy;
   }
 
-  show() {
-    put(this.template(), this.el);
-    this.el.toggleAttribute("data-is-settled", this.answered === this.number);
+  paint() {
     paintCells(this.el);
-    if (this.model.get("image") === DRAWING) this.pad.redraw(this.el);
-    if (this.picture) paintGraph(this.el, this.picture);
+    this.pad.repaint();
+    if (this.picture) paintGraph(this, this.picture);
   }
 
+  /** @returns {object} */
   template() {
     const { seen, picture } = this;
     return html`
       <p class="lead">Weights are the numbers that a network learns. Click one to see how backpropagation finds the way to change it, number by number.</p>
       ${this.controls()}
-      <p class=${this.fault ? "answer notice" : "answer"} role="status">${this.fault || (seen ? sentence(seen) : "Computing…")}</p>
+      <p class=${this.error ? "answer notice" : "answer"} role="status">${this.error || (seen ? sentence(seen) : "Computing…")}</p>
       ${seen ? html`
         <div class="columns">${this.image(seen)}${this.weights(seen)}</div>
-        <p class="spoken" aria-live="polite">${where(seen.network, seen.weight)}: ${readable(seen.weight.value)}, slope ${readable(seen.weight.sum)}</p>
-        <p class="buttons"><button @click=${() => this.go(this.trail.pop() ?? {})} ?disabled=${!this.trail.length}>Back to where I was</button></p>
+        ${spoken(`${where(seen.network, seen.weight)}: ${readable(seen.weight.value)}, slope ${readable(seen.weight.sum)}`)}
+        <p class="buttons">${button("Back to where I was", () => this.update(this.trail.pop() ?? {}), !this.trail.length)}</p>
         <div class="cards" data-weight=${[seen.weight.name, ...seen.weight.index].join()}>${slope(this, seen)}${seen.unit ? blame(this, seen, seen.unit) : nothing}${difference(seen.weight)}${update(seen.weight)}</div>
-        ${graph(seen.operations, this.model.get("step"), picture, (step) => this.go({ step }))}
+        ${graph(seen.operations, this.get("step"), picture, (step) => this.update({ step }))}
         ${code(seen.code)}` : nothing}`;
   }
 
   controls() {
-    const { model, seen, names } = this;
-    const run = model.get("run") || this.chosen;
-    const image = model.get("image");
+    const { seen, names } = this;
+    const image = this.get("image");
     const toRun = (/** @type {string} */ name) => {
       this.trail = [];
-      this.go({ ...SPOT, run: name === this.chosen ? "" : name, label: -1, step: 0 });
+      this.update({ ...SPOT, run: name === this.chosen ? "" : name, label: -1, step: 0 });
     };
+    const toImage = (/** @type {number} */ next) => this.update({ image: next, label: -1 });
     return html`
-      <div class="controls">
-        <label>Network
-          <select @change=${pick(toRun)}>
-            ${(names.includes(run) ? names : [run, ...names]).map((name) =>
-              html`<option value=${name} .selected=${name === run}>${name.replace(/^untrained\/(.*)/, "$1, untrained").replace(/^shipped$/, "digits (in the package)")}</option>`)}
-          </select></label>
-        <label>Image number
-          <input type="number" min="0" max=${seen ? seen.image.count - 1 : 0} .value=${image === DRAWING ? "" : String(image)}
-            placeholder="drawn" @change=${pick((text) => text && this.go({ image: Number(text), label: -1 }))}></label>
-        <button @click=${() => this.go({ image: (image + 1) % (seen?.image.count ?? 1e9), label: -1 })}>Next image</button>
-        <button @click=${() => this.go({ image: DRAWING, label: -1 })} ?disabled=${image === DRAWING}>Draw a digit</button>
-        ${seen ? html`<label>The right answer
-          <select @change=${pick((text) => this.go({ label: Number(text) }))}>
-            ${seen.network.classes.map((name, i) => html`<option value=${i} .selected=${i === seen.image.target}>${name}</option>`)}
-          </select></label>` : nothing}
+      <div class="fields">
+        ${select("Network", names, this.get("run") || this.chosen, toRun,
+          { title: nameOf })}
+        ${numberField("Image number", image === DRAWING ? "" : image, toImage, { max: seen ? seen.image.count - 1 : 0, hint: "drawn" })}
+        ${button("Next image", () => toImage((image + 1) % (seen?.image.count ?? 1e9)))}
+        ${button("Draw a digit", () => toImage(DRAWING), image === DRAWING)}
+        ${seen ? select("The right answer", seen.network.classes.map((_, i) => i), seen.image.target,
+          (label) => this.update({ label }), { title: (i) => seen.network.classes[i] }) : nothing}
       </div>
-      ${image === DRAWING ? html`${this.pad.template("pen")}
-        <p class="buttons"><button @click=${() => this.pad.undo()}>Undo</button><button @click=${() => this.pad.clear()}>Clear</button>
-          <button @click=${() => this.download()}>Save</button></p>
-        <p class="quiet keys" id="pen">By keyboard: arrows move the pen, Space puts it down and lifts it.</p>` : nothing}`;
+      ${image === DRAWING ? this.pad.template() : nothing}`;
   }
 
-  /** @param {Seen} seen */
+  /** @param {microscope.Seen} seen */
   image(seen) {
     const { network, image, pixels, weight, activations } = seen;
     const [height, width] = image.shape.slice(-2);
     const isFirst = layerOf(network.layers, weight.layer) === network.layers[0] && !weight.isBias && activations.indices.length === 1;
     const chosen = isFirst ? this.spot(seen).at?.[1] ?? -1 : -1;
     const choose = (/** @type {number} */ at) => isFirst && this.toWeight(weight.name, [weight.index[0], at], false);
-    return html`
-      <section aria-labelledby="image-title"><h2 id="image-title">The image</h2>
-        ${cells(`The image, ${height} by ${width} pixels${isFirst ? `; marked: ${spot(unravel(chosen, image.shape).slice(-2))}` : ""}`,
-          { values: pixels.map((value) => value / 255), height, width, chosen, choose, gray: true })}
-        <p class="quiet">For the network, black is 0 and white is 1. The network: ${network.about}.</p>
-      </section>`;
+    const mark = isFirst ? `; marked: ${spot(unravel(chosen, image.shape).slice(-2))}` : "";
+    return section("image", "The image", html`
+      ${cells(`The image, ${height} by ${width} pixels${mark}`,
+        { values: pixels.map((value) => value / 255), height, width, chosen, choose, gray: true })}
+      <p class="quiet">For the network, black is 0 and white is 1. The network: ${network.about}.</p>`);
   }
 
-  /** @param {Seen} seen */
+  /** @param {microscope.Seen} seen */
   weights(seen) {
     const { network, weight, weights } = seen;
     const { layers } = network;
@@ -288,37 +241,28 @@ class Microscope {
     const chosen = at ? (isRow ? ravel(inside, rest) : unit) : -1;
     const choose = (/** @type {number} */ position) =>
       this.toWeight(`${layer.name}.weight`, isRow ? [unit, ...unravel(position, rest)] : [position], false);
-    const toUnit = (/** @type {string} */ text) => {
-      const next = Math.max(0, Math.min(units - 1, Math.round(Number(text))));
-      this.toWeight(weight.name, [next, ...weight.index.slice(1)]);
-    };
     const what = rest.length > 1 ? "filter" : "neuron";
-    return html`
-      <section aria-labelledby="weights-title"><h2 id="weights-title">Choose a weight</h2>
-        <div class="controls">
-          <label>Layer
-            <select @change=${pick((name) => this.toWeight(`${name}.weight`, layerOf(layers, name).weight.map(() => 0)))}>
-              ${layers.map((each) => html`<option value=${each.name} .selected=${each === layer}>${title(each)}</option>`)}
-            </select></label>
-          ${isRow ? html`<label>${what === "filter" ? "Filter" : "Neuron"} (0 to ${units - 1})
-            <input type="number" min="0" max=${units - 1} .value=${String(unit)} @change=${pick(toUnit)}></label>` : nothing}
-          ${layer.bias ? html`<button aria-pressed=${weight.isBias} @click=${() => this.toWeight(`${layer.name}.bias`, [unit])}>Its bias</button>` : nothing}
-        </div>
-        ${cells(`The weights of ${isRow ? `${what} ${unit} of ` : ""}layer ${layer.name}. Chosen: ${where(network, weight)}. Arrow keys move.`,
-          { values: weights, height, width, chosen, choose })}
-        <p class="quiet">Orange is above zero, blue below. Click, or move with the arrow keys.</p>
-      </section>`;
+    const toLayer = (/** @type {string} */ name) => this.toWeight(`${name}.weight`, layerOf(layers, name).weight.map(() => 0));
+    const toUnit = (/** @type {number} */ next) => this.toWeight(weight.name, [next, ...weight.index.slice(1)]);
+    return section("weights", "Choose a weight", html`
+      <div class="fields">
+        ${select("Layer", layers.map(({ name }) => name), layer.name, toLayer, { title: (name) => title(layerOf(layers, name)) })}
+        ${isRow ? numberField(`${what === "filter" ? "Filter" : "Neuron"} (0 to ${units - 1})`, unit, toUnit, { max: units - 1 }) : nothing}
+        ${layer.bias ? toggle("Its bias", weight.isBias, () => this.toWeight(`${layer.name}.bias`, [unit])) : nothing}
+      </div>
+      ${cells(`The weights of ${isRow ? `${what} ${unit} of ` : ""}layer ${layer.name}. Chosen: ${where(network, weight)}. Arrow keys move.`,
+        { values: weights, height, width, chosen, choose })}
+      <p class="quiet">Orange is above zero, blue below. Click, or move with the arrow keys.</p>`);
   }
 }
 
-/** @param {Seen} seen */
+/** @param {microscope.Seen} seen */
 function sentence({ network: { classes }, says, image, cost }) {
   const right = image.isAssumed ? "suppose that is right" : says === image.target ? "that is right" : `the right answer is ${classes[image.target]}`;
   return html`The network says ${classes[says]}; ${right}. Its cost C is ${number("cost", cost)}.`;
 }
 
-/** @param {(value: string) => void} f */
-const pick = (f) => (/** @type {any} */ event) => f(event.target.value);
-
 /** @param {string} text */
 const list = (text) => (text ? text.split(",").map(Number) : []);
+
+export default module(Microscope);

@@ -3,21 +3,15 @@
 
 import { unravel } from "../parts/numbers.js";
 
-/**
- * @typedef {{ name: string, kind: string, mixes: boolean, weight: number[], bias: boolean, from: number[], output: number[] }} Layer
- *   `mixes`: its outputs are weighted sums; `from`: the shape of its input before it was flattened
- * @typedef {{ about: string, classes: string[], layers: Layer[] }} Network
- */
+/** @param {microscope.Layer[]} layers @param {string} name */
+export const layerOf = (layers, name) => /** @type {microscope.Layer} */ (layers.find((layer) => layer.name === name));
 
-/** @param {Layer[]} layers @param {string} name */
-export const layerOf = (layers, name) => /** @type {Layer} */ (layers.find((layer) => layer.name === name));
-
-/** @param {Layer} layer */
+/** @param {microscope.Layer} layer */
 export function title({ name, kind, mixes, weight: [out, into, ...taps] }) {
   return `${name}: ${kind}, ${mixes ? `${taps.length ? `${taps.join("×")}, ` : ""}${into} → ${out}` : `${out} channels`}`;
 }
 
-/** A value of a layer's output, without the layer. @param {Network} network @param {string} name @param {number[]} at @param {boolean} [isFull] */
+/** A value of a layer's output, without the layer. @param {microscope.Network} network @param {string} name @param {number[]} at @param {boolean} [isFull] */
 export function placeOf({ layers, classes }, name, at, isFull = false) {
   const layer = layerOf(layers, name);
   if (layer.output.length > 1) return `${isFull ? `filter ${at[0]}, ` : ""}${spot(at.slice(1))}`;
@@ -25,7 +19,7 @@ export function placeOf({ layers, classes }, name, at, isFull = false) {
   return isLast && layer.output[0] === classes.length ? `output “${classes[at[0]]}”` : `neuron ${at[0]}`;
 }
 
-/** @param {Network} network @param {string} name @param {number[]} at */
+/** @param {microscope.Network} network @param {string} name @param {number[]} at */
 export function unitOf(network, name, at) {
   const place = placeOf(network, name, at);
   const { output, mixes } = layerOf(network.layers, name);
@@ -33,7 +27,7 @@ export function unitOf(network, name, at) {
   return place.startsWith("output") ? place : `${place} of layer ${name}`;
 }
 
-/** A weight in words: from where to where. @param {Network} network @param {{ layer: string, index: number[], isBias: boolean }} weight */
+/** A weight in words: from where to where. @param {microscope.Network} network @param {{ layer: string, index: number[], isBias: boolean }} weight */
 export function where(network, { layer: name, index, isBias }) {
   const { layers } = network;
   const layer = layerOf(layers, name);

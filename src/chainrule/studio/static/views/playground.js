@@ -1,150 +1,134 @@
 // @ts-check
 // Playground: points in the plane, a small network that learns to tell them apart, and everything about it to change.
 
-import { render as put } from "../vendor/lit-html.js";
-import { bytes, floats } from "../parts/arrays.js";
+import { bytes, column, floats } from "../parts/arrays.js";
 import { chart } from "../parts/chart.js";
-import { FEATURES, MOST, SPEEDS, STEPS, areClasses, canCount, defaults, isOwn } from "./playground_choices.js";
+import { ARROWS, isModified } from "../parts/keys.js";
+import { clamp as between, percent } from "../parts/numbers.js";
+import { signed } from "../parts/pictures.js";
+import { html } from "../parts/template.js";
+import { View, module } from "../parts/view.js";
+import { MOST, SPEEDS, STEPS, areClasses, canCount, defaults, isOwn } from "./playground_choices.js";
 import { Network } from "./playground_network.js";
-import { loss, page, percent } from "./playground_page.js";
-import { LIMIT, clamp, colors, decode, encode, paintPlane, show as showImage, signedImage } from "./playground_plane.js";
+import { loss, page } from "./playground_page.js";
+import { LIMIT, clamp, decode, encode, paintPlane, picture } from "./playground_plane.js";
 import { Wires } from "./playground_wires.js";
 
 export { defaults };
 
 const SIDE = 64; // pixels of the answer's picture; a neuron's has half as many
-/** @type {Record<string, [number, number]>} */
-const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+const ADDRESS_AFTER = 200; // milliseconds until the settings are in the address: browsers refuse too many changes of it
 
-/** @typedef {import("./playground_network.js").Unit} Unit */
+/** @typedef {playground.Unit} Unit */
 
-export default {
-  /** @param {{ model: any, el: HTMLElement, signal?: AbortSignal }} context */
-  render({ model, el, signal }) {
-    return new Playground(model, el, signal).leave;
-  },
-};
-
-export class Playground {
-  /** @param {any} model @param {HTMLElement} el @param {AbortSignal} [signal] */
-  constructor(model, el, signal) {
-    this.model = model;
-    this.el = el;
-    this.get = (/** @type {string} */ key) => model.get(key);
-    this.network = new Network(this.get);
+export class Playground extends View {
+  /** @param {Context} context */
+  constructor(context) {
+    super(context);
+    /** @type {playground.Choices | null} */
+    this.choices = null;
+    this.network = new Network((key) => this.get(key));
     this.page = Math.floor(Math.random() * 2 ** 31); // runs of other pages are not this one's
-    /** @type {any} */
-    this.frame = null; // the newest, with its arrays
-    /** @type {any} */
+    /** @type {playground.Frame | null} */
+    this.frame = null; // the newest
+    /** @type {playground.Scene | null} */
     this.scene = null;
-    this.target = model.get("step");
-    this.isPlaying = this.isAsked = this.isSettled = this.isChanging = false;
+    this.target = this.get("step");
+    this.isPlaying = this.isAsked = this.hasSettled = this.isChanging = false;
     this.isNew = true; // the settings, since the frame that is awaited was asked for
     this.saysWhere = false; // once the run stands still
     this.wanted = 0; // single steps
-    this.message = this.mistake = this.program = "";
+    this.message = this.program = "";
     this.brush = 0; // the class of new points
     this.value = 1; // or their value
     this.cursor = { x: 0, y: 0, isShown: false };
     /** @type {Unit | null} */
     this.unit = null; // the one that is described
-    /** @type {any} */
+    /** @type {playground.Wire | null} */
     this.wire = null; // the one under the pointer
     /** @type {Unit} */
     this.tabStop = { column: 0, row: 0 };
-    this.timer = this.saving = 0; // of the next frame, and of the next save
     this.last = 0; // when the last frame was asked for
     /** @type {Wires | null} */
     this.wires = null;
-    /** @type {Record<string, Function>} */
-    const listeners = {
-      "msg:custom": (/** @type {any} */ content, /** @type {DataView[]} */ buffers) => this.told(content, buffers),
-      connected: () => {
-        this.isAsked = false;
-        this.target = this.frame?.step ?? this.target;
-        this.begin();
+    const fail = (/** @type {any} */ content) => this.fail(content);
+    this.listen({
+      choices: (choices) => {
+        this.choices = choices;
+        this.network.symbols = choices.features;
       },
-    };
-    const changed = () => this.isChanging || queueMicrotask(() => { // from outside: a notebook's model
-      this.target = model.get("step");
+      frame: (content, buffers) => content.page === this.page && this.take(content, buffers),
+      code: ({ code }) => (this.program = code),
+      points: ({ classes, own, about }) => {
+        this.change({ data: classes ? "points" : "values", own, classes: classes || 2 });
+        this.message = about;
+      },
+      mistake: fail, error: fail,
+    }, () => {
+      this.isAsked = false;
+      this.target = this.frame?.step ?? this.target;
       this.begin();
     });
-    for (const key of Object.keys(defaults)) listeners[`change:${key}`] = changed;
-    listeners["change:large"] = () => this.isChanging || this.show();
-    for (const [event, listener] of Object.entries(listeners)) model.on(event, listener);
+    const changed = () => this.isChanging || queueMicrotask(() => { // from outside: a notebook's model
+      this.target = this.get("step");
+      this.begin();
+    });
+    for (const key of Object.keys(defaults)) {
+      this.model.on(`change:${key}`, key === "large" ? () => this.isChanging || this.show() : changed);
+    }
     const observer = new ResizeObserver(() => this.paint());
-    observer.observe(el);
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.paint(), { signal });
-    this.leave = () => {
-      this.isPlaying = false;
-      clearTimeout(this.timer);
-      clearTimeout(this.saving);
-      observer.disconnect();
-      for (const [event, listener] of Object.entries(listeners)) model.off(event, listener);
-    };
-    this.show();
+    observer.observe(this.el);
+    this.signal.addEventListener("abort", () => observer.disconnect());
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.paint(), { signal: this.signal });
+    this.send("choices");
     this.ask();
+    this.show();
   }
 
-  /** @param {Record<string, string | number>} values */
+  /** @param {Record<string, Value>} values */
   set(values) {
     this.isChanging = true;
     for (const [key, value] of Object.entries(values)) this.model.set(key, value);
     this.isChanging = false;
+    this.later("save", ADDRESS_AFTER, () => this.update({}));
   }
 
   // What is asked and told
 
   /** The settings, as the Python side takes them. */
   state() {
-    const others = ["step", "speed", "large"];
-    return Object.fromEntries(Object.keys(defaults).filter((key) => !others.includes(key)).map((key) => [key, this.get(key)]));
+    const { step, speed, large, ...settings } = defaults;
+    return Object.fromEntries(Object.keys(settings).map((key) => [key, this.get(key)]));
   }
 
   ask() {
     if (this.isAsked) return;
     this.isAsked = true;
-    this.isSettled = false;
+    this.hasSettled = false;
     this.last = performance.now();
-    const scene = this.isNew;
+    this.send("frame", { page: this.page, state: this.state(), step: this.target, scene: this.isNew, play: this.isPlaying });
     this.isNew = false;
-    this.model.send({ ask: "frame", page: this.page, state: this.state(), step: this.target, scene, play: this.isPlaying });
+  }
+
+  /** @param {any} content */
+  fail({ ask, error }) {
+    this.error = error;
+    if (ask === "csv") return;
+    this.isAsked = this.isPlaying = false;
+    if (this.isNew) this.ask();
+    else this.hasSettled = true;
+    this.frame = null;
   }
 
   /** @param {any} content @param {DataView[]} buffers */
-  told(content, buffers) {
-    if (content.tell === "frame") {
-      if (content.page === this.page) this.take(content, buffers);
-    } else if (content.tell === "code") this.program = content.code;
-    else if (content.tell === "points") {
-      this.change({ data: content.classes ? "points" : "values", own: content.own, classes: content.classes || 2 });
-      this.message = content.about;
-    } else if (content.error) {
-      this.mistake = content.error;
-      if (content.ask !== "csv") {
-        this.isAsked = this.isPlaying = false;
-        if (this.isNew) this.ask();
-        else this.isSettled = true;
-        this.frame = null;
-      }
-    }
-    this.show();
-  }
-
-  /** @param {any} content @param {DataView[]} buffers */
-  take(content, buffers) {
+  take(content, [weights, answer, neurons, , curve, points, training, inputs]) {
     this.isAsked = false;
     if (this.isNew) return this.ask(); // these settings are no longer wanted
-    const [weights, answer, neurons, peaks, curve] = buffers;
-    this.frame = {
-      ...content, weights: floats(weights), answer: bytes(answer), neurons: bytes(neurons), peaks: floats(peaks),
-      curve: floats(curve),
-    };
+    this.frame = { ...content, weights: floats(weights), answer: bytes(answer), neurons: centered(neurons), curve: floats(curve) };
     if (content.scene) {
-      const [points, training, inputs] = buffers.slice(5);
-      this.scene = { ...content.scene, points: floats(points), training: bytes(training), inputs: bytes(inputs) };
+      this.scene = { ...content.scene, points: floats(points), training: bytes(training), inputs: centered(inputs) };
     }
-    this.mistake = "";
+    this.error = "";
     const end = content.fault ?? content.stopped;
     if (end) {
       this.message = end;
@@ -156,30 +140,26 @@ export class Playground {
 
   /** Ask for the next frame of a run that plays, when it is time. */
   next() {
+    const { step, steps_per_epoch: epoch } = /** @type {playground.Frame} */ (this.frame);
     const [pause, steps] = SPEEDS[this.get("speed")] ?? SPEEDS.normal;
     const isStill = matchMedia("(prefers-reduced-motion: reduce)").matches;
-    this.target = Math.min(STEPS, this.frame.step + (steps || this.frame.steps_per_epoch));
-    const wait = Math.max(isStill ? 500 : pause, 0) - (performance.now() - this.last);
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.isPlaying && this.ask(), Math.max(0, wait));
+    this.target = Math.min(STEPS, step + (steps || epoch));
+    this.later("next", Math.max(0, (isStill ? 500 : pause) - (performance.now() - this.last)), () => this.isPlaying && this.ask());
   }
 
   /** The run stands still: write where into the address. */
   settle() {
-    this.target = this.frame.step;
+    this.target = this.frame?.step ?? 0;
     if (this.wanted) {
       this.wanted -= 1;
       this.target = Math.min(STEPS, this.target + 1);
       return this.ask();
     }
-    this.isSettled = true;
+    this.hasSettled = true;
     if (this.saysWhere) this.message = this.sentence();
     this.saysWhere = false;
-    if (this.get("step") !== this.target) {
-      this.set({ step: this.target });
-      this.save();
-    }
-    this.model.send({ ask: "code", page: this.page, state: this.state(), step: this.target });
+    if (this.get("step") !== this.target) this.set({ step: this.target });
+    this.send("code", { page: this.page, state: this.state(), step: this.target });
   }
 
   // What the person does
@@ -199,7 +179,7 @@ export class Playground {
   pause() {
     this.isPlaying = false;
     this.target = 0; // the frame that is awaited is the last
-    clearTimeout(this.timer);
+    this.cancel("next");
     if (this.frame && !this.isAsked) this.settle();
   }
 
@@ -212,7 +192,7 @@ export class Playground {
 
   /** Go to `target` from the start. */
   begin() {
-    clearTimeout(this.timer);
+    this.cancel("next");
     this.message = "";
     this.isNew = true;
     this.ask();
@@ -225,24 +205,17 @@ export class Playground {
     this.begin();
   }
 
-  /** @param {Record<string, string | number>} changes of the settings; the run begins again */
+  /** @param {Record<string, Value>} changes of the settings; the run begins again */
   change(changes) {
-    this.set({ ...changes, step: 0, large: "" });
-    this.mistake = "";
+    this.set({ ...changes, step: 0 });
+    this.error = "";
     this.unit = this.wire = null;
     const data = this.get("data");
     if (isOwn(data)) { // shown at once, even if they are too few to train on
       const points = decode(this.get("own"), areClasses(data));
       this.scene = { ...this.scene, points, training: new Uint8Array(points.length / 3).fill(1) };
     }
-    this.save();
     this.restart();
-  }
-
-  /** Write the settings into the address, soon: browsers refuse too many changes of it. */
-  save() {
-    clearTimeout(this.saving);
-    this.saving = setTimeout(() => this.model.save_changes(), 200);
   }
 
   /** @param {string} data */
@@ -267,11 +240,16 @@ export class Playground {
     const classified = areClasses(this.get("data"));
     const before = isOwn(this.get("data")) ? this.get("own") : this.ownPoints(classified);
     if (before.length / (classified ? 7 : 9) >= MOST.points) {
-      this.mistake = `There are ${MOST.points} points, and more do not fit: take some away first.`;
-      return this.show();
+      return this.refuse(`There are ${MOST.points} points, and more do not fit: take some away first.`);
     }
     const point = encode([x, y, classified ? Math.min(this.brush, this.network.classes - 1) : this.value], classified);
     this.change({ data: classified ? "points" : "values", own: before + point });
+  }
+
+  /** @param {string} sentence */
+  refuse(sentence) {
+    this.error = sentence;
+    this.show();
   }
 
   removePoint() {
@@ -289,7 +267,7 @@ export class Playground {
 
   /** @param {KeyboardEvent} event */
   planeKey(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (isModified(event)) return;
     if (event.key in ARROWS) {
       const [x, y] = ARROWS[event.key];
       const step = event.shiftKey ? 0.02 : 0.1;
@@ -314,18 +292,8 @@ export class Playground {
   /** @param {File | undefined} file */
   async takeFile(file) {
     if (!file) return;
-    if (file.size > MOST.csv) {
-      this.mistake = `${file.name}: ${(file.size / 1e6).toFixed(1)} MB are too many; 1 MB at most.`;
-      return this.show();
-    }
-    this.model.send({ ask: "csv", name: file.name }, undefined, [await file.arrayBuffer()]);
-  }
-
-  /** @param {DataTransfer | null} data what is dropped or pasted */
-  takeData(data) {
-    if (data?.files.length) return this.takeFile(data.files[0]);
-    const text = data?.getData("text") ?? "";
-    if (text) this.takeFile(new File([text], "what you pasted"));
+    if (file.size > MOST.csv) return this.refuse(`${file.name}: ${(file.size / 1e6).toFixed(1)} MB are too many; 1 MB at most.`);
+    this.send("csv", { name: file.name }, [await file.arrayBuffer()]);
   }
 
   /** @param {number[]} widths */
@@ -336,17 +304,15 @@ export class Playground {
   /** @param {string} name */
   toggleFeature(name) {
     const names = this.network.features;
-    const chosen = FEATURES.filter((each) => names.includes(each) !== (each === name));
-    if (chosen.length) return this.change({ features: chosen.join("-") });
-    this.mistake = "The network needs one input at least.";
-    this.show();
+    const chosen = this.network.inputs.filter((each) => names.includes(each) !== (each === name));
+    if (chosen.length) this.change({ features: chosen.join("-") });
+    else this.refuse("The network needs one input at least.");
   }
 
   /** @param {Unit} unit */
   press(unit) {
-    if (unit.column === 0) return this.toggleFeature(FEATURES[unit.row]);
+    if (unit.column === 0) return this.toggleFeature(this.network.inputs[unit.row]);
     this.set({ large: this.isLarge(unit) ? "" : `${unit.column}.${unit.row}` });
-    this.save();
     this.show();
   }
 
@@ -355,8 +321,8 @@ export class Playground {
     if (!(event.key in ARROWS)) return;
     const [x, y] = ARROWS[event.key];
     const { columns } = this.network;
-    const column = Math.min(columns.length - 1, Math.max(0, unit.column + x));
-    const row = Math.min(columns[column] - 1, Math.max(0, unit.row + y));
+    const column = between(unit.column + x, 0, columns.length - 1);
+    const row = between(unit.row + y, 0, columns[column] - 1);
     event.preventDefault();
     this.find(`[data-column="${column}"][data-row="${row}"]`).focus();
   }
@@ -385,7 +351,7 @@ export class Playground {
     return isSame(unit, this.large);
   }
 
-  /** @param {Unit | null} unit @param {any} [wire] */
+  /** @param {Unit | null} unit @param {playground.Wire | null} [wire] */
   describe(unit, wire = null) {
     if (isSame(unit, this.unit) && this.wire === wire) return;
     this.unit = unit;
@@ -413,44 +379,40 @@ export class Playground {
 
   sentence() {
     if (!this.frame) return "";
-    const { epoch, train_accuracy: accuracy } = this.frame;
+    const { epoch, train_accuracy: accuracy, train_loss } = this.frame;
     const right = accuracy === null ? "" : `, ${percent(accuracy)} of the training points are right`;
-    return `Epoch ${epoch}: the training loss is ${loss(this.frame.train_loss)}${right}.`;
+    return `Epoch ${epoch}: the training loss is ${loss(train_loss)}${right}.`;
   }
 
   // What is shown
 
-  show() {
-    put(page(this), this.el);
-    this.el.toggleAttribute("data-is-settled", this.isSettled);
-    this.paint();
+  /** @returns {object} */
+  template() {
+    return this.choices ? page(this, this.choices) : html`<p role="status">Looking what there is…</p>`;
+  }
+
+  isSettled() {
+    return this.hasSettled;
   }
 
   /** @param {string} selector */
   find(selector) {
-    return /** @type {HTMLCanvasElement} */ (this.el.querySelector(selector));
+    return /** @type {HTMLCanvasElement} */ (this.canvas(selector));
   }
 
   paint() {
     const { frame, scene } = this;
-    const small = (/** @type {number} */ column, /** @type {number} */ row, /** @type {Uint8Array} */ values, i = row) => {
-      const picture = signedImage(values.subarray(i * size, (i + 1) * size), SIDE / 2);
-      showImage(this.find(`[data-column="${column}"][data-row="${row}"] canvas`), picture);
-      return picture;
-    };
+    if (!this.choices) return;
+    const size = (SIDE / 2) ** 2;
+    const small = (/** @type {number} */ column, /** @type {number} */ row, /** @type {Int8Array} */ values, i = row) =>
+      signed(this.unitCanvas({ column, row }), values.subarray(i * size, (i + 1) * size), SIDE / 2, SIDE / 2, 127);
     this.wires ??= new Wires(this.find(".net"), this.find(".wires"));
     const layers = this.network.columns.slice(1);
-    const size = (SIDE / 2) ** 2;
     const fits = frame && frame.neurons.length === size * layers.reduce((sum, width) => sum + width, 0);
-    /** @type {ImageData | null} */
-    let image = frame && fits ? colors(frame.answer, SIDE) : null;
-    let position = 0;
     if (fits) {
+      let position = 0;
       layers.forEach((width, layer) => {
-        for (let row = 0; row < width; row++, position++) {
-          const picture = small(layer + 1, row, frame.neurons, position);
-          if (this.isLarge({ column: layer + 1, row })) image = picture;
-        }
+        for (let row = 0; row < width; row++) small(layer + 1, row, frame.neurons, position++);
       });
       const chosen = this.unit ?? this.large;
       const parameters = layers.map((_, layer) => this.network.parameters(frame.weights, layer));
@@ -459,23 +421,27 @@ export class Playground {
         (wire) => wire === this.wire || (!this.wire && chosen?.column === wire.layer + 1 && chosen.row === wire.to),
       );
     }
-    if (!scene?.inputs) return;
-    FEATURES.forEach((_, row) => small(0, row, scene.inputs));
-    const cursor = this.cursor.isShown ? this.cursor : null;
-    const { points, training } = scene;
-    paintPlane(this.find(".plane"), { image, points, training, areClasses: areClasses(this.get("data")), cursor });
+    const { inputs } = scene ?? {};
+    if (!scene || !inputs) return;
+    this.network.inputs.forEach((_, row) => small(0, row, inputs));
+    const behind = !fits ? null : this.large ? this.unitCanvas(this.large) : picture(frame.answer, SIDE);
+    paintPlane(this.find(".plane"), behind, scene, areClasses(this.get("data")), this.cursor.isShown ? this.cursor : null);
     const curves = this.find(".curves");
     curves.hidden = !frame;
     if (!frame) return;
-    const [x, train, validation] = [0, 1, 2].map((k) => frame.curve.filter((/** @type {number} */ _, /** @type {number} */ i) => i % 3 === k));
+    const [x, train, validation] = [0, 1, 2].map((j) => column(frame.curve, j, 3));
     const lines = [{ name: "training", x, y: train, dashed: false }, { name: "validation", x, y: validation, dashed: true }];
     chart(curves, { lines: lines.slice(0, frame.validation_loss === null ? 1 : 2), x: "epoch", y: "Loss", low: 0 });
+  }
+
+  /** @param {Unit} unit */
+  unitCanvas({ column, row }) {
+    return this.find(`[data-column="${column}"][data-row="${row}"] canvas`);
   }
 
   /** @param {string} speed */
   setSpeed(speed) {
     this.set({ speed });
-    this.save();
     this.show();
   }
 
@@ -487,3 +453,8 @@ export class Playground {
 
 /** @param {Unit | null} one @param {Unit | null} other */
 const isSame = (one, other) => one?.column === other?.column && one?.row === other?.row;
+
+/** Bytes of which 128 is 0. @param {DataView} view */
+const centered = (view) => Int8Array.from(bytes(view), (value) => value - 128);
+
+export default module(Playground);

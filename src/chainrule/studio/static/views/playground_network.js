@@ -1,17 +1,20 @@
 // @ts-check
 // The network that the settings describe: its sizes, its weights in a frame, and what is said of its neurons.
 
-import { FEATURES, MOST, SYMBOLS, areClasses } from "./playground_choices.js";
-
-/**
- * @typedef {{ column: number, row: number }} Unit a neuron, or an input in column 0
- * @typedef {{ layer: number, from: number, to: number }} Wire
- */
+import { clamp } from "../parts/numbers.js";
+import { MOST, areClasses } from "./playground_choices.js";
 
 export class Network {
   /** @param {(key: string) => any} get a setting by its name */
   constructor(get) {
     this.get = get;
+    /** The symbols of all inputs that there are, by name. @type {Record<string, string>} */
+    this.symbols = {};
+  }
+
+  /** The names of all inputs. */
+  get inputs() {
+    return Object.keys(this.symbols);
   }
 
   /** The inputs that are switched on. @returns {string[]} */
@@ -26,7 +29,7 @@ export class Network {
   }
 
   get classes() {
-    return Math.min(4, Math.max(2, Math.round(this.get("classes"))));
+    return clamp(Math.round(this.get("classes")), 2, 4);
   }
 
   get outputs() {
@@ -35,7 +38,7 @@ export class Network {
 
   /** How many units stand in each column of the diagram: all inputs, then the neurons of each layer. */
   get columns() {
-    return [FEATURES.length, ...this.layers, this.outputs];
+    return [this.inputs.length, ...this.layers, this.outputs];
   }
 
   /** The weights and biases of a layer. @param {Float32Array} all of a frame @param {number} layer from 0 */
@@ -49,18 +52,18 @@ export class Network {
 
   /** What a wire comes from, in a formula. @param {number} layer @param {number} from */
   source(layer, from) {
-    if (!layer) return SYMBOLS[FEATURES.indexOf(this.features[from])];
+    if (!layer) return this.symbols[this.features[from]];
     return `a${"₁₂₃₄₅₆₇₈"[from]}`;
   }
 
-  /** @param {Unit} unit */
+  /** @param {playground.Unit} unit */
   name({ column, row }) {
-    if (!column) return `Input ${SYMBOLS[row]}`;
+    if (!column) return `Input ${this.symbols[this.inputs[row]]}`;
     if (column <= this.layers.length) return `Neuron ${row + 1} of layer ${column}`;
     return this.outputs > 1 ? `Output of class ${row + 1}` : "The output";
   }
 
-  /** @param {Wire} wire @param {any} frame */
+  /** @param {playground.Wire} wire @param {playground.Frame} frame */
   describeWire({ layer, from, to }, frame) {
     const { inputs, weights } = this.parameters(frame.weights, layer);
     const start = layer ? `neuron ${from + 1} of layer ${layer}` : this.source(layer, from);
@@ -68,11 +71,11 @@ export class Network {
     return `Weight from ${start} to ${end[0].toLowerCase()}${end.slice(1)}: ${figure(weights[to * inputs + from])}`;
   }
 
-  /** A neuron's formula, with its numbers. @param {Unit} unit @param {any} frame */
+  /** A neuron's formula, with its numbers. @param {playground.Unit} unit @param {playground.Frame} frame */
   describeUnit({ column, row }, frame) {
     const name = this.name({ column, row });
     if (!column) {
-      const isOn = this.features.includes(FEATURES[row]);
+      const isOn = this.features.includes(this.inputs[row]);
       return `${name}: ${isOn ? "the network sees it" : "switched off"}. Press it to switch it ${isOn ? "off" : "on"}.`;
     }
     const { inputs, weights, biases } = this.parameters(frame.weights, column - 1);

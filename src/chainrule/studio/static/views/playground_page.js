@@ -1,14 +1,11 @@
 // @ts-check
 // What the playground's page consists of.
 
-import { html, nothing } from "../vendor/lit-html.js";
-import { figure } from "../parts/chart.js";
-import { code } from "../parts/code.js";
-import { explain } from "../parts/explain.js";
-import {
-  ACTIVATIONS, BATCHES, DATA, DECAYS, FEATURES, MOST, OPTIMIZERS, RATES, SPEEDS, STOPS, SYMBOLS, TRIES, areClasses, canCount,
-  isOwn,
-} from "./playground_choices.js";
+import { code, explain, section } from "../parts/elements.js";
+import { button, numberField, select, slider, toggle } from "../parts/fields.js";
+import { figure, percent, thousands } from "../parts/numbers.js";
+import { html, nothing } from "../parts/template.js";
+import { MOST, SPEEDS, areClasses, canCount, isOwn } from "./playground_choices.js";
 import { SHAPES } from "./playground_plane.js";
 
 /** @typedef {import("./playground.js").Playground} Playground */
@@ -18,99 +15,95 @@ const COLORS = "Each neuron adds up its inputs times its weights, plus a bias, a
 const LOSS = "The loss says how wrong the network is; training makes it smaller. Validation points are never trained on, so "
   + "they show whether it understood or learned by heart.";
 
-/** @param {Playground} view */
-export function page(view) {
-  const { frame } = view;
+/** @param {Playground} view @param {playground.Choices} choices @returns {object} */
+export function page(view, choices) {
+  const { frame, error } = view;
+  const again = () => {
+    view.pause();
+    view.restart();
+  };
   return html`
     <p class="lead">Press Play, and the network changes its wires until the colors fit the points. Then change anything: it
       begins again from the same start.</p>
-    <div class="bar">
-      <button class="primary" @click=${() => view.play()}>${view.isPlaying ? "❚❚ Pause" : "▶ Play"}</button>
-      <button @click=${() => view.step()}>One step</button>
-      <button @click=${() => { view.pause(); view.restart(); }}>Start over</button>
-      <button @click=${() => view.change({ start: view.get("start") + 1 })}>New random start</button>
+    <div class="buttons">
+      ${button(view.isPlaying ? "❚❚ Pause" : "▶ Play", () => view.play(), false, "primary")}
+      ${button("One step", () => view.step())}
+      ${button("Start over", again)}
+      ${button("New random start", () => view.change({ start: view.get("start") + 1 }))}
     </div>
-    <div class="bar now">
-      <p class="count"><strong>Epoch ${(frame?.epoch ?? 0).toLocaleString("en")}</strong>
-        <span class="quiet">step ${(frame?.step ?? 0).toLocaleString("en")}</span></p>
-      <p class=${view.mistake || frame?.fault ? "message notice" : "message"} role="status">${view.mistake || view.message}</p>
+    <div class="buttons now">
+      <p class="count"><strong>Epoch ${thousands(frame?.epoch ?? 0)}</strong>
+        <span class="quiet">step ${thousands(frame?.step ?? 0)}</span></p>
+      <p class=${error || frame?.fault ? "message notice" : "message"} role="status">${error || view.message}</p>
     </div>
-    <div class="stage">${points(view)} ${network(view)}</div>
-    <div class="columns">${results(view)} ${settings(view)}</div>
-    <section aria-labelledby="try-title">
-      <h2 id="try-title">Try this</h2>
-      <ul class="tries">${TRIES.map(([title, lesson, state]) => html`<li>
-        <button @click=${() => view.tryThis(state)}>${title}</button>
+    <div class="stage">${points(view, choices)} ${network(view, choices)}</div>
+    <div class="columns">${results(view)} ${settings(view, choices)}</div>
+    ${section("try", "Try this", html`
+      <ul class="list tries">${choices.tries.map(([title, lesson, state]) => html`<li>
+        ${button(title, () => view.tryThis(state))}
         ${explain("Press it, then Play, and watch. A lesson tells why it happens.", lesson, title)}</li>`)}</ul>
-      ${view.program && !view.isPlaying ? code(view.program) : nothing}
-    </section>`;
+      ${view.program && !view.isPlaying ? code(view.program) : nothing}`)}`;
 }
 
-/** The plane, what can be set on it, and the kinds of data. @param {Playground} view */
-function points(view) {
+/** The plane, what can be set on it, and the kinds of data. @param {Playground} view @param {playground.Choices} choices */
+function points(view, choices) {
   const { large, scene } = view;
   const data = view.get("data");
   const label = scene?.count ? `${scene.count} points, ${scene.train} of them for training. ` : "";
-  return html`<section aria-labelledby="plane-title">
-    <h2 id="plane-title">${large ? `What ${view.network.name(large).toLowerCase()} answers` : "The points, and what the network says"}</h2>
+  const isNothing = !view.get("own");
+  const upload = (/** @type {any} */ { target }) => {
+    view.takeFile(target.files[0]);
+    target.value = "";
+  };
+  return section("plane", large ? `What ${view.network.name(large).toLowerCase()} answers` : "The points, and what the network says", html`
     <canvas class="plane" tabindex="0" role="application" aria-label=${label + (view.isPlaying ? "" : view.sentence())}
-      aria-describedby="plane-keys" @click=${on((e) => view.click(e))} @keydown=${on((e) => view.planeKey(e))}
-      @dragover=${on((e) => e.preventDefault())} @drop=${on((e) => { e.preventDefault(); view.takeData(e.dataTransfer); })}
-      @paste=${on((e) => view.takeData(e.clipboardData))}></canvas>
-    <div class="kinds" role="group" aria-label="Data">Data: ${DATA.map(([name, title]) => html`
-      <button aria-pressed=${name === data} @click=${() => view.chooseData(name)}>${title}</button>`)}</div>
-    <div class="brushes" role="group" aria-label="New points">
+      aria-describedby="plane-keys" @click=${(e) => view.click(e)} @keydown=${(e) => view.planeKey(e)}></canvas>
+    <div class="buttons small" role="group" aria-label="Data">Data: ${Object.entries(choices.data).map(([name, title]) =>
+      toggle(title, name === data, () => view.chooseData(name)))}</div>
+    <div class="buttons small" role="group" aria-label="New points">
       <span>Click to add:</span>
       ${areClasses(data)
-        ? Array.from({ length: view.network.classes }, (_, k) => html`
-          <button class=${`class${k}`} aria-pressed=${view.brush === k} aria-label=${`Class ${k + 1}`}
-            @click=${() => view.choose(k)}>${SHAPES[k]} ${k + 1}</button>`)
-        : html`<label>value <output>${view.value}</output> <input type="range" min="-1" max="1" step="0.1"
-            .value=${String(view.value)} @input=${on((e) => view.choose(Number(e.target.value)))}></label>`}
-      ${isOwn(data) ? html`
-        <button @click=${() => view.removePoint()} ?disabled=${!view.get("own")}>Undo</button>
-        <button @click=${() => view.change({ own: "" })} ?disabled=${!view.get("own")}>Clear</button>` : nothing}
-      <label class="file">Load a CSV file<input type="file" accept=".csv,.tsv,.txt,text/csv"
-        @change=${on((e) => { view.takeFile(e.target.files[0]); e.target.value = ""; })}></label>
+        ? Array.from({ length: view.network.classes }, (_, k) =>
+          toggle(html`<span class=${`class${k}`}>${SHAPES[k]} ${k + 1}</span>`, view.brush === k, () => view.choose(k), `Class ${k + 1}`))
+        : slider("value", view.value, (value) => view.choose(value), { min: -1, max: 1, step: 0.1 })}
+      ${isOwn(data) ? [button("Undo", () => view.removePoint(), isNothing), button("Clear", () => view.change({ own: "" }), isNothing)] : nothing}
+      <label class="file">Load a CSV file<input type="file" accept=".csv,.tsv,.txt,text/csv" @change=${upload}></label>
     </div>
     <p class="quiet">Filled points are for training, rings for validation.</p>
     <p id="plane-keys" class="quiet keys">By keyboard: arrows move (Shift: a little), Space sets a point, 1 to 4 choose its class,
-      Backspace takes one away. A CSV file can be dropped or pasted here.</p>
-  </section>`;
+      Backspace takes one away.</p>`);
 }
 
-/** The diagram, and what can be changed of it. @param {Playground} view */
-function network(view) {
-  const { layers } = view.network;
-  return html`<section aria-labelledby="net-title">
-    <h2 id="net-title">The network ${explain(COLORS, "neurons", "the network")}</h2>
-    <div class="bar">
+/** The diagram, and what can be changed of it. @param {Playground} view @param {playground.Choices} choices */
+function network(view, { activations }) {
+  const { layers, features, inputs, outputs } = view.network;
+  const resize = (/** @type {number} */ index, /** @type {number} */ width) => view.setLayers(layers.with(index, width));
+  return section("net", "The network", html`
+    <div class="buttons">
       <span>${layers.length} hidden layer${layers.length === 1 ? "" : "s"}</span>
-      <button aria-label="Remove the last layer" ?disabled=${!layers.length}
-        @click=${() => view.setLayers(layers.slice(0, -1))}>−</button>
-      <button aria-label="Add a layer" ?disabled=${layers.length >= MOST.layers}
-        @click=${() => view.setLayers([...layers, layers.at(-1) ?? 4])}>+</button>
-      ${select(view, "activation", ACTIVATIONS, "Activation")}
+      ${sizeButton("−", "Remove the last layer", () => view.setLayers(layers.slice(0, -1)), !layers.length)}
+      ${sizeButton("+", "Add a layer", () => view.setLayers([...layers, layers.at(-1) ?? 4]), layers.length >= MOST.layers)}
+      ${choice(view, "Activation", "activation", activations)}
     </div>
     <div class="scroll"><div class="net" role="group" aria-label="Inputs and neurons" aria-describedby="unit-text"
-        @pointermove=${on((e) => view.hover(e))} @pointerdown=${on((e) => view.hover(e))}>
+        @pointermove=${(e) => view.hover(e)} @pointerdown=${(e) => view.hover(e)}>
       <canvas class="wires" aria-hidden="true"></canvas>
       <div class="column inputs"><span class="head">Inputs</span>
-        ${FEATURES.map((name, row) => unit(view, 0, row, view.network.features.includes(name)))}</div>
+        ${inputs.map((name, row) => unit(view, 0, row, features.includes(name)))}</div>
       ${layers.map((width, index) => html`<div class="column">
         <span class="head">Layer ${index + 1}</span>
         <span class="resize">
-          <button aria-label=${`One neuron less in layer ${index + 1}`} ?disabled=${width <= 1}
-            @click=${() => view.setLayers(layers.with(index, width - 1))}>−</button>
-          <button aria-label=${`One neuron more in layer ${index + 1}`} ?disabled=${width >= MOST.neurons}
-            @click=${() => view.setLayers(layers.with(index, width + 1))}>+</button>
+          ${sizeButton("−", `One neuron less in layer ${index + 1}`, () => resize(index, width - 1), width <= 1)}
+          ${sizeButton("+", `One neuron more in layer ${index + 1}`, () => resize(index, width + 1), width >= MOST.neurons)}
         </span>${units(view, index + 1, width)}</div>`)}
-      <div class="column"><span class="head">Output</span>${units(view, layers.length + 1, view.network.outputs)}</div>
+      <div class="column"><span class="head">Output</span>${units(view, layers.length + 1, outputs)}</div>
     </div></div>
     <p id="unit-text" class="spoken">Arrows move. Enter switches an input, or shows a neuron's answer large.</p>
-    <p class="formula" id="formula">${view.description()}</p>
-  </section>`;
+    <p class="formula" id="formula">${view.description()}</p>`, [COLORS, "neurons"]);
 }
+
+/** @param {string} sign @param {string} label @param {() => void} act @param {boolean} off */
+const sizeButton = (sign, label, act, off) => html`<button aria-label=${label} ?disabled=${off} @click=${act}>${sign}</button>`;
 
 /** @param {Playground} view @param {number} column @param {number} count */
 const units = (view, column, count) => Array.from({ length: count }, (_, row) => unit(view, column, row, true));
@@ -120,95 +113,65 @@ function unit(view, column, row, isOn) {
   const each = { column, row };
   return html`<button class="unit" data-column=${column} data-row=${row} ?data-live=${isOn} aria-label=${view.network.name(each)}
     tabindex=${view.isTabStop(each) ? 0 : -1} aria-pressed=${column ? view.isLarge(each) : isOn} aria-describedby="formula"
-    @click=${() => view.press(each)} @focus=${() => view.focus(each)} @keydown=${on((e) => view.unitKey(e, each))}>
-    <canvas width="32" height="32"></canvas>${column ? nothing : html`<span>${SYMBOLS[row]}</span>`}</button>`;
+    @click=${() => view.press(each)} @focus=${() => view.focus(each)} @keydown=${(e) => view.unitKey(e, each)}>
+    <canvas width="32" height="32"></canvas>${column ? nothing : html`<span>${Object.values(view.network.symbols)[row]}</span>`}</button>`;
 }
 
 /** @param {Playground} view */
-function results({ frame, get }) {
-  return html`<section aria-labelledby="learn-title">
-    <h2 id="learn-title">How well it does ${explain(LOSS, "learning-better", "the numbers")}</h2>
+function results(view) {
+  const { frame } = view;
+  const row = (/** @type {string} */ name, /** @type {string} */ training, /** @type {string} */ validation) =>
+    html`<tr><th scope="row">${name}</th><td>${training}</td><td>${validation}</td></tr>`;
+  return section("learn", "How well it does", html`
     <table class="numbers">
-      <thead><tr><td></td><th scope="col">Training (line)</th><th scope="col">Validation (dashes)</th></tr></thead>
+      <thead><tr><td></td><th scope="col">Training</th><th scope="col">Validation</th></tr></thead>
       <tbody>
-        <tr><th scope="row">Loss</th><td>${loss(frame?.train_loss)}</td><td>${loss(frame?.validation_loss)}</td></tr>
-        ${areClasses(get("data")) ? html`<tr><th scope="row">Accuracy</th>
-          <td>${percent(frame?.train_accuracy)}</td><td>${percent(frame?.validation_accuracy)}</td></tr>` : nothing}
+        ${row("Loss", loss(frame?.train_loss), loss(frame?.validation_loss))}
+        ${areClasses(view.get("data")) ? row("Accuracy", percent(frame?.train_accuracy), percent(frame?.validation_accuracy)) : nothing}
       </tbody>
     </table>
-    <canvas class="curves"></canvas>
-  </section>`;
+    <canvas class="chart curves"></canvas>`, [LOSS, "learning-better"]);
 }
 
-/** @param {Playground} view */
-function settings(view) {
+/** @param {Playground} view @param {playground.Choices} choices */
+function settings(view, { optimizers, stops, rates, batches, decays }) {
   const data = view.get("data");
-  return html`<section aria-labelledby="set-title">
-    <h2 id="set-title">Settings</h2>
-    <div class="settings">
-      <label>Speed <select @change=${on((e) => view.setSpeed(e.target.value))}>
-        ${Object.keys(SPEEDS).map((name) => html`<option .selected=${name === view.get("speed")}>${name}</option>`)}
-      </select></label>
-      ${stop(view)}
-      ${isOwn(data) ? nothing : [range(view, "count", "Points", 10, 1000, 10), range(view, "noise", "Noise", 0, 0.5, 0.01)]}
-      ${range(view, "train", "For training", 10, 100, 5, "%")}
-      ${canCount(data) ? select(view, "classes", [2, 3, 4], "Classes") : nothing}
-      ${select(view, "rate", RATES, "Learning rate")}
-      ${select(view, "optimizer", OPTIMIZERS, "Optimizer")}
-      ${select(view, "batch", BATCHES, "Batch size", (value) => (value ? String(value) : "all"))}
-      ${select(view, "decay", DECAYS, "Weight decay")}
-      ${seed(view, "seed", "Seed of the data")}
-      ${seed(view, "start", "Seed of the start")}
-    </div>
-  </section>`;
+  const slide = (/** @type {string} */ label, /** @type {string} */ key, /** @type {RangeOptions} */ limits, unit = "") =>
+    slider(label, view.get(key), (value) => view.change({ [key]: value }), { ...limits, text: figure(view.get(key)) + unit });
+  const seed = (/** @type {string} */ label, /** @type {string} */ key) =>
+    numberField(label, view.get(key), (value) => view.change({ [key]: value }), { max: 2 ** 31 });
+  return section("set", "Settings", html`
+    <div class="grid">
+      ${select("Speed", Object.keys(SPEEDS), view.get("speed"), (speed) => view.setSpeed(speed))}
+      ${stop(view, stops)}
+      ${isOwn(data) ? nothing : [
+        slide("Points", "count", { min: 10, max: 1000, step: 10 }), slide("Noise", "noise", { min: 0, max: 0.5, step: 0.01 }),
+      ]}
+      ${slide("For training", "train", { min: 10, max: 100, step: 5 }, "%")}
+      ${canCount(data) ? choice(view, "Classes", "classes", [2, 3, 4]) : nothing}
+      ${choice(view, "Learning rate", "rate", rates)}
+      ${choice(view, "Optimizer", "optimizer", optimizers)}
+      ${choice(view, "Batch size", "batch", batches, (size) => size || "all")}
+      ${choice(view, "Weight decay", "decay", decays)}
+      ${seed("Seed of the data", "seed")}
+      ${seed("Seed of the start", "start")}
+    </div>`);
 }
 
-/**
- * @param {Playground} view @param {string} key @param {any[]} values @param {string} label
- * @param {(value: any) => string} [text]
- */
-function select(view, key, values, label, text = String) {
-  const now = view.get(key);
-  const all = values.includes(now) ? values : [...values, now];
-  return html`<label>${label}
-    <select @change=${on((e) => view.change({ [key]: all[e.target.selectedIndex] }))}>
-      ${all.map((value) => html`<option .selected=${value === now}>${text(value)}</option>`)}
-    </select></label>`;
-}
+/** @param {Playground} view @param {string} label @param {string} key @param {Value[]} values @param {(value: Value) => Content} [title] */
+const choice = (view, label, key, values, title) =>
+  select(label, values, view.get(key), (value) => view.change({ [key]: value }), { title });
 
-/**
- * @param {Playground} view @param {string} key @param {string} label @param {number} low @param {number} high
- * @param {number} step @param {string} [after]
- */
-function range(view, key, label, low, high, step, after = "") {
-  return html`<label>${label} <output>${figure(view.get(key))}${after}</output>
-    <input type="range" min=${low} max=${high} step=${step} .value=${String(view.get(key))}
-      @input=${on((e) => view.change({ [key]: Number(e.target.value) }))}></label>`;
-}
-
-/** When the run stops: a condition, and its number. @param {Playground} view */
-function stop(view) {
+/** When the run stops: a condition, and its number. @param {Playground} view @param {playground.Choices["stops"]} stops */
+function stop(view, stops) {
   const [, now, value] = /** @type {RegExpMatchArray} */ (view.get("stop").match(/^([^-]*)-?(.*)$/s));
-  const kinds = Object.keys(STOPS).filter((kind) => kind !== "accuracy" || areClasses(view.get("data")));
-  const set = (/** @type {string} */ kind, /** @type {string} */ number) => view.change({ stop: kind && `${kind}-${number}` });
-  return html`<label>Stop <select @change=${on((e) => set(kinds[e.target.selectedIndex], STOPS[kinds[e.target.selectedIndex]][1]))}>
-      ${kinds.map((kind) => html`<option .selected=${kind === now}>${STOPS[kind][0]}</option>`)}</select>
-    ${now ? html`<input type="number" min="0" step="any" aria-label="The number to stop at" .value=${value}
-      @change=${on((e) => set(now, e.target.value))}>` : nothing}</label>`;
+  const kinds = ["", ...Object.keys(stops)].filter((kind) => kind !== "accuracy" || areClasses(view.get("data")));
+  const set = (/** @type {string} */ kind, /** @type {string | number} */ number) => view.change({ stop: kind && `${kind}-${number}` });
+  return [
+    select("Stop", kinds, now, (kind) => set(kind, stops[kind]?.[1]), { title: (kind) => stops[kind]?.[0] ?? "by hand" }),
+    now ? numberField("The number to stop at", Number(value), (number) => set(now, number), { step: "any" }) : nothing,
+  ];
 }
-
-/** @param {Playground} view @param {string} key @param {string} label */
-function seed(view, key, label) {
-  return html`<label>${label}
-    <input type="number" min="0" max="2147483648" .value=${String(view.get(key))}
-      @change=${on((e) => view.change({ [key]: Math.max(0, Math.floor(e.target.value) || 0) }))}></label>`;
-}
-
-/** A listener. @param {(event: any) => void} listener */
-const on = (listener) => listener;
-
-/** @param {number | null | undefined} value */
-export const percent = (value) => (value == null ? "–" : `${(100 * value).toFixed(1)}%`);
 
 /** @param {number | null | undefined} value */
 export const loss = (value) => (value == null ? "–" : value < 1e5 ? value.toFixed(4) : value.toExponential(2));

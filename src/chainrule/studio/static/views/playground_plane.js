@@ -1,7 +1,8 @@
 // @ts-check
 // The plane with points on it: what a network answers as colors, classes as colors and shapes.
 
-import { signedColor } from "../parts/pictures.js";
+import { clamp as between } from "../parts/numbers.js";
+import { paint, sharp, signedColor } from "../parts/pictures.js";
 
 export const LIMIT = 1.2; // the picture shows coordinates from -LIMIT to LIMIT
 const UNITS = 10000; // see points.py
@@ -13,7 +14,7 @@ const PAPER = 247;
 const STRENGTH = 0.75; // of the areas, so that points stand out
 
 /** @param {number} value @returns {number} a coordinate that can be written */
-export const clamp = (value) => Math.min(LIMIT, Math.max(-LIMIT, value));
+export const clamp = (value) => between(value, -LIMIT, LIMIT);
 
 /** A coordinate as three digits of base 36. @param {number} value */
 const digits = (value) => Math.round((clamp(value) + LIMIT) * UNITS).toString(36).padStart(3, "0");
@@ -42,67 +43,44 @@ export function decode(text, areClasses) {
   return points;
 }
 
+const answer = document.createElement("canvas");
+
 /**
  * The network's answer as a picture.
  * @param {Uint8Array} planes one plane (the share of class 2, or a value), or one for each class
- * @param {number} side @returns {ImageData}
+ * @param {number} side @returns {HTMLCanvasElement}
  */
-export function colors(planes, side) {
+export function picture(planes, side) {
   const size = side * side;
   const count = planes.length / size;
-  const image = new ImageData(side, side);
-  for (let i = 0; i < size; i++) {
-    let color;
-    if (count === 1) color = signedColor(STRENGTH * ((planes[i] / 255) * 2 - 1));
-    else {
-      let best = 0;
-      for (let k = 1; k < count; k++) if (planes[k * size + i] > planes[best * size + i]) best = k;
-      const share = Math.max(0, (planes[best * size + i] / 255 - 1 / count) / (1 - 1 / count));
-      color = AREAS[best].map((end) => PAPER + STRENGTH * share * (end - PAPER));
-    }
-    image.data.set([...color, 255], 4 * i);
-  }
-  return image;
+  paint(answer, side, side, (i) => {
+    if (count === 1) return signedColor(STRENGTH * ((planes[i] / 255) * 2 - 1));
+    let best = 0;
+    for (let k = 1; k < count; k++) if (planes[k * size + i] > planes[best * size + i]) best = k;
+    const share = Math.max(0, (planes[best * size + i] / 255 - 1 / count) / (1 - 1 / count));
+    return AREAS[best].map((end) => PAPER + STRENGTH * share * (end - PAPER));
+  });
+  return answer;
 }
-
-/** Signed bytes, of which 128 is 0, as a picture. @param {Uint8Array} values @param {number} side */
-export function signedImage(values, side) {
-  const image = new ImageData(side, side);
-  for (let i = 0; i < side * side; i++) image.data.set([...signedColor((values[i] - 128) / 127), 255], 4 * i);
-  return image;
-}
-
-/** @param {HTMLCanvasElement} canvas @param {ImageData} image */
-export function show(canvas, image) {
-  if (canvas.width !== image.width) canvas.width = canvas.height = image.width;
-  /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d")).putImageData(image, 0, 0);
-}
-
-const scratch = document.createElement("canvas");
 
 /**
  * Paint the plane.
- * @param {HTMLCanvasElement} canvas
- * @param {{ image: ImageData | null, points: Float32Array, training: Uint8Array, areClasses: boolean,
- *   cursor: { x: number, y: number } | null }} what
+ * @param {HTMLCanvasElement} canvas @param {HTMLCanvasElement | null} picture what lies behind the points
+ * @param {playground.Scene} scene @param {boolean} areClasses @param {{ x: number, y: number } | null} cursor
  */
-export function paintPlane(canvas, { image, points, training, areClasses, cursor }) {
-  const ratio = devicePixelRatio || 1;
-  const size = Math.round((canvas.clientWidth || 300) * ratio);
-  if (canvas.width !== size) canvas.width = canvas.height = size;
-  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+export function paintPlane(canvas, picture, { points, training }, areClasses, cursor) {
+  const size = canvas.clientWidth || 300;
+  const context = sharp(canvas, size, size);
   const at = (/** @type {number} */ value) => ((value + LIMIT) / (2 * LIMIT)) * size;
-  if (image) {
-    show(scratch, image);
-    context.clearRect(0, 0, size, size); // what is enlarged is not quite opaque: a trace of the picture before would stay
+  if (picture) {
     context.imageSmoothingQuality = "high";
-    context.drawImage(scratch, 0, 0, size, size);
+    context.drawImage(picture, 0, 0, size, size);
   } else {
     context.fillStyle = `rgb(${PAPER} ${PAPER} ${PAPER})`;
     context.fillRect(0, 0, size, size);
   }
   context.strokeStyle = "#0005";
-  context.lineWidth = ratio;
+  context.lineWidth = 1;
   context.beginPath();
   for (const line of [-1, 0, 1]) {
     const length = line ? 0.04 : 2 * LIMIT;
@@ -113,10 +91,10 @@ export function paintPlane(canvas, { image, points, training, areClasses, cursor
   }
   context.stroke();
   context.fillStyle = "#000b";
-  context.font = `${12 * ratio}px system-ui, sans-serif`;
-  context.fillText("x₁ →", size - 32 * ratio, at(0) + 15 * ratio);
-  context.fillText("x₂ ↑", at(0) + 5 * ratio, 14 * ratio);
-  const radius = Math.max(3, size / ratio / 85) * ratio;
+  context.font = "12px system-ui, sans-serif";
+  context.fillText("x₁ →", size - 32, at(0) + 15);
+  context.fillText("x₂ ↑", at(0) + 5, 14);
+  const radius = Math.max(3, size / 85);
   for (let i = 0; i < points.length / 3; i++) {
     const [x, y, target] = points.subarray(3 * i, 3 * i + 3);
     const color = areClasses ? POINTS[target] : `rgb(${signedColor(target).join(" ")})`;
@@ -126,7 +104,7 @@ export function paintPlane(canvas, { image, points, training, areClasses, cursor
   if (!cursor) return;
   for (const [color, width] of /** @type {[string, number][]} */ ([["#fff", 5], ["#000", 2]])) {
     context.strokeStyle = color;
-    context.lineWidth = width * ratio;
+    context.lineWidth = width;
     context.beginPath();
     context.arc(at(cursor.x), at(-cursor.y), 2.4 * radius, 0, 2 * Math.PI);
     context.stroke();

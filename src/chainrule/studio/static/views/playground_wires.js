@@ -2,11 +2,12 @@
 // The wires between the neurons of a diagram: wide for large weights; solid if positive, dashed if negative.
 
 import { isDark } from "../parts/chart.js";
+import { contextOf, sharp } from "../parts/pictures.js";
 
 const COLORS = { light: ["#1f66ac", "#b84f00"], dark: ["#79b8f2", "#ff9d4d"] };
 const REACH = 10; // pixels around a wire in which the pointer touches it
 
-/** @typedef {{ layer: number, from: number, to: number, path: Path2D }} Wire */
+/** @typedef {playground.Wire & { path: Path2D }} Wire */
 
 /** The wires of a diagram, whose neurons are elements with the data `column` and `row`. */
 export class Wires {
@@ -14,6 +15,7 @@ export class Wires {
   constructor(root, canvas) {
     this.root = root;
     this.canvas = canvas;
+    this.context = contextOf(canvas);
     /** @type {Wire[]} */
     this.wires = [];
     this.shape = "";
@@ -46,9 +48,7 @@ export class Wires {
         });
       });
     }
-    const ratio = devicePixelRatio || 1;
-    this.canvas.width = Math.round(box.width * ratio);
-    this.canvas.height = Math.round(box.height * ratio);
+    this.context = sharp(this.canvas, box.width, box.height);
   }
 
   /**
@@ -57,9 +57,7 @@ export class Wires {
    */
   paint(weight, chosen) {
     this.layOut();
-    const context = /** @type {CanvasRenderingContext2D} */ (this.canvas.getContext("2d"));
-    const ratio = devicePixelRatio || 1;
-    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    const { context } = this;
     context.clearRect(0, 0, this.canvas.width, this.canvas.height);
     const [below, above] = isDark(this.canvas) ? COLORS.dark : COLORS.light;
     const isAnyChosen = this.wires.some(chosen);
@@ -82,7 +80,7 @@ export class Wires {
     const box = this.root.getBoundingClientRect();
     const ratio = devicePixelRatio || 1; // isPointInStroke takes pixels of the canvas
     const [x, y] = [(event.clientX - box.left) * ratio, (event.clientY - box.top) * ratio];
-    const context = /** @type {CanvasRenderingContext2D} */ (this.canvas.getContext("2d"));
+    const { context } = this;
     context.setLineDash([]);
     for (const width of [3, REACH]) {
       context.lineWidth = width;

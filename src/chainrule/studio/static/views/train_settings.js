@@ -1,10 +1,11 @@
 // @ts-check
 // Train: the form with what to train.
 
-import { html, nothing } from "../vendor/lit-html.js";
-import { explain } from "../parts/explain.js";
+import { explain } from "../parts/elements.js";
+import { numberField, select } from "../parts/fields.js";
+import { html } from "../parts/template.js";
 
-/** @type {[string, string, string, string][]} label, key, sentence, lesson */
+/** @type {[label: string, key: string, sentence: string, lesson: string][]} */
 const NUMBERS = [
   ["Learning rate", "lr", "How far each step goes downhill: too short takes long, too long jumps over the valley.", "rolling-downhill"],
   ["Batch size", "batch_size", "How many examples one step looks at: the gradient of a few is a good guess at that of all.", "stochastic-gradient-descent"],
@@ -14,44 +15,41 @@ const NUMBERS = [
 ];
 
 /**
- * @param {any} choices what there is to choose from; null until the server has said
- * @param {(key: string) => any} get @param {(key: string, value: string | number) => void} set
+ * @param {training.Choices} choices what there is to choose from
+ * @param {(key: string) => any} get @param {(settings: Record<string, Value>) => void} set
  */
-export function settingsForm(choices, get, set) {
-  if (!choices) return html`<p class="quiet">Looking what there is…</p>`;
-  const data = choices.data.find((/** @type {any} */ entry) => entry.name === get("data")) ?? choices.data[0];
-  const models = choices.models.filter((/** @type {any} */ entry) => entry.task === data.task);
-  const model = models.find((/** @type {any} */ entry) => entry.name === get("model"));
-  const optimizer = choices.optimizers.find((/** @type {any} */ entry) => entry.name === get("optimizer"));
-  const usual = { ...model, lr: optimizer && optimizer.name !== model?.optimizer ? optimizer.lr : model?.lr, limit: "all", seed: 0 };
-  const pick = (/** @type {string} */ key) => (/** @type {any} */ e) => {
-    set(key, e.target.value);
-    if (key !== "data") return;
-    const task = choices.data.find((/** @type {any} */ entry) => entry.name === e.target.value).task;
-    const fits = choices.models.filter((/** @type {any} */ entry) => entry.task === task);
-    if (!fits.some((/** @type {any} */ entry) => entry.name === get("model"))) set("model", fits[0].name);
+export function settingsForm({ data, models, optimizers, schedules }, get, set) {
+  const modelsFor = (/** @type {string} */ name) => {
+    const { task } = data.find((entry) => entry.name === name) ?? data[0];
+    return models.filter((entry) => entry.task === task);
   };
-  const select = (/** @type {string} */ label, /** @type {string} */ key, /** @type {string[]} */ names, /** @type {string} */ own, /** @type {any} */ more = nothing) => html`
-    <div><label>${label}
-      <select name=${key} @change=${pick(key)}>
-        ${own ? html`<option value="" ?selected=${!get(key)}>${own}</option>` : nothing}
-        ${names.map((name) => html`<option value=${name} ?selected=${get(key) === name}>${name}</option>`)}
-      </select></label>${more}</div>`;
-  const names = (/** @type {any[]} */ entries) => entries.map((entry) => entry.name);
+  const setData = (/** @type {string} */ name) => {
+    const fitting = modelsFor(name).map((entry) => entry.name);
+    set({ data: name, model: fitting.includes(get("model")) ? get("model") : fitting[0] });
+  };
+  const fitting = modelsFor(get("data"));
+  const model = fitting.find(({ name }) => name === get("model"));
+  const optimizer = optimizers.find(({ name }) => name === get("optimizer"));
+  const rate = optimizer && optimizer.name !== model?.optimizer ? optimizer.lr : model?.lr;
+  /** What an empty field means. @type {Record<string, any>} */
+  const usual = { ...model, lr: rate, limit: "all", seed: 0 };
+  const names = (/** @type {{ name: string }[]} */ entries) => entries.map(({ name }) => name);
+  const choice = (/** @type {string} */ label, /** @type {string} */ key, /** @type {string[]} */ values) =>
+    select(label, values, get(key), (value) => set({ [key]: value }),
+      { title: (value) => value || `${usual[key] ?? ""} (default)`, name: key });
   return html`
-    <form class="fields" @submit=${(/** @type {Event} */ e) => e.preventDefault()}>
-      ${select("Data", "data", names(choices.data), "")}
-      ${select("Model", "model", names(models), "", explain(model ? `${model.name}: ${model.about}.` : "", undefined, "the model"))}
-      ${select("Optimizer", "optimizer", names(choices.optimizers), `${model?.optimizer ?? ""} (default)`,
-        explain("How a step is made of the gradient: straight downhill, with momentum, or with a rate of its own for each weight.", "optimizers", "the optimizer"))}
-      ${select("Rate over time", "schedule", choices.schedules, `${model?.schedule ?? ""} (default)`,
-        explain("Constant, or small at first and in the end: long steps to get there, short ones to settle.", "learning-better", "the schedule"))}
+    <div class="grid">
+      <div>${select("Data", names(data), get("data"), setData, { name: "data" })}</div>
+      <div>${choice("Model", "model", names(fitting))}
+        ${explain(model ? `${model.name}: ${model.about}.` : "", undefined, "the model")}</div>
+      <div>${choice("Optimizer", "optimizer", ["", ...names(optimizers)])}
+        ${explain("How a step is made of the gradient: straight downhill, with momentum, or with a rate of its own for each weight.", "optimizers", "the optimizer")}</div>
+      <div>${choice("Rate over time", "schedule", ["", ...schedules])}
+        ${explain("Constant, or small at first and in the end: long steps to get there, short ones to settle.", "learning-better", "the schedule")}</div>
       ${NUMBERS.map(([label, key, sentence, lesson]) => html`
-        <div><label>${label}
-          <input name=${key} type="number" min="0" step=${key === "lr" ? "any" : "1"} placeholder=${usual[key] ?? ""}
-            .value=${get(key) ? String(get(key)) : ""}
-            @change=${(/** @type {any} */ e) => set(key, Number(e.target.value) || 0)}></label>
+        <div>${numberField(label, get(key) || "", (value) => set({ [key]: value }),
+            { step: key === "lr" ? "any" : "1", hint: String(usual[key] ?? ""), emptied: 0, name: key })}
           ${explain(sentence, lesson, label)}</div>`)}
-    </form>
+    </div>
     <p class="quiet">An empty field uses the model's default, which it shows in gray.</p>`;
 }

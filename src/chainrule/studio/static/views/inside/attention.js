@@ -1,107 +1,85 @@
 // @ts-check
 // Attention: for each layer and head of a language model, which token of a text looks at which.
 
-import { html, nothing } from "../../vendor/lit-html.js";
 import { floats } from "../../parts/arrays.js";
-import { explain } from "../../parts/explain.js";
+import { bars, section } from "../../parts/elements.js";
+import { toggle } from "../../parts/fields.js";
+import { percent } from "../../parts/numbers.js";
 import { signed } from "../../parts/pictures.js";
-import { Question } from "./question.js";
+import { Question } from "../../parts/question.js";
+import { html, nothing } from "../../parts/template.js";
 
 export class Attention {
-  /** @param {any} model @param {(state: object) => void} update @param {() => void} show */
-  constructor(model, update, show) {
-    this.model = model;
-    this.update = update;
-    this.show = show;
-    this.question = new Question(model, "attention");
-    /** @type {any} */
-    this.network = null;
-    /** @type {any} */
+  /** @param {import("../inside.js").Inside} view */
+  constructor(view) {
+    this.view = view;
+    this.question = new Question(view, "attention", () => ({ run: this.view.network.run, text: this.text() }));
+    /** @type {inside.Patterns | null} */
     this.patterns = null;
   }
 
-  /** @param {any} network */
-  open(network) {
-    this.network = network;
+  open() {
     this.patterns = null;
     this.question.reset();
-    this.ask();
-  }
-
-  ask() {
-    this.question.ask({ run: this.network.run, text: this.text() });
+    this.question.ask();
   }
 
   text() {
-    return this.model.get("text") || this.network.example;
+    return this.view.get("text") || this.view.network.example;
   }
 
-  /** @param {any} content @param {DataView[]} buffers */
-  told(content, buffers) {
-    if (this.question.answered(content)) this.patterns = { ...content, weights: floats(buffers[0]) };
+  /** @param {any} content @param {DataView} weights */
+  take(content, weights) {
+    this.patterns = { ...content, weights: floats(weights) };
   }
 
-  /** @param {string} key @param {any} value */
-  set(key, value) {
-    this.update({ [key]: value });
-    if (key === "text") this.ask();
-    this.show();
+  /** @param {Record<string, Value>} state */
+  set(state) {
+    this.view.update(state);
+    if ("text" in state) this.question.ask();
+    this.view.show();
   }
 
-  /** The chosen layer, head and token, as far as there are. */
-  chosen() {
-    const [layers, heads, length] = this.patterns.shape;
-    const [layer, head] = this.model.get("head").split(".").map(Number);
-    const token = this.model.get("token");
-    return [layer < layers ? layer : 0, head < heads ? head : 0, Number.isInteger(token) && token >= 0 && token < length ? token : length - 1];
-  }
-
-  /** @param {HTMLElement} el */
-  paint(el) {
+  paint() {
     if (!this.patterns) return;
-    const length = this.patterns.shape[2];
+    const { weights, shape: [, , length] } = this.patterns;
     const size = length * length;
-    el.querySelectorAll(".head canvas").forEach((canvas, i) =>
-      signed(/** @type {HTMLCanvasElement} */ (canvas), this.patterns.weights.subarray(i * size, (i + 1) * size), length, length, 1));
+    this.view.canvases(".head canvas").forEach((canvas, i) =>
+      signed(canvas, weights.subarray(i * size, (i + 1) * size), length, length, 1));
   }
 
   template() {
     return html`
       <p class="buttons"><label>Text <input .value=${this.text()} maxlength="2000"
-        @change=${(/** @type {any} */ e) => this.set("text", e.target.value)}></label></p>
-      ${this.patterns ? this.heads() : nothing}`;
+        @change=${(e) => this.set({ text: e.target.value })}></label></p>
+      ${this.patterns ? this.heads(this.patterns) : nothing}`;
   }
 
-  heads() {
-    const [layers, heads, length] = this.patterns.shape;
-    const [layer, head, token] = this.chosen();
-    const { tokens } = this.patterns;
-    const row = ((layer * heads + head) * length + token) * length;
-    const weights = this.patterns.weights.subarray(row, row + token + 1);
-    const shown = (/** @type {number} */ i) => (tokens[i].trim() ? tokens[i] : tokens[i] === "\n" ? "↵" : "␣");
+  /** @param {inside.Patterns} patterns */
+  heads({ shape: [layers, heads, length], tokens, weights }) {
+    const existing = (/** @type {number} */ i, /** @type {number} */ count) => (i < count ? i : 0);
+    const [layer, head] = this.view.get("head").split(".").map(Number);
+    const [chosenLayer, chosenHead] = [existing(layer, layers), existing(head, heads)];
+    const chosen = this.view.get("token");
+    const token = Number.isInteger(chosen) && chosen >= 0 && chosen < length ? chosen : length - 1;
+    const row = ((chosenLayer * heads + chosenHead) * length + token) * length;
+    const shown = tokens.map((text) => (text.trim() ? text : text === "\n" ? "↵" : "␣"));
     return html`
       <div class="columns">
-        <section aria-labelledby="heads-title">
-          <h2 id="heads-title">The heads ${explain(
-            "Each head of a layer gives each token a mean of the tokens before it; a row of its picture holds the weights of that mean.",
-            "attention", "the heads",
-          )}</h2>
+        ${section("heads", "The heads", html`
           <p class="quiet">Each row is a token that looks, each column one that is looked at. Choose a head.</p>
           ${Array.from({ length: layers }, (_, l) => html`<h3>Layer ${l + 1}</h3><div class="row">
-            ${Array.from({ length: heads }, (_, h) => html`<button class="head" aria-pressed=${String(l === layer && h === head)}
-              aria-label=${`layer ${l + 1}, head ${h + 1}`} @click=${() => this.set("head", `${l}.${h}`)}><canvas></canvas></button>`)}
-          </div>`)}
-        </section>
-        <section aria-labelledby="token-title">
-          <h2 id="token-title">Layer ${layer + 1}, head ${head + 1}: what “${shown(token)}” looks at</h2>
-          <div class="tokens" role="group" aria-label="Choose a token">${tokens.map((/** @type {string} */ _, /** @type {number} */ i) => html`
-            <button aria-pressed=${String(i === token)} @click=${() => this.set("token", i)}>${shown(i)}</button>`)}</div>
-          <table class="bars"><caption class="spoken">How much it looks at each token</caption><tbody>
-            ${Array.from(weights, (weight, i) => html`<tr><th scope="row">${shown(i)}</th>
-              <td><meter min="0" max="1" .value=${weight} aria-label=${shown(i)}></meter></td>
-              <td class="number">${(100 * weight).toFixed(1)}%</td></tr>`)}
-          </tbody></table>
-        </section>
+            ${Array.from({ length: heads }, (_, h) => html`<button class="head" aria-pressed=${l === chosenLayer && h === chosenHead}
+              aria-label=${`layer ${l + 1}, head ${h + 1}`} @click=${() => this.set({ head: `${l}.${h}` })}><canvas></canvas></button>`)}
+          </div>`)}`, [
+          "Each head of a layer gives each token a mean of the tokens before it; a row of its picture holds the weights of that mean.",
+          "attention",
+        ])}
+        ${section("token", `Layer ${chosenLayer + 1}, head ${chosenHead + 1}: what “${shown[token]}” looks at`, html`
+          <div class="tokens" role="group" aria-label="Choose a token">
+            ${shown.map((name, i) => toggle(name, i === token, () => this.set({ token: i })))}</div>
+          ${bars("How much it looks at each token", Array.from(weights.subarray(row, row + token + 1),
+            (value, i) => ({ name: shown[i], value, text: percent(value) })))}`)}
       </div>
       <p class="quiet">Its neurons see words: there is no picture of what they look for, no map of pixels, and no surgery.</p>`;
   }

@@ -1,8 +1,9 @@
 // @ts-check
 // The layers: a button for each neuron or filter, colored by what it puts out, and the strongest wires between them.
 
-import { html, nothing, svg, render as put } from "../../vendor/lit-html.js";
-import { signed, signedColor } from "../../parts/pictures.js";
+import { moved } from "../../parts/keys.js";
+import { largest, signed, signedColor } from "../../parts/pictures.js";
+import { html, nothing, render, svg } from "../../parts/template.js";
 
 const WIDEST = 5; // pixels of the strongest wire
 
@@ -17,47 +18,44 @@ export class Layers {
     this.stops = new Map();
   }
 
-  /** @param {import("../inside.js").Network} network @param {any} look @param {string} chosen @param {string[]} silent */
-  template(network, look, chosen, silent) {
+  /** @param {inside.Network} network @param {inside.Look} look @param {string} chosen @param {string[]} silent */
+  template({ layers, classes }, look, chosen, silent) {
     const [layer, neuron] = chosen ? chosen.split(".").map(Number) : [-1, -1];
     if (chosen && !this.stops.has(layer)) this.stops.set(layer, neuron);
     return html`<div class="layers" @pointerleave=${() => this.listener.point("")}>
       <svg class="wires" aria-hidden="true"></svg>
-      ${network.layers.map((each, l) => html`
-        <h3>${each.title}</h3>
-        <div class=${`cells ${each.filters ? "maps" : ""}`} role="group" aria-label=${each.title}
-          @keydown=${(/** @type {KeyboardEvent} */ e) => this.key(e, l, each.size)}>
-          ${Array.from({ length: each.size }, (_, i) => this.cell(network, look, l, i, chosen, silent))}
+      ${layers.map(({ title, filters, size }, l) => html`
+        <h3>${title}</h3>
+        <div class=${`cells ${filters ? "maps" : ""}`} role="group" aria-label=${title} @keydown=${(e) => this.key(e, l, size)}>
+          ${Array.from({ length: size }, (_, i) => {
+            const isAnswer = l === layers.length - 1;
+            const name = isAnswer ? `answer ${classes[i]}` : `${filters ? "filter" : "neuron"} ${i}`;
+            const content = filters ? html`<canvas></canvas>` : isAnswer ? classes[i].replace("none", "–") : nothing;
+            return this.cell(look, l, i, chosen === `${l}.${i}`, silent.includes(`${l}.${i}`), name, content);
+          })}
         </div>`)}
     </div>`;
   }
 
   /**
-   * @param {import("../inside.js").Network} network @param {any} look @param {number} layer @param {number} neuron @param {string} chosen
-   * @param {string[]} silent
+   * @param {inside.Look} look @param {number} layer @param {number} neuron @param {boolean} isChosen @param {boolean} isSilent
+   * @param {string} name @param {Content} content
    */
-  cell(network, look, layer, neuron, chosen, silent) {
+  cell(look, layer, neuron, isChosen, isSilent, name, content) {
     const key = `${layer}.${neuron}`;
-    const each = network.layers[layer];
-    const isAnswer = layer === network.layers.length - 1;
-    const isSilent = silent.includes(key);
     const value = Number(this.value(look, layer, neuron).toPrecision(3));
-    const name = isAnswer ? `answer ${network.classes[neuron]}` : `${each.filters ? "filter" : "neuron"} ${neuron}`;
-    return html`<button class=${isSilent ? "cell silent" : "cell"} data-key=${key} aria-pressed=${String(key === chosen)}
+    return html`<button class=${isSilent ? "cell silent" : "cell"} data-key=${key} aria-pressed=${isChosen}
       aria-label=${`${name}: ${value}${isSilent ? ", silent" : ""}`}
       tabindex=${neuron === (this.stops.get(layer) ?? 0) ? 0 : -1}
       @pointerenter=${() => this.listener.point(key)} @focus=${() => this.listener.point(key)}
-      @click=${() => this.listener.choose(key === chosen ? "" : key)}
-    >${each.filters ? html`<canvas></canvas>` : isAnswer ? network.classes[neuron].replace("none", "–") : nothing}</button>`;
+      @click=${() => this.listener.choose(isChosen ? "" : key)}
+    >${content}</button>`;
   }
 
-  /** What a neuron puts out; of a filter the largest. @param {any} look @param {number} layer @param {number} neuron */
-  value(look, layer, neuron) {
-    const [, height = 1, width = 1] = look.shapes[layer];
-    const size = height * width;
-    let largest = -Infinity;
-    for (let i = neuron * size; i < (neuron + 1) * size; i++) largest = Math.max(largest, look.outputs[layer][i]);
-    return largest;
+  /** What a neuron puts out; of a filter the largest. @param {inside.Look} look @param {number} layer @param {number} neuron */
+  value({ shapes, outputs }, layer, neuron) {
+    const [, height = 1, width = 1] = shapes[layer];
+    return Math.max(...part(outputs[layer], neuron, height * width));
   }
 
   /** @param {KeyboardEvent} event @param {number} layer @param {number} size */
@@ -68,31 +66,26 @@ export class Layers {
     if (event.key === "Escape") return this.listener.point("");
     const cells = /** @type {HTMLElement[]} */ ([...(now.parentElement?.children ?? [])]);
     const columns = Math.max(1, cells.filter((cell) => cell.offsetTop === cells[0].offsetTop).length);
-    /** @type {Record<string, number>} */
-    const moves = { ArrowLeft: neuron - 1, ArrowRight: neuron + 1, ArrowUp: neuron - columns, ArrowDown: neuron + columns,
-      Home: 0, End: size - 1 };
-    if (!(event.key in moves)) return;
-    event.preventDefault();
-    const next = Math.min(size - 1, Math.max(0, moves[event.key]));
+    const next = moved(event, neuron, size, columns);
+    if (next === null) return;
     this.stops.set(layer, next);
     now.tabIndex = -1;
     cells[next].tabIndex = 0;
     cells[next].focus();
   }
 
-  /** @param {HTMLElement} el @param {any} look @param {string[]} silent */
-  paint(el, look, silent) {
+  /** @param {HTMLElement} el @param {inside.Look} look */
+  paint(el, { shapes, outputs }) {
     const groups = el.querySelectorAll(".cells");
-    look.outputs.forEach((/** @type {Float32Array} */ outputs, /** @type {number} */ layer) => {
-      const [count, height = 1, width = 1] = look.shapes[layer];
-      let most = 0;
-      for (const value of outputs) most = Math.max(most, Math.abs(value));
+    outputs.forEach((values, layer) => {
+      const [count, height = 1, width = 1] = shapes[layer];
+      const most = largest(values);
       for (let i = 0; i < count; i++) {
         const cell = /** @type {HTMLElement} */ (groups[layer].children[i]);
         const canvas = cell.querySelector("canvas");
-        if (canvas) signed(canvas, outputs.subarray(i * height * width, (i + 1) * height * width), width, height, most);
+        if (canvas) signed(canvas, part(values, i, height * width), width, height, most);
         else {
-          const [red, green, blue] = signedColor(most ? outputs[i] / most : 0);
+          const [red, green, blue] = signedColor(most ? values[i] / most : 0);
           cell.style.backgroundColor = `rgb(${red} ${green} ${blue})`;
           cell.style.color = 0.3 * red + 0.59 * green + 0.11 * blue > 120 ? "#000" : "#fff";
         }
@@ -102,33 +95,41 @@ export class Layers {
 
   /**
    * Draw the wires of one neuron, or the strongest of all for this picture.
-   * @param {HTMLElement} el @param {any} look @param {string} key @param {any} weights
+   * @param {HTMLElement} el @param {inside.Look} look @param {string} key @param {inside.Weights | undefined} weights
    */
   wire(el, look, key, weights) {
-    const picture = /** @type {SVGElement | null} */ (el.querySelector(".wires"));
+    const picture = /** @type {HTMLElement | null} */ (el.querySelector(".wires"));
     const frame = picture?.parentElement?.getBoundingClientRect();
     if (!picture || !frame) return;
     const middle = (/** @type {string} */ of) => {
       const box = el.querySelector(`[data-key="${of}"]`)?.getBoundingClientRect();
       return box ? [box.left + box.width / 2 - frame.left, box.top + box.height / 2 - frame.top] : [0, 0];
     };
-    /** @type {[string, string, number][]} */
-    let wires = [];
-    if (key && weights) {
-      const { layer } = weights;
-      wires = [
-        ...weights.in.map((/** @type {number[]} */ [i, w]) => [`${layer - 1}.${i}`, key, w]),
-        ...weights.out.map((/** @type {number[]} */ [i, w]) => [key, `${layer + 1}.${i}`, w]),
-      ];
-    } else if (!key) {
-      wires = look.wires.flatMap((/** @type {number[][]} */ some, /** @type {number} */ layer) =>
-        some.map(([source, neuron, flow]) => [`${layer - 1}.${source}`, `${layer}.${neuron}`, flow]));
-    }
-    const most = Math.max(1e-9, ...wires.map(([, , w]) => Math.abs(w)));
-    put(svg`${wires.filter(([, , w]) => w).map(([from, to, w]) => {
+    const wires = wiresOf(look, key, weights).filter(([, , strength]) => strength);
+    const most = largest(wires.map(([, , strength]) => strength));
+    render(svg`${wires.map(([from, to, strength]) => {
       const [[x1, y1], [x2, y2]] = [middle(from), middle(to)];
-      return svg`<line x1=${x1} y1=${y1} x2=${x2} y2=${y2} class=${w < 0 ? "against" : "for"}
-        stroke-width=${Math.max(0.7, (WIDEST * Math.abs(w)) / most)} />`;
+      return svg`<line x1=${x1} y1=${y1} x2=${x2} y2=${y2} class=${strength < 0 ? "against" : "for"}
+        stroke-width=${Math.max(0.7, (WIDEST * Math.abs(strength)) / most)} />`;
     })}`, picture);
   }
 }
+
+/**
+ * The wires to draw: the ends, and the strength.
+ * @param {inside.Look} look @param {string} key @param {inside.Weights} [weights]
+ */
+function wiresOf(look, key, weights) {
+  /** @type {[string, string, number][]} */
+  const wires = [];
+  if (!key) {
+    look.wires.forEach((some, layer) => some.forEach(([from, to, flow]) => wires.push([`${layer - 1}.${from}`, `${layer}.${to}`, flow])));
+  } else if (weights) {
+    for (const [from, weight] of weights.in) wires.push([`${weights.layer - 1}.${from}`, key, weight]);
+    for (const [to, weight] of weights.out) wires.push([key, `${weights.layer + 1}.${to}`, weight]);
+  }
+  return wires;
+}
+
+/** The i-th of equal parts. @template {Float32Array | Uint8Array} T @param {T} values @param {number} i @param {number} size */
+export const part = (values, i, size) => /** @type {T} */ (values.subarray(i * size, (i + 1) * size));

@@ -1,11 +1,12 @@
 // @ts-check
 // One neuron: what it looks for, what excites it, its partners; and surgery.
 
-import { html, nothing } from "../../vendor/lit-html.js";
-import { figure } from "../../parts/chart.js";
-import { explain } from "../../parts/explain.js";
+import { explain } from "../../parts/elements.js";
+import { button } from "../../parts/fields.js";
+import { figure, percent, thousands } from "../../parts/numbers.js";
 import { gray, signed } from "../../parts/pictures.js";
-import { percent } from "./fields.js";
+import { html, nothing } from "../../parts/template.js";
+import { part } from "./layers.js";
 
 /** @typedef {import("../inside.js").Inside} Inside */
 
@@ -22,11 +23,11 @@ function surgery(view) {
     <p aria-live="polite" class="accuracy">${!silent.length
       ? "No neuron is silent."
       : `${silent.length} silent. ${accuracy
-        ? `Of ${accuracy.count.toLocaleString("en")} test images it read ${percent(accuracy.before, 2)} right; now ${percent(accuracy.after, 2)}.`
+        ? `Of ${thousands(accuracy.count)} test images it read ${percent(accuracy.before, 2)} right; now ${percent(accuracy.after, 2)}.`
         : "Reading all test images without…"}`}</p>
     <p class="buttons" ?hidden=${!silent.length}>
-      <button @click=${() => view.set({ silent: silent.slice(0, -1).join("-") })}>Undo</button>
-      <button @click=${() => view.set({ silent: "" })}>Let all speak</button>
+      ${button("Undo", () => view.set({ silent: silent.slice(0, -1).join("-") }))}
+      ${button("Let all speak", () => view.set({ silent: "" }))}
     </p>`;
 }
 
@@ -40,56 +41,53 @@ export function neuron(view) {
   const isAnswer = layer === view.network.layers.length - 1;
   const kind = view.network.layers[layer].filters ? "filter" : "neuron";
   const { weights, top, waiting } = view.neurons.get(key) ?? {};
-  const isSilent = view.silent().includes(key);
-  const shown = weights?.shape[0] ?? 0;
   return html`
     <h2 id="neuron-title">${isAnswer ? `The neuron for ${view.name(neuron)}` : `Layer ${layer + 1}, ${kind} ${neuron}`}</h2>
     <p>Its ${kind === "filter" ? "largest " : ""}output for this picture: <strong>${figure(view.layers.value(view.look, layer, neuron))}</strong></p>
-    ${isAnswer ? nothing : html`<p class="buttons"><button @click=${() => view.toggle(key)}>
-      ${isSilent ? "Let it speak" : "Silence it"}</button></p>`}
+    ${isAnswer ? nothing : html`<p class="buttons">
+      ${button(view.silent().includes(key) ? "Let it speak" : "Silence it", () => view.toggle(key))}</p>`}
     ${surgery(view)}
-    ${shown ? html`<h3>${kind === "filter" ? "Its weights" : "What it looks for: its weights"}</h3>
-      <p class="row">${Array.from({ length: shown }, (_, i) => html`<canvas class="weights" role="img"
+    ${weights?.shape[0] ? html`<h3>${kind === "filter" ? "Its weights" : "What it looks for: its weights"}</h3>
+      <p class="row">${Array.from({ length: weights.shape[0] }, (_, i) => html`<canvas class="picture weights" role="img"
         aria-label=${weights.in.length ? `weights from ${weights.in[i]?.[0]}` : "weights"}></canvas>`)}</p>
       <p class="quiet">Ink on orange excites it, ink on blue calms it.</p>` : nothing}
     <h3>What excites it most ${explain(
       "Of the training images those for which its output is largest, and their mean: what they have in common.",
       layer ? "the-network-reads-digits" : "neurons", "these images")}</h3>
     ${top
-      ? html`<p class="row">${top.indices.map((/** @type {number} */ index, /** @type {number} */ i) => html`
-          <canvas class="top" role="img" aria-label=${`training image ${index}, ${view.name(top.labels[i])}: ${figure(top.values[i])}`}></canvas>`)}
-          <canvas class="mean" role="img" aria-label="their mean"></canvas></p>
+      ? html`<p class="row">${top.indices.map((index, i) => html`
+          <canvas class="picture top" role="img" aria-label=${`training image ${index}, ${view.name(top.labels[i])}: ${figure(top.values[i])}`}></canvas>`)}
+          <canvas class="picture mean" role="img" aria-label="their mean"></canvas></p>
         <p class="quiet">${top.values[0] > 0
-          ? `Among ${top.among}: ${top.labels.map((/** @type {number} */ label) => view.name(label)).join(", ")}; the last picture is their mean.`
+          ? `Among ${top.among}: ${top.labels.map((label) => view.name(label)).join(", ")}; the last picture is their mean.`
           : `None: for all of ${top.among} it puts out 0 or less.`}</p>`
       : html`<p class="quiet">${waiting ? "Looking through the training images…" : "…"}</p>`}
     ${partners(view, "Hears most from", weights?.in, layer - 1)}
     ${partners(view, "Is heard most by", weights?.out, layer + 1)}`;
 }
 
-/** @param {Inside} view @param {string} title @param {[number, number][] | undefined} pairs @param {number} layer */
+/** @param {Inside} view @param {string} title @param {inside.Partner[] | undefined} pairs @param {number} layer */
 function partners(view, title, pairs, layer) {
   if (!pairs?.length) return nothing;
-  const last = view.network.layers.length - 1;
-  return html`<h3>${title}</h3><ul class="partners">${pairs.map(([index, weight]) => html`
-    <li><button @click=${() => { view.hovered = ""; view.set({ neuron: `${layer}.${index}` }); }}>
-      ${layer === last ? view.name(index) : index}</button> ${figure(weight)}</li>`)}</ul>`;
+  const isAnswer = layer === view.network.layers.length - 1;
+  const go = (/** @type {number} */ index) => {
+    view.hovered = "";
+    view.set({ neuron: `${layer}.${index}` });
+  };
+  return html`<h3>${title}</h3><ul class="list partners">${pairs.map(([index, weight]) => html`
+    <li>${button(isAnswer ? view.name(index) : index, () => go(index))} ${figure(weight)}</li>`)}</ul>`;
 }
 
 /** @param {Inside} view */
 export function paintNeuron(view) {
-  const known = view.neurons.get(view.shown());
-  if (!known) return;
-  const all = (/** @type {string} */ name) =>
-    /** @type {NodeListOf<HTMLCanvasElement>} */ (view.el.querySelectorAll(`.neuron canvas.${name}`));
-  const cut = (/** @type {any} */ values, /** @type {number} */ i, /** @type {number} */ size) =>
-    values.subarray(i * size, (i + 1) * size);
-  all("weights").forEach((canvas, i) => {
-    const [, height, width] = known.weights.shape;
-    signed(canvas, cut(known.weights.pictures, i, height * width), width, height);
+  const { weights, top } = view.neurons.get(view.shown()) ?? {};
+  view.canvases(".neuron canvas.weights").forEach((canvas, i) => {
+    if (!weights) return;
+    const [, height, width] = weights.shape;
+    signed(canvas, part(weights.pictures, i, height * width), width, height);
   });
-  if (!known.top) return;
-  const [, height, width] = known.top.shape;
-  all("top").forEach((canvas, i) => gray(canvas, cut(known.top.pictures, i, height * width), width, height));
-  all("mean").forEach((canvas) => gray(canvas, known.top.mean.map((/** @type {number} */ value) => 255 * value), width, height));
+  if (!top) return;
+  const [, height, width] = top.shape;
+  view.canvases(".neuron canvas.top").forEach((canvas, i) => gray(canvas, part(top.pictures, i, height * width), width, height));
+  view.canvases(".neuron canvas.mean").forEach((canvas) => gray(canvas, top.mean.map((value) => 255 * value), width, height));
 }
