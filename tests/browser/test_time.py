@@ -212,12 +212,21 @@ def test_a_fault_and_a_lost_connection_end_the_waiting(view, run):
     settled(page)
 
 
+LONG_NAME = """async () => {
+    const [{ bars }, { render }] = await Promise.all(["elements", "template"].map((name) => import(`/static/parts/${name}.js`)));
+    const place = document.querySelector(".gradients").parentElement.appendChild(document.createElement("div"));
+    render(bars("sizes", [{ name: "blocks.0.attention.projection.weight", value: 0.5, text: "0.0476" }]), place);
+}"""
+"""Adds a bar of a weight that is named as those of a GPT."""
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 390, 1400])
 def test_it_fits_says_nothing_wrong_and_is_accessible(studio, view, run, width, theme):
     opened = view("time", f"run={RUN}&step=30", width=width, theme=theme)
     settled(opened.page)
     opened.page.locator(".explain summary").first.click()
+    opened.page.evaluate(LONG_NAME)
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
     assert opened.complaints == []
     assert opened.elsewhere(studio.base) == []

@@ -76,7 +76,7 @@ export const bars = (caption, rows, min = 0, max = 1) => html`
   <table class="bars">
     <caption class="spoken">${caption}</caption>
     <tbody>${rows.map(({ name, value, text, isBest }) => html`
-      <tr class=${isBest ? "best" : ""}><th scope="row">${name}</th>
+      <tr class=${isBest ? "best" : ""}><th scope="row">${name.split(/(?<=[._])/).map((part) => html`${part}<wbr>`)}</th>
         <td><meter min=${min} max=${max} .value=${value} aria-label=${name}></meter></td>
         <td class="number">${text}</td></tr>`)}</tbody>
   </table>`;
