@@ -20,7 +20,7 @@ from chainrule.data.image_data import FILES
 from chainrule.images.detection import detect_digits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from chainrule.data import ImageData
     from chainrule.images.detection import Detection
@@ -73,20 +73,23 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session", autouse=True)
-def detections() -> Iterator[None]:
+@pytest.fixture(scope="session")
+def detections() -> dict[tuple[object, ...], list[Detection]]:
+    """What was detected on the pages that commands have read."""
+    return {}
+
+
+@pytest.fixture(autouse=True)
+def detect_once(detections: dict[tuple[object, ...], list[Detection]], monkeypatch: pytest.MonkeyPatch) -> None:
     """A page that several commands read has its digits looked for once; looking again gives the same (tests/images)."""
-    known: dict[tuple[object, ...], list[Detection]] = {}
 
     def look_once(levels: Sequence[Level], detect: Detector) -> list[Detection]:
         key = tuple((level.scale, level.gray.shape, level.gray.tobytes()) for level in levels)
-        if key not in known:
-            known[key] = detect_digits(levels, detect)
-        return list(known[key])
+        if key not in detections:
+            detections[key] = detect_digits(levels, detect)
+        return list(detections[key])
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("chainrule.images.page.detect_digits", look_once)
-        yield
+    monkeypatch.setattr("chainrule.images.page.detect_digits", look_once)
 
 
 @pytest.fixture
