@@ -102,7 +102,7 @@ def test_a_bundle_runs_in_a_page_of_another_host(open_widget: Callable[..., Any]
 @pytest.mark.parametrize("name", VIEWS)
 def test_each_view_is_a_widget(open_widget: Callable[..., Any], name: str) -> None:
     page = open_widget(name)
-    page.locator(f".{name} :is(h2, button, select)").first.wait_for()
+    page.locator(f".{name} :is(h2, button, select, .notice)").filter(visible=True).first.wait_for()
 
 
 def test_the_microscope_shows_the_weight_that_python_sets(open_widget: Callable[..., Any]) -> None:
