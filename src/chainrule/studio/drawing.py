@@ -81,11 +81,9 @@ class Drawing:
 
     def _open(self) -> None:
         """Load the network, as it is now."""
-        run, stamp = self.run, _stamp(self.run)  # before the file is read, so that it is never newer than that
+        run, stamp = self.run, _stamp(self.run)  # taken before the file is read: a newer file is then noticed
         self.reader = DigitReader(run)
-        self._stamp = (
-            stamp  # not before: what cannot be read is told again, and no answer is that of the former weights
-        )
+        self._stamp = stamp  # only now: what cannot be read is tried again, not answered by the former weights
         shipped = run.folder == runs.SHIPPED
         self.about = f"{run.model.name}, {'the network in the package' if shipped else f'from {run.folder}'}"
         if run.result and "test_accuracy" in run.result:
