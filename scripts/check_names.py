@@ -31,7 +31,7 @@ EVERYWHERE = {
     "Replay": "Specialization",
     "late": "deferred_grad",
     "LostTensorError": "LeakedTracerError",
-    "fresh": "start_anew",
+    "fresh": "overwrite",
     "hurry": "wake",
     "put_rows": "add_rows",
     "class_loss": "softmax_cross_entropy",

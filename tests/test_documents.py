@@ -212,7 +212,7 @@ BEFORE = {
     + "    return loss",
     "chainrule.kernels.calling": (  # what it shows are the arguments, in their order
         "from chainrule.kernels.calling import ARGUMENTS\n"
-        "table, descriptor, scalars, first, last, start_anew = ARGUMENTS\n"
+        "table, descriptor, scalars, first, last, overwrite = ARGUMENTS\n"
         "def kernel(*names):\n"
         "    assert names == tuple(ARGUMENTS)"
     ),

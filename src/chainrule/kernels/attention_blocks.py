@@ -109,12 +109,12 @@ class Blocks:
 
     def multiply(
         self, x: Array, rows: Array, count: Expr, terms: Array, term_count: Expr, w: Array, out: Array, columns: Expr,
-        stride: Expr | int, start_anew: Expr | int,
+        stride: Expr | int, overwrite: Expr | int,
     ) -> None:  # fmt: skip
         """The product of `tile`; `rows` and `terms` are two of the tables of multiples, so that x is a matrix."""
         self.kernel.call(
             product(self.type), x.address, rows.address, count, terms.address, term_count, w.address, out.address,
-            columns, stride, start_anew,
+            columns, stride, overwrite,
         )  # fmt: skip
 
     def visible_keys(self, query: Expr, first_key: Expr, count: Expr) -> Expr:

@@ -1,12 +1,12 @@
 """The calling convention shared by all kernels, and the encoding of their descriptors.
 
-    kernel(table, descriptor, scalars, first, last, start_anew)
+    kernel(table, descriptor, scalars, first, last, overwrite)
 
 - `table`: the data pointers of a program's arrays. The first entries belong to the driver (see `driver`).
 - `descriptor`: 64-bit integers: sizes, strides, and for each array its entry in `table` and its offset in elements.
 - `scalars`: the program's scalars, doubles that change from call to call, such as a learning rate.
 - `first`, `last`: the rows to compute are `first` … `last` - 1.
-- `start_anew`: 1 if sums (or maxima) over rows start anew, 0 if they continue what is in memory.
+- `overwrite`: 1 if sums (or maxima) over rows overwrite the result's memory, 0 if they continue the values there.
 
 Because every kernel has this signature, a program is a list of (kernel, descriptor, rows), and one driver runs them
 all. Kernels generated from formulas read their descriptor with a `SequentialReader`. Hand-written kernels name its
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from chainrule.kernels.tree import Type
 
 ARGUMENTS = {
-    "table": ADDRESS, "descriptor": ADDRESS, "scalars": ADDRESS, "first": I8, "last": I8, "start_anew": I8,
+    "table": ADDRESS, "descriptor": ADDRESS, "scalars": ADDRESS, "first": I8, "last": I8, "overwrite": I8,
 }  # fmt: skip
 
 

@@ -190,7 +190,7 @@ def add_images(type: Type) -> Kernel:
     kernel = stage_kernel(f"add_images_{type}")
     d = SUM_FIELDS.read(kernel)
     with kernel.loop(0, d.pieces, as_written=True) as piece:
-        _image_loop(kernel, d, type, kernel["first"], kernel["last"], piece, piece, kernel["start_anew"])
+        _image_loop(kernel, d, type, kernel["first"], kernel["last"], piece, piece, kernel["overwrite"])
     return kernel
 
 
@@ -202,7 +202,7 @@ def _image_loop(
     last: Expr,
     pair: Expr,
     piece: Expr,
-    start_anew: Expr | int,
+    overwrite: Expr | int,
 ) -> None:
     """Write the loops that add images first … last - 1 to the sums of a pair (see `partial_sums`)."""
     x, grad, sums, frame = (d.array(name, type) for name in ("x", "grad", "sums", "scratch"))
@@ -216,11 +216,11 @@ def _image_loop(
             upstream = grad.at(image * (d.positions * d.outputs) + group * group_outputs)
             with kernel.loop(0, kernel.select(is_direct, 0, d.positions), as_written=True) as position:
                 grad_copy.at(position * d.columns).copy_from(upstream.at(position * d.outputs), group_outputs)
-            is_anew = kernel.select(image.equals(first), kernel.lift(start_anew, I8), 0)
+            overwrites = kernel.select(image.equals(first), kernel.lift(overwrite, I8), 0)
             kernel.call(
                 product(type), frame.at(group * group_channels).address, terms.address, d.rows - SPARE_ROWS,
                 starts.address, d.positions, kernel.select(is_direct, upstream.address, grad_copy.address),
-                sums.at((pair * d.groups + group) * (d.rows * d.columns)).address, d.columns, d.columns, is_anew,
+                sums.at((pair * d.groups + group) * (d.rows * d.columns)).address, d.columns, d.columns, overwrites,
             )  # fmt: skip
 
 

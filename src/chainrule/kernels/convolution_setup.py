@@ -59,7 +59,7 @@ class WeightGradient:
     Attributes:
         sums_shape: the shape of the partial sums: (parts, pieces, groups, rows, columns).
         partial_sums: job for (x, grad, sums), with a row for each pair of a part and a piece.
-        add_images: job for (x, grad, the sums of one part), with a row for each image of the part. `start_anew` must be
+        add_images: job for (x, grad, the sums of one part), with a row for each image of the part. `overwrite` must be
             1 for the part's first rows, 0 for later ones.
         add_parts: job for (sums, gradient).
     """

@@ -4,7 +4,7 @@ A program is data (`lower.program`). Its `table` begins with the entries named b
 follow. Python calls divide a program into **segments**. For each segment and each thread there is a **script**, a list
 of 64-bit integers:
 
-    CALL kernel descriptor first last start_anew         call a kernel by its address
+    CALL kernel descriptor first last overwrite          call a kernel by its address
     SET entry address                                    store an address in the table
     CHECK number check descriptor end                    run a check; if it fails, go to `end` with `number` as result
     GROUP first last moves members ...                   for each block of rows, call several kernels in turn, then
@@ -124,9 +124,9 @@ def _run_script() -> Kernel:
     scalars = kernel.array(table, ADDRESS)[SCALARS]
     cursor, result = kernel.variable(I8, 0), kernel.variable(I8, 0)
 
-    def call(member: Expr, first: Expr, last: Expr, start_anew: Expr) -> None:
+    def call(member: Expr, first: Expr, last: Expr, overwrite: Expr) -> None:
         function, descriptor = addresses[member], addresses[member + 1]
-        kernel.call_address(function, [table, descriptor, scalars, first, last, start_anew])
+        kernel.call_address(function, [table, descriptor, scalars, first, last, overwrite])
 
     def set_entry(position: Expr) -> None:
         entries[script[position]] = script[position + 1]

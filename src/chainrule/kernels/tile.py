@@ -43,12 +43,12 @@ PREFETCH_STEPS = 24  # how many steps of k ahead lines of w are prefetched: abou
 def product(type: Type) -> Kernel:
     """The product above, for `rows` entries of `starts`; `columns` is a multiple of a vector's lanes.
 
-    It is added to `out`, or replaces it if `start_anew`. w is (count, columns), out (rows, columns), both with
+    The product is added to `out`, or replaces it if `overwrite`. w is (count, columns), out (rows, columns), both with
     `stride` elements from row to row; `out` and `starts` have SPARE_ROWS extra rows.
     """
     kernel = Kernel(f"tile_product_{type}", {
         "x": ADDRESS, "starts": ADDRESS, "rows": I8, "terms": ADDRESS, "count": I8, "w": ADDRESS, "out": ADDRESS,
-        "columns": I8, "stride": I8, "start_anew": I8,
+        "columns": I8, "stride": I8, "overwrite": I8,
     }, internal=True)  # fmt: skip
     r = registers()
     lanes = r.vector_bytes // type.bytes
@@ -60,10 +60,10 @@ def product(type: Type) -> Kernel:
         blocks = (count * (vectors * r.vector_bytes) + (BLOCK_BYTES - 1)) // BLOCK_BYTES
         with kernel.loop(0, blocks, as_written=True) as block:
             begin, end = block * count // blocks, (block + 1) * count // blocks
-            start_anew = kernel.select(block.equals(0), kernel["start_anew"], 0)
+            overwrite = kernel.select(block.equals(0), kernel["overwrite"], 0)
             kernel.call(
                 _tiles(type, rows, vectors), kernel["x"], kernel["starts"], kernel["rows"], kernel["terms"], begin, end,
-                w.at(column).address, out.at(column).address, kernel["stride"], start_anew,
+                w.at(column).address, out.at(column).address, kernel["stride"], overwrite,
             )  # fmt: skip
 
     wide, pair = r.wide_vectors * lanes, 2 * lanes
@@ -80,10 +80,10 @@ def product(type: Type) -> Kernel:
 
 @cache
 def _tiles(type: Type, n_rows: int, n_vectors: int) -> Kernel:
-    """Add terms first … last - 1 to some columns of all rows of the result, which start at 0 if `start_anew`."""
+    """Add terms first … last - 1 to some columns of all rows of the result; it is 0 before that if `overwrite`."""
     kernel = Kernel(f"tiles_{type}_{n_rows}_{n_vectors}", {
         "x": ADDRESS, "starts": ADDRESS, "rows": I8, "terms": ADDRESS, "first": I8, "last": I8, "w": ADDRESS,
-        "out": ADDRESS, "stride": I8, "start_anew": I8,
+        "out": ADDRESS, "stride": I8, "overwrite": I8,
     }, internal=True)  # fmt: skip
     lanes = registers().vector_bytes // type.bytes
     line_length = CACHE_LINE // type.bytes
@@ -100,7 +100,7 @@ def _tiles(type: Type, n_rows: int, n_vectors: int) -> Kernel:
     with kernel.loop(0, kernel["rows"], n_rows, as_written=True) as row:
         sources = [x.at(starts[row + i]) for i in range(n_rows)]
         lines = [out.at((row + i) * stride) for i in range(n_rows)]
-        with kernel.when(kernel["start_anew"].differs(0)):
+        with kernel.when(kernel["overwrite"].differs(0)):
             for line, totals in zip(lines, sums, strict=True):
                 prefetch(line, for_writing=True)
                 for total in totals:

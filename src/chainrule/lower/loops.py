@@ -324,7 +324,7 @@ class _Builder:
         for r in nest.reductions:
             if depth and (nest.in_memory(r) or nest.is_revisited(r)):
                 if is_partial(r):
-                    with kernel.when(kernel["start_anew"].differs(0)):
+                    with kernel.when(kernel["overwrite"].differs(0)):
                         self.clear(r)
                 else:
                     self.clear(r)
