@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from chainrule.models.summary import summary as summary  # isort: skip
 
 sys.modules["chainrule.weights"] = weights  # the old name, which warning filters for its ChecksumWarning may hold
-put, replace = ops.put, ops.replace  # former names of inner operations
+put, replace, NUMPY = ops.put, ops.replace, ops.NUMPY  # former names of parts of `ops`
 
 __version__ = "0.2.0"
 

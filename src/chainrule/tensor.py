@@ -129,8 +129,8 @@ class Tensor(metaclass=_TensorType):
     @staticmethod
     def __operation__(operation: Operation[...], inputs: tuple[Any, ...], options: dict[str, Any]) -> Tensor:
         """Run an operation on Tensors, arrays and numbers; record it if an input requires gradients."""
-        if operation.input_default_values and len(inputs) < len(operation.inputs):
-            inputs += operation.input_default_values[len(inputs) - len(operation.inputs) :]
+        if operation.input_default_values and len(inputs) < len(operation.input_names):
+            inputs += operation.input_default_values[len(inputs) - len(operation.input_names) :]
         arrays: list[Any] = []
         parents: list[tape.Node | tape.Leaf | None] = []
         for x in inputs:  # twice as fast as two comprehensions, which matters for small arrays
@@ -169,7 +169,7 @@ class Tensor(metaclass=_TensorType):
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         """Run `np.exp(tensor)` or `array * tensor`."""
-        operation = ops.NUMPY.get(ufunc)
+        operation = ops.NUMPY_FUNCTIONS.get(ufunc)
         if operation is None or method != "__call__":
             raise _no_derivative(f"np.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}"))
         if options:
@@ -178,16 +178,17 @@ class Tensor(metaclass=_TensorType):
 
     def __array_function__(self, function: Any, types: Any, inputs: Any, options: dict[str, Any]) -> Any:
         """Run `np.sum(tensor, axis=0)`."""
-        operation = ops.NUMPY.get(function)
-        name = numpy_names.name_of(function)
+        operation = ops.NUMPY_FUNCTIONS.get(function)
+        name = numpy_names.qualified_name(function)
         if operation is None:
             raise _no_derivative(name)
-        if isinstance(operation, Operation) and len(inputs) > len(operation.inputs) + 1 and not operation.variadic:
-            raise TypeError(f"{name} of a Tensor: pass the options after the first by name")
+        if isinstance(operation, Operation) and not operation.is_variadic:
+            has_at_most_one_option = len(inputs) <= len(operation.input_names) + 1
+            check(f"{name} of a Tensor", has_at_most_one_option, "pass the options after the first by name", TypeError)
         try:
-            return operation(*inputs, **numpy_names.arguments_for(operation, name, options))
+            return operation(*inputs, **numpy_names.translate_arguments(operation, name, options))
         except (ValueError, IndexError, TypeError) as error:
-            raise numpy_names.translated(error, name, operation) from None
+            raise numpy_names.translate_error(error, name) from None
 
     def __array__(self, dtype: DTypeLike | None = None, copy: builtins.bool | None = None) -> NDArray[Any]:
         values = self.numpy()
@@ -915,8 +916,8 @@ def explain_error(
     # only a Tracer has a recorder
     if mode.trace is None and any(hasattr(a, "recorder") for a in arrays):
         return LeakedTracerError()
-    if unknown := ", ".join(repr(name) for name in options if name not in operation.options):
-        valid = f"; it takes {', '.join(operation.options)}" if operation.options else ""
+    if unknown := ", ".join(repr(name) for name in options if name not in operation.option_names):
+        valid = f"; it takes {', '.join(operation.option_names)}" if operation.option_names else ""
         return TypeError(f"{operation.name}: takes no argument {unknown}{valid}")
     if tensors := ", ".join(name for name, value in options.items() if isinstance(value, Tensor)):
         return TypeError(

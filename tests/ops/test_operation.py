@@ -273,6 +273,17 @@ class TestOptions:
                 with pytest.raises(TypeError, match=r"must not be a tensor"):
                     chainrule.jit(run)(t.detach())
 
+    def test_former_names_of_the_decorators_options_are_still_understood(self):
+        @operation(inputs=1, tensors=(0,))
+        def scaled(input, scale=2.0):
+            return input * scale
+
+        assert (scaled.input_names, scaled.option_names, scaled.tensor_positions) == (("input",), ("scale",), (0,))
+        assert scaled(leaf(1.0, 2.0), 3.0).tolist() == [3, 6]
+        with pytest.raises(TypeError, match="^scaled: input must be a tensor, not the number 1.0$"):
+            scaled(1.0, 3.0)
+        assert ops.NUMPY is chainrule.NUMPY is ops.NUMPY_FUNCTIONS
+
     def test_a_dimension_may_be_a_numpy_integer(self):
         x = chainrule.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
         out = x.sum(np.int64(0))

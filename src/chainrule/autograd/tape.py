@@ -142,7 +142,7 @@ class Node:
             raise self.error(f"{freed}; to call backward() twice, call the first one with retain_graph=True")
         for _, source, version, expected in self.saved_versions:
             if version[0] != expected:
-                value = "result" if source < 0 else self.operation.inputs[source]
+                value = "result" if source < 0 else self.operation.input_names[source]
                 changed = f"the {value} of {self} was changed in place after it was used, and its old value is needed"
                 raise self.error(f"{changed}; call backward() before changing it, or change a clone()")
         if not create_graph:

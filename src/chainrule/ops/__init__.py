@@ -1,6 +1,10 @@
 """Operations: the formula and the derivative of each, written once in NumPy. One family per file.
 
-`operation` defines what an operation is. Start with `elementwise` to see what they look like.
+`operation.py` defines what an operation is. Start with `elementwise.py` to see what operations look like.
+
+Docstrings are formulas where possible. In them, x is the parameter `input`; y is the second operand, such as `other` or
+`exponent`; α, β and δ are the options `alpha`, `beta` and `delta`; G is the gradient of the result, `grad`. The
+docstring of a derivative gives ∂out/∂x, the factor of G, or, where G is named, the gradient itself.
 """
 
 from typing import TYPE_CHECKING
@@ -25,7 +29,7 @@ from chainrule.ops.linalg import *
 from chainrule.ops.losses import *
 from chainrule.ops.networks import *
 from chainrule.ops.normalization import *
-from chainrule.ops.operation import NUMPY as NUMPY
+from chainrule.ops.operation import NUMPY_FUNCTIONS as NUMPY_FUNCTIONS
 from chainrule.ops.operation import Operation as Operation
 from chainrule.ops.operation import operation as operation
 from chainrule.ops.pooling import *
@@ -37,12 +41,14 @@ from chainrule.ops.slicing import *
 from chainrule.ops.sorting import *
 from chainrule.ops.stacking import *
 
-import chainrule.ops.numpy_functions  # isort: skip  # noqa: F401  # adds to NUMPY
+import chainrule.ops.numpy_functions  # isort: skip  # noqa: F401  # adds to NUMPY_FUNCTIONS
 
-put, replace = _indexing.add_at, _indexing.index_put  # former names of the two
+put = _indexing.add_at  # its former name
+replace = _indexing.index_put  # its former name
+NUMPY = NUMPY_FUNCTIONS  # its former name
 
 if not TYPE_CHECKING:  # type checkers read the literal lists of the families
-    __all__ = ["NUMPY", "Operation", "operation"]
+    __all__ = ["NUMPY_FUNCTIONS", "Operation", "operation"]
     __all__ += _activations.__all__
     __all__ += _arithmetic.__all__
     __all__ += _attention.__all__

@@ -30,7 +30,7 @@ def _(grad: Array, out: Array) -> Array:
     return grad * (out * (1 - out))
 
 
-@operation(inputs=1)
+@operation(input_count=1)
 def relu(input: Input, inplace: bool = False) -> Array:
     """max(x, 0).
 
@@ -51,7 +51,7 @@ def _check_numbers(name: str, input: Array) -> None:
     check(name, input.dtype.kind != "b", "takes numbers, not booleans: convert it with .float()", TypeError)
 
 
-@operation(inputs=1)
+@operation(input_count=1)
 def relu6(input: Input, inplace: bool = False) -> Array:
     """x limited to [0, 6]. Source: Krizhevsky, Convolutional deep belief networks on CIFAR-10 (2010).
 
@@ -68,7 +68,7 @@ def _(grad: Array, out: Array) -> Array:
     return np.where((out <= 0) | (out >= 6), 0, grad)
 
 
-@operation(inputs=1, promote="floating_only")
+@operation(input_count=1, promote="floating_only")
 def leaky_relu(input: Input, negative_slope: float = 0.01, inplace: bool = False) -> Array:
     """x if x > 0, else negative_slope · x."""
     return np.where(input > 0, input, input * negative_slope)
@@ -80,7 +80,7 @@ def _(grad: Array, input: Array, negative_slope: float) -> Array:
     return np.where(input > 0, grad, grad * negative_slope)
 
 
-@operation(inputs=1, promote="floating_only")
+@operation(input_count=1, promote="floating_only")
 def softplus(input: Input, beta: float = 1.0, threshold: float = 20.0) -> Array:
     """ln(1 + e^(βx)) / β, a smooth relu; for βx above `threshold` simply x, which is the same up to rounding."""
     beta_x = input * beta
@@ -105,7 +105,7 @@ def _(grad: Array, input: Array) -> Array:
     return grad * sigmoid(-input)
 
 
-@operation(inputs=1, promote="floating_only")
+@operation(input_count=1, promote="floating_only")
 def elu(input: Input, alpha: float = 1.0, inplace: bool = False) -> Array:
     """x if x > 0, else α (eˣ - 1). Source: Clevert et al., Fast and accurate deep network learning by ELUs (2016)."""
     return np.where(input > 0, input, alpha * np.expm1(np.minimum(input, 0)))
@@ -117,7 +117,7 @@ def _(grad: Array, input: Array, alpha: float) -> Array:
     return np.where(input > 0, grad, grad * (alpha * np.exp(np.minimum(input, 0))))
 
 
-@operation(inputs=1, promote="floating_only")
+@operation(input_count=1, promote="floating_only")
 def silu(input: Input, inplace: bool = False) -> Array:
     """x σ(x). Source: Elfwing et al., Sigmoid-weighted linear units (2018)."""
     return input * sigmoid(input)
@@ -130,7 +130,7 @@ def _(grad: Array, input: Array) -> Array:
     return grad * (gate * (1 + input * (1 - gate)))
 
 
-@operation(inputs=1, promote="floating")
+@operation(input_count=1, promote="floating")
 def hardtanh(input: Input, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Array:
     """x limited to [min_val, max_val]."""
     if min_val > max_val:
@@ -144,7 +144,7 @@ def _(grad: Array, input: Array, min_val: float, max_val: float) -> Array:
     return np.where((input <= min_val) | (input >= max_val), 0, grad)
 
 
-@operation(inputs=1, promote="floating_only")
+@operation(input_count=1, promote="floating_only")
 def hardsigmoid(input: Input, inplace: bool = False) -> Array:
     """(x + 3) / 6 limited to [0, 1], a piecewise linear approximation of the sigmoid."""
     return np.clip(input + 3, 0, 6) / 6
@@ -156,7 +156,7 @@ def _(grad: Array, input: Array) -> Array:
     return np.where((input > -3) & (input < 3), grad / 6, 0)
 
 
-@operation(inputs=1, promote="floating_only")
+@operation(input_count=1, promote="floating_only")
 def hardswish(input: Input, inplace: bool = False) -> Array:
     """x · hardsigmoid(x). Source: Howard et al., Searching for MobileNetV3 (2019)."""
     return input * np.clip(input + 3, 0, 6) / 6
@@ -168,7 +168,7 @@ def _(grad: Array, input: Array) -> Array:
     return np.where(input <= -3, 0, np.where(input < 3, grad * (input / 3 + 0.5), grad))
 
 
-@operation(inputs=1, promote="floating_only")
+@operation(input_count=1, promote="floating_only")
 def mish(input: Input, inplace: bool = False) -> Array:
     """x tanh(ln(1 + eˣ)). Source: Misra, Mish: a self regularized non-monotonic activation function (2020)."""
     return input * np.tanh(np.logaddexp(0, input))
@@ -181,7 +181,7 @@ def _(grad: Array, input: Array) -> Array:
     return grad * (t + input * sigmoid(input) * (1 - t * t))
 
 
-@operation(inputs=1, promote="floating_only")
+@operation(input_count=1, promote="floating_only")
 def celu(input: Input, alpha: float = 1.0, inplace: bool = False) -> Array:
     """x if x > 0, else α (e^(x/α) - 1), whose slope is continuous for every α.
 
@@ -203,7 +203,7 @@ def _(grad: Array, input: Array, alpha: float) -> Array:
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
 
-@operation(inputs=1, promote="floating_only")
+@operation(input_count=1, promote="floating_only")
 def selu(input: Input, inplace: bool = False) -> Array:
     """λ elu(x) with α = 1.6733 and λ = 1.0507, which keep mean 0 and variance 1 from layer to layer.
 

@@ -153,7 +153,7 @@ def _(grad: Array, input: Array, other: Array) -> Any:
     return grad, lambda: -grad * np.floor_divide(input, other)
 
 
-@operation(numpy=np.fmod, promote="common", tensors=(0,))
+@operation(numpy=np.fmod, promote="common", tensor_positions=(0,))
 def fmod(input: Input, other: Operand) -> Array:
     """x - y trunc(x / y), with the sign of x, as in C. NaN for a float y of 0.
 
@@ -176,7 +176,7 @@ def _check_divisor(name: str, input: Array, other: Array) -> None:
         raise ZeroDivisionError(f"{name}: an integer divided by 0 has no remainder")
 
 
-@operation(numpy=np.logaddexp, promote="floating_only", tensors=(0, 1))
+@operation(numpy=np.logaddexp, promote="floating_only", tensor_positions=(0, 1))
 def logaddexp(input: Input, other: Input) -> Array:
     """ln(eˣ + eʸ), which does not overflow."""
     return np.logaddexp(input, other)
@@ -244,13 +244,13 @@ for step in (sign, floor, ceil, trunc, round):
 # Selection
 
 
-@operation(numpy=np.maximum, promote="common", tensors=(0, 1))
+@operation(numpy=np.maximum, promote="common", tensor_positions=(0, 1))
 def maximum(input: Input, other: Input) -> Array:
     """The larger of x and y; NaN if either is."""
     return np.maximum(input, other)
 
 
-@operation(numpy=np.minimum, promote="common", tensors=(0, 1))
+@operation(numpy=np.minimum, promote="common", tensor_positions=(0, 1))
 def minimum(input: Input, other: Input) -> Array:
     """The smaller of x and y; NaN if either is."""
     return np.minimum(input, other)

@@ -17,37 +17,37 @@ __all__ = [
 ]  # fmt: skip
 
 
-@operation(numpy=np.equal, promote="common", tensors=(0,))
+@operation(numpy=np.equal, promote="common", tensor_positions=(0,))
 def eq(input: Input, other: Operand) -> Array:
     """x = y."""
     return np.equal(input, other)
 
 
-@operation(numpy=np.not_equal, promote="common", tensors=(0,))
+@operation(numpy=np.not_equal, promote="common", tensor_positions=(0,))
 def ne(input: Input, other: Operand) -> Array:
     """x ≠ y."""
     return np.not_equal(input, other)
 
 
-@operation(numpy=np.less, promote="common", tensors=(0,))
+@operation(numpy=np.less, promote="common", tensor_positions=(0,))
 def lt(input: Input, other: Operand) -> Array:
     """x < y."""
     return np.less(input, other)
 
 
-@operation(numpy=np.less_equal, promote="common", tensors=(0,))
+@operation(numpy=np.less_equal, promote="common", tensor_positions=(0,))
 def le(input: Input, other: Operand) -> Array:
     """x ≤ y."""
     return np.less_equal(input, other)
 
 
-@operation(numpy=np.greater, promote="common", tensors=(0,))
+@operation(numpy=np.greater, promote="common", tensor_positions=(0,))
 def gt(input: Input, other: Operand) -> Array:
     """x > y."""
     return np.greater(input, other)
 
 
-@operation(numpy=np.greater_equal, promote="common", tensors=(0,))
+@operation(numpy=np.greater_equal, promote="common", tensor_positions=(0,))
 def ge(input: Input, other: Operand) -> Array:
     """x ≥ y."""
     return np.greater_equal(input, other)
@@ -77,19 +77,19 @@ def isinf(input: Input) -> Array:
     return np.isinf(input)
 
 
-@operation(numpy=np.logical_and, promote="common", tensors=(0, 1))
+@operation(numpy=np.logical_and, promote="common", tensor_positions=(0, 1))
 def logical_and(input: Input, other: Input) -> Array:
     """Whether both x and y are nonzero."""
     return np.logical_and(input, other)
 
 
-@operation(numpy=np.logical_or, promote="common", tensors=(0, 1))
+@operation(numpy=np.logical_or, promote="common", tensor_positions=(0, 1))
 def logical_or(input: Input, other: Input) -> Array:
     """Whether x or y is nonzero."""
     return np.logical_or(input, other)
 
 
-@operation(numpy=np.logical_xor, promote="common", tensors=(0, 1))
+@operation(numpy=np.logical_xor, promote="common", tensor_positions=(0, 1))
 def logical_xor(input: Input, other: Input) -> Array:
     """Whether one of x and y is nonzero, but not both."""
     return np.logical_xor(input, other)

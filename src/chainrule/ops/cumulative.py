@@ -17,7 +17,7 @@ __all__ = ["cummax", "cummin", "cumprod", "cumsum"]
 _WIDE_TYPES = dict.fromkeys("biu", np.int64)  # booleans and integers; floats keep their type
 
 
-@operation(inputs=1)
+@operation(input_count=1)
 def cumsum(input: Input, dim: int, *, dtype: DTypeLike | None = None) -> Array:
     """Cumulative sums along a dimension; floats are summed in float64, because rounding errors accumulate."""
     return _accumulate(np.add, "cumsum", input, dim, dtype)
@@ -29,7 +29,7 @@ def _(grad: Array, dim: int) -> Array:
     return np.flip(cumsum(np.flip(grad, dim), dim=dim), dim) if grad.ndim else grad
 
 
-@operation(inputs=1)
+@operation(input_count=1)
 def cumprod(input: Input, dim: int, *, dtype: DTypeLike | None = None) -> Array:
     """Cumulative products along a dimension; floats are multiplied in float64."""
     return _accumulate(np.multiply, "cumprod", input, dim, dtype)

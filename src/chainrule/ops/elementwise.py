@@ -10,29 +10,8 @@ import numpy as np
 from chainrule.ops.operation import Array, Input, operation
 
 __all__ = [
-    "acos",
-    "acosh",
-    "asin",
-    "asinh",
-    "atan",
-    "atanh",
-    "cos",
-    "cosh",
-    "exp",
-    "exp2",
-    "expm1",
-    "log",
-    "log1p",
-    "log2",
-    "log10",
-    "reciprocal",
-    "rsqrt",
-    "sin",
-    "sinh",
-    "sqrt",
-    "square",
-    "tan",
-    "tanh",
+    "acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "exp", "exp2", "expm1", "log", "log1p", "log2",
+    "log10", "reciprocal", "rsqrt", "sin", "sinh", "sqrt", "square", "tan", "tanh",
 ]  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from chainrule.kernels import rows as row_kernels
 from chainrule.kernels.memory import writable_diagonal
 from chainrule.ops.argument_aliases import takes_axis
 from chainrule.ops.arithmetic import where
-from chainrule.ops.operation import NUMPY, Array, Input, Ints, Tensor, operation
+from chainrule.ops.operation import NUMPY_FUNCTIONS, Array, Input, Ints, Tensor, operation
 from chainrule.ops.shape import along, cat, clone, contiguous, int_tuple, movedim, reshape, wrap_dim, wrap_dims
 
 __all__ = [
@@ -212,7 +212,7 @@ def diagonal_index(size: int) -> tuple[Any, ...]:
     return ..., np.arange(size), np.arange(size)
 
 
-NUMPY[np.take_along_axis] = take_along_dim
+NUMPY_FUNCTIONS[np.take_along_axis] = take_along_dim
 
 
 _BASIC = frozenset({int, slice, NoneType, EllipsisType})

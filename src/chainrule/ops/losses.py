@@ -26,7 +26,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-@operation(inputs=1, fused=True)
+@operation(input_count=1, fused=True)
 def log_softmax(input: Input, dim: int = -1, *, dtype: DTypeLike | None = None) -> Array:
     """ln(softmax(x)) = x - ln(Σ eˣ); the largest x is subtracted first so that nothing overflows."""
     input, dim = _scores("log_softmax", input, dim, dtype)
@@ -43,7 +43,7 @@ def _(grad: Array, out: Array, dim: int) -> Array:
     return grad - np.exp(out) * sums.total(grad, dim, True)
 
 
-@operation(inputs=1, fused=True)
+@operation(input_count=1, fused=True)
 def softmax(input: Input, dim: int = -1, *, dtype: DTypeLike | None = None) -> Array:
     """eˣ / Σ eˣ: positive, summing to 1 along `dim`; the largest x is subtracted first so that nothing overflows."""
     input, dim = _scores("softmax", input, dim, dtype)

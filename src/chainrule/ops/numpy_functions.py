@@ -1,10 +1,11 @@
-"""NumPy functions on Tensors, where their arguments differ from PyTorch's: np.var, np.split, np.pad.
+"""NumPy functions on Tensors, if their arguments differ from those of our operation: np.var, np.split, np.pad.
 
-Each has NumPy's name and those of its arguments that make sense for Tensors. `Tensor.__array_function__` calls it, and
-translates names in error messages to NumPy's. Functions whose arguments are the same in both are in `NUMPY` directly.
+Each function has NumPy's name and those of NumPy's parameters that make sense for Tensors. If the arguments differ only
+in axis (our dim) and keepdims (our keepdim), no function is needed here: the operation itself is in `NUMPY_FUNCTIONS`,
+and `numpy_names` translates the two names. `Tensor.__array_function__` calls the functions and the operations.
 """
 
-# ruff: noqa: A002, D103, N803  # NumPy documents them, and names their arguments
+# ruff: noqa: A002, D103, N803  # NumPy documents the functions and names their parameters
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,26 +13,21 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import check
-from chainrule.ops import (
-    arithmetic,
-    comparisons,
-    cumulative,
-    indexing,
-    linalg,
-    networks,
-    reductions,
-    scattering,
-    sorting,
+
+from chainrule.ops import (  # isort: skip
+    arithmetic, comparisons, cumulative, indexing, linalg, networks, reductions, scattering, shape as shapes, sorting,
     stacking,
-)
-from chainrule.ops import shape as shapes
-from chainrule.ops.operation import NUMPY, Array, DTypeLike, Ints, Tensor, check_tensors, is_tensor, stop_gradient
+)  # fmt: skip
+from chainrule.ops.operation import (  # isort: skip
+    NUMPY_FUNCTIONS, Array, DTypeLike, Ints, Tensor, check_tensors, is_tensor, stop_gradient,
+)  # fmt: skip
 
 Axis = Ints | None
 
 
 def clip(a: Array, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Tensor:
-    low, high = (a_min if min is None else min), (a_max if max is None else max)
+    low = a_min if min is None else min
+    high = a_max if max is None else max
     return arithmetic.clamp(a, low, high) if low is not None or high is not None else a
 
 
@@ -44,22 +40,12 @@ def std(a: Array, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False)
 
 
 def prod(a: Array, axis: Axis = None, dtype: DTypeLike | None = None, *, keepdims: bool = False) -> Tensor:
-    if axis is None or isinstance(axis, int):
-        out = reductions.prod(a, axis, False, dtype=dtype)
-        return (
-            shapes.reshape(out, shape=(1,) * a.ndim if axis is None else _keepdims_shape(a, [axis]))
-            if keepdims
-            else out
-        )
-    axes = shapes.wrap_dims(a, axis, "prod")
-    for reduced in sorted(axes, reverse=True):
-        a = reductions.prod(a, reduced, keepdims, dtype=dtype)
+    if axis is None:
+        out = reductions.prod(a, dtype=dtype)
+        return shapes.reshape(out, shape=(1,) * a.ndim) if keepdims else out
+    for reduced_axis in sorted(shapes.wrap_dims(a, axis, "prod"), reverse=True):
+        a = reductions.prod(a, reduced_axis, keepdims, dtype=dtype)
     return a  # type: ignore[no-any-return]
-
-
-def _keepdims_shape(a: Array, axes: Sequence[int]) -> list[int]:
-    reduced = shapes.wrap_dims(a, axes, "prod")
-    return [1 if d in reduced else size for d, size in enumerate(a.shape)]
 
 
 def cumsum(a: Array, axis: int | None = None, dtype: DTypeLike | None = None) -> Tensor:
@@ -102,8 +88,10 @@ def split(ary: Array, indices_or_sections: Ints, axis: int = 0) -> list[Tensor]:
     size = ary.shape[axis] if ary.ndim else 0
     if isinstance(indices_or_sections, int):
         count = indices_or_sections
-        divides = count > 0 and size % count == 0
-        check("split", divides, f"axis {axis} of size {size} cannot be divided into {count} sections of equal size")
+        is_divisible = count > 0 and size % count == 0
+        check(
+            "split", is_divisible, f"axis {axis} of size {size} cannot be divided into {count} sections of equal size"
+        )
         return list(shapes.split(ary, size // count, axis)) if size else [ary] * count
     starts = [0, *shapes.int_tuple(indices_or_sections, "split")]
     bounds = zip(starts, [*starts[1:], size], strict=True)
@@ -111,7 +99,7 @@ def split(ary: Array, indices_or_sections: Ints, axis: int = 0) -> list[Tensor]:
 
 
 def pad(array: Array, pad_width: Any, mode: str = "constant", *, constant_values: Any = 0) -> Tensor:
-    modes = {numpy_name: ours for ours, numpy_name in networks.PAD_MODES.items()}
+    modes = {numpy_mode: mode for mode, numpy_mode in networks.PAD_MODES.items()}
     check("pad", mode in modes, f"mode must be one of {', '.join(modes)}, not {mode!r}")
     is_number = isinstance(constant_values, (int, float, np.number))
     check("pad", is_number, f"constant_values must be one number, not {constant_values!r}")
@@ -125,16 +113,17 @@ def pad(array: Array, pad_width: Any, mode: str = "constant", *, constant_values
         except ValueError:
             form = "a number, a pair, or a pair for each axis"
             raise ValueError(f"pad: pad_width must be {form} of {array.shape}, not {pad_width!r}") from None
-    numbers = shapes.int_tuple([number for pair in reversed(widths) for number in pair], "pad")
-    check("pad", min(numbers, default=0) >= 0, f"pad_width must not be negative, got {pad_width!r}")
-    return networks.pad(array, numbers, modes[mode], (constant_values or None) if mode == "constant" else None)
+    flat_widths = shapes.int_tuple([width for pair in reversed(widths) for width in pair], "pad")  # last axis first
+    check("pad", min(flat_widths, default=0) >= 0, f"pad_width must not be negative, got {pad_width!r}")
+    return networks.pad(array, flat_widths, modes[mode], constant_values if mode == "constant" else None)
 
 
 def norm(x: Array, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    of_matrices = (axis is None and x.ndim > 1) or (axis is not None and not isinstance(axis, int) and len(axis) > 1)
-    if of_matrices and ord not in (None, "fro"):
+    axis_count = x.ndim if axis is None else 1 if isinstance(axis, int) else len(axis)
+    is_matrix_norm = axis_count > 1
+    if is_matrix_norm and ord not in (None, "fro"):
         raise ValueError(f"norm: ord={ord!r} of matrices is not supported: pass one axis for the norms of vectors")
-    check("norm", ord != "fro" or of_matrices, "ord='fro' is a norm of matrices, not of vectors")
+    check("norm", ord != "fro" or is_matrix_norm, "ord='fro' is a norm of matrices, not of vectors")
     return reductions.norm(x, 2.0 if ord is None else ord, axis, keepdims)
 
 
@@ -182,7 +171,9 @@ def dot(a: Array, b: Array) -> Tensor:
     check_tensors("dot", *(x for x in (a, b) if not isinstance(x, (int, float))))
     if not np.ndim(a) or not np.ndim(b):
         return arithmetic.mul(a, b)
-    return stacking.tensordot(a, b, ([-1], [-2 if b.ndim > 1 else 0])) if b.ndim > 2 else linalg.matmul(a, b)
+    if b.ndim > 2:  # combines every row of `a` with every matrix of `b`; matmul would treat both as batches
+        return stacking.tensordot(a, b, ([-1], [-2]))
+    return linalg.matmul(a, b)
 
 
 def outer(a: Array, b: Array) -> Tensor:
@@ -205,7 +196,7 @@ def allclose(a: Array, b: Array, rtol: float = 1e-05, atol: float = 1e-08, equal
     return comparisons.allclose(a, b, rtol, atol, equal_nan)
 
 
-# Functions that use only the values and have no gradient: saving to files, array_equal
+# Functions without a gradient, which use only the values: saving to files, array_equal
 
 
 def save(file: Any, arr: Array, **options: Any) -> None:
@@ -225,18 +216,14 @@ def array_equal(a1: Array, a2: Array, equal_nan: bool = False) -> bool:
 
 
 def _values(x: Any) -> Any:
-    """Return the values of a Tensor, with or without a gradient, as an array."""
+    """Return the values of a Tensor as an array, even if it requires gradients; other objects unchanged."""
     return np.asarray(stop_gradient(x)) if is_tensor(x) else x
 
 
-NUMPY.update(
-    {
-        getattr(np, function.__name__): function
-        for function in (
-            *(clip, var, std, prod, cumsum, cumprod, sort, argsort, repeat, roll, flip, split, pad, tril, triu, diag),
-            *(diagonal, trace, swapaxes, tile, vstack, hstack, column_stack, dot, outer, tensordot, einsum, isclose),
-            *(allclose, save, savez, savez_compressed, array_equal),
-        )
-    }
-)
-NUMPY[np.linalg.norm] = norm
+_FUNCTIONS = [
+    clip, var, std, prod, cumsum, cumprod, sort, argsort, repeat, roll, flip, split, pad, tril, triu, diag,
+    diagonal, trace, swapaxes, tile, vstack, hstack, column_stack, dot, outer, tensordot, einsum, isclose, allclose,
+    save, savez, savez_compressed, array_equal,
+]  # fmt: skip
+NUMPY_FUNCTIONS.update({getattr(np, function.__name__): function for function in _FUNCTIONS})
+NUMPY_FUNCTIONS[np.linalg.norm] = norm

@@ -1,6 +1,7 @@
-"""Translates between NumPy's names and ours, such as axis and dim.
+"""Translates names between NumPy functions and our operations: axis is our dim.
 
-Those of the arguments of np.sum(tensor, axis=0), and those in the error messages of such a call.
+`Tensor.__array_function__` runs np.sum(tensor, axis=0) as an operation. The argument names are translated to ours, and
+the names in the operation's error messages to NumPy's.
 """
 
 from __future__ import annotations
@@ -16,46 +17,54 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _OUR_NAMES = {"axis": "dim", "axes": "dims", "keepdims": "keepdim"}
-_NUMPY_NAMES = {"dim": "axis", "dims": "axes", "keepdim": "keepdims", "dimension": "axis", "dimensions": "axes"}
+"""Maps parameters of NumPy functions to those of operations."""
+_NUMPY_WORDS = {"dim": "axis", "dims": "axes", "keepdim": "keepdims", "dimension": "axis", "dimensions": "axes"}
+"""Maps words in an operation's error message to NumPy's."""
 
 
-def name_of(function: Any) -> str:
-    """Return what users write: np.sum, np.linalg.norm."""
+def qualified_name(function: Any) -> str:
+    """Return a NumPy function's name as users write it: np.sum, np.linalg.norm."""
     module = function.__module__.partition("numpy")[2]
     return f"np{module}.{function.__name__}"
 
 
-def arguments_for(function: Callable[..., Any], name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the keyword arguments of a call of a NumPy function, renamed to the parameters of our function.
+def translate_arguments(function: Callable[..., Any], name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keyword arguments of a NumPy function's call under the parameter names of `function`.
+
+    Args:
+        function: the operation or function that implements the NumPy function.
+        name: the NumPy function's qualified name, for the error.
+        options: the keyword arguments of the call.
 
     Raises:
-        TypeError: our function has no such argument.
+        TypeError: `function` does not have such a parameter.
     """
     if not options:
         return {}
     parameters = _parameters(function)
     if "kwds" in parameters:  # np.savez takes any name
         return dict(options)
-    renamed = {key if key in parameters else _OUR_NAMES.get(key, key): key for key in options}
-    if unknown := ", ".join(key for ours, key in renamed.items() if ours not in parameters):
+    our_names = {key: key if key in parameters else _OUR_NAMES.get(key, key) for key in options}
+    if unknown := ", ".join(key for key, our_name in our_names.items() if our_name not in parameters):
         raise TypeError(f"{name} of a Tensor takes no {unknown}")
-    return {ours: options[key] for ours, key in renamed.items()}
+    return {our_name: options[key] for key, our_name in our_names.items()}
 
 
 @functools.cache
 def _parameters(function: Callable[..., Any]) -> frozenset[str]:
+    """Return the names of a function's, or an operation's, parameters."""
     return frozenset(inspect.signature(function.formula if isinstance(function, Operation) else function).parameters)
 
 
-def translated(error: Exception, name: str, function: Any) -> Exception:
-    """Return an error of an operation with NumPy's names of the function and of its arguments."""
+def translate_error(error: Exception, name: str) -> Exception:
+    """Return an operation's error with NumPy's names: that of the function, `name`, and those of the arguments."""
     message = str(error)
-    if "positional argument" in message:
+    if "positional argument" in message:  # Python's own error for too many arguments
         return TypeError(f"{name} of a Tensor: pass the options after the first by name")
     owner, colon, rest = message.partition(": ")
-    if not colon or not (owner.isidentifier() or owner == name):
-        owner, rest = name, message
-    if " of a Tensor" in message.partition(":")[0]:
+    if " of a Tensor" in message.partition(":")[0]:  # the message has NumPy's names already
         return error
-    rest = re.sub(rf"\b({'|'.join(_NUMPY_NAMES)})\b", lambda word: _NUMPY_NAMES[word[0]], rest)
-    return type(error)(f"{name}: {rest}")
+    begins_with_owner = colon and (owner.isidentifier() or owner == name)
+    pattern = rf"\b({'|'.join(_NUMPY_WORDS)})\b"
+    text = re.sub(pattern, lambda match: _NUMPY_WORDS[match[0]], rest if begins_with_owner else message)
+    return type(error)(f"{name}: {text}")

@@ -8,33 +8,41 @@
     def _(grad, out):
         return grad * (1 - out * out)
 
-**The formula.** Its positional parameters are the inputs, which can be differentiated; its keyword-only parameters
-are options, such as `dim`. An input with a default, such as `bias=None`, is optional. With `@operation(inputs=1)` only
-the first parameter is an input, and the options after it can be passed by position: `sum(x, 0)`. The option `inplace`,
-if there is one, is not passed on to the formula: if it is True, the result is also written into the input.
+**The formula.** Its positional parameters are the inputs, with respect to which it can be differentiated. Its
+keyword-only parameters are options, such as `dim`. An input with a default, such as `bias=None`, is optional. With
+`@operation(input_count=1)` only the first parameter is an input, and the options after it can also be passed by
+position: `sum(x, 0)`. An option `inplace` is handled here and never reaches the formula: if it is True, the result is
+written into the first input, and that input is returned.
 
-**The derivative.** Its first parameter, `grad`, is dL/d(out) for a scalar loss L, and it returns dL/d(input). Its
-other parameters name what it needs: `out` (the result), an input (`x`), the shape of an input (`x_shape`) or an option;
-for a formula with any number of inputs, `shapes`; for a formula that returns a second result, the name that
-`@operation(extra=...)` gives it. Only what it names is saved. With several inputs it returns one entry for each, in
-order: a gradient, a function without arguments that computes it and is called only if that gradient is needed, or None
-for an input that cannot be differentiated, such as an index. If an input was broadcast, its gradient may have the shape
-of the result: the tape sums it over the repeated dimensions.
+**The derivative**, or rule. Its first parameter, `grad`, is dL/d(out) for a scalar loss L, and the rule returns
+dL/d(input). The names of its other parameters are requests: `out` for the result, `x` for the input `x`, `x_shape` for
+the shape of that input, the name of an option for its value. If the formula takes `*inputs`, the rule may request
+`shapes`, a list of all their shapes. If the formula returns a second result, the rule may request it by the name in
+`@operation(extra=...)`. Only requested values are saved.
+
+For several inputs, the rule returns a tuple with one entry per input. An entry is a gradient; or a function without
+arguments that returns a gradient, and is called only if that gradient is needed; or None, for an input such as an index
+that cannot be differentiated. If an input was broadcast, its gradient may have the shape of the result: the tape sums
+it over the repeated dimensions.
 
 **Running, recording, tracing.** On arrays, an operation runs its formula. If the type of an input has a method
-`__operation__`, that method takes over: a Tensor records the call on the tape. A derivative is written with operators
-and NumPy functions, which Tensors support as well, so running it on Tensors records it, too. Gradients of gradients
-need nothing else. A tracer of `chainrule.jit` records the NumPy calls of formula and derivative.
+`__operation__`, the operation calls that method instead. A Tensor's method runs the formula on the Tensor's array and,
+if gradients are required, records the call on the tape. Rules are written with operators and NumPy functions, which
+also accept Tensors; a rule that runs on Tensors is recorded as well, so gradients of gradients need no further code.
+When `chainrule.jit` traces a function, formulas and rules run on tracers, which record their NumPy calls.
 
 **Your own operation.** Import the decorator with `from chainrule.ops import operation`, write the two functions in
-NumPy without in-place changes, and call the operation on Tensors; the library's own operations need no more. To check
-the derivative, call `gradcheck(tanh, x)` and `gradgradcheck(tanh, x)` of `chainrule.autograd` with a float64 Tensor `x`
-that requires gradients.
+NumPy, and call the operation on Tensors. Neither function may change its arguments. A formula may fill a new array
+element by element, but `chainrule.jit` then calls it as Python code instead of compiling it. A rule must not: for
+second derivatives its gradients are Tensors, and an array cannot hold their history. To check the rule, call
+`gradcheck(tanh, x)` and `gradgradcheck(tanh, x)` of `chainrule.autograd` with a float64 Tensor `x` that requires
+gradients.
 """
 
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import MethodType
@@ -47,7 +55,7 @@ from chainrule.lower import eager
 from chainrule.ops.argument_aliases import ARGUMENT_ALIASES, rename
 
 Array: TypeAlias = Any
-"""What formulas compute with: arrays, numbers, Tensors or tracers. NumPy's type annotations cover only arrays."""
+"""An array, a number, a Tensor or a tracer. `Any`, because NumPy's functions are annotated for arrays only."""
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike as DTypeLike
@@ -56,7 +64,7 @@ if TYPE_CHECKING:
     from chainrule.tensor import Tensor as Tensor  # for type checkers only: operations do not depend on it
 
     Input: TypeAlias = Tensor | NDArray[Any]
-    """What an operation takes as input: a Tensor or an array."""
+    """An input of an operation: a Tensor or an array."""
 
     Operand: TypeAlias = Tensor | NDArray[Any] | np.number[Any] | bool | int | float
     """An input that may be a number."""
@@ -67,23 +75,24 @@ Ints: TypeAlias = int | Sequence[int]
 """One integer or a sequence of integers."""
 
 Promotion: TypeAlias = Literal["common", "floating", "floating_only"]
-"""How to convert inputs of several types to one; see `ops.dtypes`."""
+"""How to convert inputs to one type; see `ops.dtypes.promote`."""
 
 P = ParamSpec("P")
-"""The parameters of the formula, and so of the operation, for type checkers and editors."""
+"""The parameters of a formula, which are also those of its operation, for type checkers and editors."""
 
 MethodP = ParamSpec("MethodP")
-"""The parameters after the first: those of the method."""
+"""The parameters of an operation that is called as a method: all but the first."""
 
 _PYTHON_NUMBERS = (bool, int, float)
 
-NUMPY: dict[Any, Callable[..., Any]] = {
+NUMPY_FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.shape: lambda x: x.shape,
     np.ndim: lambda x: x.ndim,
     np.zeros_like: lambda x: np.zeros(x.shape, x.dtype),
     np.ones_like: lambda x: np.ones(x.shape, x.dtype),
 }
-"""The operation that each NumPy function calls when its argument is a Tensor: `np.tanh(tensor)`."""
+"""Maps a NumPy function to the operation or function that runs instead if an argument is a Tensor, as in
+`np.tanh(tensor)`."""
 
 
 class Operation(Generic[P]):
@@ -91,69 +100,69 @@ class Operation(Generic[P]):
 
     Attributes:
         name: the formula's name.
-        formula: arrays in, array out.
-        inputs: the names of the inputs.
-        input_defaults: the inputs that may be left out, which are the last ones, with their defaults.
-        input_default_values: these defaults alone.
-        options: the names of the options.
-        option_defaults: the options that may be left out, with their defaults.
+        formula: takes arrays and returns an array (or a pair, see `extra`).
+        input_names: the names of the inputs, in order.
+        input_defaults: maps each optional input to its default. Optional inputs come last.
+        input_default_values: the values of `input_defaults`.
+        option_names: the names of the options, in the order of the parameters.
+        option_defaults: maps each option that may be left out to its default.
         option_aliases: maps aliases to options (`ops.argument_aliases`): "axis" to "dim", if the formula has a `dim`.
-        variadic: whether the formula takes any number of inputs.
-        rule: the derivative, or None if there is none (comparisons, argmax).
-        needs: what the rule needs besides `grad`, in the order of its parameters: pairs of a kind ("out", "extra",
-            "input", "shape", "shapes" or "option") and the input's position or the option's name.
-        promote: how to convert inputs to one type: "common", "floating" or "floating_only" (see `ops.dtypes`), or
-            None to leave them.
-        tensors: the positions of inputs that must not be Python numbers in a call such as `maximum(x, y)`, as in
-            PyTorch. Operators and NumPy functions take numbers on either side: `2 < x`, `np.maximum(x, 2)`.
-        view: whether the result may share memory with its input.
-        fused: whether the formula and the rule run as fused loops on large arrays (`lower.eager`).
-        compute: the formula, or the method that runs it as fused loops.
-        extra: the name by which the rule asks for the formula's second result, if there is one.
+        is_variadic: whether the formula takes any number of inputs, as `*inputs`.
+        rule: the derivative; None for an operation without one, such as a comparison or argmax.
+        needs: the values that the rule requests besides `grad`, in the order of its parameters: pairs of a kind ("out",
+            "extra", "input", "shape", "shapes" or "option") and the input's position, the option's name, or None.
+        promote: how to convert inputs to one type (see `ops.dtypes.promote`), or None to leave them unconverted.
+        tensor_positions: the positions of inputs that must not be Python numbers in a call such as `maximum(x, y)`, as
+            in PyTorch. Operators and NumPy functions take numbers on either side: `2 < x`, `np.maximum(x, 2)`.
+        view: whether the result may share memory with the first input.
+        fused: whether the formula and the rule run as compiled programs on large arrays (`lower.eager`).
+        compute: the formula; if `fused`, the method that runs it as a compiled program where possible.
+        extra: the name by which the rule requests the formula's second result; None if there is only one result.
     """
 
     def __init__(
-        self, formula: Callable[P, Any], *, inputs: int | None = None, numpy: Any = None,
-        promote: Promotion | None = None, tensors: tuple[int, ...] = (), view: bool = False, extra: str | None = None,
-        fused: bool = False,
+        self, formula: Callable[P, Any], *, input_count: int | None = None, numpy: Any = None,
+        promote: Promotion | None = None, tensor_positions: tuple[int, ...] = (), view: bool = False,
+        extra: str | None = None, fused: bool = False,
     ) -> None:  # fmt: skip
         self.name, self.formula = formula.__name__, formula
         self.__name__, self.__doc__, self.__wrapped__ = formula.__name__, formula.__doc__, formula
-        accepted = (*get_args(Promotion), None)
-        check(self.name, promote in accepted, f"promote must be one of {accepted}, not {promote!r}")
+        promotions = (*get_args(Promotion), None)
+        check(self.name, promote in promotions, f"promote must be one of {promotions}, not {promote!r}")
         code = formula.__code__
-        count = code.co_argcount if inputs is None else inputs
-        self.inputs = code.co_varnames[:count]
-        self.options = options = code.co_varnames[count : code.co_argcount + code.co_kwonlyargcount]
-        positional = code.co_varnames[: code.co_argcount]
-        defaults = dict(zip(positional[::-1], (formula.__defaults__ or ())[::-1], strict=False))
-        self.input_defaults: dict[str, Any] = {name: defaults.pop(name) for name in self.inputs if name in defaults}
+        input_count = code.co_argcount if input_count is None else input_count
+        self.input_names = code.co_varnames[:input_count]
+        self.option_names = names = code.co_varnames[input_count : code.co_argcount + code.co_kwonlyargcount]
+        positional_names = code.co_varnames[: code.co_argcount]
+        defaults = dict(zip(positional_names[::-1], (formula.__defaults__ or ())[::-1], strict=False))
+        self.input_defaults = {name: defaults.pop(name) for name in self.input_names if name in defaults}
         self.input_default_values = tuple(self.input_defaults.values())
         self.option_defaults: dict[str, Any] = defaults | (formula.__kwdefaults__ or {})
         aliases = ARGUMENT_ALIASES.items()
-        self.option_aliases = {alias: name for alias, name in aliases if name in options and alias not in options}
+        self.option_aliases = {alias: name for alias, name in aliases if name in names and alias not in names}
         # keywords that need `_bind`: inputs by name, aliases of options, `inplace`
-        self._bound_keywords = frozenset((*self.inputs, *self.option_aliases, *{"inplace"}.intersection(self.options)))
-        self.variadic = bool(code.co_flags & 0x04)  # the formula takes *inputs
-        self.promote, self.tensors, self.view, self.extra, self.fused = promote, tensors, view, extra, fused
+        self._bound_keywords = frozenset((*self.input_names, *self.option_aliases, *{"inplace"}.intersection(names)))
+        self.is_variadic = bool(code.co_flags & inspect.CO_VARARGS)
+        self.promote, self.tensor_positions = promote, tensor_positions
+        self.view, self.extra, self.fused = view, extra, fused
         self.compute: Callable[..., Any] = self._compute_fused if fused else formula
         self.rule: Callable[..., Any] | None = None
         self.needs: tuple[tuple[str, Any], ...] = ()
         if numpy is not None:
-            NUMPY[numpy] = self
+            NUMPY_FUNCTIONS[numpy] = self
 
     def derivative(self, rule: Callable[..., Any]) -> Self:
         """Decorator: `rule(grad, ...)` is this operation's derivative."""
         names = rule.__code__.co_varnames[: rule.__code__.co_argcount]
         if names[:1] != ("grad",):
             raise TypeError(f"{self.name}: the first parameter of its derivative must be `grad`")
-        available: dict[str, tuple[str, Any]] = {name: ("option", name) for name in self.options}
-        for position, name in enumerate(self.inputs):
+        available: dict[str, tuple[str, Any]] = {name: ("option", name) for name in self.option_names}
+        for position, name in enumerate(self.input_names):
             available |= {f"{name}_shape": ("shape", position), name: ("input", position)}
         available["out"] = ("out", None)
         if self.extra is not None:
             available[self.extra] = ("extra", None)
-        if self.variadic:
+        if self.is_variadic:
             available["shapes"] = ("shapes", None)
         for name in names[1:]:
             if name not in available:
@@ -164,23 +173,23 @@ class Operation(Generic[P]):
 
     def __call__(self, *inputs: P.args, **options: P.kwargs) -> Tensor:
         """Run the formula. The result is a Tensor if an input is one, and an array otherwise."""
-        has_positional_options = len(inputs) > len(self.inputs) and not self.variadic  # x.sum(0)
-        # or linear(x, weight=w)
+        # options by position, as in x.sum(0), or inputs by name, as in linear(x, weight=w)
+        has_positional_options = len(inputs) > len(self.input_names) and not self.is_variadic
         if has_positional_options or (options and not options.keys().isdisjoint(self._bound_keywords)):
-            inputs, options = self._bind(inputs, options)  # type: ignore[assignment]  # the same, in order
+            inputs, options = self._bind(inputs, options)  # type: ignore[assignment]  # rearranged P.args and P.kwargs
             if options.pop("inplace", False):
                 return self._run_in_place(inputs, options)  # type: ignore[no-any-return]  # of the first input's type
-        for position in self.tensors:
+        for position in self.tensor_positions:
             if type(inputs[position]) in _PYTHON_NUMBERS:
-                requirement = f"{self.inputs[position]} must be a tensor"
+                requirement = f"{self.input_names[position]} must be a tensor"
                 raise TypeError(f"{self.name}: {requirement}, not the number {inputs[position]}")
         for x in inputs:
-            record = getattr(type(x), "__operation__", None)
-            if record is not None:
+            method = getattr(type(x), "__operation__", None)
+            if method is not None:
                 try:
-                    return record(self, inputs, options)  # type: ignore[no-any-return]  # the type decides what to return
-                except AttributeError:  # an input such as a list has no shape or dtype: say so
-                    required_count = len(self.inputs) - len(self.input_defaults)
+                    return method(self, inputs, options)  # type: ignore[no-any-return]  # the type decides what to return
+                except AttributeError:  # perhaps an input is a list, which has no shape: raise a clearer error
+                    required_count = len(self.input_names) - len(self.input_defaults)
                     check_tensors(self.name, *inputs[:required_count], optional=inputs[required_count:])
                     raise
         if inputs and all(type(x) in _PYTHON_NUMBERS for x in inputs):
@@ -191,7 +200,7 @@ class Operation(Generic[P]):
         return out if self.extra is None else out[0]  # type: ignore[no-any-return]
 
     def _compute_fused(self, *inputs: Any, **options: Any) -> Any:
-        """Run the formula on arrays, as fused loops if they are large."""
+        """Run the formula on arrays; if they are large, as a compiled program."""
         if eager.use_kernel(inputs):
             out = eager.compute(self.formula, inputs, options)
             if out is not NotImplemented:
@@ -199,11 +208,11 @@ class Operation(Generic[P]):
         return self.formula(*inputs, **options)
 
     def fused_vjp(self, grad: Any, saved: Sequence[Any], needs_grad: tuple[bool, ...]) -> Any:
-        """Run the rule on arrays; if they are large, as fused loops that compute only the gradients that are needed.
+        """Run the rule on arrays; if they are large, as a program that computes only the needed gradients.
 
         Args:
             grad: the gradient of the result.
-            saved: what else the rule needs, in the order of its parameters.
+            saved: the rule's other arguments, in order.
             needs_grad: for each input, whether its gradient is needed.
         """
         arguments = (grad, *saved)
@@ -215,38 +224,41 @@ class Operation(Generic[P]):
 
     @functools.cache  # noqa: B019  # operations live as long as the process
     def _rule_for(self, needs_grad: tuple[bool, ...]) -> Callable[..., Any]:
-        """Return the rule as a function that computes the gradients that are needed, and None for the others."""
+        """Return a function that calls the rule and returns a tuple: the needed gradients, and None for the others."""
 
         def rule(*arguments: Any) -> tuple[Any, ...]:
             grads = self.rule(*arguments)  # type: ignore[misc]  # as above
             grads = grads if type(grads) is tuple else (grads,)
-            return tuple([
-                None if not needed or grad is None else grad() if callable(grad) else grad
-                for grad, needed in zip(grads, needs_grad, strict=True)
-            ])  # fmt: skip
+            needed_grads = [grad if needed else None for grad, needed in zip(grads, needs_grad, strict=True)]
+            return tuple([grad() if callable(grad) else grad for grad in needed_grads])
 
         rule.__name__ = f"the derivative of {self.name}"
         return rule
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return inputs and options, for a call with inputs by name or options by position."""
+        """Sort the arguments of a call into a tuple of all inputs and a dict of options.
+
+        Raises:
+            TypeError: an input is missing, an argument is given twice, too many are given, or `inplace` is not boolean.
+        """
         kwargs = rename(self.name, kwargs, self.option_aliases)
-        names = self.inputs + self.options
+        names = self.input_names + self.option_names
         values = dict(zip(names, args, strict=False)) | kwargs
-        no_repeats, values = len(values) == len(args) + len(kwargs), self.input_defaults | values
-        if not no_repeats or (len(args) < len(self.inputs) and not values.keys() >= set(self.inputs)):
+        has_surplus = len(values) < len(args) + len(kwargs)
+        values = self.input_defaults | values
+        if has_surplus or (len(args) < len(self.input_names) and not values.keys() >= set(self.input_names)):
             repeated = ", ".join(name for name in names[: len(args)] if name in kwargs)
-            missing = ", ".join(name for name in self.inputs if name not in values)
+            missing = ", ".join(name for name in self.input_names if name not in values)
             problem = f"{missing} not given" if missing else f"got {len(args)} arguments by position"
             problem = f"got {repeated} both by position and by name" if repeated else problem
             raise TypeError(f"{self.name}: {problem}; it takes {', '.join(names)}")
-        in_place = values.get("inplace", False) if "inplace" in self.options else False
+        in_place = values.get("inplace", False) if "inplace" in self.option_names else False
         if not isinstance(in_place, bool):
             raise TypeError(f"{self.name}: inplace must be True or False, not {in_place!r}")
-        return tuple([values.pop(name) for name in self.inputs]), values
+        return tuple([values.pop(name) for name in self.input_names]), values
 
     def _run_in_place(self, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        """Write the result into the first input, and return that."""
+        """Write the result into the first input, and return that input."""
         if hasattr(type(inputs[0]), "__in_place__"):
             return inputs[0].__in_place__(self, inputs, options)
         out = self(*inputs, **options)
@@ -275,8 +287,8 @@ def operation(formula: Callable[P, Any]) -> Operation[P]: ...
 
 @overload
 def operation(
-    *, inputs: int | None = None, numpy: Any = None, promote: Promotion | None = None, tensors: tuple[int, ...] = (),
-    view: bool = False, extra: str | None = None, fused: bool = False,
+    *, input_count: int | None = None, numpy: Any = None, promote: Promotion | None = None,
+    tensor_positions: tuple[int, ...] = (), view: bool = False, extra: str | None = None, fused: bool = False,
 ) -> Callable[[Callable[P, Any]], Operation[P]]: ...  # fmt: skip
 
 
@@ -287,24 +299,28 @@ def operation(formula: Callable[..., Any] | None = None, **options: Any) -> Any:
         formula: the function, if the decorator is used without arguments.
         **options: any of
 
-            inputs: how many of the positional parameters are inputs, if not all; the others are options.
+            input_count: how many of the positional parameters are inputs, if not all; the others are options.
             numpy: the NumPy function to implement for Tensors.
             promote: "common", "floating" or "floating_only": convert inputs to one type by PyTorch's rules (see
-                `ops.dtypes`).
-            tensors: the positions of inputs that must not be Python numbers.
-            view: the result may share memory with its input, as a reshaped array does.
-            fused: on large arrays, formula and rule run as fused loops; `chainrule.jit` must be able to compile both.
-            extra: the formula returns a pair: the result and a value that is not differentiated, such as indices; the
-                rule asks for it by this name.
+                `ops.dtypes.promote`).
+            tensor_positions: the positions of inputs that must not be Python numbers.
+            view: the result may share memory with the first input, as a reshaped array does.
+            fused: on large arrays, run the formula and the rule as compiled programs if they can be compiled.
+            extra: set if the formula returns a pair: the result, and a value that is not differentiated, such as
+                indices. The rule requests that value by this name.
 
     Raises:
-        ValueError: `promote` is not one of these.
+        ValueError: `promote` is none of the three words.
     """
+    for former_name, name in (("inputs", "input_count"), ("tensors", "tensor_positions")):
+        if former_name in options:
+            options[name] = options.pop(former_name)
     return partial(Operation, **options) if formula is None else Operation(formula, **options)
 
 
 def _is_array(x: Any) -> bool:
-    return isinstance(getattr(x, "dtype", None), np.dtype)  # the dtype of a PyTorch tensor is not NumPy's
+    """Whether x is an array, a Tensor or a tracer; the dtype of a PyTorch tensor is not an `np.dtype`."""
+    return isinstance(getattr(x, "dtype", None), np.dtype)
 
 
 def is_tensor(x: Any) -> bool:

@@ -15,7 +15,7 @@ from chainrule.ops.argument_aliases import takes_axis
 from chainrule.ops.arithmetic import maximum, minimum, where
 from chainrule.ops.elementwise import sqrt
 from chainrule.ops.indexing import gather
-from chainrule.ops.operation import NUMPY, Array, DTypeLike, Input, Ints, Tensor, operation
+from chainrule.ops.operation import NUMPY_FUNCTIONS, Array, DTypeLike, Input, Ints, Tensor, operation
 from chainrule.ops.shape import as_dtype, cast, int_tuple, squeeze, widen_float16, wrap_dim, wrap_dims
 
 __all__ = [
@@ -28,7 +28,7 @@ Dim: TypeAlias = Ints | None
 _SUM_TYPES = dict.fromkeys("biu", np.int64)  # booleans and integers; floats keep their type
 
 
-@operation(inputs=1, numpy=np.sum, fused=True)
+@operation(input_count=1, numpy=np.sum, fused=True)
 def sum(input: Input, dim: Dim = None, keepdim: bool = False, *, dtype: DTypeLike | None = None) -> Array:
     """The sum over `dim`, in `dtype`; by default, integers and booleans are summed as int64."""
     sum_dtype = dtype or _SUM_TYPES.get(input.dtype.kind)
@@ -46,7 +46,7 @@ def _(grad: Array, input_shape: tuple[int, ...], dim: Dim) -> Array:
     return _broadcast(grad, input_shape, dim)
 
 
-@operation(inputs=1, numpy=np.mean, fused=True)
+@operation(input_count=1, numpy=np.mean, fused=True)
 def mean(input: Input, dim: Dim = None, keepdim: bool = False) -> Array:
     """The mean over `dim`; NaN if there are no elements.
 
@@ -63,13 +63,13 @@ def _(grad: Array, input_shape: tuple[int, ...], dim: Dim) -> Array:
     return _broadcast(grad / (_count(input_shape, dim) or 1), input_shape, dim)
 
 
-@operation(inputs=1, numpy=np.max)
+@operation(input_count=1, numpy=np.max)
 def amax(input: Input, dim: Dim = None, keepdim: bool = False) -> Array:
     """The maximum over `dim`; NaN if an element is NaN."""
     return np.max(input, axis=_axes(input, dim, "amax"), keepdims=keepdim)
 
 
-@operation(inputs=1, numpy=np.min)
+@operation(input_count=1, numpy=np.min)
 def amin(input: Input, dim: Dim = None, keepdim: bool = False) -> Array:
     """The minimum over `dim`; NaN if an element is NaN."""
     return np.min(input, axis=_axes(input, dim, "amin"), keepdims=keepdim)
@@ -86,31 +86,31 @@ amax.derivative(_extreme_gradient)
 amin.derivative(_extreme_gradient)
 
 
-@operation(inputs=1, numpy=np.argmax)
+@operation(input_count=1, numpy=np.argmax)
 def argmax(input: Input, dim: int | None = None, keepdim: bool = False) -> Array:
     """The index of the maximum, the first if there are ties; in the flattened input if `dim` is None."""
     return np.argmax(input, axis=None if dim is None else wrap_dim(input, dim, "argmax"), keepdims=keepdim)
 
 
-@operation(inputs=1, numpy=np.argmin)
+@operation(input_count=1, numpy=np.argmin)
 def argmin(input: Input, dim: int | None = None, keepdim: bool = False) -> Array:
     """The index of the minimum, the first if there are ties; in the flattened input if `dim` is None."""
     return np.argmin(input, axis=None if dim is None else wrap_dim(input, dim, "argmin"), keepdims=keepdim)
 
 
-@operation(inputs=1, numpy=np.all)
+@operation(input_count=1, numpy=np.all)
 def all(input: Input, dim: Dim = None, keepdim: bool = False) -> Array:
     """Whether all elements are nonzero; as in PyTorch, an empty sequence of dimensions reduces none here."""
     return np.all(input, axis=_axes(input, dim, "all", empty=()), keepdims=keepdim)
 
 
-@operation(inputs=1, numpy=np.any)
+@operation(input_count=1, numpy=np.any)
 def any(input: Input, dim: Dim = None, keepdim: bool = False) -> Array:
     """Whether any element is nonzero; an empty sequence of dimensions reduces none, as in `all`."""
     return np.any(input, axis=_axes(input, dim, "any", empty=()), keepdims=keepdim)
 
 
-@operation(inputs=1)
+@operation(input_count=1)
 def prod(input: Input, dim: int | None = None, keepdim: bool = False, *, dtype: DTypeLike | None = None) -> Array:
     """The product over one dimension, or of all elements."""
     axis = None if dim is None else wrap_dim(input, dim, "prod")
@@ -130,7 +130,7 @@ def _(grad: Array, out: Array, input: Array, dim: int | None) -> Array:
     return grad * (np.reshape(derivatives, input.shape) if dim is None else np.moveaxis(derivatives, -1, dim))
 
 
-@operation(inputs=1, promote="floating")
+@operation(input_count=1, promote="floating")
 def logsumexp(input: Input, dim: Dim, keepdim: bool = False) -> Array:
     """ln(Σ eˣ); the largest x is subtracted first so that nothing overflows."""
     axes = _axes(input, dim, "logsumexp")
@@ -322,7 +322,7 @@ def _extreme(name: str, input: Array, dim: Any, keepdim: bool, reduce: Any, arg_
     return (values, indices) if keepdim else (squeeze(values, dim), squeeze(indices, dim))
 
 
-NUMPY[np.amax], NUMPY[np.amin] = amax, amin  # older names of np.max and np.min
+NUMPY_FUNCTIONS[np.amax], NUMPY_FUNCTIONS[np.amin] = amax, amin  # older names of np.max and np.min
 
 
 def _axes(input: Array, dim: Dim, name: str, empty: Any = None) -> int | tuple[int, ...] | None:

@@ -12,7 +12,7 @@ import numpy as np
 from chainrule.errors import check
 from chainrule.ops.argument_aliases import takes_axis
 from chainrule.ops.dtypes import storable_dtype
-from chainrule.ops.operation import NUMPY, Array, DTypeLike, Input, Ints, Tensor, check_tensors, operation
+from chainrule.ops.operation import NUMPY_FUNCTIONS, Array, DTypeLike, Input, Ints, Tensor, check_tensors, operation
 
 __all__ = [
     "broadcast_to", "cast", "cat", "chunk", "expand", "flatten", "movedim", "permute", "repeat", "reshape",
@@ -20,7 +20,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-@operation(inputs=1, numpy=np.reshape, view=True)
+@operation(input_count=1, numpy=np.reshape, view=True)
 def reshape(input: Input, shape: Ints) -> Array:
     """The same elements in the same order in another shape; one size may be -1, to be inferred.
 
@@ -38,7 +38,7 @@ def _(grad: Array, input_shape: tuple[int, ...]) -> Array:
     return np.reshape(grad, input_shape)
 
 
-@operation(inputs=1, numpy=np.transpose, view=True)
+@operation(input_count=1, numpy=np.transpose, view=True)
 def permute(input: Input, dims: Sequence[int] | None = None) -> Array:
     """The dimensions in another order; reversed if `dims` is None.
 
@@ -54,7 +54,7 @@ def _(grad: Array, dims: Sequence[int] | None) -> Array:
     return np.transpose(grad, None if dims is None else np.argsort([d % len(dims) for d in dims]).tolist())
 
 
-@operation(inputs=1, numpy=np.broadcast_to, view=True)
+@operation(input_count=1, numpy=np.broadcast_to, view=True)
 def broadcast_to(input: Input, shape: Sequence[int]) -> Array:
     """The input repeated along new dimensions and dimensions of size 1 to fill the shape (a read-only view)."""
     return np.broadcast_to(input, shape)
@@ -395,5 +395,5 @@ def _unpack(sizes: Any, name: str) -> tuple[int, ...]:
     return int_tuple(sizes[0] if len(sizes) == 1 else sizes, name)
 
 
-NUMPY.update({np.moveaxis: movedim, np.expand_dims: unsqueeze, np.squeeze: squeeze})
-NUMPY.update({np.ravel: flatten, np.concatenate: cat, np.stack: stack})
+NUMPY_FUNCTIONS.update({np.moveaxis: movedim, np.expand_dims: unsqueeze, np.squeeze: squeeze})
+NUMPY_FUNCTIONS.update({np.ravel: flatten, np.concatenate: cat, np.stack: stack})

@@ -15,7 +15,7 @@ from chainrule.ops.shape import along, wrap_dim
 __all__ = ["argsort", "sort", "topk"]
 
 
-@operation(inputs=1)
+@operation(input_count=1)
 def argsort(input: Input, dim: int = -1, descending: bool = False, stable: bool = False) -> Array:
     """The indices that sort along a dimension. Equal elements keep their order, whether `stable` or not.
 
