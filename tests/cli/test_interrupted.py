@@ -96,7 +96,7 @@ def outcome(folder, done):
     """The reproducible parts: best weights, last state, history and result, without times."""
     document = json.loads(done.out)
     epochs = [{key: value for key, value in epoch.items() if key != "seconds"} for epoch in document["epochs"]]
-    state = checkpoint.load(folder / "checkpoint" / checkpoint.FILE)
+    state = checkpoint.load(folder / "checkpoint" / checkpoint.FILE_NAME)
     arrays = {"network": state["network"], "optimizer": state["optimizer"]}
     return {
         "weights": (folder / "model.safetensors").read_bytes(),
@@ -201,7 +201,7 @@ def test_an_error_without_a_ctrl_c_stays_one(command, trained, monkeypatch):
 def test_killed_at_a_bad_moment(process, command, images, here, never_stopped, event):
     done = process("train", "--data", images, *SHORT, "--out", "run", driver=event)
     assert done.code == -signal.SIGKILL
-    assert (here / "run" / "checkpoint" / checkpoint.FILE).exists()
+    assert (here / "run" / "checkpoint" / checkpoint.FILE_NAME).exists()
     assert not (here / "run" / "result.json").exists()
     assert_same(resumed(command, here / "run"), never_stopped(SHORT))
 
@@ -209,7 +209,7 @@ def test_killed_at_a_bad_moment(process, command, images, here, never_stopped, e
 def test_killed_twice(process, command, images, here, never_stopped):
     assert process("train", "--data", images, *SHORT, "--out", "run", driver="step 4").code == -signal.SIGKILL
     assert process("train", "--resume", "run", driver="step 5").code == -signal.SIGKILL
-    state = checkpoint.load(here / "run" / "checkpoint" / checkpoint.FILE)["progress"]
+    state = checkpoint.load(here / "run" / "checkpoint" / checkpoint.FILE_NAME)["progress"]
     assert (state["epoch"], state["step"]) == (1, 4)
     assert_same(resumed(command, here / "run"), never_stopped(SHORT))
 
@@ -217,7 +217,7 @@ def test_killed_twice(process, command, images, here, never_stopped):
 def test_killed_before_it_could_save_anything(process, command, images, here, never_stopped):
     done = process("train", "--data", images, *SHORT, "--out", "run", driver="saving 1")
     assert done.code == -signal.SIGKILL
-    assert not (here / "run" / "checkpoint" / checkpoint.FILE).exists()
+    assert not (here / "run" / "checkpoint" / checkpoint.FILE_NAME).exists()
     assert_same(resumed(command, here / "run"), never_stopped(SHORT))
 
 
@@ -262,7 +262,7 @@ def test_control_c_saves_and_says_how_to_go_on(start, command, images, here, nev
     assert "stopping after this step (Ctrl-C again quits immediately)" in err
     assert (out == "") == bool(options)
     ((epoch, words),) = re.findall(r"stopped in epoch (\d+); resume with: (chainrule train --resume .*)\n", err)
-    state = checkpoint.load(folder / "checkpoint" / checkpoint.FILE)
+    state = checkpoint.load(folder / "checkpoint" / checkpoint.FILE_NAME)
     done, step = state["progress"]["epoch"], state["progress"]["step"]
     assert done == int(epoch) - 1
     assert step == state["loader"]["position"] > 0  # in the middle of an epoch
@@ -282,7 +282,7 @@ def test_control_c_saves_and_says_how_to_go_on(start, command, images, here, nev
 
 def test_control_c_twice_quits_at_once(start, command, images, here, never_stopped):
     begun = start("train", "--data", images, *SHORT, "--out", "run", driver="hang")
-    wait_for((here / "run" / "checkpoint" / checkpoint.FILE).exists, begun)
+    wait_for((here / "run" / "checkpoint" / checkpoint.FILE_NAME).exists, begun)
     begun.send_signal(signal.SIGINT)
     assert "stopping after this step" in begun.stderr.readline()
     assert begun.stderr.readline() == "hanging\n"  # before that, it might be importing
@@ -324,7 +324,7 @@ def test_it_saves_on_other_signals_too(start, command, images, here, never_stopp
     assert begun.returncode == code, (out, err)
     assert err.splitlines()[0] == f"stopping after this step ({number.name} again quits immediately)"
     assert re.fullmatch(r"stopped in epoch \d; resume with: chainrule train --resume run", err.splitlines()[1])
-    state = checkpoint.load(here / "run" / "checkpoint" / checkpoint.FILE)
+    state = checkpoint.load(here / "run" / "checkpoint" / checkpoint.FILE_NAME)
     assert state["progress"]["step"] > 0  # in the middle of an epoch: saved because of the signal
     assert_same(resumed(command, here / "run"), never_stopped(LONG))
 
@@ -332,7 +332,7 @@ def test_it_saves_on_other_signals_too(start, command, images, here, never_stopp
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
 def test_a_second_signal_quits_at_once(start, command, images, here, never_stopped, second):
     begun = start("train", "--data", images, *SHORT, "--out", "run", driver="hang")
-    wait_for((here / "run" / "checkpoint" / checkpoint.FILE).exists, begun)
+    wait_for((here / "run" / "checkpoint" / checkpoint.FILE_NAME).exists, begun)
     begun.send_signal(signal.SIGTERM)
     assert "SIGTERM again quits immediately" in begun.stderr.readline()
     assert begun.stderr.readline() == "hanging\n"
@@ -354,7 +354,7 @@ def test_a_terminal_that_is_closed(images, here, command, never_stopped):
     finally:
         begun.kill()
         begun.wait()
-    assert checkpoint.load(here / "run" / "checkpoint" / checkpoint.FILE)["progress"]["step"] > 0
+    assert checkpoint.load(here / "run" / "checkpoint" / checkpoint.FILE_NAME)["progress"]["step"] > 0
     assert_same(resumed(command, here / "run"), never_stopped(LONG))
 
 
@@ -363,7 +363,7 @@ def test_nohup_means_that_a_closed_terminal_changes_nothing(start, images, here)
         "train", "--data", images, *SHORT, "--out", "run", "--json", driver="slow",
         preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
     )  # fmt: skip
-    wait_for((here / "run" / "checkpoint" / checkpoint.FILE).exists, begun)
+    wait_for((here / "run" / "checkpoint" / checkpoint.FILE_NAME).exists, begun)
     begun.send_signal(signal.SIGHUP)
     out, err = begun.communicate(timeout=60)
     assert (begun.returncode, err) == (0, "")

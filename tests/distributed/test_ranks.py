@@ -52,7 +52,7 @@ def never_stopped(tmp_path_factory, data):
 
 def bits(folder):
     """The reproducible parts of a run: best weights, and weights and optimizer of the last state."""
-    state = checkpoint.load(folder / "checkpoint" / checkpoint.FILE)
+    state = checkpoint.load(folder / "checkpoint" / checkpoint.FILE_NAME)
     arrays = {name: np.asarray(tensor).tobytes() for name, tensor in state["network"].items()}
     for position, entries in state["optimizer"]["state"].items():
         arrays |= {f"{position}.{name}": np.asarray(value).tobytes() for name, value in entries.items()}
@@ -99,7 +99,7 @@ def test_two_ranks_train_as_one_and_rank_0_alone_writes(start, data, never_stopp
 
 
 def steps(folder):
-    file = folder / "checkpoint" / checkpoint.FILE
+    file = folder / "checkpoint" / checkpoint.FILE_NAME
     try:
         progress = checkpoint.load(file)["progress"]
     except Exception:

@@ -96,7 +96,7 @@ def test_needs_the_memory_of_a_part():
         (
             {"accumulate": 2, "shards": 4},
             ValueError,
-            "accumulate=2 does not go with 4 shards, which accumulate already",
+            "accumulate=2 cannot be combined with 4 shards, which also accumulate",
         ),
         ({"accumulate": 3}, ShardError, "must be a power of two, such as 2 or 4, not 3"),
         ({"accumulate": 32}, ShardError, "a batch of 16 cannot be cut into 32 shards, but into 16"),

@@ -187,7 +187,7 @@ def test_nothing_is_saved_once_it_has_gone_bad(make_trainer, tmp_path):
         trainer.fit(EPOCHS)
     for arrays in (
         safetensors_io.load(tmp_path / "best").values(),
-        checkpoint.load(tmp_path / checkpoint.FILE)["network"].values(),
+        checkpoint.load(tmp_path / checkpoint.FILE_NAME)["network"].values(),
     ):
         assert all(np.isfinite(np.asarray(array)).all() for array in arrays)
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 1
@@ -211,7 +211,7 @@ def test_an_epochs_last_step_may_be_the_one(make_trainer, tmp_path, epoch):
     assert (tmp_path / "best").exists() == (epoch == 2)
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == list(range(1, epoch))
-    assert checkpoint.load(tmp_path / checkpoint.FILE)["progress"]["epoch"] == epoch - 1
+    assert checkpoint.load(tmp_path / checkpoint.FILE_NAME)["progress"]["epoch"] == epoch - 1
 
 
 def test_a_measure_that_is_no_loss_may_be_nan(make_trainer):
@@ -383,7 +383,7 @@ def clock(monkeypatch):
 
 
 def test_a_state_is_saved_at_the_start_and_after_each_epoch(make_trainer, tmp_path, clock):
-    saves = Saves(tmp_path / checkpoint.FILE)
+    saves = Saves(tmp_path / checkpoint.FILE_NAME)
     make_trainer(callbacks=[Checkpoint(tmp_path), saves]).fit(2)
     assert saves.seen == ["start", "epoch 1", "epoch 2"]
 
@@ -393,7 +393,7 @@ def test_a_state_is_saved_every_so_many_seconds(make_trainer, tmp_path, clock):
         def on_loss(self, trainer, inputs, loss):
             clock[0] += 20
 
-    saves = Saves(tmp_path / checkpoint.FILE)
+    saves = Saves(tmp_path / checkpoint.FILE_NAME)
     make_trainer(callbacks=[Slow(), Checkpoint(tmp_path, seconds=30.0), saves]).fit(2)
     assert saves.seen == ["start", (0, 2), (0, 4), "epoch 1", (1, 2), (1, 4), "epoch 2"]
 
@@ -401,17 +401,17 @@ def test_a_state_is_saved_every_so_many_seconds(make_trainer, tmp_path, clock):
 def test_going_on_writes_nothing_at_the_start(make_trainer, tmp_path, clock):
     first = make_trainer(callbacks=[Checkpoint(tmp_path)])
     first.fit(1)
-    saves = Saves(tmp_path / checkpoint.FILE)
+    saves = Saves(tmp_path / checkpoint.FILE_NAME)
     saves._look("before")
     second = make_trainer(callbacks=[Checkpoint(tmp_path), saves])
-    second.load_state_dict(checkpoint.load(tmp_path / checkpoint.FILE))
+    second.load_state_dict(checkpoint.load(tmp_path / checkpoint.FILE_NAME))
     second.fit(2)
     assert saves.seen == ["before", "epoch 2"]
 
 
 def test_its_folder_is_made(make_trainer, tmp_path):
     make_trainer(callbacks=[Checkpoint(tmp_path / "made" / "here")]).fit(1)
-    assert (tmp_path / "made" / "here" / checkpoint.FILE).is_file()
+    assert (tmp_path / "made" / "here" / checkpoint.FILE_NAME).is_file()
 
 
 def test_a_deleted_folder_stays_deleted(make_trainer, tmp_path):
@@ -429,10 +429,10 @@ def test_a_deleted_folder_stays_deleted(make_trainer, tmp_path):
 def test_a_failing_write_leaves_the_old_checkpoint(make_trainer, tmp_path, fill_disk):
     trainer = make_trainer(callbacks=[Checkpoint(tmp_path)])
     trainer.fit(1)
-    before = (tmp_path / checkpoint.FILE).read_bytes()
+    before = (tmp_path / checkpoint.FILE_NAME).read_bytes()
     fill_disk()
     with pytest.raises(OSError, match="No space left") as caught:
         trainer.fit(2)
-    assert caught.value.filename == str(tmp_path / checkpoint.FILE)
-    assert (tmp_path / checkpoint.FILE).read_bytes() == before
-    assert [file.name for file in tmp_path.iterdir()] == [checkpoint.FILE]
+    assert caught.value.filename == str(tmp_path / checkpoint.FILE_NAME)
+    assert (tmp_path / checkpoint.FILE_NAME).read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == [checkpoint.FILE_NAME]

@@ -393,7 +393,7 @@ def test_without_being_asked_only_the_last_state_is_kept(begin, go_on):
     this_run = begin(epochs=3)
     go_on(this_run, saving=0.0)
     assert kept_files(this_run) == []
-    assert [path.name for path in this_run.checkpoint_file.parent.iterdir()] == [checkpoint.FILE]
+    assert [path.name for path in this_run.checkpoint_file.parent.iterdir()] == [checkpoint.FILE_NAME]
 
 
 @pytest.mark.parametrize(

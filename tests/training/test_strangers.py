@@ -150,7 +150,7 @@ def test_texts(stranger: Path, file: str) -> None:
 def test_what_is_no_regular_file_is_refused_at_once(stranger: Path, plant: str) -> None:
     files = []
     for number, name in enumerate(
-        ["config.json", "metrics.jsonl", "result.json", "model.safetensors", f"checkpoint/{checkpoint.FILE}"]
+        ["config.json", "metrics.jsonl", "result.json", "model.safetensors", f"checkpoint/{checkpoint.FILE_NAME}"]
     ):
         files.append(shutil.copytree(stranger, stranger.with_name(str(number))) / name)
         files[-1].parent.mkdir(exist_ok=True)

@@ -100,7 +100,7 @@ def everything(trainer, folder):
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return {
         "state": without_seconds(trainer.state_dict()),
-        "saved": without_seconds(checkpoint.load(folder / checkpoint.FILE)),
+        "saved": without_seconds(checkpoint.load(folder / checkpoint.FILE_NAME)),
         "history": without_seconds(trainer.history),
         "file": without_seconds(lines),
         "best": (folder / "best").read_bytes(),
@@ -311,7 +311,7 @@ def test_an_interruption_at_any_moment_is_saved_before_it_ends(make_trainer, tmp
     trainer = make_trainer(callbacks=own)
     with pytest.raises(Interrupted):
         trainer.fit(3)
-    assert checkpoint.load(tmp_path / checkpoint.FILE)["progress"]["step"] == trainer.step == 3
+    assert checkpoint.load(tmp_path / checkpoint.FILE_NAME)["progress"]["step"] == trainer.step == 3
 
 
 # Going on exactly
@@ -327,7 +327,7 @@ def test_an_interrupted_training_ends_with_the_same_bits(make_trainer, tmp_path,
     assert (trainer.epoch, trainer.step) == (done, step - STEPS * done)
 
     resumed = make_trainer(recipe, files(tmp_path), seed=99)
-    resumed.load_state_dict(checkpoint.load(tmp_path / checkpoint.FILE))
+    resumed.load_state_dict(checkpoint.load(tmp_path / checkpoint.FILE_NAME))
     resumed.fit(EPOCHS)
     assert_same(everything(resumed, tmp_path), never_stopped(recipe))
 
@@ -347,9 +347,9 @@ def test_a_killed_training_ends_with_the_same_bits(make_trainer, tmp_path, never
     with pytest.raises(Killed):
         make_trainer(recipe, killed).fit(EPOCHS)
 
-    if (tmp_path / checkpoint.FILE).exists():
+    if (tmp_path / checkpoint.FILE_NAME).exists():
         resumed = make_trainer(recipe, files(tmp_path, seconds), seed=99)
-        resumed.load_state_dict(checkpoint.load(tmp_path / checkpoint.FILE))
+        resumed.load_state_dict(checkpoint.load(tmp_path / checkpoint.FILE_NAME))
     else:  # killed before anything was saved
         assert event == "start"
         resumed = make_trainer(recipe, files(tmp_path, seconds))
@@ -361,8 +361,8 @@ def test_a_training_may_be_stopped_many_times(make_trainer, tmp_path, never_stop
     recipe = "momentum, one cycle"
     for steps in (2, 1, 4, 3, 2):  # of each stretch; the sum is all steps
         trainer = make_trainer(recipe, [At(f"loss {steps}", interrupt), *files(tmp_path)], seed=steps)
-        if (tmp_path / checkpoint.FILE).exists():
-            trainer.load_state_dict(checkpoint.load(tmp_path / checkpoint.FILE))
+        if (tmp_path / checkpoint.FILE_NAME).exists():
+            trainer.load_state_dict(checkpoint.load(tmp_path / checkpoint.FILE_NAME))
         else:
             trainer = make_trainer(recipe, [At(f"loss {steps}", interrupt), *files(tmp_path)])
         with pytest.raises(Interrupted):
@@ -384,7 +384,7 @@ def test_the_same_trainer_can_go_on_itself(make_trainer, tmp_path, never_stopped
 def test_a_finished_training_goes_on_to_nothing(make_trainer, tmp_path, never_stopped):
     make_trainer("momentum", files(tmp_path)).fit(EPOCHS)
     resumed = make_trainer("momentum", files(tmp_path), seed=99)
-    resumed.load_state_dict(checkpoint.load(tmp_path / checkpoint.FILE))
+    resumed.load_state_dict(checkpoint.load(tmp_path / checkpoint.FILE_NAME))
     resumed.fit(EPOCHS)
     assert_same(everything(resumed, tmp_path), never_stopped("momentum"))
 
@@ -396,7 +396,7 @@ def test_early_stopping_stays_stopped(make_trainer, tmp_path):
 
     assert len(trainer(0).fit(9)) == 2
     resumed = trainer(99)
-    resumed.load_state_dict(checkpoint.load(tmp_path / checkpoint.FILE))
+    resumed.load_state_dict(checkpoint.load(tmp_path / checkpoint.FILE_NAME))
     assert len(resumed.fit(9)) == 2
 
 
@@ -445,7 +445,7 @@ def test_a_training_with_passes_inside_resumes_with_the_same_bits(make_trainer, 
     with pytest.raises(Interrupted):
         stopped.fit(EPOCHS)
     resumed = build_trainer(tmp_path, 99)
-    resumed.load_state_dict(checkpoint.load(tmp_path / checkpoint.FILE))
+    resumed.load_state_dict(checkpoint.load(tmp_path / checkpoint.FILE_NAME))
     resumed.callbacks[0].batches = 0  # its pass at the start was there at the first start, too
     resumed._call("on_start")
     resumed.callbacks[0].batches = batches
@@ -460,7 +460,7 @@ def test_a_pass_before_going_on_does_not_take_the_rest(make_trainer, tmp_path):
         stopped.fit(EPOCHS)
     inside = PassInside()
     resumed = make_trainer(callbacks=[inside, *files(tmp_path)], seed=99)
-    resumed.load_state_dict(checkpoint.load(tmp_path / checkpoint.FILE))
+    resumed.load_state_dict(checkpoint.load(tmp_path / checkpoint.FILE_NAME))
     resumed.fit(1)
     assert inside.seen == [22] * (1 + (STEPS - 2) + 1)
     assert resumed.history[0]["train_loss"] > 0

@@ -526,7 +526,7 @@ def _describe(change: dict[str, Any]) -> str:
     settings = ", ".join(f"{name} {values[1]} instead of {values[0]}" for name, values in change["settings"].items())
     if not settings:
         return f"restarted from {position}"
-    if not change[runs.DIFFERS]:
+    if not change[runs.DIFFERS_KEY]:
         return f"from {position}: {settings}; bit-identical to a new run with these settings"
     reason = f" ({change['why']})" if change["why"] else ""
     return f"from {position}: {settings}; not bit-identical to a new run with these settings{reason}"

@@ -1,4 +1,4 @@
-"""Callbacks: history file, best weights, checkpoints, early stopping, stop on NaN, end of augmentation."""
+"""Callbacks that write the history, best weights and checkpoints, check settings, and end augmentation or training."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class History(Callback):
     """Writes one line of JSON per epoch to a file. NaN and infinities, which JSON does not have, become null.
 
     Args:
-        path: the file, such as `metrics.jsonl`. It is rewritten from the trainer's history after each epoch, so that a
-            resumed run repeats no line.
+        path: the file, such as `metrics.jsonl`. It is rewritten from the trainer's history after each epoch, so that no
+            line is repeated in a resumed run.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -63,6 +63,10 @@ class BestModel(Callback):
         metric: an entry of the history.
         mode: whether to maximize ("max") or minimize ("min") it.
         measure: the former name of `metric`.
+
+    Attributes:
+        best: the best value of the metric so far; -inf (or inf, to minimize it) before the first finite one.
+        epoch: the epoch of the best value, from 1; 0 if there is none.
     """
 
     def __init__(
@@ -74,29 +78,30 @@ class BestModel(Callback):
         measure: str | None = None,
     ) -> None:
         self.path, self.metric, self.mode = path, measure or metric, mode
-        self.best, self.epoch = _worst(mode), 0
+        self.best, self.epoch = _worst_value(mode), 0
 
     def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
         """Save the weights if this epoch is the best."""
         value = _finite_metric(record, self.metric, self.mode)
-        if value > self.best if self.mode == "max" else value < self.best:
+        is_better = value > self.best if self.mode == "max" else value < self.best
+        if is_better:
             safetensors_io.save(trainer.network.state_dict(), self.path)
             self.best, self.epoch = value, record["epoch"]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the best value and its epoch."""
+        """Return the best value, None before the first finite one, and its epoch."""
         return {"best": self.best if math.isfinite(self.best) else None, "epoch": self.epoch}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Load a state.
 
         Raises:
-            ValueError: the best value is not a number, or the epoch not an integer.
+            ValueError: the best value is neither a number nor None, or the epoch is not an integer.
         """
         best, epoch = state["best"], state["epoch"]
         if not isinstance(best, (int, float, NoneType)) or not isinstance(epoch, int) or isinstance(best, bool):
             raise ValueError(f"BestModel: the best value cannot be {best!r}, in epoch {epoch!r}")
-        self.best, self.epoch = _worst(self.mode) if best is None else best, epoch
+        self.best, self.epoch = _worst_value(self.mode) if best is None else best, epoch
 
 
 class SettingsCheck(Callback):
@@ -114,14 +119,14 @@ class SettingsCheck(Callback):
         return self.settings
 
     def differences(self, state: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-        """Return the settings that differ from those in a state: by name, the state's value and the current one."""
+        """Return the settings that differ from a state's, by name: the state's value and the current one."""
         return {name: (state.get(name), value) for name, value in self.settings.items() if state.get(name) != value}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Compare the settings.
+        """Compare the settings with those in a state.
 
         Raises:
-            ValueError: some differ; the message gives old and new values.
+            ValueError: some settings differ; the message gives old and new values.
         """
         changed = self.differences(state)
         if changed:
@@ -131,7 +136,7 @@ class SettingsCheck(Callback):
 
 
 class StopAugmentation(Callback):
-    """Ends augmentation after a number of epochs; the rest train on the original images.
+    """Ends augmentation after a number of epochs; later epochs train on the original images.
 
     Args:
         after: the number of epochs with augmentation.
@@ -156,7 +161,7 @@ class EarlyStopping(Callback):
     """Stops training when a metric has not improved for some epochs.
 
     Args:
-        patience: how many epochs without improvement to allow.
+        patience: stop after this many epochs in a row without improvement.
         metric: an entry of the history.
         mode: whether to maximize ("max") or minimize ("min") it.
         measure: the former name of `metric`.
@@ -176,16 +181,16 @@ class EarlyStopping(Callback):
 
 
 class Checkpoint(Callback):
-    """Saves the complete state after each epoch, at intervals within an epoch, and when interrupted.
+    """Saves the complete state at the start, after each epoch, at intervals within an epoch, and when interrupted.
 
     It must be the last callback, so that the states of the others are up to date.
 
     Args:
         folder: the folder to write the states to.
-        seconds: the time between two saves within an epoch.
+        seconds: the minimum time between two saves within an epoch.
         keep: 0 to keep only the latest state; N to also keep the states at the end of the last N epochs and of the best
-            one (by `metric`), and the last N states saved within epochs.
-        best: the file of the best weights so far; a copy of them is stored in each kept state.
+            epoch (by `metric`), and the last N states saved within epochs.
+        best: the file of the best weights so far. They are copied into each kept state; None to copy nothing.
         metric: an entry of the history.
         mode: whether to maximize ("max") or minimize ("min") it.
 
@@ -229,10 +234,10 @@ class Checkpoint(Callback):
     def save(self, trainer: Trainer) -> None:
         """Save the complete state now, unless it is the one that training has resumed from.
 
-        Saving that state again would replace the settings under which its steps were taken by the current ones, and
-        `change_run` records changes relative to the former.
+        That state holds the settings under which its steps were taken, which `change_run` needs to record a change.
+        Saving it again would overwrite them with the current settings.
         """
-        file = self.folder / checkpoint.FILE
+        file = self.folder / checkpoint.FILE_NAME
         if self.resumed_at == (trainer.epoch, trainer.step) and file.exists():
             return
         self.folder.mkdir(exist_ok=True)
@@ -245,26 +250,29 @@ class Checkpoint(Callback):
     def keep_state(self, trainer: Trainer) -> None:
         """Save the complete state now beside the latest one, so that `change_run` can go back to this step."""
         best = safetensors_io.load(self.best) if self.best is not None and Path(self.best).exists() else {}
-        key = ("step", trainer.total_steps) if trainer.step else ("epoch", trainer.epoch)
-        checkpoint.save({**trainer.state_dict(), "best": best}, self.folder / checkpoint.kept_name(*key))
+        if trainer.step:
+            name = checkpoint.kept_name("step", trainer.total_steps)
+        else:
+            name = checkpoint.kept_name("epoch", trainer.epoch)
+        checkpoint.save({**trainer.state_dict(), "best": best}, self.folder / name)
 
     def _remove_old(self, trainer: Trainer) -> None:
-        """Remove kept states other than the latest ones and that of the best epoch."""
+        """Remove all kept states but the last `keep` of each kind and that of the best epoch."""
         history = trainer.history
-        best = history[best_index(history, self.metric, self.mode)]["epoch"] if history else 0
+        best_epoch = history[best_index(history, self.metric, self.mode)]["epoch"] if history else 0
         states = checkpoint.kept_states(self.folder)
         for kind in ("epoch", "step"):
             numbers = sorted(number for state_kind, number in states if state_kind == kind)
             for number in numbers[: -self.keep]:
-                if (kind, number) != ("epoch", best):
+                if (kind, number) != ("epoch", best_epoch):
                     states[kind, number].unlink()
 
 
 class StopOnNaN(Callback):
-    """Ends training before the update if the loss is not finite, and names the first layer with invalid values.
+    """Ends training if the loss is not finite, and names the first layer with invalid values.
 
-    The layer is unknown if a compiled step has already updated the weights, or if the batch is cut into shards. This
-    must be the first callback, so that no other callback saves invalid weights.
+    The layer is unknown if the step was compiled, since it has already updated the weights, or if the batch is divided
+    into shards. This must be the first callback, so that no other callback saves invalid weights.
     """
 
     every_rank = True
@@ -284,19 +292,19 @@ class StopOnNaN(Callback):
     def _stop(self, trainer: Trainer, completed_epochs: int, event: str, inputs: Tensor | None) -> None:
         if inputs is None:
             shards = "without shards and " if trainer.shards else ""
-            layer = f"run {shards}without compiling (--eager) to find the layer"
+            origin = f"run {shards}without compiling (--eager) to find the layer"
         else:
-            layer = first_bad_layer(trainer.network, inputs)
-        note = "the best weights so far are kept; " if completed_epochs else ""
+            origin = first_bad_layer(trainer.network, inputs)
+        kept_weights = "the best weights so far are kept; " if completed_epochs else ""
         rate = trainer.optimizer.param_groups[0]["lr"]
         raise DivergedError(
-            f"training diverged in epoch {completed_epochs + 1}, {event}; {layer}; {note}"
+            f"training diverged in epoch {completed_epochs + 1}, {event}; {origin}; {kept_weights}"
             f"try a smaller learning rate than {rate:g}"
         )
 
 
 def best_index(history: Sequence[Mapping[str, Any]], metric: str = "validation_accuracy", mode: Mode = "max") -> int:
-    """Return the index, from 0, of the first epoch with the best metric; 0 if none is finite.
+    """Return the index, from 0, of the first epoch with the best metric; 0 if the metric is never finite.
 
     Args:
         history: a record per epoch.
@@ -310,12 +318,12 @@ def best_index(history: Sequence[Mapping[str, Any]], metric: str = "validation_a
     return int(np.argmax(values) if mode == "max" else np.argmin(values))
 
 
-def _worst(mode: Mode) -> float:
+def _worst_value(mode: Mode) -> float:
     return -math.inf if mode == "max" else math.inf
 
 
 def _finite_metric(record: Mapping[str, Any], metric: str, mode: Mode) -> float:
-    """Return an epoch's metric; the worst value, an infinity, if it is not finite.
+    """Return an epoch's metric; if it is not finite, the infinity that is worse than any other value.
 
     Raises:
         ValueError: the record does not have the metric.
@@ -325,11 +333,11 @@ def _finite_metric(record: Mapping[str, Any], metric: str, mode: Mode) -> float:
             f"the history has no {metric!r}, only {', '.join(record)}: the trainer's `validate` must return it"
         )
     value: float = record[metric]
-    return value if math.isfinite(value) else _worst(mode)
+    return value if math.isfinite(value) else _worst_value(mode)
 
 
 def first_bad_layer(network: Module, inputs: Tensor) -> str:
-    """Describe the first layer whose weights or outputs are not finite for these inputs."""
+    """Describe the first layer whose weights or outputs are not finite in the forward pass of these inputs."""
     if not np.isfinite(inputs.numpy()).all():
         return "the inputs have values that are not finite"
     faults: list[str] = []
@@ -340,8 +348,9 @@ def first_bad_layer(network: Module, inputs: Tensor) -> str:
         values["output"] = np.asarray(output)
         invalid = next((name for name, array in values.items() if not np.isfinite(array).all()), None)
         if invalid is not None:
-            kind = repr(module).split("\n", 1)[0].removesuffix("(")
-            faults.append(f"the first values that are not finite are in the {invalid} of {paths[id(module)]}, {kind}")
+            summary = repr(module).split("\n", 1)[0].removesuffix("(")
+            layer = f"{paths[id(module)]}, {summary}"
+            faults.append(f"the first values that are not finite are in the {invalid} of {layer}")
 
     handles = [module.register_forward_hook(check_output) for module in network.modules()]
     try:

@@ -1,11 +1,11 @@
-"""Changes a run before it is resumed: to more epochs, to other settings, or back to an earlier state.
+"""Changes a run before it is resumed: more epochs, different settings, or a return to an earlier state.
 
 config.json records each change: the time, the step, old and new values, and whether the result may differ from that of
-a run started with the new settings (`DIFFERS`). Everything is checked before anything is written. The process may be
-killed at any moment: config.json is written first, atomically, and `resume` completes the rest.
+a run started with the new settings (`DIFFERS_KEY`). Everything is checked before anything is written. The process may
+be killed at any moment: config.json is replaced atomically, and `resume` completes what should follow.
 
-A change is recorded relative to the settings under which the resumed state was saved. Changes recorded at that state or
-later have not affected it and are dropped.
+A change is recorded relative to the settings under which the state to resume from was saved. Changes recorded at the
+step of this state or later have not affected it and are dropped.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from chainrule.models import Recipe
 from chainrule.training.experiment import check_data, check_settings, refuse_shipped, worth_compiling
 from chainrule.training.optimizers import check_has_momentum
 from chainrule.training.resume import finish_going_back, load_state, saved_settings
-from chainrule.training.run import DIFFERS, RECIPE_SCHEMA, Run, check_schema, write_config
+from chainrule.training.run import DIFFERS_KEY, RECIPE_SCHEMA, Run, check_schema, write_config
 from chainrule.training.upgrade import FORMER_SETTINGS
 
 if TYPE_CHECKING:
@@ -30,18 +30,19 @@ if TYPE_CHECKING:
     from chainrule.training.task import Data
 
 
-_FIXED = ("optimizer", "augment", "steps_per_epoch")
-_SETTING_TYPES = {name: kind for name, kind in get_type_hints(Recipe).items() if name not in _FIXED}
-"""The settings that can be changed. These cannot: `optimizer`, since another one could not use the current one's state
-(`fork` starts it without a state); `augment`, since NAME=VALUE cannot express a dict; `steps_per_epoch`, since kept
-states are named by epoch."""
+_FIXED_SETTINGS = ("optimizer", "augment", "steps_per_epoch")
+"""The settings that cannot be changed: `optimizer`, since a new one could not use the saved state (in a `fork`, it
+starts without a state); `augment`, since NAME=VALUE cannot express a dict; `steps_per_epoch`, since kept states are
+named by epoch."""
+_SETTING_TYPES = {name: kind for name, kind in get_type_hints(Recipe).items() if name not in _FIXED_SETTINGS}
+"""The types of the settings that can be changed."""
 
 
 def parse_settings(assignments: Sequence[str]) -> dict[str, Any]:
     """Parse settings such as "lr=0.01" and "schedule=constant".
 
     Raises:
-        RunError: not an assignment, an unknown name, or a value of the wrong type.
+        RunError: an argument is not an assignment, a name is unknown or given twice, or a value has the wrong type.
     """
     settings: dict[str, Any] = {}
     for assignment in assignments:
@@ -55,11 +56,11 @@ def parse_settings(assignments: Sequence[str]) -> dict[str, Any]:
             )
         if name in settings:
             raise RunError(f"{name} is given twice")
-        settings[name] = _parse(name, text)
+        settings[name] = _parse_value(name, text)
     return settings
 
 
-def _parse(name: str, text: str) -> Any:
+def _parse_value(name: str, text: str) -> Any:
     kind = _SETTING_TYPES[name]
     try:
         return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
@@ -82,10 +83,10 @@ def change_run(
     Args:
         run: the run.
         data: the data set named in its config.
-        settings: new values of recipe fields.
-        epoch: go back to the end of this epoch, if its state was kept.
-        step: go back to the state after this step, counted from the start of training.
-        keep: how many states to keep from now on.
+        settings: new values of recipe fields, such as {"lr": 0.001}.
+        epoch: go back to the end of this epoch, counted from 1, whose state must have been kept.
+        step: go back to the state after this step, counted from the start of training, which must have been kept.
+        keep: how many states to keep from now on (see `Checkpoint`); None to leave this as it is.
 
     Returns:
         The run with its new config.
@@ -106,10 +107,10 @@ def change_run(
     check_effect(current, settings)
     steps_per_epoch = math.ceil(run.task.examples_per_epoch(current, limit, data) / current.batch_size)
     kept_key = _find_state(run, epoch, step, steps_per_epoch)
-    source = run.checkpoint_file if kept_key is None else run.kept_states[kept_key]
-    state = load_state(run, source) if source.exists() else None
-    completed_epochs, step_in_epoch = _check_position(source, state, new)
-    old = _saved_recipe(source, state, current)
+    state_file = run.checkpoint_file if kept_key is None else run.kept_states[kept_key]
+    state = load_state(run, state_file) if state_file.exists() else None
+    completed_epochs, step_in_epoch = _check_position(state_file, state, new)
+    old = _saved_recipe(state_file, state, current)
     names = ", ".join(name for name in settings if name != "epochs")
     if completed_epochs == new.epochs and names:
         raise RunError(
@@ -120,19 +121,20 @@ def change_run(
     if keep is not None:
         config["keep"] = keep
     if settings or kept_key:
-        # Without a state, `old` is the current recipe, which includes all changes
-        earlier = [
-            c for c in run.changes if not source.exists() or (c["epoch"], c["step"]) < (completed_epochs, step_in_epoch)
+        position = (completed_epochs, step_in_epoch)
+        # Without a state, all changes count as earlier: `old` is then the current recipe, which includes them
+        earlier_changes = [
+            change for change in run.changes if state is None or (change["epoch"], change["step"]) < position
         ]
-        latest = {name: values[1] for change in run.changes for name, values in change["settings"].items()}
-        latest.update(settings)  # leaves out settings edited by hand in config.json: `resume` refuses those
-        differing = {
+        # Recorded and new changes only: settings that were edited by hand in config.json are left to `resume` to refuse
+        latest = {name: value for change in run.changes for name, (_, value) in change["settings"].items()} | settings
+        changed_settings = {
             name: [getattr(old, name), value]
             for name, value in latest.items()
-            if value == getattr(new, name) != getattr(old, name)
+            if value == getattr(new, name) and value != getattr(old, name)
         }
-        change = describe_change(old, new, differing, earlier, steps_per_epoch, completed_epochs, step_in_epoch)
-        config["changes"] = [*earlier, change] if differing or kept_key else earlier
+        change = describe_change(old, new, changed_settings, earlier_changes, steps_per_epoch, *position)
+        config["changes"] = [*earlier_changes, change] if changed_settings or kept_key else earlier_changes
         (run.folder / "result.json").unlink(missing_ok=True)  # the result of the unchanged run
     if kept_key:
         config["going_back"] = {"kind": kept_key[0], "number": kept_key[1], "steps_per_epoch": steps_per_epoch}
@@ -146,8 +148,8 @@ def change_run(
 def describe_change(
     old: Recipe,
     new: Recipe,
-    differing: dict[str, list[Any]],
-    earlier: list[dict[str, Any]],
+    changed_settings: dict[str, list[Any]],
+    earlier_changes: list[dict[str, Any]],
     steps_per_epoch: int,
     epoch: int,
     step: int,
@@ -155,30 +157,30 @@ def describe_change(
     """Return the entry of "changes" in config.json for a change.
 
     Args:
-        old: the settings until then.
-        new: the settings from then on.
-        differing: by name, their old and new values.
-        earlier: the entries of earlier changes.
-        steps_per_epoch: steps per epoch until then.
-        epoch: the number of completed epochs.
-        step: the number of steps in the next one.
+        old: the recipe before the change.
+        new: the recipe after it.
+        changed_settings: the old and the new value of each setting that the entry records.
+        earlier_changes: the entries of earlier changes.
+        steps_per_epoch: steps per epoch before the change.
+        epoch: the number of epochs completed before the change.
+        step: the number of steps taken in the next epoch before the change.
     """
     reasons = _explain_difference(old, new, steps_per_epoch, epoch, step)
     return {
         "created": datetime.now().astimezone().isoformat(timespec="microseconds"),
         "epoch": epoch,
         "step": step,
-        "settings": differing,
-        DIFFERS: bool(reasons) or any(change[DIFFERS] for change in earlier),
+        "settings": changed_settings,
+        DIFFERS_KEY: bool(reasons) or any(change[DIFFERS_KEY] for change in earlier_changes),
         "why": "; ".join(reasons),
     }
 
 
 def check_effect(recipe: Recipe, settings: Mapping[str, Any]) -> None:
-    """Refuse settings that would have no effect.
+    """Refuse settings that would have no effect with a recipe.
 
     Raises:
-        RunError: a setting has no effect.
+        RunError: a setting would have no effect.
     """
     if "momentum" in settings:
         check_has_momentum(recipe)
@@ -204,17 +206,22 @@ def _find_state(run: Run, epoch: int | None, step: int | None, steps_per_epoch: 
     for candidate in candidates:
         if candidate in states:
             return candidate
-    parts = []
+    descriptions = []
     for kind in ("epoch", "step"):
         numbers = sorted(number for state_kind, number in states if state_kind == kind)
-        parts += [f"{kind}{'s' * (len(numbers) > 1)} {', '.join(f'{n:,}' for n in numbers)}"] if numbers else []
-    available = f"kept states: {' and '.join(parts)}" if parts else "there are no kept states; train with --keep N"
+        if numbers:
+            noun = kind if len(numbers) == 1 else f"{kind}s"
+            descriptions.append(f"{noun} {', '.join(f'{number:,}' for number in numbers)}")
+    if descriptions:
+        available = f"kept states: {' and '.join(descriptions)}"
+    else:
+        available = "there are no kept states; train with --keep N"
     target = f"step {step:,}" if step is not None else f"epoch {epoch:,}"
     raise RunError(f"{run.folder}: the state of {target} was not kept; {available}")
 
 
 def _saved_recipe(file: Path, state: Any, current: Recipe) -> Recipe:
-    """Return the recipe under which a state was saved; fields that it does not have are taken from the current one."""
+    """Return the recipe under which a state was saved; fields that it lacks are those of the current recipe."""
     saved = saved_settings(state)
     values = {name: saved[name] for name in asdict(current) if name in saved}
     check_schema({**asdict(current), **values}, RECIPE_SCHEMA, str(file))
@@ -222,11 +229,17 @@ def _saved_recipe(file: Path, state: Any, current: Recipe) -> Recipe:
 
 
 def _check_position(file: Path, state: Any, recipe: Recipe) -> tuple[int, int]:
-    """Return a state's number of completed epochs and of steps in the next epoch, after checking them."""
+    """Return a state's number of completed epochs and of steps in the next epoch, after checking them.
+
+    Raises:
+        RunError: the state has no position, or `recipe` cannot take effect there.
+    """
     if not file.exists():
         return 0, 0
     progress = state.get("progress") if isinstance(state, dict) else None
-    epoch, step = (progress.get(name) for name in ("epoch", "step")) if isinstance(progress, dict) else (None, None)
+    if not isinstance(progress, dict):
+        progress = {}
+    epoch, step = progress.get("epoch"), progress.get("step")
     if not isinstance(epoch, int) or not isinstance(step, int):
         raise RunError(f"{file}: is not a training state")
     check_change_at(epoch, step, saved_settings(state).get("batch_size", recipe.batch_size), recipe)
@@ -234,16 +247,16 @@ def _check_position(file: Path, state: Any, recipe: Recipe) -> tuple[int, int]:
 
 
 def check_change_at(epoch: int, step: int, batch_size: int, new: Recipe) -> None:
-    """Check that new settings can take effect at a position.
+    """Check that a new recipe can take effect at a position.
 
     Args:
         epoch: the number of completed epochs.
-        step: the number of steps in the next one.
-        batch_size: the batch size until then.
-        new: the settings from then on.
+        step: the number of steps taken in the next epoch.
+        batch_size: the batch size before the change.
+        new: the recipe after it.
 
     Raises:
-        RunError: another batch size within an epoch, or too few epochs.
+        RunError: the batch size would change within an epoch, or more epochs are complete than the recipe has.
     """
     if step and batch_size != new.batch_size:
         raise RunError(
@@ -256,7 +269,10 @@ def check_change_at(epoch: int, step: int, batch_size: int, new: Recipe) -> None
 
 
 def _explain_difference(old: Recipe, new: Recipe, steps_per_epoch: int, epoch: int, step: int) -> list[str]:
-    """Return why the result differs from that of a run started with the new settings; empty if it does not."""
+    """Return the reasons why the result differs from that of a run started with the new recipe; [] if it does not.
+
+    The arguments are those of `describe_change`.
+    """
     steps_done = epoch * steps_per_epoch + step
     if not steps_done:
         return []
@@ -268,11 +284,10 @@ def _explain_difference(old: Recipe, new: Recipe, steps_per_epoch: int, epoch: i
     if old.epochs != new.epochs:
         if new.schedule != "constant":
             reasons.append(f"the {new.schedule} schedule spanned {old.epochs} epochs until then")
-        augmented = [recipe.epochs - recipe.epochs_without_augmentation for recipe in (old, new)]
-        if new.augment and new.epochs_without_augmentation and steps_done > min(augmented) * steps_per_epoch:
+        augmented_epochs = min(recipe.epochs - recipe.epochs_without_augmentation for recipe in (old, new))
+        if new.augment and new.epochs_without_augmentation and steps_done > augmented_epochs * steps_per_epoch:
             reasons.append("different epochs run without augmentation")
-        if worth_compiling(old, steps_per_epoch) != worth_compiling(new, steps_per_epoch):
-            reasons.append(
-                f"its steps were {'' if worth_compiling(old, steps_per_epoch) else 'not '}compiled until then"
-            )
+        was_compiled = worth_compiling(old, steps_per_epoch)
+        if was_compiled != worth_compiling(new, steps_per_epoch):
+            reasons.append(f"its steps were {'' if was_compiled else 'not '}compiled until then")
     return reasons

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from chainrule import safetensors_io
 from chainrule.errors import RunError, join_names
-from chainrule.training.run import START, Run
+from chainrule.training.run import START_FILE, Run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +59,7 @@ def describe_start(source: Run, network: Module, freeze: Sequence[str]) -> dict[
 
 def write_start(source: Run, folder: Path) -> None:
     """Copy a run's best weights into the folder of a new one."""
-    safetensors_io.save(safetensors_io.load(_weights_file(source), from_chainrule=True), folder / START)
+    safetensors_io.save(safetensors_io.load(_weights_file(source), from_chainrule=True), folder / START_FILE)
 
 
 def start_from(run: Run, network: Module) -> None:
@@ -73,7 +73,7 @@ def start_from(run: Run, network: Module) -> None:
     start = run.config.get("start")
     if start is None:
         return
-    file = run.folder / START
+    file = run.folder / START_FILE
     if not file.exists():
         raise RunError(f"{file}: is missing: the run starts from these weights")
     state = safetensors_io.load(file, from_chainrule=True)

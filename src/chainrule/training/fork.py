@@ -26,7 +26,7 @@ from chainrule.training.experiment import check_settings, versions
 from chainrule.training.logs import check_logs
 from chainrule.training.optimizers import OPTIMIZERS, check_optimizer
 from chainrule.training.replay import copy_state
-from chainrule.training.run import RECIPE_SCHEMA, START, check_empty, check_schema, create
+from chainrule.training.run import RECIPE_SCHEMA, START_FILE, check_empty, check_schema, create
 
 if TYPE_CHECKING:
     import os
@@ -109,14 +109,14 @@ def fork(
 
     def write_files(target: Path) -> None:
         try:
-            for name in (*segment.run.task.files, START):
+            for name in (*segment.run.task.files, START_FILE):
                 if (segment.run.folder / name).exists():
                     shutil.copyfile(segment.run.folder / name, target / name)
             if history:
                 write_text(target / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in history))
                 safetensors_io.save(best_weights, target / segment.run.weights_file.name)
             (target / "checkpoint").mkdir()
-            checkpoint.save(state, target / "checkpoint" / checkpoint.FILE)
+            checkpoint.save(state, target / "checkpoint" / checkpoint.FILE_NAME)
         except BaseException:  # such as a full disk; the folder was empty
             shutil.rmtree(target, ignore_errors=True)
             raise

@@ -1,9 +1,9 @@
 """Resumes a run exactly, after validating its checkpoint.
 
-With the same settings and package versions, a resumed run gives bitwise the same result as an uninterrupted one.
-Settings may have been changed by `change_run`: config.json has the new ones, the checkpoint those under which it was
-saved. A checkpoint is not trusted: whatever would break training later is an error here, such as values of the wrong
-type, missing optimizer state, or a learning rate that does not match the schedule.
+With the same settings and package versions, the result of a resumed run is bitwise identical to that of an
+uninterrupted one. Settings may have been changed by `change_run`: config.json has the new settings, and the checkpoint
+has those under which it was saved. A checkpoint is not trusted: whatever would break training later is an error here,
+such as values of the wrong type, missing optimizer state, or a learning rate that does not match the schedule.
 """
 
 from __future__ import annotations
@@ -46,15 +46,17 @@ _STATE_SCHEMA = {
         "correct": int | None,
     },
 }  # fmt: skip
-_TOLERANCE = 1e-6  # relative: the last bits of a cosine depend on the machine
+_TOLERANCE = 1e-6
+"""Maximum relative difference between a saved learning rate and the schedule's: the last bits of a cosine depend on the
+machine."""
 
 
 class VersionWarning(UserWarning):
-    """The package versions have changed since the run was started, so its result may differ slightly."""
+    """The package versions differ from those the run was started with, so its result may differ slightly."""
 
 
 def resume(run: Run, trainer: Trainer) -> None:
-    """Load a run's last state into a trainer.
+    """Load a run's last state into a trainer; warn if the package versions have changed.
 
     Args:
         run: the run.
@@ -64,15 +66,15 @@ def resume(run: Run, trainer: Trainer) -> None:
         RunError: the checkpoint is missing, damaged, or does not fit.
     """
     for folder in (run.folder, run.checkpoint_file.parent):
-        remove_leftovers(folder)  # `atomic_write` removes only those of the file it writes
+        remove_leftovers(folder)  # `atomic_write` would remove leftovers of one file only, when it writes this file
     finish_going_back(run)
     if not run.checkpoint_file.exists() and not run.history:
-        return  # stopped before its first step: start from the beginning
+        return  # the run was stopped before its initial state was saved: it starts from the beginning
     state = load_state(run, run.checkpoint_file)
-    best = state.pop("best", None) if isinstance(state, dict) else None
+    best_weights = state.pop("best", None) if isinstance(state, dict) else None
     restore(run, trainer, state, run.checkpoint_file)
-    if best is not None:  # an earlier state (see `change_run`), with the best weights at that time
-        _restore_best(run, best)
+    if best_weights is not None:  # `change_run` went back to a kept state, which has the best weights of that time
+        _restore_best(run, best_weights)
     for callback in trainer.callbacks:
         if isinstance(callback, Checkpoint):
             callback.resumed_at = (trainer.epoch, trainer.step)
@@ -87,8 +89,8 @@ def restore(run: Run, trainer: Trainer, state: Any, file: Path) -> None:
     Args:
         run: the run.
         trainer: a trainer that `prepare` built for it.
-        state: the state, which is changed in place where settings have changed since.
-        file: where the state comes from, for messages.
+        state: the state. If settings have changed since it was saved, it is updated in place.
+        file: the file that the state comes from, for messages.
 
     Raises:
         RunError: the state does not fit.
@@ -97,8 +99,8 @@ def restore(run: Run, trainer: Trainer, state: Any, file: Path) -> None:
     check_schema(state, _STATE_SCHEMA, source)
     for record in state["progress"]["history"]:
         check_record(record, source)
-        finite = all(math.isfinite(value) for name, value in record.items() if name != "epoch")
-        if "train_loss" not in record or not finite:
+        is_finite = all(math.isfinite(value) for name, value in record.items() if name != "epoch")
+        if "train_loss" not in record or not is_finite:
             raise RunError(
                 f"{source}: each epoch of its history needs a train_loss and only finite values, not {record}"
             )
@@ -118,7 +120,7 @@ def restore(run: Run, trainer: Trainer, state: Any, file: Path) -> None:
 
 
 def load_state(run: Run, file: Path) -> Any:
-    """Read a run's state, and add the settings that 0.1.0 did not save.
+    """Read a run's state; add the settings if it lacks them because chainrule 0.1.0 saved it.
 
     Raises:
         RunError: the file is missing or damaged.
@@ -129,9 +131,9 @@ def load_state(run: Run, file: Path) -> Any:
 
 
 def saved_settings(state: Any) -> dict[str, Any]:
-    """Return the settings under which a state was saved (by `SettingsCheck`); empty if it has none.
+    """Return the settings under which a state was saved (by `SettingsCheck`); {} if it has none.
 
-    Settings that were added in later versions have the recipe's defaults.
+    The dict is a part of the state. Settings that were added in later versions are set to the defaults of `Recipe`.
     """
     callbacks = state.get("callbacks") if isinstance(state, dict) else None
     for saved in callbacks if isinstance(callbacks, list) else ():
@@ -146,12 +148,12 @@ def saved_settings(state: Any) -> dict[str, Any]:
 
 
 def finish_going_back(run: Run) -> None:
-    """Replace a run's last state by the kept one that config.json's "going_back" names, and remove later ones.
+    """Replace a run's last state by the kept state that "going_back" in config.json names, and remove later states.
 
-    Each action here can be repeated, since `change_run` may have been killed at any point.
+    Does nothing without "going_back". Every action can be repeated, since the process may be killed between any two.
 
     Raises:
-        RunError: the state is missing or damaged, or config.json is invalid.
+        RunError: the kept state is missing or damaged, or config.json is invalid.
     """
     target = run.config.get("going_back")
     if target is None:
@@ -162,30 +164,38 @@ def finish_going_back(run: Run) -> None:
         raise RunError(
             f"{run.config_file}: going_back names the state of {shorten(kind)} {number:,}, which is not kept"
         )
-    if steps_per_epoch < 1:  # otherwise every kept state would count as later
+    if steps_per_epoch < 1:  # states that are not later would be removed as well
         raise RunError(f"{run.config_file}: going_back.steps_per_epoch must be at least 1, not {steps_per_epoch}")
-    checkpoint.load(source)  # do not replace the last state by a damaged one
+    checkpoint.load(source)  # raises if it is damaged, before the last state is replaced
     with atomic_write(run.checkpoint_file) as file:
         file.write(source.read_bytes())
     # config.json no longer has the changes under which later states were trained
-    remove_later_states(run, steps_per_epoch, number * (steps_per_epoch if kind == "epoch" else 1))
+    remove_later_states(run, steps_per_epoch, _total_steps(kind, number, steps_per_epoch))
     config = {name: value for name, value in run.config.items() if name != "going_back"}
     write_config(config, run.folder)
     run.config = config
 
 
 def remove_later_states(run: Run, steps_per_epoch: int, steps: int) -> None:
-    """Remove the kept states after step `steps`: training continues from there and saves them again."""
+    """Remove the kept states and the replay states of later steps than `steps`.
+
+    Training continues from step `steps` and saves new ones.
+    """
     for (kind, number), file in run.kept_states.items():
-        if number * (steps_per_epoch if kind == "epoch" else 1) > steps:
+        if _total_steps(kind, number, steps_per_epoch) > steps:
             file.unlink()
-    for number, file in run.replay_states.items():
-        if number > steps:
+    for step, file in run.replay_states.items():
+        if step > steps:
             file.unlink()
+
+
+def _total_steps(kind: str, number: int, steps_per_epoch: int) -> int:
+    """Return the total number of steps of a kept state, given its key in `Run.kept_states`."""
+    return number * steps_per_epoch if kind == "epoch" else number
 
 
 def _changed_settings(run: Run, trainer: Trainer, state: dict[str, Any]) -> SettingChanges:
-    """Return the settings changed by `change_run` since the state was saved, and update the state to the current ones.
+    """Return the settings changed by `change_run` since the state was saved, and set them to their new values in it.
 
     Raises:
         ValueError: a setting differs without a recorded change.
@@ -193,15 +203,14 @@ def _changed_settings(run: Run, trainer: Trainer, state: dict[str, Any]) -> Sett
     (settings_check,) = (callback for callback in trainer.callbacks if isinstance(callback, SettingsCheck))
     saved = saved_settings(state)
     changed = settings_check.differences(saved)
-    values: dict[str, list[Any]] = {}  # the successive values of each setting
+    recorded_values: dict[str, list[Any]] = {}  # the values that each setting has had, in order
     for change in run.changes:
         for name, (old, new) in change["settings"].items():
-            values[name] = [*values.get(name, [old]), new]
-    if any(
-        saved_value not in values.get(name, []) or current_value != values[name][-1]
-        for name, (saved_value, current_value) in changed.items()
-    ):
-        settings_check.load_state_dict(saved)  # raises
+            recorded_values[name] = [*recorded_values.get(name, [old]), new]
+    for name, (saved_value, current_value) in changed.items():
+        values = recorded_values.get(name)
+        if values is None or saved_value not in values or current_value != values[-1]:
+            settings_check.load_state_dict(saved)  # raises a ValueError with all differences
     saved.update({name: current_value for name, (_, current_value) in changed.items()})
     return changed
 
@@ -222,10 +231,10 @@ def _check_progress(run: Run, trainer: Trainer, progress: dict[str, Any], change
             f"it was saved within an epoch, with batches of {changed['batch_size'][0]}: the batch size can only "
             f"be changed between epochs"
         )
-    seen = min(step * trainer.loader.batch_size, trainer.loader.examples)
-    is_count_possible = 0 <= (progress.get("correct") or 0) <= seen
+    n_examples = min(step * trainer.loader.batch_size, trainer.loader.examples)
+    is_count_possible = 0 <= (progress.get("correct") or 0) <= n_examples
     is_finite = math.isfinite(progress["total"]) and 0 <= progress["seconds"] < math.inf
-    if progress["seen"] != seen or not is_finite or not is_count_possible:
+    if progress["seen"] != n_examples or not is_finite or not is_count_possible:
         raise ValueError(
             f"its running totals do not fit {step} steps: {progress['seen']} examples, a total loss of "
             f"{progress['total']}, {progress['seconds']} seconds"
@@ -240,12 +249,12 @@ def _advance_schedule(trainer: Trainer, progress: dict[str, Any]) -> None:
 
 
 def _replace_options(trainer: Trainer, state: dict[str, Any], changed: SettingChanges) -> None:
-    """Replace the scheduler state and optimizer options in a state by the trainer's, which has the new settings."""
+    """Replace the scheduler state and optimizer options in a state by those of the trainer, which has new settings."""
     state["scheduler"] = None if trainer.scheduler is None else trainer.scheduler.state_dict()
     state["optimizer"]["param_groups"] = trainer.optimizer.state_dict()["param_groups"]
-    state["progress"]["stop"] = False
-    if "optimizer" in changed:  # one optimizer's state means nothing to another
-        state["optimizer"]["state"] = {}
+    state["progress"]["stop"] = False  # a decision to stop was made under the old settings
+    if "optimizer" in changed:
+        state["optimizer"]["state"] = {}  # the new optimizer has no use for the old one's state
 
 
 def _check_options(trainer: Trainer, state: dict[str, Any]) -> None:
@@ -262,25 +271,24 @@ def _check_options(trainer: Trainer, state: dict[str, Any]) -> None:
 def _difference(value: Any, expected: Any, name: str) -> str:
     """Describe the first difference, beyond rounding, between two nested values; "" if there is none."""
     if isinstance(expected, dict) and isinstance(value, dict):
-        pairs = [(value.get(key), part, f"{name}.{key}") for key, part in expected.items()]
         unknown = sorted(value.keys() - expected.keys())
-        return f"{name} has unknown {unknown[0]}" if unknown else _first_difference(pairs)
+        if unknown:
+            return f"{name} has unknown {unknown[0]}"
+        differences = (_difference(value.get(key), entry, f"{name}.{key}") for key, entry in expected.items())
+        return next(filter(None, differences), "")
     if isinstance(expected, (list, tuple)) and isinstance(value, (list, tuple)) and len(value) == len(expected):
-        pairs = [(a, b, f"{name}[{i}]") for i, (a, b) in enumerate(zip(value, expected, strict=True))]
-        return _first_difference(pairs)
+        pairs = enumerate(zip(value, expected, strict=True))
+        differences = (_difference(element, other, f"{name}[{index}]") for index, (element, other) in pairs)
+        return next(filter(None, differences), "")
     if isinstance(expected, float) and type(value) in (int, float):
-        same = math.isclose(value, expected, rel_tol=_TOLERANCE, abs_tol=1e-12)
+        is_same = math.isclose(value, expected, rel_tol=_TOLERANCE, abs_tol=1e-12)  # abs_tol: for rates close to 0
     else:
-        same = type(value) is type(expected) and value == expected
-    return "" if same else f"{name} is {value!r}, not {expected!r}"
+        is_same = type(value) is type(expected) and value == expected
+    return "" if is_same else f"{name} is {value!r}, not {expected!r}"
 
 
-def _first_difference(pairs: list[tuple[Any, Any, str]]) -> str:
-    return next(filter(None, (_difference(*pair) for pair in pairs)), "")
-
-
-_NOT_NEGATIVE = {"acc_delta", "exp_avg_sq", "exp_inf", "mu_product", "square_avg", "step_size", "sum"}
-"""Entries of optimizers' states that cannot be negative: averages of squares, and the like."""
+_NON_NEGATIVE_ENTRIES = {"acc_delta", "exp_avg_sq", "exp_inf", "mu_product", "square_avg", "step_size", "sum"}
+"""Entries of optimizers' states that cannot be negative, such as averages of squares."""
 
 
 def _check_optimizer_state(run: Run, trainer: Trainer, state: dict[str, Any], changed: SettingChanges) -> None:
@@ -288,31 +296,34 @@ def _check_optimizer_state(run: Run, trainer: Trainer, state: dict[str, Any], ch
     parameters = [(parameter, group) for group in trainer.optimizer.param_groups for parameter in group["params"]]
     states, progress = state["optimizer"]["state"], state["progress"]
     steps = progress["epoch"] * len(trainer.loader) + progress["step"]
-    # After a change of the batch size, the optimizer has counted steps of both sizes, so their number is unknown;
-    # another optimizer has counted its own steps only
+    # The optimizer's own count is not `steps` if the batch size has changed, and with it the number of steps per epoch,
+    # or if it has replaced a different optimizer
     is_count_known = not any({"batch_size", "optimizer"} & change["settings"].keys() for change in run.changes)
-    # After a change of the optimizer, the new one has no state before its first step
+    # After such a replacement, the optimizer has no state before its first step
     has_started = bool(states) or not any(
         "optimizer" in change["settings"] and change["epoch"] * len(trainer.loader) + change["step"] == steps
         for change in run.changes
     )
-    for position, (parameter, group) in enumerate(parameters):
+    for index, (parameter, group) in enumerate(parameters):
         required = set(trainer.optimizer.start(parameter.numpy(), group))
         if group.get("momentum") and "momentum" not in changed:
             required.add("momentum_buffer")
-        entries = states.get(str(position), {})
-        check_schema(entries, dict, f"the optimizer's state of parameter {position}")
-        if steps and has_started and "optimizer" not in changed and required - entries.keys():
-            raise ValueError(f"the optimizer's state of parameter {position} lacks {min(required - entries.keys())}")
+        entries = states.get(str(index), {})
+        check_schema(entries, dict, f"the optimizer's state of parameter {index}")
+        missing = required - entries.keys()
+        if steps and has_started and "optimizer" not in changed and missing:
+            raise ValueError(f"the optimizer's state of parameter {index} lacks {min(missing)}")
         for name, value in entries.items():
-            if name == "step":
-                fits = type(value) is int and (value == steps if is_count_known else 0 < value < 2**53)
-            else:
+            if name != "step":
                 array = np.asarray(value)
-                minimum = 0.0 if name in _NOT_NEGATIVE else -math.inf
-                fits = array.dtype.kind == "f" and bool((np.isfinite(array) & (array >= minimum)).all())
-            if not fits:
-                raise ValueError(f"the optimizer's {name} of parameter {position} is not possible after {steps} steps")
+                minimum = 0.0 if name in _NON_NEGATIVE_ENTRIES else -math.inf
+                is_possible = array.dtype.kind == "f" and bool((np.isfinite(array) & (array >= minimum)).all())
+            elif is_count_known:
+                is_possible = type(value) is int and value == steps
+            else:
+                is_possible = type(value) is int and 0 < value < 2**53  # such integers are exact in float64
+            if not is_possible:
+                raise ValueError(f"the optimizer's {name} of parameter {index} is not possible after {steps} steps")
 
 
 def _check_best(trainer: Trainer) -> None:
@@ -328,12 +339,12 @@ def _check_best(trainer: Trainer) -> None:
                 raise ValueError(f"the best epoch is recorded as {callback.state_dict()}, but is {best}")
 
 
-def _restore_best(run: Run, best: Any) -> None:
-    """Write the best weights of an earlier state; remove the current ones if it had none."""
-    check_schema(best, dict, str(run.checkpoint_file), "best")
-    if best:
+def _restore_best(run: Run, weights: Any) -> None:
+    """Replace the file of the best weights by those of an earlier state; remove it if the state has none ({})."""
+    check_schema(weights, dict, str(run.checkpoint_file), "best")
+    if weights:
         try:
-            safetensors_io.save(best, run.weights_file)
+            safetensors_io.save(weights, run.weights_file)
         except (TypeError, ValueError) as error:
             raise RunError(f"{run.checkpoint_file}: its best weights are invalid: {error}") from None
     else:

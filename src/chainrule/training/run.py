@@ -1,9 +1,9 @@
 """The folder of a run: everything about the training of one network.
 
-config.json        everything needed to run it again
+config.json        everything needed to repeat the run: model, data, recipe, seed, versions
 metrics.jsonl      one line per epoch: see docs/watching.md
 metrics.csv        the same as a table, if the run was started with --log csv
-tensorboard/       event files for TensorBoard, if it was started with --log tensorboard
+tensorboard/       event files for TensorBoard, if the run was started with --log tensorboard
 model.safetensors  the best weights so far, by validation accuracy, or for text and tables by validation loss
 checkpoint/        the last complete state, for an exact resume; up to 16 more, replay-STEPS.safetensors, from which
                    `replay` computes the state at any step; and with --keep, earlier states to go back to
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 """The default folder of runs, relative to the current folder."""
 
-START = "start.safetensors"
-"""The weights that a run starts from, in its folder, if it fine-tunes another run's."""
+START_FILE = "start.safetensors"
+"""The file in a run's folder with the weights that it starts from, if it fine-tunes another run's network."""
 
 SHIPPED = Path(models.__file__).with_name("shipped")
 """The folder of the run shipped with chainrule."""
@@ -53,18 +53,18 @@ SHIPPED = Path(models.__file__).with_name("shipped")
 SHIPPED_WORDS = SHIPPED.with_name("shipped_words")
 """The folder of the language model shipped with chainrule: it reads and writes whole words."""
 
-DIFFERS = "own_bits"
-"""Key of a recorded change: whether the result may differ from that of a run started with the new settings. (Files keep
-the former name.)"""
+DIFFERS_KEY = "own_bits"
+"""The key in a recorded change that says whether the run's result may differ from that of a run started with the new
+settings. It is the former name of this entry, kept because runs have it in their files."""
 
 RECIPE_SCHEMA = {**get_type_hints(models.Recipe), "augment": dict}
 # The schema of settings under their former names, as in the files of older versions
-_FORMER = {name: RECIPE_SCHEMA[new_name] for name, new_name in FORMER_SETTINGS.items()}
+_FORMER_SCHEMA = {name: RECIPE_SCHEMA[new_name] for name, new_name in FORMER_SETTINGS.items()}
 _CONFIG_SCHEMA = {
     "created": str,
     "model": {"name": str, "options": dict},
     "data": dict,  # see `Task.data_schema`
-    "training": RECIPE_SCHEMA | _FORMER,
+    "training": RECIPE_SCHEMA | _FORMER_SCHEMA,
     "seed": int,
     "versions": dict,
     "keep": int,
@@ -73,17 +73,18 @@ _CONFIG_SCHEMA = {
     "start": {"run": str, "replaced": [str], "freeze": [str]},
     "fork": {"run": str, "step": int},
     "changes": [
-        {"created": str, "epoch": int, "step": int, "settings": dict, DIFFERS: bool, "why": str},
+        {"created": str, "epoch": int, "step": int, "settings": dict, DIFFERS_KEY: bool, "why": str},
     ],
     "going_back": {"kind": str, "number": int, "steps_per_epoch": int},
 }  # fmt: skip
-_OPTIONAL = {
+_OPTIONAL_KEYS = {
     "augment", "epochs_without_augmentation", "eager", "steps_per_epoch", "shards", "test_crc32", "photos",
-    "validation", "keep", "log", "threads", "start", "fork", "changes", "going_back", "correct", *_FORMER,
+    "validation", "keep", "log", "threads", "start", "fork", "changes", "going_back", "correct", *_FORMER_SCHEMA,
 }  # fmt: skip
-"""Entries that a config may lack, such as those added in later versions; the recipe's defaults apply then."""
+"""Entries that a config or a checkpoint may lack, such as those added in later versions. Settings that are missing have
+the defaults of `Recipe`."""
 MAX_FILE_BYTES = 8_000_000
-"""Limit on the bytes of config.json, result.json and metrics.jsonl, enough for 40,000 epochs."""
+"""Maximum size of config.json, result.json and metrics.jsonl; enough for 40,000 epochs."""
 
 
 class Run:
@@ -93,10 +94,11 @@ class Run:
         folder: the run's folder.
 
     Attributes:
-        config: the content of config.json, with everything needed to run it again.
-        config_file: its path.
-        weights_file: path of the best weights so far.
-        checkpoint_file: path of the last complete state.
+        config: the content of config.json, with settings under their current names.
+        config_file: the path of config.json.
+        weights_file: the path of the best weights so far.
+        checkpoint_file: the path of the last complete state.
+        created: when the run was created, in the local time zone.
 
     Raises:
         RunError: there is no such folder, or its config.json is missing or invalid.
@@ -107,7 +109,7 @@ class Run:
         if not self.folder.is_dir():
             raise RunError(f"{self.folder}: there is no such run")
         self.config_file, self.weights_file = self.folder / "config.json", self.folder / "model.safetensors"
-        self.checkpoint_file = self.folder / "checkpoint" / checkpoint.FILE
+        self.checkpoint_file = self.folder / "checkpoint" / checkpoint.FILE_NAME
         self.config: dict[str, Any] = _read_json(self.config_file, _CONFIG_SCHEMA)
         check_schema(self.config["data"], self.task.data_schema, str(self.config_file), "data")
         try:
@@ -123,7 +125,7 @@ class Run:
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """A dict of metrics per completed epoch; NaN is null in the file.
+        """A dict of metrics per completed epoch. Values that are null in the file, since they are not finite, are NaN.
 
         Raises:
             RunError: metrics.jsonl is damaged.
@@ -134,7 +136,7 @@ class Run:
 
     @property
     def result(self) -> dict[str, Any] | None:
-        """The result of the best weights; None while training is not complete.
+        """The content of result.json, how good the best weights are; None while training is not complete.
 
         Raises:
             RunError: result.json is damaged.
@@ -154,7 +156,7 @@ class Run:
 
     @property
     def kept_states(self) -> dict[tuple[str, int], Path]:
-        """The files of earlier states, keyed by ("epoch", 3) or ("step", 1200)."""
+        """The files of earlier states to go back to, keyed by ("epoch", 3) or ("step", 1200)."""
         return checkpoint.kept_states(self.checkpoint_file.parent)
 
     @property
@@ -180,7 +182,7 @@ class Run:
         return tasks.find(self.config["model"]["name"])
 
     def generators(self) -> tuple[np.random.Generator, np.random.Generator]:
-        """Create two generators from the seed: one for initial weights and dropout, one for order and augmentation."""
+        """Create two generators from the seed: one for weights and dropout, the other for order and augmentation."""
         weights_seed, order_seed = np.random.SeedSequence(self.config["seed"]).spawn(2)
         return np.random.default_rng(weights_seed), np.random.default_rng(order_seed)
 
@@ -202,8 +204,9 @@ class Run:
         """Load the network with its best weights, in eval mode.
 
         Raises:
-            RunError: there are no weights yet, they do not fit the model or are not finite, or the model does not fit
-                the data set.
+            RunError: there are no weights yet, they do not fit the model or are not finite, or the config contradicts
+                itself.
+            DataError: the run's tokenizer is missing or damaged.
         """
         with skip_init():
             network = self.build_network()
@@ -221,7 +224,8 @@ class Run:
         self.task.check_network(self, network.eval())
         return network
 
-    untrained, network = build_network, load_network  # their former names
+    untrained = build_network  # former name
+    network = load_network  # former name
 
 
 def create(
@@ -231,13 +235,11 @@ def create(
 ) -> Run:
     """Create a run's folder: `folder`, or a new one in `runs/`, named by date, model and four random hex digits.
 
-    A folder with only the temporary files of a killed process counts as empty, and so does one with only
-    the files that are written before the config.
-
     Args:
         config: the run's config.
-        folder: the run's folder.
-        write_files: writes what the run needs besides its config (see `Task.write_files`).
+        folder: the run's folder, which must be missing or empty (see `check_empty`); None for a new one.
+        write_files: called with the folder, before the config is written; it writes the other files that the run needs
+            (see `Task.write_files`).
 
     Raises:
         RunError: the folder is not empty, or cannot be created.
@@ -263,13 +265,16 @@ def new_name(config: dict[str, Any]) -> str:
 
 
 def check_empty(folder: Path, model: str) -> None:
-    """Check that a folder, which may be missing, can become that of a new run of a model; remove temporary files in it.
+    """Check that a folder is missing or empty, so that it can become the folder of a new run of a model.
+
+    Files that a killed process may have left do not count: temporary files, which are removed, and the files of a run
+    that are written before its config.
 
     Raises:
-        RunError: it holds other files than those that a killed process may have left.
+        RunError: the folder holds other files.
     """
     remove_leftovers(folder)
-    written_first = (*tasks.find(model).files, START)
+    written_first = (*tasks.find(model).files, START_FILE)
     if folder.is_dir() and any(file.name not in written_first for file in folder.iterdir()):
         if (folder / "config.json").exists():
             raise RunError(f"{folder}: already holds a run; resume it with --resume, or choose another folder")
@@ -285,15 +290,17 @@ def _remove_incomplete(folder: Path) -> None:
     """Remove the folders of runs whose process was killed while it wrote their config."""
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.is_dir() and not (path / "config.json").exists() and remove_leftovers(path):
-            with suppress(OSError):  # the folder holds other files
+            with suppress(OSError):  # raised if the folder holds other files
                 path.rmdir()
 
 
 def find(path: str | os.PathLike[str] | None = None) -> Run:
-    """Find a run by its folder; for a folder of runs (by default `runs/`), the newest run in it.
+    """Find a run.
 
-    "shipped" is the run shipped with chainrule and "shipped_words" the language model, unless there is a folder of that
-    name.
+    Args:
+        path: a run's folder, or its name in `runs/`. A folder of runs stands for the newest run in it; None for the
+            newest one in `runs/`. "shipped" stands for the run shipped with chainrule, and "shipped_words" for the
+            language model, unless there is a folder of that name.
 
     Raises:
         RunError: there is no such run.
@@ -317,7 +324,7 @@ def find(path: str | os.PathLike[str] | None = None) -> Run:
 
 
 def shipped() -> Run:
-    """Return the run shipped with chainrule: a small network that reads digits well. `make weights` creates it."""
+    """Return the run shipped with chainrule, a small network that reads digits; `make weights` creates it."""
     return Run(SHIPPED)
 
 
@@ -326,7 +333,7 @@ def all_runs(folder: str | os.PathLike[str] = RUNS, faults: list[RunError] | Non
 
     Args:
         folder: the folder of runs.
-        faults: a list to append the errors of unreadable runs to.
+        faults: a list to which the errors of unreadable runs are appended; None to raise them.
 
     Raises:
         RunError: a run cannot be read, and `faults` is None.
@@ -349,7 +356,7 @@ def _read(file: Path) -> str:
     """Read a text file of limited size: parsed JSON takes about ten times its size in memory.
 
     Raises:
-        RunError: it is too large, cannot be read, or is not a regular file or not text.
+        RunError: the file is too large, cannot be read, is not a regular file, or is not text.
     """
     try:
         with open_regular(file) as stream:
@@ -376,10 +383,10 @@ def _parse_record(text: str, source: str) -> dict[str, Any]:
 
 
 def check_record(record: dict[str, Any], source: str) -> None:
-    """Check that an epoch's record has the number of the epoch, and only numbers.
+    """Check that an epoch's record has the number of the epoch, and that all its values are numbers.
 
     Raises:
-        RunError: it does not; the message begins with `source`.
+        RunError: a value is missing or not a number; the message begins with `source`.
     """
     for key, value in record.items():
         check_schema(value, int if key == "epoch" else float, source, key)
@@ -403,27 +410,29 @@ def check_schema(value: Any, schema: Any, source: str, name: str = "") -> None:
     Args:
         value: the value.
         schema: a type, a list with the schema of its elements, or a dict of schemas; {} accepts any dict.
-        source: the file or object, for messages.
-        name: path of the value in the source.
+        source: the file or object that the value comes from, for messages.
+        name: the path of the value in the source, such as "data.limit".
 
     Raises:
-        RunError: an entry is missing, unknown or of another type; the message names it.
+        RunError: an entry is missing, unknown or of the wrong type; the message names it.
     """
     kind = type(schema) if isinstance(schema, (dict, list)) else schema
-    fits = isinstance(value, int | float if kind is float else kind) and isinstance(value, bool) == (kind is bool)
-    if not fits:
+    accepted: Any = int | float if kind is float else kind
+    is_bool = isinstance(value, bool)  # Python counts booleans as integers
+    if not isinstance(value, accepted) or is_bool != (kind is bool):
         expected, actual = getattr(kind, "__name__", kind), type(value).__name__
         raise RunError(f"{source}: {name or 'the content'} must be of type {expected}, not {actual}")
     if kind is float and isinstance(value, int) and abs(value) > sys.float_info.max:
         raise RunError(f"{source}: {name} has {len(str(abs(value)))} digits, too many for a float")
     if isinstance(schema, list):
-        for i, part in enumerate(value):
-            check_schema(part, schema[0], source, f"{name}[{i}]")
+        for index, element in enumerate(value):
+            check_schema(element, schema[0], source, f"{name}[{index}]")
     elif isinstance(schema, dict) and schema:
         prefix = f"{name}." if name else ""
-        missing, unknown = schema.keys() - value.keys() - _OPTIONAL, value.keys() - schema.keys()
+        missing = schema.keys() - value.keys() - _OPTIONAL_KEYS
+        unknown = value.keys() - schema.keys()
         for fault, keys in (("lacks", missing), ("has unknown", unknown)):
             if keys:
                 raise RunError(f"{source}: {fault} {join_names([prefix + key for key in sorted(keys)])}")
-        for key, part in value.items():
-            check_schema(part, schema[key], source, prefix + key)
+        for key, entry in value.items():
+            check_schema(entry, schema[key], source, prefix + key)

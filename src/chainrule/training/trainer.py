@@ -1,4 +1,4 @@
-"""Trainer: the training loop, with callbacks and a complete state for exact resume."""
+"""Trainer: the training loop, with callbacks and a complete state for an exact resume."""
 
 from __future__ import annotations
 
@@ -27,30 +27,34 @@ if TYPE_CHECKING:
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was interrupted, and stopped after the current step; any `Checkpoint` callback has saved the state."""
+    """Training was interrupted by a callback, or because `Trainer.interrupt` was set.
+
+    In the second case, the current step was completed first, and any `Checkpoint` callback has saved the state.
+    """
 
 
 class DivergedError(UserError, ArithmeticError):
-    """The loss of training or validation is not finite."""
+    """The training or validation loss is not finite."""
 
 
 class Callback:
-    """Base of callbacks, whose methods a Trainer calls; subclasses override those they need.
+    """Base class of callbacks. A Trainer calls their methods; subclasses override those they need.
 
     Attributes:
-        every_rank: whether several ranks (see `distributed`) all call it, or rank 0 alone. One that writes or prints
-            must not set it.
+        every_rank: if training runs on several ranks (see `distributed`): whether all ranks call the callback, or only
+            rank 0. A callback that writes or prints must leave it False.
     """
 
     every_rank: ClassVar[bool] = False
 
     def on_start(self, trainer: Trainer) -> None:
-        """Called when `fit` starts, also to resume."""
+        """Called when `fit` starts, also when it continues earlier training."""
 
     def on_loss(self, trainer: Trainer, inputs: Tensor | None, loss: float) -> None:
-        """Called with the loss before the update; for a compiled step, after it, with `inputs=None`.
+        """Called with the loss of each batch.
 
-        With shards, it is called before the update, with `inputs=None`.
+        An eager step calls it before the update, with the batch's inputs; a compiled step after the update, with
+        `inputs=None`; a step in shards, eager or compiled, before the update, with `inputs=None`.
         """
 
     def on_step(self, trainer: Trainer) -> None:
@@ -60,13 +64,13 @@ class Callback:
         """Called after each epoch with its record, which is the last of `trainer.history`."""
 
     def on_end(self, trainer: Trainer) -> None:
-        """Called when `fit` ends: complete, stopped by a callback, interrupted, or after an error."""
+        """Called when `fit` ends for any reason: completed, stopped by a callback, interrupted, or failed."""
 
     def on_failure(self, trainer: Trainer) -> None:
-        """Called on rank 0 when another rank has failed; the trainer is in the state after its last complete step."""
+        """Called when another rank has failed; the trainer is in the state after its last complete step."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state needed for an exact resume: numbers, strings, lists and dicts."""
+        """Return the state needed for an exact resume, as values that JSON can hold; {} if there is none."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -77,41 +81,42 @@ class Trainer:
     """Trains a network.
 
     Each module is trained in its current mode: a batch normalization frozen by `network[2].eval()` stays frozen.
-    `validate` may change modes; they are restored.
+    `validate` may change modes, since they are restored afterwards.
 
     Args:
-        network: the network. New modules are in training mode; `fit` warns if it is in eval mode.
+        network: the network, usually in training mode, as new modules are; `fit` warns if it is in eval mode.
         loss: maps the network's outputs and the targets to a scalar.
         optimizer: updates the parameters.
         loader: yields batches (inputs, targets).
         scheduler: stepped after each training step.
         validate: called after each epoch; returns metrics for the history, e.g. {"validation_accuracy": 0.97}.
-        count_correct: counts the right answers of a batch from the network's outputs and the targets, which are arrays,
-            or Tensors in shards: `lambda outputs, targets: (outputs.argmax(1) == targets).sum()`. Their fraction over
-            an epoch is `train_accuracy` in the history: it costs next to nothing, because the outputs are those of
-            the training steps, each before its update and with augmentation and dropout.
+        count_correct: counts the correct answers in a batch, given the network's outputs and the targets, such as
+            `lambda outputs, targets: (outputs.argmax(1) == targets).sum()`. Both are arrays; with shards, Tensors. The
+            fraction of correct answers in an epoch is `train_accuracy` in the history. It costs next to nothing, since
+            it is computed from the outputs of the training steps: before each update, with augmentation and dropout.
         callbacks: called in this order.
         compiled: whether `jit` compiles the step.
-        shards: cut each batch into this number of shards, so that several ranks (see `distributed`) can train together;
-            the result has the same bits for any number of ranks. 0 for no shards. By default 8 under an MPI launcher,
-            else 0.
-        accumulate: compute each batch's gradients in this number of parts, one after another, and add them before the
-            update: a step then needs the memory of one part only, and equals a step with the whole batch up to rounding
-            (except for batch normalization, whose statistics are those of each part). A power of two, at most the batch
-            size. It is implemented as `shards` on one rank; a run with it, too, can be resumed exactly at any step.
+        shards: the number of shards to divide each batch into, so that several ranks (see `distributed`) can train
+            together: the result is bitwise identical for any number of ranks. 0 for no shards; None for 8 under an MPI
+            launcher, else 0.
+        accumulate: gradient accumulation: divide each batch into this number of parts, compute their gradients one
+            after another, and update the parameters with the sum. A step then needs only the memory of one part. It
+            equals a step with the whole batch up to rounding, except that batch normalization uses the statistics of
+            each part. A power of two, at most the batch size; implemented as `shards` on one rank.
 
     Raises:
-        ValueError: `accumulate` is below 1 or comes with `shards`, or on several ranks.
-        TypeError: the loader is not a DataLoader, or the loss not callable.
+        ValueError: `accumulate` is below 1, or is combined with `shards` or several ranks; or the loader has `rows`,
+            although each batch is divided into shards.
+        TypeError: the loader is not a DataLoader, the loss is not callable, or `accumulate` is not an integer.
         ShardError: the number of shards does not fit the batch size or the number of ranks.
 
     Attributes:
         epoch: number of completed epochs.
-        epochs: total number of epochs to train.
+        epochs: the number of epochs to train in total, as passed to `fit`.
         step: number of completed steps in the current epoch.
         history: a dict of metrics per completed epoch.
-        stop: set to True to stop after this epoch.
-        interrupt: set to True, e.g. in a signal handler, to save and stop after this step.
+        stop: set to True to end training after the current epoch.
+        interrupt: set to True, e.g. in a signal handler, to save the state and end training after the current step.
     """
 
     def __init__(
@@ -140,14 +145,22 @@ class Trainer:
         self.callbacks = [callback for callback in callbacks if callback.every_rank or self._world.rank == 0]
         check_integer("Trainer", "accumulate", accumulate, minimum=1)
         if accumulate > 1 and (shards or self._world.size > 1):
-            where = f"{shards} shards" if shards else f"{self._world.size} ranks"
-            raise ValueError(f"Trainer: accumulate={accumulate} does not go with {where}, which accumulate already")
-        default = DEFAULT_SHARDS if self._world.is_launched else 0
-        self.shards = accumulate if accumulate > 1 else default if shards is None else shards
+            parts = f"{shards} shards" if shards else f"{self._world.size} ranks"
+            raise ValueError(f"Trainer: accumulate={accumulate} cannot be combined with {parts}, which also accumulate")
+        if accumulate > 1:
+            self.shards = accumulate
+        elif shards is not None:
+            self.shards = shards
+        else:
+            self.shards = DEFAULT_SHARDS if self._world.is_launched else 0
         check_ranks(self.shards, self._world.size)
-        set_by_trainer = getattr(loader.rows, "__func__", None) is ShardedStep.own_rows  # by an earlier Trainer
-        if self.shards and loader.rows is not None and not set_by_trainer:
-            raise ValueError("Trainer: each batch is divided into shards, so the loader's `rows` must be None")
+        # An earlier Trainer may have set `rows` to select its rank's examples; that is no choice of the user
+        is_set_by_trainer = getattr(loader.rows, "__func__", None) is ShardedStep.own_rows
+        if self.shards and loader.rows is not None and not is_set_by_trainer:
+            raise ValueError(
+                "Trainer: each batch is divided into shards, so the loader must not select a part of it: its `rows` "
+                "must be None"
+            )
         self._sharded = (
             ShardedStep(
                 network,
@@ -166,36 +179,40 @@ class Trainer:
         self.step = 0  # in the current epoch
         self.history: list[dict[str, Any]] = []
         self.stop = self.interrupt = False
-        self._batches: BatchIterator | None = None  # of the current epoch; the loader may have others
-        # In the current epoch so far: the sum of the examples' losses, their number, and the time
-        self._loss_sum, self._examples, self._seconds = 0.0, 0, 0.0
-        self._correct: int | None = 0  # examples answered correctly; None in an epoch that began without counting
+        self._batches: BatchIterator | None = None  # of the current epoch; the loader may have other iterators
+        # Totals of the current epoch so far
+        self._loss_sum = 0.0  # over the examples
+        self._n_examples = 0
+        self._seconds = 0.0
+        self._n_correct: int | None = 0  # None in an epoch that began in a version that did not count
 
     @property
     def mean_loss(self) -> float:
         """The mean loss over this epoch's examples so far."""
-        return self._loss_sum / self._examples if self._examples else float("nan")
+        return self._loss_sum / self._n_examples if self._n_examples else float("nan")
 
     @property
     def mean_accuracy(self) -> float:
-        """The fraction of this epoch's examples so far that were answered correctly; NaN if not counted."""
-        is_counted = self.count_correct is not None and self._correct is not None and self._examples
-        return (self._correct or 0) / self._examples if is_counted else float("nan")
+        """The fraction of this epoch's examples so far that were answered correctly; NaN if it was not counted."""
+        if self.count_correct is None or self._n_correct is None or not self._n_examples:
+            return float("nan")
+        return self._n_correct / self._n_examples
 
     @property
     def total_steps(self) -> int:
-        """The number of steps so far, assuming the current loader's number of batches for all epochs."""
+        """The number of steps since the start of training, if all epochs had as many batches as the loader now has."""
         return self.epoch * len(self.loader) + self.step
 
     def fit(self, epochs: int) -> list[dict[str, Any]]:
-        """Train until `epochs` epochs are complete, counting earlier calls and a loaded state, and return the history.
+        """Train until `epochs` epochs are complete in total, and return the history.
 
-        Several ranks start from rank 0's state. Warns if the optimizer has none of the network's parameters.
+        Epochs of earlier calls and of a loaded state count. Several ranks start from rank 0's state. Warns if the
+        optimizer has none of the network's parameters.
 
         Raises:
             TypeError: the number of epochs is not an integer.
-            Interrupted: `interrupt` was set, on any rank.
-            DivergedError: a callback found a loss that is not finite.
+            Interrupted: `interrupt` was set, on any rank, or a callback ended training.
+            DivergedError: a `StopOnNaN` callback found a loss that is not finite.
             RankFailedError: another rank was killed or no longer answers.
         """
         check_integer("fit", "the number of epochs", epochs, minimum=0)
@@ -203,7 +220,7 @@ class Trainer:
         if parameter_ids.isdisjoint(id(p) for group in self.optimizer.param_groups for p in group["params"]):
             warnings.warn(
                 "Trainer: the optimizer has none of the network's parameters, so the network learns nothing; pass "
-                "it network.parameters()",
+                "network.parameters() to the optimizer",
                 stacklevel=2,
             )
         self.epochs = epochs
@@ -233,7 +250,10 @@ class Trainer:
         self._share_generators()
 
     def _share_generators(self) -> None:
-        """Copy the generator states and `stop` of rank 0 to all ranks: it alone validates and calls most callbacks."""
+        """Copy the generator states and `stop` of rank 0 to all ranks.
+
+        They may differ after an epoch, since only rank 0 validates and calls most callbacks.
+        """
         generators = [*network_generators(self.network), self.loader.generator, default_generator()]
         states = [None if generator is None else generator.bit_generator.state for generator in generators]
         states, self.stop = self._world.broadcast((states, self.stop))
@@ -245,11 +265,11 @@ class Trainer:
         start = time.perf_counter() - self._seconds
         if not self.network.training:
             warnings.warn(
-                "Trainer: the network is trained in evaluation mode, so its dropout does nothing and its running "
-                "statistics stay as they are; call network.train() before fit() unless that is what you want",
+                "Trainer: the network is trained in eval mode, so its dropout does nothing and its running statistics "
+                "do not change; call network.train() before fit() unless that is intended",
                 stacklevel=3,
             )
-        if self._batches is not None:  # continue the pass with the first batch that was not trained on
+        if self._batches is not None:  # after an interrupt, continue with the first batch that was not trained on
             self._batches.position = self.step
         for is_interrupted in self._steps():
             self._seconds = time.perf_counter() - start
@@ -270,15 +290,16 @@ class Trainer:
         record = self._world.broadcast(record)
         self.history.append(record)
         self.epoch, self.step, self._batches = self.epoch + 1, 0, None
-        self._loss_sum, self._examples, self._seconds, self._correct = 0.0, 0, 0.0, 0
+        self._loss_sum, self._n_examples, self._seconds, self._n_correct = 0.0, 0, 0.0, 0
         self._call("on_epoch", record)
         if self._world.size > 1:
             self._share_generators()
 
     def _steps(self) -> Iterator[bool]:
-        """Take the remaining steps of the epoch, and yield after each whether training is interrupted.
+        """Take the remaining steps of the epoch; after each, yield whether training was interrupted.
 
-        An interrupt while the callbacks run takes effect after the next step, so that `Checkpoint` saves first.
+        An interrupt that arrives during the callbacks of a step takes effect after the next step, so that the
+        `on_step` of `Checkpoint` sees it.
         """
         if self._sharded is None:
             for inputs, targets in self._current_pass():
@@ -290,18 +311,19 @@ class Trainer:
             self.loader.rows = self._sharded.own_rows
         for inputs, targets in self._current_pass():
             self._sharded.interrupt = self.interrupt
-            count = min(self.loader.batch_size, self.loader.examples - self.step * self.loader.batch_size)
-            value = self._sharded.gradients(inputs, targets, count)
-            self._call("on_loss", None, value)
+            # Of all ranks: `targets` has only those of this rank
+            n_examples = min(self.loader.batch_size, self.loader.examples - self.step * self.loader.batch_size)
+            loss = self._sharded.gradients(inputs, targets, n_examples)
+            self._call("on_loss", None, loss)
             self._sharded.update()
-            self._finish_step(value, count, self._sharded.correct)
+            self._finish_step(loss, n_examples, self._sharded.correct)
             self.step += 1
             self.interrupt |= self._sharded.stop
             yield self._sharded.stop
             self._world.enter(Phase.STEP)
 
     def _current_pass(self) -> BatchIterator:
-        """Return the batches of the current epoch, after starting a pass over the loader if there is none."""
+        """Return the iterator over the current epoch's batches; create it at the start of an epoch."""
         if self._batches is None or (self._batches.loader is not self.loader and not self.step):
             self._batches = iter(self.loader)
         return self._batches
@@ -310,29 +332,29 @@ class Trainer:
         """Take one step: forward, backward, update. A smaller last batch is not worth compiling for."""
         if self.compiled and len(targets) == self.loader.batch_size:
             loss, outputs = self._compiled_step(inputs, targets)
-            value = float(loss)
-            self._call("on_loss", None, value)
+            loss_value = float(loss)
+            self._call("on_loss", None, loss_value)
         else:
             loss, outputs = self._forward(inputs, targets)
-            value = float(loss)
-            self._call("on_loss", inputs, value)
+            loss_value = float(loss)
+            self._call("on_loss", inputs, loss_value)
             self._update(loss)
-        correct = 0
+        n_correct = 0
         if self.count_correct is not None and outputs is not None:  # outside the compiled step: argmax would split it
-            correct = int(self.count_correct(outputs.numpy(), targets.numpy()))
-        self._finish_step(value, len(targets), correct)
+            n_correct = int(self.count_correct(outputs.numpy(), targets.numpy()))
+        self._finish_step(loss_value, len(targets), n_correct)
 
-    def _finish_step(self, loss: float, count: int, correct: int) -> None:
-        """Advance the schedule, and add a batch's loss and right answers to the sums of the epoch."""
+    def _finish_step(self, loss: float, n_examples: int, n_correct: int) -> None:
+        """Step the scheduler, and add a batch's loss and correct answers to the epoch's totals."""
         if self.scheduler is not None:
             self.scheduler.step()
-        self._loss_sum += loss * count
-        self._examples += count
-        if self._correct is not None:
-            self._correct += correct
+        self._loss_sum += loss * n_examples
+        self._n_examples += n_examples
+        if self._n_correct is not None:
+            self._n_correct += n_correct
 
     def _forward(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The loss of a batch, and the network's outputs if the right answers are counted."""
+        """Return the loss of a batch, and the network's outputs if correct answers are counted."""
         self.optimizer.zero_grad()
         outputs = self.network(inputs)
         return self.loss(outputs, targets), None if self.count_correct is None else outputs.detach()
@@ -357,7 +379,7 @@ class Trainer:
     # State for an exact resume
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the complete state, including generators in the network; weights share memory with the network."""
+        """Return the complete state, including the network's generators; the weights share memory with the network."""
         return {
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -371,8 +393,8 @@ class Trainer:
                 "history": list(self.history),
                 "stop": self.stop,
                 "total": self._loss_sum,
-                "seen": self._examples,
-                "correct": self._correct,
+                "seen": self._n_examples,
+                "correct": self._n_correct,
                 "seconds": self._seconds,
             },
         }
@@ -380,7 +402,8 @@ class Trainer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Load a state: `fit` then continues as if it had never stopped.
 
-        Callbacks without a state, such as a progress bar, may differ.
+        The trainer needs the same callbacks as the one that saved the state, except for callbacks without a state, such
+        as a progress bar.
 
         Raises:
             KeyError, TypeError, ValueError: the state does not fit.
@@ -402,16 +425,16 @@ class Trainer:
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
         self.loader.load_state_dict(state["loader"])
-        self._batches = iter(self.loader)  # now, so that no other iteration gets the resumed pass
+        self._batches = iter(self.loader)  # at once: the loader continues the saved pass in its next iterator only
         for generator, saved in zip(generators, state["generators"], strict=True):
             generator.bit_generator.state = saved
         for callback, saved in zip(callbacks, state["callbacks"], strict=True):
             callback.load_state_dict(saved)
         self.epoch, self.step, self.stop = epoch, step, progress["stop"]
         self.history = list(progress["history"])
-        self._loss_sum, self._examples, self._seconds = progress["total"], progress["seen"], progress["seconds"]
-        self._correct = progress.get("correct") if step else 0  # earlier versions did not count
+        self._loss_sum, self._n_examples, self._seconds = progress["total"], progress["seen"], progress["seconds"]
+        self._n_correct = progress.get("correct") if step else 0  # missing in states of versions that did not count
 
     def stateful_callbacks(self) -> list[Callback]:
-        """Return the callbacks that have a state, which is part of the trainer's."""
+        """Return the callbacks that have a state, in order: the trainer's state includes theirs."""
         return [callback for callback in self.callbacks if callback.state_dict()]

@@ -12,48 +12,49 @@ if TYPE_CHECKING:
 
 
 FORMER_SETTINGS = {"plain_epochs": "epochs_without_augmentation"}
-"""Settings of a recipe that were renamed: old and new names."""
+"""The current names of renamed settings, by former name."""
 
 
 def rename_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return settings with former names replaced."""
+    """Return settings with former names replaced by the current ones."""
     return {FORMER_SETTINGS.get(name, name): value for name, value in settings.items()}
 
 
 def upgrade(state: dict[str, Any]) -> dict[str, Any]:
-    """Convert one dict in a state: a run's settings under former names, or a `OneCycleLR` of 0.1.0.
+    """Convert one dict in a state: a run's settings under former names, or the state of a `OneCycleLR` of 0.1.0.
 
-    Other dicts are returned unchanged. That `OneCycleLR` stored rates as factors of the highest one, and only the last
-    step of each phase.
+    Other dicts are returned unchanged. In 0.1.0, a `OneCycleLR` stored its first and last rates as fractions of the
+    highest one, and the last step of each phase without the first.
     """
     if "batch_size" in state:  # a run's settings
         return rename_settings(state)
     if not {"max_lrs", "first", "last", "momenta", "phases"} <= state.keys():
         return state
-    first, last, peaks = state.pop("first"), state.pop("last"), state.pop("max_lrs")
-    starts = [0, *(end for end, *_ in state["phases"])]
+    first, last, max_rates = state.pop("first"), state.pop("last"), state.pop("max_lrs")
+    first_steps = [0, *(last_step for last_step, *_ in state["phases"])]  # one more than there are phases
     return state | {
-        "rates": [(peak * first, peak, peak * last) for peak in peaks],
+        "rates": [(rate * first, rate, rate * last) for rate in max_rates],
         "momenta": [(high, low, high) for high, low in state["momenta"] or ()],
-        "phases": [(start, *phase) for start, phase in zip(starts, state["phases"], strict=False)],
+        "phases": [(step, *phase) for step, phase in zip(first_steps, state["phases"], strict=False)],
     }
 
 
 def add_settings(state: Any, config: Mapping[str, Any]) -> None:
-    """Add a run's settings, which 0.1.0 did not save, to the states of a trainer's callbacks (see `SettingsCheck`).
+    """Add the state of `SettingsCheck`, which 0.1.0 did not save, to a trainer's state if it lacks it.
 
     Args:
         state: a trainer's state, changed in place.
-        config: the run's config. Its recorded changes are undone, since 0.1.0 could not change settings.
+        config: the run's config. Its recorded changes are later than the state, since 0.1.0 could not change settings,
+            and so are not part of the settings that are added.
     """
     callbacks = state.get("callbacks") if isinstance(state, dict) else None
-    is_old = config["versions"].get("chainrule") == "0.1.0"
-    if not is_old or not isinstance(callbacks, list):
+    was_started_with_010 = config["versions"].get("chainrule") == "0.1.0"
+    if not was_started_with_010 or not isinstance(callbacks, list):
         return
     if any(isinstance(saved, dict) and "batch_size" in saved for saved in callbacks):
         return  # saved by a later version
     settings = asdict(Recipe(**config["training"]))
     for change in reversed(config.get("changes", [])):
         settings.update({name: old for name, (old, _) in change["settings"].items()})
-    other_settings = {"model": config["model"], "limit": config["data"]["limit"], "seed": config["seed"]}
-    callbacks.append(other_settings | settings)
+    fixed_settings = {"model": config["model"], "limit": config["data"]["limit"], "seed": config["seed"]}
+    callbacks.append(fixed_settings | settings)
