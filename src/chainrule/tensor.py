@@ -2,7 +2,8 @@
 
 A Tensor holds a NumPy array and, if gradients are required, its node on the tape. Its methods call the operations of
 `chainrule.ops`, which hold the mathematics. Names and behavior are PyTorch's, with NumPy's types and protocols: Tensors
-work in `np.exp(tensor)` and `array * tensor`, and `np.asarray(tensor)` returns the values if no gradient is lost.
+work in `np.exp(tensor)` and `array * tensor`, and `np.asarray(tensor)` returns the values, unless that would lose a
+gradient, which is an error.
 """
 
 from __future__ import annotations
@@ -50,9 +51,9 @@ class _WithoutWarnings(threading.local):
         self.run(np.seterr, all="ignore")
 
     def run_again(self, error: RuntimeError, function: Callable[..., Any], *inputs: Any, **options: Any) -> Any:
-        """Run a formula again that `run` refused because its context is in use.
+        """Run a formula again that `run` refused because its context is in use; raise any other error.
 
-        A signal handler has interrupted another formula of this thread.
+        The context is in use if a signal handler runs an operation that interrupts another operation of the thread.
         """
         in_function = error.__traceback__ is not None and error.__traceback__.tb_next is not None
         if in_function or not str(error).startswith("cannot enter context"):
@@ -62,21 +63,22 @@ class _WithoutWarnings(threading.local):
 
 
 _without_warnings = _WithoutWarnings()
-_new, _ndarray = object.__new__, np.ndarray
+_new = object.__new__  # global names are found faster than attributes
+_ndarray = np.ndarray
 
 
 def _operator(operation: Operation[...]) -> Callable[[Tensor, Operand], Tensor]:
-    """Return the method for `tensor + other`."""
+    """Return the method for a tensor as the left operand, such as `tensor + other`."""
     return lambda self, other: _record(operation, (self, other), {})
 
 
 def _reflected(operation: Operation[...]) -> Callable[[Tensor, Operand], Tensor]:
-    """Return the method for `other + tensor`."""
+    """Return the method for a tensor as the right operand, such as `other + tensor`."""
     return lambda self, other: _record(operation, (other, self), {})
 
 
 if TYPE_CHECKING:
-    _TensorType = type  # type checkers would take any misspelled name for one that `__getattr__` finds
+    _TensorType = type  # with the class below, type checkers would accept any misspelled name
 else:
 
     class _TensorType(type):
@@ -104,8 +106,8 @@ class Tensor(metaclass=_TensorType):
 
     _data: NDArray[Any]
     _node: tape.Node | tape.Leaf | None
-    _version: list[int]  # counts in-place changes; common to all Tensors that share memory
-    _view: views.View | None  # the Tensor that this is a view of, and how
+    _version: list[int]  # its element counts in-place changes; Tensors that share memory share the list
+    _view: views.View | None  # if this is a view: its base, and the operations that lead from the base to it
     _aliases: views.Aliases | None  # the Tensors that share this memory, if there are several
 
     def __init__(
@@ -119,7 +121,7 @@ class Tensor(metaclass=_TensorType):
 
     @staticmethod
     def _wrap(array: NDArray[Any]) -> Tensor:
-        """Return a Tensor that holds an array, without checking or copying it."""
+        """Return a Tensor that holds an array, which is neither checked nor copied."""
         out = _new(Tensor)
         out._data, out._node, out._version, out._view, out._aliases = array, None, [0], None, None
         return out
@@ -160,11 +162,10 @@ class Tensor(metaclass=_TensorType):
                 views.track(out, inputs[0], arrays[0], operation, options)
         except (ValueError, IndexError, TypeError, OverflowError, RuntimeError) as error:
             raise explain_error(error, operation, arrays, options) from None
-        recording = mode.recording
-        if recording and any(parents) and operation.rule is not None and out._data.dtype.kind == "f":
+        if mode.recording and any(parents) and operation.rule is not None and out._data.dtype.kind == "f":
             node = out._node = tape.Node(operation, parents, inputs, arrays, options, out, extra)
-            if recording is not True:  # anomaly detection is on
-                node.recorded_at = recording.user_frames()
+            if mode.anomaly is not None:
+                node.recorded_at = mode.anomaly.user_frames()
         return out
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
@@ -193,8 +194,8 @@ class Tensor(metaclass=_TensorType):
     def __array__(self, dtype: DTypeLike | None = None, copy: builtins.bool | None = None) -> NDArray[Any]:
         values = self.numpy()
         if self._node is not None and mode.recording:
-            instead = "combine tensors with chainrule.stack or cat, or use detach() for the values alone"
-            raise RuntimeError(f"a NumPy array cannot carry the gradient of this tensor: {instead}")
+            solution = "combine tensors with chainrule.stack or cat, or use detach() for the values alone"
+            raise RuntimeError(f"a NumPy array cannot carry the gradient of this tensor: {solution}")
         array = values if dtype is None else values.astype(dtype, copy=False)
         if copy:
             return array.copy() if array is values else array
@@ -211,7 +212,11 @@ class Tensor(metaclass=_TensorType):
         return self._data.__dlpack_device__()
 
     def _concrete(self, what: str) -> NDArray[Any]:
-        """Return the array, for code that needs its values; during tracing, raise an error that begins with `what`."""
+        """Return the array, for code that needs its values; during tracing, raise an error that begins with `what`.
+
+        Raises:
+            LeakedTracerError: this Tensor holds a tracer of a trace that has ended.
+        """
         if mode.trace is not None:
             mode.trace.refuse_value(what)
         if type(self._data) is not _ndarray:
@@ -228,7 +233,10 @@ class Tensor(metaclass=_TensorType):
 
     @property
     def data(self) -> NDArray[Any]:
-        """The array itself, shared. Assigning to it counts as an in-place change; writing to elements does not."""
+        """The array of this Tensor, not a copy.
+
+        Assigning to `.data` counts as an in-place change; writing to elements of the array does not.
+        """
         return self._concrete("a Tensor's .data")
 
     @data.setter
@@ -379,7 +387,7 @@ class Tensor(metaclass=_TensorType):
 
     @property
     def is_leaf(self) -> builtins.bool:
-        """Whether it was created by the user rather than by a recorded operation."""
+        """Whether this Tensor is anything but the result of a recorded operation."""
         return not isinstance(self._node, tape.Node)
 
     @property
@@ -426,8 +434,8 @@ class Tensor(metaclass=_TensorType):
         """Register `hook(gradient)`, to be called with dL/d(this) whenever it has been computed.
 
         If the hook does not return None, its result replaces the gradient, in `.grad` and in the rest of the backward
-        pass. Hooks run in the order of registration, each on the result of the one before. If this Tensor is changed in
-        place later, the hooks stay with the old value.
+        pass. Hooks run in the order of registration; each gets the gradient as the previous hook left it. If this
+        Tensor is changed in place later, the hooks stay with the old value.
 
         Returns:
             A handle; its `remove()` unregisters the hook.
@@ -450,9 +458,10 @@ class Tensor(metaclass=_TensorType):
             inputs: compute the gradients of these Tensors only, which may be intermediate results.
 
         Raises:
-            RuntimeError: this Tensor does not require gradients, `inputs` is empty, the graph was freed, or a value
-                that is needed was changed in place.
-            TypeError: an input is not a Tensor.
+            RuntimeError: this Tensor does not require gradients, or has several elements and no `gradient` is given;
+                `inputs` is empty; the graph was freed, or a value that is needed was changed in place.
+            TypeError: an input or the gradient is not a Tensor.
+            ValueError: `gradient` has a different shape.
         """
         tape.backward(self, gradient, retain_graph, create_graph, inputs)
 
@@ -477,10 +486,10 @@ class Tensor(metaclass=_TensorType):
             write: writes into the array.
         """
         base = views.base_of(self)
-        with_gradient = not (self._node is base._node is getattr(value, "_node", None) is None)
-        if with_gradient and mode.recording:
+        has_history = self._node is not None or base._node is not None or getattr(value, "_node", None) is not None
+        if has_history and mode.recording:
             self._check_changeable(base)
-            views.change(self, lambda: new().to(self.dtype))  # a new array: operations may have saved the old one
+            views.change(self, lambda: new().to(self.dtype))  # with a new array: operations may have saved the old one
             return self
         array = _values(self)
         if not (array if type(array) is _ndarray else array.layout).flags.writeable:
@@ -492,18 +501,21 @@ class Tensor(metaclass=_TensorType):
 
     def _check_changeable(self, base: Tensor) -> None:
         """Raise an error if a recorded in-place change of this Tensor, a view of `base`, is not allowed."""
-        what, view = "cannot be changed in place while operations are recorded", "" if base is self else "a view of "
+        problem = "cannot be changed in place while operations are recorded"
         if isinstance(self._node, tape.Leaf) or isinstance(base._node, tape.Leaf):
-            raise RuntimeError(f"{view}a tensor that requires gradients {what}: do it under no_grad()")
+            subject = "a tensor" if base is self else "a view of a tensor"
+            raise RuntimeError(f"{subject} that requires gradients {problem}: do it under no_grad()")
         if base._node is not None and self._node is None:
             solution = "take the view outside of no_grad() too, or change it inside"
-            raise RuntimeError(f"a view that was taken under no_grad() of a result with a history {what}: {solution}")
+            raise RuntimeError(
+                f"a view that was taken under no_grad() of a result with a history {problem}: {solution}"
+            )
 
     def _update(self, operation: Operation[...], ufunc: Any, other: Operand) -> Self:
         """Apply an arithmetic operation in place; without gradients, `ufunc` writes into memory."""
         value = _values(other)
         if not isinstance(other, Tensor):
-            # raises an error unless it is numeric; in tracing, a Scalar holds its number in `value`
+            # raises an error unless `other` is numeric; in tracing, a Scalar holds its number in `value`
             promote([getattr(other, "value", other)], "common", operation.name)
 
         def write(array: NDArray[Any]) -> None:
@@ -523,8 +535,8 @@ class Tensor(metaclass=_TensorType):
         if new.shape != self.shape:
             raise ValueError(f"{operation.name}: an in-place change cannot turn shape {self.shape} into {new.shape}")
         if not np.can_cast(new.dtype, self.dtype, "same_kind"):
-            what = f"an in-place change cannot turn {self.dtype} into {new.dtype}"
-            raise TypeError(f"{operation.name}: {what}: convert the tensor first, with .to()")
+            problem = f"an in-place change cannot turn {self.dtype} into {new.dtype}"
+            raise TypeError(f"{operation.name}: {problem}: convert the tensor first, with .to()")
         return new
 
     def __in_place__(self, operation: Operation[...], inputs: tuple[Any, ...], options: dict[str, Any]) -> Self:
@@ -561,7 +573,7 @@ class Tensor(metaclass=_TensorType):
         self[...] = source
         return self
 
-    fill_ = copy_  # with one number
+    fill_ = copy_  # PyTorch's name if the source is one number
 
     def zero_(self) -> Self:
         """Set all elements to 0."""
@@ -625,7 +637,7 @@ class Tensor(metaclass=_TensorType):
     # Methods that take sizes as separate arguments or as a sequence
 
     def reshape(self, *shape: int | Sequence[int]) -> Tensor:
-        """The same elements in another shape; one size may be -1, to be inferred."""
+        """The same elements in a different shape; one size may be -1, to be inferred."""
         return ops.reshape(self, shape=_sizes("reshape", shape))
 
     view = reshape
@@ -641,13 +653,13 @@ class Tensor(metaclass=_TensorType):
         return ops.expand(self, other.shape)
 
     def contiguous(self) -> Tensor:
-        """The elements in C order: this Tensor if they are, else a copy."""
+        """The elements in C order: this Tensor if its elements are in C order already, else a copy."""
         array = _values(self)
-        in_order = (array if type(array) is _ndarray else array.layout).flags.c_contiguous
-        return self if in_order else ops.shape.contiguous_copy(self)
+        is_contiguous = (array if type(array) is _ndarray else array.layout).flags.c_contiguous
+        return self if is_contiguous else ops.shape.contiguous_copy(self)
 
     def permute(self, *dims: int | Sequence[int]) -> Tensor:
-        """The dimensions in another order."""
+        """The dimensions in a different order."""
         return ops.permute(self, dims=_sizes("permute", dims))
 
     @property
@@ -663,11 +675,11 @@ class Tensor(metaclass=_TensorType):
     # Types
 
     def to(self, *target: Any, device: Any = None, dtype: DTypeLike | None = None) -> Tensor:
-        """Convert to another type; return this Tensor if it has that type already.
+        """Convert to a type; return this Tensor if it has that type already.
 
         Args:
-            target: by position: a type; or "cpu" or a device, optionally followed by a type; or a Tensor, whose type is
-                used.
+            target: by position: a type; or "cpu" or a device, optionally followed by a type; or a Tensor of the type to
+                convert to.
             device: the device, as a keyword argument.
             dtype: the type, as a keyword argument.
 
@@ -679,17 +691,17 @@ class Tensor(metaclass=_TensorType):
 
     @property
     def device(self) -> device:
-        """The CPU, as in all Tensors."""
+        """The CPU, the only device."""
         return CPU
 
     is_cuda = False
 
     def cpu(self) -> Tensor:
-        """Return this Tensor: all are on the CPU."""
+        """Return this Tensor: the CPU is the only device."""
         return self
 
     def cuda(self, device: Any = None) -> Tensor:
-        """Refuse: there are no GPUs here."""
+        """Raise an error: the CPU is the only device."""
         return self.to("cuda")
 
     def float(self) -> Tensor:
@@ -714,29 +726,13 @@ class Tensor(metaclass=_TensorType):
     div, true_divide, floor_divide = ops.div, ops.true_divide, ops.floor_divide
     abs, neg, sign, floor, ceil, round, trunc = ops.abs, ops.neg, ops.sign, ops.floor, ops.ceil, ops.round, ops.trunc
     maximum, minimum, clamp, lerp, masked_fill = ops.maximum, ops.minimum, ops.clamp, ops.lerp, ops.masked_fill
-    eq, ne, lt, le, gt, ge, isclose, allclose = (
-        ops.eq,
-        ops.ne,
-        ops.lt,
-        ops.le,
-        ops.gt,
-        ops.ge,
-        ops.isclose,
-        ops.allclose,
-    )
+    eq, ne, lt, le, gt, ge = ops.eq, ops.ne, ops.lt, ops.le, ops.gt, ops.ge
+    isclose, allclose = ops.isclose, ops.allclose
     isfinite, isnan, isinf = ops.isfinite, ops.isnan, ops.isinf
-    logical_and, logical_or, logical_xor, logical_not = (
-        ops.logical_and,
-        ops.logical_or,
-        ops.logical_xor,
-        ops.logical_not,
-    )
-    bitwise_and, bitwise_or, bitwise_xor, bitwise_not = (
-        ops.bitwise_and,
-        ops.bitwise_or,
-        ops.bitwise_xor,
-        ops.bitwise_not,
-    )
+    logical_and, logical_or = ops.logical_and, ops.logical_or
+    logical_xor, logical_not = ops.logical_xor, ops.logical_not
+    bitwise_and, bitwise_or = ops.bitwise_and, ops.bitwise_or
+    bitwise_xor, bitwise_not = ops.bitwise_xor, ops.bitwise_not
     exp, exp2, expm1, log, log1p, log2, log10 = ops.exp, ops.exp2, ops.expm1, ops.log, ops.log1p, ops.log2, ops.log10
     sqrt, rsqrt, square, reciprocal, logaddexp = ops.sqrt, ops.rsqrt, ops.square, ops.reciprocal, ops.logaddexp
     sin, cos, tan, asin, acos, atan = ops.sin, ops.cos, ops.tan, ops.asin, ops.acos, ops.atan
@@ -776,10 +772,10 @@ def tensor(
 
 
 def from_numpy(array: NDArray[Any]) -> Tensor:
-    """Create a Tensor that shares the array's memory. A recorded in-place change gives the Tensor new memory.
+    """Create a Tensor that shares the array's memory until a recorded in-place change gives the Tensor new memory.
 
     Raises:
-        TypeError: it is not an array of booleans, integers or floats.
+        TypeError: `array` is not an array of booleans, integers or floats.
     """
     check("from_numpy", isinstance(array, np.ndarray), f"takes an array, not {type(array).__name__}", TypeError)
     data = _as_array(array, None, copy=False)
@@ -803,7 +799,7 @@ def _as_array(data: Any, dtype: DTypeLike | None, copy: bool) -> NDArray[Any]:
         data = data._concrete("the copy that tensor() makes (use clone() instead)")
     elif hasattr(data, "__array__") and not isinstance(data, (np.ndarray, np.generic)):
         data = np.asarray(data)
-    if dtype is None and not hasattr(data, "__array__"):  # arrays, of other libraries as well, keep their type
+    if dtype is None and not hasattr(data, "__array__"):  # not an array, so that its type follows from its numbers
         array = _numeric_array(data)
         if array.dtype == np.float64 and not isinstance(_first_number(data), (np.ndarray, np.generic, Tensor)):
             array = array.astype(DEFAULT)  # Python floats
@@ -817,7 +813,7 @@ def _as_array(data: Any, dtype: DTypeLike | None, copy: bool) -> NDArray[Any]:
 
 
 def _numeric_array(data: Any) -> NDArray[Any]:
-    """Return the data as NumPy converts it; an array of objects only for integers that fit none of its types.
+    """Return the data as NumPy converts it, which gives an array of objects for integers that are too large.
 
     Raises:
         TypeError: the data is not numeric.
@@ -836,7 +832,9 @@ def _first_number(data: Any) -> Any:
 
 
 def _to_numpy_index(index: Any) -> Any:
-    """Replace Tensors and lists in an index by arrays; these are copies, because the tape keeps them.
+    """Replace Tensors, arrays and lists in an index by copies, because the tape keeps them.
+
+    The copies are arrays; a single integer becomes a Python integer.
 
     Raises:
         IndexError: the index is of uint8, which is a mask in PyTorch and an index in NumPy.
@@ -868,7 +866,7 @@ def _sizes(name: str, sizes: tuple[Any, ...]) -> tuple[int, ...]:
 
 
 def _values(other: Any) -> Any:
-    """Return the values of an operand, without its history."""
+    """Return the array of a Tensor, or its tracer during tracing; return any other operand unchanged."""
     if mode.trace is not None:
         return mode.trace.lift(other)
     return other._data if isinstance(other, Tensor) else other
@@ -886,9 +884,9 @@ def _array_to_assign(value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return a value that is assigned to elements of `dtype` as an array.
 
     Raises:
-        TypeError: it is not numeric: NumPy would turn None into NaN, and "3" into 3.
-        OverflowError: a Python number is too large for the type, or NaN is assigned to integers. -1 becomes the largest
-            number of an unsigned type, as in C and PyTorch.
+        TypeError: the value is not numeric: NumPy would turn None into NaN, and "3" into 3.
+        OverflowError: a Python number is too large for the type, or NaN is assigned to integers. A negative number is
+            not an error for an unsigned type: -1 becomes the largest number, as in C and PyTorch.
     """
     array = _numeric_array(value)
     if dtype.kind not in "iuf" or not isinstance(value, (int, float, np.generic, list, tuple)):
@@ -905,7 +903,7 @@ def _limits(dtype: np.dtype[Any]) -> tuple[float, float]:
     """Return the smallest and the largest number that can be assigned to elements of a type."""
     if dtype.kind == "f":
         return -float(np.finfo(dtype).max), float(np.finfo(dtype).max)
-    # an unsigned type, whose minimum is 0, takes negative numbers as well: -1 becomes its largest number
+    # an unsigned type, whose minimum is 0, accepts negative numbers as well: -1 becomes its largest number
     return int(np.iinfo(dtype).min) or -int(np.iinfo(dtype).max), int(np.iinfo(dtype).max)
 
 
@@ -916,19 +914,19 @@ def explain_error(
     # only a Tracer has a recorder
     if mode.trace is None and any(hasattr(a, "recorder") for a in arrays):
         return LeakedTracerError()
-    if unknown := ", ".join(repr(name) for name in options if name not in operation.option_names):
-        valid = f"; it takes {', '.join(operation.option_names)}" if operation.option_names else ""
-        return TypeError(f"{operation.name}: takes no argument {unknown}{valid}")
-    if tensors := ", ".join(name for name, value in options.items() if isinstance(value, Tensor)):
+    if unknown_options := ", ".join(repr(name) for name in options if name not in operation.option_names):
+        valid_options = f"; it takes {', '.join(operation.option_names)}" if operation.option_names else ""
+        return TypeError(f"{operation.name}: takes no argument {unknown_options}{valid_options}")
+    if tensor_options := ", ".join(name for name, value in options.items() if isinstance(value, Tensor)):
         return TypeError(
-            f"{operation.name}: {tensors} must not be a tensor, because it gets no gradient: pass its item()"
+            f"{operation.name}: {tensor_options} must not be a tensor, because it gets no gradient: pass its item()"
         )
     if isinstance(error, RuntimeError):
         return error
     message = str(error)
-    # Python's exception types instead of NumPy's subclasses
+    # the type of the new error is one of Python's, not a subclass of NumPy's
     kind = next(kind for kind in (IndexError, ValueError, TypeError, OverflowError) if isinstance(error, kind))
-    if message.partition(": ")[0].isidentifier():  # it already names the operation
+    if message.partition(": ")[0].isidentifier():  # the message names the operation already
         return kind(message)
     shapes = " and ".join(str(a.shape) if hasattr(a, "shape") else repr(a) for a in arrays)
     if "could not be broadcast" in message:

@@ -11,6 +11,7 @@ import pytest
 import chainrule
 from chainrule import Tensor, nn, no_grad
 from chainrule.autograd import detect_anomaly, set_detect_anomaly
+from chainrule.ops import operation
 
 
 def leaf(*values: float) -> Tensor:
@@ -115,6 +116,55 @@ def test_other_errors_point_at_the_line_too():
             RuntimeError, match=r"retain_graph=True; it was recorded here:\n(.*\n)*.*out = x\.exp\(\)\.sum\(\)$"
         ):
             out.backward()
+
+
+@operation
+def double(input):
+    return input * 2
+
+
+@double.derivative
+def _(grad, input):
+    kind = input.flat[0]
+    if kind == 1:
+        raise ValueError("the rule failed")
+    if kind == 2:
+        return grad, grad
+    if kind == 3:
+        return "2"
+
+    def compute():
+        raise ZeroDivisionError("later")
+
+    return compute if kind == 4 else np.zeros(7)
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "message"),
+    [
+        (1, ValueError, "the rule failed"),
+        (2, TypeError, "double: its derivative returns 2 gradients for 1 inputs"),
+        (3, TypeError, "double: its derivative returns a str where an array should be"),
+        (4, ZeroDivisionError, "later"),
+        (5, ValueError, "double: its derivative returns a gradient of shape (7,) for an input of shape (2,)"),
+    ],
+)
+def test_errors_of_a_rule_show_the_line_in_a_note(kind, error, message):
+    x = leaf(kind, 0.0)
+    with detect_anomaly():
+        out = double(x).sum()
+        with pytest.raises(error) as caught:
+            out.backward()
+    assert str(caught.value).startswith(message)
+    (note,) = caught.value.__notes__
+    start = (
+        "backward: this is an error of the derivative of double (its result has shape (2,)); it was recorded here:\n"
+    )
+    assert note.startswith(start)
+    assert note.endswith("out = double(x).sum()")
+    with pytest.raises(error) as caught:  # not recorded under anomaly detection: no lines are known
+        double(x).sum().backward()
+    assert not hasattr(caught.value, "__notes__")
 
 
 def test_second_derivatives_point_at_the_line_of_the_first_pass():

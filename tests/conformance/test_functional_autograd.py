@@ -162,3 +162,60 @@ def test_hooks_hear_and_change_the_same(create_graph):
         assert len(ours[name]) == len(gradients)
         for one, two in zip(ours[name], gradients, strict=True):
             np.testing.assert_allclose(one, two, rtol=1e-10, atol=1e-12, err_msg=name)
+
+
+STRICT = {
+    "products": (lambda w, x, y: (x * y, (x * y).exp()), True),
+    "an input without effect": (lambda w, x, y: x * 2, True),
+    "an output without inputs": (lambda w, x, y: (x * y, y * y), True),
+    "a constant output": (lambda w, x, y: (x * y, (x * 0).detach()), True),
+    "an output of a captured leaf": (lambda w, x, y: (x * y, w * 1), True),
+    "linear": (lambda w, x, y: x + y, True),
+    "a single linear input": (lambda w, x: x * 2, False),
+    "a single square": (lambda w, x: x * x, False),
+    "the input itself": (lambda w, x: x, False),
+    "a step": (lambda w, x: x.floor(), False),
+    "a scalar": (lambda w, x: (x**3).sum(), False),
+    "a linear scalar": (lambda w, x: (x * 3).sum(), False),
+    "a square scalar": (lambda w, x: (x * x).sum(), False),
+    "a scalar of both": (lambda w, x, y: ((x * y) ** 3).sum(), True),
+    "a scalar, linear in one": (lambda w, x, y: (x**3).sum() + y.sum(), True),
+    "a scalar of one": (lambda w, x, y: (x**3).sum(), True),
+}
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+@pytest.mark.parametrize(
+    ("name", "operation"),
+    [
+        (name, operation)
+        for name in STRICT
+        for operation in ("vjp", "jvp", "jacobian", *(("hvp", "hessian") if "scalar" in name else ()))
+    ],
+)
+def test_strict_refuses_what_pytorch_refuses(name, operation, create_graph):
+    function, has_two_inputs = STRICT[name]
+    shapes = ((2,), (2,)) if has_two_inputs else (2,)
+
+    def refusal(library, inputs, w, kinds):
+        def of_inputs(*xs):
+            return function(w, *xs)
+
+        run = getattr(library.autograd.functional, operation)
+        arguments = ()
+        if operation in ("vjp", "jvp", "hvp"):
+            arguments = (
+                (of_inputs(*inputs) if has_two_inputs else of_inputs(inputs),) if operation == "vjp" else (inputs,)
+            )
+            arguments = tuple(
+                tuple(v.detach() for v in part) if isinstance(part, tuple) else part.detach() for part in arguments
+            )
+        try:
+            run(of_inputs, inputs, *arguments, create_graph=create_graph, strict=True)
+        except kinds:
+            return True
+        return False
+
+    ours, theirs = both(shapes, True)
+    our_w, their_w = both((2,), True)
+    assert refusal(chainrule, ours, our_w, RuntimeError) == refusal(torch, theirs, their_w, RuntimeError)

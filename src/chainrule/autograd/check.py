@@ -27,15 +27,19 @@ def gradcheck(
 
     Args:
         function: takes the inputs and returns one or several Tensors.
-        inputs: Tensors; those that require gradients must be float64, because float32 is too coarse.
-        eps: the step.
+        inputs: a Tensor or several; those that require gradients must be float64, because rounding errors of float32
+            are too large.
+        eps: the change of the input element.
         atol: the absolute tolerance, added to `rtol` times the finite difference.
         rtol: the relative tolerance.
         raise_exception: raise an error instead of returning False.
 
+    Returns:
+        True if all derivatives agree.
+
     Raises:
         ValueError: no input requires gradients, one that does is not float64, or no output is floating.
-        AssertionError: the two differ; the message says where and by how much.
+        AssertionError: the gradients differ from the finite differences; the message says where, and by how much.
     """
     inputs = as_list(inputs)
     positions = [i for i, x in enumerate(inputs) if getattr(x, "requires_grad", False)]
@@ -80,7 +84,7 @@ def gradcheck(
 
 
 def _jacobian_blocks(out: Tensor, inputs: Sequence[Tensor]) -> list[NDArray[Any]]:
-    """The derivatives by the tape: for each input an array (elements of the input, elements of the output)."""
+    """Return the derivatives by the tape: for each input, an array (elements of the input, elements of the output)."""
     blocks = [np.zeros((x._data.size, out._data.size)) for x in inputs]
     for column, seed in enumerate(unit_gradients(out) if out.requires_grad else ()):
         grads = grad(out, inputs, seed, retain_graph=True, allow_unused=True)

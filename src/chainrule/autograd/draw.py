@@ -29,9 +29,9 @@ def draw(
     not in the graph.
 
     Args:
-        loss: the result.
+        loss: the Tensor whose graph to draw: a loss, or any other result of recorded operations.
         format: "dot" (Graphviz), "mermaid" (for Markdown) or "svg", which needs Graphviz's program `dot`.
-        path: a file to write the text to as well.
+        path: a file to which the text is written as well.
         names: names for leaves and intermediate results, such as `model.named_parameters()`.
 
     Returns:
@@ -55,12 +55,12 @@ class Box(NamedTuple):
     """A node to draw.
 
     Attributes:
-        label: the lines of its text: name, operation, shape.
-        leaf: whether it is a leaf.
+        label: the lines of its text: the name, if there is one, the operation and the shape.
+        is_leaf: whether it is a leaf.
     """
 
     label: list[str]
-    leaf: bool
+    is_leaf: bool
 
 
 def graph(
@@ -69,7 +69,7 @@ def graph(
     """Return the nodes of a result's computation graph in execution order, and its edges as pairs of positions.
 
     Args:
-        loss: the result.
+        loss: the Tensor whose graph to draw: a loss, or any other result of recorded operations.
         names: names for leaves and intermediate results, such as `model.named_parameters()`.
 
     Raises:
@@ -83,38 +83,39 @@ def graph(
 
 
 def _ancestors(root: Node | Leaf) -> list[Node | Leaf]:
-    """Return a node and everything it was computed from, in execution order; a leaf comes before its first use."""
+    """Return a node and all nodes that it was computed from, in execution order; a leaf comes before its first use."""
     ordered: dict[Node | Leaf, None] = {}
     for node in history([root]):
         if node.saved is None:
-            instead = "draw it before, or call backward(retain_graph=True)"
-            raise RuntimeError(f"draw: this graph was freed by backward(); {instead}")
+            solution = "draw it before, or call backward(retain_graph=True)"
+            raise RuntimeError(f"draw: this graph was freed by backward(); {solution}")
         ordered.update(dict.fromkeys(parent for parent in node.parents if parent is not None))
         ordered[node] = None
     return list(ordered) or [root]
 
 
 def _label(node: Node | Leaf, name: str) -> list[str]:
-    """Return the lines of a box's text."""
-    operation = node.operation.name if isinstance(node, Node) else "" if name else "leaf"
-    return [line for line in (name, operation, str(node.shape)) if line]
+    """Return the lines of a box's text; `name` may be empty."""
+    kind = node.operation.name if isinstance(node, Node) else "leaf"
+    title = [name, kind] if isinstance(node, Node) or not name else [name]
+    return [line for line in (*title, str(node.shape)) if line]
 
 
 def _dot(boxes: list[Box], edges: list[tuple[int, int]]) -> str:
     """Write the graph in Graphviz's language: https://graphviz.org/doc/info/lang.html."""
     lines = ["digraph {", '  node [shape=box, style=rounded, fontname="sans-serif"]']
-    for i, (label, leaf) in enumerate(boxes):
+    for i, (label, is_leaf) in enumerate(boxes):
         text = "\\n".join(line.translate({ord('"'): '\\"', ord("\\"): "\\\\", ord("\n"): "\\n"}) for line in label)
-        lines.append(f'  n{i} [label="{text}"{", style=filled, fillcolor=lightblue" if leaf else ""}]')
+        lines.append(f'  n{i} [label="{text}"{", style=filled, fillcolor=lightblue" if is_leaf else ""}]')
     return "\n".join([*lines, *(f"  n{a} -> n{b}" for a, b in edges), "}", ""])
 
 
 def _mermaid(boxes: list[Box], edges: list[tuple[int, int]]) -> str:
     """Write the graph as a Mermaid flowchart (https://mermaid.js.org/syntax/flowchart.html); `#35;` escapes `#`."""
     lines = ["flowchart TD"]
-    for i, (label, leaf) in enumerate(boxes):
+    for i, (label, is_leaf) in enumerate(boxes):
         text = "<br>".join(re.sub(r"[^\w .,()-]", lambda match: f"#{ord(match[0])};", line) for line in label)
-        lines.append(f'  n{i}["{text}"]' if leaf else f'  n{i}("{text}")')
+        lines.append(f'  n{i}["{text}"]' if is_leaf else f'  n{i}("{text}")')
     return "\n".join([*lines, *(f"  n{a} --> n{b}" for a, b in edges), ""])
 
 
@@ -125,8 +126,8 @@ def _svg(boxes: list[Box], edges: list[tuple[int, int]]) -> str:
 
     program = shutil.which("dot")
     if program is None:
-        missing = "an SVG needs Graphviz's program `dot`, which was not found on the PATH"
-        raise RuntimeError(f"draw: {missing}: install Graphviz, or use format='mermaid' or format='dot'")
+        problem = "an SVG needs Graphviz's program `dot`, which was not found on the PATH"
+        raise RuntimeError(f"draw: {problem}: install Graphviz, or use format='mermaid' or format='dot'")
     process = subprocess.run([program, "-Tsvg"], input=_dot(boxes, edges).encode(), capture_output=True, check=False)  # noqa: S603  # a fixed command
     if process.returncode:
         raise RuntimeError(f"draw: `dot` failed: {process.stderr.decode(errors='replace').strip()}")

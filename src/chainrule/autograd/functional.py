@@ -1,19 +1,23 @@
 """Derivatives of functions: Jacobians, Hessians, and their products with vectors.
 
-Each function takes a function and the point at which to differentiate it: a floating Tensor or a tuple of them. If the
-function takes or returns a tuple, the result is a tuple with one entry for each. The point need not require gradients,
-and its `.grad` does not change.
+Each of them takes a function and the point at which to differentiate it: a floating Tensor, or a tuple of them if the
+function has several arguments. Where `inputs` or the outputs are a tuple, the result is a tuple with an entry for each
+Tensor. The point need not require gradients, and its `.grad` does not change.
 
 Common arguments:
     func: takes Tensors and returns a Tensor or a tuple of them.
     inputs: the point at which to differentiate.
     create_graph: make the result differentiable, back to inputs that require gradients.
-    strict: raise an error if an output does not depend on an input; if False, that derivative is 0.
+    strict: raise an error instead of returning a derivative that is 0 because nothing connects input and output. As in
+        PyTorch, each output must require gradients, and each input must affect an output; `jacobian` requires that each
+        input affects each output. With `create_graph`, the derivatives must depend on the inputs, too.
 
-Each of the functions records operations even under `no_grad()`, as in PyTorch.
+They record operations even under `no_grad()`, as in PyTorch.
 
-The products are computed without the matrix: `vjp` is one backward pass, with v as the gradient of the outputs; `hvp`
-and `jvp` are two: vᵀ J is linear in v; differentiating it with respect to v, along a direction d, gives J d.
+The products are computed without the matrix. `vjp` takes one backward pass, with v as the gradient of the outputs.
+`hvp` and `jvp` take two passes. `hvp` differentiates gradient · v. `jvp` uses that uᵀ J is linear in u: the derivative
+of uᵀ J v with respect to u is J v.
+
 Sources: Pearlmutter, Fast Exact Multiplication by the Hessian (1994); Townsend, A new trick for calculating Jacobian
 vector products (2017).
 """
@@ -48,16 +52,16 @@ def vjp(
 ) -> tuple[Out, In]:
     """Vector-Jacobian product vᵀ J: the gradient of the inputs for the gradient v of the outputs.
 
-    `v` has the shapes of the outputs; it is optional for an output of one element. For the other arguments see the
-    module's docstring.
+    `v` has the shapes of the outputs; it is optional for a single output of one element. For the other arguments, see
+    the module's docstring.
 
     Returns:
         The outputs, and the product in the shapes of the inputs.
 
     Raises:
-        ValueError: `v` does not fit.
+        ValueError: the shapes of `v` do not fit.
         RuntimeError: see `strict`.
-        TypeError: the function returns something other than Tensors.
+        TypeError: `inputs`, `v` or the outputs are not a Tensor or a tuple of them, or an input is not floating.
     """
     run = _Run("vjp", func, inputs, create_graph, strict)
     product = run.vjp(run.outputs, run.vector(v, run.outputs))
@@ -70,26 +74,25 @@ def jvp(
 ) -> tuple[Out, Out]:
     """Jacobian-vector product J v: the derivative of the outputs along the direction v.
 
-    `v` has the shapes of the inputs; it is optional for an input of one element. For the other arguments see the
+    `v` has the shapes of the inputs; it is optional for a single input of one element. For the other arguments, see the
     module's docstring.
 
     Returns:
         The outputs, and the product in their shapes.
 
     Raises:
-        ValueError: `v` does not fit.
+        ValueError: the shapes of `v` do not fit.
         RuntimeError, TypeError: as for `vjp`.
     """
     run = _Run("jvp", func, inputs, create_graph, strict)
     direction = run.vector(v, run.inputs)
-    seeds = [_zeros(out).requires_grad_() for out in run.outputs]
-    products = run.vjp(run.outputs, seeds, differentiable=True)
-    pairs = [(product, part) for product, part in zip(products, direction, strict=True) if product.requires_grad]
-    tangents: Sequence[Tensor | None] = [None] * len(seeds)
-    if pairs:
-        parts, directions = zip(*pairs, strict=True)
-        tangents = grad(parts, seeds, directions, create_graph=create_graph, allow_unused=True)
-    product = [_zeros(out) if part is None else part for out, part in zip(run.outputs, tangents, strict=True)]
+    # u may have any value, because uᵀ J is linear in u
+    u = [_zeros(out).requires_grad_() for out in run.outputs]
+    products = run.vjp(run.outputs, u, differentiable=True)
+    tangents = _gradients(products, u, direction, create_graph)
+    for position, tangent in enumerate(tangents):
+        run.check_strict(tangent, create_graph, f"output {position}", "the inputs")
+    product = _without_none(tangents, run.outputs)
     return run.unpack(run.outputs, run.single_output), run.unpack(product, run.single_output)
 
 
@@ -97,16 +100,16 @@ def jvp(
 def hvp(
     func: Callable[..., Tensor], inputs: In, v: In | None = None, create_graph: bool = False, strict: bool = False
 ) -> tuple[Tensor, In]:
-    """Hessian-vector product H v for a function with a scalar output, as the gradient of (gradient · v).
+    """Hessian-vector product H v for a function whose output has one element, as the gradient of (gradient · v).
 
-    `v` has the shapes of the inputs; it is optional for an input of one element. For the other arguments see the
+    `v` has the shapes of the inputs; it is optional for a single input of one element. For the other arguments, see the
     module's docstring.
 
     Returns:
         The output, and the product in the shapes of the inputs.
 
     Raises:
-        ValueError: `v` does not fit, or the output is not a scalar.
+        ValueError: the shapes of `v` do not fit, or the function does not return one Tensor of one element.
         RuntimeError, TypeError: as for `vjp`.
     """
     run = _Run("hvp", func, inputs, create_graph, strict, scalar=True)
@@ -128,7 +131,7 @@ def jacobian(func: Function, inputs: Tensors, create_graph: bool = False, strict
 def jacobian(func: Function, inputs: Tensors, create_graph: bool = False, strict: bool = False) -> Any:
     """The Jacobian: the derivative of each output element with respect to each input element.
 
-    It takes one backward pass per output element.
+    It takes one backward pass per output element. For the arguments, see the module's docstring.
 
     Returns:
         A Tensor whose shape is the output's followed by the input's; for tuples, nested tuples J[output][input].
@@ -140,8 +143,7 @@ def jacobian(func: Function, inputs: Tensors, create_graph: bool = False, strict
     table = []
     for out in run.outputs:
         rows = [run.vjp([out], [seed]) for seed in unit_gradients(out)]
-        # an output without elements gives no rows, so that there is nothing to stack
-        no_rows = [_zeros(x).reshape(-1)[:0] for x in run.inputs]
+        no_rows = [_zeros(x).reshape(-1)[:0] for x in run.inputs]  # for an output without elements
         columns = [stack(column) for column in zip(*rows, strict=True)] or no_rows
         blocks = [reshape(c, shape=out.shape + x.shape) for c, x in zip(columns, run.inputs, strict=True)]
         table.append(run.unpack(blocks, run.single_input))
@@ -158,13 +160,15 @@ def hessian(func: Function, inputs: Tensors, create_graph: bool = False, strict:
 
 @enable_grad()
 def hessian(func: Function, inputs: Tensors, create_graph: bool = False, strict: bool = False) -> Any:
-    """The Hessian of a function with a scalar output, as the Jacobian of its gradient.
+    """The Hessian of a function whose output has one element, as the Jacobian of its gradient.
+
+    For the arguments, see the module's docstring.
 
     Returns:
-        A Tensor whose shape is the input's twice; for a tuple, nested tuples H[input][input].
+        A Tensor whose shape is the input's followed by itself; for a tuple, nested tuples H[input][input].
 
     Raises:
-        ValueError: the output is not a scalar.
+        ValueError: the function does not return one Tensor of one element.
         RuntimeError, TypeError: as for `vjp`.
     """
 
@@ -176,7 +180,7 @@ def hessian(func: Function, inputs: Tensors, create_graph: bool = False, strict:
 
 
 class _Run:
-    """One recorded call of a function on new Tensors; with `scalar`, its output must have one element."""
+    """A recorded call of a function on new Tensors; with `scalar`, it must return one Tensor of one element."""
 
     def __init__(
         self, name: str, func: Function, inputs: Tensors, create_graph: bool, strict: bool, scalar: bool = False
@@ -192,9 +196,14 @@ class _Run:
         self.outputs, self.single_output = _as_list(name, "outputs", outputs), not isinstance(outputs, tuple)
         fits = not scalar or (self.single_output and self.outputs[0].numel() == 1)
         check(name, fits, "the function must return one Tensor of one element")
+        for position, out in enumerate(self.outputs):
+            self.check_strict(out, True, f"output {position}", "the inputs")
 
     def vector(self, v: Tensors | None, like: Sequence[Tensor]) -> list[Tensor]:
-        """Return v as a list; it must have the shapes of `like`. If v is None and `like` has one element, return 1."""
+        """Return v as a list, after checking that it has the shapes of `like`.
+
+        If v is None and `like` is a single Tensor of one element, return 1.
+        """
         if v is None:
             is_one_element = len(like) == 1 and like[0].numel() == 1
             check(self.name, is_one_element, f"v is optional only for a single element, not for {_shapes(like)}")
@@ -205,22 +214,43 @@ class _Run:
         return vectors
 
     def vjp(self, outputs: Sequence[Tensor], seeds: Sequence[Any], differentiable: bool = False) -> list[Tensor]:
-        """Return the gradients of the inputs, 0 for unused ones; recorded if `differentiable`."""
+        """Return the gradients of the inputs, recorded if `differentiable`; 0 for inputs that no output depends on."""
         create_graph = differentiable or self.create_graph
-        pairs = [(out, seed) for out, seed in zip(outputs, seeds, strict=True) if out.requires_grad]
-        grads: Sequence[Tensor | None] = [None] * len(self.inputs)
-        if pairs:
-            outs, out_grads = zip(*pairs, strict=True)
-            grads = grad(outs, self.inputs, out_grads, retain_graph=True, create_graph=create_graph, allow_unused=True)
-        for position, part in enumerate(grads if self.strict else ()):
-            unused = f"an output does not depend on input {position}, which strict=True forbids"
-            check(self.name, part is not None, unused, RuntimeError)
-        return [_zeros(x) if part is None else part for x, part in zip(self.inputs, grads, strict=True)]
+        grads = _gradients(outputs, self.inputs, seeds, create_graph)
+        for position, part in enumerate(grads):
+            self.check_strict(part, False, "an output", f"input {position}")
+            self.check_strict(part, create_graph, f"the derivative with respect to input {position}", "the inputs")
+        return _without_none(grads, self.inputs)
+
+    def check_strict(self, result: Tensor | None, must_require_grad: bool, dependent: str, source: str) -> None:
+        """With `strict`, raise an error that says that `dependent` does not depend on `source`.
+
+        It does not if there is no result, or if the result should require gradients and does not.
+        """
+        depends = result is not None and (result.requires_grad or not must_require_grad)
+        problem = f"{dependent} does not depend on {source}, which strict=True forbids"
+        check(self.name, depends or not self.strict, problem, RuntimeError)
 
     def unpack(self, tensors: Sequence[Tensor], single: bool) -> Any:
         """Return Tensors as the caller expects them: one or a tuple, with history only if `create_graph` is set."""
         results = tuple(tensors) if self.create_graph else tuple(t.detach() for t in tensors)
         return results[0] if single else results
+
+
+def _gradients(
+    outputs: Sequence[Tensor], inputs: Sequence[Tensor], seeds: Sequence[Any], create_graph: bool
+) -> Sequence[Tensor | None]:
+    """Return the gradients of the inputs, None for those that no output depends on; keep the graph."""
+    pairs = [(out, seed) for out, seed in zip(outputs, seeds, strict=True) if out.requires_grad]
+    if not pairs:
+        return [None] * len(inputs)
+    outs, out_grads = zip(*pairs, strict=True)
+    return grad(outs, inputs, out_grads, retain_graph=True, create_graph=create_graph, allow_unused=True)
+
+
+def _without_none(tensors: Sequence[Tensor | None], like: Sequence[Tensor]) -> list[Tensor]:
+    """Replace None by zeros in the shape of the corresponding Tensor of `like`."""
+    return [_zeros(x) if tensor is None else tensor for tensor, x in zip(tensors, like, strict=True)]
 
 
 def _zeros(like: Tensor) -> Tensor:

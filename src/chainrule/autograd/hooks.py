@@ -1,4 +1,4 @@
-"""Hooks: user callbacks that see a gradient during backward and may replace it."""
+"""Hooks: user callbacks that see a gradient during the backward pass and may replace it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from chainrule.ops.operation import Array
     from chainrule.tensor import Tensor
 
-_keys = count()
+_keys = count()  # one for each registered hook
 
 
 class Handle:
-    """A registered hook; `remove()` unregisters it."""
+    """A registered hook: an entry of a dict of hooks, which is an attribute of its owner."""
 
     def __init__(self, owner: Any, attribute: str, hook: Callable[..., Any]) -> None:
         if not callable(hook):
@@ -40,33 +40,35 @@ class Handle:
 
 
 def gradient_as_tensor(grad: Any, wrap: Callable[[Any], Tensor]) -> Tensor:
-    """Return a gradient as a Tensor; `wrap` makes an array a Tensor without a copy."""
+    """Return a gradient, a Tensor or an array, as a Tensor; `wrap` makes a Tensor of an array without a copy."""
     if is_tensor(grad):
         return grad  # type: ignore[no-any-return]  # a Tensor
     return wrap(np.asarray(grad) if mode.trace is None else mode.trace.as_tracer(grad))
 
 
 def copy_for_tape(grad: Tensor) -> Any:
-    """Copy a gradient for the tape: an array, or a Tensor if the backward pass itself is recorded."""
+    """Return a copy of a gradient for the tape: an array, or a Tensor if the backward pass is recorded."""
     return grad.clone() if mode.recording else grad._data.copy()
 
 
 def check_replacement(name: str, grad: Any, replacement: Any) -> Any:
-    """Return what a hook returned, checked, as the new gradient; if the hook returned None, return the old one.
+    """Check what a hook returned and return it as the new gradient; if the hook returned None, return the old one.
+
+    `name` begins the error messages.
 
     Raises:
-        TypeError: the replacement is not a Tensor, or has another type.
-        ValueError: the replacement has another shape, or there was no gradient.
+        TypeError: the replacement is not a Tensor, or has a different dtype.
+        ValueError: the replacement has a different shape, or there was no gradient.
     """
     if replacement is None:
         return grad
     check(name, grad is not None, "a hook returned a gradient where there was none")
     kind = type(replacement).__name__
     check(name, isinstance(replacement, type(grad)), f"a hook must return a Tensor or None, not {kind}", TypeError)
-    rule = "a hook must keep the gradient's"
+    requirement = "a hook must keep the gradient's"
     shape, dtype = replacement.shape, replacement.dtype
-    check(name, shape == grad.shape, f"{rule} shape {grad.shape}, not change it to {shape}")
-    check(name, dtype == grad.dtype, f"{rule} type {grad.dtype}, not change it to {dtype}", TypeError)
+    check(name, shape == grad.shape, f"{requirement} shape {grad.shape}, not change it to {shape}")
+    check(name, dtype == grad.dtype, f"{requirement} type {grad.dtype}, not change it to {dtype}", TypeError)
     return replacement
 
 
@@ -75,13 +77,13 @@ def backward_barrier(
 ) -> tuple[Any, ...]:
     """Return the same values; in the backward pass, `callback` gets all their gradients at once and may change them.
 
-    Each Tensor goes through a `_pass_through`, whose second input is one `_barrier` for all of them. The derivative of
-    a `_pass_through` stores its gradient in `pending_grads`. The barrier was recorded before them, so its derivative
-    runs after theirs, and calls `callback`.
+    The backward hooks of `nn.Module` use this. Each Tensor goes through a `_pass_through`, whose second input is a
+    `_barrier` that all of them share. The derivative of a `_pass_through` stores its gradient in `pending_grads`. The
+    barrier was recorded before every `_pass_through`, so its derivative runs after theirs, and calls `callback`.
 
     Args:
         values: Tensors that require gradients; other values are returned unchanged.
-        callback: takes a gradient for each value (None if there is none) and returns as many.
+        callback: takes a gradient for each value, or None, and returns the new gradients in the same form.
     """
     positions = [i for i, value in enumerate(values) if getattr(value, "requires_grad", False)]
     if not positions or not mode.recording:
@@ -97,7 +99,7 @@ def backward_barrier(
     barrier = _barrier(*(values[i] for i in positions), release=release)
     results = {i: _pass_through(values[i], barrier, store=partial(pending_grads.__setitem__, i)) for i in positions}
     for i, result in results.items():
-        result._version = values[i]._version  # they share memory
+        result._version = values[i]._version  # the result shares the memory of the value
     return tuple(results.get(i, value) for i, value in enumerate(values))
 
 

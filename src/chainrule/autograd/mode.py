@@ -1,6 +1,7 @@
-"""The recording mode of each thread: whether operations are recorded, and whether their lines of code are stored.
+"""The modes of each thread: whether operations are recorded, whether anomalies are detected, and the active trace.
 
-`no_grad` is for evaluation and for parameter updates; `detect_anomaly` finds the source of a NaN.
+`no_grad` is for evaluation and for parameter updates; `detect_anomaly` finds the source of a NaN. The trace belongs to
+`chainrule.jit`, or to another module that records a function, such as `chainrule.onnx`.
 """
 
 from __future__ import annotations
@@ -27,15 +28,16 @@ if TYPE_CHECKING:
     from chainrule.optim import Optimizer
     from chainrule.tensor import Tensor
 
-_FRAMES = 5  # the number of user frames that a node stores, the innermost ones
+_MAX_FRAMES = 5  # the largest number of user frames that a node stores; the innermost ones are kept
 
 
 class Anomaly:
-    """The state of anomaly detection; finds the user's line behind an operation.
+    """The state of anomaly detection; finds the user's line that called an operation.
 
     Attributes:
         check_nan: whether NaN from a derivative is an error.
-        frames: the frames of the operation whose derivative is running; operations that it records get the same frames.
+        frames: the frames to store with operations that the derivative of an earlier operation records: those of the
+            earlier operation. None to look at the call stack.
     """
 
     def __init__(self, check_nan: bool, frames: tuple[FrameSummary, ...] | None = None) -> None:
@@ -47,21 +49,22 @@ class Anomaly:
             return self.frames
         calls = ((frame.f_code, line) for frame, line in walk_stack(sys._getframe(1)))
         user_calls = islice(
-            ((code, line) for code, line in calls if not code.co_filename.startswith(PACKAGE_FOLDER)), _FRAMES
+            ((code, line) for code, line in calls if not code.co_filename.startswith(PACKAGE_FOLDER)), _MAX_FRAMES
         )
         frames = [FrameSummary(code.co_filename, line, code.co_name, lookup_line=False) for code, line in user_calls]
         return tuple(frames[::-1])
 
 
 def error_suffix(frames: tuple[FrameSummary, ...]) -> str:
-    """Return the end of an error message: where the operation was recorded, if that is known."""
+    """Return the end of an error message: where the operation was recorded; empty if there are no frames."""
     return "; it was recorded here:\n" + "".join(format_list(list(frames))).rstrip() if frames else ""
 
 
 class Tracing(Protocol):
-    """The methods of a trace (`chainrule.capture.trace.Trace`) that Tensors, the tape and optimizers call.
+    """The methods of a trace that Tensors, the tape, optimizers and random numbers call.
 
-    While a function is traced, Tensors hold tracers instead of arrays. "Outside" means: created before the trace.
+    `chainrule.capture.trace.Trace` is the trace of `chainrule.jit`. While a function is traced, Tensors hold tracers
+    instead of arrays. An object "from outside" was created before the trace began.
     """
 
     # Recording the program
@@ -78,43 +81,43 @@ class Tracing(Protocol):
         """Record an optimizer's update of one parameter."""
 
     def random_draw(self, name: str, generator: np.random.Generator, function: Callable[[], NDArray[Any]]) -> Any:
-        """Record a random draw; each run of the program draws again, from the generator's present state."""
+        """Record a random draw; each run of the program draws again, from the generator's current state."""
 
     def add_array(self, array: Any) -> Any:
-        """Return the tracer of a new array, which is the same in all runs."""
+        """Return a tracer of an array whose values are the same in all runs."""
 
     def from_data(self, data: Any, array: NDArray[Any]) -> Any:
-        """Return the tracer of a new Tensor whose array was made from the user's data."""
+        """Return the tracer for a new Tensor whose array was made from the user's data."""
 
     def lift(self, x: Any, detached: bool = False) -> Any:
-        """Return the tracer of a Tensor or an array, and a number unchanged.
+        """Return the tracer of a Tensor or an array; return a number unchanged.
 
-        A Tensor with a graph from outside is refused, because no gradient could reach that graph. With `detached` it is
-        accepted: the caller passes no gradient to it.
+        A result of operations that were recorded outside is refused, because no gradient could reach their graph. With
+        `detached` it is accepted, because the caller does not need its gradient.
         """
 
     def as_tracer(self, x: Any) -> Any:
-        """Return the tracer of an array, and a tracer unchanged."""
+        """Return the tracer of an array; return a tracer unchanged."""
 
     def match_layout(self, x: Any, like: Any) -> Any:
-        """Return a new tracer of the same value, which later operations treat as laid out in memory like another."""
+        """Return a new tracer of the value of `x`, which later operations treat as laid out in memory like `like`."""
 
     def index(self, index: Any) -> Any:
         """Return the tracer of an array that is used as an index."""
 
     def example_at(self, array: Any, index: Any) -> Any:
-        """Return the elements at an index for the arguments of the traced call; only their shape may be used."""
+        """Return the elements at an index as they are in the traced call; only their shape may be used."""
 
     def before_grad_read(self, leaf: Leaf, outside: bool) -> None:
-        """Called before a leaf's gradient is read, to add a guard or refuse; `outside`: its Tensor is from outside."""
+        """Add a guard before a leaf's gradient is read, or refuse; `outside`: whether its Tensor is from outside."""
 
     def before_grad_assigned(self, node: Leaf | Node, grad: Tensor | None) -> Tensor | None:
-        """Called before a gradient is assigned, to record that; returns the value to assign."""
+        """Record the assignment of a gradient before it happens; return the value to assign."""
 
     # Refusing what cannot be compiled
 
     def check_gradient(self, node: Any) -> None:
-        """Refuse to add to a gradient from before the trace."""
+        """Refuse to add to a gradient from outside."""
 
     def check_hook(self, owner: Any) -> None:
         """Refuse to register a hook on an object from outside."""
@@ -126,23 +129,23 @@ class Tracing(Protocol):
         """Refuse an action that a program would not repeat in each run."""
 
     def refuse_value(self, what: str) -> NoReturn:
-        """Refuse to return values, which are not known during tracing; `what` names them, such as "its .data"."""
+        """Refuse to return values, which are not known during tracing; `what` names them: "a Tensor's .data"."""
 
 
 class _Mode(threading.local):
-    recording: bool | Anomaly = True  # an Anomaly: operations are recorded with the user's frames
-    anomaly: Anomaly | None = None
+    recording: bool = True
+    anomaly: Anomaly | None = None  # set while anomalies are detected: operations are recorded with the user's frames
     trace: Tracing | None = None  # set while a function is traced
 
 
 mode = _Mode()
-"""The recording mode of the current thread."""
+"""The modes of the current thread."""
 
 
 def refuse_while_tracing(what: str) -> None:
     """While a function is traced, refuse an action that its program would not repeat in each run.
 
-    Call it before anything changes.
+    Call this before the action changes anything.
     """
     if mode.trace is not None:
         mode.trace.refuse(what)
@@ -152,26 +155,26 @@ Function = TypeVar("Function", bound="Callable[..., Any]")
 
 
 class _Recording(ContextDecorator):
-    """Sets whether operations are recorded in a block. It must be fast: small networks predict in microseconds."""
+    """Sets whether operations are recorded in a block. It must be fast: a small network predicts in microseconds."""
 
     def __init__(self, setting: Any) -> None:
         self._setting = setting  # the constructor's argument: here, whether to record; subclasses take others
 
     def __enter__(self) -> None:
         self._previous = mode.recording, mode.anomaly
-        mode.recording = self._setting and (mode.anomaly or True)
+        mode.recording = self._setting
 
     def __exit__(self, *_: object) -> None:
         mode.recording, mode.anomaly = self._previous
 
-    def _recreate_cm(self) -> Self:  # a decorated function enters a new one at each call
+    def _recreate_cm(self) -> Self:  # `ContextDecorator` calls this: each call of a decorated function gets its own
         return type(self)(self._setting)
 
     def __call__(self, func: Function) -> Function:
-        """Decorate a function. A generator's body runs in the mode; the loop that iterates over it does not.
+        """Decorate a function. The body of a generator runs in the mode; the loop that iterates over it does not.
 
         Raises:
-            TypeError: the function is asynchronous: while it waits, other code in its thread would run in the mode.
+            TypeError: the function is asynchronous: while it waits, other code in its thread would run in its mode.
         """
         if inspect.iscoroutinefunction(func) or inspect.isasyncgenfunction(func):
             problem = "an asynchronous function cannot be decorated with no_grad() or the like"
@@ -202,12 +205,14 @@ class _Recording(ContextDecorator):
 
 
 class _Switch(_Recording):
-    """Sets the mode immediately, to the result of `setting()`; restores it after a `with` block or a decorated call."""
+    """Sets recording and anomaly detection immediately, to the result of `setting()`.
+
+    Restores them after a `with` block or a decorated call.
+    """
 
     def __init__(self, setting: Callable[[], tuple[bool, Anomaly | None]]) -> None:
         self._setting, self._previous = setting, (mode.recording, mode.anomaly)
-        recording, mode.anomaly = setting()
-        mode.recording = recording and (mode.anomaly or True)
+        mode.recording, mode.anomaly = setting()
 
     def __enter__(self) -> None:
         pass
@@ -234,7 +239,7 @@ def no_grad(orig_func: Function) -> Function: ...
 def no_grad(orig_func: Any = None) -> Any:  # PyTorch's name for the argument
     """Turn recording off inside a `with` block or a decorated function, for evaluation and parameter updates.
 
-    As a decorator it is written with or without brackets: `@no_grad()` or `@no_grad`.
+    A decorator is written with or without parentheses: `@no_grad()` or `@no_grad`.
     """
     return _recording_or_decorated("no_grad", False, orig_func)
 
@@ -253,7 +258,7 @@ def enable_grad(orig_func: Any = None) -> Any:
 
 
 def _recording_or_decorated(name: str, setting: bool, function: Any) -> Any:
-    """Return the context manager; or the function, decorated with it."""
+    """Return the context manager; if there is a function, return the decorated function."""
     recording = _Recording(setting)
     if function is None:
         return recording
@@ -264,7 +269,7 @@ def _recording_or_decorated(name: str, setting: bool, function: Any) -> Any:
 
 def is_grad_enabled() -> bool:
     """Whether operations are currently recorded."""
-    return bool(mode.recording)
+    return mode.recording
 
 
 def set_detect_anomaly(mode: bool, check_nan: bool = True) -> _Switch:  # PyTorch's name for the argument
@@ -278,15 +283,14 @@ class _DetectAnomaly(_Recording):
     def __enter__(self) -> None:
         self._previous = mode.recording, mode.anomaly
         mode.anomaly = Anomaly(check_nan=self._setting)
-        mode.recording = bool(mode.recording) and mode.anomaly
 
 
 def detect_anomaly(check_nan: bool = True) -> _DetectAnomaly:
     """Find the line of code behind a NaN or an error in `backward()`; run both passes in its `with` block.
 
-    Each operation that is recorded in the block stores the lines of your code that called it. If its derivative raises
-    an error or gives NaN, the message shows them. It is slow, so use it for debugging only. It affects the current
-    thread only.
+    Each operation that is recorded in the block stores the lines of your code that called it. If its derivative gives
+    NaN or raises an error, the error shows these lines. This is slow, so use it for debugging only. It affects the
+    current thread only.
 
     Args:
         check_nan: whether NaN in a gradient is an error.

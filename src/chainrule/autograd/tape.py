@@ -2,9 +2,9 @@
 
 Each operation on Tensors that require gradients creates a `Node` with the operation, the values that its derivative
 needs, and the nodes of its inputs. A Tensor that the user created with `requires_grad` has a `Leaf`. `walk` starts at a
-result with dL/d(result) and visits the nodes from the latest to the earliest, so that the gradient of each is complete
-when its turn comes. There is no recursion, so chains can have any length. Nothing depends on set order or on memory
-addresses: the same program gives the same bits.
+result with dL/d(result) and visits the nodes from the latest to the earliest: when it visits a node, the gradient of
+the node is complete. There is no recursion, so chains can have any length. Nothing depends on the order of sets or on
+memory addresses: each run of the same program gives bitwise identical gradients.
 
 Source of the method: Griewank and Walther, Evaluating Derivatives (2008), chapter 3, "reverse mode".
 """
@@ -23,8 +23,8 @@ from chainrule.autograd import hooks
 from chainrule.autograd.hooks import gradient_as_tensor
 from chainrule.autograd.mode import Anomaly, error_suffix, mode, set_grad_enabled
 from chainrule.errors import check, type_name
+from chainrule.ops import reductions
 from chainrule.ops.operation import is_tensor
-from chainrule.ops.reductions import sum as add_up
 from chainrule.ops.shape import cast
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Leaf:
     def grad(self) -> Tensor | None:
         """The accumulated gradient, or None."""
         if self.deferred_grad is not None:
-            with _grad_lock:  # a second thread waits
+            with _grad_lock:  # a second thread waits for the first one to fetch it
                 fetch = self.deferred_grad
                 if fetch is not None:
                     self._grad = fetch()
@@ -70,8 +70,9 @@ class Leaf:
         self._grad, self.deferred_grad = value, None
 
 
-_order, _ndarray = count(), np.ndarray
-_grad_lock = RLock()  # held while a gradient is replaced, by a sum or by a deferred gradient
+_order = count()  # numbers the nodes
+_ndarray = np.ndarray  # a global name is found faster than an attribute
+_grad_lock = RLock()  # held while a `grad` is replaced, by a sum or by a deferred gradient
 RETAIN = -1  # the key among a node's hooks that makes it retain its gradient
 
 
@@ -80,12 +81,13 @@ class Node:
 
     Attributes:
         operation: the operation.
-        parents: for each input, the Node or Leaf that its gradient goes to, or None.
-        saved: what the rule needs besides `grad`: arrays, shapes and options; None once they are freed.
-        saved_versions: for each entry of `saved` that is a Tensor's array: (position in `saved`, number of the input or
-            -1 for the result, version counter, the counter's value when it was saved). The counter must still have that
-            value when the rule runs. With `create_graph`, these entries become Tensors again, with their histories.
-        shape, dtype: those of the result, and so of its gradient.
+        parents: for each input, the Node or Leaf that its gradient goes to; None if it does not require gradients.
+        saved: the arguments of the rule after `grad`: arrays, shapes and options; None once they are freed.
+        saved_versions: for each entry of `saved` that is a Tensor's array: (position in `saved`, position of the input
+            or -1 for the result, version counter, the counter's value when the array was saved). The counter must still
+            have that value when the rule runs. With `create_graph`, the arrays become Tensors again, with their
+            histories.
+        shape, dtype: the shape and type of the result, which are those of its gradient, too.
         order: the node's number in the order of creation; its inputs have smaller numbers.
         grad: the gradient, only after `retain_grad`.
         hooks: functions to call with the complete gradient; the key RETAIN stores it in `grad`.
@@ -129,32 +131,47 @@ class Node:
         self.saved: Sequence[Any] | None = saved
         self.saved_versions: Sequence[tuple[int, int, list[int], int]] = saved_versions
 
-    def vjp(self, grad: Any, create_graph: bool, wrap: Callable[[Any], Tensor]) -> Any:
-        """Return the gradients of the inputs, from that of the result, by the operation's rule.
+    def vjp(self, grad: Any, create_graph: bool, wrap: Callable[[Any], Tensor]) -> tuple[Any, ...]:
+        """Run the operation's rule on the gradient of the result; return its entry for each input.
 
         With `create_graph`, the rule runs on Tensors, otherwise on arrays.
 
         Raises:
             RuntimeError: the graph was freed, or a value that the rule needs was changed in place.
+            TypeError: the rule does not return an entry for each input.
         """
         if self.saved is None:
-            freed = f"the graph of this {self.operation.name} was freed by an earlier backward()"
-            raise self.error(f"{freed}; to call backward() twice, call the first one with retain_graph=True")
+            problem = f"the graph of this {self.operation.name} was freed by an earlier backward()"
+            raise self.error(f"{problem}; to call backward() twice, call the first one with retain_graph=True")
         for _, source, version, expected in self.saved_versions:
             if version[0] != expected:
                 value = "result" if source < 0 else self.operation.input_names[source]
-                changed = f"the {value} of {self} was changed in place after it was used, and its old value is needed"
-                raise self.error(f"{changed}; call backward() before changing it, or change a clone()")
-        if not create_graph:
-            if mode.trace is not None:
-                return mode.trace.vjp(self, grad)
-            if self.operation.fused:
-                return self.operation.fused_vjp(grad, self.saved, tuple([p is not None for p in self.parents]))
-            return self.operation.rule(grad, *self.saved)  # type: ignore[misc]  # a node exists only if there is a rule
-        if mode.anomaly is not None:  # operations recorded by the rule get the same frames
-            mode.recording = Anomaly(mode.anomaly.check_nan, getattr(self, "recorded_at", None))
-        values = list(self.saved)
-        # new Tensors: a recorded `+=` may have given the original ones another array and another node
+                problem = f"the {value} of {self} was changed in place after it was used, and its old value is needed"
+                raise self.error(f"{problem}; call backward() before changing it, or change a clone()")
+        try:
+            if create_graph:
+                grads = self._differentiable_vjp(grad, wrap)
+            elif mode.trace is not None:
+                grads = mode.trace.vjp(self, grad)
+            elif self.operation.fused:
+                grads = self.operation.fused_vjp(grad, self.saved, tuple([p is not None for p in self.parents]))
+            else:
+                grads = self.operation.rule(grad, *self.saved)  # type: ignore[misc]  # a node exists only if there is one
+            grads = grads if type(grads) is tuple else (grads,)
+            if len(grads) != len(self.parents):
+                raise TypeError(_rule_error(self, f"{len(grads)} gradients for {len(self.parents)} inputs"))
+            return grads
+        except Exception as error:
+            self.add_frames(error)
+            raise
+
+    def _differentiable_vjp(self, grad: Tensor, wrap: Callable[[Any], Tensor]) -> Any:
+        """Run the rule on Tensors, so that it is recorded."""
+        # operations that the rule records get the frames of this node; the callers of `walk` restore the mode
+        if mode.anomaly is not None:
+            mode.anomaly = Anomaly(mode.anomaly.check_nan, getattr(self, "recorded_at", None))
+        values = list(self.saved)  # type: ignore[arg-type]  # `vjp` has checked that they are not freed
+        # new Tensors: a recorded `+=` may have given the original ones a different array and a different node
         for position, source, version, _ in self.saved_versions:
             tensor = values[position] = gradient_as_tensor(values[position], wrap)
             tensor._node, tensor._version = (self if source < 0 else self.parents[source]), version
@@ -163,9 +180,14 @@ class Node:
     def __str__(self) -> str:
         return f"{self.operation.name} (its result has shape {self.shape})"
 
-    def error(self, message: str) -> RuntimeError:
-        """Return an error of the backward pass, with the place where this operation was recorded, if that is known."""
-        return RuntimeError(f"backward: {message}{error_suffix(getattr(self, 'recorded_at', ()))}")
+    def error(self, problem: str) -> RuntimeError:
+        """Return an error of the backward pass, with the lines where this operation was recorded, if they are known."""
+        return RuntimeError(f"backward: {problem}{error_suffix(getattr(self, 'recorded_at', ()))}")
+
+    def add_frames(self, error: Exception) -> None:
+        """Add a note to an error of the rule: the lines where this operation was recorded, if they are known."""
+        if hasattr(self, "recorded_at"):
+            error.add_note(f"backward: this is an error of the derivative of {self}{error_suffix(self.recorded_at)}")
 
 
 def walk(
@@ -175,14 +197,15 @@ def walk(
     """Propagate gradients from the roots backwards through the graph.
 
     Args:
-        roots: pairs of a node and its gradient.
+        roots: pairs of a node and the gradient of its result.
         targets: the nodes whose gradients to return; None for all leaves.
-        wrap: makes a Tensor of an array, for rules that run on Tensors.
+        wrap: `Tensor._wrap`, which makes a Tensor of an array; passed in because `tensor` imports this module.
         retain_graph: keep the saved values for another backward pass; the same as `create_graph` if None.
         create_graph: run the rules on Tensors, so that the gradients can be differentiated in turn.
 
     Returns:
-        The gradient of each target, None if no gradient reaches it; without targets, of each leaf that is reached.
+        Pairs of a node and its gradient: each target, with None if no gradient reaches it; without targets, each leaf
+        that a gradient reaches.
     """
     check_nan = mode.anomaly is not None and mode.anomaly.check_nan
     path_nodes = None if targets is None else _nodes_on_paths([node for node, _ in roots], targets)
@@ -213,18 +236,18 @@ def walk(
         if path_nodes is not None and path_nodes.isdisjoint(parents):
             continue  # no target is reached through this node: its rule does not run, and its saved values are kept
         input_grads = node.vjp(grad, create_graph, wrap)
-        input_grads = input_grads if type(input_grads) is tuple else (input_grads,)
-        if len(input_grads) != len(parents):
-            raise TypeError(_rule_error(node, f"{len(input_grads)} gradients for {len(parents)} inputs"))
         for parent, entry in zip(parents, input_grads, strict=True):
             if parent is None or entry is None or (path_nodes is not None and parent not in path_nodes):
                 continue
-            part = entry() if callable(entry) else entry
             try:
+                part = entry() if callable(entry) else entry
+                if not hasattr(part, "shape"):
+                    raise TypeError(_rule_error(node, f"a {type(part).__name__} where an array should be"))
                 if part.shape != parent.shape:
                     part = _unbroadcast(part, parent.shape, node)
-            except AttributeError:
-                raise TypeError(_rule_error(node, f"a {type(part).__name__} where an array should be")) from None
+            except Exception as error:
+                node.add_frames(error)
+                raise
             if check_nan and np.isnan(gradient_as_tensor(part, wrap)._data).any():
                 raise node.error(f"the derivative of {node} gave NaN")
             add_gradient(parent, part)
@@ -246,8 +269,9 @@ def backward(
     targets = None if inputs is None else [node_of(x, "backward") for x in _nonempty("backward: inputs", inputs)]
     roots = [_make_root("backward", root, gradient, create_graph)]
     with set_grad_enabled(create_graph), np.errstate(all="ignore"):
+        # a dict: a Tensor that occurs twice in `inputs` gets its gradient once
         for node, grad in dict(walk(roots, targets, root._wrap, retain_graph, create_graph)).items():
-            if grad is not None and not (node.hooks and RETAIN in node.hooks):  # `walk` has stored retained ones
+            if grad is not None and not (node.hooks and RETAIN in node.hooks):  # `walk` has stored retained gradients
                 _accumulate(node, grad)
 
 
@@ -271,9 +295,9 @@ def grad(
 
     Raises:
         RuntimeError: an output or input does not require gradients; there are no outputs or inputs; an input is unused;
-            or the graph was freed.
+            the graph was freed, or a value that it needs was changed in place.
         TypeError: an output or input is not a Tensor.
-        ValueError: the shape of a gradient is not that of its output.
+        ValueError: the numbers of outputs and gradients differ, or a gradient does not have the shape of its output.
     """
     outputs = _nonempty("grad: outputs", outputs)
     seeds: list[Any] = [None] * len(outputs) if grad_outputs is None else as_list(grad_outputs)
@@ -284,8 +308,8 @@ def grad(
         pairs = walk(roots, targets, outputs[0]._wrap, retain_graph, create_graph)
     for position, (target, grad) in enumerate(pairs):
         if grad is None and not allow_unused:
-            unused = f"the outputs do not depend on input {position}, of shape {target.shape}"
-            raise RuntimeError(f"grad: {unused}; use allow_unused=True to get None for it")
+            problem = f"the outputs do not depend on input {position}, of shape {target.shape}"
+            raise RuntimeError(f"grad: {problem}; use allow_unused=True to get None for it")
     return tuple(grad for _, grad in pairs)  # type: ignore[misc]  # None only with allow_unused
 
 
@@ -298,8 +322,8 @@ def _nonempty(what: str, tensors: Any) -> list[Tensor]:
     """Return one Tensor or several as a list, checked; `what` begins the error messages.
 
     Raises:
-        RuntimeError: there are none.
-        TypeError: one is not a Tensor.
+        RuntimeError: the list is empty.
+        TypeError: an element is not a Tensor.
     """
     items = as_list(tensors)
     if not items:
@@ -311,7 +335,7 @@ def _nonempty(what: str, tensors: Any) -> list[Tensor]:
 
 
 def unit_gradients(tensor: Tensor) -> Iterator[Tensor]:
-    """Yield a gradient for each element of a Tensor: 1 at this element, 0 elsewhere."""
+    """For each element of a Tensor, yield a gradient that is 1 at this element and 0 elsewhere."""
     for index in np.ndindex(tensor.shape):
         seed = np.zeros_like(tensor._data)
         seed[index] = 1
@@ -319,7 +343,7 @@ def unit_gradients(tensor: Tensor) -> Iterator[Tensor]:
 
 
 def history(nodes: Sequence[Node | Leaf]) -> list[Node]:
-    """Return the recorded operations of some nodes and of all their ancestors, in execution order."""
+    """Return those of the nodes and of all their ancestors that are recorded operations, in execution order."""
     ancestors: dict[Node, None] = {}
     stack: list[Node | Leaf | None] = [*nodes]
     while stack:
@@ -331,9 +355,10 @@ def history(nodes: Sequence[Node | Leaf]) -> list[Node]:
 
 
 def _with_own_memory(grad: Any, caller_arrays: dict[int, Any], wrap: Callable[[Any], Tensor]) -> Tensor:
-    """Return the gradient as a Tensor, copied if its memory is shared: the user may change it in place.
+    """Return the gradient as a Tensor, copied if its memory is shared, because the user may change it in place.
 
-    `caller_arrays` holds the arrays that the caller has: gradients passed in or returned before, by their `id`.
+    `caller_arrays` holds, by `id`, the arrays that the caller has: gradients that were passed in or already returned.
+    The new gradient is added to it.
     """
     tensor = gradient_as_tensor(grad, wrap)
     if tensor._data.base is not None or id(tensor._data) in caller_arrays:
@@ -343,7 +368,10 @@ def _with_own_memory(grad: Any, caller_arrays: dict[int, Any], wrap: Callable[[A
 
 
 def _make_root(name: str, tensor: Tensor, gradient: Tensor | None, create_graph: bool) -> tuple[Node | Leaf, Any]:
-    """Return a root for `walk`: the node of a result, and its gradient, by default 1 for a result of one element."""
+    """Return a root for `walk`: the node of a result, and its gradient, which is 1 if not given.
+
+    `name` begins the error messages. Only the gradient of a result of one element may be left out.
+    """
     node = node_of(tensor, name)
     if gradient is None:
         if tensor._data.size != 1:
@@ -365,8 +393,8 @@ def _make_root(name: str, tensor: Tensor, gradient: Tensor | None, create_graph:
 def node_of(tensor: Tensor, name: str) -> Node | Leaf:
     """Return the node of a Tensor on the tape; raise a RuntimeError that begins with `name` if there is none."""
     if tensor._node is None:
-        why = "it does not require gradients or depend on a tensor that does, or it was computed under no_grad()"
-        raise RuntimeError(f"{name}: this tensor (shape {tensor.shape}) has no gradient: {why}")
+        reason = "it does not require gradients or depend on a tensor that does, or it was computed under no_grad()"
+        raise RuntimeError(f"{name}: this tensor (shape {tensor.shape}) has no gradient: {reason}")
     return tensor._node
 
 
@@ -380,36 +408,37 @@ def _nodes_on_paths(roots: Sequence[Node | Leaf], targets: Sequence[Node | Leaf]
 
 
 def _rule_error(node: Node, what: str) -> str:
-    """Return the message for a node whose rule returned something invalid; `what` describes it."""
+    """Return the message for a node whose rule returned an invalid gradient, which `what` describes."""
     return f"{node.operation.name}: its derivative returns {what}"
 
 
 def _unbroadcast(grad: Any, shape: tuple[int, ...], node: Node) -> Any:
-    """Sum a gradient over the dimensions along which its input was broadcast."""
-    extra = len(grad.shape) - len(shape)
-    if extra < 0 or any(size not in (1, actual) for size, actual in zip(shape, grad.shape[extra:], strict=True)):
+    """Sum a gradient over the dimensions along which the input, of this shape, was broadcast."""
+    added = len(grad.shape) - len(shape)
+    if added < 0 or any(size not in (1, actual) for size, actual in zip(shape, grad.shape[added:], strict=True)):
         shapes = f"a gradient of shape {grad.shape} for an input of shape {shape}"
         raise ValueError(_rule_error(node, f"{shapes}; it must have that shape or one that the input broadcasts to"))
-    repeated = [extra + d for d, size in enumerate(shape) if size == 1 and grad.shape[extra + d] != 1]
-    summed = (*range(extra), *repeated)
-    total = add_up.compute(grad, dim=summed) if type(grad) is np.ndarray else np.sum(grad, axis=summed)
+    repeated_dims = [added + d for d, size in enumerate(shape) if size == 1 and grad.shape[added + d] != 1]
+    dims = (*range(added), *repeated_dims)
+    # for arrays, the formula alone, without the checks of a call
+    total = reductions.sum.compute(grad, dim=dims) if type(grad) is np.ndarray else np.sum(grad, axis=dims)
     return np.reshape(total, shape)
 
 
 def _run_hooks(node: Node | Leaf, grad: Any, wrap: Callable[[Any], Tensor]) -> Any:
-    """Return the gradient after the node's hooks; store it if the node retains its gradient."""
+    """Return the gradient after the node's hooks; add it to the node's `grad` if the node retains its gradient."""
     tensor = gradient_as_tensor(grad, wrap).clone()
     functions = dict(node.hooks or {})  # a copy: a hook may remove itself
-    retain = functions.pop(RETAIN, None)
+    is_retained = functions.pop(RETAIN, False)
     for hook in functions.values():
         tensor = hooks.check_replacement("register_hook", tensor, hook(tensor))
-    if retain:
+    if is_retained:
         _accumulate(node, tensor.clone())
     return hooks.copy_for_tape(tensor)
 
 
 def _accumulate(node: Node | Leaf, grad: Tensor) -> None:
-    """Add to the gradient of a node; try again if another thread has changed it meanwhile."""
+    """Add to the `grad` of a node; try again if another thread has changed it meanwhile."""
     if mode.trace is not None:
         mode.trace.check_gradient(node)
     while True:

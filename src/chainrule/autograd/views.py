@@ -1,12 +1,12 @@
 """Views: Tensors that share memory, and in-place changes that all of them see.
 
 Without recording, an in-place change writes into memory, so every Tensor that shares the memory sees it. A recorded
-change must not write: earlier operations have saved the old array for their derivatives. It computes a new value
-instead, and `change` assigns it to every Tensor that shared the old memory. A view shows a part of its base, so
-changing the view changes the base, and the other views are computed again from the new base. Values and gradients
-are the same as in PyTorch, which writes into memory and gives the views new histories.
+change must not write into memory, because earlier operations may have saved the old array for their derivatives. It
+computes a new value instead, and `change` assigns the value to every Tensor that shared the old memory. A view shows a
+part of its base, so changing the view changes the base, and the other views are computed again from the new base.
+Values and gradients are the same as in PyTorch, which writes into memory and gives the views new histories.
 
-If a change reads memory that it writes (`a[1:] += a[:-1]`, `a.copy_(a.T)`), it reads all of it first, as in NumPy: the
+If a change reads memory that it writes (`a[1:] += a[:-1]`, `a.copy_(a.T)`), it reads everything first, as in NumPy: the
 result is that of `a[1:] += a[:-1].clone()`, which PyTorch requires.
 
 Tensors that share memory without a common history (`detach()`, a Parameter made from a Tensor) get the new values and
@@ -40,8 +40,8 @@ class Aliases:
     """The Tensors that share a block of memory, in order of creation.
 
     Attributes:
-        references: weak references; dead ones are removed when the list has doubled.
-        limit: the length at which that happens.
+        references: weak references to these Tensors, of which some may be dead.
+        limit: the length of `references` above which dead ones are removed: twice the length after the last removal.
     """
 
     __slots__ = ("limit", "references")
@@ -81,14 +81,14 @@ def track(out: Tensor, source: Tensor, array: Any, operation: Operation[...], op
 
 
 def _shares_memory(part: Any, array: Any, operation: Operation[...], options: dict[str, Any]) -> bool:
-    """Whether a result is a view of an array; an empty one counts as a view unless it was indexed by an array."""
+    """Whether a result is a view of an array; an empty result counts as a view unless an array was the index."""
     if part.size:
         return np.may_share_memory(part, array)
     return operation is not getitem or is_basic(options["index"])
 
 
 def share(tensor: Tensor, source: Tensor) -> None:
-    """Register that a new Tensor shares the memory of another."""
+    """Register that a new Tensor shares the memory of `source`."""
     tensor._version, aliases = source._version, source._aliases
     if aliases is None:
         aliases = source._aliases = Aliases(source)
@@ -99,9 +99,9 @@ def share(tensor: Tensor, source: Tensor) -> None:
 
 
 def share_detached(tensor: Tensor, source: Tensor) -> None:
-    """Register that a new Tensor shares the memory of another, but not its history.
+    """Register that a new Tensor shares the memory of `source`, but not its history.
 
-    If the other is a view, the new one is the same view of a new base, which has no history either.
+    If `source` is a view, the new Tensor becomes the same view of a new base, which has no history either.
     """
     if source._view is not None:
         base, steps = source._view
@@ -112,7 +112,7 @@ def share_detached(tensor: Tensor, source: Tensor) -> None:
 
 
 def base_of(tensor: Tensor) -> Tensor:
-    """Return the Tensor that this is a view of, or itself."""
+    """Return the base of a view; return any other Tensor itself."""
     return tensor if tensor._view is None else tensor._view[0]
 
 
@@ -124,7 +124,7 @@ def change(tensor: Tensor, compute: Callable[[], Tensor]) -> None:
         compute: computes the new value.
 
     Raises:
-        RuntimeError: the Tensor is a view that repeats elements, or a view by an unsupported operation.
+        RuntimeError: the Tensor is a view that repeats elements, or a view made by an operation that is not supported.
     """
     base, steps = tensor._view or (tensor, ())
     if mode.trace is not None:
@@ -138,7 +138,8 @@ def change(tensor: Tensor, compute: Callable[[], Tensor]) -> None:
         return
     tensors = tensor._aliases.live_tensors()
     old_version = tensor._version
-    # a counter that will not increase: the operations below save the old value, whose array is not overwritten
+    # give them a temporary counter, which never increases: the operations below save the old value, which stays valid,
+    # because its array is not overwritten
     _set_version(tensors, [0])
     try:
         new_base = _update_base(base, steps, compute())
@@ -155,10 +156,10 @@ def change(tensor: Tensor, compute: Callable[[], Tensor]) -> None:
         if own_base is base and not (had_node and other._node is None):
             part = _take_view(base, own_steps)
             _assign(other, part._data, part._node)
-        else:  # a view taken under `no_grad`, or a Tensor with its own history
+        else:  # a view that was taken under `no_grad`, or a Tensor with its own history
             with no_grad():
                 other._data = _take_view(base, own_steps)._data
-            # increase the counter that earlier operations have saved: backward() then refuses to use the old value
+            # increase the counter that earlier operations have saved, so that backward() refuses to use the old value
             if isinstance(other._node, tape.Node):
                 old_version[0] += 1
 
@@ -170,7 +171,7 @@ def _set_version(tensors: Sequence[Tensor], version: list[int]) -> None:
 
 
 def is_view_at(view: Tensor, source: Tensor, index: Any) -> bool:
-    """Whether a Tensor is the view of another at an index, so that assigning it there changes nothing."""
+    """Whether a Tensor is the view of `source` at an index, so that assigning it there changes nothing."""
     if view._view is None or (view._node is None) != (source._node is None) or not is_basic(index):
         return False
     base, steps = source._view or (source, ())
@@ -180,7 +181,7 @@ def is_view_at(view: Tensor, source: Tensor, index: Any) -> bool:
 
 
 def unshare(tensor: Tensor) -> None:
-    """Prepare a Tensor for new memory: its views keep the old memory, with a new Tensor as their base."""
+    """Prepare a Tensor for new memory: its views keep the old memory, and a new Tensor becomes their base."""
     if tensor._aliases is None:
         return
     old = tensor._wrap(tensor._data)
@@ -194,17 +195,17 @@ def unshare(tensor: Tensor) -> None:
 
 
 def _assign(tensor: Tensor, data: Any, node: tape.Node | tape.Leaf | None) -> None:
-    """Assign new data and a new node to a Tensor."""
+    """Assign new data and a new node to a Tensor. If the old node retains its gradient, so does the new node."""
     old_node = tensor._node
     tensor._data, tensor._node = data, node
     if old_node is node or not isinstance(old_node, tape.Node):
         return
     if old_node.hooks and old_node.hooks.pop(tape.RETAIN, None):
-        tensor.retain_grad()  # for the new node
+        tensor.retain_grad()
 
 
 def _match_layout(data: Any, like: Any) -> Any:
-    """Return an array in the memory layout of another, so that the same reshapes give views."""
+    """Return the data in the memory layout of `like`, so that the same reshapes give views."""
     if mode.trace is not None:
         return mode.trace.match_layout(data, like)
     if data.strides == like.strides:
@@ -222,7 +223,7 @@ def _take_view(base: Tensor, steps: Steps) -> Tensor:
 
 
 def _update_base(base: Tensor, steps: Steps, part: Tensor) -> Tensor:
-    """Return the new value of the base, given `part`, the new value of its view by these steps."""
+    """Return the new value of the base, given `part`, the new value of its view that these steps give."""
     sources = [_take_view(base, steps[:i]) for i in range(len(steps))]
     for source, (operation, options) in zip(reversed(sources), reversed(steps), strict=True):
         if operation is getitem:

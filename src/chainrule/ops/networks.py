@@ -14,12 +14,7 @@ from chainrule.ops.arithmetic import where
 from chainrule.ops.elementwise import tanh
 from chainrule.ops.indexing import add_at, check_indices, embedding_lookup, getitem, index_put
 from chainrule.ops.operation import Array, Input, Ints, Tensor, operation, stop_gradient
-from chainrule.ops.shape import (
-    along,
-    clone,
-    int_tuple,
-    unsqueeze,
-)
+from chainrule.ops.shape import along, clone, int_tuple, unsqueeze
 
 __all__ = ["embedding", "erf", "gelu", "pad"]
 

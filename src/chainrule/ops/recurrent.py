@@ -196,15 +196,9 @@ def recurrent_scan_gradients(
 
 
 def _gradients(
-    grad: Array,
-    state: Array,
-    weight: Array,
-    out: Array,
-    saved: Sequence[Array],
-    cell: Cell,
-    has_bias: bool,
+    grad: Array, state: Array, weight: Array, out: Array, saved: Sequence[Array], cell: Cell, has_bias: bool,
     deltas: Any,
-) -> Any:
+) -> Any:  # fmt: skip
     """Compute the gradients: of arrays into `deltas`, of Tensors with `deltas=None`."""
     steps, _, batch, size = out.shape
     weights = reshape(weight, (cell.num_gates, size, size))

@@ -38,7 +38,7 @@ def computation_graph(
         RuntimeError: the result has no graph, or the graph was freed.
     """
     boxes, arrows = graph(loss, names)
-    positions = _layout([box.leaf for box in boxes], arrows)
+    positions = _layout([box.is_leaf for box in boxes], arrows)
     theme = style.DARK if dark else style.LIGHT
     columns, rows = (max(position[axis] for position in positions) for axis in (0, 1))
     width, height = _COLUMN_WIDTH * (columns + 1), _ROW_HEIGHT * (rows + 1)
@@ -49,10 +49,10 @@ def computation_graph(
     axes.set_axis_off()
     axes.set(xlim=(-0.5, columns + 0.5), ylim=(rows + 0.5, -0.5))
     frames = []
-    for (label, leaf), position in zip(boxes, positions, strict=True):
+    for (label, is_leaf), position in zip(boxes, positions, strict=True):
         box = {
             "boxstyle": "round,pad=0.4",
-            "facecolor": theme.grid if leaf else theme.background,
+            "facecolor": theme.grid if is_leaf else theme.background,
             "edgecolor": theme.foreground,
         }
         text = axes.text(
