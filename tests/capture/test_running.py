@@ -223,7 +223,7 @@ def test_where_nothing_can_be_compiled_functions_run_as_they_are(fault, untried,
         def nameless():
             raise blas.NoBlasError("NumPy's library of linear algebra has no cblas_sgemm with 64-bit sizes")
 
-        monkeypatch.setattr(blas, "addresses", nameless)
+        monkeypatch.setattr(blas, "gemm_addresses", nameless)
     random, w = np.random.default_rng(3), chainrule.ones(3, requires_grad=True)
     optimizer = optim.Adam([w], 0.1)
 

@@ -73,10 +73,10 @@ def test_equals_a_loop_over_queries(backend, threads, dtype, tolerance, sizes, i
     check(query, key, value, grad, is_causal, 0.7 / math.sqrt(width), tolerance)
 
 
-@pytest.fixture(params=["AVX2", "SMALL", "NEON"])
+@pytest.fixture(params=["AVX", "BASELINE", "NEON"])
 def _other_registers(request, monkeypatch):
     """Kernels for vector registers of other sizes, which this processor can run too."""
-    for module in (processor, tile, attention_blocks, setup):
+    for module in (processor, tile, attention_blocks):
         monkeypatch.setattr(module, "registers", lambda: getattr(processor, request.param))
     jobs = setup.forward_job, setup.gradient_job
     caches = attention_loops.forward, attention_loops.gradient, tile.product, tile._tiles, *jobs

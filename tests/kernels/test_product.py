@@ -29,7 +29,7 @@ def run(template, x, y, out, sizes, rows_apart, by, shares):
         y_transposed=1, split=by, gemm=0, x_offsets=none, y_offsets=none, out_offsets=none,
     )  # fmt: skip
     descriptor = template.layout.bind(descriptor, [(1, 0), (2, 0), (3, 0)])
-    gemm = blas.addresses()[x.dtype == np.float64]
+    gemm = blas.gemm_addresses()[x.dtype == np.float64]
     table = np.array([gemm, *(a.ctypes.data for a in (x, y, out))], np.int64)
     call = machine.function(template.address(type_of(x.dtype)))
     count = {product.BY_MATRIX: 1, product.BY_ROWS: n, product.BY_COLUMNS: m}[by]

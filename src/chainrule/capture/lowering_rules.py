@@ -64,7 +64,7 @@ def record(
     values = [x.value for x in inputs]
     result = trace.add_value("kernel", name, values, example, job=job, **options)
     other_results = tuple(trace.add_value("tuple_item", name, [result.value], array) for array in other_examples)
-    scratch_bytes = -(-job.scratch // 64) * 64
+    scratch_bytes = -(-job.scratch_bytes // 64) * 64
     scratch = Value(
         "scratch", name, (), np.empty(scratch_bytes * team.threads(), np.uint8), {"bytes_per_thread": scratch_bytes}
     )

@@ -1,1 +1,1 @@
-"""Compiled inner loops: what a kernel is, hand-written kernels, threads, BLAS. Arrays in, arrays out; no Tensors."""
+"""Compiled loops: what a kernel is, the hand-written kernels, the thread team, BLAS. Arrays, no Tensors."""

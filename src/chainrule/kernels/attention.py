@@ -2,15 +2,15 @@
 
 For each head, with queries Q (L, E), keys K (S, E), values V (S, F), and the upstream gradient G (L, F):
 
-    P = softmax(scale Q Kᵀ)          row by row; causal: query i sees keys 0 … i only
+    P = softmax(scale Q Kᵀ)          row by row; if attention is causal, query i sees only keys 0 … i
     out = P V
     dV = Pᵀ G,   dS = P ∘ (G Vᵀ - D),   dQ = scale dS K,   dK = scale dSᵀ Q
 
-where D is Σ_f G ∘ out, one number for each row. `attention_loops` explains the algorithm and what limits it.
+where D = Σ_f (G ∘ out), one number for each row. `attention_loops` explains the algorithm and what limits its speed.
 
-All arrays of a call are float32, or all float64, of shape (..., L, E); they may have gaps between rows and heads. The
-result has the memory order of the queries, each gradient that of its input. The caller (`ops.attention`) has checked
-that shapes fit and that no array is empty.
+The arrays of a call are all float32 or all float64. Their last two dimensions are those above; each index of the
+leading dimensions is a head. Rows and heads may have gaps between them. The result has the memory order of the queries,
+each gradient that of its input. The caller (`ops.attention`) has checked that shapes fit and that no array is empty.
 
 Source: Dao, FlashAttention-2 (2023), section 3.1.
 """
@@ -27,7 +27,7 @@ from chainrule.kernels import numpy_fallback
 from chainrule.kernels.attention_blocks import KEYS, QUERIES
 from chainrule.kernels.attention_loops import FORWARD, GRADIENT
 from chainrule.kernels.machine import with_numpy_fallback
-from chainrule.kernels.processor import SPARE_ROWS, registers
+from chainrule.kernels.processor import SPARE_ROWS, whole_vectors
 from chainrule.kernels.tree import type_of
 
 if TYPE_CHECKING:
@@ -50,11 +50,11 @@ def attention(query: Array, key: Array, value: Array, is_causal: bool, scale: fl
         query: (..., L, E).
         key: (..., S, E), with the same leading dimensions.
         value: (..., S, F), with the same leading dimensions.
-        is_causal: query i sees keys 0 to i only.
+        is_causal: whether query i sees only keys 0 to i.
         scale: the factor of the scores.
 
     Returns:
-        The result (..., L, F), and for each query ln Σ exp(score) over the keys that it sees, (..., L).
+        The result (..., L, F); and (..., L), for each query ln Σ exp(score) over the keys that it sees.
     """
     query, key, value = map(with_contiguous_rows, (query, key, value))
     out, logsumexp = _like(query, value.shape[-1]), np.empty(query.shape[:-1], query.dtype)
@@ -76,7 +76,7 @@ def attention_gradients(
         value: (..., S, F).
         out: the result, (..., L, F).
         logsumexp: the second result of `attention`.
-        is_causal: query i sees keys 0 to i only.
+        is_causal: whether query i sees only keys 0 to i.
         scale: the factor of the scores.
     """
     grad, query, key, value, out = map(with_contiguous_rows, (grad, query, key, value, out))
@@ -91,9 +91,10 @@ def forward_job(arrays: tuple[Layout, ...], is_causal: bool, scale: float, dtype
     """The job for (query, key, value, out, logsumexp), with a row for each block of queries of each head."""
     query, _, value, _ = arrays
     fields, multiply_adds = _shape_fields(query, value, is_causal, scale, dtype)
-    keys, blocks = fields["keys"], -(-fields["queries"] // QUERIES)
+    keys = fields["keys"]
+    blocks = -(-fields["queries"] // QUERIES)
     width, value_width = fields["packed_width"], fields["packed_value_width"]
-    buffers, scratch = _lay_out(
+    buffers, scratch_size = _lay_out(
         dtype,
         packed_query=(QUERIES + SPARE_ROWS) * width,
         keys_transposed=-(-keys // KEYS) * KEYS * fields["width"],
@@ -102,18 +103,19 @@ def forward_job(arrays: tuple[Layout, ...], is_causal: bool, scale: float, dtype
         sums=(QUERIES + SPARE_ROWS) * value_width,
     )
     fields |= _array_fields(("query", "key", "value", "out"), arrays)
-    rows, work = math.prod(query[0][:-2]) * blocks, multiply_adds // 8
-    return FORWARD.job([type_of(dtype)], rows, work, scratch, blocks=blocks, **fields, **buffers)
+    row_count = math.prod(query[0][:-2]) * blocks
+    work = multiply_adds // 8
+    return FORWARD.job([type_of(dtype)], row_count, work, scratch_size, blocks=blocks, **fields, **buffers)
 
 
 @functools.lru_cache(maxsize=256)
 def gradient_job(arrays: tuple[Layout, ...], is_causal: bool, scale: float, dtype: np.dtype[Any]) -> Job:
-    """The job for (grad, query, key, value, out, logsumexp, and three gradients), with a row for each head."""
+    """The job for (grad, query, key, value, out, logsumexp, query_grad, key_grad, value_grad); a row is a head."""
     _, query, _, value, *_ = arrays
     fields, multiply_adds = _shape_fields(query, value, is_causal, scale, dtype)
     width, value_width = fields["packed_width"], fields["packed_value_width"]
     rows = fields["queries"] + SPARE_ROWS
-    buffers, scratch = _lay_out(
+    buffers, scratch_size = _lay_out(
         dtype,
         packed_query=rows * width,
         packed_grad=rows * value_width,
@@ -129,33 +131,34 @@ def gradient_job(arrays: tuple[Layout, ...], is_causal: bool, scale: float, dtyp
     )
     names = ("grad", "query", "key", "value", "out", "query_grad", "key_grad", "value_grad")
     fields |= _array_fields(names, arrays)
-    heads, work = math.prod(query[0][:-2]), multiply_adds * 5 // 16  # five products; the forward pass has two
-    return GRADIENT.job([type_of(dtype)], heads, work, scratch, **fields, **buffers)
+    head_count = math.prod(query[0][:-2])
+    work = multiply_adds * 5 // 16  # five products; the forward pass, whose multiply-adds these are, has two
+    return GRADIENT.job([type_of(dtype)], head_count, work, scratch_size, **fields, **buffers)
 
 
 def _shape_fields(
     query: Layout, value: Layout, is_causal: bool, scale: float, dtype: np.dtype[Any]
 ) -> tuple[dict[str, Any], int]:
-    """The descriptor's fields for the shape, and how many multiply-adds the forward pass takes."""
+    """The descriptor's fields for the shape, and the number of multiply-adds of the forward pass."""
     *leading, queries, width = query[0]
     keys, value_width = value[0][-2:]
     packed_width, packed_value_width = whole_vectors(width, dtype), whole_vectors(value_width, dtype)
-    longest = max(QUERIES, KEYS, width, value_width) + SPARE_ROWS
-    steps = {"ones": 1, "by_width": packed_width, "by_value_width": packed_value_width, "by_key": KEYS}
-    pairs = queries * keys
-    if is_causal:  # query i sees i + 1 keys, at most all
-        fewer = min(queries, keys)
-        pairs = fewer * (fewer + 1) // 2 + (queries - fewer) * keys
+    table_length = max(QUERIES, KEYS, width, value_width) + SPARE_ROWS
+    steps = {"by_one": 1, "by_width": packed_width, "by_value_width": packed_value_width, "by_key": KEYS}
+    pairs = queries * keys  # of a query and a key that it sees
+    if is_causal:  # query i sees i + 1 keys, or all keys if there are fewer
+        shorter = min(queries, keys)
+        pairs = shorter * (shorter + 1) // 2 + (queries - shorter) * keys
     fields = {
         "queries": queries, "keys": keys, "width": width, "value_width": value_width, "packed_width": packed_width,
         "packed_value_width": packed_value_width, "causal": is_causal, "scale": int(np.float64(scale).view(np.int64)),
-        **{name: np.arange(longest) * step for name, step in steps.items()},
+        **{name: np.arange(table_length) * step for name, step in steps.items()},
     }  # fmt: skip
     return fields, math.prod(leading) * pairs * (width + value_width)
 
 
 def _array_fields(names: Sequence[str], arrays: Sequence[Layout]) -> dict[str, Any]:
-    """The descriptor's fields for arrays: the distance of their rows, and the offset of each head."""
+    """The descriptor's fields for arrays: for each array the distance between rows, and the offset of each head."""
     fields: dict[str, Any] = {}
     for name, (shape, strides) in zip(names, arrays, strict=True):
         offsets = np.zeros(1, np.int64)
@@ -166,7 +169,10 @@ def _array_fields(names: Sequence[str], arrays: Sequence[Layout]) -> dict[str, A
 
 
 def _lay_out(dtype: np.dtype[Any], **sizes: int) -> tuple[dict[str, int], int]:
-    """Where each buffer begins in the scratch array, in elements, each at a whole vector; and the size of all."""
+    """Where each buffer begins in the scratch array, and the size of the array, in elements.
+
+    Each buffer begins at a multiple of a vector.
+    """
     buffers, size = {}, 0
     for name, count in sizes.items():
         buffers[name] = size
@@ -174,17 +180,11 @@ def _lay_out(dtype: np.dtype[Any], **sizes: int) -> tuple[dict[str, int], int]:
     return buffers, size
 
 
-def whole_vectors(count: int, dtype: np.dtype[Any]) -> int:
-    """The count, rounded up to a multiple of the elements of a vector."""
-    lanes = registers().vector_bytes // dtype.itemsize
-    return -(-count // lanes) * lanes
-
-
 def has_contiguous_rows(array: Array) -> bool:
     """Whether the kernels can read an array in place."""
     strides = array.strides
-    aligned = array.dtype.isnative and array.flags.aligned and not any(s % array.itemsize for s in strides)
-    return aligned and (strides[-1] == array.itemsize or array.shape[-1] == 1)
+    is_aligned = array.dtype.isnative and array.flags.aligned and not any(s % array.itemsize for s in strides)
+    return is_aligned and (strides[-1] == array.itemsize or array.shape[-1] == 1)
 
 
 def with_contiguous_rows(array: Array) -> Array:
@@ -193,7 +193,7 @@ def with_contiguous_rows(array: Array) -> Array:
 
 
 def _like(array: Array, width: int) -> Array:
-    """An empty array in the memory order of another, with rows of `width` contiguous elements."""
+    """An uninitialized array with the memory order of `array`, whose rows have `width` contiguous elements."""
     out = np.empty_like(array, shape=(*array.shape[:-1], width))
     return out if out.strides[-1] == out.itemsize else np.empty(out.shape, out.dtype)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 QUERIES = 60  # rows of a block of scores: a multiple of the rows of every tile (see `processor.Registers`)
 KEYS = 128  # columns of a block of scores: whole vectors
-TABLES = "ones by_width by_value_width by_key"  # fields: tables of multiples of 1, of both packed widths and of KEYS
+TABLES = "by_one by_width by_value_width by_key"  # fields: tables of multiples of 1, of both packed widths and of KEYS
 
 
 class HeadArray:
@@ -55,7 +55,7 @@ class Blocks:
         self.exp_lanes = self.lanes if type == F4 else 1  # exp of doubles is the C library's, number by number
         self.scale = d.scale.bits_as(F8).to(type)
         self.scratch = d.array("scratch", type)
-        self.ones, self.by_width, self.by_value_width, self.by_key = map(d.lookup_table, TABLES.split())
+        self.by_one, self.by_width, self.by_value_width, self.by_key = map(d.lookup_table, TABLES.split())
 
     def head_array(self, name: str) -> HeadArray:
         """An array of the kernel."""
@@ -96,7 +96,7 @@ class Blocks:
             kernel.loop(0, whole_columns, lanes, as_written=True) as c,
             kernel.loop(0, whole_rows, lanes, as_written=True) as j,
         ):
-            transpose_square(kernel, source.at(j * row_stride + c), row_stride, out.at(j), self.ones.at(c), stride)
+            transpose_square(kernel, source.at(j * row_stride + c), row_stride, out.at(j), self.by_one.at(c), stride)
         with kernel.loop(0, width, as_written=True) as c:
             line = out.at(c * KEYS)
             with kernel.loop(kernel.select(c < whole_columns, whole_rows, 0), count, as_written=True) as j:

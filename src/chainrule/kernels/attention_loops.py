@@ -100,7 +100,7 @@ def forward(type: Type) -> Kernel:
                 count = kernel.minimum(visible - first_key, KEYS)
                 columns = b.whole_vectors(count)
                 keys, values = keys_transposed.at(first_key * d.width), packed_value.at(first_key * value_width)
-                b.multiply(packed_query, b.by_width, rows, b.ones, d.width, keys, scores, columns, KEYS, 1)
+                b.multiply(packed_query, b.by_width, rows, b.by_one, d.width, keys, scores, columns, KEYS, 1)
                 with kernel.loop(0, rows, as_written=True) as i:
                     line, before = scores.at(i * KEYS), maxima[i]
                     row_end = b.hide(line, b.visible_keys(first_query + i, first_key, count))
@@ -115,7 +115,7 @@ def forward(type: Type) -> Kernel:
                         with kernel.loop(i * value_width, (i + 1) * value_width, b.lanes, as_written=True) as c:
                             sums[c] = sums.vector(c, b.lanes) * kernel.broadcast(factor, b.lanes)
                 is_first = first_key.equals(0).to(I8)
-                b.multiply(scores, b.by_key, rows, b.ones, count, values, sums, value_width, value_width, is_first)
+                b.multiply(scores, b.by_key, rows, b.by_one, count, values, sums, value_width, value_width, is_first)
             with kernel.loop(0, rows, as_written=True) as i:
                 line, total = out.from_row(head, first_query + i), totals[i].to(type)
                 with kernel.loop(0, d.value_width) as c:
@@ -166,9 +166,9 @@ def gradient(type: Type) -> Kernel:
                 beyond = kernel.minimum(b.whole_vectors(count + SPARE_ROWS), KEYS)
                 cleared = kernel.select(count < keys, beyond, columns)
                 queries, grads = packed_query.at(first_query * width), packed_grad.at(first_query * value_width)
-                b.multiply(queries, b.by_width, rows, b.ones, d.width, keys_transposed, scores, columns, KEYS, 1)
+                b.multiply(queries, b.by_width, rows, b.by_one, d.width, keys_transposed, scores, columns, KEYS, 1)
                 b.multiply(
-                    grads, b.by_value_width, rows, b.ones, d.value_width, values_transposed, score_grads, columns,
+                    grads, b.by_value_width, rows, b.by_one, d.value_width, values_transposed, score_grads, columns,
                     KEYS, 1,
                 )  # fmt: skip
                 with kernel.loop(0, rows, as_written=True) as i:
@@ -177,10 +177,10 @@ def gradient(type: Type) -> Kernel:
                     b.weights_and_grads(line, grad_line, row_end, logsumexp[head * d.queries + number], dots[number])
                     b.clear(line, row_end, cleared)
                     b.clear(grad_line, row_end, cleared)
-                b.multiply(scores, b.ones, count, b.by_key, rows, grads, value_sums, value_width, value_width, 0)
-                b.multiply(score_grads, b.ones, count, b.by_key, rows, queries, key_sums, width, width, 0)
+                b.multiply(scores, b.by_one, count, b.by_key, rows, grads, value_sums, value_width, value_width, 0)
+                b.multiply(score_grads, b.by_one, count, b.by_key, rows, queries, key_sums, width, width, 0)
                 sums = query_sums.at(first_query * width)
-                b.multiply(score_grads, b.by_key, rows, b.ones, count, packed_key, sums, width, width, 0)
+                b.multiply(score_grads, b.by_key, rows, b.by_one, count, packed_key, sums, width, width, 0)
             key_result, value_result = key_grad.from_row(head, first_key), value_grad.from_row(head, first_key)
             b.unpack(key_sums, width, keys, d.width, key_result, key_grad.row_stride, one)
             b.unpack(value_sums, value_width, keys, d.value_width, value_result, value_grad.row_stride, one)

@@ -1,7 +1,4 @@
-"""NumPy's own BLAS: the addresses of its gemm functions, for compiled programs to call, and control of its threads.
-
-Called by `lower.program`. Nothing else in the package knows which BLAS NumPy uses.
-"""
+"""NumPy's BLAS: the addresses of its gemm functions, which compiled programs call, and its number of threads."""
 
 from __future__ import annotations
 
@@ -22,19 +19,19 @@ class NoBlasError(CannotCompileError):
 
 
 @functools.cache
-def addresses() -> tuple[int, int]:
+def gemm_addresses() -> tuple[int, int]:
     """The addresses of `cblas_sgemm` and `cblas_dgemm` with 64-bit sizes.
 
     Raises:
         NoBlasError: NumPy's BLAS does not export them.
     """
-    return _function("cblas_sgemm"), _function("cblas_dgemm")
+    return _gemm_address("cblas_sgemm"), _gemm_address("cblas_dgemm")
 
 
 @functools.cache
 def thread_count_addresses() -> tuple[int, int]:
     """The addresses of OpenBLAS's functions that get and set its number of threads; 0 for any other BLAS."""
-    functions = _threads()
+    functions = _thread_count_functions()
     return (0, 0) if functions is None else (_address(functions[0]), _address(functions[1]))
 
 
@@ -42,7 +39,7 @@ def _address(function: Any) -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
-def _function(name: str) -> int:
+def _gemm_address(name: str) -> int:
     for symbol_name in (f"scipy_{name}64_", f"{name}64_", f"{name}$NEWLAPACK$ILP64"):
         try:
             symbol = getattr(_library(), symbol_name)
@@ -53,32 +50,34 @@ def _function(name: str) -> int:
 
 
 def set_threads(number: int) -> None:
-    """Set the number of threads of NumPy's BLAS; does nothing for a BLAS other than OpenBLAS."""
-    (_threads() or (None, lambda number: None))[1](number)
+    """Set the number of threads of NumPy's BLAS, if it is OpenBLAS; otherwise do nothing."""
+    functions = _thread_count_functions()
+    if functions is not None:
+        functions[1](number)
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Context manager: limit BLAS to the calling thread, because several of our threads call it at the same time."""
-    get_count, set_count = _threads() or (lambda: 1, lambda number: None)
-    before = get_count()
-    if before == 1:  # perhaps inside another thread's `one_thread`, which will restore the number
+    """Context manager: limit BLAS to the calling thread, because the team's threads call it at the same time."""
+    get_count, set_count = _thread_count_functions() or (lambda: 1, lambda number: None)
+    previous_count = get_count()
+    if previous_count == 1:  # perhaps because of another thread's `one_thread`, which will restore the number
         yield
         return
     try:
         set_count(1)
         yield
     finally:
-        set_count(before)
+        set_count(previous_count)
 
 
 @functools.cache
-def _threads() -> tuple[Any, Any] | None:
+def _thread_count_functions() -> tuple[Any, Any] | None:
     """OpenBLAS's functions that get and set its number of threads; None for any other BLAS."""
     for prefix, suffix in (("scipy_", "64_"), ("", "64_"), ("", "")):
         try:
-            get = getattr(_library(), f"{prefix}openblas_get_num_threads{suffix}")
-            return get, getattr(_library(), f"{prefix}openblas_set_num_threads{suffix}")
+            get_count = getattr(_library(), f"{prefix}openblas_get_num_threads{suffix}")
+            return get_count, getattr(_library(), f"{prefix}openblas_set_num_threads{suffix}")
         except AttributeError:
             continue
     return None

@@ -1,18 +1,20 @@
-"""The calling convention shared by all kernels, and the encoding of their descriptors.
+"""The calling convention of stage kernels, and the encoding of their descriptors.
 
     kernel(table, descriptor, scalars, first, last, overwrite)
 
-- `table`: the data pointers of a program's arrays. The first entries belong to the driver (see `driver`).
+- `table`: the data pointers of the arrays. In a program, the first entries belong to the driver (see `driver`).
 - `descriptor`: 64-bit integers: sizes, strides, and for each array its entry in `table` and its offset in elements.
-- `scalars`: the program's scalars, doubles that change from call to call, such as a learning rate.
+- `scalars`: the program's scalars, doubles that change from call to call, such as a learning rate. Hand-written kernels
+  do not read them.
 - `first`, `last`: the rows to compute are `first` … `last` - 1.
 - `overwrite`: 1 if sums (or maxima) over rows overwrite the result's memory, 0 if they continue the values there.
 
-Because every kernel has this signature, a program is a list of (kernel, descriptor, rows), and one driver runs them
-all. Kernels generated from formulas read their descriptor with a `SequentialReader`. Hand-written kernels name its
-fields in a `DescriptorLayout`, which encodes descriptors in Python and reads them inside the kernel.
+Stage kernels are those that compute a range of rows: the kernels generated from formulas, and the hand-written ones.
+Because they all have this signature, a program is a list of (kernel, descriptor, rows), and one driver runs them all.
+(Checks, and kernels that are called by other kernels only, have arguments of their own.)
 
-Used by `lower.loops`, `lower.kernel_call` and the hand-written kernels.
+Kernels generated from formulas read their descriptor with a `SequentialReader`. Hand-written kernels name its fields in
+a `DescriptorLayout`, which encodes descriptors in Python and reads them inside the kernel.
 """
 
 from __future__ import annotations
@@ -36,33 +38,33 @@ ARGUMENTS = {
 
 
 def stage_kernel(name: str) -> Kernel:
-    """Begin a kernel with the six standard arguments."""
+    """Begin a kernel that has the six arguments of a stage kernel."""
     return Kernel(name, ARGUMENTS)
 
 
 class SequentialReader:
-    """Reads a descriptor inside a kernel, one integer after the other, in the order in which it was written."""
+    """Reads a descriptor inside a kernel, one integer after the other, in the order in which they were written."""
 
     def __init__(self, kernel: Kernel) -> None:
-        self.kernel, self.count = kernel, 0
+        self.kernel, self._next_index = kernel, 0
         self.descriptor = kernel.array("descriptor", I8)
         self.table = kernel.array("table", ADDRESS)
         self.scalars = kernel.array("scalars", F8)
 
     def next(self, name: str) -> Expr:
         """Read the next integer; `name` is what the rendered Python calls it."""
-        self.count += 1
-        return self._named(self.descriptor[self.count - 1], name)
+        self._next_index += 1
+        return self._with_name(self.descriptor[self._next_index - 1], name)
 
     def address(self, name: str) -> Expr:
         """Read the next integer as an entry of the table, and return the address there."""
-        return self._named(self.table[self.next(f"entry_of_{name}")], name)
+        return self._with_name(self.table[self.next(f"entry_of_{name}")], name)
 
     def scalar(self, name: str) -> Expr:
         """Read the next integer as an index into `scalars`, and return the scalar there."""
-        return self._named(self.scalars[self.next(f"index_of_{name}")], name)
+        return self._with_name(self.scalars[self.next(f"index_of_{name}")], name)
 
-    def _named(self, expr: Expr, name: str) -> Expr:
+    def _with_name(self, expr: Expr, name: str) -> Expr:
         self.kernel.names[id(expr)] = name
         return expr
 
@@ -71,7 +73,8 @@ class DescriptorLayout:
     """The names of a hand-written kernel's arrays and fields, in order.
 
     Args:
-        arrays: names, separated by spaces. Each takes two integers: its entry in the table, its offset in elements.
+        arrays: names, separated by spaces. Each array takes two integers: its entry in the table, and its offset in
+            elements.
         fields: names of integers, or of integer arrays (lookup tables), which are stored after all other fields.
     """
 
@@ -86,19 +89,20 @@ class DescriptorLayout:
         """
         if set(values) != set(self.fields):
             raise TypeError(f"the descriptor's fields are {self.fields}, not {sorted(values)}")
-        tables = [np.ravel(values[name]) for name in self.fields if isinstance(values[name], np.ndarray)]
-        table_start, fixed_part = 2 * len(self.arrays) + len(self.fields), [0] * (2 * len(self.arrays))
+        lookup_tables = [np.ravel(values[name]) for name in self.fields if isinstance(values[name], np.ndarray)]
+        fixed_part = [0] * (2 * len(self.arrays))  # the entries and offsets of the arrays
+        next_offset = len(fixed_part) + len(self.fields)
         for name in self.fields:
             value = values[name]
-            fixed_part.append(table_start if isinstance(value, np.ndarray) else int(value))
-            table_start += value.size if isinstance(value, np.ndarray) else 0
-        return np.concatenate([np.array(fixed_part, np.int64), *(table.astype(np.int64) for table in tables)])
+            fixed_part.append(next_offset if isinstance(value, np.ndarray) else int(value))
+            next_offset += value.size if isinstance(value, np.ndarray) else 0
+        return np.concatenate([np.array(fixed_part, np.int64), *(table.astype(np.int64) for table in lookup_tables)])
 
     def bind(self, descriptor: NDArray[np.int64], bindings: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
-        """Return a copy with the arrays filled in: for each array, (entry in the table, offset in elements)."""
+        """Return a copy in which the arrays are filled in: for each array, (entry in the table, offset in elements)."""
         descriptor = descriptor.copy()
-        for position, (entry, offset) in enumerate(bindings):
-            descriptor[2 * position : 2 * position + 2] = entry, offset
+        for i, (entry, offset) in enumerate(bindings):
+            descriptor[2 * i : 2 * i + 2] = entry, offset
         return descriptor
 
     def read(self, kernel: Kernel) -> DescriptorReader:
@@ -109,7 +113,7 @@ class DescriptorLayout:
 class DescriptorReader:
     """A descriptor inside a kernel that is being built: its fields are attributes, read when the kernel starts.
 
-    Hand-written kernels call it `d`.
+    Hand-written kernels keep it in a variable `d`.
     """
 
     def __init__(self, kernel: Kernel, layout: DescriptorLayout) -> None:
@@ -120,18 +124,18 @@ class DescriptorReader:
             name: (self._table[self._descriptor[2 * i]], self._descriptor[2 * i + 1])
             for i, name in enumerate(layout.arrays)
         }
-        first = 2 * len(layout.arrays)
-        self._values = {name: self._descriptor[first + i] for i, name in enumerate(layout.fields)}
+        first_field = 2 * len(layout.arrays)
+        self._values = {name: self._descriptor[first_field + i] for i, name in enumerate(layout.fields)}
 
     def __getattr__(self, name: str) -> Expr:
         return self._values[name]
 
     def lookup_table(self, name: str) -> Array:
-        """The array of integers that a field holds."""
+        """The integers of a field that is a lookup table."""
         return self._descriptor.at(self._values[name])
 
     def table_entry(self, name: str) -> Expr:
-        """The address in a table entry, whose index is a field."""
+        """The address in a table entry; the field holds the index of the entry."""
         return self._table[self._values[name]]
 
     def array(self, name: str, type: Type, no_alias: bool = True) -> Array:

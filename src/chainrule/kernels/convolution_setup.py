@@ -15,7 +15,7 @@ import numpy as np
 
 from chainrule.kernels.convolution_loops import ADD_IMAGES, ADD_PARTS, CORRELATE, PACK, PARTIAL_SUMS, PASS_WORDS
 from chainrule.kernels.geometry import IndexTables, backward_tables, forward_tables, output_size
-from chainrule.kernels.processor import SPARE_ROWS, registers
+from chainrule.kernels.processor import SPARE_ROWS, registers, whole_vectors
 from chainrule.kernels.tree import type_of
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _correlation(
     if not (pass_tables and math.prod(shape) and sources.size):
         return Correlation(0, out_shape)
     groups, used_columns = sources.shape[0], sources.shape[-1]
-    columns = _whole_vectors(used_columns, dtype)
+    columns = whole_vectors(used_columns, dtype)
     rows, packed_size = [], 0
     passes: list[int] = []
     tables: list[Array] = []
@@ -169,7 +169,7 @@ def weight_gradient(shape: Shape, grad: Shape, weight: Shape, params: Any, dtype
         return None
     tables = forward_tables(tuple(size), channels, group_channels, tuple(kernel), stride, padding, dilation)
     positions, per_group = tables.positions.size, outputs // groups
-    columns = _whole_vectors(per_group, dtype)
+    columns = whole_vectors(per_group, dtype)
     parts = max(1, min(PARTS, images, PARTS_ELEMENTS // (groups * tables.terms.size * columns)))
     pieces = np.array_split(tables.terms, min(tables.terms.size, PARTS // parts))  # a row for each tap and channel
     rows = len(pieces[0]) + SPARE_ROWS  # the first piece is the longest
@@ -198,11 +198,6 @@ def _blocks(sources: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
     runs = np.split(sources, np.flatnonzero(np.diff(sources) != 1) + 1)
     sizes = [min(limit, run.size - begin) for run in runs for begin in range(0, run.size, limit)]
     return np.cumsum(sizes)
-
-
-def _whole_vectors(columns: int, dtype: Dtype) -> int:
-    lanes = registers().vector_bytes // dtype.itemsize
-    return -(-columns // lanes) * lanes
 
 
 def _pad(table: NDArray[np.intp], size: int) -> NDArray[np.intp]:

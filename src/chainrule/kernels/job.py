@@ -52,24 +52,26 @@ class KernelTemplate:
         return machine.address_of(key, lambda: self.build(*types))
 
     def job(
-        self, types: Sequence[Type], rows: int, work: int, scratch: int = 0, rows_per_image: int = 1, /, **fields: Any
-    ) -> Job:
-        """Create a `Job`. The arguments are its attributes (`scratch` in elements) and its descriptor's fields."""
-        scratch_bytes = scratch * types[0].bytes
-        return Job(self, tuple(types), self.layout.encode(**fields), rows, work, scratch_bytes, rows_per_image)
+        self, types: Sequence[Type], row_count: int, work: int, scratch_elements: int = 0, rows_per_image: int = 1,
+        /, **fields: Any,
+    ) -> Job:  # fmt: skip
+        """Create a `Job`. The arguments are its attributes (see there) and the descriptor's fields."""
+        scratch_bytes = scratch_elements * types[0].bytes
+        return Job(self, tuple(types), self.layout.encode(**fields), row_count, work, scratch_bytes, rows_per_image)
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A hand-written kernel with everything fixed but its arrays.
+    """A hand-written kernel for which everything is chosen except the arrays.
 
     Attributes:
-        template: the kernel.
-        types: element types.
-        descriptor: encoded, with the arrays not bound yet.
-        rows: the number of rows that can be divided among threads.
+        template: the kernel before its element types are chosen.
+        types: the element types.
+        descriptor: the encoded descriptor, to which no arrays are bound yet.
+        row_count: the number of rows that can be divided among threads.
         work: the approximate number of inner-loop iterations for all rows.
-        scratch: bytes of working memory that each thread needs; if not 0, they are the kernel's last array.
+        scratch_bytes: the size of the working memory that each thread needs; if it is not 0, this memory is the
+            kernel's last array.
         rows_per_image: the number of rows of one image, or 1 if rows are not parts of images. Eager calls give each
             thread whole images, because waking threads to share a single image does not pay.
     """
@@ -77,9 +79,9 @@ class Job:
     template: KernelTemplate
     types: tuple[Type, ...]
     descriptor: NDArray[np.int64]
-    rows: int
+    row_count: int
     work: int
-    scratch: int
+    scratch_bytes: int
     rows_per_image: int
 
     @property
@@ -89,28 +91,29 @@ class Job:
 
     @cached_property
     def _function_and_descriptor(self) -> tuple[Callable[..., None], NDArray[np.int64]]:
-        """The kernel, and its descriptor for a table that holds nothing but the kernel's arrays."""
+        """The kernel, and its descriptor for a table that holds only the kernel's arrays, in order."""
         layout = self.template.layout
         bindings = [(i, 0) for i in range(len(layout.arrays))]
         return machine.function(self.address), layout.bind(self.descriptor, bindings)
 
     def run(self, *arrays: NDArray[Any]) -> None:
-        """Compute all rows, on several threads.
+        """Compute all rows, on several threads if the work justifies them.
 
         Args:
-            arrays: the arrays of the layout in order, without the scratch array; contiguous, unless the kernel reads
-                strides.
+            arrays: the arrays of the layout in order, without the scratch array. They must be contiguous, unless the
+                descriptor has their strides.
         """
         call, descriptor = self._function_and_descriptor
         table = np.zeros(len(self.template.layout.arrays), np.int64)
         table[: len(arrays)] = [data_pointer(x) for x in arrays]
 
         def run_share(begin: int, end: int) -> None:
-            own_table, scratch = table, None
-            if self.scratch:
-                scratch, own_table = np.empty(self.scratch + CACHE_LINE, np.uint8), table.copy()
-                own_table[-1] = -(-data_pointer(scratch) // CACHE_LINE) * CACHE_LINE
+            thread_table = table
+            if self.scratch_bytes:
+                thread_table = table.copy()
+                scratch = np.empty(self.scratch_bytes + CACHE_LINE, np.uint8)
+                thread_table[-1] = -(-data_pointer(scratch) // CACHE_LINE) * CACHE_LINE
             first, last = begin * self.rows_per_image, end * self.rows_per_image
-            call(data_pointer(own_table), data_pointer(descriptor), 0, first, last, 1)
+            call(data_pointer(thread_table), data_pointer(descriptor), 0, first, last, 1)
 
-        parallel_for(run_share, self.rows // self.rows_per_image, self.work)
+        parallel_for(run_share, self.row_count // self.rows_per_image, self.work)

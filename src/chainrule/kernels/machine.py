@@ -2,12 +2,10 @@
 
 A kernel is identified by its **key**, a text that states everything the kernel depends on. Cached files are in the
 folder `kernels` of the user's cache. A file's name is a digest of the key, the processor, the compiler's version and
-the sources of the code that builds and renders kernels. The same text is stored in the file, under a checksum, so that
-neither a damaged nor a renamed file is run. Machine code is trusted, so a folder or file is used only if it belongs to
+the sources of `kernels` and `lower`. The file also stores the digested text and a checksum, so neither a damaged nor a
+renamed file is run. Machine code is run without further checks, so a folder or file is used only if it belongs to
 this user (or root) and nobody else can write to it. When the folder exceeds FOLDER_BYTES, the least recently used files
 are removed.
-
-Called by `job` and `lower.kernel_call`.
 """
 
 from __future__ import annotations
@@ -18,6 +16,7 @@ import hashlib
 import os
 import stat
 import sys
+import time
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -38,56 +37,58 @@ if TYPE_CHECKING:
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
-FOLDER_BYTES = 256 * 2**20
-_CHECKSUM_BYTES = 32
-_DAY = 86_400.0  # a used file's time stamp is updated at most once a day
+FOLDER_BYTES = 256 * 2**20  # the largest total size of the cached files
+_CHECKSUM_BYTES = 32  # of SHA-256
+_SECONDS_PER_DAY = 86_400.0
 
-_addresses: dict[str, int] = {}
+_addresses: dict[str, int] = {}  # of machine code in memory, by key
 _engines: list[Any] = []  # LLVM's execution engines: each owns its machine code in memory
-_rejections: dict[str, KernelRejectedError] = {}
+_rejections: dict[str, KernelRejectedError] = {}  # by key
 _available = True
 
 
 def available() -> bool:
-    """Whether kernels can be compiled: True until LLVM has failed."""
+    """Whether kernels can be compiled, as far as is known: True until LLVM or BLAS has failed."""
     return _available
 
 
-def warn_and_fall_back(error: CannotCompileError, what: str) -> None:
-    """Warn that `what` runs in NumPy.
+def warn_and_fall_back(error: CannotCompileError, name: str) -> None:
+    """Warn that the function of this name runs in NumPy.
 
-    Unless LLVM rejected only this kernel, nothing is compiled from now on, and the warning is given once.
+    Unless LLVM rejects only one kernel, nothing is compiled from now on, and the warning is given once.
     """
     global _available
     if isinstance(error, KernelRejectedError):
-        effect = f"{what} runs in NumPy, more slowly, because LLVM rejects one of its loops"
+        effect = f"{name} runs in NumPy, more slowly, because LLVM rejects one of its loops"
     elif _available:
         _available = False
         effect = "LLVM cannot be used here, so kernels and compiled functions run in NumPy, more slowly"
     else:
         return
     reason = str(error).strip().partition("\n")[0]
-    level, frame = 1, sys._getframe()
+    stack_level = 1
+    frame = sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE_FOLDER):
-        level, frame = level + 1, frame.f_back
-    warnings.warn(f"{effect}: {reason}", RuntimeWarning, stacklevel=level)  # points to the user's line
+        stack_level += 1
+        frame = frame.f_back
+    warnings.warn(f"{effect}: {reason}", RuntimeWarning, stacklevel=stack_level)  # points to the user's line
 
 
 def with_numpy_fallback(numpy_version: Callable[..., Any]) -> Callable[[Function], Function]:
-    """Decorator of a function that runs kernels: call `numpy_version` instead where LLVM cannot be used."""
+    """Decorator of a function that runs kernels: `numpy_version` is called instead where they cannot be compiled."""
 
-    def decorate(compiled: Function) -> Function:
-        warned: set[str] = set()
+    def decorate(compiled_version: Function) -> Function:
+        reported_errors: set[str] = set()
 
-        @functools.wraps(compiled)
+        @functools.wraps(compiled_version)
         def run(*arguments: Any, **options: Any) -> Any:
             if available():
                 try:
-                    return compiled(*arguments, **options)
+                    return compiled_version(*arguments, **options)
                 except CannotCompileError as error:
-                    if str(error) not in warned:
-                        warned.add(str(error))
-                        warn_and_fall_back(error, compiled.__name__)
+                    if str(error) not in reported_errors:
+                        reported_errors.add(str(error))
+                        warn_and_fall_back(error, compiled_version.__name__)
             return numpy_version(*arguments, **options)
 
         return cast("Function", run)
@@ -99,7 +100,7 @@ def address_of(key: str, build: Build) -> int:
     """The address of a kernel's machine code: in memory, from the disk cache, or compiled now.
 
     Args:
-        key: everything the kernel depends on.
+        key: a text that states everything the kernel depends on.
         build: builds the kernel; called only if it must be compiled.
 
     Raises:
@@ -119,20 +120,20 @@ def address_of(key: str, build: Build) -> int:
 
 
 def function(address: int) -> Callable[..., None]:
-    """A Python callable for a kernel. It takes six integers (or addresses) and releases the GIL."""
+    """A Python function that calls a kernel with six integers or addresses, and releases the GIL meanwhile."""
     return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * len(ARGUMENTS))(address)
 
 
 def _load_or_compile(key: str, build: Build) -> int:
     """Link a kernel from the disk cache, or compile it and cache it."""
     identity = f"{_machine()} {key}".encode()
-    name = hashlib.sha256(identity).hexdigest()[:40]
-    cached = _read(name, identity)
+    digest = hashlib.sha256(identity).hexdigest()[:40]
+    cached = _read(digest, identity)
     if cached is not None:
         return _link(*cached)
     kernel = build()
     code = _compile(kernel)
-    _write(name, identity, kernel.name, code)
+    _write(digest, identity, kernel.name, code)
     return _link(kernel.name, code)
 
 
@@ -142,6 +143,7 @@ def _compile(kernel: Kernel) -> bytes:
 
     binding, target = llvm_binding(), _target()
     try:
+        # the attribute makes LLVM vectorize loops in 512 bits; on some processors that have them it prefers 256
         module = binding.parse_assembly(render(kernel, '"prefer-vector-width"="512"'))
         module.triple = binding.get_process_triple()
         module.data_layout = str(target.target_data)
@@ -155,7 +157,7 @@ def _compile(kernel: Kernel) -> bytes:
 
 
 def _link(name: str, code: bytes) -> int:
-    """Link an object file into the process, and return the address of a function."""
+    """Link an object file into the process, and return the address of its function of this name."""
     binding = llvm_binding()
     engine = binding.create_mcjit_compiler(binding.parse_assembly(""), _target())
     engine.add_object_file(binding.ObjectFileRef.from_data(code))
@@ -166,7 +168,7 @@ def _link(name: str, code: bytes) -> int:
 
 @functools.cache
 def _target() -> Any:
-    """LLVM's description of this processor."""
+    """LLVM's target machine for this processor."""
     binding = llvm_binding()
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
@@ -177,7 +179,7 @@ def _target() -> Any:
 
 
 def _target_settings() -> tuple[str, str]:
-    """LLVM's name of the processor, and its features."""
+    """LLVM's name of the processor, and a text with its features."""
     binding = llvm_binding()
     try:
         features = binding.get_host_cpu_features().flatten()
@@ -196,8 +198,8 @@ def _machine() -> str:
     package = Path(__file__).parent.parent
     for source in sorted([*package.glob("kernels/*.py"), *package.glob("lower/*.py")]):
         digest.update(source.read_bytes())
-    flags = [name for name, is_enabled in sorted(processor.features().items()) if is_enabled]
-    parts = [binding.get_process_triple(), *_target_settings(), *flags, version("llvmlite")]
+    feature_names = [name for name, is_enabled in sorted(processor.features().items()) if is_enabled]
+    parts = [binding.get_process_triple(), *_target_settings(), *feature_names, version("llvmlite")]
     return " ".join([*parts, digest.hexdigest()])
 
 
@@ -225,12 +227,12 @@ def _folder() -> Path | None:
     return None
 
 
-def _read(name: str, identity: bytes) -> tuple[str, bytes] | None:
-    """The function's name and machine code in a cached file; None if it is missing, damaged or not trusted."""
+def _read(digest: str, identity: bytes) -> tuple[str, bytes] | None:
+    """The function's name and the machine code in a file; None if the file is missing, damaged or not trusted."""
     if (folder := _folder()) is None:
         return None
     try:
-        with open_regular(folder / f"{name}.code", follow=False) as file:
+        with open_regular(folder / f"{digest}.code", follow=False) as file:
             status = os.fstat(file.fileno())
             if not _is_trusted(status):
                 return None
@@ -241,25 +243,24 @@ def _read(name: str, identity: bytes) -> tuple[str, bytes] | None:
     prefix = identity + b"\0"
     if hashlib.sha256(content).digest() != checksum or not content.startswith(prefix):
         return None
-    _mark_used(folder / f"{name}.code", status)
-    function, _, code = content[len(prefix) :].partition(b"\0")
-    return function.decode(), code
+    _mark_used(folder / f"{digest}.code", status)
+    function_name, _, code = content[len(prefix) :].partition(b"\0")
+    return function_name.decode(), code
 
 
 def _mark_used(path: Path, status: os.stat_result) -> None:
-    import time
-
-    if time.time() - status.st_mtime > _DAY:
+    """Set a file's time stamp to now, unless it is less than a day old: `_make_room` removes the oldest files."""
+    if time.time() - status.st_mtime > _SECONDS_PER_DAY:
         with suppress(OSError):
             os.utime(path)
 
 
-def _write(name: str, identity: bytes, function: str, code: bytes) -> None:
+def _write(digest: str, identity: bytes, function_name: str, code: bytes) -> None:
     """Cache machine code on disk."""
     if (folder := _folder()) is None:
         return
-    content = b"\0".join([identity, function.encode(), code])
-    with suppress(OSError), atomic_write(folder / f"{name}.code") as file:  # on a full disk it is not cached
+    content = b"\0".join([identity, function_name.encode(), code])
+    with suppress(OSError), atomic_write(folder / f"{digest}.code") as file:  # on a full disk, nothing is cached
         if hasattr(os, "fchmod"):
             os.fchmod(file.fileno(), 0o600)  # regardless of the umask
         file.write(hashlib.sha256(content).digest() + content)
@@ -270,10 +271,10 @@ def _make_room(folder: Path) -> None:
     """Remove the least recently used files, if the folder is too large."""
     with suppress(OSError):
         with os.scandir(folder) as entries:
-            files = sorted((s.st_mtime, s.st_size, e.path) for e in entries for s in (e.stat(),))
-        total = sum(size for _, size, _ in files)
-        for _, size, path in files:
-            if total <= FOLDER_BYTES:
+            files = [(entry.stat(), entry.path) for entry in entries]
+        total_bytes = sum(status.st_size for status, _ in files)
+        for status, path in sorted(files, key=lambda file: file[0].st_mtime):
+            if total_bytes <= FOLDER_BYTES:
                 return
             Path(path).unlink()
-            total -= size
+            total_bytes -= status.st_size

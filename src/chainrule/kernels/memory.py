@@ -1,7 +1,4 @@
-"""Data pointers, flags and strides of NumPy arrays, as compiled code needs them.
-
-Used by `job`, `lower` and a few operations.
-"""
+"""Data pointers, flags and strides of NumPy arrays, as compiled code needs them."""
 
 from __future__ import annotations
 
@@ -16,34 +13,34 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_HEAD = object.__basicsize__  # the size of PyObject; in NumPy's array struct the data pointer follows it
-_BEFORE_FLAGS = 48  # bytes from the data pointer to the flags
+_HEADER_BYTES = object.__basicsize__  # of PyObject, with which NumPy's array struct begins; the data pointer follows
+_FLAGS_OFFSET = 48  # bytes from the data pointer to the flags
 WRITEABLE_BIT = 0x400  # in an array's flags
 
 
 def _pointer_from_struct(array: NDArray[Any]) -> int:
-    return ctypes.c_int64.from_address(id(array) + _HEAD).value
+    return ctypes.c_int64.from_address(id(array) + _HEADER_BYTES).value
 
 
 def _pointer_from_interface(array: NDArray[Any]) -> int:
     return array.__array_interface__["data"][0]  # type: ignore[no-any-return]
 
 
-_PROBE = np.zeros(1)
+_PROBE = np.zeros(1)  # an array on which the layout is tested
 data_pointer = (
     _pointer_from_struct
     if sys.implementation.name == "cpython" and _pointer_from_struct(_PROBE) == _pointer_from_interface(_PROBE)
     else _pointer_from_interface
 )
-"""The address of an array's first element. Reading NumPy's struct takes 0.7 µs, `__array_interface__` takes 2."""
+"""The address of an array's first element. Reading NumPy's struct takes 0.7 µs, `__array_interface__` 2 µs."""
 
 
 def _flags_address(array: NDArray[Any]) -> int:
-    return id(array) + _HEAD + _BEFORE_FLAGS
+    return id(array) + _HEADER_BYTES + _FLAGS_OFFSET
 
 
 def _layout_is_known() -> bool:
-    """Whether this Python and NumPy lay out arrays as we expect."""
+    """Whether this Python and NumPy lay out arrays as this module expects."""
     if data_pointer is not _pointer_from_struct:
         return False
     frozen = np.zeros(1)
@@ -58,21 +55,21 @@ _PROBE_FLAGS = ctypes.c_int32(_PROBE.flags.num)
 def flags_address(array: NDArray[Any]) -> int:
     """The address of an array's 32 bits of flags.
 
-    If NumPy's layout is unknown, this is the address of a word that always says writable; `lower.program` then
-    checks in Python.
+    If NumPy's layout is unknown, this is the address of a word that says that the array is writable; `lower.program`
+    then checks the flag in Python.
     """
     return _flags_address(array) if LAYOUT_IS_KNOWN else ctypes.addressof(_PROBE_FLAGS)
 
 
 def coalesce(sizes: Sequence[int], strides: Sequence[Sequence[int]]) -> tuple[list[int], list[list[int]]]:
-    """Merge neighboring dimensions where all arrays allow it, and drop those of size 1.
+    """Merge neighboring dimensions where the strides of all arrays allow it, and drop dimensions of size 1.
 
     Args:
-        sizes: the size of each dimension, from the outermost.
+        sizes: the size of each dimension, outermost first.
         strides: for each array, its stride in each dimension.
 
     Returns:
-        The remaining sizes, and for each array the strides that belong to them.
+        The sizes of the remaining dimensions, and for each array the strides in them.
     """
     merged_sizes: list[int] = []
     merged_strides: list[list[int]] = [[] for _ in strides]
@@ -91,7 +88,7 @@ def coalesce(sizes: Sequence[int], strides: Sequence[Sequence[int]]) -> tuple[li
 
 
 def writable_diagonal(array: Any, offset: int, axis1: int, axis2: int) -> Any:
-    """np.diagonal, but writable if the array is; NumPy's view is read-only."""
+    """np.diagonal, but writable if the array is writable; NumPy's view is read-only."""
     view = np.diagonal(array, offset, axis1, axis2)
     view.flags.writeable = array.flags.writeable
     return view

@@ -1,9 +1,10 @@
 """Convolution, pooling and attention in NumPy, for machines where LLVM cannot be used: the same formulas, more slowly.
 
 Convolution and pooling loop over the taps of the filter or window; for each tap, one NumPy operation handles all pixels
-that it reads.
+that the tap reads.
 
-Called by `convolution`, `pooling` and `attention`, through `machine.with_numpy_fallback`.
+`machine.with_numpy_fallback` calls these functions in place of the compiled ones. `attention_gradients` also takes
+Tensors: it is the version of the derivative that can itself be differentiated (see `ops.attention`).
 """
 
 from __future__ import annotations
@@ -65,10 +66,10 @@ def convolve_weight_gradient(
 
 def max_pool(x: Array, out: Array, argmax: Array, kernel: Any, stride: Any, padding: Any, dilation: Any) -> None:
     """See `pooling.max_pool`."""
-    is_first = np.ones((*out.shape[1:3], 1), bool)
+    is_first = np.ones((*out.shape[1:3], 1), bool)  # whether no tap has been inside the image so far
     for tap, pixels, positions in _taps(x.shape, out.shape, kernel, stride, padding, dilation):
         value, largest = x[pixels], out[positions]
-        is_larger = is_first[positions[1:]] | (value > largest) | (value != value)
+        is_larger = is_first[positions[1:]] | (value > largest) | (value != value)  # the last term: NaN
         out[positions] = np.where(is_larger, value, largest)
         argmax[positions] = np.where(is_larger, tap, argmax[positions])
         is_first[positions[1:]] = False
@@ -93,10 +94,10 @@ def avg_pool(x: Array, divisors: Array, out: Array, kernel: Any, stride: Any, pa
 
 def avg_pool_gradient(grad: Array, divisors: Array, out: Array, kernel: Any, stride: Any, padding: Any) -> None:
     """See `pooling.avg_pool_gradient`."""
-    share = grad / divisors[:, :, None]
+    pixel_grad = grad / divisors[:, :, None]  # of each pixel in a window
     out[:] = 0
     for _, pixels, positions in _taps(out.shape, grad.shape, kernel, stride, padding, (1, 1)):
-        out[pixels] += share[positions]
+        out[pixels] += pixel_grad[positions]
 
 
 def attention(query: Array, key: Array, value: Array, is_causal: bool, scale: float) -> tuple[Array, Array]:
@@ -111,7 +112,11 @@ def attention(query: Array, key: Array, value: Array, is_causal: bool, scale: fl
 def attention_gradients(
     grad: Array, query: Array, key: Array, value: Array, out: Any, logsumexp: Any, is_causal: bool, scale: float
 ) -> tuple[Array, Array, Array]:
-    """See `attention.attention_gradients`. `out` and `logsumexp` are not used, so that it can be differentiated."""
+    """See `attention.attention_gradients`.
+
+    Everything is computed from the inputs, so that the result can be differentiated with respect to them. `out` and
+    `logsumexp` are not used.
+    """
     scores = _scores(query, key, is_causal, scale)
     powers = np.exp(scores - np.max(scores, axis=-1, keepdims=True))
     weights = powers / np.sum(powers, axis=-1, keepdims=True)
@@ -126,38 +131,48 @@ def _scores(query: Array, key: Array, is_causal: bool, scale: float) -> Array:
 
 
 def _by_group(x: Array, groups: int) -> Array:
-    """(N, H, W, C) as (N, H, W, groups, 1, C / groups)."""
+    """Reshape (N, H, W, C) to (N, H, W, groups, 1, C / groups)."""
     return x.reshape(*x.shape[:3], groups, 1, x.shape[3] // groups if groups else 0)
 
 
 def _filters(weight: Array, groups: int) -> Array:
-    """(O, C / groups, KH, KW) as (KH, KW, groups, C / groups, O / groups)."""
+    """Rearrange weights (O, C / groups, KH, KW) as (KH, KW, groups, C / groups, O / groups)."""
     outputs, group_channels, *kernel = weight.shape
     return weight.reshape(groups, outputs // groups, group_channels, *kernel).transpose(3, 4, 0, 2, 1)
 
 
 def _windows(kernel: Any, positions: Any, stride: Any, dilation: Any) -> Iterator[tuple[int, int, Any]]:
-    """For each tap (row, column) of a filter: the part of the padded images that it reads."""
+    """Yield, for each tap of a filter: its row, its column, and the index of the pixels that it reads in padded images.
+
+    Args:
+        kernel: the size of the filter.
+        positions: the size of the result.
+        stride: (down, across), as is `dilation`.
+        dilation: the distance between taps.
+    """
     for row in range(kernel[0]):
         for column in range(kernel[1]):
             first = row * dilation[0], column * dilation[1]
-            part = [slice(first[a], first[a] + (positions[a] - 1) * stride[a] + 1, stride[a]) for a in (0, 1)]
-            yield row, column, (slice(None), *part)
+            pixels = [slice(first[a], first[a] + (positions[a] - 1) * stride[a] + 1, stride[a]) for a in (0, 1)]
+            yield row, column, (slice(None), *pixels)
 
 
 def _taps(
     image_shape: Any, result_shape: Any, kernel: Any, stride: Any, padding: Any, dilation: Any
 ) -> Iterator[tuple[int, Any, Any]]:
-    """For each tap of a pooling window: the part of the images that it reads, and the positions it reads for."""
+    """Yield, for each tap of a pooling window: its number, the pixels that it reads, the positions that need them.
+
+    Pixels are indexed in images (N, H, W, C), positions in results (N, H′, W′, C).
+    """
     for tap in range(kernel[0] * kernel[1]):
-        parts, positions = [slice(None)], [slice(None)]
-        for a, number in enumerate(divmod(tap, kernel[1])):
-            first = number * dilation[a] - padding[a]
+        pixels, positions = [slice(None)], [slice(None)]
+        for a, tap_index in enumerate(divmod(tap, kernel[1])):  # the tap's row, then its column
+            first = tap_index * dilation[a] - padding[a]  # the pixel that the tap reads for position 0
             begin = max(0, -(first // stride[a]))  # the first position whose tap is inside the image
             end = min(
                 result_shape[1 + a], -(-(image_shape[1 + a] - first) // stride[a])
             )  # after the last such position
-            pixel = first + begin * stride[a]
-            parts.append(slice(pixel, pixel + max(0, end - begin) * stride[a], stride[a]))
+            first_pixel = first + begin * stride[a]
+            pixels.append(slice(first_pixel, first_pixel + max(0, end - begin) * stride[a], stride[a]))
             positions.append(slice(begin, max(begin, end)))
-        yield tap, tuple(parts), tuple(positions)
+        yield tap, tuple(pixels), tuple(positions)

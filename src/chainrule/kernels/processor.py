@@ -1,6 +1,7 @@
-"""What the processor offers: vector registers, and tile sizes derived from them. Loads LLVM on first use.
+"""The processor's features and vector registers, and the tile sizes derived from them.
 
-`convolution_setup` and the hand-written kernels must agree on these sizes: descriptors are padded to them.
+Kernels and the code that writes their descriptors use the same sizes: packed rows are padded to whole vectors, index
+tables to whole tiles. LLVM, which knows the processor, is loaded by the first call, not by the import.
 """
 
 from __future__ import annotations
@@ -8,27 +9,30 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-CACHE_LINE = 64
-SPARE_ROWS = 9  # extra rows in tables and results, so that a tile of up to ten rows may begin at the last one
+if TYPE_CHECKING:
+    import numpy as np
+
+CACHE_LINE = 64  # bytes
+SPARE_ROWS = 9  # extra rows in index tables and results, so that a tile of up to ten rows may begin at the last row
 
 
 @dataclass(frozen=True)
 class Registers:
     """Vector register size, and tile sizes in rows × vectors.
 
-    A tile (see `tile`) needs eight to ten accumulators to keep two multipliers busy, whose latency is four to five
-    cycles. LLVM tends to load all vectors of both factors before it uses them, so each needs a register of its own; the
-    other registers can be accumulators. With one accumulator too many, LLVM spills: a tile of 7 × 4 takes a third
-    longer than one of 6 × 4.
+    A tile (see `tile`) needs at least eight to ten accumulators to keep two multipliers busy, whose latency is four to
+    five cycles. LLVM tends to load all vectors of both factors before it uses them, so each of these vectors needs a
+    register; the other registers can be accumulators. If there are too many accumulators, LLVM spills them to memory:
+    with AVX-512, a tile of 7 × 4 takes a third longer than a tile of 6 × 4.
 
     Attributes:
-        vector_bytes: size of a register.
-        wide_vectors: vectors in a row of a tile for many columns.
-        wide_rows: rows of that tile.
-        pair_rows: rows of a tile with two vectors.
-        narrow_rows: rows of a tile with one.
+        vector_bytes: the size of a register.
+        wide_vectors: the number of vectors in a row of the widest tile, which computes most columns.
+        wide_rows: the number of rows of the widest tile.
+        pair_rows: the number of rows of a tile that is two vectors wide.
+        narrow_rows: the number of rows of a tile that is one vector wide.
     """
 
     vector_bytes: int
@@ -39,7 +43,7 @@ class Registers:
 
     @property
     def slab_rows(self) -> int:
-        """Positions processed at a time: a multiple of the rows of every tile."""
+        """The number of positions in a slab (see `convolution_loops`): a multiple of the rows of every tile."""
         return 4 * math.lcm(self.wide_rows, self.pair_rows, self.narrow_rows)
 
     @property
@@ -48,16 +52,18 @@ class Registers:
         return self.wide_vectors == 4
 
 
-AVX512, AVX2, SMALL = Registers(64, 4, 6, 10), Registers(32, 2, 6, 6), Registers(16, 2, 6, 6)
-NEON = Registers(16, 4, 6, 10)
+AVX512 = Registers(vector_bytes=64, wide_vectors=4, wide_rows=6, pair_rows=10)
+AVX = Registers(vector_bytes=32, wide_vectors=2, wide_rows=6, pair_rows=6)
+NEON = Registers(vector_bytes=16, wide_vectors=4, wide_rows=6, pair_rows=10)
+BASELINE = Registers(vector_bytes=16, wide_vectors=2, wide_rows=6, pair_rows=6)  # SSE2, and any other processor
 
 
 class CannotCompileError(Exception):
-    """LLVM is missing or broken, or rejects a kernel."""
+    """Kernels cannot be compiled: LLVM is missing or broken, or rejects a kernel, or BLAS lacks a function."""
 
 
 class KernelRejectedError(CannotCompileError):
-    """LLVM rejects one kernel; others may compile."""
+    """LLVM rejects one kernel; other kernels may compile."""
 
 
 @cache
@@ -65,7 +71,7 @@ def llvm_binding() -> Any:
     """llvmlite's binding of LLVM.
 
     Raises:
-        CannotCompileError: it cannot be loaded.
+        CannotCompileError: LLVM cannot be loaded.
     """
     try:
         from llvmlite import binding  # takes 80 ms: imported only to compile or link
@@ -86,9 +92,14 @@ def features() -> dict[str, bool]:
 @cache
 def registers() -> Registers:
     """The registers of this processor."""
-    flags = features()
-    if flags.get("avx512f", False):
+    if features().get("avx512f", False):
         return AVX512
-    if flags.get("avx", False):
-        return AVX2
-    return NEON if flags.get("neon", False) else SMALL
+    if features().get("avx", False):  # which has the registers of AVX2
+        return AVX
+    return NEON if features().get("neon", False) else BASELINE
+
+
+def whole_vectors(count: int, dtype: np.dtype[Any]) -> int:
+    """The count, rounded up to a multiple of the numbers in a vector register."""
+    lanes = registers().vector_bytes // dtype.itemsize
+    return -(-count // lanes) * lanes

@@ -1,13 +1,11 @@
-"""The thread pool ("team") that runs kernels and compiled programs in parallel.
+"""The team: the pool of worker threads that run kernels and compiled programs in parallel.
 
 `parallel_for` divides the rows of one kernel. `run_parallel` runs a segment of a compiled program on several threads,
-which meet at barriers. The pool's state (its owner, and what each worker does) is a block of 64-bit words that only
-compiled code changes (`team_loops`). While a program runs, BLAS is limited to one thread (`kernels.driver`).
-
-Called by `job` and `lower.program`.
+which meet at barriers. The team's state (its owner, and what each worker does) is a block of 64-bit words, which is set
+up here and then changed only by compiled code (`team_loops`). While a program runs, BLAS is limited to one thread.
 
 Interrupts: if the owning thread is interrupted (Ctrl-C, a signal handler that raises, an asynchronous exception), the
-exception propagates only after every worker has finished. No worker writes into memory after that, and the pool is
+exception propagates only after every worker has finished. No worker writes into memory after that, and the team is
 ready for the next call.
 """
 
@@ -15,43 +13,27 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import itertools
 import os
 import threading
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from chainrule.errors import SettingError, check_integer
-from chainrule.kernels import machine
-from chainrule.kernels.team_loops import (
-    ACQUIRE,
-    BEGIN,
-    END,
-    FINISH,
-    LINE,
-    LOCK,
-    OWNER,
-    RELEASE,
-    RUN,
-    SERVE,
-    START,
-    UNLOCK,
-    WORKER,
-    control,
-)
+from chainrule.kernels import machine, team_loops
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
 ITERATIONS_PER_THREAD = 50_000
-"""Inner-loop iterations that justify one more thread: about 20 µs, the time it takes to wake one."""
+"""The inner-loop iterations that justify one more thread. They take about 20 µs, as long as waking a thread."""
 MAX_THREADS = 1024
-"""The largest number of threads."""
+"""The largest number of threads, including the calling thread."""
 
 background = threading.local()
-"""A thread sets `background.active` to run its kernels alone and to leave the team to the main computation."""
+"""A thread sets `background.active` to run its kernels alone, so that the team is free for the main computation."""
 
 _threads: int | None = None
 
@@ -60,10 +42,10 @@ def parallel_for(function: Callable[..., Any], count: int, iterations: int, *arg
     """Call function(*arguments, begin, end) on several threads, with ranges that together cover range(count).
 
     Args:
-        function: does one range of the items, in a compiled loop, which releases the GIL.
+        function: computes the items begin … end - 1 in a compiled loop, which releases the GIL.
         count: the number of items.
         iterations: the approximate number of inner-loop iterations for all items; decides how many threads to use.
-        arguments: leading arguments for the function.
+        arguments: the function's first arguments.
     """
     thread_count = min(threads(), max(1, count), 1 + iterations // ITERATIONS_PER_THREAD, MAX_THREADS)
     if thread_count == 1 or getattr(background, "active", False):
@@ -77,15 +59,15 @@ def parallel_for(function: Callable[..., Any], count: int, iterations: int, *arg
     ]
     _start_workers(thread_count - 1)
     try:
-        control(address, ACQUIRE, ticket, 0)
-        if words[OWNER] != ticket:  # another thread owns the team: run alone
+        control(address, team_loops.ACQUIRE, ticket, 0)
+        if words[team_loops.OWNER] != ticket:  # another thread owns the team: run alone
             function(*arguments, 0, count)
             return
         _tasks[1:thread_count] = tasks
-        control(address, START, 0, thread_count)
+        control(address, team_loops.START, 0, thread_count)
         function(*arguments, 0, count // thread_count)
     finally:
-        control(address, RELEASE, ticket, thread_count)
+        control(address, team_loops.RELEASE, ticket, thread_count)
     for task in tasks:
         task.check()
 
@@ -94,33 +76,33 @@ def run_parallel(enter: Callable[[int, int, int, int, int], object], segment: in
     """Run a segment of a compiled program on several threads, including this one; alone if the team is in use.
 
     Args:
-        enter: the program, called with (entry_code, segment, thread_id, thread_count, team); see `kernels.driver`.
-        segment: its number.
-        thread_count: how many threads.
+        enter: the driver with the program's table, called with (entry_code, segment, thread_id, thread_count, team).
+        segment: the segment's number.
+        thread_count: how many threads to use.
     """
     _start_workers(thread_count - 1)
-    enter(RUN, segment, 0, thread_count, _words().ctypes.data)
+    enter(team_loops.RUN, segment, 0, thread_count, _words().ctypes.data)
 
 
-_tickets = count(1)
+_tickets = itertools.count(1)  # the owner's number for each `parallel_for`
 
 
 @functools.cache
 def _control() -> Callable[[int, int, int, int], object]:
-    """The pool's operations, for Python (see `team_loops.control`). Each call is atomic with respect to interrupts."""
-    call = machine.function(machine.address_of("team", control))
+    """The team's operations, for Python (see `team_loops.control`). Each call is atomic with respect to interrupts."""
+    call = machine.function(machine.address_of("team", team_loops.control))
     return lambda team, operation, a, b: call(team, operation, a, b, 0, 0)
 
 
 @functools.cache
 def _words() -> np.ndarray[Any, np.dtype[np.int64]]:
     """The words that all threads share."""
-    memory = np.zeros(WORKER * MAX_THREADS + LINE, np.int64)
+    memory = np.zeros(team_loops.WORKER_WORDS * MAX_THREADS + team_loops.LINE_WORDS, np.int64)
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(memory))  # workers read it even while the process exits
-    words = memory[-memory.ctypes.data // memory.itemsize % LINE :]
-    for position, function in ((LOCK, "acquire"), (UNLOCK, "release")):
-        address = ctypes.cast(getattr(ctypes.pythonapi, f"PyThread_{function}_lock"), ctypes.c_void_p).value
-        words[position] = address or 0
+    words = memory[-memory.ctypes.data // memory.itemsize % team_loops.LINE_WORDS :]  # from the first whole cache line
+    for offset, name in ((team_loops.ACQUIRE_LOCK, "acquire"), (team_loops.RELEASE_LOCK, "release")):
+        address = ctypes.cast(getattr(ctypes.pythonapi, f"PyThread_{name}_lock"), ctypes.c_void_p).value
+        words[offset] = address or 0
     return words
 
 
@@ -129,7 +111,7 @@ class _Task:
 
     def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         self._function, self._arguments = function, arguments
-        self._done = False
+        self._is_done = False
         self._error: BaseException | None = None
 
     def run(self) -> None:
@@ -137,43 +119,43 @@ class _Task:
             self._function(*self._arguments)
         except BaseException as error:  # re-raised in the calling thread
             self._error = error
-        self._done = True
+        self._is_done = True
 
     def check(self) -> None:
         """Raise the exception that the task raised, if any."""
         if self._error is not None:
             raise self._error
-        if not self._done:
+        if not self._is_done:
             raise RuntimeError("parallel_for: a worker thread was interrupted before it finished its share of a kernel")
 
 
 _tasks: list[_Task | None] = [None] * MAX_THREADS  # by worker; written by the owner of the team
-_started_workers: list[int] = []
+_started_workers: list[int] = []  # their numbers
 _start_lock = threading.Lock()
-_thread_idents: dict[int, int] = {}  # by worker
+_thread_idents: dict[int, int] = {}  # Python's number of each worker's thread, by worker
 
 
-def _start_workers(number: int) -> None:
-    """Start workers until there are `number`. If interrupted, the next call continues."""
-    if len(_started_workers) >= number:
+def _start_workers(count: int) -> None:
+    """Start workers until there are at least `count`. If this is interrupted, the next call continues."""
+    if len(_started_workers) >= count:
         return
     words = _words()
     with _start_lock:
-        for thread_id in range(len(_started_workers) + 1, number + 1):
-            for position in (BEGIN, END):
-                if not words[WORKER * thread_id + position]:
-                    words[WORKER * thread_id + position] = _acquired_lock()
+        for thread_id in range(len(_started_workers) + 1, count + 1):
+            for offset in (team_loops.BEGIN_LOCK, team_loops.END_LOCK):
+                if not words[team_loops.WORKER_WORDS * thread_id + offset]:
+                    words[team_loops.WORKER_WORDS * thread_id + offset] = _acquired_lock()
             threading.Thread(target=_work, args=(thread_id, words), name="chainrule-kernel", daemon=True).start()
             _started_workers.append(thread_id)
 
 
 def _acquired_lock() -> int:
-    """A Python lock, already acquired, for compiled code: no signal interrupts a wait for it."""
+    """Create a Python lock for compiled code, and acquire it; no signal interrupts a wait for such a lock."""
     allocate, acquire = ctypes.pythonapi.PyThread_allocate_lock, ctypes.pythonapi.PyThread_acquire_lock
     allocate.restype, acquire.argtypes = ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_int)
     lock: int | None = allocate()
     if lock is None:
-        raise MemoryError("no memory for a lock")
+        raise MemoryError("no memory for a lock of the thread team")
     acquire(lock, 1)
     return lock
 
@@ -181,24 +163,24 @@ def _acquired_lock() -> int:
 def _work(thread_id: int, words: np.ndarray[Any, np.dtype[np.int64]]) -> None:
     """A worker's main loop: run Python tasks; inside `control`, sleep and run programs."""
     if _thread_idents.setdefault(thread_id, threading.get_ident()) != threading.get_ident():
-        return  # starting this worker was interrupted and repeated: a thread with this number exists already
+        return  # the start of this worker was interrupted and repeated: a thread with this number exists already
     control, address = _control(), words.ctypes.data
     while True:
         try:
             while True:
-                control(address, SERVE, thread_id, 0)
+                control(address, team_loops.SERVE, thread_id, 0)
                 task, _tasks[thread_id] = _tasks[thread_id], None
                 if task is not None:
                     task.run()
                 del task  # keep no arrays alive while sleeping
-                control(address, FINISH, thread_id, 0)
-        except BaseException:  # thrown into this thread asynchronously; `_Task.check` reports the unfinished task
+                control(address, team_loops.FINISH, thread_id, 0)
+        except BaseException:  # raised asynchronously in this thread; `_Task.check` reports the unfinished task
             _tasks[thread_id] = None
-            control(address, FINISH, thread_id, 0)
+            control(address, team_loops.FINISH, thread_id, 0)
 
 
 def _after_fork() -> None:
-    """A forked process has no workers yet."""
+    """Forget the workers and their words: a forked process has no worker threads."""
     global _start_lock
     _start_lock = threading.Lock()
     _started_workers.clear()
@@ -211,7 +193,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def threads() -> int:
-    """How many threads kernels use: from `set_num_threads`, else CHAINRULE_THREADS, else one per processor.
+    """How many threads kernels use: from `set_num_threads`, else CHAINRULE_THREADS, else one for each processor.
 
     Raises:
         SettingError: CHAINRULE_THREADS is not a positive integer.
@@ -221,7 +203,7 @@ def threads() -> int:
         if not setting.isdecimal() or int(setting) < 1:
             raise SettingError(f"CHAINRULE_THREADS is {setting!r}: it must be an integer of at least 1")
         set_num_threads(int(setting))
-        return int(setting)
+        return threads()
     return _threads
 
 
@@ -229,8 +211,8 @@ def set_num_threads(number: int) -> None:
     """Set the number of threads that kernels use.
 
     Raises:
-        TypeError: it is not an integer.
-        ValueError: it is below 1.
+        TypeError: the number is not an integer.
+        ValueError: the number is below 1.
     """
     global _threads
     check_integer("set_num_threads", "the number", number, minimum=1)

@@ -1,22 +1,15 @@
-"""The thread pool's compiled half: waking workers, barriers, ownership, in 64-bit words that all threads share.
+"""The compiled half of the thread team: it wakes workers, synchronizes threads, and keeps track of the team's owner.
 
 It runs without the GIL, in compiled code, because a signal handler or an asynchronous exception may raise between any
 two bytecodes of Python. To Python code, "start the workers" and "wait until all have finished" are single steps.
 
-The words (allocated by `kernels.team`, aligned to a cache line):
+The state of the team consists of 64-bit words that all threads share. `team` allocates them, aligned to a cache line;
+the constants below are their offsets. Words on which different threads spin are on different cache lines.
 
-- OWNER: the owner's ticket, or 0. LOCK, UNLOCK: addresses of Python's functions that acquire and release a lock.
-  ARRIVED: how many threads wait at the barrier. TURN: how often all have arrived there.
-- For worker `thread_id`, from 1 on, starting at WORKER * thread_id: its STATE; CALLS, the number of calls it has
-  received while spinning; its locks BEGIN and END; and its current call: FUNCTION (the driver), TABLE, SEGMENT,
-  THREAD_COUNT. FUNCTION is 0 for a Python task; BUSY is then 1 until the owner has waited for the task to end.
+A worker that has run a program spins for about as long as it takes to load a batch of data, and then sleeps on a lock:
+to call a spinning worker takes less than a microsecond, to wake a sleeping worker twenty microseconds or more.
 
-Words on which different threads spin are on different cache lines.
-
-A worker that has run a program spins for about as long as loading a batch of data takes, then sleeps on its lock BEGIN:
-calling a spinning worker takes less than a microsecond, waking a sleeping one twenty or more.
-
-Used by `team` (from Python) and `driver` (from compiled code).
+`driver` calls these kernels from compiled code, `team` from Python (through `control`).
 """
 
 from __future__ import annotations
@@ -27,29 +20,52 @@ from typing import TYPE_CHECKING
 from chainrule.kernels.tree import ADDRESS, I4, I8, Kernel
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from chainrule.kernels.tree import Expr
 
-LINE = 8  # words of a cache line
-OWNER, LOCK, UNLOCK, ARRIVED, TURN = 0, 1, 2, LINE, 2 * LINE
-WORKER = 3 * LINE
-STATE, CALLS = 0, LINE
-BEGIN, END, FUNCTION, TABLE, SEGMENT, THREAD_COUNT, BUSY = range(2 * LINE, 2 * LINE + 7)
-"""Offsets of the words."""
-ACQUIRE, START, RELEASE, SERVE, FINISH = range(5)
-"""Operations of `control`."""
-RUN = 0
-"""Entry code for running a segment of a program."""
+LINE_WORDS = 8  # the words of a cache line
 
-ASLEEP, SPINNING, CALLED = range(3)
-SPINS = 200_000
+# Offsets of the team's words
+OWNER = 0  # the ticket of the thread whose Python tasks the team runs; PROGRAM while it runs a program; 0 if it is free
+ACQUIRE_LOCK = 1  # the address of Python's function that acquires a lock
+RELEASE_LOCK = 2  # the address of Python's function that releases a lock
+ARRIVAL_COUNT = LINE_WORDS  # how many threads wait at the barrier
+BARRIER_COUNT = 2 * LINE_WORDS  # how many times all threads have arrived at a barrier
+
+# Offsets of a worker's words
+WORKER_WORDS = 3 * LINE_WORDS  # their number; those of worker `thread_id` (1, 2, …) begin at thread_id * WORKER_WORDS
+STATE = 0  # ASLEEP, SPINNING or RUNNING
+CALL_COUNT = LINE_WORDS  # how many calls the worker has received while it was spinning
+BEGIN_LOCK = 2 * LINE_WORDS  # the lock that the worker sleeps on until it is called
+END_LOCK = BEGIN_LOCK + 1  # the lock that the owner waits for until the worker has finished a Python task
+FUNCTION = BEGIN_LOCK + 2  # the worker's current call: the driver, or 0 for a Python task
+TABLE = BEGIN_LOCK + 3  # an argument of the call, as are the next two words
+SEGMENT = BEGIN_LOCK + 4
+CALL_THREAD_COUNT = BEGIN_LOCK + 5
+HAS_TASK = BEGIN_LOCK + 6  # 1 from the start of a Python task until the owner has waited for its end
+
+PROGRAM = -1  # a value of OWNER
+
+# Values of STATE
+ASLEEP = 0  # on BEGIN_LOCK, or about to be
+SPINNING = 1  # checks CALL_COUNT again and again
+RUNNING = 2  # from the moment of a call until the worker has finished it
+
+ACQUIRE, START, RELEASE, SERVE, FINISH = range(5)
+"""The operations of `control`, which describes them."""
+
+RUN = 0
+"""The driver's entry code for running a segment of a program."""
+
+SPINS_BEFORE_SLEEP = 200_000
 """How many times an idle worker checks for a call before it goes to sleep: about 150 µs."""
 SPINS_BEFORE_NAP = 150_000
-"""How many times a thread that waits for another checks before it naps between checks: about 100 µs. A nap frees the
-processor for the other thread, which may be waiting for one. Most waits are shorter and not worth a nap.
+"""How many times a thread that waits for another thread checks before it naps between checks: about 100 µs. A nap frees
+the processor for the other thread, which may be waiting for a processor. Most waits are too short for a nap.
 """
-NAP = 50
-"""Length of a nap in µs; the operating system takes about twice as long."""
-PROGRAM = -1  # the value of OWNER while a program runs
+NAP_MICROSECONDS = 50
+"""The length of a nap; the operating system takes about twice as long."""
 
 
 class _Words:
@@ -61,34 +77,43 @@ class _Words:
 
     def of_worker(self, thread_id: Expr) -> _Words:
         """The words of a worker."""
-        return _Words(self.kernel, self.numbers.at(thread_id * WORKER).address)
+        return _Words(self.kernel, self.numbers.at(thread_id * WORKER_WORDS).address)
 
-    def word(self, position: int) -> Expr:
+    def address(self, offset: int) -> Expr:
         """The address of a word, for atomic instructions."""
-        return self.numbers.at(position).address
+        return self.numbers.at(offset).address
 
-    def load(self, position: int) -> Expr:
-        return self.kernel.atomic("load", self.word(position))
+    def load(self, offset: int) -> Expr:
+        return self.kernel.atomic("load", self.address(offset))
 
-    def store(self, position: int, value: Expr | int) -> None:
-        self.kernel.atomic("store", self.word(position), value)
+    def store(self, offset: int, value: Expr | int) -> None:
+        self.kernel.atomic("store", self.address(offset), value)
 
-    def compare_exchange(self, position: int, before: Expr | int, after: Expr | int) -> Expr:
-        """Store `after` if the word is `before`, atomically; returns whether it did."""
-        return self.kernel.atomic("compare_exchange", self.word(position), before, after)
+    def compare_exchange(self, offset: int, expected: Expr | int, value: Expr | int) -> Expr:
+        """Atomically: store a value if the word has the expected value. Returns whether the value was stored."""
+        return self.kernel.atomic("compare_exchange", self.address(offset), expected, value)
 
     def acquire_lock(self, lock: Expr) -> None:
         """Acquire a Python lock, waiting as long as necessary; no signal interrupts the wait."""
-        self.kernel.call_address(self.addresses[LOCK], [lock, self.kernel.lift(1, I4)], I4)
+        self.kernel.call_address(self.addresses[ACQUIRE_LOCK], [lock, self.kernel.lift(1, I4)], I4)
 
     def release_lock(self, lock: Expr) -> None:
         """Release a Python lock, which another thread may have acquired."""
-        self.kernel.call_address(self.addresses[UNLOCK], [lock])
+        self.kernel.call_address(self.addresses[RELEASE_LOCK], [lock])
 
 
 def _nap(kernel: Kernel) -> None:
-    """Yield this processor to another thread for a moment."""
-    kernel.call_library("usleep", [kernel.lift(NAP, I4)], I4)
+    """Leave this processor to other threads for a moment."""
+    kernel.call_library("usleep", [kernel.lift(NAP_MICROSECONDS, I4)], I4)
+
+
+def _wait_while(kernel: Kernel, test: Callable[[], Expr]) -> None:
+    """Wait while a test holds: spin, and if that takes long, nap between checks."""
+    spin_count = kernel.variable(I8, 0)
+    with kernel.loop_while(test):
+        spin_count.set(spin_count.value + 1)
+        with kernel.when(spin_count.value > SPINS_BEFORE_NAP):
+            _nap(kernel)
 
 
 @cache
@@ -98,22 +123,18 @@ def barrier() -> Kernel:
     with kernel.when(kernel["thread_count"].equals(1)):
         kernel.return_(None)
     team = _Words(kernel, kernel["team"])
-    turn = team.load(TURN)
-    with kernel.when(kernel.atomic("add", team.word(ARRIVED), 1).equals(kernel["thread_count"] - 1)):
-        team.store(ARRIVED, 0)
-        team.store(TURN, turn + 1)
+    barrier_count = team.load(BARRIER_COUNT)
+    with kernel.when(kernel.atomic("add", team.address(ARRIVAL_COUNT), 1).equals(kernel["thread_count"] - 1)):
+        team.store(ARRIVAL_COUNT, 0)
+        team.store(BARRIER_COUNT, barrier_count + 1)
         kernel.return_(None)
-    spins = kernel.variable(I8, 0)
-    with kernel.loop_while(lambda: team.load(TURN).equals(turn)):
-        spins.set(spins.value + 1)
-        with kernel.when(spins.value > SPINS_BEFORE_NAP):  # the others are probably waiting for a processor
-            _nap(kernel)
+    _wait_while(kernel, lambda: team.load(BARRIER_COUNT).equals(barrier_count))
     return kernel
 
 
 @cache
 def _call_worker() -> Kernel:
-    """Assign a call to a worker, as soon as it has finished its last one."""
+    """Give a call to a worker, as soon as the worker has finished its previous call."""
     kernel = Kernel(
         "call_worker",
         {"team": ADDRESS, "thread_id": I8, "function": ADDRESS, "table": ADDRESS, "segment": I8, "thread_count": I8},
@@ -122,33 +143,33 @@ def _call_worker() -> Kernel:
     team = _Words(kernel, kernel["team"])
     worker = team.of_worker(kernel["thread_id"])
     was_spinning, was_asleep = 1, 2
-    previous_state, spins = kernel.variable(I8, 0), kernel.variable(I8, 0)
+    previous_state, spin_count = kernel.variable(I8, 0), kernel.variable(I8, 0)
     with kernel.loop_while(lambda: previous_state.value.equals(0)):
-        now = worker.load(STATE)
-        with kernel.when(now.equals(SPINNING)), kernel.when(worker.compare_exchange(STATE, SPINNING, CALLED)):
+        state = worker.load(STATE)
+        with kernel.when(state.equals(SPINNING)), kernel.when(worker.compare_exchange(STATE, SPINNING, RUNNING)):
             previous_state.set(was_spinning)
-        with kernel.when(now.equals(ASLEEP)):
+        with kernel.when(state.equals(ASLEEP)):
             previous_state.set(was_asleep)
-        spins.set(spins.value + 1)
-        with kernel.when(previous_state.value.equals(0) & (spins.value > SPINS_BEFORE_NAP)):
+        spin_count.set(spin_count.value + 1)
+        with kernel.when(previous_state.value.equals(0) & (spin_count.value > SPINS_BEFORE_NAP)):
             _nap(kernel)
     worker.addresses[FUNCTION] = kernel["function"]
     worker.addresses[TABLE] = kernel["table"]
     worker.numbers[SEGMENT] = kernel["segment"]
-    worker.numbers[THREAD_COUNT] = kernel["thread_count"]
+    worker.numbers[CALL_THREAD_COUNT] = kernel["thread_count"]
     with kernel.when(previous_state.value.equals(was_asleep)):
-        worker.store(STATE, CALLED)
-        team.release_lock(worker.addresses[BEGIN])
+        worker.store(STATE, RUNNING)
+        team.release_lock(worker.addresses[BEGIN_LOCK])
     with kernel.otherwise():
-        kernel.atomic("add", worker.word(CALLS), 1)
+        kernel.atomic("add", worker.address(CALL_COUNT), 1)
     return kernel
 
 
 @cache
 def call_workers() -> Kernel:
-    """call_workers(team, function, table, segment, thread_count): have workers run a segment along with this thread.
+    """call_workers(team, function, table, segment, thread_count): make workers call a function for a segment.
 
-    Returns the number of threads that run it: 1 if the team is in use.
+    Returns the number of threads that run the segment, including this one: 1 if the team is in use.
     """
     arguments = {"team": ADDRESS, "function": ADDRESS, "table": ADDRESS, "segment": I8, "thread_count": I8}
     kernel = Kernel("call_workers", arguments, I8, internal=True)
@@ -158,35 +179,25 @@ def call_workers() -> Kernel:
     with kernel.when(~team.compare_exchange(OWNER, 0, PROGRAM)):
         kernel.return_(1)
     with kernel.loop(1, thread_count, as_written=True) as thread_id:
-        kernel.call(
-            _call_worker(),
-            kernel["team"],
-            thread_id,
-            kernel["function"],
-            kernel["table"],
-            kernel["segment"],
-            thread_count,
-        )
+        call = (kernel["function"], kernel["table"], kernel["segment"], thread_count)
+        kernel.call(_call_worker(), kernel["team"], thread_id, *call)
     kernel.return_(thread_count)
     return kernel
 
 
 @cache
 def release() -> Kernel:
-    """release(team, thread_count): end a program's ownership, once all workers have left the program.
+    """release(team, thread_count): end a program's ownership of the team, once all workers have left the program.
 
-    The last barrier is not enough: a worker that naps there reads the rest of its script afterwards, and the program
-    may be freed by then.
+    It is not enough that all threads have arrived at the last barrier: a worker that naps there reads the rest of its
+    script afterwards, and by then the program may have been freed.
     """
     kernel = Kernel("release_team", {"team": ADDRESS, "thread_count": I8}, internal=True)
     team = _Words(kernel, kernel["team"])
     with kernel.when(kernel["thread_count"] > 1):
         with kernel.loop(1, kernel["thread_count"], as_written=True) as thread_id:
-            worker, spins = team.of_worker(thread_id), kernel.variable(I8, 0)
-            with kernel.loop_while(lambda: worker.load(STATE).equals(CALLED)):
-                spins.set(spins.value + 1)
-                with kernel.when(spins.value > SPINS_BEFORE_NAP):
-                    _nap(kernel)
+            worker = team.of_worker(thread_id)
+            _wait_while(kernel, lambda: worker.load(STATE).equals(RUNNING))
         team.store(OWNER, 0)
     return kernel
 
@@ -199,21 +210,21 @@ def _serve() -> Kernel:
     worker = team.of_worker(thread_id)
     run = kernel.lift(RUN, I8)
     with kernel.loop_while(lambda: kernel["thread_id"].differs(0)):  # forever: workers are numbered from 1
-        team.acquire_lock(worker.addresses[BEGIN])
+        team.acquire_lock(worker.addresses[BEGIN_LOCK])
         awake = kernel.variable(I8, 1)
         with kernel.loop_while(lambda: awake.value.differs(0)):
             with kernel.when(worker.numbers[FUNCTION].equals(0)):
                 kernel.return_(None)
-            segment, thread_count = worker.numbers[SEGMENT], worker.numbers[THREAD_COUNT]
+            segment, thread_count = worker.numbers[SEGMENT], worker.numbers[CALL_THREAD_COUNT]
             arguments = [worker.addresses[TABLE], run, segment, thread_id, thread_count, kernel["team"]]
             kernel.call_address(worker.addresses[FUNCTION], arguments)
-            before = worker.load(CALLS)
+            call_count = worker.load(CALL_COUNT)
             worker.store(STATE, SPINNING)
             spin_count = kernel.variable(I8, 0)
-            with kernel.loop_while(lambda: awake.value.differs(0) & worker.load(CALLS).equals(before)):
+            with kernel.loop_while(lambda: awake.value.differs(0) & worker.load(CALL_COUNT).equals(call_count)):
                 spin_count.set(spin_count.value + 1)
                 with (
-                    kernel.when(spin_count.value > SPINS),
+                    kernel.when(spin_count.value > SPINS_BEFORE_SLEEP),
                     kernel.when(worker.compare_exchange(STATE, SPINNING, ASLEEP)),
                 ):
                     awake.set(0)
@@ -222,15 +233,15 @@ def _serve() -> Kernel:
 
 @cache
 def control() -> Kernel:
-    """control(team, operation, a, b): the pool's operations, for Python.
+    """control(team, operation, a, b): the team's operations, for Python.
 
     - ACQUIRE: become the owner, with ticket `a`, unless the team is in use. If that succeeds, OWNER is `a`.
     - START: start workers 1 … `b` - 1 on Python tasks.
-    - RELEASE: if `a` is the owner, wait for workers 1 … `b` - 1, and give up ownership.
+    - RELEASE: if `a` is the owner's ticket, wait until workers 1 … `b` - 1 have finished, and give up ownership.
     - SERVE: worker `a` waits for a Python task, and runs programs while it waits.
     - FINISH: worker `a` has finished its task, if it had one.
 
-    Two unused arguments make it callable like every other kernel, with six (`machine.function`).
+    Two more arguments are unused: `machine.function` calls kernels with six.
     """
     kernel = Kernel("control", {"team": ADDRESS, "operation": I8, "a": I8, "b": I8, "unused1": I8, "unused2": I8})
     operation, a, b, team = kernel["operation"], kernel["a"], kernel["b"], _Words(kernel, kernel["team"])
@@ -238,19 +249,19 @@ def control() -> Kernel:
     with kernel.when(operation.equals(ACQUIRE)):
         team.compare_exchange(OWNER, 0, a)
     with kernel.when(operation.equals(START)), kernel.loop(1, b, as_written=True) as thread_id:
-        team.of_worker(thread_id).numbers[BUSY] = 1
+        team.of_worker(thread_id).numbers[HAS_TASK] = 1
         kernel.call(_call_worker(), kernel["team"], thread_id, null, null, 0, 0)
     with kernel.when(operation.equals(RELEASE)), kernel.when(team.load(OWNER).equals(a)):
         with kernel.loop(1, b, as_written=True) as thread_id:
             worker = team.of_worker(thread_id)
-            with kernel.when(worker.numbers[BUSY].differs(0)):
-                team.acquire_lock(worker.addresses[END])
-                worker.numbers[BUSY] = 0
+            with kernel.when(worker.numbers[HAS_TASK].differs(0)):
+                team.acquire_lock(worker.addresses[END_LOCK])
+                worker.numbers[HAS_TASK] = 0
         team.store(OWNER, 0)
     with kernel.when(operation.equals(SERVE)):
         kernel.call(_serve(), kernel["team"], a)
     with kernel.when(operation.equals(FINISH)):
         worker = team.of_worker(a)
-        with kernel.when(worker.compare_exchange(STATE, CALLED, ASLEEP)):
-            team.release_lock(worker.addresses[END])
+        with kernel.when(worker.compare_exchange(STATE, RUNNING, ASLEEP)):
+            team.release_lock(worker.addresses[END_LOCK])
     return kernel

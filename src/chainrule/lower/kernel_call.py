@@ -98,9 +98,9 @@ def _handwritten(stage: Stage) -> KernelCall:
         return job.template.layout.bind(job.descriptor, [*bindings, *((entry_of(v), 0) for v in scratch)])
 
     partial_sums = [v for v in stage.steps if stage.parts and is_partial(v)]
-    parallel = job.rows > 1 and work(stage) > MIN_SHARED_WORK
+    parallel = job.row_count > 1 and work(stage) > MIN_SHARED_WORK
     return KernelCall(
-        stage, job.address, descriptor, job.rows, parallel, partial_sums, "bytes_per_thread" in step.options
+        stage, job.address, descriptor, job.row_count, parallel, partial_sums, "bytes_per_thread" in step.options
     )
 
 

@@ -16,21 +16,6 @@ import numpy as np
 
 from chainrule.errors import CaptureError, read_only_error
 from chainrule.kernels import blas, driver, machine, team
-from chainrule.kernels.driver import (
-    ARGUMENT,
-    CHANGED_ARRAYS,
-    CHECK_ARGUMENTS,
-    CHECK_RESULT,
-    DRIVER,
-    FLUSH,
-    FLUSH_SUBNORMALS,
-    PROGRESS,
-    READ_ONLY,
-    RESERVED,
-    SCALARS,
-    SCRIPTS,
-    THREAD_COUNT,
-)
 from chainrule.kernels.memory import LAYOUT_IS_KNOWN, data_pointer, flags_address
 from chainrule.kernels.team_loops import RUN
 from chainrule.kernels.tree import type_of
@@ -68,7 +53,7 @@ class Program:
 
     Attributes:
         thread_count: how many threads run it.
-        progress_per_run: by how much table_view[PROGRESS] grows in a complete run.
+        progress_per_run: by how much table_view[driver.PROGRESS] grows in a complete run.
         kernel_calls: the call of each stage's kernel, by the stage's number in the plan; Python calls have none.
         entries: the table entry of each array, by identity of its value.
         scalars: the program's scalars; write them before a run.
@@ -87,11 +72,11 @@ class Program:
         self.kernel_calls = {n: prepare_call(stage) for n, stage in enumerate(plan.stages) if stage.kind != "call"}
         self.thread_count = thread_count(self.kernel_calls.values())
         self.bases = _bases(plan, [*outputs, *(value for value, *_ in index_checks)])
-        self.entries = {id(value): RESERVED + n for n, value in enumerate(self.bases)}
+        self.entries = {id(value): driver.FIRST_ARRAY + n for n, value in enumerate(self.bases)}
         private_values = [
             v for v in self.bases if "bytes_per_thread" in v.options or id(v) in plan.block_buffers or is_partial(v)
         ]
-        start, size = RESERVED + len(self.bases), len(private_values)
+        start, size = driver.FIRST_ARRAY + len(self.bases), len(private_values)
         self.entries_of_threads = [  # of values that have a table entry for each thread
             {id(v): start + thread_id * size + n for n, v in enumerate(private_values)}
             for thread_id in range(self.thread_count)
@@ -122,16 +107,16 @@ class Program:
         self, outputs: Sequence[Value], private_count: int, allocate_arena: Callable[[int], NDArray[np.uint8]]
     ) -> None:
         """Allocate the table, the arena and the outputs, and enter all known addresses in the table."""
-        self.table = np.zeros(RESERVED + len(self.bases) + private_count * self.thread_count, np.int64)
-        self.table[[driver.SGEMM, driver.DGEMM]] = blas.addresses()
-        self.table[[driver.GET_THREADS, driver.SET_THREADS]] = blas.thread_count_addresses()
-        self.table[SCALARS] = self.scalars.ctypes.data
-        self.table[DRIVER] = _driver_address()
-        self.table[THREAD_COUNT] = self.thread_count
+        self.table = np.zeros(driver.FIRST_ARRAY + len(self.bases) + private_count * self.thread_count, np.int64)
+        self.table[[driver.SGEMM, driver.DGEMM]] = blas.gemm_addresses()
+        self.table[[driver.GET_BLAS_THREADS, driver.SET_BLAS_THREADS]] = blas.thread_count_addresses()
+        self.table[driver.SCALARS] = self.scalars.ctypes.data
+        self.table[driver.DRIVER] = _driver_address()
+        self.table[driver.THREAD_COUNT] = self.thread_count
         if any(stage.writes for stage in self.plan.stages):
-            self.table[FLUSH] = FLUSH_SUBNORMALS
+            self.table[driver.SUBNORMAL_MODE] = driver.FLUSH_SUBNORMALS
         bounds = [(*byte_bounds(array), flags_address(array)) for array in self.changed]
-        self.table[CHANGED_ARRAYS] = self._keep(np.array(bounds, np.int64))
+        self.table[driver.CHANGED_ARRAYS] = self._keep(np.array(bounds, np.int64))
         arena = self.memory = allocate_arena(self.plan.arena_size + ALIGNMENT)
         start = -arena.ctypes.data % ALIGNMENT
         self.arrays: dict[int, NDArray[Any]] = {}
@@ -219,7 +204,7 @@ class Program:
             scripts += [
                 self._script(calls, thread_id, self.thread_count, first) for thread_id in range(self.thread_count)
             ]
-        self.table[SCRIPTS] = self._keep(np.array(scripts, np.int64))
+        self.table[driver.SCRIPTS] = self._keep(np.array(scripts, np.int64))
         return order
 
     def _script(self, calls: Sequence[KernelCall], thread_id: int, thread_count: int, check: bool) -> int:
@@ -235,11 +220,13 @@ class Program:
         """Check everything that can fail, before the program changes anything."""
         changed = len(self.changed)
         if changed:
-            script.check(READ_ONLY, machine.address_of("count_read_only", driver.count_read_only), [changed])
+            kernel = machine.address_of("count_read_only", driver.count_read_only)
+            script.check(driver.READ_ONLY_CHECK, kernel, [changed])
         for i, _, value in self.argument_entries:
             if value.size:
                 descriptor = [self.entries[id(value)], value.example.nbytes, value.dtype.itemsize, changed]
-                script.check(ARGUMENT - i, machine.address_of("count_overlaps", driver.count_overlaps), descriptor)
+                kernel = machine.address_of("count_overlaps", driver.count_overlaps)
+                script.check(driver.ARGUMENT_CHECK - i, kernel, descriptor)
         for number, (value, size, ignore_index, _) in enumerate(self.index_checks, 1):
             type = type_of(value.dtype)
             kernel = machine.address_of(f"count_invalid_indices {type}", partial(driver.count_invalid_indices, type))
@@ -303,36 +290,37 @@ class Program:
             self._check_writable()
         if self.is_single_segment:
             self._run(0)
-            while self.table_view[CHECK_RESULT]:
+            while self.table_view[driver.CHECK_RESULT]:
                 self._handle_failed_check(arguments)
                 self._run(0)
             return
-        self.enter(CHECK_ARGUMENTS, 0, 0, 1, 0)
-        while self.table_view[CHECK_RESULT]:
+        self.enter(driver.CHECK_ARGUMENTS, 0, 0, 1, 0)
+        while self.table_view[driver.CHECK_RESULT]:
             self._handle_failed_check(arguments)
-            self.enter(CHECK_ARGUMENTS, 0, 0, 1, 0)
-        self.table_view[PROGRESS] += 1
+            self.enter(driver.CHECK_ARGUMENTS, 0, 0, 1, 0)
+        self.table_view[driver.PROGRESS] += 1
         with blas.one_thread():
             for item in self.order:
                 if type(item) is int:
                     self._run(item)
                 else:
                     item()
-                    self.table_view[PROGRESS] += 1
+                    self.table_view[driver.PROGRESS] += 1
 
     def _handle_failed_check(self, arguments: Sequence[NDArray[Any]]) -> None:
         """Raise the error that a check found, or copy an argument that the program cannot read in place.
 
         The checks must then run again: another thread may have changed the array meanwhile, so that nothing is raised.
         """
-        failed_check = self.table_view[CHECK_RESULT]
+        failed_check = self.table_view[driver.CHECK_RESULT]
         if failed_check > 0:
             value, _, _, validate = self.index_checks[failed_check - 1]
             validate(self.arrays[id(value)])  # what was checked: the argument or a copy of it
-        elif failed_check == READ_ONLY:
+        elif failed_check == driver.READ_ONLY_CHECK:
             self._check_writable()
         else:
-            argument, value = arguments[ARGUMENT - failed_check], self.arguments[ARGUMENT - failed_check]
+            index = driver.ARGUMENT_CHECK - failed_check
+            argument, value = arguments[index], self.arguments[index]
             self._check_no_overlap(argument)
             array = self.arrays[id(value)] = _copy_like(argument, value)
             self.table_view[self.entries[id(value)]] = data_pointer(array)
