@@ -56,7 +56,7 @@ def test_axis_is_another_name_of_dim(name, x):
     assert results(function(first, axis=0, **given, **options)) == results(wanted)
     if hasattr(chainrule.Tensor, name):
         assert results(getattr(x, name)(axis=0, **given, **options)) == results(wanted)
-    with pytest.raises(TypeError, match=f"^{name}: axis is another name of dim: pass one of them$"):
+    with pytest.raises(TypeError, match=f"^{name}: axis is another name for dim: pass one of them$"):
         function(first, dim=0, axis=0, **given)
 
 
@@ -65,7 +65,7 @@ def test_both_names_by_position_and_by_name(x):
         TypeError, match=r"^sum: got dim both by position and by name; it takes input, dim, keepdim, dtype$"
     ):
         x.sum(0, axis=0)
-    with pytest.raises(TypeError, match=r"^mean: keepdims is another name of keepdim: pass one of them$"):
+    with pytest.raises(TypeError, match=r"^mean: keepdims is another name for keepdim: pass one of them$"):
         x.mean(0, keepdim=True, keepdims=True)
 
 

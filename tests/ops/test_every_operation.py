@@ -253,7 +253,7 @@ def test_close_to_each_other():
     assert (ops.allclose(x[:1], y[:1]), ops.allclose(x, y), x[1:2].allclose(y[1:2], atol=0.2)) == (True, False, True)
     with pytest.raises(ValueError, match=r"^allclose: rtol and atol must not be negative, got -1 and 0"):
         ops.allclose(x, y, rtol=-1, atol=0)
-    with pytest.raises(TypeError, match=r"^isclose: both must have one type, not float32 and int64"):
+    with pytest.raises(TypeError, match=r"^isclose: both must have the same type, not float32 and int64"):
         ops.isclose(x, x.long())
 
 

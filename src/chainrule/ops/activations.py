@@ -1,7 +1,7 @@
 """Activation functions, elementwise: relu and its relatives, sigmoid, softplus, mish.
 
-Each derivative stands below its formula. `inplace=True` also writes the result into the input, as in PyTorch. It
-saves no memory: what the derivative needs is kept.
+Each derivative stands below its formula. `inplace=True` also writes the result into the input, as in PyTorch, but it
+does not save memory: the values that the derivative needs are kept.
 """
 
 from math import prod
@@ -48,6 +48,7 @@ def _(grad: Array, out: Array) -> Array:
 
 
 def _check_numbers(name: str, input: Array) -> None:
+    """Raise a TypeError if the input is boolean."""
     check(name, input.dtype.kind != "b", "takes numbers, not booleans: convert it with .float()", TypeError)
 
 
@@ -64,7 +65,7 @@ def relu6(input: Input, inplace: bool = False) -> Array:
 
 @relu6.derivative
 def _(grad: Array, out: Array) -> Array:
-    """1 between 0 and 6, 0 outside and on them (as in PyTorch); 1 for NaN."""
+    """1 between 0 and 6, 0 elsewhere (also at 0 and 6, as in PyTorch); 1 for NaN."""
     return np.where((out <= 0) | (out >= 6), 0, grad)
 
 
@@ -82,14 +83,14 @@ def _(grad: Array, input: Array, negative_slope: float) -> Array:
 
 @operation(input_count=1, promote="floating_only")
 def softplus(input: Input, beta: float = 1.0, threshold: float = 20.0) -> Array:
-    """ln(1 + e^(βx)) / β, a smooth relu; for βx above `threshold` simply x, which is the same up to rounding."""
+    """ln(1 + e^(βx)) / β, a smooth relu. If βx is above `threshold`, x, which is less by at most e^-threshold / β."""
     beta_x = input * beta
     return np.where(beta_x > threshold, input, np.log1p(np.exp(np.minimum(beta_x, threshold))) / beta)
 
 
 @softplus.derivative
 def _(grad: Array, input: Array, beta: float, threshold: float) -> Array:
-    """d softplus(x)/dx = σ(βx)."""
+    """d softplus(x)/dx = σ(βx); 1 if βx is above `threshold`."""
     return np.where(input * beta > threshold, grad, grad * sigmoid(input * beta))
 
 
@@ -140,7 +141,7 @@ def hardtanh(input: Input, min_val: float = -1.0, max_val: float = 1.0, inplace:
 
 @hardtanh.derivative
 def _(grad: Array, input: Array, min_val: float, max_val: float) -> Array:
-    """1 between the bounds, 0 outside and on them (as in PyTorch); 1 for NaN."""
+    """1 between the bounds, 0 elsewhere (also at the bounds, as in PyTorch); 1 for NaN."""
     return np.where((input <= min_val) | (input >= max_val), 0, grad)
 
 
@@ -164,7 +165,7 @@ def hardswish(input: Input, inplace: bool = False) -> Array:
 
 @hardswish.derivative
 def _(grad: Array, input: Array) -> Array:
-    """0 up to -3, 1 from 3 on, x / 3 + ½ between."""
+    """0 if x ≤ -3, 1 if x ≥ 3, else x / 3 + ½."""
     return np.where(input <= -3, 0, np.where(input < 3, grad * (input / 3 + 0.5), grad))
 
 
@@ -183,7 +184,7 @@ def _(grad: Array, input: Array) -> Array:
 
 @operation(input_count=1, promote="floating_only")
 def celu(input: Input, alpha: float = 1.0, inplace: bool = False) -> Array:
-    """x if x > 0, else α (e^(x/α) - 1), whose slope is continuous for every α.
+    """x if x > 0, else α (e^(x/α) - 1). The derivative is continuous for every α.
 
     Raises:
         ValueError: α is 0.
@@ -200,12 +201,15 @@ def _(grad: Array, input: Array, alpha: float) -> Array:
     return np.where(input > 0, grad, grad * np.exp(np.minimum(input, 0) / alpha))
 
 
-_SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
+_SELU_ALPHA = 1.6732632423543772
+"""α of `selu`, called α₀₁ in its source."""
+_SELU_SCALE = 1.0507009873554805
+"""λ of `selu`, called λ₀₁ in its source."""
 
 
 @operation(input_count=1, promote="floating_only")
 def selu(input: Input, inplace: bool = False) -> Array:
-    """λ elu(x) with α = 1.6733 and λ = 1.0507, which keep mean 0 and variance 1 from layer to layer.
+    """λ elu(x) with α = 1.6733 and λ = 1.0507, which keep activations near mean 0 and variance 1 in deep networks.
 
     Source: Klambauer et al., Self-normalizing neural networks (2017).
     """
@@ -246,7 +250,7 @@ def prelu(input: Input, weight: Input) -> Tensor:
     """x if x > 0, else weight · x, with one learned weight or one for each channel.
 
     Args:
-        input: (N, C, ...) for a weight of each channel; else any shape.
+        input: (N, C, ...) if there is one weight per channel; otherwise any shape.
         weight: (C,), (1,) or ().
 
     Raises:
@@ -257,16 +261,14 @@ def prelu(input: Input, weight: Input) -> Tensor:
     """
     check_tensors("prelu", input, weight)
     check_floats("prelu", input)
-    check(
-        "prelu",
-        weight.dtype == input.dtype,
-        f"both must have one type, not {input.dtype} and {weight.dtype}",
-        TypeError,
-    )
-    count, channels = prod(weight.shape), input.shape[1:2]
-    if weight.ndim > 1 or (count != 1 and channels != (count,)):
-        raise ValueError(
-            f"prelu: weight {weight.shape} does not fit input {input.shape}: it must be (1,) or the channels"
-        )
-    shape = () if count == 1 and not input.ndim else (1, -1, *(1,) * (input.ndim - 2)) if input.ndim > 1 else (-1,)
-    return sloped_relu(input, reshape(weight, shape=shape))
+    if weight.dtype != input.dtype:
+        raise TypeError(f"prelu: both must have the same type, not {input.dtype} and {weight.dtype}")
+    weight_count = prod(weight.shape)
+    if weight.ndim > 1 or (weight_count != 1 and input.shape[1:2] != (weight_count,)):
+        requirement = "it must be (1,), or (C,) with one weight for each channel"
+        raise ValueError(f"prelu: weight {weight.shape} does not fit input {input.shape}: {requirement}")
+    if input.ndim > 1:
+        broadcast_shape: tuple[int, ...] = (1, -1, *(1,) * (input.ndim - 2))
+    else:
+        broadcast_shape = (1,) * input.ndim
+    return sloped_relu(input, reshape(weight, shape=broadcast_shape))

@@ -1,4 +1,4 @@
-"""NumPy's `axis` and `keepdims` as aliases of `dim` and `keepdim`, which PyTorch accepts as well."""
+"""NumPy's argument names `axis` and `keepdims` as aliases of `dim` and `keepdim`; PyTorch accepts them, too."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 ARGUMENT_ALIASES = {"axis": "dim", "keepdims": "keepdim"}
+"""Maps each alias to the name that it stands for."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -26,14 +27,14 @@ def rename(owner: str, arguments: Mapping[str, Any], aliases: Mapping[str, str] 
     for name, value in arguments.items():
         parameter = aliases.get(name, name)
         if parameter in renamed:
-            alias = next(alias for alias, name in aliases.items() if name == parameter)
-            raise TypeError(f"{owner}: {alias} is another name of {parameter}: pass one of them")
+            alias = next(alias for alias, target in aliases.items() if target == parameter)
+            raise TypeError(f"{owner}: {alias} is another name for {parameter}: pass one of them")
         renamed[parameter] = value
     return renamed
 
 
 def takes_axis(function: Function) -> Function:
-    """Decorator: also take `axis` and `keepdims`, the aliases of `dim` and `keepdim`."""
+    """Decorator: let a function that is not an `Operation` accept the aliases `axis` and `keepdims`."""
 
     @functools.wraps(function)
     def with_aliases(*args: Any, **kwargs: Any) -> Any:

@@ -123,8 +123,8 @@ def trunc_divide(input: Array, other: Array) -> Array:
     """x / y, rounded toward zero; an integer for integers."""
     if np.result_type(input, other).kind == "f":
         return np.trunc(input / other)
-    quotient = np.floor_divide(input, other)  # rounded down
-    return quotient + ((quotient < 0) & (quotient * other != input))
+    quotient = np.floor_divide(input, other)
+    return quotient + ((quotient < 0) & (quotient * other != input))  # a negative quotient was rounded away from zero
 
 
 def _zero_gradients(grad: Array) -> Any:
@@ -171,7 +171,7 @@ def _(grad: Array, input: Array, other: Array) -> Any:
 
 
 def _check_divisor(name: str, input: Array, other: Array) -> None:
-    """Raise an error if integers are divided by 0, whose remainder would be 0 in NumPy."""
+    """Raise an error if integers are divided by 0; NumPy would return 0 as the remainder."""
     if np.result_type(input, other).kind != "f" and np.any(np.equal(other, 0)):
         raise ZeroDivisionError(f"{name}: an integer divided by 0 has no remainder")
 
@@ -199,7 +199,7 @@ def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> 
     return divisions[rounding_mode](input, other)
 
 
-# Step functions: piecewise constant, so their derivative is 0
+# Step functions, which are piecewise constant: their derivative is 0
 
 
 @operation(numpy=np.sign)
@@ -237,8 +237,8 @@ def _zero_gradient(grad: Array) -> Array:
     return np.zeros_like(grad)
 
 
-for step in (sign, floor, ceil, trunc, round):
-    step.derivative(_zero_gradient)
+for step_function in (sign, floor, ceil, trunc, round):
+    step_function.derivative(_zero_gradient)
 
 
 # Selection
@@ -246,13 +246,13 @@ for step in (sign, floor, ceil, trunc, round):
 
 @operation(numpy=np.maximum, promote="common", tensor_positions=(0, 1))
 def maximum(input: Input, other: Input) -> Array:
-    """The larger of x and y; NaN if either is."""
+    """The larger of x and y; NaN if either is NaN."""
     return np.maximum(input, other)
 
 
 @operation(numpy=np.minimum, promote="common", tensor_positions=(0, 1))
 def minimum(input: Input, other: Input) -> Array:
-    """The smaller of x and y; NaN if either is."""
+    """The smaller of x and y; NaN if either is NaN."""
     return np.minimum(input, other)
 
 
@@ -260,7 +260,7 @@ def _select_gradients(grad: Array, out: Array, input: Array, other: Array) -> An
     """1 for the selected input, 0 for the other, ½ for each where they are equal."""
 
     def gradient_of(x: Array) -> Array:
-        # `x != out` would also be true for a NaN that was selected, which must get the gradient
+        # not `x != out`, which is true for a selected NaN: that NaN must get the gradient
         return np.where(input == other, grad / 2, np.where((x < out) | (x > out), 0, grad))
 
     return lambda: gradient_of(input), lambda: gradient_of(other)
@@ -288,11 +288,11 @@ def _(grad: Array, condition: Array) -> Array:
 
 
 def masked_fill(input: Input, mask: Input, value: Operand) -> Tensor:
-    """x, with `value` where the mask is true.
+    """x, but `value` where the mask is true.
 
     Args:
         input: any shape.
-        mask: booleans that broadcast with the input.
+        mask: booleans; broadcasts with the input.
         value: a number, or a zero-dimensional Tensor.
 
     Raises:
@@ -306,7 +306,7 @@ def masked_fill(input: Input, mask: Input, value: Operand) -> Tensor:
 
 
 def clamp(input: Input, min: Operand | None = None, max: Operand | None = None) -> Tensor:
-    """x limited to [min, max]. A bound is a number, a Tensor, or None. NaN stays NaN, and its gradient is 1.
+    """x limited to [min, max]. A bound is a number, a Tensor, or None. At NaN, the result is NaN and the derivative 1.
 
     Raises:
         ValueError: both bounds are None.

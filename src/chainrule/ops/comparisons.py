@@ -1,4 +1,4 @@
-"""Comparisons, and logic on bits and truth values. The results are booleans or integers, so there is no derivative.
+"""Comparisons, and logic on bits and truth values. The results are booleans or integers, so none has a derivative.
 
 Inputs broadcast as in NumPy.
 """
@@ -55,7 +55,7 @@ def ge(input: Input, other: Operand) -> Array:
 
 @operation(numpy=np.logical_not)
 def logical_not(input: Input) -> Array:
-    """Logical not."""
+    """Whether x is 0."""
     return np.logical_not(input)
 
 
@@ -73,7 +73,7 @@ def isnan(input: Input) -> Array:
 
 @operation(numpy=np.isinf)
 def isinf(input: Input) -> Array:
-    """Whether x is infinite, of either sign."""
+    """Whether x is infinite, positive or negative."""
     return np.isinf(input)
 
 
@@ -91,13 +91,13 @@ def logical_or(input: Input, other: Input) -> Array:
 
 @operation(numpy=np.logical_xor, promote="common", tensor_positions=(0, 1))
 def logical_xor(input: Input, other: Input) -> Array:
-    """Whether one of x and y is nonzero, but not both."""
+    """Whether exactly one of x and y is nonzero."""
     return np.logical_xor(input, other)
 
 
 @operation(numpy=np.bitwise_and, promote="common")
 def bitwise_and(input: Operand, other: Operand) -> Array:
-    """x and y, bit by bit: x & y.
+    """x AND y, bit by bit: x & y.
 
     Raises:
         TypeError: an input is floating.
@@ -108,7 +108,7 @@ def bitwise_and(input: Operand, other: Operand) -> Array:
 
 @operation(numpy=np.bitwise_or, promote="common")
 def bitwise_or(input: Operand, other: Operand) -> Array:
-    """x or y, bit by bit: x | y.
+    """x OR y, bit by bit: x | y.
 
     Raises:
         TypeError: an input is floating.
@@ -119,7 +119,7 @@ def bitwise_or(input: Operand, other: Operand) -> Array:
 
 @operation(numpy=np.bitwise_xor, promote="common")
 def bitwise_xor(input: Operand, other: Operand) -> Array:
-    """Either x or y, bit by bit: x ^ y.
+    """x XOR y, bit by bit: x ^ y.
 
     Raises:
         TypeError: an input is floating.
@@ -130,7 +130,7 @@ def bitwise_xor(input: Operand, other: Operand) -> Array:
 
 @operation(numpy=np.invert)
 def bitwise_not(input: Input) -> Array:
-    """Not x, bit by bit: ~x; for booleans, their negation.
+    """NOT x, bit by bit: ~x.
 
     Raises:
         TypeError: the input is floating.
@@ -140,6 +140,7 @@ def bitwise_not(input: Input) -> Array:
 
 
 def _check_bits(name: str, *values: Array) -> None:
+    """Raise a TypeError if a value is floating."""
     for value in values:
         if isinstance(value, float) or getattr(getattr(value, "dtype", None), "kind", "i") == "f":
             raise TypeError(f"{name}: takes booleans and integers, not floats: compare them first, as in x > 0")
@@ -148,34 +149,36 @@ def _check_bits(name: str, *values: Array) -> None:
 def isclose(
     input: Input, other: Input, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
 ) -> Tensor:  # fmt: skip
-    """Whether |x - y| ≤ atol + rtol |y|; infinities are close to themselves.
+    """Whether |x - y| ≤ atol + rtol |y|; an infinity is close only to the same infinity.
 
     Args:
         input: x, any shape.
         other: y, of the same type; broadcasts with x.
-        rtol: the relative tolerance, a factor of |y|.
-        atol: the absolute tolerance, added to the relative one.
+        rtol: the relative tolerance, which is multiplied by |y|.
+        atol: the absolute tolerance.
         equal_nan: whether NaN is close to NaN.
 
     Raises:
         ValueError: a tolerance is negative.
         TypeError: the types differ.
     """
-    out: Tensor = _close("isclose", input, other, rtol, atol, equal_nan)
-    return out
+    close: Tensor = _compare("isclose", input, other, rtol, atol, equal_nan)
+    return close
 
 
 def allclose(
     input: Input, other: Input, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
 ) -> bool:  # fmt: skip
-    """Whether `isclose` holds for all elements; arguments and errors as there."""
-    close: Any = _close("allclose", input, other, rtol, atol, equal_nan)
-    return bool(np.asarray(close).all() if isinstance(close, (np.ndarray, np.generic)) else close.all())
+    """Whether `isclose` holds for all elements. Arguments and errors are those of `isclose`."""
+    close: Any = _compare("allclose", input, other, rtol, atol, equal_nan)
+    return bool(close.all())
 
 
-def _close(name: str, input: Array, other: Array, rtol: float, atol: float, equal_nan: bool) -> Any:
+def _compare(name: str, input: Array, other: Array, rtol: float, atol: float, equal_nan: bool) -> Any:
+    """Return the result of `isclose`; error messages begin with `name`."""
     check_tensors(name, input, other)
-    check(name, input.dtype == other.dtype, f"both must have one type, not {input.dtype} and {other.dtype}", TypeError)
+    if input.dtype != other.dtype:
+        raise TypeError(f"{name}: both must have the same type, not {input.dtype} and {other.dtype}")
     check(name, rtol >= 0 and atol >= 0, f"rtol and atol must not be negative, got {rtol} and {atol}")
     close: Array = eq(input, other)
     if equal_nan:

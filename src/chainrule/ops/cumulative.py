@@ -1,6 +1,6 @@
 """Running sums, products, maxima and minima along one dimension.
 
-NumPy computes them; in a compiled program they are Python calls.
+NumPy computes them; compiled programs call these formulas as Python code.
 """
 
 from typing import Any
@@ -8,30 +8,32 @@ from typing import Any
 import numpy as np
 
 from chainrule.ops.argument_aliases import takes_axis
+from chainrule.ops.dtypes import ACCUMULATION_DTYPES
 from chainrule.ops.indexing import gather
 from chainrule.ops.operation import Array, DTypeLike, Input, Tensor, check_tensors, operation
 from chainrule.ops.shape import wrap_dim
 
 __all__ = ["cummax", "cummin", "cumprod", "cumsum"]
 
-_WIDE_TYPES = dict.fromkeys("biu", np.int64)  # booleans and integers; floats keep their type
-
 
 @operation(input_count=1)
 def cumsum(input: Input, dim: int, *, dtype: DTypeLike | None = None) -> Array:
-    """Cumulative sums along a dimension; floats are summed in float64, because rounding errors accumulate."""
+    """Cumulative sums along a dimension, in `dtype`; by default, those of integers and booleans are int64.
+
+    Floats are summed in float64, because rounding errors accumulate, and then converted.
+    """
     return _accumulate(np.add, "cumsum", input, dim, dtype)
 
 
 @cumsum.derivative
 def _(grad: Array, dim: int) -> Array:
-    """An element contributes to its own sum and all later ones: the cumulative sums of the gradient from the end."""
+    """The cumulative sums of G from the end: an element contributes to its own sum and to all later ones."""
     return np.flip(cumsum(np.flip(grad, dim), dim=dim), dim) if grad.ndim else grad
 
 
 @operation(input_count=1)
 def cumprod(input: Input, dim: int, *, dtype: DTypeLike | None = None) -> Array:
-    """Cumulative products along a dimension; floats are multiplied in float64."""
+    """Cumulative products along a dimension, in `dtype`, computed like `cumsum`."""
     return _accumulate(np.multiply, "cumprod", input, dim, dtype)
 
 
@@ -39,7 +41,7 @@ def cumprod(input: Input, dim: int, *, dtype: DTypeLike | None = None) -> Array:
 def _(grad: Array, out: Array, input: Array, dim: int) -> Array:
     """For k ≥ i, ∂outₖ/∂xᵢ is the product of the elements up to k without xᵢ; for k < i it is 0.
 
-    The product is outₖ / xᵢ, or computed directly if an element is 0.
+    If no element is 0, that product is outₖ / xᵢ; otherwise it is computed without a division.
     """
     if not input.ndim:
         return grad
@@ -54,8 +56,8 @@ def _(grad: Array, out: Array, input: Array, dim: int) -> Array:
 
 
 def _accumulate(ufunc: Any, name: str, input: Array, dim: int, dtype: Any) -> Any:
-    """Apply a ufunc cumulatively; floats are widened, because rounding errors accumulate."""
-    out_dtype = np.dtype(dtype or _WIDE_TYPES.get(input.dtype.kind) or input.dtype)
+    """Apply a ufunc cumulatively, to floats in float64; the result has `dtype`, or the default type if that is None."""
+    out_dtype = np.dtype(dtype or ACCUMULATION_DTYPES.get(input.dtype.kind) or input.dtype)
     axis = wrap_dim(input, dim, name)
     if not input.ndim:
         return input.astype(out_dtype)
@@ -66,9 +68,9 @@ def _accumulate(ufunc: Any, name: str, input: Array, dim: int, dtype: Any) -> An
 
 @takes_axis
 def cummax(input: Input, dim: int) -> tuple[Tensor, Tensor]:
-    """The running maxima along a dimension, and the index of each, the last if there are ties.
+    """The running maxima along a dimension, and the index of each maximum: the last one in case of ties.
 
-    They are NaN once an element is NaN.
+    From the first NaN on, the maxima are NaN.
 
     Raises:
         IndexError: `dim` is out of range.
@@ -78,9 +80,9 @@ def cummax(input: Input, dim: int) -> tuple[Tensor, Tensor]:
 
 @takes_axis
 def cummin(input: Input, dim: int) -> tuple[Tensor, Tensor]:
-    """The running minima along a dimension, and the index of each, the last if there are ties.
+    """The running minima along a dimension, and the index of each minimum: the last one in case of ties.
 
-    They are NaN once an element is NaN.
+    From the first NaN on, the minima are NaN.
 
     Raises:
         IndexError: `dim` is out of range.
@@ -97,10 +99,10 @@ def _running_extreme(name: str, input: Array, dim: int) -> tuple[Tensor, Tensor]
 
 @operation
 def running_extreme_indices(input: Array, *, dim: int, largest: bool) -> Array:
-    """The index of the maximum, or the minimum, of the elements up to each; the last if there are ties."""
+    """For each element, the index of the largest (or smallest) element up to it: the last one in case of ties."""
     if not input.ndim:
         return np.zeros((), np.int64)
     running = (np.maximum if largest else np.minimum).accumulate(input, axis=dim)
-    is_extreme = (input == running) | (input != input)  # NaN equals nothing
-    positions = np.arange(input.shape[dim]).reshape(-1, *(1,) * (input.ndim - 1 - dim))
-    return np.maximum.accumulate(np.where(is_extreme, positions, 0), axis=dim)
+    is_extreme = (input == running) | (input != input)  # a NaN, which is not even equal to itself, is extreme, too
+    indices = np.arange(input.shape[dim]).reshape(-1, *(1,) * (input.ndim - 1 - dim))
+    return np.maximum.accumulate(np.where(is_extreme, indices, 0), axis=dim)

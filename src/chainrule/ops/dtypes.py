@@ -1,10 +1,10 @@
 """Type promotion by PyTorch's rules, which differ from NumPy's in three ways.
 
 1. Integers with floats give the type of the floats (NumPy: int64 with float32 gives float64).
-2. A Python number, a NumPy scalar or a zero-dimensional array does not widen an array of the same category: float32
-   with `np.float64(2)` stays float32.
-3. Functions such as `exp` and `/` turn integers into the default type, float32 (NumPy: float64; `exp` and the like give
-   float16 for booleans and 8-bit integers, float32 for 16-bit ones).
+2. A NumPy scalar or a zero-dimensional array, like a Python number, does not widen an array of the same category:
+   float32 with `np.float64(2)` stays float32 (NumPy: float64).
+3. Functions such as `exp` and `/` convert booleans and integers to float32, the default type. (NumPy's `/` gives
+   float64; its `exp` gives float16 for booleans and 8-bit integers, float32 for 16-bit ones, float64 for longer ones.)
 
 Source: the PyTorch documentation, "Tensor Attributes", section on type promotion.
 """
@@ -23,16 +23,23 @@ if TYPE_CHECKING:
 DEFAULT = np.dtype(np.float32)
 """The type that Python floats become."""
 
-_ndarray, _BOOL, _INT64 = np.ndarray, np.dtype(bool), np.dtype(np.int64)
-_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+ACCUMULATION_DTYPES = dict.fromkeys("biu", np.int64)
+"""The type of sums and products of booleans and integers, by `dtype.kind`. Floats keep their type."""
+
 _CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2}
+"""The category of a type, by `dtype.kind`: booleans, integers, floats. The highest category determines the result's."""
+_BOOL = np.dtype(bool)
+_INT64 = np.dtype(np.int64)
+_FLOAT32 = np.dtype(np.float32)
+_FLOAT64 = np.dtype(np.float64)
+_ndarray = np.ndarray  # faster to look up
 
 
 def promote(values: list[Any], promotion: str, name: str) -> list[Any]:
     """Convert arrays to their common type.
 
-    Python numbers are not converted, because NumPy gives them the type of the arrays. The exception is numbers next to
-    boolean arrays, where NumPy makes float64 of a Python float.
+    Python numbers are not converted, because NumPy gives them the type of the arrays. Only next to a boolean array are
+    they converted: NumPy would turn a Python float into float64.
 
     Args:
         values: the operation's inputs.
@@ -58,7 +65,7 @@ def promote(values: list[Any], promotion: str, name: str) -> list[Any]:
         return values
     first_dtype: Any = getattr(values[0], "dtype", None)
     has_one_type = all(type(value) is _ndarray and value.dtype is first_dtype for value in values)
-    if promotion == "common" and has_one_type and first_dtype.kind in _CATEGORY:  # integers or booleans
+    if promotion == "common" and has_one_type and first_dtype.kind in _CATEGORY:  # no conversion is needed
         return values
     values = [value.item() if isinstance(value, np.generic) else value for value in values]
     dtype = result_type(values, name)
@@ -68,8 +75,10 @@ def promote(values: list[Any], promotion: str, name: str) -> list[Any]:
     has_booleans = any(isinstance(value, np.ndarray) and value.dtype.kind == "b" for value in values)
 
     def keeps_type(value: Any) -> bool:
+        if not isinstance(value, np.ndarray):
+            return not has_booleans
         # "common" keeps boolean arrays: NumPy widens them as PyTorch does, and the condition of `where` must be boolean
-        return promotion == "common" and value.dtype.kind == "b" if isinstance(value, np.ndarray) else not has_booleans
+        return promotion == "common" and value.dtype.kind == "b"
 
     return [value if keeps_type(value) else np.asarray(value, dtype) for value in values]
 
@@ -78,26 +87,38 @@ def storable_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     """Return `dtype` as a NumPy dtype that a Tensor can hold.
 
     Raises:
-        TypeError: it is not boolean, integer or float, or not a dtype at all (such as the name of a device).
+        TypeError: the type is not boolean, integer or floating, or `dtype` is not a type, but, say, a device's name.
     """
     try:
-        checked = np.dtype("None" if dtype is None else dtype)  # np.dtype(None) would be float64
+        numpy_dtype = np.dtype("None" if dtype is None else dtype)  # np.dtype(None) would be float64
     except TypeError:
-        form = "a dtype must be NumPy's, such as numpy.float32"
-        raise TypeError(f"{form}, not {dtype!r}; tensors are always on the CPU") from None
-    if checked.kind not in _CATEGORY:
-        raise TypeError(f"a Tensor holds booleans, integers or floats, not {checked}")
-    return checked
+        requirement = "a dtype must be NumPy's, such as numpy.float32"
+        raise TypeError(f"{requirement}, not {dtype!r}; tensors are always on the CPU") from None
+    if numpy_dtype.kind not in _CATEGORY:
+        raise TypeError(f"a Tensor holds booleans, integers or floats, not {numpy_dtype}")
+    return numpy_dtype
 
 
 def result_type(values: list[Any], name: str) -> np.dtype[Any]:
-    """Return the common type of arrays and Python numbers, by PyTorch's rules."""
-    result, highest_priority = DEFAULT, -1  # the highest category wins; within it, arrays take precedence over scalars
+    """Return the common type of arrays and Python numbers, by PyTorch's rules.
+
+    The highest category wins. Within a category, arrays take precedence over zero-dimensional arrays, and these over
+    numbers.
+
+    Raises:
+        TypeError: a value is neither an array nor a number, or its type is not boolean, integer or floating. The
+            message begins with `name`.
+    """
+    result, highest_priority = DEFAULT, -1
     for value in values:
         if isinstance(value, np.ndarray):
-            precedence, dtype = (2 if value.ndim else 1), value.dtype
-        elif isinstance(value, (bool, int, float)):
-            precedence, dtype = 0, DEFAULT if isinstance(value, float) else _BOOL if isinstance(value, bool) else _INT64
+            dtype, precedence = value.dtype, 2 if value.ndim else 1
+        elif isinstance(value, bool):
+            dtype, precedence = _BOOL, 0
+        elif isinstance(value, int):
+            dtype, precedence = _INT64, 0
+        elif isinstance(value, float):
+            dtype, precedence = DEFAULT, 0
         else:
             raise TypeError(f"{name}: takes tensors, arrays and numbers, not {type_name(value)}")
         if dtype.kind not in _CATEGORY:

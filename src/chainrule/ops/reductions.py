@@ -1,7 +1,8 @@
 """Reductions: sums, means, maxima, minima, norms.
 
-`dim` is what to reduce: a dimension, a sequence of dimensions, or None (or an empty sequence) for all; negative counts
-from the end. With `keepdim` the reduced dimensions stay, with size 1.
+`dim` names the dimensions to reduce: one dimension, a sequence of dimensions, or None for all. Negative numbers count
+from the end. An empty sequence also means all dimensions, except in `all` and `any`. With `keepdim`, the reduced
+dimensions stay in the result, with size 1.
 """
 
 import math
@@ -13,6 +14,7 @@ from chainrule.errors import check, check_floats
 from chainrule.kernels import sums
 from chainrule.ops.argument_aliases import takes_axis
 from chainrule.ops.arithmetic import maximum, minimum, where
+from chainrule.ops.dtypes import ACCUMULATION_DTYPES
 from chainrule.ops.elementwise import sqrt
 from chainrule.ops.indexing import gather
 from chainrule.ops.operation import NUMPY_FUNCTIONS, Array, DTypeLike, Input, Ints, Tensor, operation
@@ -25,13 +27,13 @@ __all__ = [
 
 
 Dim: TypeAlias = Ints | None
-_SUM_TYPES = dict.fromkeys("biu", np.int64)  # booleans and integers; floats keep their type
+"""The dimensions to reduce; None for all."""
 
 
 @operation(input_count=1, numpy=np.sum, fused=True)
 def sum(input: Input, dim: Dim = None, keepdim: bool = False, *, dtype: DTypeLike | None = None) -> Array:
     """The sum over `dim`, in `dtype`; by default, integers and booleans are summed as int64."""
-    sum_dtype = dtype or _SUM_TYPES.get(input.dtype.kind)
+    sum_dtype = dtype or ACCUMULATION_DTYPES.get(input.dtype.kind)
     axes = _axes(input, dim, "sum")
     if sum_dtype is None:
         return sums.total(input, axes, keepdim)
@@ -60,7 +62,8 @@ def mean(input: Input, dim: Dim = None, keepdim: bool = False) -> Array:
 @mean.derivative
 def _(grad: Array, input_shape: tuple[int, ...], dim: Dim) -> Array:
     """∂(Σ x / n)/∂xᵢ = 1 / n."""
-    return _broadcast(grad / (_count(input_shape, dim) or 1), input_shape, dim)
+    count = _reduced_count(input_shape, dim) or 1  # if it is 0, the input's gradient is empty
+    return _broadcast(grad / count, input_shape, dim)
 
 
 @operation(input_count=1, numpy=np.max)
@@ -100,28 +103,30 @@ def argmin(input: Input, dim: int | None = None, keepdim: bool = False) -> Array
 
 @operation(input_count=1, numpy=np.all)
 def all(input: Input, dim: Dim = None, keepdim: bool = False) -> Array:
-    """Whether all elements are nonzero; as in PyTorch, an empty sequence of dimensions reduces none here."""
+    """Whether all elements are nonzero. As in PyTorch, an empty sequence of dimensions reduces no dimension."""
     return np.all(input, axis=_axes(input, dim, "all", empty=()), keepdims=keepdim)
 
 
 @operation(input_count=1, numpy=np.any)
 def any(input: Input, dim: Dim = None, keepdim: bool = False) -> Array:
-    """Whether any element is nonzero; an empty sequence of dimensions reduces none, as in `all`."""
+    """Whether any element is nonzero. As in PyTorch, an empty sequence of dimensions reduces no dimension."""
     return np.any(input, axis=_axes(input, dim, "any", empty=()), keepdims=keepdim)
 
 
 @operation(input_count=1)
 def prod(input: Input, dim: int | None = None, keepdim: bool = False, *, dtype: DTypeLike | None = None) -> Array:
-    """The product over one dimension, or of all elements."""
+    """The product over one dimension, or of all elements, in `dtype`; by default int64 for integers and booleans."""
     axis = None if dim is None else wrap_dim(input, dim, "prod")
-    return np.prod(input, axis=axis, dtype=dtype or _SUM_TYPES.get(input.dtype.kind), keepdims=keepdim)
+    return np.prod(input, axis=axis, dtype=dtype or ACCUMULATION_DTYPES.get(input.dtype.kind), keepdims=keepdim)
 
 
 @prod.derivative
 def _(grad: Array, out: Array, input: Array, dim: int | None) -> Array:
-    """∂(Π x)/∂xᵢ = the product of the other elements: Π x / xᵢ, or computed directly if an element is 0."""
+    """∂(Π x)/∂xᵢ = the product of the other elements: Π x / xᵢ or, if an element is 0, without a division."""
     keepdim_shape = _keepdim_shape(input.shape, dim)
-    grad, out, dim = np.reshape(grad, keepdim_shape), np.reshape(out, keepdim_shape), dim if input.ndim else None
+    grad, out = np.reshape(grad, keepdim_shape), np.reshape(out, keepdim_shape)
+    if not input.ndim:
+        dim = None
     if np.asarray(input != 0).all():
         return grad * out / input
     x = np.reshape(input, (-1,)) if dim is None else np.moveaxis(input, dim, -1)  # (..., n)
@@ -136,7 +141,7 @@ def logsumexp(input: Input, dim: Dim, keepdim: bool = False) -> Array:
     axes = _axes(input, dim, "logsumexp")
     axes = axes if input.ndim else None  # np.squeeze takes no axis for a zero-dimensional array
     maxima = np.max(input, axis=axes, keepdims=True, initial=-np.inf)
-    maxima = np.where(np.isfinite(maxima), maxima, 0)
+    maxima = np.where(np.isfinite(maxima), maxima, 0)  # inf - inf would be NaN
     total = np.log(sums.total(np.exp(input - maxima), axes, True)) + maxima
     return total if keepdim else np.squeeze(total, axes)
 
@@ -153,7 +158,7 @@ def variance(input: Array, *, dim: Dim = None, keepdim: bool = False, correction
     """Σ (x - mean)² / (n - correction); see `var`."""
     x, axes = sums.widen_float16(input), _axes(input, dim, "var")
     centered = x - sums.mean(x, axes, True)
-    divisor = _count(input.shape, dim) - correction
+    divisor = _reduced_count(input.shape, dim) - correction
     total = sums.total(centered * centered, axes, keepdim)
     return (total / (divisor if divisor > 0 else 0.0)).astype(input.dtype, copy=False)
 
@@ -162,9 +167,10 @@ def variance(input: Array, *, dim: Dim = None, keepdim: bool = False, correction
 def _(grad: Array, input: Array, dim: Dim, correction: float) -> Array:
     """∂/∂xᵢ = 2 (xᵢ - mean) / (n - correction); the terms that come from the mean cancel.
 
-    If n is at most the correction, it is NaN at the mean and infinite elsewhere, as in PyTorch.
+    If n ≤ correction, the derivative is NaN where xᵢ is the mean and infinite elsewhere, as in PyTorch.
     """
-    divisor, grad = _count(input.shape, dim) - correction, np.reshape(grad, _keepdim_shape(input.shape, dim))
+    divisor = _reduced_count(input.shape, dim) - correction
+    grad = np.reshape(grad, _keepdim_shape(input.shape, dim))
     center = sums.mean(input, _axes(input, dim, "var"), True)
     if divisor <= 0:
         return grad * where(input == center, input * math.nan, math.inf)
@@ -173,7 +179,7 @@ def _(grad: Array, input: Array, dim: Dim, correction: float) -> Array:
 
 @operation(fused=True)
 def vector_norm(input: Input, *, p: float, dim: Dim = None, keepdim: bool = False) -> Array:
-    """(Σ |x|ᵖ)^(1/p); the largest |x| for p = inf, the smallest for -inf, the number of nonzeros for p = 0.
+    """(Σ |x|ᵖ)^(1/p); for p = inf the largest |x|, for -inf the smallest, for 0 the number of nonzero elements.
 
     Powers are computed and summed in float64, so that a norm that fits the type neither overflows nor underflows.
     """
@@ -192,18 +198,18 @@ def vector_norm(input: Input, *, p: float, dim: Dim = None, keepdim: bool = Fals
 
 @vector_norm.derivative
 def _(grad: Array, out: Array, input: Array, p: float, dim: Dim) -> Array:
-    """sign(x) (|x| / norm)^(p-1), and 0 where the norm is 0; for p = ±inf, divided evenly among ties."""
+    """sign(x) (|x| / norm)^(p-1), and 0 where x or the norm is 0; for p = ±inf, divided evenly among ties."""
     if p == 0:
         return np.zeros_like(input)
     if np.isinf(p):
         return np.sign(input) * _extreme_gradient(grad, out, np.absolute(input), dim)
     keepdim_shape = _keepdim_shape(input.shape, dim)
     grad, out = np.reshape(grad, keepdim_shape), np.reshape(out, keepdim_shape)
-    nonzero = np.where(out == 0, np.ones_like(out), out)  # no division by 0
+    divisor = np.where(out == 0, np.ones_like(out), out)
     if p == 2:
-        return np.where(out == 0, 0, input / nonzero * grad)
-    derivative = np.sign(input) * (np.absolute(input) / nonzero) ** (p - 1)
-    return np.where((out == 0) + (input == 0), 0, derivative * grad)
+        return np.where(out == 0, 0, input / divisor * grad)
+    derivative = np.sign(input) * (np.absolute(input) / divisor) ** (p - 1)
+    return np.where((out == 0) | (input == 0), 0, derivative * grad)
 
 
 # Composed of the operations above
@@ -218,10 +224,13 @@ def var(
 
     Args:
         input: floats.
-        dim: what to reduce.
+        dim: the dimensions to reduce.
         unbiased: the older spelling of correction=1 (True) and correction=0 (False).
-        keepdim: keep the reduced dimensions.
+        keepdim: keep the reduced dimensions, with size 1.
         correction: 1 by default, for the unbiased estimate from a sample (Bessel's correction).
+
+    Raises:
+        TypeError: the input is not floating.
     """
     return _variance("var", input, dim, unbiased, keepdim, correction)
 
@@ -231,7 +240,7 @@ def std(
     input: Input, dim: Dim = None, unbiased: bool | None = None, keepdim: bool = False, *,
     correction: float | None = None,
 ) -> Tensor:  # fmt: skip
-    """The standard deviation over `dim`, the square root of `var`; where that is 0, the derivative is 0."""
+    """The standard deviation over `dim`: the square root of `var`. Where it is 0, the derivative is 0."""
     variances = _variance("std", widen_float16(input), dim, unbiased, keepdim, correction)
     is_zero = variances == 0
     return as_dtype(where(is_zero, 0, sqrt(where(is_zero, 1, variances))), input.dtype)
@@ -240,7 +249,8 @@ def std(
 def _variance(
     name: str, input: Array, dim: Dim, unbiased: bool | None, keepdim: bool, correction: float | None
 ) -> Tensor:  # fmt: skip
-    if isinstance(dim, bool) and unbiased is None:  # x.var(False)
+    """Check the arguments of `var` or `std`, which is `name`, and return the variance."""
+    if isinstance(dim, bool) and unbiased is None:  # x.var(False): PyTorch also takes `unbiased` as the first argument
         dim, unbiased = None, dim
     if correction is None:
         correction = 1 if unbiased in (None, True) else 0
@@ -258,12 +268,12 @@ def norm(
     Args:
         input: floats.
         p: a number or ±inf; "fro" or None for 2.
-        dim: what to reduce.
-        keepdim: keep the reduced dimensions.
-        dtype: the type to compute in.
+        dim: the dimensions to reduce.
+        keepdim: keep the reduced dimensions, with size 1.
+        dtype: the type to which the input is converted first.
 
     Raises:
-        ValueError: `p` is another string; the nuclear norm ("nuc") is not supported.
+        ValueError: `p` is a string other than "fro", such as "nuc": the nuclear norm is not supported.
         TypeError: the input is not floating.
     """
     check("norm", p == "fro" or not isinstance(p, str), f"p must be a number, 'fro' or None, not {p!r}")
@@ -287,7 +297,7 @@ def max(input: Input, dim: Input) -> Tensor: ...
 
 @takes_axis
 def max(input: Input, dim: Any = None, keepdim: bool = False) -> Any:
-    """The maximum; for a dimension, the pair (values, indices) along it; for another tensor, `maximum`."""
+    """The maximum of all elements. If `dim` is a dimension, the pair (values, indices); if a tensor, `maximum`."""
     return _extreme("max", input, dim, keepdim, amax, argmax, maximum)
 
 
@@ -305,48 +315,50 @@ def min(input: Input, dim: Input) -> Tensor: ...
 
 @takes_axis
 def min(input: Input, dim: Any = None, keepdim: bool = False) -> Any:
-    """The minimum; for a dimension, the pair (values, indices) along it; for another tensor, `minimum`."""
+    """The minimum of all elements. If `dim` is a dimension, the pair (values, indices); if a tensor, `minimum`."""
     return _extreme("min", input, dim, keepdim, amin, argmin, minimum)
 
 
 def _extreme(name: str, input: Array, dim: Any, keepdim: bool, reduce: Any, arg_reduce: Any, elementwise: Any) -> Any:
+    """Implement `max` or `min`, which is `name`, with the three operations for its three cases."""
     if dim is None:
         return reduce(input)
     if not isinstance(dim, (int, np.integer)):  # a tensor; `maximum` refuses anything else
         return elementwise(input, dim)
     if not hasattr(input, "ndim"):
         raise TypeError(f"{name}: takes a tensor, not the number {input}")
-    dim = wrap_dim(input, dim, name)  # type: ignore[arg-type]  # NumPy's integers too
+    dim = wrap_dim(input, dim, name)  # type: ignore[arg-type]  # NumPy's integers are accepted as well
     indices = arg_reduce(input, dim=dim, keepdim=True)
     values = gather(input, dim, indices)
     return (values, indices) if keepdim else (squeeze(values, dim), squeeze(indices, dim))
 
 
-NUMPY_FUNCTIONS[np.amax], NUMPY_FUNCTIONS[np.amin] = amax, amin  # older names of np.max and np.min
+NUMPY_FUNCTIONS[np.amax] = amax  # the older name of np.max
+NUMPY_FUNCTIONS[np.amin] = amin  # the older name of np.min
 
 
 def _axes(input: Array, dim: Dim, name: str, empty: Any = None) -> int | tuple[int, ...] | None:
-    """`dim` as NumPy's `axis`, non-negative; None stands for all dimensions.
-
-    An empty sequence gives `empty`, by default None.
-    """
+    """Return `dim` as a non-negative `axis` for NumPy, or None for all dimensions; for an empty sequence, `empty`."""
     if dim is None:
         return None
     if type(dim) is int:
         return wrap_dim(input, dim, name)
     axes = wrap_dims(input, dim, name)
-    return axes[0] if len(axes) == 1 else tuple(axes) or empty  # for a zero-dimensional array NumPy takes 0, not (0,)
+    if len(axes) == 1:  # for a zero-dimensional array, NumPy accepts 0, but not (0,)
+        return axes[0]
+    return tuple(axes) or empty
 
 
 def _keepdim_shape(shape: tuple[int, ...], dim: Dim) -> tuple[int, ...]:
-    """The shape with 1 for each reduced dimension."""
+    """Return the shape of a result with `keepdim`: that of the input, with 1 for each reduced dimension."""
     reduced = {d % (len(shape) or 1) for d in int_tuple(() if dim is None else dim, "the dimension")}
     return tuple(1 if d in reduced or not reduced else size for d, size in enumerate(shape))
 
 
-def _count(shape: tuple[int, ...], dim: Dim) -> int:
-    """The number of elements that are reduced to one."""
-    return math.prod([size for size, new in zip(shape, _keepdim_shape(shape, dim), strict=True) if new == 1])
+def _reduced_count(shape: tuple[int, ...], dim: Dim) -> int:
+    """Return the number of elements that are reduced to one element."""
+    sizes = zip(shape, _keepdim_shape(shape, dim), strict=True)
+    return math.prod([size for size, reduced_size in sizes if reduced_size == 1])
 
 
 def _broadcast(grad: Array, shape: tuple[int, ...], dim: Dim) -> Array:
