@@ -45,7 +45,7 @@ EVERYWHERE = {
 """What no function, class, argument, variable or attribute is called, with or without leading underscores. (A trailing
 underscore is part of the name: `constant_` is PyTorch's.)"""
 FUNCTIONS = {
-    "large": "use_kernel",
+    "large": "should_compile",
     "put": "add_at",
     "replace": "index_put",
     "rows": "embedding",

@@ -7,7 +7,8 @@ import pytest
 
 from chainrule.kernels import sums
 
-WORST = (0.1, 1.7, 1.3400001, 1.9999999)  # numbers whose sums round in one direction again and again
+REPEATED = (0.1, 1.7, 1.3400001, 1.9999999)  # numbers whose sums round in one direction again and again
+LOST = 0.999 * 2.0**-24  # added to 1 in float32, it is rounded away
 SHAPES = [
     (65,),
     (129, 2),
@@ -45,7 +46,7 @@ def all_axes(ndim):
     yield None
 
 
-def check(x, axis, keepdims):
+def check(x, axis, keepdims, close=1e-6):
     result = sums.total(x, axis, keepdims)
     expected = np.sum(x, axis=axis, keepdims=keepdims, dtype=np.float64)
     largest = np.sum(np.abs(x), axis=axis, keepdims=keepdims, dtype=np.float64)
@@ -53,18 +54,48 @@ def check(x, axis, keepdims):
     assert type(result) is type(expected_kinds)
     assert result.dtype == expected_kinds.dtype
     assert result.shape == expected_kinds.shape
-    close = 1e-6 if x.dtype.itemsize == 4 else 6e-4
+    close = close if x.dtype.itemsize == 4 else 6e-4
     assert (np.abs(result - expected) <= close * largest).all(), (x.shape, x.strides, axis)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_float32_over_all_dimensions(shape):
     random = np.random.default_rng(len(shape))
-    for value in WORST:
+    for value in REPEATED:
         for x in (np.full(shape, value, np.float32), random.uniform(-1, value, shape).astype(np.float32)):
             for axis in all_axes(len(shape)):
                 check(x, axis, keepdims=False)
                 check(x, axis, keepdims=True)
+
+
+def worst_rows(number):
+    """Columns of numbers whose sums lose as much as they can, in whatever blocks the rows are added."""
+    columns = []
+    for step in range(1, min(number, 66)):
+        for first in (0, step):
+            column = np.zeros(number, np.float32)
+            column[::step] = column[:first] = LOST
+            column[0] = 1
+            columns.append(column)
+    return np.stack(columns, 1)
+
+
+@pytest.mark.parametrize("number", [50, 64, 65, 96, 127, 512, 544, 1000, 1023, 1024, 2051, 100_000])
+def test_the_worst_case_over_one_dimension(number):
+    x = worst_rows(number)
+    for y in (x, x[:, :1].copy(), np.repeat(x, 2, axis=1)[:, ::2], np.asfortranarray(x)):
+        check(y, 0, keepdims=False, close=4e-6)
+    if number == 64:  # one by one, 63 additions
+        assert sums.total(x, 0).min() == 1
+        assert np.sum(x, axis=0, dtype=np.float64).max() > 1 + 3.7e-6
+
+
+@pytest.mark.parametrize("neighbors", [2, 8, 127, 128, 1024, 16_384])
+def test_the_worst_case_over_several_dimensions(neighbors):
+    x = np.zeros((64, 1, neighbors), np.float32)
+    x[:, :, 0] = x[0, :, ::128] = x[0, :, :128:8] = x[0, :, :8] = LOST
+    x[0, :, 0] = 1
+    check(np.repeat(x, 2, axis=1) if neighbors < 16_384 else x, (0, 2), keepdims=False, close=6e-6)
 
 
 @pytest.mark.parametrize("shape", [(65, 3), (300, 4), (7, 200, 3)], ids=str)

@@ -441,7 +441,7 @@ class Trace(Recorder):
             for generator, state in self.generators.values():
                 generator.bit_generator.state = state
                 _update_generator_state(generator)
-        self.ended = True
+        self.has_ended = True
 
     def undo_state_creation(self) -> None:
         """Delete the optimizer state that the trace created, if the function is not compiled after all."""

@@ -2,11 +2,12 @@
 
 A `Value` is one array: an argument, external memory (a parameter, a running mean), or the result of a step. There are
 six kinds of steps: elementwise, reduction, view, matrix product, hand-written kernel (convolution, pooling, attention
-and others), and a Python call for everything else. Values are immutable; an in-place change is a new value that is
-written to external memory at the end. So a value can be scheduled anywhere after its inputs, or removed as dead code.
+and others), and a Python call for everything else. Values are immutable: an in-place change creates a new value, and if
+it changes external memory, the program writes the new value there. So a value can be scheduled anywhere after its
+inputs, or removed as dead code.
 
-Built by `recorder`, read by `schedule`, `loops`, `kernel_call` and `program`. The second half holds small helpers: the
-memory layout of arrays, and keys that tell values apart exactly.
+The graph is built by `recorder`. The second half of this file holds helpers: for the memory layout of arrays, and for
+keys of caches (`exact_key`).
 """
 
 from __future__ import annotations
@@ -52,20 +53,24 @@ class Value:
         kind: "argument", "captured", "elementwise", "reduce", "view", "matmul", "kernel", "call",
             "tuple_item" (a result of a call that returns several, or a further result of a kernel) or "scratch"
             (working memory of a kernel).
-        op: for elementwise, the ufunc, or "cast" for a conversion or a copy in another memory order; for reduce, "sum",
-            "max" or "min"; for a kernel or call, its name.
+        op: for elementwise, the ufunc, or "cast" for a conversion or a copy in a different memory order; for reduce,
+            "sum", "max" or "min"; for a kernel or call, its name; otherwise None.
         inputs: Values; for elementwise steps also Python numbers, and pairs (Scalar, its index among the program's
             scalars).
         example: the array in the traced call, with the memory order that the program's array will have; an `ArraySpec`
-            once it is freed.
-        options: by kind. Elementwise: `type`, in which it computes. Reduce: `axes`, `keepdims`, `parts`, the number of
-            partial sums. View: `view`, the NumPy function, and `offset` in elements. Kernel: `job`, `flops`, `images`
-            if it works image by image, `parts`, `other_results`, and `bytes_per_thread` if each thread computes a copy.
+            after `drop_data`.
+        options: by kind.
+            Elementwise: `type`, in which it computes.
+            Reduce: `axes`, `keepdims`, and for partial results `parts`, their number.
+            View: `view`, the NumPy function, and `offset`, in elements of the input.
+            Kernel: `job`, `flops`, `images` if it works image by image, `parts` if it computes partial sums,
+            `other_results`, and `bytes_per_thread` if each thread computes a copy of the result.
             Call: `function`; `draws` if it draws random numbers; if it changes some elements of an array
             (`tracer.ElementChange`) also `write`, which makes the change in place, and `computed_index`: whether the
-            index contains integers that the program computes. Tuple item: `position`, for a call. Scratch:
-            `bytes_per_thread`.
-        tracers: the number of Tracers that stand for it.
+            index contains integers that the program computes.
+            Tuple item: `position` in the result of a call.
+            Scratch: `bytes_per_thread`.
+        n_tracers: the number of Tracers that stand for it.
     """
 
     kind: str
@@ -73,7 +78,7 @@ class Value:
     inputs: tuple[Any, ...]
     example: NDArray[Any]
     options: dict[str, Any] = field(default_factory=dict)
-    tracers: int = 0
+    n_tracers: int = 0
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -96,12 +101,12 @@ class Value:
         return self.example.size
 
     def drop_data(self) -> None:
-        """Free the example's elements; keep its shape, strides and type."""
+        """Free the example's elements, unless they are captured memory; keep its shape, strides and type."""
         if self.kind != "captured":
-            self.example = ArraySpec.of(self.example)  # type: ignore[assignment]  # stands in for it
+            self.example = ArraySpec.of(self.example)  # type: ignore[assignment]  # has the attributes that are read
 
     def values(self) -> list[Value]:
-        """The inputs that are arrays."""
+        """The inputs that are values, not numbers."""
         return [x for x in self.inputs if isinstance(x, Value)]
 
     def __repr__(self) -> str:
@@ -109,7 +114,7 @@ class Value:
 
 
 def dense(array: NDArray[Any]) -> NDArray[Any]:
-    """The array, copied unless it owns its memory and has no gaps there; the order of its dimensions is kept."""
+    """The array itself if it owns its memory and has no gaps there, else a copy with the same memory order."""
     array = np.asarray(array)
     axes = axes_in_order(array)
     if np.transpose(array, axes).flags.c_contiguous and array.base is None:
@@ -118,12 +123,12 @@ def dense(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def axes_in_order(array: NDArray[Any]) -> list[int]:
-    """The dimensions from the outermost in memory to the innermost."""
+    """The dimensions in memory order, from the outermost (with the largest stride) to the innermost."""
     return sorted(range(array.ndim), key=lambda d: (-abs(array.strides[d]), d))
 
 
 def copy_in_order(array: NDArray[Any], axes: Sequence[int]) -> NDArray[Any]:
-    """A copy without gaps, whose dimensions have this order in memory."""
+    """A copy without gaps, whose dimensions are in memory in the order `axes`."""
     return np.transpose(np.array(np.transpose(array, axes), order="C"), np.argsort(axes))
 
 
@@ -141,12 +146,12 @@ def byte_bounds(array: NDArray[Any]) -> tuple[int, int]:
 
 
 def elements_overlap(array: NDArray[Any]) -> bool:
-    """Whether two elements of an array share memory, as in a broadcast array."""
-    reach = array.itemsize
+    """Whether two elements of an array may share memory, as in a broadcast array. False is certain, True is not."""
+    extent = array.itemsize  # in bytes, of the dimensions so far
     for stride, size in sorted((abs(s), n) for s, n in zip(array.strides, array.shape, strict=True) if n > 1):
-        if stride < reach:
+        if stride < extent:
             return array.size > 0
-        reach += stride * (size - 1)
+        extent += stride * (size - 1)
     return False
 
 
@@ -159,14 +164,14 @@ def share_memory(x: NDArray[Any], y: NDArray[Any]) -> bool:
 
 
 def base_of(value: Value) -> Value:
-    """The value whose memory a (view) value uses."""
+    """The value whose memory a value uses: for a view the value that it views, for any other the value itself."""
     while value.kind == "view":
         value = value.inputs[0]
     return value
 
 
 def offset_of(value: Value) -> int:
-    """The offset of a (view) value in the memory of its base, in elements."""
+    """The offset of a value in the memory of its base, in elements: 0 unless it is a view."""
     offset = 0
     while value.kind == "view":
         offset += value.options["offset"]
@@ -180,12 +185,12 @@ def is_python_result(value: Value) -> bool:
 
 
 def is_internal(value: Value) -> bool:
-    """Whether the program allocates the value's memory. Such memory overlaps no other array of a stage."""
+    """Whether the program allocates the value's memory. Such memory does not overlap other arrays of a stage."""
     return value.kind not in INPUT_KINDS and not is_python_result(value)
 
 
 def reachable(values: Sequence[Value], roots: Sequence[Value]) -> list[Value]:
-    """The values, in order, that the roots depend on, and the roots."""
+    """The roots and all values that they depend on, in the order of `values`."""
     visited: set[int] = set()
     stack = list(roots)
     while stack:
@@ -204,11 +209,12 @@ _PLAIN_VALUE: dict[Any, Callable[[Any], Any]] = {
     float.__eq__: float.__repr__, complex.__eq__: complex.__repr__, int.__eq__: int.__index__, str.__eq__: str.__str__,
     bytes.__eq__: bytes.__bytes__,
 }  # fmt: skip
-"""Maps the `__eq__` of a plain type, which subclasses inherit, to the function that returns an object's plain value."""
+"""Maps the `__eq__` of a plain type to the function that returns an object's plain value. A subclass that inherits its
+`__eq__` uses the same function."""
 
 
 class Identity:
-    """A key that is equal only to a key of the very same object, which it keeps alive."""
+    """A key that equals only keys of the very same object. It keeps the object alive."""
 
     __slots__ = ("referent",)
 
@@ -228,10 +234,10 @@ def has_attributes(x: Any) -> bool:
 
 
 def exact_key(x: Any) -> Any:
-    """A key that is equal for values that give the same results, and for no others; hashable if x is.
+    """A key for x: objects with equal keys give the same results. It is hashable if x is.
 
-    `==` is not enough: 0.0 == -0.0, 1 == True == 1.0, NaN is not equal to itself, and a user-defined class may leave
-    attributes out of its comparison. The key of an object of such a class equals only keys of the same object.
+    x itself cannot be the key: 0.0 == -0.0, 1 == True == 1.0, NaN is not equal to itself, and the comparison of a
+    user-defined class may ignore attributes. The key of an object of such a class equals only keys of the same object.
     """
     kind = type(x)
     if kind is bool or kind is int or kind is str or x is None:
@@ -245,14 +251,14 @@ def exact_key(x: Any) -> Any:
     if isinstance(x, np.generic):
         return kind, x.dtype, x.tobytes()
     equality: Any = kind.__eq__
-    if equality in _PLAIN_VALUE and not has_attributes(x):  # also of subclasses
+    if equality in _PLAIN_VALUE and not has_attributes(x):  # a plain type or a subclass
         return kind, _PLAIN_VALUE[equality](x)
     dataclass_options = getattr(kind, "__dataclass_params__", None)
     if dataclass_options is not None and dataclass_options.frozen and dataclass_options.eq:
-        values = {field.name: (field, getattr(x, field.name)) for field in fields(x)}
-        if not values.keys() >= getattr(x, "__dict__", {}).keys():
+        attributes = {f.name: (f, getattr(x, f.name)) for f in fields(x)}
+        if not attributes.keys() >= getattr(x, "__dict__", {}).keys():  # it has attributes that are not fields
             return kind, Identity(x)
-        return kind, *(exact_key(v) if field.compare else Identity(v) for field, v in values.values())
+        return kind, *(exact_key(v) if f.compare else Identity(v) for f, v in attributes.values())
     if equality is object.__eq__ or kind.__hash__ is None:  # the key of an unhashable object is unhashable, too
         return kind, x
     if kind.__module__.partition(".")[0] in _LIBRARIES:

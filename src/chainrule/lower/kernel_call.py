@@ -63,8 +63,7 @@ class KernelCall:
         """The kernel as Python, for explain(code=True); for a hand-written kernel, its name."""
         if self.stage.kind != "loop":
             return f"# {self.stage.steps[0].op or 'matrix product'}, a hand-written kernel: see chainrule.kernels"
-        nest = Nest(self.stage)
-        return python.render(build(nest))
+        return python.render(build(Nest(self.stage)))
 
 
 def prepare_call(stage: Stage) -> KernelCall:

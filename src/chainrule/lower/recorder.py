@@ -1,7 +1,7 @@
 """The recorder: builds the graph of what NumPy does with Tracers.
 
-It handles arrays only. `capture.trace` derives from it and adds what a training step consists of: Tensors, parameters,
-optimizers. `eager` derives a small one for single operations.
+`Recorder` handles arrays only. The subclass in `capture.trace` adds what else a training step uses: Tensors,
+parameters, optimizers. The subclass in `eager` records single operations.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 
 
 class Recorder:
-    """Builds the graph.
+    """Builds the graph of one traced call.
 
     Attributes:
-        values: all values, in order.
+        values: all values, in the order in which they were added.
         cached_values: the values of steps, by the operation and its inputs, so that equal steps are computed once.
-        ended: whether the traced function has returned. Its Tracers cannot be used afterwards.
-        unreferenced: large values for which no Tracer stands any more.
+        has_ended: whether the traced function has returned. Its Tracers cannot be used afterwards.
+        unreferenced_values: large values that have lost their last Tracer; `free_examples` frees their examples.
     """
 
     def __init__(self) -> None:
         self.values: list[Value] = []
         self.cached_values: dict[Any, Value] = {}
-        self.ended = False
-        self.unreferenced: list[Value] = []
+        self.has_ended = False
+        self.unreferenced_values: list[Value] = []
 
     # Overridden by subclasses
 
@@ -46,7 +46,7 @@ class Recorder:
         return self.add_array(array)
 
     def scalar_index(self, scalar: Scalar) -> int:
-        """The index of a scalar among the program's scalars."""
+        """The index of a scalar among the program's scalars. This class supports no scalars."""
         raise NotImplementedError
 
     def depend_on_types(self, scalars: Iterable[Scalar]) -> None:
@@ -75,7 +75,11 @@ class Recorder:
     # Adding values
 
     def add_value(self, kind: str, op: Any, inputs: Sequence[Any], example: Any, **options: Any) -> Tracer:
-        """Add a value, which is `example` in the traced call; or reuse an equal one."""
+        """Add a value, or reuse an equal one. Return its Tracer. `example` is the array in the traced call.
+
+        Raises:
+            Untraceable: kernels cannot compute with the type of the value or of an input.
+        """
         example = np.asarray(example)
         if kind in ("elementwise", "reduce", "matmul"):
             for dtype in (example.dtype, *(x.dtype for x in inputs if isinstance(x, Value))):
@@ -85,13 +89,14 @@ class Recorder:
             example = dense(example)
         key = None
         if kind in ("elementwise", "reduce", "matmul", "view"):  # common subexpressions are computed once
-            operands = tuple(
+            input_keys = tuple(
                 id(x) if isinstance(x, Value) else ("S", x[1]) if isinstance(x, tuple) else exact_key(x) for x in inputs
             )
-            settings = tuple(sorted((name, option) for name, option in options.items() if name != "view"))
-            key = (kind, op, operands, example.shape, example.strides, example.dtype, settings)
+            # a view is determined by its shape, strides and offset; its function has no useful key
+            option_keys = tuple(sorted((name, option) for name, option in options.items() if name != "view"))
+            key = (kind, op, input_keys, example.shape, example.strides, example.dtype, option_keys)
             if key in self.cached_values:
-                self.cached_values[key].example = example  # it may have been freed
+                self.cached_values[key].example = example  # its elements may have been freed
                 return Tracer(self, self.cached_values[key])
         value = Value(kind, op, tuple(inputs), example, options)
         self.values.append(value)
@@ -100,19 +105,20 @@ class Recorder:
         return Tracer(self, value)
 
     def free_examples(self) -> None:
-        """Free the large examples that no Tracer can ask for: a trace needs little more memory than an eager call.
+        """Free large examples that no Tracer needs any more.
 
-        Those of Python calls are kept: one may be a copy of external memory, which `Trace.finish` reads.
+        So a trace needs little more memory than an eager call.
+        Results of Python calls are kept: such a result may be a copy of external memory, which `Trace.finish` reads.
         """
-        while self.unreferenced:
-            value = self.unreferenced.pop()
-            if not value.tracers and base_of(value).kind not in (*INPUT_KINDS, "call"):
+        while self.unreferenced_values:
+            value = self.unreferenced_values.pop()
+            if not value.n_tracers and base_of(value).kind not in (*INPUT_KINDS, "call"):
                 value.drop_data()
 
     def add_array(self, array: Any) -> Tracer:
-        """Add an array that exists before each run: external memory, or a constant.
+        """Add an array that exists before each run: external memory, or a constant. Tracers are returned unchanged.
 
-        No other reference to a constant's array may exist, as it could be changed through that.
+        The caller must not keep a reference to a constant's array, through which it could be changed.
         """
         if type(array) is Tracer:
             return array
@@ -121,11 +127,11 @@ class Recorder:
         return Tracer(self, value)
 
     def as_tracer(self, x: Any) -> Tracer:
-        """The Tracer of an array; Tracers are returned unchanged."""
+        """The Tracer of an array, a number or a list; Tracers are returned unchanged."""
         return x if isinstance(x, Tracer) else self.capture_array(np.asarray(x))
 
     def elementwise(self, ufunc: Any, *inputs: Any) -> Tracer:
-        """Record a ufunc of inputs that broadcast."""
+        """Record a ufunc, np.where or `special.erf` of inputs that broadcast."""
         examples: list[Any] = []
         operands: list[Any] = []
         for x in inputs:
@@ -154,7 +160,7 @@ class Recorder:
         if ufunc is np.where:
             operand_types = operand_types[1:]
         result = np.asarray(example).dtype
-        # comparisons are computed in the common type of their inputs, everything else in the result's type
+        # functions with boolean results compute in the common type of their inputs, all others in the result's type
         common = _comparison_type(operand_types) if result.kind == "b" else result
         if common.kind not in "biuf" or result.itemsize > 8:
             raise Untraceable(f"np.{ufunc.__name__} of numbers of type {common}")
@@ -165,7 +171,7 @@ class Recorder:
         return self.add_value("elementwise", ufunc, operands, example, type=common)
 
     def cast(self, x: Any, dtype: Any) -> Tracer:
-        """Convert x to another type."""
+        """Convert x to a different type."""
         x = self.as_tracer(x)
         with np.errstate(all="ignore"):
             example = x.value.example.astype(dtype)
@@ -217,14 +223,19 @@ class Recorder:
     def view_value(self, value: Value, function: Callable[[Any], Any], layout: NDArray[Any] | None = None) -> Value:
         """Apply to a value a NumPy function that only rearranges elements; the result is a view value.
 
-        If `layout` is given, the result must be a view of it: the value is brought into its memory order first.
+        If the memory order of `value` does not allow a view, the value is first copied into a different order.
+
+        Args:
+            value: the value.
+            function: the NumPy function.
+            layout: an array with a memory order in which `function` returns a view; None if no such array is known.
         """
         source = value.example
         example = function(source)
         if example.size and not np.may_share_memory(example, source):
             if layout is not None:
                 source = copy_in_order(source, axes_in_order(layout))
-            elif example.size == source.size:  # reshaped in C order
+            elif example.size == source.size:  # a reshape, which NumPy reads in C order
                 source = np.ascontiguousarray(source)
             value = self.reorder(Tracer(self, value), source).value
             source = value.example
@@ -236,7 +247,11 @@ class Recorder:
         return self.add_value("view", None, (value,), example, view=function, offset=offset).value
 
     def matmul(self, x: Any, y: Any) -> Tracer:
-        """Record a matrix product; a vector counts as a matrix with one row or column."""
+        """Record a matrix product, or a stack of them; a vector counts as a matrix with one row or column, as in NumPy.
+
+        Raises:
+            Untraceable: it is empty, or not of floats of one type.
+        """
         x, y = self._as_blas_matrix(self.as_tracer(x)), self._as_blas_matrix(self.as_tracer(y))
         if x.dtype != y.dtype or x.dtype.kind != "f" or not x.size or not y.size:
             raise Untraceable("a matrix product that is empty or not of floats of one type")
@@ -249,7 +264,7 @@ class Recorder:
         return self.add_value("matmul", None, (x.value, y.value), example)
 
     def _as_blas_matrix(self, x: Tracer) -> Tracer:
-        """A matrix that BLAS can read: with contiguous rows or columns."""
+        """x if BLAS can read its matrices, that is, if their rows or columns are contiguous; otherwise a copy."""
         if x.ndim < 2 or blas_layout(x.value):
             return x
         return self.reorder(x, np.ascontiguousarray(x.value.example))
@@ -261,20 +276,23 @@ def native_copy(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _comparison_type(operands: Sequence[Any]) -> np.dtype[Any]:
-    """The type in which values are compared, from Python numbers and the dtypes of arrays.
+    """The type in which operands are compared.
 
-    NumPy's comparisons are exact. Compared with an array, a Python number takes the array's type; if it does not fit,
-    like 300 with an array of bytes, both are compared as int64.
+    NumPy's comparisons are exact. Compared with an array, a Python number takes the array's type. If the number does
+    not fit into that type, such as 300 into bytes, both are compared as int64.
+
+    Args:
+        operands: Python numbers, and the dtypes of arrays.
 
     Raises:
-        Untraceable: they do not fit into int64 either.
+        Untraceable: the operands do not fit into int64 either.
     """
     common: np.dtype[Any] = np.result_type(*operands)
     if common.kind not in "iu":
         return common
     numbers = [x for x in operands if type(x) is int]
-    for kind in (common, np.dtype(np.int64)):
-        limits = np.iinfo(kind)
-        if all(limits.min <= x <= limits.max for x in numbers) and np.can_cast(common, kind):
-            return kind
+    for dtype in (common, np.dtype(np.int64)):
+        limits = np.iinfo(dtype)
+        if all(limits.min <= x <= limits.max for x in numbers) and np.can_cast(common, dtype):
+            return dtype
     raise Untraceable(f"a comparison of {common} with {max(numbers, key=abs)}")

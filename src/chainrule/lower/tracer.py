@@ -1,9 +1,10 @@
 """Tracers: stand-ins for arrays, which record what NumPy does with them.
 
-A formula of `chainrule.ops` called with Tracers runs unchanged; NumPy's protocols dispatch each function it calls to
-this file, where the function is computed once, for this call's example values, and recorded for all later calls. What
-cannot be recorded (code that depends on a value, a function missing from the tables below) raises `Untraceable`. Inside
-an operation, that turns the operation into a Python call of the program; in the user's own code, it is an error.
+A formula of `chainrule.ops` called with Tracers runs unchanged. NumPy's protocols dispatch each function that it calls
+to this file, where the function is computed once, for this call's example values, and recorded for all later calls.
+Code that cannot be recorded, because it depends on a value or calls a function missing from the tables below, raises
+`Untraceable`. Inside an operation, this exception turns the operation into a Python call of the program; in the user's
+own code, it is an error.
 
 This file decides what is recorded; `recorder` adds it to the graph.
 """
@@ -37,7 +38,10 @@ ELEMENTWISE = frozenset({
     np.bitwise_or, np.invert, np.isfinite, np.isnan, np.logaddexp, np.exp2, np.log10, np.arcsin, np.arccos, np.arcsinh,
     np.arccosh, np.arctanh, np.fmod, np.remainder, np.floor_divide, np.isinf, np.logical_xor, np.bitwise_xor,
 })  # fmt: skip
+"""Ufuncs that are recorded. Each needs its formula in `lower.loops.FORMULAS`. (FORMULAS also has np.where, casts and
+`special.erf`, which are not ufuncs.)"""
 REDUCTIONS = {np.add: "sum", np.maximum: "max", np.minimum: "min"}
+"""Ufuncs whose `reduce` method is recorded, with the name of the reduction."""
 
 
 class Untraceable(Exception):  # noqa: N818  # not always an error
@@ -45,7 +49,7 @@ class Untraceable(Exception):  # noqa: N818  # not always an error
 
 
 class Scalar:
-    """A number that may change from call to call, such as a learning rate. Recorders subclass it."""
+    """A number that may change from call to call, such as a learning rate. `capture` and `eager` subclass it."""
 
     __slots__ = ("value",)
 
@@ -54,17 +58,16 @@ class Scalar:
 
 
 MIN_FREED_BYTES = 65_536
-"""The size from which examples are freed during tracing."""
+"""Examples of at least this size are freed during tracing, once no Tracer stands for their value."""
 
 
 class Tracer(NDArrayOperatorsMixin):
-    """A stand-in for an array in the trace. `value` is the array it currently stands for.
-
-    After an in-place change it stands for another Value.
+    """A stand-in for an array in the trace.
 
     Attributes:
+        value: the Value that it stands for. An in-place change replaces it by a different Value.
         base: the Tracer that this one is a view of, as with arrays: an in-place change of either changes both. None if
-            it owns its memory.
+            this Tracer is not a view.
         view_function: a NumPy function that computes this view from `base` and the arrays of `index_tracers`.
         index_tracers: the integers in the view's index that are not constants: the program computes them, or gets them
             as arguments.
@@ -79,29 +82,29 @@ class Tracer(NDArrayOperatorsMixin):
     ) -> None:  # fmt: skip
         self.recorder, self._value, self.base = recorder, value, base
         self.view_function, self.index_tracers = view_function, index_tracers
-        value.tracers += 1
+        value.n_tracers += 1
         self._base_value = None if base is None else base.value
-        # after an in-place change: the example from before it, because an array keeps its layout
+        # the layout, once it may differ from that of the value's example: an in-place change keeps an array's layout
         self._layout: NDArray[Any] | None = None
 
     def __del__(self) -> None:
         self._drop_value()
 
     def _drop_value(self) -> None:
-        """Stop standing for the present value; the last Tracer of a value lets the recorder free its example."""
+        """Stop standing for the current value. If no Tracer is left, the recorder may free the value's example."""
         value = self._value
-        value.tracers -= 1
-        if not value.tracers and value.example.nbytes >= MIN_FREED_BYTES and not self.recorder.ended:
-            self.recorder.unreferenced.append(value)
+        value.n_tracers -= 1
+        if not value.n_tracers and value.example.nbytes >= MIN_FREED_BYTES and not self.recorder.has_ended:
+            self.recorder.unreferenced_values.append(value)
 
     @property
     def value(self) -> Value:
-        """The array this currently stands for.
+        """The Value that this Tracer currently stands for.
 
         Raises:
             LeakedTracerError: the trace has ended.
         """
-        if self.recorder.ended:
+        if self.recorder.has_ended:
             raise LeakedTracerError
         if self.base is not None and self.base.value is not self._base_value:  # the base was changed in place
             self._base_value = self.base.value
@@ -115,21 +118,21 @@ class Tracer(NDArrayOperatorsMixin):
         self._set_value(value)
 
     def _set_value(self, value: Value) -> None:
-        value.tracers += 1
+        value.n_tracers += 1
         self._drop_value()
         self._value = value
 
     @property
     def layout(self) -> NDArray[Any]:
-        """An array with the layout and writability of the array that would be here without a trace.
+        """An array with the layout and writability of the array that this Tracer stands in for.
 
-        It decides which results are views and which are copies. Its elements may be outdated; `value.example` has the
-        present ones, but after an in-place change maybe another layout.
+        The layout decides which results are views and which are copies. The array's elements may be outdated;
+        `value.example` has the current ones, but after an in-place change possibly in a different layout.
 
         Raises:
             LeakedTracerError: the trace has ended.
         """
-        if self.recorder.ended:
+        if self.recorder.has_ended:
             raise LeakedTracerError
         if self.base is not None:
             view: NDArray[Any] = self.view_function(self.base.layout, *(x.value.example for x in self.index_tracers))
@@ -192,7 +195,7 @@ class Tracer(NDArrayOperatorsMixin):
             raise Untraceable(f"np.{ufunc.__name__}")
         if out is None:
             return result
-        # the same errors as NumPy's
+        # raise the same errors as NumPy
         if not np.can_cast(result.dtype, out.dtype, casting):
             types = f"from {result.dtype!r} to {out.dtype!r} with casting rule {casting!r}"
             raise TypeError(f"Cannot cast ufunc {ufunc.__name__!r} output {types}")
@@ -212,7 +215,7 @@ class Tracer(NDArrayOperatorsMixin):
     def __getitem__(self, index: Any) -> Tracer:
         full_index = index if isinstance(index, tuple) else (index,)
         if not any(entry is ... for entry in full_index):
-            full_index = (*full_index, ...)  # so that a single element is a view, too
+            full_index = (*full_index, ...)  # with `...`, NumPy returns a view even of a single element
         return self.recorder.record_view(self, lambda array: array[full_index])
 
     def __setitem__(self, index: Any, value: Any) -> None:
@@ -222,7 +225,7 @@ class Tracer(NDArrayOperatorsMixin):
         self.recorder.assign(self, value)
 
     def astype(self, dtype: Any, copy: bool = True) -> Tracer:
-        """Convert to another type."""
+        """Convert to a different type."""
         return self if self.dtype == dtype and not copy else self.recorder.cast(self, dtype)
 
     def copy(self) -> Tracer:
@@ -253,19 +256,21 @@ class Tracer(NDArrayOperatorsMixin):
 def _is_tensor(kind: type) -> bool:
     """Whether a type is Tensor or a subclass.
 
-    Tensors meet Tracers in a derivative that is itself recorded: its gradient is a Tensor, saved arrays are Tracers.
+    Tensors meet Tracers in a derivative that is itself differentiated: the gradient that it gets is a Tensor, the
+    values saved for it are Tracers.
     """
     return kind is not Tracer and hasattr(kind, "__operation__")
 
 
 @dataclass(frozen=True)
 class ElementChange:
-    """A Python call that changes some elements of an array, in a copy.
+    """A Python call that copies an array and changes some elements of the copy.
 
-    If the old elements of external memory are not needed any more, `Trace.finish` calls `write` on the memory instead.
+    If the array is external memory whose old elements are not needed any more, `Trace.finish` replaces this call by one
+    that calls `write` on the memory itself.
 
     Attributes:
-        write: changes an array; called with the array, the new elements, and the index.
+        write: changes an array in place; called with the array, the new elements, and the index.
         axes: the copy's dimensions in memory order.
     """
 
@@ -273,7 +278,7 @@ class ElementChange:
     axes: Sequence[int]
 
     def __call__(self, array: NDArray[Any], *inputs: Any) -> NDArray[Any]:
-        """A changed copy."""
+        """Return the changed copy."""
         out = copy_in_order(array, self.axes)
         self.write(out, *inputs)
         return out
@@ -284,7 +289,7 @@ def _set_items(array: NDArray[Any], value: Any, index: Any) -> None:
 
 
 def _reduce(op: str) -> Any:
-    """The recording function of np.sum, np.max or np.min."""
+    """The function that records np.sum, np.max or np.min; `op` is "sum", "max" or "min"."""
 
     def record(
         recorder: Recorder, x: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False,
@@ -307,7 +312,7 @@ def _reduce(op: str) -> Any:
         initial_option = {} if op == "sum" or 0 not in x.shape else {"initial": initial}
         example = function(x.value.example, axis=axes, keepdims=keepdims, **initial_option)
         result = recorder.add_value("reduce", op, (x.value,), example, axes=axes, keepdims=bool(keepdims))
-        # sums of small integers are computed in int64
+        # a sum of integers was computed in int64, so it may have to be converted
         result = result if dtype is None or result.dtype == dtype else recorder.cast(result, dtype)
         if initial is None or initial == {"sum": 0, "max": -np.inf, "min": np.inf}[op]:
             return result
@@ -358,7 +363,7 @@ def _contiguous(recorder: Recorder, x: Any, dtype: Any = None) -> Tracer:
 
 
 def _from_example(function: Any) -> Any:
-    """Record nothing: the function depends on shapes and types only."""
+    """Record nothing: `function` depends on shapes and types only, so it is called with the example arrays."""
     return lambda _, *inputs: function(*(x.value.example if isinstance(x, Tracer) else x for x in inputs))
 
 
@@ -374,4 +379,5 @@ FUNCTIONS: dict[Any, Any] = {
     np.diagonal: _view_function(writable_diagonal),
     **{f: _from_example(f) for f in (np.shape, np.ndim, np.size, np.result_type)},
 }  # fmt: skip
-"""How each NumPy function is recorded; an operation that uses any other becomes a Python call."""
+"""For each NumPy function, the function that records it, called with the recorder and the arguments. An operation that
+uses a NumPy function or ufunc missing here and in ELEMENTWISE becomes a Python call."""

@@ -201,7 +201,7 @@ class Operation(Generic[P]):
 
     def _compute_fused(self, *inputs: Any, **options: Any) -> Any:
         """Run the formula on arrays; if they are large, as a compiled program."""
-        if eager.use_kernel(inputs):
+        if eager.should_compile(inputs):
             out = eager.compute(self.formula, inputs, options)
             if out is not NotImplemented:
                 return out
@@ -216,7 +216,7 @@ class Operation(Generic[P]):
             needs_grad: for each input, whether its gradient is needed.
         """
         arguments = (grad, *saved)
-        if eager.use_kernel(arguments):
+        if eager.should_compile(arguments):
             grads = eager.compute(self._rule_for(needs_grad), arguments, {})
             if grads is not NotImplemented:
                 return grads
