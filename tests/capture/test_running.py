@@ -270,7 +270,7 @@ def test_threads_share_a_product_by_neurons_or_by_images(images, shared):
         np.testing.assert_allclose(compute(chainrule.from_numpy(x)).numpy(), x @ w.numpy(), rtol=1e-5)
     [[specialization]] = compute.specializations.values()
     (call,) = specialization.program.kernel_calls.values()
-    assert call.rows == shared
+    assert call.n_rows == shared
 
 
 def test_it_has_its_places_in_the_library():

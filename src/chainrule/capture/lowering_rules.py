@@ -57,8 +57,8 @@ def record(
         inputs: the inputs.
         example: an array like the first result.
         other_examples: arrays like the other results.
-        options: `flops`: the number of additions and multiplications; `images`: the number of images, if the kernel
-            works image by image; `parts`: the number of partial sums, if it sums over images; `bytes_per_thread`: the
+        options: `flops`: the number of additions and multiplications; `n_images`: the number of images, if the kernel
+            works image by image; `n_parts`: the number of partial sums, if it sums over images; `bytes_per_thread`: the
             size of each copy, if every thread computes its own result.
     """
     values = [x.value for x in inputs]
@@ -113,7 +113,7 @@ def _correlation(
     example_packed = np.empty((copies, jobs.packed_size), x.dtype)
     packed = record(trace, "packed weights", jobs.pack, [contiguous(trace, weight)], example_packed, **per_thread)
     inputs = [channels_last(trace, x), *packed]
-    return record(trace, name, jobs.correlate, inputs, example, flops=2 * multiply_adds, images=x.shape[0])[0]
+    return record(trace, name, jobs.correlate, inputs, example, flops=2 * multiply_adds, n_images=x.shape[0])[0]
 
 
 def _convolution_weight_gradient(trace: Trace, input: Any, out_grad: Any, *, shape: Any, params: Any) -> Tracer:
@@ -126,7 +126,7 @@ def _convolution_weight_gradient(trace: Trace, input: Any, out_grad: Any, *, sha
     flops = 2 * grad.size * math.prod(shape[1:])
     name = "convolution_weight_gradient"
     if pieces == 1:  # the result's rows are not divided: images are summed one by one, in a group
-        sums = record(trace, name, jobs.add_images, inputs, example, flops=flops, images=x.shape[0], parts=parts)
+        sums = record(trace, name, jobs.add_images, inputs, example, flops=flops, n_images=x.shape[0], n_parts=parts)
     else:
         sums = record(trace, name, jobs.partial_sums, inputs, example, flops=flops)
     example = convolution_kernels.convolve_weight_gradient(x.value.example, grad.value.example, shape, *params)
@@ -137,7 +137,7 @@ def _max_pool(trace: Trace, input: Any, *, params: Any) -> tuple[Tracer, Tracer]
     x = trace.as_tracer(input)
     out, argmax = pooling_kernels.max_pool(x.value.example, *params)
     job = _pool_job(pooling_loops.MAX_POOL, x.shape, out, params, x.dtype, argmax.dtype)
-    results = record(trace, "max_pool", job, [channels_last(trace, x)], out, [argmax], images=x.shape[0])
+    results = record(trace, "max_pool", job, [channels_last(trace, x)], out, [argmax], n_images=x.shape[0])
     return results[0], results[1]
 
 
@@ -146,7 +146,7 @@ def _max_unpool(trace: Trace, input: Any, *, argmax: Any, shape: Any, params: An
     job = _pool_job(pooling_loops.MAX_POOL_GRADIENT, shape, grad, params, grad.dtype, argmax.dtype)
     example = pooling_kernels.max_pool_gradient(grad.value.example, argmax.value.example, shape, *params[:4])
     inputs = [channels_last(trace, grad), channels_last(trace, argmax)]
-    return record(trace, "max_pool_gradient", job, inputs, example, images=shape[0])[0]
+    return record(trace, "max_pool_gradient", job, inputs, example, n_images=shape[0])[0]
 
 
 def _avg_pool(trace: Trace, input: Any, *, params: Any, divisor: Any) -> Tracer:
@@ -157,7 +157,7 @@ def _avg_pool(trace: Trace, input: Any, *, params: Any, divisor: Any) -> Tracer:
     job = _pool_job(pooling_loops.AVG_POOL, x.shape, example, params, x.dtype)
     divisors = pool_divisors(x.shape[2:], example.shape[2:], kernel, stride, padding, count_pad, override, x.dtype)
     inputs = [channels_last(trace, x), trace.add_array(divisors)]
-    return record(trace, "avg_pool", job, inputs, example, images=x.shape[0])[0]
+    return record(trace, "avg_pool", job, inputs, example, n_images=x.shape[0])[0]
 
 
 def _avg_unpool(trace: Trace, input: Any, *, shape: Any, params: Any, divisor: Any) -> Tracer:
@@ -168,7 +168,7 @@ def _avg_unpool(trace: Trace, input: Any, *, shape: Any, params: Any, divisor: A
     example = pooling_kernels.avg_pool_gradient(grad.value.example, shape, kernel, stride, padding, count_pad, override)
     divisors = pool_divisors(shape[2:], grad.shape[2:], kernel, stride, padding, count_pad, override, grad.dtype)
     inputs = [channels_last(trace, grad), trace.add_array(divisors)]
-    return record(trace, "avg_pool_gradient", job, inputs, example, images=shape[0])[0]
+    return record(trace, "avg_pool_gradient", job, inputs, example, n_images=shape[0])[0]
 
 
 def _pool_job(pool: Any, shape: Any, outputs: Any, params: Any, *dtypes: Any) -> Any:

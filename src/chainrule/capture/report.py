@@ -90,7 +90,7 @@ class MemoryCopy:
         call = self.program.kernel_calls[number]
         words = call.descriptor(lambda value: self.program.entries[id(value)])
         self.keep_alive.append(words)
-        arguments = (self.table.ctypes.data, words.ctypes.data, self.program.scalars.ctypes.data, 0, call.rows, 1)
+        arguments = (self.table.ctypes.data, words.ctypes.data, self.program.scalars.ctypes.data, 0, call.n_rows, 1)
         return partial(machine.function(call.kernel), *arguments)
 
     def group(self, numbers: Sequence[int]) -> Callable[[], object]:

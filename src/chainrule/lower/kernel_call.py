@@ -1,7 +1,7 @@
 """From a stage to a call of its kernel: machine code, descriptor, and whether threads divide its rows.
 
-`prepare_call` compiles the kernel if necessary; nothing runs here. It also decides how a matrix product is computed: by
-BLAS, or by the kernel for few rows.
+`prepare_call` compiles the kernel if necessary; it does not run it. It also decides how a matrix product is computed:
+by BLAS, or by the kernel for few rows.
 
 Called by `program`; `script` writes the calls into scripts.
 """
@@ -32,9 +32,15 @@ if TYPE_CHECKING:
     Descriptor = NDArray[np.int64]
     EntryOf = Callable[[Value], int]
 
-MAX_FEW_ROWS = 24  # with more rows, BLAS is faster although it packs the weights (see `kernels.product`)
+MAX_FEW_ROWS = 24
+"""With more rows, BLAS computes a product, although it packs the weights first (see `kernels.product`)."""
 MIN_SHARED_WORK = 4_000
-"""Stages with less work than this (see `schedule.work`) run on one thread."""
+"""Threads divide only stages with more work than this (see `schedule.work`)."""
+PRODUCT_FACTOR = 8
+"""A matrix product must have this many times as much work to be divided: with BLAS, each thread packs all of the matrix
+that is not divided."""
+MIN_PRODUCT_ROWS = 8
+"""Threads divide only matrix products with at least this many rows (or columns, or matrices of a stack)."""
 
 
 @dataclass(frozen=True)
@@ -44,20 +50,20 @@ class KernelCall:
     Attributes:
         stage: the stage.
         kernel: the address of its machine code.
-        descriptor: encodes the kernel's descriptor; takes a function that returns the table entry of an array.
-        rows: the number of rows that can be divided among threads.
-        parallel: whether dividing them is worthwhile.
-        partial_sums: results that are sums over rows, computed in parts.
-        replicated: whether every thread computes the whole result, into a copy of its own.
+        descriptor: encodes the kernel's descriptor; takes a function that returns the index of a value's table entry.
+        n_rows: the number of the kernel's rows.
+        is_parallel: whether threads should divide the rows.
+        partial_sums: results that are partial sums over the rows.
+        is_replicated: whether every thread computes the whole result, into a copy of its own.
     """
 
     stage: Stage
     kernel: int
     descriptor: Callable[[EntryOf], Descriptor]
-    rows: int
-    parallel: bool
+    n_rows: int
+    is_parallel: bool
     partial_sums: list[Value] = field(default_factory=list)
-    replicated: bool = False
+    is_replicated: bool = False
 
     def text(self) -> str:
         """The kernel as Python, for explain(code=True); for a hand-written kernel, its name."""
@@ -67,20 +73,24 @@ class KernelCall:
 
 
 def prepare_call(stage: Stage) -> KernelCall:
-    """Prepare the call of a stage's kernel, which is compiled if necessary. Runs nothing."""
+    """Prepare the call of a stage's kernel, which is compiled if necessary.
+
+    Raises:
+        CannotCompileError: LLVM cannot be used, or rejects the kernel.
+    """
     if stage.kind == "matmul":
         return _product(stage)
     if stage.kind == "kernel":
         return _handwritten(stage)
     nest = Nest(stage)
-    parallel = nest.outermost_parallel and work(stage) > MIN_SHARED_WORK and nest.row_count > 1
+    is_parallel = nest.outermost_parallel and work(stage) > MIN_SHARED_WORK and nest.row_count > 1
 
     def descriptor(entry_of: EntryOf) -> Descriptor:
         return np.array(nest.descriptor(entry_of), np.int64)
 
     partial_sums = [step for step in stage.steps if is_partial(step)]
     kernel = machine.address_of(f"loops {nest.structure}", lambda: build(nest))
-    return KernelCall(stage, kernel, descriptor, nest.row_count, parallel, partial_sums)
+    return KernelCall(stage, kernel, descriptor, nest.row_count, is_parallel, partial_sums)
 
 
 def _handwritten(stage: Stage) -> KernelCall:
@@ -89,18 +99,17 @@ def _handwritten(stage: Stage) -> KernelCall:
     job: Job = step.options["job"]
     arrays = [*step.values(), *(v for v in stage.steps if v.kind != "scratch")]
     scratch = [v for v in stage.steps if v.kind == "scratch"]
-    count = len(job.template.layout.arrays)
+    n_arrays = len(job.template.layout.arrays)
 
     def descriptor(entry_of: EntryOf) -> Descriptor:
         bindings = [(entry_of(base_of(v)), offset_of(v)) for v in arrays]
-        bindings += [(0, 0)] * (count - len(bindings) - len(scratch))  # a scratch array that this job does not need
+        bindings += [(0, 0)] * (n_arrays - len(bindings) - len(scratch))  # a scratch array that this job does not need
         return job.template.layout.bind(job.descriptor, [*bindings, *((entry_of(v), 0) for v in scratch)])
 
-    partial_sums = [v for v in stage.steps if stage.parts and is_partial(v)]
-    parallel = job.row_count > 1 and work(stage) > MIN_SHARED_WORK
-    return KernelCall(
-        stage, job.address, descriptor, job.row_count, parallel, partial_sums, "bytes_per_thread" in step.options
-    )
+    partial_sums = [v for v in stage.steps if stage.n_parts and is_partial(v)]
+    is_parallel = job.row_count > 1 and work(stage) > MIN_SHARED_WORK
+    is_replicated = "bytes_per_thread" in step.options
+    return KernelCall(stage, job.address, descriptor, job.row_count, is_parallel, partial_sums, is_replicated)
 
 
 def _product(stage: Stage) -> KernelCall:
@@ -109,14 +118,15 @@ def _product(stage: Stage) -> KernelCall:
     x, y = step.inputs
     rows, columns = step.shape[-2:]
     stack = step.shape[:-2]
-    if stack and len(y.shape) == 2 and _is_one_matrix(x):  # one product of all rows
+    if stack and len(y.shape) == 2 and _is_one_matrix(x):  # one product with all rows of the stack
         rows, stack = math.prod(step.shape[:-1]), ()
-    (x_transposed, x_row), (y_transposed, y_row) = _layout(x), _layout(y)
+    x_transposed, x_row = _layout(x)
+    y_transposed, y_row = _layout(y)
     use_few_rows = not x_transposed and y_transposed and rows <= MAX_FEW_ROWS
     if stack:
         split, count = product.BY_MATRIX, math.prod(stack)
     elif base_of(y).kind == "captured" and rows <= columns:
-        # each thread reads, and later updates, only its own columns of the weights; it reads all of x, which is small
+        # y is a layer's weights: each thread reads, and later updates, only its own part of them, and all of x
         split, count = product.BY_COLUMNS, columns
     else:
         split, count = product.BY_ROWS, rows
@@ -131,27 +141,28 @@ def _product(stage: Stage) -> KernelCall:
     def descriptor(entry_of: EntryOf) -> Descriptor:
         return job.template.layout.bind(job.descriptor, [(entry_of(base_of(v)), offset_of(v)) for v in (x, y, step)])
 
-    return KernelCall(stage, job.address, descriptor, count, count >= 8 and work(stage) > 8 * MIN_SHARED_WORK)
+    is_parallel = count >= MIN_PRODUCT_ROWS and work(stage) > PRODUCT_FACTOR * MIN_SHARED_WORK
+    return KernelCall(stage, job.address, descriptor, count, is_parallel)
 
 
 def _is_one_matrix(x: Value) -> bool:
-    """Whether the matrices of a stack form one matrix in memory, with all their rows."""
-    row = x.strides[-2]
+    """Whether the matrices of a stack lie in memory as a single matrix that has all their rows."""
+    row_stride = x.strides[-2]
     is_row_contiguous = x.strides[-1] == 1 or x.shape[-1] == 1
-    rows = x.shape[-2]
+    n_rows = x.shape[-2]
     for size, stride in zip(x.shape[-3::-1], x.strides[-3::-1], strict=True):
-        if size != 1 and stride != rows * row:
+        if size != 1 and stride != n_rows * row_stride:
             return False
-        rows *= size
-    return is_row_contiguous and row >= x.shape[-1]
+        n_rows *= size
+    return is_row_contiguous and row_stride >= x.shape[-1]
 
 
 def _offsets(v: Value, stack: Sequence[int]) -> NDArray[np.int64]:
-    """The offset of each matrix of a stack."""
+    """The offset in v of each matrix of a stack, in elements; `v` broadcasts to the shape `stack`."""
     offsets = np.zeros((1,), np.int64)
-    missing = len(stack) - (len(v.shape) - 2)
+    n_missing = len(stack) - (len(v.shape) - 2)
     for d, size in enumerate(stack):
-        dim = d - missing
+        dim = d - n_missing
         stride = v.strides[dim] if dim >= 0 and v.shape[dim] != 1 else 0
         offsets = (offsets[:, None] + np.arange(size) * stride).ravel()
     return offsets
@@ -166,13 +177,14 @@ def _layout(v: Value) -> tuple[int, int]:
 
 
 def blas_layout(v: Value) -> tuple[int, int] | None:
-    """How BLAS reads a matrix: (1 if it is stored transposed else 0, its leading dimension); None if it cannot.
+    """How BLAS reads a matrix: (1 if it is stored transposed else 0, its leading dimension); None if BLAS cannot.
 
     BLAS needs rows, or columns, whose elements are contiguous.
     """
-    (rows, columns), (down, across) = v.shape[-2:], v.strides[-2:]
-    if (across == 1 or columns == 1) and (down >= columns or rows == 1):
-        return 0, max(down if rows > 1 else columns, columns, 1)
-    if (down == 1 or rows == 1) and (across >= rows or columns == 1):
-        return 1, max(across if columns > 1 else rows, rows, 1)
+    rows, columns = v.shape[-2:]
+    row_stride, column_stride = v.strides[-2:]
+    if (column_stride == 1 or columns == 1) and (row_stride >= columns or rows == 1):
+        return 0, max(row_stride if rows > 1 else columns, columns, 1)
+    if (row_stride == 1 or rows == 1) and (column_stride >= rows or columns == 1):
+        return 1, max(column_stride if columns > 1 else rows, rows, 1)
     return None

@@ -1,15 +1,16 @@
 """From a stage to a kernel: the loops over its elements, with the stage's formula inside.
 
 A `Nest` decides how the loops run: the order of dimensions, which of them are merged, the strides of each operand, and
-where each reduction is accumulated. `build` writes that as a kernel. **Sizes and strides are arguments** of the kernel,
-so one compilation serves all shapes; only element types, which strides are 0 or 1, and the sizes of short inner loops
-(which LLVM unrolls) are compiled in. `Nest.structure` is everything that the kernel depends on.
+where each reduction is accumulated. `build` writes the nest as a kernel. **Sizes and strides are arguments** of the
+kernel, so one compilation serves many shapes. The formula is compiled in, with the element types, the strides that are
+0 or 1, and the sizes of short inner loops (which LLVM unrolls). `Nest.structure` is everything that the kernel depends
+on.
 
 A reduction over the innermost loops is accumulated in a register, others in memory. Long float32 sums continue in
-double precision: CHUNK numbers are summed in float32 before they are added to a double in a register, and ROWS rows
-before they are added to doubles in memory.
+double precision: SHORT_SUM numbers are summed in float32 before they are added to a double in a register, and ROW_BLOCK
+rows before they are added to doubles in memory.
 
-Called by `kernel_call`. Threads and memory planning are decided elsewhere.
+`schedule` uses nests to plan, `kernel_call` compiles them.
 """
 
 from __future__ import annotations
@@ -33,10 +34,14 @@ if TYPE_CHECKING:
 
     from chainrule.lower.schedule import Stage
 
-CHUNK = 512  # numbers that are summed in float32 before the sum continues in double precision
-ROWS = 8  # rows that are summed pairwise before they are added to a sum in memory
-UNROLLED = 16  # inner loops of at most this size are unrolled
-FEW_VECTORS = (8, 16)  # row lengths that are one or two vectors
+SHORT_SUM = 512
+"""How many numbers of an innermost loop are summed in float32 before the sum continues in double precision."""
+ROW_BLOCK = 8
+"""How many rows are summed pairwise before they are added to a sum in memory. A power of 2."""
+MAX_UNROLLED = 16
+"""Inner loops of at most this size are unrolled."""
+VECTOR_ROW_LENGTHS = (8, 16)
+"""Row lengths that are one or two vectors of float32."""
 
 FORMULAS: dict[Any, Callable[..., Expr]] = {
     np.add: lambda x, y: x | y if x.type.kind == "b" else x + y, np.subtract: lambda x, y: x - y,
@@ -62,35 +67,41 @@ FORMULAS: dict[Any, Callable[..., Expr]] = {
     np.where: lambda test, x, y: x.kernel.select(test, x, y), "cast": lambda x: x,
     np.power: f.power, np.logaddexp: f.logaddexp, special.erf: f.erf,
 }  # fmt: skip
-"""Each NumPy ufunc as a function of expressions. Inputs are already converted to the type that the step computes in."""
+"""The formula of each elementwise function, as a function of expressions. Its arguments are already converted to the
+type that the step computes in. A ufunc is recorded only if it is in `lower.tracer.ELEMENTWISE`, too."""
 
-POWERS: dict[float, Callable[[Expr], Expr]] = {
+POWER_FORMULAS: dict[float, Callable[[Expr], Expr]] = {
     2: lambda x: x * x, 3: lambda x: x * x * x, 0.5: lambda x: x.apply("sqrt"), 1: lambda x: x, -1: lambda x: 1 / x,
 }  # fmt: skip
+"""The formula of x to the power of a constant, by the constant. Other powers call the C library."""
 FLOATS_ONLY = frozenset({np.true_divide, np.reciprocal, np.power, np.fmod, np.remainder, np.floor_divide})
-"""Functions without an integer formula (except for the powers in POWERS)."""
-INLINED = (0, 1, -1, 2, 0.5)
-"""Constants that LLVM can exploit, which are compiled in; others are arguments."""
-COMBINE: dict[str, Callable[[Expr, Expr], Expr]] = {"max": f.maximum, "min": f.minimum}
+"""Functions whose formula needs floats. (Integers to the power of 1, 2 or 3 have a formula nevertheless.)"""
+INLINED_CONSTANTS = (0, 1, -1, 2, 0.5)
+"""Constants that are compiled in, because LLVM can simplify arithmetic with them. Others are arguments."""
+EXTREMUM_FORMULAS: dict[str, Callable[[Expr, Expr], Expr]] = {"max": f.maximum, "min": f.minimum}
+"""The formulas that combine two numbers in a reduction other than a sum."""
 
 
 class Nest:
     """The loop nest of a stage.
 
     Attributes:
-        sizes: the size of each loop, from the outermost.
-        strides: by the identity of an operand, its stride in each loop.
-        operands: arrays that are read, then those that are written.
+        stage: the stage.
+        order: the dimensions of the stage's shape, from the outermost loop to the innermost, before loops are merged.
+        sizes: the size of each loop, from the outermost to the innermost.
+        strides: the stride of each operand and step in each loop, in elements, by the identity of its value.
+        operands: the values in memory: those that are read, then those that are stored, then written external memory.
         reductions: the steps that reduce.
-        level: for each reduction, how many loops enclose its register, from 0 for one that lasts for the whole nest;
-            len(sizes) if it has no register but is accumulated in memory.
+        levels: for each reduction, by identity: how many loops enclose its register, from 0 if the register lasts for
+            the whole nest; len(sizes) if the reduction has no register, but is accumulated in memory.
         outermost_parallel: whether the iterations of the outermost loop are independent, so that threads can divide it.
         is_empty: whether the loops have no iterations. Sums are 0 then.
     """
 
     def __init__(self, stage: Stage) -> None:
         self.stage, self.is_empty = stage, 0 in stage.shape
-        reads, targets = stage.reads(), [target for target, _ in stage.writes]
+        reads = stage.reads()
+        targets = [target for target, _ in stage.writes]
         self.order = stage.order or _order(stage, reads)
         operand_strides = {id(v): _strides(v, stage.shape) for v in [*reads, *targets]}
         operand_strides |= {
@@ -103,12 +114,12 @@ class Nest:
         self.operands = [*reads, *stage.stored_values, *targets]
         self.reductions = [step for step in stage.steps if step.kind == "reduce"]
         depth = len(self.sizes)
-        self.level: dict[int, int] = {}
+        self.levels: dict[int, int] = {}
         for step in self.reductions:
             level = depth
             while level and not self.strides[id(step)][level - 1]:
                 level -= 1
-            self.level[id(step)] = level
+            self.levels[id(step)] = level
         complete = [step for step in self.reductions if not is_partial(step)]
         self.outermost_parallel = depth > 0 and all(self.strides[id(r)][0] for r in complete if self.sizes[0] > 1)
 
@@ -119,15 +130,15 @@ class Nest:
 
     def in_memory(self, r: Value) -> bool:
         """Whether a reduction is accumulated in memory while the loops run."""
-        return self.level[id(r)] == len(self.sizes) > 0
+        return bool(self.sizes) and self.levels[id(r)] == len(self.sizes)
 
     def is_revisited(self, r: Value) -> bool:
-        """Whether a register is used several times for the same result, so that each of its sums is added to memory."""
-        return is_partial(r) or 0 in self.strides[id(r)][: self.level[id(r)]]
+        """Whether a register may serve the same result several times, so that its contents are added to memory."""
+        return is_partial(r) or 0 in self.strides[id(r)][: self.levels[id(r)]]
 
     @cached_property
-    def by_rows(self) -> bool:
-        """Whether all reductions add rows to sums in memory, so that ROWS rows can be summed before each addition."""
+    def adds_rows(self) -> bool:
+        """Whether all reductions add rows to sums in memory. Then ROW_BLOCK rows are summed before each addition."""
         if len(self.sizes) < 2:
             return False
         sums = [r for r in self.reductions if not self.strides[id(r)][-2]]
@@ -136,35 +147,35 @@ class Nest:
     def additions(self, r: Value, in_blocks: bool) -> int:
         """How many additions to memory, each of which rounds, contribute to one result.
 
-        An addition adds a number, a sum of ROWS rows, or what a register has accumulated.
+        Such an addition adds a number, a sum of ROW_BLOCK rows, or the contents of a register.
 
         Args:
             r: the reduction.
-            in_blocks: whether the kernel is called for a block of rows at a time, possibly a single row.
+            in_blocks: whether the kernel may be called for few rows at a time, possibly for a single row.
         """
-        level = self.level[id(r)]
+        level = self.levels[id(r)]
         sizes = [n for n, stride in zip(self.sizes[:level], self.strides[id(r)][:level], strict=True) if not stride]
-        if self.by_rows and not in_blocks and sizes[-1] >= ROWS:
-            rows = sizes.pop()
-            sizes.append(rows // ROWS + rows % ROWS + ROWS)  # the last term is for the pairwise sums
+        if self.adds_rows and not in_blocks and sizes[-1] >= ROW_BLOCK:
+            n_rows = sizes.pop()
+            sizes.append(n_rows // ROW_BLOCK + n_rows % ROW_BLOCK + ROW_BLOCK)  # the last term: the pairwise sums
         return math.prod(sizes)
 
     @cached_property
     def fixed_sizes(self) -> list[int | None]:
         """For each loop, its size if it is compiled in (short inner loops), else None."""
-        last = len(self.sizes) - 1
-        return [n if n <= UNROLLED and d == last > 0 else None for d, n in enumerate(self.sizes)]
+        innermost = len(self.sizes) - 1
+        return [n if n <= MAX_UNROLLED and d == innermost > 0 else None for d, n in enumerate(self.sizes)]
 
     @cached_property
     def bases(self) -> list[Value]:
-        """The arrays in memory that the operands use, each once."""
+        """The values whose memory the operands use, each once."""
         return list({id(base_of(v)): base_of(v) for v in self.operands}.values())
 
     def descriptor(self, entry_of: Callable[[Value], int]) -> list[int]:
         """Encode the kernel's descriptor, in the order in which `build` reads it.
 
         Args:
-            entry_of: returns the table entry of an array.
+            entry_of: returns the index of a value's table entry.
         """
         fields = [entry_of(base) for base in self.bases]
         fields += [n for n, fixed in zip(self.sizes, self.fixed_sizes, strict=True) if fixed is None]
@@ -179,7 +190,7 @@ class Nest:
 
     @cached_property
     def constant_arguments(self) -> list[float]:
-        """Constants that are arguments of the kernel, so that a mean over another count uses the same kernel."""
+        """Constants that are arguments, so that means over different counts, for example, use the same kernel."""
         constants = {
             (type(x), repr(x)): x
             for step in self.stage.steps
@@ -192,50 +203,44 @@ class Nest:
     def structure(self) -> str:
         """Everything that the kernel depends on, as text."""
         stage = self.stage
-        number = {id(v): n for n, v in enumerate([*stage.reads(), *stage.steps])}
-        memory = {id(b): n for n, b in enumerate(self.bases)}
-        constants = {(type(x), repr(x)): n for n, x in enumerate(self.constant_arguments)}
+        value_numbers = {id(v): n for n, v in enumerate([*stage.reads(), *stage.steps])}
+        memory_numbers = {id(base): n for n, base in enumerate(self.bases)}
+        constant_numbers = {(type(x), repr(x)): n for n, x in enumerate(self.constant_arguments)}
 
         def name(x: Any) -> str:
             if isinstance(x, Value):
-                return f"v{number[id(x)]}"
+                return f"v{value_numbers[id(x)]}"
             if isinstance(x, tuple):
                 return f"s{self.scalars.index(x[1])}"
             key = (type(x), repr(x))
-            return f"{type(x).__name__}{constants[key]}" if key in constants else repr(x)
+            return f"{type(x).__name__}{constant_numbers[key]}" if key in constant_numbers else repr(x)
+
+        def stride_classes(v: Value) -> str:
+            return "".join(str(stride) if stride in (0, 1) else "s" for stride in self.strides[id(v)])
 
         def layout(v: Value) -> str:
-            strides = "".join(str(s) if s in (0, 1) else "s" for s in self.strides[id(v)])
-            return f"{v.dtype.char}{memory[id(base_of(v))]}{'o' if is_internal(base_of(v)) else 'x'}:{strides}"
+            owner = "o" if is_internal(base_of(v)) else "x"
+            return f"{v.dtype.char}{memory_numbers[id(base_of(v))]}{owner}:{stride_classes(v)}"
 
-        def type_or_strides(s: Value) -> str:
-            if s.kind == "elementwise":
-                return str(s.options["type"].char)
-            return "".join(map(_stride_class, self.strides[id(s)])) + ("p" if is_partial(s) else "")
+        def type_or_strides(step: Value) -> str:
+            if step.kind == "elementwise":
+                return str(step.options["type"].char)
+            return stride_classes(step) + ("p" if is_partial(step) else "")
 
         steps = [
             f"{getattr(s.op, '__name__', s.op)}({','.join(map(name, s.inputs))}){s.dtype.char}{type_or_strides(s)}"
             for s in stage.steps
         ]
-        write_names = [name(value) for _, value in stage.writes]
-        stored_names = [name(value) for value in stage.stored_values]
-        return ";".join(
-            [
-                str(self.fixed_sizes),
-                *(["empty", *(str(bool(r.size)) for r in self.reductions)] if self.is_empty else []),
-                *(layout(v) for v in self.operands),
-                *steps,
-                "stored",
-                *stored_names,
-                "written",
-                *write_names,
-            ]
-        )
+        # a reduction over no elements clears its result, unless the result has no elements either
+        empty = ["empty", *(str(bool(r.size)) for r in self.reductions)] if self.is_empty else []
+        stored = ["stored", *map(name, stage.stored_values)]
+        written = ["written", *(name(value) for _, value in stage.writes)]
+        return ";".join([str(self.fixed_sizes), *empty, *map(layout, self.operands), *steps, *stored, *written])
 
 
 def is_inlined(step: Value, x: Any) -> bool:
-    """Whether a constant is compiled in: booleans, exponents with a formula, and INLINED."""
-    return step.options["type"].kind == "b" or x in INLINED or (step.op is np.power and x in POWERS)
+    """Whether a constant input of a step is compiled in: booleans, exponents with a formula, and INLINED_CONSTANTS."""
+    return step.options["type"].kind == "b" or x in INLINED_CONSTANTS or (step.op is np.power and x in POWER_FORMULAS)
 
 
 def _bits(x: float) -> int:
@@ -243,12 +248,12 @@ def _bits(x: float) -> int:
     return (x + 2**63) % 2**64 - 2**63 if isinstance(x, int) else int(np.float64(x).view(np.int64))
 
 
-def _stride_class(stride: int) -> str:
-    return str(stride) if stride in (0, 1) else "s"
-
-
 def _order(stage: Stage, reads: Sequence[Value]) -> list[int]:
-    """The dimensions in the memory order of what is written, or else of the largest array that is read."""
+    """The dimensions from the outermost loop to the innermost.
+
+    They are in the memory order of an array that is written and has the loops' shape, or else of the largest array that
+    is read.
+    """
     candidates = [t for t, _ in stage.writes] + [v for v in stage.stored_values if v.kind == "elementwise"]
     candidates += sorted((v for v in reads if v.shape == stage.shape), key=lambda v: -v.size) or list(reads)
     reference = next((v for v in candidates if v.shape == stage.shape), None)
@@ -257,13 +262,13 @@ def _order(stage: Stage, reads: Sequence[Value]) -> list[int]:
 
 
 def _strides(value: Value, shape: tuple[int, ...]) -> list[int]:
-    """A value's stride in each dimension of the loop: 0 where it is broadcast."""
+    """A value's stride in each dimension of the loops' shape: 0 where the value is broadcast."""
     missing = len(shape) - len(value.shape)
     return [0] * missing + [s if n != 1 else 0 for s, n in zip(value.strides, value.shape, strict=True)]
 
 
 def _reduced_strides(step: Value) -> list[int]:
-    """The stride of a reduction's result in each dimension of what is reduced."""
+    """The stride of a reduction's result in each dimension of the reduction's input: 0 where it is reduced."""
     axes, strides = step.options["axes"], list(step.strides[1:] if is_partial(step) else step.strides)
     if step.options["keepdims"]:
         return [0 if d in axes else stride for d, stride in enumerate(strides)]
@@ -271,8 +276,8 @@ def _reduced_strides(step: Value) -> list[int]:
 
 
 def is_partial(step: Value) -> bool:
-    """Whether a reduction's result is several partial sums."""
-    return "parts" in step.options
+    """Whether a step computes partial results, which a later step combines."""
+    return "n_parts" in step.options
 
 
 def build(nest: Nest) -> Kernel:
@@ -308,12 +313,12 @@ class _Builder:
             for n, x in enumerate(nest.constant_arguments)
         }
         self.variables: dict[int, Variable] = {}
-        if len(nest.sizes) > 1 and nest.sizes[-1] in FEW_VECTORS and nest.fixed_sizes[-1] is not None:
+        if len(nest.sizes) > 1 and nest.sizes[-1] in VECTOR_ROW_LENGTHS and nest.fixed_sizes[-1] is not None:
             kernel.attributes.append("optsize")  # otherwise LLVM unrolls several rows and shuffles their numbers
         self.write()
 
     def write(self) -> None:
-        """Write the whole kernel: initial values in memory, then the loops."""
+        """Write the whole kernel: initial values of sums in memory, then the loops."""
         nest, kernel = self.nest, self.kernel
         depth = len(nest.sizes)
         if nest.is_empty:
@@ -338,13 +343,13 @@ class _Builder:
     # Loops
 
     def range(self, level: int) -> tuple[Any, Any]:
-        """The range of a loop: for the outermost, this thread's rows."""
+        """The start and stop of a loop: this thread's rows for the outermost loop, if threads divide it."""
         if level == 0 and self.nest.outermost_parallel:
             return self.kernel["first"], self.kernel["last"]
         return 0, self.sizes[level]
 
     def advance(self, indices: dict[int, Expr], level: int, index: Any) -> dict[int, Expr]:
-        """The index of each operand, one loop further inside."""
+        """Each operand's index inside the loop at this level, from its index outside and the loop's index."""
         advanced = dict(indices)
         for v in self.nest.operands:
             stride = self.strides[id(v)][level]
@@ -357,27 +362,27 @@ class _Builder:
     def loops(self, level: int, indices: dict[int, Expr]) -> None:
         """Write the loops from a level inwards. Registers of this level are set before them, and stored after them."""
         nest, kernel = self.nest, self.kernel
-        in_registers = [r for r in nest.reductions if nest.level[id(r)] == level]
-        for r in in_registers:
+        register_reductions = [r for r in nest.reductions if nest.levels[id(r)] == level]
+        for r in register_reductions:
             self.variables[id(r)] = kernel.variable(self.register_type(r), initial_value(r))
         start, stop = self.range(level)
-        last = len(nest.sizes) - 1
-        if level == last:
+        innermost = len(nest.sizes) - 1
+        if level == innermost:
             self.innermost(level, indices, start, stop)
-        elif level == last - 1 and nest.by_rows:
+        elif level == innermost - 1 and nest.adds_rows:
             self.row_blocks(level, indices, start, stop)
         else:
             with kernel.loop(start, stop) as i:
                 self.loops(level + 1, self.advance(indices, level, i))
-        for r in in_registers:
+        for r in register_reductions:
             self.write_back(r, indices)
 
     def innermost(self, level: int, indices: dict[int, Expr], start: Any, stop: Any) -> None:
-        """The innermost loop; long float32 sums in it are divided into chunks."""
+        """Write the innermost loop, in chunks of SHORT_SUM iterations if a float32 sum in it continues as a double."""
         kernel = self.kernel
         totals = {id(r): v for r in self.nest.reductions if (v := self.double_register(r)) is not None}
 
-        def run(start: Any, stop: Any) -> None:
+        def write_chunk(start: Any, stop: Any) -> None:
             for key in totals:
                 self.variables[key] = kernel.variable(F4, 0.0)
             with kernel.loop(start, stop) as i:
@@ -387,21 +392,21 @@ class _Builder:
             self.variables.update(totals)
 
         if not totals or self.nest.fixed_sizes[level] is not None:
-            run(start, stop)
+            write_chunk(start, stop)
             return
-        with kernel.loop(start, stop, CHUNK) as begin:
-            run(begin, kernel.minimum(begin + CHUNK, stop))
+        with kernel.loop(start, stop, SHORT_SUM) as begin:
+            write_chunk(begin, kernel.minimum(begin + SHORT_SUM, stop))
 
     def row_blocks(self, level: int, indices: dict[int, Expr], start: Any, stop: Any) -> None:
-        """ROWS rows at a time, element by element, then the remaining rows."""
+        """Write the two inner loops: first over blocks of ROW_BLOCK rows, then over the rows that are left over."""
         kernel = self.kernel
         start, stop = kernel.lift(start, I8), kernel.lift(stop, I8)
-        complete = start + (stop - start) // ROWS * ROWS
-        with kernel.loop(start, complete, ROWS) as i:
-            rows = [self.advance(indices, level, i + r) for r in range(ROWS)]
+        blocks_end = start + (stop - start) // ROW_BLOCK * ROW_BLOCK
+        with kernel.loop(start, blocks_end, ROW_BLOCK) as i:
+            rows = [self.advance(indices, level, i + r) for r in range(ROW_BLOCK)]
             with kernel.loop(0, self.sizes[level + 1]) as j:
                 self.accumulate([self.advance(row, level + 1, j) for row in rows])
-        with kernel.loop(complete, stop) as i:
+        with kernel.loop(blocks_end, stop) as i:
             row = self.advance(indices, level, i)
             with kernel.loop(0, self.sizes[level + 1]) as j:
                 self.accumulate([self.advance(row, level + 1, j)])
@@ -409,23 +414,23 @@ class _Builder:
     # Reductions
 
     def double_register(self, r: Value) -> Variable | None:
-        """The register that accumulates a float32 sum in double precision, if there is one."""
+        """The register in which a float32 sum is accumulated as a double; None if there is no such register."""
         variable = self.variables.get(id(r))
         is_double = variable is not None and variable.type == F8 and type_of(r.inputs[0].dtype) == F4
         return variable if is_double else None
 
     def register_type(self, r: Value) -> Type:
         """The type of the register that accumulates a reduction."""
-        number = type_of(r.inputs[0].dtype)
-        is_unrolled = self.nest.fixed_sizes[-1] is not None and self.nest.level[id(r)] == len(self.nest.sizes) - 1
-        return F8 if r.op == "sum" and number == F4 and not is_unrolled else number
+        input_type = type_of(r.inputs[0].dtype)
+        is_unrolled = self.nest.fixed_sizes[-1] is not None and self.nest.levels[id(r)] == len(self.nest.sizes) - 1
+        return F8 if r.op == "sum" and input_type == F4 and not is_unrolled else input_type
 
     def accumulate(self, rows: Sequence[dict[int, Expr]]) -> None:
-        """Compute the formula for one element of each row, and add all of them to the reductions."""
+        """Compute the formula for one element of each row, and accumulate these elements in the reductions."""
         elements = [self.element(indices) for indices in rows]
         for r in self.nest.reductions:
             numbers = [element[id(r.inputs[0])] for element in elements]
-            while len(numbers) > 1:  # pairwise, for the smallest error
+            while len(numbers) > 1:  # pairwise, for a small error
                 numbers = [self.combine(r, *pair) for pair in zip(numbers[::2], numbers[1::2], strict=True)]
             number = numbers[0]
             if id(r) in self.variables:
@@ -433,7 +438,7 @@ class _Builder:
                 if r.op == "sum":
                     variable.accumulate(number.to(variable.type))
                 else:
-                    variable.set(COMBINE[r.op](variable.value, number))
+                    variable.set(EXTREMUM_FORMULAS[r.op](variable.value, number))
             else:
                 array, index = self.arrays[id(r)], rows[0][id(r)]
                 array[index] = self.combine(r, array[index], number.to(array.type))
@@ -441,10 +446,10 @@ class _Builder:
     @staticmethod
     def combine(r: Value, x: Expr, y: Expr) -> Expr:
         """Combine two partial results of a reduction."""
-        return x + y if r.op == "sum" else COMBINE[r.op](x, y)
+        return x + y if r.op == "sum" else EXTREMUM_FORMULAS[r.op](x, y)
 
     def write_back(self, r: Value, indices: dict[int, Expr]) -> None:
-        """Store what a register has accumulated."""
+        """Store the contents of a reduction's register, or add them to the result if `is_revisited`."""
         array, index, variable = self.arrays[id(r)], indices[id(r)], self.variables.pop(id(r))
         value = variable.value.to(array.type)
         array[index] = self.combine(r, array[index], value) if self.nest.is_revisited(r) else value
@@ -469,10 +474,10 @@ class _Builder:
     # The formula
 
     def element(self, indices: dict[int, Expr]) -> dict[int, Expr]:
-        """Compute the formula for one element, and store the results that are kept in memory.
+        """Compute the formula for one element, and store the stage's elementwise results and writes.
 
         Returns:
-            The expressions of all values, by identity.
+            The expressions of the values that are read or elementwise, by identity.
         """
         exprs = {id(v): self.arrays[id(v)][indices[id(v)]] for v in self.stage.reads()}
         for step in self.stage.steps:
@@ -487,10 +492,10 @@ class _Builder:
         return exprs
 
     def formula(self, step: Value, exprs: dict[int, Expr]) -> Expr:
-        """The expression of a step, from those of its inputs."""
+        """The expression of an elementwise step, from the expressions of its inputs."""
         kernel, step_type = self.kernel, type_of(step.options["type"])
-        if step.op is np.power and isinstance(step.inputs[1], (int, float)) and step.inputs[1] in POWERS:
-            result = POWERS[step.inputs[1]](exprs[id(step.inputs[0])].to(step_type))
+        if step.op is np.power and isinstance(step.inputs[1], (int, float)) and step.inputs[1] in POWER_FORMULAS:
+            result = POWER_FORMULAS[step.inputs[1]](exprs[id(step.inputs[0])].to(step_type))
             return result.to(type_of(step.dtype))
         inputs = []
         for position, x in enumerate(step.inputs):
@@ -507,7 +512,7 @@ class _Builder:
 
 
 def initial_value(r: Value) -> float:
-    """The initial value of a reduction."""
+    """The initial value of a reduction: 0 for a sum, else the least or the largest number of its type."""
     if r.op == "sum":
         return 0
     if r.dtype.kind == "f":

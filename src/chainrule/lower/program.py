@@ -1,8 +1,9 @@
 """A compiled program: kernels, memory and scripts of a plan, ready to run again and again.
 
-A run stores the arguments' addresses in the program's table and calls the driver (`kernels.driver`): once if everything
-is compiled, else once for each segment between Python calls. The caller has already written the scalars, which change
-from call to call. BLAS runs single-threaded inside.
+A run stores the arguments' addresses in the program's table and calls the driver (`kernels.driver`): once if the
+program has no Python calls, else once to check the arguments and once for each segment between Python calls. If a check
+fails and the cause can be repaired (an argument that is not aligned is copied), the driver is called again. Before a
+run, the caller writes the scalars, which change from call to call. BLAS runs single-threaded during a run.
 
 Called by `capture.compiled` and `eager`.
 """
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     IndexCheck = tuple[Value, int, int | None, Callable[[NDArray[Any]], object]]
 
 WORK_PER_THREAD = 2e6
-"""The work (see `schedule.work`) that justifies one more thread: 0.1 to 0.5 ms, as work is only a rough measure."""
+"""The work (see `schedule.work`) that justifies one more thread. It takes 0.1 to 0.5 ms: work is a rough measure."""
 
 
 class Program:
@@ -44,22 +45,28 @@ class Program:
     Args:
         plan: the stages and their memory.
         scalar_count: the number of scalars: numbers that change from call to call, such as a learning rate.
-        index_checks: arguments that must be integers from 0 to size - 1, or equal to `ignore_index` if that is not
-            None: (value, size, ignore_index, validate); `validate` raises the error for an array with an invalid index.
+        index_checks: arrays that must hold integers from 0 to size - 1, or `ignore_index` if that is not None, as
+            tuples (value, size, ignore_index, validate); `validate` raises the error for an array with invalid ones.
         arguments: the values that stand for the function's arguments.
         outputs: the values to return, in memory of their own.
         changed: the external arrays that the program writes.
-        allocate_arena: allocates memory for intermediate results, for programs that share it.
+        allocate_arena: allocates memory of a size in bytes for intermediate results. By default, the program has memory
+            of its own.
 
     Attributes:
         thread_count: how many threads run it.
         progress_per_run: by how much table_view[driver.PROGRESS] grows in a complete run.
-        kernel_calls: the call of each stage's kernel, by the stage's number in the plan; Python calls have none.
-        entries: the table entry of each array, by identity of its value.
+        kernel_calls: the call of each stage's kernel, by the stage's index in the plan; Python calls have none.
+        bases: the values that have a table entry.
+        entries: the index of each value's table entry, by identity.
+        entries_of_threads: for each thread, the entries that it uses in place of those in `entries`, for values of
+            which each thread has its own copy, or its own address.
         scalars: the program's scalars; write them before a run.
         scalars_view: the same memory as a memoryview, which is faster to write one by one.
-        table_view: the table as a memoryview.
+        table: the program's table (see `kernels.driver`).
+        table_view: the same memory as a memoryview.
         arrays: the arrays of values, by identity.
+        order: what a run executes: indices of segments, and functions that are Python calls.
     """
 
     def __init__(
@@ -76,38 +83,41 @@ class Program:
         private_values = [
             v for v in self.bases if "bytes_per_thread" in v.options or id(v) in plan.block_buffers or is_partial(v)
         ]
-        start, size = driver.FIRST_ARRAY + len(self.bases), len(private_values)
-        self.entries_of_threads = [  # of values that have a table entry for each thread
-            {id(v): start + thread_id * size + n for n, v in enumerate(private_values)}
+        first_private, n_private = driver.FIRST_ARRAY + len(self.bases), len(private_values)
+        self.entries_of_threads = [
+            {id(v): first_private + thread_id * n_private + n for n, v in enumerate(private_values)}
             for thread_id in range(self.thread_count)
         ]
         self.scalars = np.zeros(max(1, scalar_count))
-        self.scalars_view = self.scalars.data  # a memoryview: faster to write one by one
+        self.scalars_view = self.scalars.data
         self.buffers: list[NDArray[np.int64]] = []  # descriptors and scripts
         self.allocate = {id(v): _allocator(v) for v in map(base_of, outputs) if v.kind not in INPUT_KINDS}
-        self._allocate(outputs, size, allocate_arena or (lambda size: np.empty(size, np.uint8)))
+        self._allocate(outputs, n_private, allocate_arena or (lambda n_bytes: np.empty(n_bytes, np.uint8)))
         self.argument_entries = [(i, self.entries[id(v)], v) for i, v in enumerate(arguments) if id(v) in self.entries]
         self.order = self._write_scripts()
-        self.enter = partial(_driver(), self.table.ctypes.data)
-        self.table_view = self.table.data  # a memoryview: faster to write one by one
-        self.is_single_segment = self.order == [0]  # no Python calls
+        self.enter = partial(machine.function(_driver_address()), self.table.ctypes.data)  # calls the driver
+        self.table_view = self.table.data
+        self.is_single_segment = self.order == [0]  # without Python calls
         self.progress_per_run = 1 if self.is_single_segment else 1 + len(self.order)
 
     @property
     def code(self) -> str:
         """The kernels of the stages as Python, each once, with the numbers of its stages."""
-        stages: dict[str, list[int]] = {}
+        stage_numbers: dict[str, list[int]] = {}  # by the kernel's text
         for number, call in self.kernel_calls.items():
-            stages.setdefault(call.text(), []).append(number)
-        return "\n\n".join(f"# stage {', '.join(map(str, numbers))}\n{text}" for text, numbers in stages.items())
+            stage_numbers.setdefault(call.text(), []).append(number)
+        return "\n\n".join(f"# stage {', '.join(map(str, numbers))}\n{text}" for text, numbers in stage_numbers.items())
 
     # Memory
 
     def _allocate(
-        self, outputs: Sequence[Value], private_count: int, allocate_arena: Callable[[int], NDArray[np.uint8]]
+        self, outputs: Sequence[Value], n_private: int, allocate_arena: Callable[[int], NDArray[np.uint8]]
     ) -> None:
-        """Allocate the table, the arena and the outputs, and enter all known addresses in the table."""
-        self.table = np.zeros(driver.FIRST_ARRAY + len(self.bases) + private_count * self.thread_count, np.int64)
+        """Allocate the table, the arena and the outputs, and enter all addresses that are known into the table.
+
+        Arguments and results of Python calls get their addresses in a run.
+        """
+        self.table = np.zeros(driver.FIRST_ARRAY + len(self.bases) + n_private * self.thread_count, np.int64)
         self.table[[driver.SGEMM, driver.DGEMM]] = blas.gemm_addresses()
         self.table[[driver.GET_BLAS_THREADS, driver.SET_BLAS_THREADS]] = blas.thread_count_addresses()
         self.table[driver.SCALARS] = self.scalars.ctypes.data
@@ -143,19 +153,19 @@ class Program:
                     self.table[entries[id(value)]] = self._address(thread_id, value)
 
     def allocate_output(self, value: Value) -> None:
-        """Give an output new memory, because the caller of the last run may hold the old."""
+        """Allocate new memory for an output, because the result of the last run belongs to that run's caller."""
         key = id(base_of(value))
         if key in self.allocate:
             array = self.arrays[key] = self.allocate[key]()
             self.table_view[self.entries[key]] = data_pointer(array)
 
     def release(self, outputs: Sequence[Value]) -> None:
-        """Drop the references to arguments and outputs."""
+        """Drop the references to the last run's arguments and outputs, so that their memory can be freed."""
         for value in (*self.arguments, *map(base_of, outputs)):
             self.arrays.pop(id(value), None)
 
     def _address(self, thread_id: int, value: Value) -> int:
-        """The start of a thread's own copy of a value."""
+        """The address of a thread's copy or block buffer of a value; of other values, the address of their memory."""
         return int(self.table[self.entries[id(value)]]) + thread_id * (
             value.options.get("bytes_per_thread", 0) or self.plan.block_buffers.get(id(value), (0, 0))[0]
         )
@@ -169,80 +179,76 @@ class Program:
         """Where the arrays of a thread are."""
         own_entries = self.entries_of_threads[thread_id]
 
-        def block_step(value: Value) -> int:
+        def block_bytes_of(value: Value) -> int:
             return self.plan.block_buffers.get(id(value), (0, 0))[1]
 
         return ThreadMemory(
             lambda value: own_entries.get(id(value)) or self.entries[id(value)],
             partial(self._address, thread_id),
-            block_step,
+            block_bytes_of,
             self._keep,
         )
 
     # Scripts
 
     def _write_scripts(self) -> list[Any]:
-        """Write all scripts.
-
-        Returns:
-            In execution order: the numbers of segments, and functions that are Python calls.
-        """
+        """Write all scripts, and return `order`."""
         order: list[Any] = []
         segments: list[list[KernelCall]] = []
-        for number, stage in enumerate(self.plan.stages):
+        for index, stage in enumerate(self.plan.stages):
             if stage.kind == "call":
                 order.append(self._python_call(stage))
                 continue
             if not order or not isinstance(order[-1], int):
                 order.append(len(segments))
                 segments.append([])
-            segments[-1].append(self.kernel_calls[number])
-        scripts = [self._script([], 0, 1, check=True)]
-        for number, calls in enumerate(segments):
-            first = number == 0
-            scripts.append(self._script(calls, 0, 1, first))
+            segments[-1].append(self.kernel_calls[index])
+        scripts = [self._script([], 0, 1, has_checks=True)]
+        for index, calls in enumerate(segments):
+            has_checks = index == 0
+            scripts.append(self._script(calls, 0, 1, has_checks))
             scripts += [
-                self._script(calls, thread_id, self.thread_count, first) for thread_id in range(self.thread_count)
+                self._script(calls, thread_id, self.thread_count, has_checks) for thread_id in range(self.thread_count)
             ]
         self.table[driver.SCRIPTS] = self._keep(np.array(scripts, np.int64))
         return order
 
-    def _script(self, calls: Sequence[KernelCall], thread_id: int, thread_count: int, check: bool) -> int:
+    def _script(self, calls: Sequence[KernelCall], thread_id: int, thread_count: int, has_checks: bool) -> int:
         """Write a script, and return its address."""
-        memory = self._memory_of(thread_id)
-        script = Script(thread_id, thread_count, memory)
-        if check:
+        script = Script(thread_id, thread_count, self._memory_of(thread_id))
+        if has_checks:
             self._write_checks(script)
         script.stages(calls)
         return self._keep(script.build())
 
     def _write_checks(self, script: Script) -> None:
-        """Check everything that can fail, before the program changes anything."""
-        changed = len(self.changed)
-        if changed:
+        """Add the checks of everything that can fail, which run before the program changes anything."""
+        n_changed = len(self.changed)
+        if n_changed:
             kernel = machine.address_of("count_read_only", driver.count_read_only)
-            script.check(driver.READ_ONLY_CHECK, kernel, [changed])
+            script.check(driver.READ_ONLY_CHECK, kernel, [n_changed])
         for i, _, value in self.argument_entries:
             if value.size:
-                descriptor = [self.entries[id(value)], value.example.nbytes, value.dtype.itemsize, changed]
+                descriptor = [self.entries[id(value)], value.example.nbytes, value.dtype.itemsize, n_changed]
                 kernel = machine.address_of("count_overlaps", driver.count_overlaps)
                 script.check(driver.ARGUMENT_CHECK - i, kernel, descriptor)
         for number, (value, size, ignore_index, _) in enumerate(self.index_checks, 1):
-            type = type_of(value.dtype)
-            kernel = machine.address_of(f"count_invalid_indices {type}", partial(driver.count_invalid_indices, type))
-            # if there is no ignore_index, 0 takes its place: it is a valid index anyway
+            element_type = type_of(value.dtype)
+            build = partial(driver.count_invalid_indices, element_type)
+            kernel = machine.address_of(f"count_invalid_indices {element_type}", build)
+            # without an ignore_index, 0 is ignored: it is a valid index anyway
             script.check(number, kernel, [self.entries[id(value)], value.size, size, ignore_index or 0])
 
     # Running
 
     def array(self, value: Value) -> NDArray[Any]:
-        """A value's array, with the views that lead to it applied."""
+        """A value's array; for a view, the view of its base's array."""
         if value.kind != "view":
             return self.arrays[id(value)]
         return value.options["view"](self.array(value.inputs[0]))  # type: ignore[no-any-return]  # returns a view
 
     def _python_call(self, stage: Stage) -> Callable[[], None]:
-        """The function that runs a stage that is a Python call."""
+        """The function that runs a Python call, which is a stage of its own."""
         step = stage.steps[0]
         items = [v for v in self.bases if v.kind == "tuple_item" and v.inputs[0] is step]
 
@@ -265,7 +271,7 @@ class Program:
                     f"jit: {value.op} returned shape {array.shape} {array.dtype}, but {value.shape} {value.dtype} when "
                     f"it was compiled: a shape that depends on values cannot be compiled"
                 )
-        # a view may be of memory that the program reuses
+        # copy a view: the program may reuse the memory that it is a view of
         if array.size and (array.strides != value.example.strides or array.base is not None):
             array = _copy_like(array, value)
         self.arrays[id(value)] = array
@@ -275,16 +281,18 @@ class Program:
         """Run the stages once on these arguments.
 
         Raises:
-            IndexError: an index is out of range; nothing has been changed.
-            ValueError: an array that would be written is read-only; nothing has been changed.
-            CaptureError: an argument shares memory with an array that would be written; nothing has been changed.
+            IndexError: an index is out of range.
+            ValueError: an array that would be written is read-only.
+            CaptureError: an argument shares memory with an array that would be written.
+
+        In these three cases, nothing has been changed.
         """
         for i, entry, value in self.argument_entries:
             array = arguments[i]
             if array.strides != value.example.strides and array.size:
                 self._check_no_overlap(array)
                 array = _copy_like(array, value)
-            self.arrays[id(value)] = array  # also keeps it alive
+            self.arrays[id(value)] = array  # which keeps it alive
             self.table_view[entry] = data_pointer(array)
         if not LAYOUT_IS_KNOWN:
             self._check_writable()
@@ -308,14 +316,15 @@ class Program:
                     self.table_view[driver.PROGRESS] += 1
 
     def _handle_failed_check(self, arguments: Sequence[NDArray[Any]]) -> None:
-        """Raise the error that a check found, or copy an argument that the program cannot read in place.
+        """Raise the error for the check that failed, or copy an argument that the program cannot read in place.
 
-        The checks must then run again: another thread may have changed the array meanwhile, so that nothing is raised.
+        If no error is raised, the checks must run again: either the argument was copied, or a different thread has
+        repaired the array since the check.
         """
         failed_check = self.table_view[driver.CHECK_RESULT]
         if failed_check > 0:
             value, _, _, validate = self.index_checks[failed_check - 1]
-            validate(self.arrays[id(value)])  # what was checked: the argument or a copy of it
+            validate(self.arrays[id(value)])  # the array that was checked: the argument or a copy of it
         elif failed_check == driver.READ_ONLY_CHECK:
             self._check_writable()
         else:
@@ -351,13 +360,11 @@ def _driver_address() -> int:
     return machine.address_of("driver", driver.driver)
 
 
-def _driver() -> Callable[..., None]:
-    """The driver, callable from Python."""
-    return machine.function(_driver_address())
-
-
 def _bases(plan: Plan, others: Sequence[Value]) -> list[Value]:
-    """The values with memory of their own that stages read or write, or that `others` use, each once."""
+    """The values whose memory the stages or the values `others` use, each once.
+
+    Results of steps that stay in registers are not among them.
+    """
     bases: dict[int, Value] = {}
     for stage in plan.stages:
         for v in [*stage.reads(), *stage.steps, *stage.stored_values, *(target for target, _ in stage.writes)]:
@@ -376,20 +383,20 @@ def array_in(memory: NDArray[np.uint8], value: Value) -> NDArray[Any]:
 
 def _allocator(value: Value) -> Callable[[], NDArray[Any]]:
     """A function that allocates an array for a value, with the strides of its example."""
-    shape, dtype, count = value.shape, value.dtype, value.example.nbytes
+    shape, dtype, n_bytes = value.shape, value.dtype, value.example.nbytes
     if value.example.strides == np.empty(shape, dtype).strides:
-        return lambda: np.empty(shape, dtype)  # faster
-    return lambda: array_in(np.empty(count, np.uint8), value)
+        return lambda: np.empty(shape, dtype)  # faster than `array_in`
+    return lambda: array_in(np.empty(n_bytes, np.uint8), value)
 
 
 def _copy_like(array: NDArray[Any], value: Value) -> NDArray[Any]:
+    """A copy of an array, with the type and strides of a value's example."""
     copy = np.lib.stride_tricks.as_strided(np.empty(value.size, value.dtype), value.shape, value.example.strides)
     copy[...] = array
     return copy
 
 
 def thread_count(calls: Iterable[KernelCall]) -> int:
-    """How many threads are worthwhile, given the work that can be divided."""
-    divisible = [one.stage for one in calls if one.parallel or one.partial_sums or one.stage.group is not None]
-    total = sum(map(work, divisible))
-    return max(1, min(team.threads(), int(total / WORK_PER_THREAD) + 1))
+    """How many threads are worthwhile, given the work that can be divided among them."""
+    stages = [call.stage for call in calls if call.is_parallel or call.partial_sums or call.stage.group is not None]
+    return max(1, min(team.threads(), int(sum(map(work, stages)) / WORK_PER_THREAD) + 1))

@@ -1,10 +1,12 @@
 """Writes the scripts that the driver interprets to run a program's stages (see `kernels.driver`).
 
-Called by `program`. This file decides what each thread does, and where threads wait for each other.
+Here it is decided what each thread does, and where threads wait for each other. `program` writes its scripts with this
+file, and `capture.report` writes scripts that time single stages.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -22,71 +24,78 @@ if TYPE_CHECKING:
     from chainrule.lower.schedule import Group
 
 
+@dataclass(frozen=True)
 class ThreadMemory:
     """Where one thread's arrays are.
 
     Attributes:
-        entry: the table entry of an array.
-        address: the start of a value of which each thread has its own copy.
-        block_step: the size in bytes of a value's block buffer (see `kernels.driver`); 0 if the whole value is stored.
+        entry_of: returns the index of a value's table entry.
+        address_of: returns the address of this thread's copy of a value; called for partial sums and block buffers.
+        block_bytes_of: returns the size of one block of a value that has a block buffer (see `kernels.driver`); 0 for
+            all other values.
         keep: keeps an integer array alive, and returns its address.
     """
 
-    def __init__(
-        self,
-        entry: Callable[[Value], int],
-        address: Callable[[Value], int],
-        block_step: Callable[[Value], int],
-        keep: Callable[[NDArray[np.int64]], int],
-    ) -> None:
-        self.entry, self.address, self.block_step, self.keep = entry, address, block_step, keep
+    entry_of: Callable[[Value], int]
+    address_of: Callable[[Value], int]
+    block_bytes_of: Callable[[Value], int]
+    keep: Callable[[NDArray[np.int64]], int]
 
 
 class Script:
-    """What one thread does in one segment of a program.
+    """The script of one thread for one segment of a program.
 
     Args:
-        thread_id: the thread's number.
-        thread_count: how many threads there are.
+        thread_id: the thread's number, from 0.
+        thread_count: how many threads run the segment.
         memory: where this thread's arrays are.
 
     Attributes:
-        words: the script so far.
+        words: the integers written so far.
     """
 
     def __init__(self, thread_id: int, thread_count: int, memory: ThreadMemory) -> None:
         self.thread_id, self.thread_count, self.memory = thread_id, thread_count, memory
         self.words: list[int] = []
-        self._end_positions: list[int] = []  # where the position of END must be filled in
+        self._end_positions: list[int] = []  # of words that must be set to the position of END
 
     def check(self, number: int, kernel: int, descriptor: Sequence[int]) -> None:
-        """Add a check: if it fails, the script ends with `number` as its result."""
+        """Add a check. If it fails, the script ends with `number` as its result.
+
+        Args:
+            number: see `kernels.driver`.
+            kernel: the address of the check's machine code.
+            descriptor: its descriptor.
+        """
         self.words += [CHECK, number, kernel, self.memory.keep(np.array(descriptor, np.int64)), 0]
         self._end_positions.append(len(self.words) - 1)
 
     def stages(self, calls: Sequence[KernelCall]) -> None:
-        """Run stages one after the other. The first thread alone runs those that are not worth dividing."""
-        barrier_pending = False
+        """Add the calls of stages in order. Stages that are not worth dividing run on the first thread alone.
+
+        Such stages need a barrier only before the next stage that runs on all threads.
+        """
+        is_barrier_pending = False
         for group, members in groupby(calls, key=lambda call: call.stage.group):
             for batch in [list(members)] if group is not None else [[call] for call in members]:
                 call = batch[0]
-                on_all_threads = group is not None or call.parallel or call.replicated or bool(call.partial_sums)
-                if on_all_threads and barrier_pending:
+                runs_on_all = group is not None or call.is_parallel or call.is_replicated or bool(call.partial_sums)
+                if runs_on_all and is_barrier_pending:
                     self._barrier()
-                    barrier_pending = False
+                    is_barrier_pending = False
                 if group is not None:
                     self._group(group, batch)
-                elif on_all_threads or self.thread_id == 0:
+                elif runs_on_all or self.thread_id == 0:
                     self._stage(call)
-                if on_all_threads:
+                if runs_on_all:
                     self._barrier()
                 else:
-                    barrier_pending = True
-        if barrier_pending:
+                    is_barrier_pending = True
+        if is_barrier_pending:
             self._barrier()
 
     def build(self) -> NDArray[np.int64]:
-        """The complete script."""
+        """Complete the script, and return it."""
         for position in self._end_positions:
             self.words[position] = len(self.words)
         return np.array([*self.words, END], np.int64)
@@ -100,49 +109,52 @@ class Script:
         return self.thread_id * count // self.thread_count, (self.thread_id + 1) * count // self.thread_count
 
     def _stage(self, call: KernelCall) -> None:
-        """Run this thread's rows of a stage, or its parts of a partial sum."""
-        descriptor = self.memory.keep(call.descriptor(self.memory.entry))
+        """Add the call for this thread's rows of a stage, or the calls for its share of the partial sums."""
+        descriptor = self.memory.keep(call.descriptor(self.memory.entry_of))
         if call.partial_sums:
-            parts = call.stage.parts
-            for part_index in range(*self._share(parts)):
+            n_parts = call.stage.n_parts
+            for part_index in range(*self._share(n_parts)):
                 self._set_sums([call], part_index)
-                first, last = part_index * call.rows // parts, (part_index + 1) * call.rows // parts
+                first, last = part_index * call.n_rows // n_parts, (part_index + 1) * call.n_rows // n_parts
                 self.words += [CALL, call.kernel, descriptor, first, last, 1]
             self._set_sums([call], 0)
             return
-        first, last = self._share(call.rows) if call.parallel and not call.replicated else (0, call.rows)
+        is_shared = call.is_parallel and not call.is_replicated
+        first, last = self._share(call.n_rows) if is_shared else (0, call.n_rows)
         self.words += [CALL, call.kernel, descriptor, first, last, 1]
 
     def _set_sums(self, calls: Sequence[KernelCall], part_index: int) -> None:
         """Make the table entries of partial sums point at one part.
 
-        In the end they must point at part 0, where the whole array begins, which later stages read.
+        After the last part, they must point at part 0 again: the whole array, which later stages read, begins there.
         """
         for call in calls:
             for value in call.partial_sums:
-                size = value.example.nbytes // call.stage.parts
-                self.words += [SET, self.memory.entry(value), self.memory.address(value) + part_index * size]
+                size = value.example.nbytes // call.stage.n_parts
+                self.words += [SET, self.memory.entry_of(value), self.memory.address_of(value) + part_index * size]
 
     def _group(self, group: Group, calls: Sequence[KernelCall]) -> None:
-        """Run a group block by block, for this thread's share of the blocks."""
-        if not group.parts:
-            self._blocks(group, calls, *self._share(group.blocks))
+        """Add the calls for this thread's share of a group's blocks."""
+        if not group.n_parts:
+            self._blocks(group, calls, *self._share(group.n_blocks))
             return
-        for part_index in range(*self._share(group.parts)):
+        for part_index in range(*self._share(group.n_parts)):
             self._set_sums(calls, part_index)
-            first, last = part_index * group.blocks // group.parts, (part_index + 1) * group.blocks // group.parts
+            first = part_index * group.n_blocks // group.n_parts
+            last = (part_index + 1) * group.n_blocks // group.n_parts
             self._blocks(group, calls, first, last)
         self._set_sums(calls, 0)
 
     def _blocks(self, group: Group, calls: Sequence[KernelCall], first: int, last: int) -> None:
-        """Run blocks first … last - 1 of a group."""
+        """Add a GROUP that runs the blocks first … last - 1."""
         members: list[int] = []
         moves: list[Any] = []
         for call in calls:
-            descriptor = self.memory.keep(call.descriptor(self.memory.entry))
-            members += [call.kernel, descriptor, call.rows // group.images * group.block_size, call.rows]
+            descriptor = self.memory.keep(call.descriptor(self.memory.entry_of))
+            members += [call.kernel, descriptor, call.n_rows // group.n_images * group.block_size, call.n_rows]
             for value in call.stage.stored_values:
-                step = self.memory.block_step(value)
-                if step:
-                    moves += [self.memory.entry(value), self.memory.address(value) - first * step, step]
+                block_bytes = self.memory.block_bytes_of(value)
+                if block_bytes:
+                    first_address = self.memory.address_of(value) - first * block_bytes
+                    moves += [self.memory.entry_of(value), first_address, block_bytes]
         self.words += [GROUP, first, last, len(moves) // 3, len(calls), *moves, *members]
