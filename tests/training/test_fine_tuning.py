@@ -107,7 +107,7 @@ def test_resumes_to_the_same_bits_without_the_run_it_came_from(base, digits, tmp
         ),
         ({"freeze": ["1", "3"]}, "--freeze leaves no parameter to train"),
         ({"model": "sigmoid_mlp"}, "only the last layer can be replaced, but 1.weight is"),
-        ({"model": "lenet5"}, "its weights do not fit the model: only one of them has "),
+        ({"model": "lenet5"}, "its weights do not fit the model: only one of the two has "),
     ],
 )
 def test_what_does_not_fit_is_refused(base, digits, tmp_path, options, message):
@@ -116,7 +116,9 @@ def test_what_does_not_fit_is_refused(base, digits, tmp_path, options, message):
 
 
 def test_a_new_layer_cannot_be_frozen(base, make_digits, tmp_path):
-    with pytest.raises(RunError, match="3.weight, 3.bias must be learned anew and cannot be frozen: its shape differs"):
+    with pytest.raises(
+        RunError, match="3.weight, 3.bias cannot be frozen: the shape differs from that of the run's weights"
+    ):
         create(tmp_path / "new", base, make_digits("other", classes=4), freeze=["3"])
     with pytest.raises(RunError, match="only a run that starts from another's weights can freeze parameters"):
         create(tmp_path / "new", None, make_digits("other"), "mlp", freeze=["3"])

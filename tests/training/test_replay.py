@@ -17,7 +17,7 @@ from chainrule.training.changes import change_run
 from chainrule.training.fork import fork
 from chainrule.training.optimizers import make_optimizer
 from chainrule.training.replay import CanceledError, RunReplay, weights_digest
-from chainrule.training.replay_states import least_needed
+from chainrule.training.replay_states import least_needed_step
 from chainrule.training.resume import resume
 from chainrule.training.trainer import Interrupted
 
@@ -132,7 +132,7 @@ def test_the_state_at_any_step_is_that_of_a_fresh_run_stopped_there(begin, train
 
 def test_a_replay_starts_from_the_states_that_a_run_has_kept(begin, train, digits, monkeypatch):
     monkeypatch.setattr(replay_states, "MIN_SECONDS", 0.0)
-    monkeypatch.setattr(replay_states, "MAX_SHARE", np.inf)
+    monkeypatch.setattr(replay_states, "MAX_TIME_FRACTION", np.inf)
     monkeypatch.setattr(replay_states, "MIN_STEPS", 4)
     this_run = begin(keep=1)
     train(this_run)
@@ -205,7 +205,7 @@ def test_settings_that_changed_on_the_way(begin, train, digits):
     assert [(change["epoch"], change["step"]) for change in changed.changes] == [(1, 0), (2, 0)]
     shutil.rmtree(changed.folder / "checkpoint")
     replay = RunReplay(changed, digits)
-    segments = [(segment.first, segment.epoch, segment.steps_per_epoch) for segment in replay.segments]
+    segments = [(segment.start, segment.epoch, segment.steps_per_epoch) for segment in replay.segments]
     assert segments == [(0, 0, 5), (5, 1, 5), (10, 2, 10)]
     assert replay.last_step == 30
     assert complete(replay.seek(30)) | {"generators": 0} == complete(last) | {"generators": 0}
@@ -225,8 +225,8 @@ def test_another_machines_numbers_are_told(begin, train, digits):
     replay = RunReplay(run.Run(this_run.folder), digits)
     replay.seek(15)
     (note,) = replay.notes
-    assert note.startswith("epoch 2 has the training loss ")
-    assert "on another processor" in note
+    assert note.startswith("the training loss of epoch 2 was ")
+    assert "on a different processor" in note
 
 
 def test_the_shipped_run_and_an_untrained_one_have_no_steps(begin):
@@ -299,13 +299,13 @@ def test_what_is_measured_at_a_step(begin, train, digits):
 
 
 def test_least_needed():
-    assert least_needed([10, 20, 25, 40]) == 20
-    assert least_needed([40, 1, 20]) == 1
+    assert least_needed_step([10, 20, 25, 40]) == 20
+    assert least_needed_step([40, 1, 20]) == 1
     steps = []
     for step in range(1, 200):
         steps.append(step)
         if len(steps) > 8:
-            steps.remove(least_needed(steps))
+            steps.remove(least_needed_step(steps))
     gaps = np.diff([0, *steps])
     assert steps[-1] == 199
     assert gaps.max() <= 3 * 200 / 8
@@ -313,7 +313,7 @@ def test_least_needed():
 
 def test_few_states_and_none_of_a_large_network(begin, train, monkeypatch):
     monkeypatch.setattr(replay_states, "MIN_SECONDS", 0.0)
-    monkeypatch.setattr(replay_states, "MAX_SHARE", np.inf)
+    monkeypatch.setattr(replay_states, "MAX_TIME_FRACTION", np.inf)
     monkeypatch.setattr(replay_states, "MIN_STEPS", 1)
     monkeypatch.setattr(replay_states, "MAX_STATES", 4)
     this_run = begin()
@@ -328,7 +328,7 @@ def test_few_states_and_none_of_a_large_network(begin, train, monkeypatch):
 
 def test_going_back_removes_the_later_ones(begin, train, digits, monkeypatch):
     monkeypatch.setattr(replay_states, "MIN_SECONDS", 0.0)
-    monkeypatch.setattr(replay_states, "MAX_SHARE", np.inf)
+    monkeypatch.setattr(replay_states, "MAX_TIME_FRACTION", np.inf)
     monkeypatch.setattr(replay_states, "MIN_STEPS", 3)
     this_run = begin(keep=3)
     train(this_run)
@@ -467,5 +467,5 @@ def test_an_epoch_that_is_none_is_refused(begin, train, digits):
     replay = RunReplay(source, digits)
     assert replay.step_of_epoch(0) == 0
     for epoch in (-1, True, 1.0, "1", None):
-        with pytest.raises(RunError, match="an epoch must be an integer from 0 on, not "):
+        with pytest.raises(RunError, match="an epoch must be an integer of at least 0, not "):
             replay.step_of_epoch(epoch)

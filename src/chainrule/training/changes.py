@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from chainrule.errors import RunError
 from chainrule.models import Recipe
-from chainrule.training.experiment import check_data, check_settings, refuse_shipped, worth_compiling
+from chainrule.training.experiment import check_data, check_settings, is_worth_compiling, refuse_shipped
 from chainrule.training.optimizers import check_has_momentum
 from chainrule.training.resume import finish_going_back, load_state, saved_settings
 from chainrule.training.run import DIFFERS_KEY, RECIPE_SCHEMA, Run, check_schema, write_config
@@ -287,7 +287,7 @@ def _explain_difference(old: Recipe, new: Recipe, steps_per_epoch: int, epoch: i
         augmented_epochs = min(recipe.epochs - recipe.epochs_without_augmentation for recipe in (old, new))
         if new.augment and new.epochs_without_augmentation and steps_done > augmented_epochs * steps_per_epoch:
             reasons.append("different epochs run without augmentation")
-        was_compiled = worth_compiling(old, steps_per_epoch)
-        if was_compiled != worth_compiling(new, steps_per_epoch):
+        was_compiled = is_worth_compiling(old, steps_per_epoch)
+        if was_compiled != is_worth_compiling(new, steps_per_epoch):
             reasons.append(f"its steps were {'' if was_compiled else 'not '}compiled until then")
     return reasons

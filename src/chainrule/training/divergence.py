@@ -1,8 +1,9 @@
 """Finds the step and the layer where a training run diverged, by replaying it from its last checkpoint.
 
-A compiled step has updated the weights before its loss is known to be NaN. The replay takes the same steps to the same
-bits, up to the update that made the weights invalid, or so large that the next outputs are invalid. The state before
-it is kept, so that `change_run` can go back to it, and the failing step is taken once more, eagerly.
+A compiled step has updated the weights before its loss is known to be NaN, so the cause must be found afterwards. A
+first replay repeats the run's steps, with bitwise identical results, until the loss or the weights are not finite. A
+second replay keeps the state before the faulty update, so that `change_run` can go back to it, and takes the failing
+step eagerly to find the layer.
 """
 
 from __future__ import annotations
@@ -35,11 +36,11 @@ class Divergence:
     """Where a run diverged.
 
     Attributes:
-        step: the first step whose loss, gradients or update are not finite, counted from 1 and the start of training.
-        epoch: its epoch, from 1.
-        where: a phrase that names the layer where it began, to end a sentence with.
-        last_good: the last step before the update that went wrong. Its state is now kept, so that training can continue
-            from it with a smaller rate. None if the last checkpoint is later.
+        step: the first step whose loss or update is not finite, counted from 1 since the start of training.
+        epoch: the epoch of this step, from 1.
+        where: where the first invalid values are, such as the layer: a clause for the end of a message.
+        last_good: the last step before the faulty update. Its state is now kept, so that training can continue from it
+            with a smaller learning rate. None if the last checkpoint is later.
     """
 
     step: int
@@ -49,15 +50,16 @@ class Divergence:
 
 
 def locate(run: Run, data: Data, is_canceled: Callable[[], bool] = lambda: False) -> Divergence | None:
-    """Replay a run that diverged, and keep the state before it as `checkpoint/step-S.safetensors`.
+    """Replay a run that diverged, and keep the state before the faulty update (see `Checkpoint.keep_state`).
 
     Args:
-        run: the run; its last checkpoint is read.
+        run: the run; the replays start from its last checkpoint.
         data: the data set named in its config.
-        is_canceled: called after each step of the replay; if it returns True, the search ends.
+        is_canceled: called after each step of a replay; if it returns True, the search ends.
 
     Returns:
-        Where it diverged; None if all steps of the epoch are finite, and only the validation loss is not.
+        Where the run diverged; None if all steps up to the end of the checkpoint's epoch are finite. Then only the
+        validation loss may be invalid.
 
     Raises:
         CanceledError: the search was canceled.
@@ -68,35 +70,40 @@ def locate(run: Run, data: Data, is_canceled: Callable[[], bool] = lambda: False
     if finder.step is None:
         return None
     epoch = (finder.step - 1) // len(trainer.loader) + 1
-    if finder.start == finder.step:
+    if finder.start == finder.step:  # the weights in the checkpoint are invalid
         return Divergence(finder.step, epoch, f"{_bad_weight(trainer.network)} in the last checkpoint", None)
-    last_good = finder.step - (1 if finder.in_update else 2)
+    # If the loss is not finite although the weights are, the previous step's update has made the weights too large
+    last_good = finder.step - 1 if finder.is_in_update else finder.step - 2
     examiner = _Examiner(last_good, finder.step, is_canceled)
     _replay(run, data, examiner)
     return Divergence(finder.step, epoch, examiner.where, last_good if last_good >= finder.start else None)
 
 
 def _replay(run: Run, data: Data, callback: Callback) -> Trainer:
-    """Continue training from the last checkpoint, writing nothing, until the callback stops it or the epoch ends."""
+    """Continue training from the last checkpoint until `callback` ends it, without calling the callbacks that write."""
     trainer = experiment.prepare(run, data)
     resuming.resume(run, trainer)
-    # Callbacks that do not affect the numbers are not called, but keep their states, which are saved with the trainer's
-    others = [other for other in trainer.callbacks if not isinstance(other, StopOnNaN)]
-    trainer.callbacks = [callback, *(o if isinstance(o, StopAugmentation) else _Uncalled(o) for o in others)]
+    # Only `StopAugmentation` affects the steps. The other callbacks are not called, but their states remain part of the
+    # trainer's state, which `_Examiner` saves
+    own_callbacks = [own for own in trainer.callbacks if not isinstance(own, StopOnNaN)]
+    trainer.callbacks = [
+        callback,
+        *(own if isinstance(own, StopAugmentation) else _StateOnly(own) for own in own_callbacks),
+    ]
     trainer.validate = None
     with suppress(Interrupted):
         trainer.fit(run.config["training"]["epochs"])
     return trainer
 
 
-class _Uncalled(Callback):
-    """Takes the place of a callback: it has the same state, and does nothing when it is called."""
+class _StateOnly(Callback):
+    """Takes the place of a callback: it has the same state, but does nothing when it is called."""
 
-    def __init__(self, other: Callback) -> None:
-        self.other = other
+    def __init__(self, original: Callback) -> None:
+        self.original = original
 
     def state_dict(self) -> dict[str, Any]:
-        return self.other.state_dict()
+        return self.original.state_dict()
 
 
 def _check_canceled(is_canceled: Callable[[], bool], trainer: Trainer) -> None:
@@ -105,23 +112,23 @@ def _check_canceled(is_canceled: Callable[[], bool], trainer: Trainer) -> None:
 
 
 class _Finder(Callback):
-    """Finds the first step that is not finite.
+    """Finds the first step whose loss or update is not finite.
 
     Args:
         is_canceled: see `locate`.
 
     Attributes:
         start: the step of the checkpoint.
-        step: the first step that is not finite; None if there is none.
-        in_update: whether its loss is finite, but its update is not.
+        step: the first step whose loss or update is not finite; None if all of the epoch are finite; `start` if the
+            weights in the checkpoint are not.
+        is_in_update: whether the loss of this step is finite, but its update is not.
     """
-
-    start = 0
-    step: int | None = None
-    in_update = False
 
     def __init__(self, is_canceled: Callable[[], bool]) -> None:
         self.is_canceled = is_canceled
+        self.start = 0
+        self.step: int | None = None
+        self.is_in_update = False
 
     def on_start(self, trainer: Trainer) -> None:
         self.start = trainer.total_steps
@@ -136,7 +143,7 @@ class _Finder(Callback):
 
     def on_step(self, trainer: Trainer) -> None:
         if _bad_weight(trainer.network):
-            self.step, self.in_update = trainer.total_steps, True
+            self.step, self.is_in_update = trainer.total_steps, True
             raise Interrupted
         _check_canceled(self.is_canceled, trainer)
 
@@ -145,10 +152,14 @@ class _Finder(Callback):
 
 
 class _Examiner(Callback):
-    """Keeps the state after step `last_good`, and takes step `failing` eagerly to see where it breaks."""
+    """Keeps the state after step `last_good`, and takes step `failing_step` eagerly to see where it fails.
 
-    def __init__(self, last_good: int, failing: int, is_canceled: Callable[[], bool]) -> None:
-        self.last_good, self.failing, self.is_canceled = last_good, failing, is_canceled
+    Attributes:
+        where: see `Divergence`.
+    """
+
+    def __init__(self, last_good: int, failing_step: int, is_canceled: Callable[[], bool]) -> None:
+        self.last_good, self.failing_step, self.is_canceled = last_good, failing_step, is_canceled
         self.where = "only the compiled step gives a loss that is not finite; the eager one does not"
 
     def on_start(self, trainer: Trainer) -> None:
@@ -156,25 +167,26 @@ class _Examiner(Callback):
 
     def on_loss(self, trainer: Trainer, inputs: Tensor | None, loss: float) -> None:
         if not math.isfinite(loss):
-            if inputs is not None:  # not in shards
+            if inputs is not None:  # None if the run trains in shards
                 self.where = _large_output(trainer, inputs) or first_bad_layer(trainer.network, inputs)
             raise Interrupted
 
     def on_step(self, trainer: Trainer) -> None:
         step = trainer.total_steps
         if step == self.last_good:
-            checkpoints = [c.other for c in trainer.callbacks if isinstance(c, _Uncalled)]
-            next(c for c in checkpoints if isinstance(c, Checkpoint)).keep_state(trainer)
-        if step == self.failing - 1:
+            originals = [callback.original for callback in trainer.callbacks if isinstance(callback, _StateOnly)]
+            checkpoint = next(callback for callback in originals if isinstance(callback, Checkpoint))
+            checkpoint.keep_state(trainer)
+        if step == self.failing_step - 1:
             trainer.compiled = False
-        if step == self.failing:
+        if step == self.failing_step:
             self.where = _bad_gradient(trainer.network) or _bad_weight(trainer.network) or self.where
             raise Interrupted
         _check_canceled(self.is_canceled, trainer)
 
 
 def _large_output(trainer: Trainer, inputs: Tensor) -> str:
-    """Describe the outputs if they are finite, and so large that the loss is not; else return ""."""
+    """Describe the outputs if they are finite, but too large for a finite loss; else return ""."""
     with no_grad():
         outputs = trainer.network(inputs).numpy()
     if not np.isfinite(outputs).all() or _bad_weight(trainer.network):
@@ -184,21 +196,23 @@ def _large_output(trainer: Trainer, inputs: Tensor) -> str:
     return f"the outputs of the last layer, {layer!r}, reach {largest:.2g}, which is too large for the loss"
 
 
-def _last_bad(network: Module, array: Callable[[Parameter], Any]) -> str:
-    """Describe the last parameter whose array is not finite, the first that backward reaches; "" if there is none."""
-    for name, parameter in reversed([*network.named_parameters()]):
-        values = array(parameter)
-        if values is not None and not np.isfinite(values.numpy()).all():
-            layer, _, own = name.rpartition(".")
-            return f"{own} of layer {layer!r}"
-    return ""
-
-
 def _bad_gradient(network: Module) -> str:
-    bad = _last_bad(network, lambda parameter: parameter.grad)
-    return f"the first values that are not finite are in the gradient of the {bad}" if bad else ""
+    """Describe the first gradient in the order of backward that is not finite; "" if all are finite."""
+    parameter = _last_bad_parameter(network, lambda parameter: parameter.grad)
+    return f"the first values that are not finite are in the gradient of the {parameter}" if parameter else ""
 
 
 def _bad_weight(network: Module) -> str:
-    bad = _last_bad(network, lambda parameter: parameter)
-    return f"the first values that are not finite are in the {bad}" if bad else ""
+    """Describe the first parameter in the order of backward that is not finite; "" if all are finite."""
+    parameter = _last_bad_parameter(network, lambda parameter: parameter)
+    return f"the first values that are not finite are in the {parameter}" if parameter else ""
+
+
+def _last_bad_parameter(network: Module, get_tensor: Callable[[Parameter], Tensor | None]) -> str:
+    """Name the last parameter, which backward reaches first, whose tensor is not finite; "" if all are finite."""
+    for path, parameter in reversed([*network.named_parameters()]):
+        tensor = get_tensor(parameter)
+        if tensor is not None and not np.isfinite(tensor.numpy()).all():
+            layer, _, name = path.rpartition(".")
+            return f"{name} of layer {layer!r}"
+    return ""

@@ -1,7 +1,8 @@
 """Creates a run's config, builds a trainer from it, and evaluates the trained run.
 
-The config determines everything: the same config gives bitwise the same result. Its seed is split into two generators,
-one for the initial weights and dropout, one for the order of the examples and the augmentation of images.
+The config determines the result: with the same package versions, two runs with the same config are bitwise identical.
+Its seed is split into two generators: one for the initial weights and dropout, and one for the order of the examples
+and the augmentation of images.
 """
 
 from __future__ import annotations
@@ -44,14 +45,19 @@ if TYPE_CHECKING:
     from chainrule.training.task import Data, Task
 
 MIN_COMPILED_STEPS = 200
-"""Total number of steps from which compiling the step saves time."""
+"""Compiling the training step takes less time than it saves in runs of at least this many steps."""
 
-_MAX_COUNT = 1_000_000_000  # limit on epochs, batch size and number of images, to catch typos
+_MAX_COUNT = 1_000_000_000
+"""Maximum number of epochs, of steps per epoch, of examples to train on, and of examples in a batch, to catch typos."""
 
 SCHEDULES = ("constant", "cosine", "one-cycle", "warmup-cosine")
+"""The learning-rate schedules that a recipe can name."""
 
-WARMUP, FINAL_RATE = 0.05, 0.1
-"""In the schedule "warmup-cosine": the fraction of steps in which the rate rises; the final rate over the highest."""
+WARMUP_FRACTION = 0.05
+"""In the schedule "warmup-cosine": the fraction of the steps in which the rate rises."""
+
+FINAL_RATE_FRACTION = 0.1
+"""In the schedule "warmup-cosine": the final rate, as a fraction of the highest."""
 
 
 def configure(
@@ -65,43 +71,44 @@ def configure(
     source: Run | None = None,
     freeze: Sequence[str] = (),
     log: Sequence[str] = (),
-    **changes: Any,
+    **overrides: Any,
 ) -> dict[str, Any]:
-    """Create a run's config from the model's recipe and changes to it.
+    """Create a run's config from the model's recipe and values that override it.
 
     Args:
         model: a registered name.
         data: the data set to train on: images, a text or a table, as the model needs.
         seed: seed of all random numbers.
-        limit: train on the first `limit` images or tokens only; None for all.
-        keep: keep the states of the last `keep` epochs and of the best epoch, so that `change_run` can go back to them.
-        options: options of the model, which replace the defaults for the data set; None keeps an option's default.
+        limit: train on the first `limit` images, rows or tokens only; None for all.
+        keep: how many earlier states to keep, so that `change_run` can go back to them (see `Checkpoint`).
+        options: options of the model, which replace the defaults for the data set; an option that is None keeps its
+            default.
         source: start from the best weights of this run, of the same model; `fine_tuning.write_start` copies them.
         freeze: with `source`, prefixes of the names of the parameters to freeze, such as "0".
         log: logs to write besides metrics.jsonl: "csv", "tensorboard".
-        changes: values for fields of the `Recipe`; None keeps the recipe's.
+        overrides: values for fields of the `Recipe`, such as lr=0.001; a field that is None keeps the recipe's value.
 
     Raises:
         DataError: the text is too short for the model.
         MissingLibraryError: a log needs a library that is not installed.
-        RunError: no such model, optimizer or log, an invalid value, or images that the model does not accept.
+        RunError: the model, optimizer or a log is unknown, a value is invalid, or the model does not accept the data.
     """
     check_logs(log)
     entry = models.get(model)  # `model` may be a former name
     task, recipe = tasks.of(entry), entry.recipe
     tasks.check_data_type(entry, data)
-    data_options, data_changes = task.defaults(entry, data)
+    data_options, data_overrides = task.defaults(entry, data)
     source_options = {} if source is None else source.config["model"]["options"]
     model_options = {
         **source_options,
         **data_options,
         **{name: value for name, value in (options or {}).items() if value is not None},
     }
-    changes = {**data_changes, **{name: value for name, value in changes.items() if value is not None}}
-    optimizer = changes.get("optimizer", recipe.optimizer)
-    if optimizer != recipe.optimizer and optimizer in OPTIMIZERS:
-        changes = {"momentum": 0.0, "weight_decay": 0.0, **OPTIMIZERS[optimizer].settings, **changes}
-    recipe = replace(recipe, **changes)
+    overrides = {**data_overrides, **{name: value for name, value in overrides.items() if value is not None}}
+    optimizer = overrides.get("optimizer", recipe.optimizer)
+    if optimizer != recipe.optimizer and optimizer in OPTIMIZERS:  # the recipe's settings are for its own optimizer
+        overrides = {"momentum": 0.0, "weight_decay": 0.0, **OPTIMIZERS[optimizer].settings, **overrides}
+    recipe = replace(recipe, **overrides)
     check_settings(task, recipe, seed, limit, data, keep)
     network = models.build(entry.name, model_options, generator=np.random.default_rng(0)).eval()
     task.check_model(entry, network, data)
@@ -124,9 +131,10 @@ def configure(
 
 def versions() -> dict[str, str]:
     """Return the versions of the packages on which the exact result depends."""
-    compiler = {"llvmlite": version("llvmlite")} if find_spec("llvmlite") is not None else {}
-    own = {"chainrule": chainrule.__version__, "numpy": np.__version__, "python": platform.python_version()}
-    return own | compiler
+    packages = {"chainrule": chainrule.__version__, "numpy": np.__version__, "python": platform.python_version()}
+    if find_spec("llvmlite") is not None:
+        packages["llvmlite"] = version("llvmlite")
+    return packages
 
 
 def prepare(
@@ -139,17 +147,17 @@ def prepare(
         data: the data set named in its config.
         callbacks: additional callbacks, called after `StopOnNaN` and `StopAugmentation`, and before the callbacks that
             write files.
-        read_only: write no files and do not validate: the trainer only takes the same steps.
-        replayable: also save states to start a replay from (see `replay`).
+        read_only: write no files and do not validate; the trainer only takes the same steps as one that does.
+        replayable: also save states to start a replay from (see `ReplayStates`).
 
     Raises:
-        DataError: the data differ from those the config was created for.
+        DataError: the data differ from those that the config was created for.
         MissingLibraryError: a log needs a library that is not installed.
-        RunError: the config has an unknown name or an invalid value, or the run is the one shipped with chainrule,
-            which must not be overwritten.
+        RunError: the config has an unknown name or an invalid value, or the run is shipped with chainrule and must not
+            be overwritten.
     """
-    config, recipe, limit = run.config, models.Recipe(**run.config["training"]), run.config["data"]["limit"]
-    task = run.task
+    config, task = run.config, run.task
+    recipe, limit = models.Recipe(**config["training"]), config["data"]["limit"]
     if not read_only:
         refuse_shipped(run)
     check_data(run, data)
@@ -159,23 +167,24 @@ def prepare(
     except RunError as error:
         raise RunError(f"{run.config_file}: {error}") from None
     if recipe.shards:
-        set_threads(_threads(run))
+        set_threads(_thread_count(run))
     weights_generator, order_generator = run.generators()
     network, model = run.build_network(weights_generator), run.model
     start_from(run, network)
     loader = task.loader(run, recipe, data, network, order_generator)
     optimizer = make_optimizer(network, recipe)
-    compiled = worth_compiling(recipe, len(loader))
+    compiled = is_worth_compiling(recipe, len(loader))
     validate = task.validator(network, model, data, compiled=compiled)
-    folder, settings_check = run.checkpoint_file.parent, SettingsCheck({**_fixed_settings(config), **asdict(recipe)})
+    checkpoint_folder = run.checkpoint_file.parent
+    settings_check = SettingsCheck({**_fixed_settings(config), **asdict(recipe)})
     writers: list[Callback] = [
         BestModel(run.weights_file, task.metric.name, task.metric.mode),
         History(run.folder / "metrics.jsonl"),
         *make_logs(config.get("log", ()), run.folder, validate),
         settings_check,
-        *([ReplayStates(folder)] if replayable else []),
+        *([ReplayStates(checkpoint_folder)] if replayable else []),
         Checkpoint(
-            folder,
+            checkpoint_folder,
             keep=config.get("keep", 0),
             best=run.weights_file,
             metric=task.metric.name,
@@ -187,7 +196,7 @@ def prepare(
         model.loss,
         optimizer,
         loader,
-        scheduler=_scheduler(recipe, optimizer, recipe.epochs * len(loader)),
+        scheduler=_make_scheduler(recipe, optimizer, recipe.epochs * len(loader)),
         validate=None if read_only else validate,
         count_correct=task.counter(),
         callbacks=[
@@ -202,32 +211,33 @@ def prepare(
 
 
 def _fixed_settings(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings outside of the recipe on which a state depends."""
+    """Return the settings on which a state depends, other than the recipe."""
     data = config["data"]
     examples = {"limit": data["limit"], "validation": data.get("validation")}
     return {"model": config["model"], "seed": config["seed"], **examples}
 
 
-def _threads(run: Run) -> int:
-    """Return the number of threads that a run in shards was started with: its bits depend on it.
+def _thread_count(run: Run) -> int:
+    """Return the number of threads that a run in shards was started with, since its result depends on this number.
 
     Raises:
-        RunError: CHAINRULE_THREADS is set to another number.
+        RunError: CHAINRULE_THREADS is set to a different number.
     """
-    number: int = run.config.get("threads", 1)
-    if os.environ.get("CHAINRULE_THREADS") and threads_per_rank() != number:
+    n_threads: int = run.config.get("threads", 1)
+    if os.environ.get("CHAINRULE_THREADS") and threads_per_rank() != n_threads:
+        noun = "threads" if n_threads > 1 else "thread"
         raise RunError(
-            f"{run.folder} was started with {number} thread{'s' * (number > 1)} per rank, and CHAINRULE_THREADS is "
-            f"{threads_per_rank()}: set it to {number}, or not at all"
+            f"{run.folder} was started with {n_threads} {noun} per rank, and CHAINRULE_THREADS is "
+            f"{threads_per_rank()}: set it to {n_threads}, or not at all"
         )
-    return number
+    return n_threads
 
 
 def refuse_shipped(run: Run) -> None:
-    """Refuse a run that is shipped with chainrule: it must not be changed.
+    """Refuse to change a run that is shipped with chainrule.
 
     Raises:
-        RunError: it is shipped with chainrule.
+        RunError: the run is shipped with chainrule.
     """
     if run.folder.resolve() in (SHIPPED.resolve(), SHIPPED_WORDS.resolve()):
         command = f"chainrule train --model {run.config['model']['name']}"
@@ -235,10 +245,10 @@ def refuse_shipped(run: Run) -> None:
 
 
 def check_data(run: Run, data: Data) -> None:
-    """Check that the data are those the run was started with.
+    """Check that the data are those that the run was started with.
 
     Raises:
-        DataError: the training data, or those for the evaluation, differ.
+        DataError: the data for training or for evaluation differ.
     """
     part = run.task.changed_part(run, data)
     if part is not None:
@@ -247,18 +257,18 @@ def check_data(run: Run, data: Data) -> None:
         )
 
 
-def worth_compiling(recipe: Recipe, steps_per_epoch: int) -> bool:
-    """Return whether to compile the step: not in eager mode, nor for too few steps."""
+def is_worth_compiling(recipe: Recipe, steps_per_epoch: int) -> bool:
+    """Return whether to compile the training step: not in eager mode, nor for too few steps."""
     return not recipe.eager and recipe.epochs * steps_per_epoch >= MIN_COMPILED_STEPS
 
 
 def finish(run: Run, data: Data, seconds: float) -> dict[str, Any]:
-    """Evaluate a run's best weights on the test examples or the validation text, write result.json, return its content.
+    """Evaluate a run's best weights on the test examples or the validation text; write and return the result.
 
     Args:
         run: a run whose training is complete.
         data: the data set named in its config.
-        seconds: duration of the training.
+        seconds: the duration of the training.
 
     Raises:
         RunError: there are no weights, they do not fit, or the network's outputs are not finite.
@@ -268,21 +278,24 @@ def finish(run: Run, data: Data, seconds: float) -> dict[str, Any]:
     return result
 
 
-def _scheduler(recipe: Recipe, optimizer: Optimizer, steps: int) -> LRScheduler | None:
+def _make_scheduler(recipe: Recipe, optimizer: Optimizer, n_steps: int) -> LRScheduler | None:
+    """Return the scheduler of a recipe for a run of `n_steps` steps; None for a constant rate."""
     if recipe.schedule == "one-cycle":
         has_momentum = all(group.get("betas") or group.get("momentum") for group in optimizer.param_groups)
-        # one more step: the scheduler also computes the rate after the last step
-        return OneCycleLR(optimizer, recipe.lr, total_steps=steps + 1, cycle_momentum=has_momentum)
+        # One step more than the run has: the scheduler is also stepped after the last one
+        return OneCycleLR(optimizer, recipe.lr, total_steps=n_steps + 1, cycle_momentum=has_momentum)
     if recipe.schedule == "warmup-cosine":
-        warmup = max(1, round(WARMUP * steps))
-        rise = LinearLR(optimizer, start_factor=1 / (warmup + 1), total_iters=warmup)
-        fall = CosineAnnealingLR(optimizer, T_max=max(1, steps - warmup), eta_min=FINAL_RATE * recipe.lr)
-        return SequentialLR(optimizer, [rise, fall], milestones=[warmup])
-    return CosineAnnealingLR(optimizer, T_max=steps) if recipe.schedule == "cosine" else None
+        n_warmup_steps = max(1, round(WARMUP_FRACTION * n_steps))
+        warmup = LinearLR(optimizer, start_factor=1 / (n_warmup_steps + 1), total_iters=n_warmup_steps)
+        decay = CosineAnnealingLR(
+            optimizer, T_max=max(1, n_steps - n_warmup_steps), eta_min=FINAL_RATE_FRACTION * recipe.lr
+        )
+        return SequentialLR(optimizer, [warmup, decay], milestones=[n_warmup_steps])
+    return CosineAnnealingLR(optimizer, T_max=n_steps) if recipe.schedule == "cosine" else None
 
 
 def check_settings(task: Task[Any], recipe: Recipe, seed: int, limit: int | None, data: Data, keep: int = 0) -> None:
-    """Check a recipe, the seed, the limit and the number of states to keep, given the task and its data set.
+    """Check a recipe, the seed, the limit and the number of states to keep, for training on a data set of a task.
 
     Raises:
         RunError: a value is invalid.

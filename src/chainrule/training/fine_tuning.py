@@ -1,7 +1,7 @@
-"""Fine-tuning: a run that starts from another run's weights, some of them frozen.
+"""Fine-tuning: a run that starts from the weights of an existing run, and may freeze some of them.
 
-The new run keeps a copy of the weights in `start.safetensors`, and so does not need the other run any more. Where the
-number of classes differs, the last layer is initialized anew.
+The new run keeps a copy of the weights in `start.safetensors`, so it does not need the existing run afterwards. If the
+number of classes differs, the last layer keeps its random initial weights.
 """
 
 from __future__ import annotations
@@ -23,49 +23,58 @@ def describe_start(source: Run, network: Module, freeze: Sequence[str]) -> dict[
     """Return the part of a new run's config that says where it starts, after checking that it can.
 
     Args:
-        source: the run whose best weights are taken.
+        source: the run whose best weights are used.
         network: the new run's network.
         freeze: prefixes of the names of the parameters to freeze (see `_has_prefix`).
 
     Raises:
-        RunError: weights other than those of the last layer do not fit, no name has one of the prefixes, or nothing is
-            left to train.
+        RunError: weights other than those of the last layer do not fit; a prefix is not that of any parameter, or is
+            that of one whose shape differs; or no parameter is left to train.
     """
-    state = safetensors_io.load(_weights_file(source), from_chainrule=True)
-    own = network.state_dict()
-    differing = sorted(state.keys() ^ own.keys())
-    if differing:
+    source_state = safetensors_io.load(_weights_file(source), from_chainrule=True)
+    own_state = network.state_dict()
+    unmatched = sorted(source_state.keys() ^ own_state.keys())
+    if unmatched:
         raise RunError(
-            f"{source.folder}: its weights do not fit the model: only one of them has {join_names(differing)}; leave "
-            f"out --model to use the run's own"
+            f"{source.folder}: its weights do not fit the model: only one of the two has {join_names(unmatched)}; "
+            f"leave out --model to use the run's own"
         )
-    last_layer = list(network.named_parameters())[-1][0].rpartition(".")[0]
-    replaced = [name for name, tensor in own.items() if state[name].shape != tensor.shape]
-    others = [f"{name} is {state[name].shape}, must be {own[name].shape}" for name in replaced
-              if name.rpartition(".")[0] != last_layer]  # fmt: skip
-    if others:
-        raise RunError(f"{source.folder}: only the last layer can be replaced, but {join_names(others, '; ')}")
-    names = [name for name, _ in network.named_parameters()]
+    parameter_names = [name for name, _ in network.named_parameters()]
+    last_layer = parameter_names[-1].rpartition(".")[0]
+    replaced = [name for name, tensor in own_state.items() if source_state[name].shape != tensor.shape]
+    misfits = [
+        f"{name} is {source_state[name].shape}, must be {own_state[name].shape}"
+        for name in replaced
+        if name.rpartition(".")[0] != last_layer
+    ]
+    if misfits:
+        raise RunError(f"{source.folder}: only the last layer can be replaced, but {join_names(misfits, '; ')}")
     for prefix in freeze:
-        if not any(_has_prefix(name, prefix) for name in names):
-            raise RunError(f"--freeze {prefix}: no parameter's name begins with it; the names are {join_names(names)}")
-    if all(any(_has_prefix(name, prefix) for prefix in freeze) for name in names):
+        if not any(_has_prefix(name, prefix) for name in parameter_names):
+            raise RunError(
+                f"--freeze {prefix}: no parameter's name begins with it; the names are {join_names(parameter_names)}"
+            )
+    if all(any(_has_prefix(name, prefix) for prefix in freeze) for name in parameter_names):
         raise RunError("--freeze leaves no parameter to train")
-    frozen_anew = [name for name in replaced if any(_has_prefix(name, prefix) for prefix in freeze)]
-    if frozen_anew:
-        raise RunError(f"{join_names(frozen_anew)} must be learned anew and cannot be frozen: its shape differs")
+    frozen_and_replaced = [name for name in replaced if any(_has_prefix(name, prefix) for prefix in freeze)]
+    if frozen_and_replaced:
+        raise RunError(
+            f"{join_names(frozen_and_replaced)} cannot be frozen: the shape differs from that of the run's weights, so "
+            f"training starts from random values"
+        )
     return {"run": str(source.folder), "replaced": replaced, "freeze": list(freeze)}
 
 
 def write_start(source: Run, folder: Path) -> None:
-    """Copy a run's best weights into the folder of a new one."""
+    """Copy a run's best weights into the folder of a new run."""
     safetensors_io.save(safetensors_io.load(_weights_file(source), from_chainrule=True), folder / START_FILE)
 
 
 def start_from(run: Run, network: Module) -> None:
-    """Give a new run's network the weights that it starts from, and freeze the parameters that its config names.
+    """Give a run's network the weights that the run starts from, and freeze the parameters that the config names.
 
-    Frozen modules are in evaluation mode, so that a frozen batch normalization keeps its statistics.
+    Does nothing for a run that does not start from the weights of an existing run. Modules whose parameters are all
+    frozen are put in eval mode, so that a frozen batch normalization keeps its statistics.
 
     Raises:
         RunError: the weights are missing or do not fit.
@@ -76,10 +85,12 @@ def start_from(run: Run, network: Module) -> None:
     file = run.folder / START_FILE
     if not file.exists():
         raise RunError(f"{file}: is missing: the run starts from these weights")
-    state = safetensors_io.load(file, from_chainrule=True)
-    own = network.state_dict()
+    start_state = safetensors_io.load(file, from_chainrule=True)
+    own_state = network.state_dict()
     try:
-        network.load_state_dict({name: own[name] if name in start["replaced"] else state[name] for name in own})
+        network.load_state_dict(
+            {name: own_state[name] if name in start["replaced"] else start_state[name] for name in own_state}
+        )
     except (KeyError, ValueError) as error:
         raise RunError(f"{file}: does not fit model {run.model.name!r}: {error}") from None
     for name, parameter in network.named_parameters():
@@ -91,7 +102,7 @@ def start_from(run: Run, network: Module) -> None:
 
 
 def _has_prefix(name: str, prefix: str) -> bool:
-    """Whether a path begins with another path: 1 and 1.weight are prefixes of 1.weight, but not of 10.weight."""
+    """Return whether a path begins with a prefix: 1 and 1.weight are prefixes of 1.weight, but not of 10.weight."""
     return name == prefix or name.startswith(prefix.rstrip(".") + ".")
 
 

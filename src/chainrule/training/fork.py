@@ -1,8 +1,9 @@
-"""Forks: a new run that continues from any step of another one, with other settings.
+"""Forks a run: a new run continues from any of its steps, with different settings if requested.
 
-The new run's folder is complete from the start: its config, with where it comes from and what has changed; the state at
-that step, computed by `replay`; the history and the best weights up to there. It is resumed like any other run, and
-ends with the same bits as the old run, resumed from a checkpoint at that step with the same changes.
+The new run's folder is complete from the start: the config, with the run and the step that were forked and the changed
+settings; the state at that step, computed by `replay`; the history and the best weights up to that step. The new run is
+resumed like any other. Its result is bitwise identical to that of the original run if that was changed in the same way
+and resumed from a checkpoint at the same step.
 """
 
 from __future__ import annotations
@@ -46,32 +47,33 @@ def fork(
     log: Sequence[str] = (),
     is_canceled: Callable[[], bool] = lambda: False,
 ) -> Run:
-    """Create a run that continues from a step of another one; if that fails, nothing is left behind.
+    """Create a run that continues from a step of an existing run; if this fails, nothing is left behind.
 
-    Another optimizer starts without a state, with its own default settings where none are given. Another batch size
-    can take effect only at the start of an epoch. Without changes, the new run ends with the same bits as the old one.
+    A different optimizer starts without a state, and with its own default settings where none are given. The batch size
+    can be changed only at the start of an epoch. Without changes, the new run's result is bitwise identical to that of
+    the original.
 
     Args:
         replay: a replay of the run to fork.
         step: the total number of steps before the fork.
         settings: new values of recipe fields, such as {"lr": 0.001}.
         folder: the new run's folder; None for a new one in `runs/`.
-        keep: how many states the new run keeps.
-        log: logs it writes besides metrics.jsonl.
+        keep: how many states the new run keeps (see `Checkpoint`).
+        log: logs that the new run writes besides metrics.jsonl, such as "csv".
         is_canceled: as in `RunReplay.seek`.
 
     Returns:
-        The new run, to be trained with `resume` and `Trainer.fit`.
+        The new run, to be trained with `session.train`.
 
     Raises:
         CanceledError: the replay was canceled.
         MissingLibraryError: a log needs a library that is not installed.
-        RunError: a setting is invalid, or cannot take effect there; the run has not reached this step; or the folder is
-            not empty.
+        RunError: a setting is invalid, or cannot take effect at this step; the run has not reached the step; or the
+            folder is not empty.
     """
     check_logs(log)
     if folder is not None:
-        check_empty(Path(folder), replay.run.model.name)  # before minutes of replay
+        check_empty(Path(folder), replay.run.model.name)  # at once, since the replay may take minutes
     segment = replay.segment_of(step)
     epoch, step_in_epoch = segment.position(step)
     old = Recipe(**segment.run.config["training"])
@@ -80,31 +82,37 @@ def fork(
         segment.run.task, new, segment.run.config["seed"], segment.run.config["data"]["limit"], replay.data, keep
     )
     check_change_at(epoch, step_in_epoch, old.batch_size, new)
-    differing = {name: [getattr(old, name), value] for name, value in vars(new).items() if getattr(old, name) != value}
+    changed_settings = {
+        name: [getattr(old, name), value] for name, value in vars(new).items() if value != getattr(old, name)
+    }
     if epoch >= new.epochs:
         raise RunError(f"step {step:,} ends the last of {epoch} epochs: give more epochs, or an earlier step")
     metric = segment.run.task.metric
-    history = _history(replay.run, epoch, metric.name)
-    best, best_weights = BestModel("", metric.name, metric.mode), {}
+    history = _read_history(replay.run, epoch, metric.name)
+    best_model = BestModel("", metric.name, metric.mode)  # only for its state; it writes no file
+    best_weights = {}
     if history:
         record = history[best_index(history, metric.name, metric.mode)]
-        best.load_state_dict({"best": record[metric.name], "epoch": record["epoch"]})
+        best_model.load_state_dict({"best": record[metric.name], "epoch": record["epoch"]})
         replay.seek(replay.step_of_epoch(record["epoch"]), is_canceled)
         best_weights = copy_state(replay.trainer)["network"]
     replay.seek(step, is_canceled)
-    state = _state(replay, best, history)
-    earlier = segment.run.changes
-    change = describe_change(old, new, differing, earlier, segment.steps_per_epoch, epoch, step_in_epoch)
-    left_out = ("keep", "log", "changes", "fork")
+    state = _make_state(replay, best_model, history)
+    earlier_changes = segment.run.changes
+    change = describe_change(old, new, changed_settings, earlier_changes, segment.steps_per_epoch, epoch, step_in_epoch)
+    not_inherited = ("keep", "log", "changes", "fork")
     config = {
-        **{name: value for name, value in segment.run.config.items() if name not in left_out},
+        **{name: value for name, value in segment.run.config.items() if name not in not_inherited},
         "created": datetime.now().astimezone().isoformat(timespec="microseconds"),
-        "training": {**segment.run.config["training"], **{name: value for name, (_, value) in differing.items()}},
+        "training": {
+            **segment.run.config["training"],
+            **{name: value for name, (_, value) in changed_settings.items()},
+        },
         "versions": versions(),
         "fork": {"run": str(replay.run.folder), "step": step},
         **({"keep": keep} if keep else {}),
         **({"log": list(dict.fromkeys(log))} if log else {}),
-        "changes": [*earlier, change] if differing else earlier,
+        "changes": [*earlier_changes, change] if changed_settings else earlier_changes,
     }
 
     def write_files(target: Path) -> None:
@@ -117,7 +125,7 @@ def fork(
                 safetensors_io.save(best_weights, target / segment.run.weights_file.name)
             (target / "checkpoint").mkdir()
             checkpoint.save(state, target / "checkpoint" / checkpoint.FILE_NAME)
-        except BaseException:  # such as a full disk; the folder was empty
+        except BaseException:  # e.g. the disk is full; nothing else is in the folder, since `create` has checked it
             shutil.rmtree(target, ignore_errors=True)
             raise
 
@@ -125,10 +133,14 @@ def fork(
 
 
 def _new_recipe(old: Recipe, settings: Mapping[str, Any]) -> Recipe:
-    """Return the recipe with new settings, and with the defaults of another optimizer."""
+    """Return the recipe with new settings. Where they choose a different optimizer, its defaults apply to the others.
+
+    Raises:
+        RunError: a setting is unknown, invalid, cannot be changed, or would have no effect.
+    """
     check_schema({**asdict(old), **settings}, RECIPE_SCHEMA, "the fork's settings")
-    differing = {name: value for name, value in settings.items() if getattr(old, name) != value}
-    fixed = sorted(differing.keys() & {"augment", "steps_per_epoch", "shards"})
+    changed = {name: value for name, value in settings.items() if getattr(old, name) != value}
+    fixed = sorted(changed.keys() & {"augment", "steps_per_epoch", "shards"})
     if fixed:
         raise RunError(f"{join_names(fixed)} cannot be changed in a fork")
     optimizer = settings.get("optimizer", old.optimizer)
@@ -137,22 +149,27 @@ def _new_recipe(old: Recipe, settings: Mapping[str, Any]) -> Recipe:
         defaults = {"momentum": 0.0, "weight_decay": 0.0, **OPTIMIZERS[optimizer].settings}
     new = replace(old, **{**defaults, **settings})
     check_optimizer(new)
-    check_effect(new, differing)
+    check_effect(new, changed)
     return new
 
 
-def _history(run: Run, epochs: int, metric: str) -> list[dict[str, Any]]:
-    """Return the records of the first epochs, as the new run's history."""
-    history = run.history[:epochs]
+def _read_history(run: Run, n_epochs: int, metric: str) -> list[dict[str, Any]]:
+    """Return the records of a run's first epochs.
+
+    Raises:
+        RunError: a record is missing, is not finite, or lacks the metric.
+    """
+    history = run.history[:n_epochs]
     is_finite = all(math.isfinite(value) for record in history for value in record.values())
-    if len(history) < epochs or not is_finite or any(metric not in record for record in history):
-        raise RunError(f"{run.folder / 'metrics.jsonl'}: lacks finite records of the first {epochs} epochs")
+    if len(history) < n_epochs or not is_finite or any(metric not in record for record in history):
+        raise RunError(f"{run.folder / 'metrics.jsonl'}: lacks finite records of the first {n_epochs} epochs")
     return history
 
 
-def _state(replay: RunReplay, best: BestModel, history: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the state that the run itself would have saved at the replay's step, with its settings at that time."""
+def _make_state(replay: RunReplay, best_model: BestModel, history: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the state that the original run would have saved at the replay's step, under its settings at that time."""
     state = copy_state(replay.trainer)
-    state["callbacks"] = [best.state_dict(), *state["callbacks"]]
+    # The trainer of a run has `BestModel` before `SettingsCheck` (see `prepare`); the replay's has only the latter
+    state["callbacks"] = [best_model.state_dict(), *state["callbacks"]]
     state["progress"]["history"] = history
     return state

@@ -1,6 +1,6 @@
-"""What a network looks like while it trains: the size of its gradients, its weights' histograms, its dead neurons.
+"""Measures a network while it trains: sizes of gradients and weights, histograms, dead neurons, the curve of the loss.
 
-Nothing here changes the network: a run that is observed between its steps has the same bits as one that is not.
+Nothing here changes the network: the result of a run is bitwise identical whether or not it is observed between steps.
 
     import numpy as np
     from chainrule import nn, randn
@@ -31,15 +31,19 @@ if TYPE_CHECKING:
     from chainrule.nn import Module, Parameter
     from chainrule.tensor import Tensor
 
+_ACTIVATION_LAYERS = (nn.ReLU, nn.Sigmoid, nn.Tanh)
+"""The layers whose dead or saturated neurons are recognized."""
+
 _MIN_SLOPE = 0.01
 """A sigmoid or tanh is saturated where its slope is below this fraction of its maximum."""
 
 
-class Neurons(NamedTuple):
-    """The neurons of a layer through which no gradient flows.
+class InactiveNeurons(NamedTuple):
+    """Which neurons of an activation layer are dead or saturated, so that hardly any gradient flows through them.
 
     Attributes:
-        inactive: whether each neuron, or each channel of a convolution, is dead or saturated for every example.
+        inactive: a mask with an entry for each neuron, or each channel of feature maps: whether it is dead or saturated
+            for every example.
         kind: "dead" for ReLU, whose output is 0; "saturated" for sigmoid and tanh, whose slope is nearly 0.
     """
 
@@ -51,7 +55,7 @@ class Histogram(NamedTuple):
     """Counts of the finite values of an array in bins of equal width, symmetric around 0.
 
     Attributes:
-        limit: the bins reach from -limit to limit, the largest absolute value.
+        limit: the largest absolute value; the bins reach from -limit to limit.
         counts: the number of values in each bin.
     """
 
@@ -60,7 +64,7 @@ class Histogram(NamedTuple):
 
 
 def layers(network: Module) -> dict[str, list[Parameter]]:
-    """Return the layers that have parameters of their own, by path, with these parameters."""
+    """Return the parameters of each layer that has any of its own, by the layer's path."""
     by_path: dict[str, list[Parameter]] = {}
     for name, parameter in network.named_parameters():
         by_path.setdefault(name.rpartition(".")[0], []).append(parameter)
@@ -68,33 +72,33 @@ def layers(network: Module) -> dict[str, list[Parameter]]:
 
 
 def rms(arrays: list[NDArray[Any]]) -> float:
-    """Return the root mean square of all entries of some arrays, computed in float64; NaN if there is none.
+    """Return the root mean square of all entries of some arrays; NaN if they have none.
 
-    The square of 1e-25, as a gradient may be, is 0 in float32.
+    It is computed in float64: in float32, the square of a gradient of 1e-25 would be 0.
     """
-    total, count = 0.0, 0
+    square_sum, n_values = 0.0, 0
     for array in arrays:
         values = array.astype(np.float64).ravel()
-        total += float(np.dot(values, values))
-        count += values.size
-    return float(np.sqrt(total / count)) if count else float("nan")
+        square_sum += float(np.dot(values, values))
+        n_values += values.size
+    return float(np.sqrt(square_sum / n_values)) if n_values else float("nan")
 
 
 def gradient_rms(network: Module) -> dict[str, float | None]:
-    """Return the root mean square of each layer's gradient, per weight; None for a layer without a gradient.
+    """Return the root mean square of the entries of each layer's gradients, by path; None if a layer has no gradients.
 
-    Unlike a sum, it can be compared between layers of different sizes. After a step of a `Trainer`, the gradients are
-    those of this step.
+    As a mean, this number can be compared between layers of different sizes. After a step of a `Trainer`, the gradients
+    are those of this step.
     """
-    sizes: dict[str, float | None] = {}
+    rms_by_path: dict[str, float | None] = {}
     for path, parameters in layers(network).items():
         gradients = [parameter.grad.numpy() for parameter in parameters if parameter.grad is not None]
-        sizes[path] = rms(gradients) if gradients else None
-    return sizes
+        rms_by_path[path] = rms(gradients) if gradients else None
+    return rms_by_path
 
 
 def weight_rms(network: Module) -> dict[str, float]:
-    """Return the root mean square of each layer's parameters."""
+    """Return the root mean square of the entries of each layer's parameters, by path."""
     return {path: rms([p.numpy() for p in parameters]) for path, parameters in layers(network).items()}
 
 
@@ -110,62 +114,65 @@ def histogram(array: NDArray[Any], bins: int = 41) -> Histogram:
     return Histogram(limit, np.bincount(np.minimum(indices, bins - 1), minlength=bins))
 
 
-def dead_neurons(network: Module, inputs: Tensor) -> dict[str, Neurons]:
-    """Return which neurons of each activation layer are dead or saturated for all examples, in evaluation mode.
+def dead_neurons(network: Module, inputs: Tensor) -> dict[str, InactiveNeurons]:
+    """Return which neurons of each activation layer are dead or saturated for all examples, in eval mode.
 
     Args:
-        network: the network. Its activations count if they are layers: `nn.ReLU`, `nn.Sigmoid`, `nn.Tanh`.
+        network: the network. Of its activations, only the layers `nn.ReLU`, `nn.Sigmoid` and `nn.Tanh` are looked at.
         inputs: the examples.
 
     Returns:
-        The neurons of each layer, by its path. They lie along axis 1 of a matrix or of feature maps (N, C, H, W), else
-        along the last axis. A layer that is called several times has an entry for each call: "1", "1 (call 2)", ...
+        The inactive neurons of each of these layers, by its path. The neurons are along axis 1 of the layer's output if
+        this is a matrix or feature maps (N, C, H, W), else along the last axis. A layer that is called several times
+        has an entry for each call: "1", "1 (call 2)", ...
     """
-    layers_of_neurons: dict[str, Neurons] = {}
-    if not any(isinstance(module, _ACTIVATIONS) for module in network.modules()):
-        return layers_of_neurons  # such as a language model, whose activations are operations
+    inactive_neurons: dict[str, InactiveNeurons] = {}
+    if not any(isinstance(module, _ACTIVATION_LAYERS) for module in network.modules()):
+        return inactive_neurons  # e.g. for a language model, whose activations are operations
 
-    calls: Counter[str] = Counter()
+    call_counts: Counter[str] = Counter()
 
     def record(path: str, module: Module, _: Any, output: Tensor) -> None:
-        calls[path] += 1
-        call = "" if calls[path] == 1 else f" (call {calls[path]})"
-        layers_of_neurons[path + call] = _find_inactive(module, output)
+        call_counts[path] += 1
+        suffix = "" if call_counts[path] == 1 else f" (call {call_counts[path]})"
+        inactive_neurons[path + suffix] = _find_inactive(module, output)
 
-    # A copy, because a compiled step would be compiled again after a hook was added to its modules
-    copied = copy.deepcopy(network).eval()
-    for path, module in copied.named_modules():
-        if isinstance(module, _ACTIVATIONS):
+    # The hooks are added to a copy: a compiled step of the network itself would have to be compiled again
+    network_copy = copy.deepcopy(network).eval()
+    for path, module in network_copy.named_modules():
+        if isinstance(module, _ACTIVATION_LAYERS):
             module.register_forward_hook(partial(record, path))
     with no_grad():
-        copied(inputs)
-    return layers_of_neurons
+        network_copy(inputs)
+    return inactive_neurons
 
 
-_ACTIVATIONS = (nn.ReLU, nn.Sigmoid, nn.Tanh)
-
-
-def _find_inactive(module: Module, output: Tensor) -> Neurons:
+def _find_inactive(module: Module, output: Tensor) -> InactiveNeurons:
+    """Return which neurons of an activation layer are dead or saturated, given its output."""
     values = output.numpy()
-    axis = 1 if values.ndim in (2, 4) else values.ndim - 1
-    others = tuple(number for number in range(values.ndim) if number != axis)
+    neuron_axis = 1 if values.ndim in (2, 4) else values.ndim - 1
+    other_axes = tuple(axis for axis in range(values.ndim) if axis != neuron_axis)
     if isinstance(module, nn.ReLU):
-        return Neurons(np.asarray((values <= 0).all(others)), "dead")
+        return InactiveNeurons(np.asarray((values <= 0).all(other_axes)), "dead")
+    # The slopes as fractions of their maximum, which is 1/4 for sigmoid and 1 for tanh
     slopes = 4 * values * (1 - values) if isinstance(module, nn.Sigmoid) else 1 - values * values
-    return Neurons(np.asarray((slopes < _MIN_SLOPE).all(others)), "saturated")
+    return InactiveNeurons(np.asarray((slopes < _MIN_SLOPE).all(other_axes)), "saturated")
 
 
 class LossCurve:
-    """A curve of bounded length: each point is the mean over a number of steps, which doubles when it gets too long.
+    """A curve of bounded length: each point is the mean over several steps; their number doubles if there are too many.
 
     Args:
-        max_points: at this number of points, each two are merged into one; an even number.
+        max_points: an even number. When the curve has this number of points, every two adjacent ones are merged.
+
+    Attributes:
+        steps_per_point: the number of steps over which each point is now the mean.
     """
 
     def __init__(self, max_points: int = 512) -> None:
         self.max_points, self.steps_per_point = max_points, 1
-        self._points: list[tuple[float, float]] = []  # last step, mean
-        self._sum, self._count = 0.0, 0
+        self._points: list[tuple[float, float]] = []  # the last step of each, and the mean
+        self._sum, self._count = 0.0, 0  # of the values since the last point
 
     def add(self, step: int, value: float) -> None:
         """Add the value of a step."""
@@ -176,14 +183,14 @@ class LossCurve:
         self._sum, self._count = 0.0, 0
         if len(self._points) >= self.max_points:
             pairs = zip(self._points[::2], self._points[1::2], strict=True)
-            self._points = [(later, (one + other) / 2) for (_, one), (later, other) in pairs]
+            self._points = [(last_step, (first + second) / 2) for (_, first), (last_step, second) in pairs]
             self.steps_per_point *= 2
 
     def cut(self, step: int) -> None:
-        """Remove the points after a step, because training goes back to it."""
+        """Remove the points after a step to which training goes back."""
         self._points = [point for point in self._points if point[0] <= step]
         self._sum, self._count = 0.0, 0
 
     def array(self) -> NDArray[np.float32]:
-        """Return the points (N, 2): the last step of each, and the mean of its values."""
+        """Return the points (N, 2): the last step of each point, and the mean of its values."""
         return np.array(self._points, np.float32).reshape(-1, 2)

@@ -1,7 +1,7 @@
 """The state of a run at any step: weights, optimizer state, generators.
 
-A run stores few states. All others are computed again: the same seed gives the same bits, so training from the nearest
-state before a step, by the same `Trainer`, arrives at the state that the run had there. States that the replay passes
+A run stores only a few states. All others are computed again: training is reproducible, so the same `Trainer`, started
+from the nearest earlier state, arrives at a state that is bitwise identical to the run's. States that the replay passes
 are kept in memory, within a limit, so that going back and forth is quick.
 
     from chainrule.training import run as runs
@@ -28,7 +28,7 @@ from chainrule.errors import RunError
 from chainrule.models import Recipe
 from chainrule.training.experiment import check_data, prepare, versions
 from chainrule.training.modes import restore_modes
-from chainrule.training.replay_states import least_needed
+from chainrule.training.replay_states import least_needed_step
 from chainrule.training.resume import load_state, restore
 from chainrule.training.trainer import Callback, Trainer
 
@@ -44,14 +44,15 @@ if TYPE_CHECKING:
 
 MEMORY_BYTES = 256_000_000
 """Default limit on the memory of the states that a replay keeps."""
-_SECONDS_BETWEEN = 0.25  # of replay, between two states that are kept in memory
+_SECONDS_BETWEEN = 0.25
+"""Minimum time that a replay trains between two states that it keeps in memory."""
 
 
 class CanceledError(Exception):
-    """A replay was canceled; the next one continues from where it stopped."""
+    """A replay was canceled. The next `RunReplay.seek` continues from where it stopped."""
 
 
-class _Arrived(Exception):  # noqa: N818  # no error
+class _Arrived(Exception):  # noqa: N818  # not an error
     """Ends a call of `fit` at the step that the replay seeks."""
 
 
@@ -60,35 +61,37 @@ class Segment:
     """A part of a run that was trained with the same settings throughout (see `changes`).
 
     Attributes:
-        run: the run, whose config has the settings of this segment, and the changes up to it.
+        run: a copy of the run, whose config has the settings of this segment, and the changes up to its start.
         steps_per_epoch: steps per epoch with these settings.
-        first: number of steps before this segment.
-        epoch: number of epochs completed before it.
-        step: number of steps in the next epoch before it.
+        start: total number of steps before this segment.
+        epoch: number of epochs completed when it starts.
+        step: number of steps already taken in the next epoch when it starts.
     """
 
     run: Run
     steps_per_epoch: int
-    first: int
+    start: int
     epoch: int
     step: int
 
-    def position(self, step: int) -> tuple[int, int]:
-        """Return the completed epochs and the steps in the next one, after a total number of steps."""
-        return divmod(self.epoch * self.steps_per_epoch + self.step + step - self.first, self.steps_per_epoch)
+    def position(self, total_steps: int) -> tuple[int, int]:
+        """Return the completed epochs, and the steps taken in the next epoch, after a total number of steps."""
+        n_steps = self.step + total_steps - self.start  # after the first `self.epoch` epochs
+        n_epochs, step = divmod(n_steps, self.steps_per_epoch)
+        return self.epoch + n_epochs, step
 
     def total(self, epoch: int, step: int) -> int:
-        """Return the total number of steps of a position."""
-        return self.first + (epoch - self.epoch) * self.steps_per_epoch + step - self.step
+        """Return the total number of steps of a position: of completed epochs, and of steps taken in the next epoch."""
+        return self.start + (epoch - self.epoch) * self.steps_per_epoch + step - self.step
 
 
 class RunReplay:
     """Takes a trainer to any step of a run. The run's files are not changed.
 
     Args:
-        run: the run. It may be one that was resumed, changed or forked, or is not complete.
-        data: the data set named in its config; loaded if None.
-        memory: limit on the bytes of the states that are kept.
+        run: the run. It may have been resumed, changed or forked, and need not be complete.
+        data: the data set named in its config; None to load it.
+        memory: limit on the bytes of the states that are kept in memory.
 
     Attributes:
         run: the run.
@@ -96,7 +99,8 @@ class RunReplay:
         segments: the segments of the run, in order.
         last_step: the last step that the run has reached.
         losses: the loss of each step that the replay has taken, by step.
-        notes: sentences on what was unexpected: a damaged state, or an epoch whose loss differs from the history's.
+        notes: a sentence about each unexpected finding, such as a damaged state, or an epoch whose loss differs from
+            that in the history.
 
     Raises:
         DataError: the data differ from those the run was started with.
@@ -113,26 +117,27 @@ class RunReplay:
         self.segments = _segments(run, self.data)
         self.notes: list[str] = []
         self._history = {record["epoch"]: record for record in run.history}
-        self._files = self._find_files()
+        self._files = self._find_files()  # by step; only those that have not been read yet
         end = self.step_of_epoch(run.config["training"]["epochs"])
-        for step in [step for step in self._files if step > end]:
+        for step in [step for step in self._files if step > end]:  # a list, since entries are removed
             file = self._files.pop(step)
             self.notes.append(f"{file}: is of step {step:,}, and the run ends at step {end:,}; it is left out")
         self.last_step = max([min(self.step_of_epoch(len(self._history)), end), *self._files])
         self.losses: dict[int, float] = {}
         self._memory_limit = memory
-        self._states: dict[int, dict[str, Any]] = {}  # by step
+        self._states: dict[int, dict[str, Any]] = {}  # those kept in memory, by step
         self._trainer: Trainer | None = None
-        self._segment = self.segments[0]  # of the trainer
-        self._target = 0
+        self._segment = self.segments[0]  # the one whose settings the trainer has
+        self._target = 0  # the step to train up to
+        self._has_noted_difference = False
         self._is_canceled: Callable[[], bool] = lambda: False
-        self._last_time = 0.0
+        self._last_time = 0.0  # when a state was last kept
 
     # The current step
 
     @property
     def trainer(self) -> Trainer:
-        """The trainer at the current step; at step 0 if there was no `seek` yet."""
+        """The trainer at the current step; at step 0 before the first `seek`."""
         return self.seek(0) if self._trainer is None else self._trainer
 
     @property
@@ -141,23 +146,23 @@ class RunReplay:
         return self._segment.total(self.trainer.epoch, self.trainer.step)
 
     def segment_of(self, step: int) -> Segment:
-        """Return the segment of the run with the settings of the step after `step`.
+        """Return the segment of the run that has the settings of the step after `step`.
 
         Raises:
             RunError: the run has not reached this step.
         """
         if isinstance(step, bool) or not isinstance(step, (int, np.integer)) or not 0 <= step <= self.last_step:
             raise RunError(f"{self.run.folder}: a step must be an integer from 0 to {self.last_step:,}, not {step!r}")
-        return next(segment for segment in reversed(self.segments) if segment.first <= step)
+        return next(segment for segment in reversed(self.segments) if segment.start <= step)
 
     def step_of_epoch(self, epoch: int) -> int:
-        """Return the total number of steps at the end of an epoch, counted from 1; 0 for 0.
+        """Return the total number of steps when `epoch` epochs are complete, whether or not the run has got there.
 
         Raises:
-            RunError: there is no such epoch.
+            RunError: the number is negative or not an integer.
         """
         if isinstance(epoch, bool) or not isinstance(epoch, (int, np.integer)) or epoch < 0:
-            raise RunError(f"{self.run.folder}: an epoch must be an integer from 0 on, not {epoch!r}")
+            raise RunError(f"{self.run.folder}: an epoch must be an integer of at least 0, not {epoch!r}")
         return self._segment_at_epoch(epoch).total(epoch, 0)
 
     def _segment_at_epoch(self, epoch: int) -> Segment:
@@ -166,10 +171,10 @@ class RunReplay:
     # Going to a step
 
     def seek(self, step: int, is_canceled: Callable[[], bool] = lambda: False) -> Trainer:
-        """Go to the state after a number of steps, and return the trainer: network, optimizer, generators.
+        """Go to the state after a number of steps, and return the trainer in this state.
 
         Args:
-            step: the total number of steps, from 0 (before the first one) to `last_step`.
+            step: the total number of steps, from 0 (before the first step) to `last_step`.
             is_canceled: called after each step; if it returns True, the replay ends.
 
         Raises:
@@ -182,86 +187,87 @@ class RunReplay:
         try:
             self._start_near(step)
             for segment in self.segments[self.segments.index(self._segment) + 1 :]:
-                if segment.first <= step:
-                    self._advance(segment.first)
+                if segment.start <= step:
+                    self._advance(segment.start)
                     self._enter(segment)
             self._advance(step)
         except CanceledError:
             raise
-        except BaseException:  # in the middle of a step, or of loading a state: the trainer is at no step of the run
+        except BaseException:  # raised within a step or while loading: the trainer may not be in a state of the run
             self._trainer = None
             raise
         self._keep()
         return self.trainer
 
     def _ends_epoch(self) -> bool:
-        """Return whether an epoch's last step is taken, but the epoch is not complete."""
+        """Return whether an epoch's last step has been taken, but the epoch has not been completed."""
         return self.trainer.step == len(self.trainer.loader)
 
     def _start_near(self, step: int) -> None:
-        """Load the nearest state before a step, unless the trainer is nearer."""
-        here = -1 if self._trainer is None or self.step > step else self.step
+        """Load the nearest state at or before a step, unless the trainer's current state is nearer."""
+        current = -1 if self._trainer is None or self.step > step else self.step  # -1: cannot be used
         while True:
-            stored = max((number for number in {0, *self._states, *self._files} if number <= step), default=0)
-            if here >= stored:
+            nearest = max(stored for stored in {0, *self._states, *self._files} if stored <= step)
+            if current >= nearest:
                 return
-            if stored in self._states:
-                self._load(self.segment_of(stored), self._states[stored])
+            if nearest in self._states:
+                self._load(self.segment_of(nearest), self._states[nearest])
                 return
-            file = self._files.pop(stored, None)  # read only once: then it is in memory, or was damaged
-            if file is None:
+            file = self._files.pop(nearest, None)  # read once: the state is then kept in memory, or the file is damaged
+            if file is None:  # step 0, which needs no file
                 self._trainer = None
-                self._trainer_of(self.segments[0])
-                self._keep()  # step 0 from now on
+                self._trainer_for(self.segments[0])
+                self._keep()
                 return
             try:
-                self._load_file(stored, file)
+                self._load_file(nearest, file)
             except RunError as error:
                 self.notes.append(f"{error}; the replay starts from an earlier state")
                 self._trainer = None
-                here = -1
+                current = -1
             else:
                 self._keep()
                 return
 
-    def _trainer_of(self, segment: Segment) -> Trainer:
-        """Return the trainer of a segment, in any state."""
+    def _trainer_for(self, segment: Segment) -> Trainer:
+        """Return the trainer, in whatever state, after building one with the segment's settings if it has others."""
         if self._trainer is None or segment is not self._segment:
-            self._trainer, self._segment = prepare(segment.run, self.data, [_Watch(self)], read_only=True), segment
-            self._initial, self._augment = copy_state(self._trainer), self._trainer.loader.augment
+            self._trainer = prepare(segment.run, self.data, [_ProgressCallback(self)], read_only=True)
+            self._segment = segment
+            self._initial_state, self._augment = copy_state(self._trainer), self._trainer.loader.augment
         return self._trainer
 
     def _load(self, segment: Segment, state: dict[str, Any]) -> Trainer:
         """Load a state that a trainer of this segment had."""
-        trainer = self._trainer_of(segment)
+        trainer = self._trainer_for(segment)
         trainer.load_state_dict(state)
-        trainer.loader.augment = self._augment  # `StopAugmentation` ends it again where it has ended
+        trainer.loader.augment = self._augment  # `StopAugmentation` removes it again if the state is of a later epoch
         return trainer
 
     def _restore(self, segment: Segment, state: Any, file: Path) -> None:
         """Load a state that may have been saved with other settings or callbacks."""
         if isinstance(state, dict) and isinstance(state.get("callbacks"), list):
-            # A trainer that only reads has one callback with a state, `SettingsCheck`
+            # A read-only trainer has only one callback with a state, `SettingsCheck`
             state["callbacks"] = [c for c in state["callbacks"] if isinstance(c, dict) and "batch_size" in c]
-        self._trainer_of(segment)
-        trainer = self._load(segment, self._initial)  # `restore` advances the schedule from its first step
+        self._trainer_for(segment)
+        trainer = self._load(segment, self._initial_state)  # `restore` expects the schedule at its first step
         restore(segment.run, trainer, state, file)
 
     def _load_file(self, step: int, file: Path) -> None:
         segment = self.segment_of(step)
         state = load_state(segment.run, file)
         if isinstance(state, dict):
-            state.pop("best", None)
+            state.pop("best", None)  # the best weights in a kept state, which are not part of a trainer's state
         self._restore(segment, state, file)
         if self.step != step:
             raise RunError(f"{file}: is the state of step {self.step:,}, not {step:,}")
 
     def _enter(self, segment: Segment) -> None:
-        """Continue with the settings of the next segment, as `resume` does."""
+        """Continue from the current state with the settings of the next segment, as `resume` does."""
         self._restore(segment, copy_state(self.trainer), segment.run.config_file)
 
     def _advance(self, step: int) -> None:
-        """Train up to a step, and end its epoch if it is the last one."""
+        """Train up to a step. If it is the last step of an epoch, also complete the epoch."""
         trainer, self._target = self.trainer, step
         if self.step == step and not self._ends_epoch():
             return
@@ -273,8 +279,8 @@ class RunReplay:
                 f"{self.run.folder}: with its recorded settings, training ends at step {self.step:,}, before {step:,}"
             )
 
-    def after_step(self, trainer: Trainer) -> None:
-        """Called after each step of the replay, when the trainer's state is complete."""
+    def after_step(self) -> None:
+        """Keep the state if it is time to, and end `fit` if the replay has arrived or was canceled."""
         if time.perf_counter() - self._last_time > _SECONDS_BETWEEN:
             self._keep()
             self._last_time = time.perf_counter()
@@ -284,33 +290,39 @@ class RunReplay:
             raise _Arrived
 
     def after_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
-        """Called after each epoch of the replay: compares its loss with the run's."""
+        """End `fit` if the replay has arrived, and compare the loss of the epoch with the run's."""
         trainer.stop = self.step >= self._target
         loss = self._history.get(record["epoch"], {}).get("train_loss")
-        if loss is not None and loss != record["train_loss"] and not any("computed" in note for note in self.notes):
+        if loss is not None and loss != record["train_loss"] and not self._has_noted_difference:
+            self._has_noted_difference = True
             self.notes.append(
-                f"epoch {record['epoch']} has the training loss {record['train_loss']!r} here, and {loss!r} where the "
-                f"run was computed: with {_name_versions(self.run.config['versions'])}, now "
-                f"{_name_versions(versions())}, or on another processor; the steps shown are those of this machine"
+                f"the training loss of epoch {record['epoch']} was {loss!r} in the run and is {record['train_loss']!r} "
+                f"in the replay: the run was trained with {_list_versions(self.run.config['versions'])} (now "
+                f"{_list_versions(versions())}), or on a different processor; the steps shown are those of this machine"
             )
 
     # The states to start from
 
     def _keep(self) -> None:
-        """Keep the current state in memory, unless the next step has other settings or belongs to another epoch."""
+        """Keep the current state in memory, if a replay can start from it.
+
+        It cannot if the epoch's last step has been taken but the epoch has not been completed, or if the next step has
+        other settings than the trainer.
+        """
         step = self.step
         if step in self._states or self._ends_epoch() or self.segment_of(step) is not self._segment:
             return
         self._states[step] = copy_state(self.trainer)
         max_states = max(2, self._memory_limit // max(1, _count_bytes(self._states[step])))
         while len(self._states) > max_states:
-            del self._states[least_needed(number for number in self._states if number)]
+            del self._states[least_needed_step(number for number in self._states if number)]
 
     def _find_files(self) -> dict[int, Path]:
-        """Return the run's saved states by their step."""
+        """Return the files of the run's saved states by their step."""
         files: dict[int, Path] = {}
+        # File names count the steps as if all epochs had as many as the epoch in which the state was saved
         is_uniform = len({segment.steps_per_epoch for segment in self.segments}) == 1
-        if is_uniform:  # otherwise totals in file names are ambiguous: each counts with the steps per epoch of its time
+        if is_uniform:
             files.update(self.run.replay_states)
         for (kind, number), file in self.run.kept_states.items():
             if kind == "epoch":
@@ -322,7 +334,8 @@ class RunReplay:
                 progress = load_state(self.run, self.run.checkpoint_file)["progress"]
                 last = self.segments[-1].total(progress["epoch"], progress["step"])
             except (RunError, LookupError, TypeError) as error:
-                reason = error if isinstance(error, RunError) else f"{self.run.checkpoint_file}: is no training state"
+                not_a_state = f"{self.run.checkpoint_file}: is not a training state"
+                reason = error if isinstance(error, RunError) else not_a_state
                 self.notes.append(f"{reason}; the replay does without it")
             else:
                 files[last] = self.run.checkpoint_file
@@ -331,17 +344,17 @@ class RunReplay:
     # Measurements at the current step
 
     def validate(self) -> dict[str, float]:
-        """Return the metrics on the validation examples with the current weights, as the history has after an epoch."""
+        """Return the metrics of the current weights on the validation examples, under their names in the history."""
         run, trainer = self._segment.run, self.trainer
         with restore_modes(trainer.network):
             validator = run.task.validator(trainer.network, run.model, self.data, compiled=trainer.compiled)
             return {name: float(value) for name, value in validator().items()}
 
     def gradients(self) -> dict[str, NDArray[Any]]:
-        """Return the gradient of each parameter at the current weights, by name.
+        """Return the gradient of the loss at the current weights for each parameter, by name.
 
-        It is that of the mean loss over the first batch of the training examples, neither shuffled nor augmented, in
-        eval mode. So it can be compared between steps, and draws from no generator.
+        The loss is that of the first `batch_size` training examples, neither shuffled nor augmented, in eval mode.
+        Therefore the gradients can be compared between steps, and no random numbers are drawn.
         """
         trainer = self.trainer
         network, loader = trainer.network, trainer.loader
@@ -355,7 +368,7 @@ class RunReplay:
         return gradients
 
 
-class _Watch(Callback):
+class _ProgressCallback(Callback):
     """Reports each step and epoch to a replay."""
 
     def __init__(self, replay: RunReplay) -> None:
@@ -365,14 +378,14 @@ class _Watch(Callback):
         self.replay.losses[self.replay.step + 1] = loss
 
     def on_step(self, trainer: Trainer) -> None:
-        self.replay.after_step(trainer)
+        self.replay.after_step()
 
     def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
         self.replay.after_epoch(trainer, record)
 
 
 def weights_digest(network: Module) -> str:
-    """Return the SHA-256 of a network's parameters and buffers: equal bits, equal digest."""
+    """Return the SHA-256 of a network's parameters and buffers, which tells whether networks are bitwise identical."""
     digest = hashlib.sha256()
     for name, tensor in network.state_dict().items():
         array = np.ascontiguousarray(tensor.numpy())
@@ -386,42 +399,43 @@ def _segments(run: Run, data: Data) -> list[Segment]:
     settings = dict(run.config["training"])
     for change in reversed(run.changes):
         settings |= {name: old for name, (old, _) in change["settings"].items()}
-    starts = [((0, 0), dict(settings))]
+    parts = [((0, 0), dict(settings))]  # the position where each segment starts, and its settings
     for change in run.changes:
         settings |= {name: new for name, (_, new) in change["settings"].items()}
-        start = (change["epoch"], change["step"])
-        if start == starts[-1][0]:
-            starts.pop()
-        if not starts or settings != starts[-1][1]:
-            starts.append((start, dict(settings)))
+        position = (change["epoch"], change["step"])
+        if position == parts[-1][0]:  # no steps were taken with the settings before this change
+            parts.pop()
+        if not parts or settings != parts[-1][1]:
+            parts.append((position, dict(settings)))
     segments: list[Segment] = []
-    for (epoch, step), training in starts:
+    for (epoch, step), training in parts:
         segment_run = copy.copy(run)
-        earlier = [change for change in run.changes if (change["epoch"], change["step"]) <= (epoch, step)]
-        segment_run.config = {**run.config, "training": training, "changes": earlier}
+        changes = [change for change in run.changes if (change["epoch"], change["step"]) <= (epoch, step)]
+        segment_run.config = {**run.config, "training": training, "changes": changes}
         recipe = Recipe(**training)
-        examples = run.task.examples_per_epoch(recipe, run.config["data"]["limit"], data)
-        first = segments[-1].total(epoch, step) if segments else 0
-        segments.append(Segment(segment_run, math.ceil(examples / recipe.batch_size), first, epoch, step))
+        n_examples = run.task.examples_per_epoch(recipe, run.config["data"]["limit"], data)
+        start = segments[-1].total(epoch, step) if segments else 0
+        segments.append(Segment(segment_run, math.ceil(n_examples / recipe.batch_size), start, epoch, step))
     return segments
 
 
 def copy_state(trainer: Trainer) -> dict[str, Any]:
     """Return a trainer's state as it would be read from a file, sharing no memory with the trainer."""
     state = trainer.state_dict()
-    weights, optimizer = state.pop("network"), state.pop("optimizer")  # the optimizer's is a copy
+    weights, optimizer = state.pop("network"), state.pop("optimizer")
+    # The optimizer's `state_dict` is a copy already; its keys are integers, which become strings in a file
     return {
         **copy.deepcopy(state),
         "network": {name: tensor.numpy().copy() for name, tensor in weights.items()},
-        "optimizer": {**optimizer, "state": {str(i): entries for i, entries in optimizer["state"].items()}},
+        "optimizer": {**optimizer, "state": {str(index): entries for index, entries in optimizer["state"].items()}},
     }
 
 
 def _count_bytes(state: dict[str, Any]) -> int:
-    arrays = [*state["network"].values()]
-    arrays += [value for entries in state["optimizer"]["state"].values() for value in entries.values()]
-    return sum(getattr(array, "nbytes", 8) for array in arrays)
+    values = [*state["network"].values()]
+    values += [value for entries in state["optimizer"]["state"].values() for value in entries.values()]
+    return sum(getattr(value, "nbytes", 8) for value in values)  # 8: a number, such as a count of steps
 
 
-def _name_versions(names: dict[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in names.items())
+def _list_versions(packages: dict[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in packages.items())

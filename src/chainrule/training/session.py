@@ -1,6 +1,6 @@
-"""Continues the training of a run from its last state, to the end or to a step: what `--resume` does, as a function.
+"""A training session: continues a run from its last state, to the end or to a given step, as `--resume` does.
 
-Between two such calls, `change_run` changes a setting, and the run records it:
+Between two sessions, `change_run` can change settings, which the run records:
 
     from chainrule import data
     from chainrule.training import experiment
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class StopAt(Callback):
-    """Saves the state after a step, and ends training there by `Interrupted`.
+    """Saves the state after a step and ends training there, by raising `Interrupted`.
 
     Args:
         step: the step, counted from the start of training.
@@ -48,7 +48,7 @@ class StopAt(Callback):
         self.step = step
 
     def on_start(self, trainer: Trainer) -> None:
-        """End training if the step is done already."""
+        """End training if the step has been taken already."""
         self.on_step(trainer)
 
     def on_step(self, trainer: Trainer) -> None:
@@ -58,14 +58,14 @@ class StopAt(Callback):
 
 
 def save(trainer: Trainer) -> None:
-    """Save a run's state after the current step; for callbacks, in `on_start` or `on_step`."""
+    """Save a run's state after the current step. Callbacks may call this in `on_start` or `on_step`."""
     for callback in trainer.callbacks:
         if isinstance(callback, Checkpoint):
             callback.save(trainer)
 
 
 def save_and_stop(trainer: Trainer) -> NoReturn:
-    """Save a run's state after the current step, and end training; for callbacks, in `on_start` or `on_step`.
+    """Save a run's state after the current step, and end training. Callbacks may call this in `on_start` or `on_step`.
 
     Raises:
         Interrupted: always.
@@ -76,10 +76,10 @@ def save_and_stop(trainer: Trainer) -> NoReturn:
 
 @contextmanager
 def training_lock(run: Run) -> Iterator[None]:
-    """Keep a run from being trained twice at once: two trainings would overwrite each other's states.
+    """Keep a run from being trained twice at the same time, since the states would overwrite each other.
 
     Raises:
-        RunError: the run is being trained already, by this process or another.
+        RunError: the run is being trained already, by this process or a different one.
     """
     with folder_lock(run.folder) as is_free:
         if not is_free:
@@ -91,24 +91,24 @@ def train(run: Run, data: Data, *, until: int | None = None, callbacks: Sequence
     """Continue the training of a run from its last checkpoint, or start it if there is none.
 
     Args:
-        run: the run; after `change_run`, the one that it returns.
+        run: the run; after `change_run`, the run that it has returned.
         data: the data set named in its config.
-        until: stop after this step, counted from the start of training; by default, train to the end. The run's files
-            are then those of a run that was interrupted there, and a later call continues to the same result.
+        until: stop after this step, counted from the start of training; None to train to the end. The run's files are
+            then those of a run that was interrupted at this step, and a later call continues to the same result.
         callbacks: additional callbacks (see `experiment.prepare`).
 
     Returns:
-        The trainer: its network, and the history.
+        The trainer, with the trained network and the history.
 
     Raises:
         DataError: the data differ from those the run was started with.
         DivergedError: the loss is not finite.
-        Interrupted: a callback ended training.
+        Interrupted: training was interrupted before step `until`, or before the end.
         RunError: the config or the checkpoint is invalid, or the run is being trained already.
     """
-    stop = () if until is None else (StopAt(until),)
+    stop_callbacks = () if until is None else (StopAt(until),)
     with training_lock(run):
-        trainer = experiment.prepare(run, data, (*callbacks, *stop))
+        trainer = experiment.prepare(run, data, (*callbacks, *stop_callbacks))
         resuming.resume(run, trainer)
         epochs = run.config["training"]["epochs"]
         try:
