@@ -49,23 +49,12 @@ NUMPY = NUMPY_FUNCTIONS  # its former name
 
 if not TYPE_CHECKING:  # type checkers read the literal lists of the families
     __all__ = ["NUMPY_FUNCTIONS", "Operation", "operation"]
-    __all__ += _activations.__all__
-    __all__ += _arithmetic.__all__
-    __all__ += _attention.__all__
-    __all__ += _comparisons.__all__
-    __all__ += _convolution.__all__
-    __all__ += _cumulative.__all__
-    __all__ += _elementwise.__all__
-    __all__ += _indexing.__all__
-    __all__ += _linalg.__all__
-    __all__ += _losses.__all__
-    __all__ += _networks.__all__
-    __all__ += _normalization.__all__
-    __all__ += _pooling.__all__
-    __all__ += _reductions.__all__
-    __all__ += _resizing.__all__
-    __all__ += _scattering.__all__
-    __all__ += _shape.__all__
-    __all__ += _slicing.__all__
-    __all__ += _sorting.__all__
-    __all__ += _stacking.__all__
+    __all__ += [
+        name
+        for family in (
+            _activations, _arithmetic, _attention, _comparisons, _convolution, _cumulative, _elementwise, _indexing,
+            _linalg, _losses, _networks, _normalization, _pooling, _reductions, _resizing, _scattering, _shape,
+            _slicing, _sorting, _stacking,
+        )
+        for name in family.__all__
+    ]  # fmt: skip

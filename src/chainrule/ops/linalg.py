@@ -1,7 +1,8 @@
 """Matrix and vector products, and einsum.
 
-The derivatives are those of Petersen and Pedersen, The Matrix Cookbook (2012), section 2.4; for Y = X W, with G =
-dL/dY: dL/dX = G Wᵀ and dL/dW = Xᵀ G.
+For Y = X W and G = dL/dY, the derivatives are dL/dX = G Wᵀ and dL/dW = Xᵀ G.
+
+Source: Petersen and Pedersen, The Matrix Cookbook (2012), section 2.4.
 """
 
 from math import prod
@@ -23,7 +24,7 @@ __all__ = ["bmm", "dot", "einsum", "linear", "matmul", "mm", "outer"]
 def matmul(input: Input, other: Input) -> Array:
     """The matrix product over the last two dimensions. Leading dimensions broadcast.
 
-    A vector counts as one row or one column.
+    A vector is treated as one row if it is `input`, and as one column if it is `other`.
 
     Args:
         input: (..., n, k) or (k,).
@@ -40,8 +41,9 @@ def matmul(input: Input, other: Input) -> Array:
     shape, other_shape = input.shape, other.shape
     if not shape or not other_shape:
         raise ValueError(f"matmul: takes matrices and vectors, not a number (shapes {shape}, {other_shape})")
-    if shape[-1] != other_shape[-2:][0]:
-        mismatch = f"the last dimension of the first is {shape[-1]}, but must be {other_shape[-2:][0]}"
+    inner_size = other_shape[-2] if len(other_shape) > 1 else other_shape[0]
+    if shape[-1] != inner_size:
+        mismatch = f"the last dimension of the first is {shape[-1]}, but must be {inner_size}"
         raise ValueError(f"matmul: {shape} @ {other_shape} does not fit: {mismatch}")
     _check_one_type("matmul", input, other)
     return np.matmul(input, other)
@@ -53,21 +55,27 @@ def _(grad: Array, input: Array, other: Array) -> Any:
 
     A vector first becomes a matrix of one row or column; the tape removes the extra dimension.
     """
-    column = other.ndim == 1
-    if column:
+    is_other_vector = other.ndim == 1
+    if is_other_vector:
         other, grad = other[:, None], grad[..., None]
     if input.ndim == 1:
         input, grad = input[None], np.expand_dims(grad, -2)
-    # Shapes: (..., n, m) @ (..., m, k), and (..., k, n) @ (..., n, m). If `other` was a vector (m = 1), the latter
-    # product is transposed, (..., 1, n) @ (..., n, k), so that the tape can sum it to (k,).
-    return lambda: grad @ _transposed(other), lambda: _transposed(grad) @ input if column else _transposed(input) @ grad
+
+    def other_grad() -> Array:
+        if is_other_vector:  # transposed, because the tape sums leading dimensions to get from (..., 1, k) to (k,)
+            return _transpose(grad) @ input  # (..., 1, n) @ (..., n, k)
+        return _transpose(input) @ grad  # (..., k, n) @ (..., n, m)
+
+    return lambda: grad @ _transpose(other), other_grad  # the first is (..., n, m) @ (..., m, k)
 
 
-def _transposed(matrices: Array) -> Array:
+def _transpose(matrices: Array) -> Array:
+    """Swap the last two dimensions."""
     return np.swapaxes(matrices, -1, -2)
 
 
 def _check_one_type(name: str, input: Array, *others: Array) -> None:
+    """Raise a TypeError unless all arrays, apart from those that are None, have the input's type."""
     for other in others:
         if other is not None and other.dtype != input.dtype:
             types = f"{input.dtype} and {other.dtype}"
@@ -91,9 +99,8 @@ def linear(input: Input, weight: Input, bias: Input | None = None) -> Array:
         TypeError: the types differ.
     """
     if weight.ndim != 2 or not input.ndim or input.shape[-1] != weight.shape[1]:
-        requirement = (
-            f"the last dimension must be {weight.shape[1]}" if weight.ndim == 2 else "the weight must be (out, in)"
-        )
+        is_matrix = weight.ndim == 2
+        requirement = f"the last dimension must be {weight.shape[1]}" if is_matrix else "the weight must be (out, in)"
         raise ValueError(f"linear: input {input.shape} does not fit weight {weight.shape}: {requirement}")
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"linear: bias {bias.shape} does not fit weight {weight.shape}: it must be {weight.shape[:1]}")
@@ -107,8 +114,9 @@ def _(grad: Array, input: Array, weight: Array) -> Any:
     """dL/dx = G W, dL/dW = Gᵀ x, dL/db = G (the tape sums it over the examples)."""
 
     def weight_grad() -> Array:
-        n, (outputs, inputs) = prod(input.shape[:-1]), weight.shape
-        return np.transpose(np.reshape(grad, (n, outputs))) @ np.reshape(input, (n, inputs))  # (out, n) @ (n, in)
+        n = prod(input.shape[:-1])
+        grads, examples = np.reshape(grad, (n, weight.shape[0])), np.reshape(input, (n, weight.shape[1]))
+        return np.transpose(grads) @ examples  # (out, n) @ (n, in)
 
     return lambda: grad @ weight, weight_grad, grad
 
@@ -151,14 +159,16 @@ def outer(input: Input, vec2: Input) -> Tensor:
 
 
 def _product(a: Array, b: Array, ndim: int, name: str) -> Tensor:
-    if not (a.ndim == b.ndim == ndim and a.shape[-1] == b.shape[-min(ndim, 2)] and a.shape[:-2] == b.shape[:-2]):
-        form = {1: "(n,) and (n,)", 2: "(n, k) and (k, m)", 3: "(b, n, k) and (b, k, m)"}[ndim]
-        raise ValueError(f"{name}: takes {form}, not {a.shape} and {b.shape}")
+    """Return a @ b, after checking that both have `ndim` dimensions and do not need broadcasting."""
+    inner_dim = -min(ndim, 2)  # of `b`: the last but one, or the only one
+    if not (a.ndim == b.ndim == ndim and a.shape[-1] == b.shape[inner_dim] and a.shape[:-2] == b.shape[:-2]):
+        shapes = {1: "(n,) and (n,)", 2: "(n, k) and (k, m)", 3: "(b, n, k) and (b, k, m)"}[ndim]
+        raise ValueError(f"{name}: takes {shapes}, not {a.shape} and {b.shape}")
     return matmul(a, b)
 
 
-# einsum is composed: each pair of operands is reshaped into batches of matrices and multiplied, so its derivatives are
-# those of `permute`, `reshape` and `matmul`
+# einsum multiplies its operands one after the other. It reshapes the two factors into batches of matrices for `matmul`,
+# so its derivatives are those of `permute`, `reshape` and `matmul`.
 
 
 def einsum(equation: str, *operands: Input) -> Tensor:
@@ -167,16 +177,17 @@ def einsum(equation: str, *operands: Input) -> Tensor:
     Args:
         equation: one letter for each dimension of each operand, "..." for any number of dimensions. Letters that are
             missing after "->" are summed over. Without "->", the result has the letters that occur once, sorted.
-        operands: one tensor for each term of the equation.
+        operands: one tensor for each term of the equation, also as one list or tuple.
 
     Raises:
         ValueError: the letters do not fit the dimensions.
+        TypeError: the equation is not a string, or an operand is not a tensor.
     """
     tensors = list(operands[0]) if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else list(operands)
     if not isinstance(equation, str):
         raise TypeError(f'einsum: the equation comes first, such as "ij,jk->ik", not {type(equation).__name__}')
     check_tensors("einsum", *tensors)
-    terms, result = _letters(equation, tensors)
+    terms, result_letters = _letters(equation, tensors)
     sizes: dict[str, int] = {}
     for term, tensor in zip(terms, tensors, strict=True):
         for letter, size in zip(term, tensor.shape, strict=True):
@@ -185,45 +196,47 @@ def einsum(equation: str, *operands: Input) -> Tensor:
                 label = 'a dimension of "..."' if letter[0] == "." else repr(letter)
                 raise ValueError(f"einsum: {label} is {previous} in one operand and {size} in another")
             sizes[letter] = size if previous == 1 else previous
-    for letter in result:
-        occurs = letter in sizes and result.count(letter) == 1
-        check("einsum", occurs, f"{letter!r} must occur in the input, and once in the output")
-    remaining = []
+    for letter in result_letters:
+        is_valid = letter in sizes and result_letters.count(letter) == 1
+        check("einsum", is_valid, f"{letter!r} must occur in the input, and once in the output")
+    factors = []
     for term, tensor in zip(terms, tensors, strict=True):
         shape = tuple(sizes[letter] for letter in term)
-        remaining.append(_take_diagonals(term, tensor if tensor.shape == shape else broadcast_to(tensor, shape=shape)))
-    letters, out = remaining.pop(0)
-    while remaining:
-        term, tensor = remaining.pop(0)
-        letters, out = _contract(letters, out, term, tensor, later={*result}.union(*(other for other, _ in remaining)))
-    if summed := tuple(d for d, letter in enumerate(letters) if letter not in result):
-        letters, out = [letter for letter in letters if letter in result], sum(out, dim=summed)
-    return permute(out, dims=[letters.index(letter) for letter in result])
+        factors.append(_take_diagonals(term, tensor if tensor.shape == shape else broadcast_to(tensor, shape=shape)))
+    letters, out = factors.pop(0)
+    while factors:
+        next_letters, factor = factors.pop(0)
+        needed_letters = {*result_letters}.union(*(factor_letters for factor_letters, _ in factors))
+        letters, out = _contract(letters, out, next_letters, factor, needed_letters)
+    if summed_dims := tuple(d for d, letter in enumerate(letters) if letter not in result_letters):
+        out = sum(out, dim=summed_dims)
+        letters = [letter for letter in letters if letter in result_letters]
+    return permute(out, dims=[letters.index(letter) for letter in result_letters])
 
 
 def _letters(equation: str, tensors: list[Any]) -> tuple[list[list[str]], list[str]]:
-    """Return the letters of each operand and of the result. The dimensions of "..." get names: ".0", ".1", ..."""
+    """Return the letters of each operand and of the result.
+
+    The dimensions of "..." get names, counted from the last one, since they are aligned there: ..., ".1", ".0".
+    """
     left, arrow, right = equation.replace(" ", "").partition("->")
     terms = left.split(",")
-    check(
-        "einsum", len(terms) == len(tensors), f"{equation!r} names {len(terms)} operands, but there are {len(tensors)}"
-    )
+    mismatch = f"{equation!r} names {len(terms)} operands, but there are {len(tensors)}"
+    check("einsum", len(terms) == len(tensors), mismatch)
     if not arrow:
         right = "..." + "".join(sorted(letter for letter in {*left} - {*".,"} if left.count(letter) == 1))
 
     def spell_out(term: str, ndim: int) -> list[str]:
         before, ellipsis, after = term.partition("...")
-        ellipsis_dims = ndim - len(before + after)
-        check(
-            "einsum",
-            ellipsis_dims == 0 or (ellipsis_dims > 0 and ellipsis),
-            f"{term!r} does not fit a tensor of {ndim} dimensions",
-        )
-        return [*before, *(f".{i}" for i in reversed(range(ellipsis_dims))), *after]
+        ellipsis_ndim = ndim - len(before + after)
+        is_valid = ellipsis_ndim == 0 or (ellipsis_ndim > 0 and ellipsis)
+        check("einsum", is_valid, f"{term!r} does not fit a tensor of {ndim} dimensions")
+        return [*before, *(f".{i}" for i in reversed(range(ellipsis_ndim))), *after]
 
-    names = [spell_out(term, tensor.ndim) for term, tensor in zip(terms, tensors, strict=True)]
-    ellipsis_names = {letter for term in names for letter in term if letter[0] == "."}
-    return names, spell_out(right, len(right) - len("...") + len(ellipsis_names) if "..." in right else len(right))
+    operand_letters = [spell_out(term, tensor.ndim) for term, tensor in zip(terms, tensors, strict=True)]
+    ellipsis_names = {letter for letters in operand_letters for letter in letters if letter[0] == "."}
+    result_ndim = len(right.replace("...", "", 1)) + (len(ellipsis_names) if "..." in right else 0)
+    return operand_letters, spell_out(right, result_ndim)
 
 
 def _take_diagonals(letters: list[str], tensor: Array) -> tuple[list[str], Any]:
@@ -236,19 +249,27 @@ def _take_diagonals(letters: list[str], tensor: Array) -> tuple[list[str], Any]:
     return letters, tensor
 
 
-def _contract(a: list[str], x: Array, b: list[str], y: Array, later: set[str]) -> tuple[list[str], Any]:
-    """Multiply two operands, and sum over the letters they share that are not needed later."""
-    shared = [letter for letter in a if letter in b]
-    batch = [letter for letter in shared if letter in later]
-    inner = [letter for letter in shared if letter not in later]
-    rows, columns = [letter for letter in a if letter not in b], [letter for letter in b if letter not in a]
-    size = dict(zip((*a, *b), (*x.shape, *y.shape), strict=True))
+def _contract(
+    x_letters: list[str], x: Array, y_letters: list[str], y: Array, needed_letters: set[str]
+) -> tuple[list[str], Any]:
+    """Multiply two factors, and sum over those common letters that neither the result nor a later factor needs.
 
-    def as_matrices(tensor: Array, names: list[str], left: list[str], right: list[str]) -> Tensor:
-        permuted = permute(tensor, dims=[names.index(letter) for letter in batch + left + right])
-        side_sizes = [prod(size[letter] for letter in side) for side in (left, right)]
-        return reshape(permuted, shape=[size[letter] for letter in batch] + side_sizes)
+    Returns:
+        The letters of the product, and the product.
+    """
+    common = [letter for letter in x_letters if letter in y_letters]
+    batch = [letter for letter in common if letter in needed_letters]
+    inner = [letter for letter in common if letter not in needed_letters]
+    rows = [letter for letter in x_letters if letter not in y_letters]
+    columns = [letter for letter in y_letters if letter not in x_letters]
+    sizes = dict(zip((*x_letters, *y_letters), (*x.shape, *y.shape), strict=True))
 
-    product = matmul(as_matrices(x, a, rows, inner), as_matrices(y, b, inner, columns))  # (*batch, rows, columns)
-    letters = batch + rows + columns
-    return letters, reshape(product, shape=[size[letter] for letter in letters])
+    def as_matrices(tensor: Array, letters: list[str], left: list[str], right: list[str]) -> Tensor:
+        permuted = permute(tensor, dims=[letters.index(letter) for letter in batch + left + right])
+        matrix_shape = [prod(sizes[letter] for letter in side) for side in (left, right)]
+        return reshape(permuted, shape=[sizes[letter] for letter in batch] + matrix_shape)
+
+    # (*batch, rows, columns)
+    product = matmul(as_matrices(x, x_letters, rows, inner), as_matrices(y, y_letters, inner, columns))
+    product_letters = batch + rows + columns
+    return product_letters, reshape(product, shape=[sizes[letter] for letter in product_letters])

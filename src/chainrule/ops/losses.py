@@ -1,7 +1,8 @@
 """Softmax and loss functions.
 
-`reduction` is "mean", "sum" or "none", as in PyTorch. Formulas that make several passes over an array are marked
-`fused`: on large arrays they run as one kernel.
+`reduction` says how to combine the losses of all elements or examples, as in PyTorch: "mean", "sum" or, to return them
+all, "none". Formulas that make several passes over an array are marked `fused`: on large arrays they run as one
+compiled program (`lower.eager`).
 """
 
 from typing import Any
@@ -36,7 +37,7 @@ def log_softmax(input: Input, dim: int = -1, *, dtype: DTypeLike | None = None) 
 
 @log_softmax.derivative
 def _(grad: Array, out: Array, dim: int) -> Array:
-    """G - softmax(x) Σ G, G being the gradient of the result.
+    """G - softmax(x) Σ G.
 
     Source: Goodfellow et al., Deep Learning (2016), section 6.2.2.3.
     """
@@ -53,7 +54,7 @@ def softmax(input: Input, dim: int = -1, *, dtype: DTypeLike | None = None) -> A
 
 @softmax.derivative
 def _(grad: Array, out: Array, dim: int) -> Array:
-    """p (G - Σ G p), p being the result and G its gradient.
+    """p (G - Σ G p), where p is the result.
 
     Source: Goodfellow et al., Deep Learning (2016), section 6.2.2.3.
     """
@@ -67,13 +68,17 @@ def softmin(input: Input, dim: int = -1, dtype: DTypeLike | None = None) -> Tens
 
 
 def _scores(name: str, input: Array, dim: int, dtype: Any) -> tuple[Array, int]:
-    """Return the scores in `dtype`, which must be floating, and `dim` as a non-negative number."""
+    """Return the scores, converted to `dtype` unless that is None, and `dim` as a non-negative number.
+
+    Raises:
+        TypeError: the scores are not floating.
+    """
     input = input if dtype is None else input.astype(dtype)
     check_floats(name, input)
     return input, wrap_dim(input, dim, name)
 
 
-# Regression: `input` and `target` must have the same shape (broadcasting here is nearly always a mistake)
+# Regression: `input` and `target` must have the same shape, because broadcasting is nearly always a mistake here
 
 
 def mse_loss(input: Input, target: Input, reduction: str = "mean") -> Tensor:
@@ -91,12 +96,21 @@ def mse_loss(input: Input, target: Input, reduction: str = "mean") -> Tensor:
 
 
 def l1_loss(input: Input, target: Input, reduction: str = "mean") -> Tensor:
-    """The absolute error |prediction - target|; arguments and errors as in `mse_loss`."""
+    """The absolute error |prediction - target|. Arguments and errors are those of `mse_loss`."""
     return _reduce("l1_loss", abs(_difference("l1_loss", input, target)), reduction)
 
 
 def smooth_l1_loss(input: Input, target: Input, reduction: str = "mean", beta: float = 1.0) -> Tensor:
-    """½ e² / β if the error |e| is below β, else |e| - β/2; arguments and errors as in `mse_loss`.
+    """½ e² / β if the error |e| is below β, else |e| - β/2.
+
+    Args:
+        input: predictions, any shape.
+        target: the same shape.
+        reduction: "mean", "sum" or "none".
+        beta: β, at least 0.
+
+    Raises:
+        ValueError: the shapes differ, the reduction is unknown, or β is negative.
 
     Source: Girshick, Fast R-CNN (2015).
     """
@@ -108,7 +122,17 @@ def smooth_l1_loss(input: Input, target: Input, reduction: str = "mean", beta: f
 def huber_loss(
     input: Input, target: Input, reduction: str = "mean", delta: float = 1.0, weight: Input | None = None
 ) -> Tensor:
-    """½ e² if the error |e| is at most δ, else δ (|e| - δ/2); `weight` scales each loss; otherwise as `mse_loss`.
+    """½ e² if the error |e| is at most δ, else δ (|e| - δ/2).
+
+    Args:
+        input: predictions, any shape.
+        target: the same shape.
+        reduction: "mean", "sum" or "none".
+        delta: δ, above 0.
+        weight: multiplies each loss; the same shape, or None.
+
+    Raises:
+        ValueError: the shapes differ, the reduction is unknown, or δ is not above 0.
 
     Source: Huber, Robust estimation of a location parameter (1964).
     """
@@ -119,7 +143,7 @@ def huber_loss(
 
 
 def _huber(error: Array, delta: float) -> Array:
-    """m (e - m/2), m being e clamped to ±δ: ½ e² inside, δ (|e| - δ/2) outside, also for an infinite e."""
+    """½ e² if |e| ≤ δ, else δ (|e| - δ/2): both are m (e - m/2), where m is e clamped to ±δ."""
     clamped = clamp(error, -delta, delta)
     return clamped * (error - 0.5 * clamped)
 
@@ -137,7 +161,7 @@ def binary_cross_entropy(input: Input, target: Input, weight: Input | None = Non
         reduction: "mean", "sum" or "none".
 
     Raises:
-        ValueError: the shapes differ, a probability is not in 0 to 1, or the reduction is unknown.
+        ValueError: the shapes differ, a probability is not between 0 and 1, or the reduction is unknown.
     """
     _check_same_shape("binary_cross_entropy", input, target)
     return _reduce("binary_cross_entropy", elementwise_binary_cross_entropy(input, target), reduction, weight)
@@ -155,7 +179,7 @@ def elementwise_binary_cross_entropy(input: Array, target: Array) -> Array:
 
 @elementwise_binary_cross_entropy.derivative
 def _(grad: Array, input: Array, target: Array) -> Any:
-    """∂/∂p = (p - y) / (p (1 - p)), the denominator at least 10⁻¹², as in PyTorch; ∂/∂y = ln(1 - p) - ln p.
+    """∂/∂p = (p - y) / (p (1 - p)), with a denominator of at least 10⁻¹², as in PyTorch; ∂/∂y = ln(1 - p) - ln p.
 
     As in the formula, each logarithm is at least -100.
     """
@@ -175,7 +199,7 @@ def binary_cross_entropy_with_logits(
         target: y, 0 to 1, the same shape.
         weight: scales each loss; broadcasts.
         reduction: "mean", "sum" or "none".
-        pos_weight: scales the losses of y = 1; broadcasts.
+        pos_weight: multiplies y ln σ(x), the term of the positive class; broadcasts.
 
     Raises:
         ValueError: the shapes differ, or the reduction is unknown.
@@ -187,7 +211,7 @@ def binary_cross_entropy_with_logits(
 
 
 def kl_div(input: Input, target: Input, reduction: str = "mean", log_target: bool = False) -> Tensor:
-    """How far one distribution is from another: y (ln y - x), x being a log-probability.
+    """How far one distribution is from another: y (ln y - x), where y is a probability and x a log-probability.
 
     Args:
         input: log-probabilities x.
@@ -207,7 +231,7 @@ def kl_div(input: Input, target: Input, reduction: str = "mean", log_target: boo
         losses = np.exp(target) * (target - input)
     else:
         nonzero = ne(target, 0)  # 0 ln 0 = 0
-        losses = where(nonzero, target * log(where(nonzero, target, 1.0)), target * 0) - target * input
+        losses = where(nonzero, target * log(where(nonzero, target, 1.0)), 0.0) - target * input
     if reduction == "batchmean":
         return sum(losses) / (input.shape[0] if input.ndim else 1)
     return _reduce("kl_div", losses, reduction)
@@ -225,7 +249,7 @@ def nll_loss(
         input: log-probabilities of C classes: (C,), (N, C) or (N, C, d1, ...).
         target: class indices, integers: (), (N,) or (N, d1, ...).
         weight: the weight of each class, (C,), or None.
-        ignore_index: a target that is ignored: its loss is 0 and the mean leaves it out.
+        ignore_index: a class index that is ignored: its loss is 0, and it does not count in the mean.
         reduction: "mean" (weighted), "sum" or "none".
 
     Raises:
@@ -247,7 +271,7 @@ def cross_entropy(
         target: class indices from 0 to C - 1, integers: (), (N,) or (N, d1, ...);
             or class probabilities, floats of the input's shape.
         weight: the weight of each class, (C,), or None.
-        ignore_index: a class index that is ignored: its loss is 0 and the mean leaves it out.
+        ignore_index: a class index that is ignored: its loss is 0, and it does not count in the mean.
         reduction: "mean" over the examples (weighted, for class indices), "sum" or "none".
         label_smoothing: the share of the target that is distributed evenly over all classes, 0 to 1.
 
@@ -260,37 +284,43 @@ def cross_entropy(
     Source: Goodfellow et al., Deep Learning (2016), section 6.2.2.3; for smoothing, Szegedy et al., Rethinking the
     Inception architecture (2016).
     """
-    name, dim = "cross_entropy", _class_dim("cross_entropy", input)
+    name = "cross_entropy"
+    dim = _class_dim(name, input)
     check_tensors(name, target, optional=[weight])
     has_class_indices = target.dtype.kind != "f"
     if has_class_indices and weight is None and not label_smoothing:  # the most common case is a single operation
-        classes = _classes(name, input, target, None, ignore_index)
+        classes = _class_indices(name, input, target, None, ignore_index)
         _check_reduction(name, reduction)
         return softmax_cross_entropy(input, classes, dim=dim, ignore_index=ignore_index, reduction=reduction)
     check(name, 0 <= label_smoothing <= 1, f"label_smoothing must be 0 to 1, got {label_smoothing}")
     scores = log_softmax(input, dim=dim)
     if has_class_indices:
         return _index_loss(name, scores, target, weight, ignore_index, reduction, label_smoothing)
-    check(
-        name, ignore_index < 0, f"ignore_index={ignore_index} is for class indices, but the target holds probabilities"
-    )
+    problem = f"ignore_index={ignore_index} is for class indices, but the target holds probabilities"
+    check(name, ignore_index < 0, problem)
     if target.shape != input.shape:
         raise ValueError(f"{name}: a target of floats {target.shape} must be probabilities of shape {input.shape}")
     if label_smoothing:
         target = target * (1 - label_smoothing) + label_smoothing / input.shape[dim]
-    return _reduce(name, -sum(scores * target * _by_class(weight, dim, input.ndim), dim=dim), reduction)
+    return _reduce(name, -sum(scores * target * _weight_by_class(weight, dim, input.ndim), dim=dim), reduction)
 
 
 def _index_loss(
-    name: str, scores: Array, target: Array, weight: Array, ignore: int, reduction: str, smoothing: float = 0.0
+    name: str, scores: Array, target: Array, weight: Array, ignore_index: int, reduction: str, smoothing: float = 0.0
 ) -> Tensor:
-    """-(1 - ε) x[class] - ε mean(x), each score x times the weight of its class; ε is the smoothing."""
-    dim, classes = _class_dim(name, scores), _classes(name, scores, target, weight, ignore)
-    weights, is_valid = _by_class(weight, dim, scores.ndim), ne(classes, ignore)
-    one_hot, weighted = _one_hot(classes, scores.shape[dim], dim), scores if weight is None else scores * weights
-    losses = -sum(where(one_hot, weighted, 0.0), dim=dim)
+    """-(1 - ε) x[class] - ε mean(x) for class indices: x are the scores times the class weights, and ε is `smoothing`.
+
+    The reduction "mean" divides the sum of the losses by the sum of the weights of the target classes.
+    """
+    dim = _class_dim(name, scores)
+    classes = _class_indices(name, scores, target, weight, ignore_index)
+    is_valid = ne(classes, ignore_index)
+    one_hot = _one_hot(classes, scores.shape[dim], dim)
+    weights = _weight_by_class(weight, dim, scores.ndim)
+    weighted_scores = scores if weight is None else scores * weights
+    losses = -sum(where(one_hot, weighted_scores, 0.0), dim=dim)
     if smoothing:
-        losses = (1 - smoothing) * losses - smoothing * mean(weighted, dim=dim)
+        losses = (1 - smoothing) * losses - smoothing * mean(weighted_scores, dim=dim)
     losses = where(is_valid, losses, 0.0)
     if reduction != "mean":
         return _reduce(name, losses, reduction)
@@ -300,7 +330,7 @@ def _index_loss(
 
 @operation(fused=True)
 def softmax_cross_entropy(input: Array, target: Array, *, dim: int, ignore_index: int, reduction: str) -> Array:
-    """-ln softmax(x)[class] of each example, 0 for `ignore_index`; reduced."""
+    """-ln softmax(x)[class] of each example, or 0 if the class is `ignore_index`; then reduced."""
     is_valid = target != ignore_index
     losses = -sums.total(np.where(_one_hot(target, input.shape[dim], dim), log_softmax(input, dim=dim), 0), dim)
     losses = np.where(is_valid, losses, 0)
@@ -312,7 +342,7 @@ def softmax_cross_entropy(input: Array, target: Array, *, dim: int, ignore_index
 
 @softmax_cross_entropy.derivative
 def _(grad: Array, input: Array, target: Array, dim: int, ignore_index: int, reduction: str) -> Any:
-    """softmax(x) - one_hot(class). Source: Goodfellow et al. (2016), section 6.2.2.3."""
+    """softmax(x) - one_hot(class), or 0 for `ignore_index`. Source: Goodfellow et al. (2016), section 6.2.2.3."""
     is_valid = target != ignore_index
     upstream = grad / np.sum(is_valid, dtype=input.dtype) if reduction == "mean" else grad
     upstream = np.where(is_valid, upstream, 0)
@@ -320,39 +350,40 @@ def _(grad: Array, input: Array, target: Array, dim: int, ignore_index: int, red
     return np.expand_dims(upstream, dim) * (softmax(input, dim=dim) - one_hot), None
 
 
-def _one_hot(classes: Any, count: int, dim: int) -> Any:
-    """Class indices (N, d1, ...) as booleans (N, C, d1, ...), C being `count`."""
-    rest = (1,) * (classes.ndim - dim)
-    return np.expand_dims(classes, dim) == np.arange(count).reshape(-1, *rest)
+def _one_hot(classes: Any, class_count: int, dim: int) -> Any:
+    """Return class indices (N, d1, ...) as booleans (N, C, d1, ...): C is `class_count`, and its dimension is `dim`."""
+    all_classes = np.arange(class_count).reshape(-1, *(1,) * (classes.ndim - dim))
+    return np.expand_dims(classes, dim) == all_classes
 
 
-def _classes(name: str, scores: Array, target: Array, weight: Array, ignore: int) -> Any:
-    """Return the class indices, after checking that they and the weight fit the scores."""
+def _class_indices(name: str, scores: Array, target: Array, weight: Array, ignore_index: int) -> Any:
+    """Return the class indices in `target`, after checking that they and the weight fit the scores."""
     shape, dim = scores.shape, _class_dim(name, scores)
-    class_count, expected = shape[dim], shape[:dim] + shape[dim + 1 :]
+    class_count = shape[dim]
+    target_shape = shape[:dim] + shape[dim + 1 :]
     check_tensors(name, target, optional=[weight])
     if target.dtype.kind not in "iu":
-        form = "integers (class indices)" + (" or floats (probabilities)" if name == "cross_entropy" else "")
-        raise TypeError(f"{name}: target must be {form}, not {target.dtype}")
-    if target.shape != expected:
-        raise ValueError(f"{name}: target {target.shape} does not fit input {shape}: it must be {expected}")
+        types = "integers (class indices)" + (" or floats (probabilities)" if name == "cross_entropy" else "")
+        raise TypeError(f"{name}: target must be {types}, not {target.dtype}")
+    if target.shape != target_shape:
+        raise ValueError(f"{name}: target {target.shape} does not fit input {shape}: it must be {target_shape}")
     if weight is not None and weight.dtype != scores.dtype:
         raise TypeError(f"{name}: weight is {weight.dtype}, but must be {scores.dtype} like the input")
     if weight is not None and weight.shape != (class_count,):
         raise ValueError(f"{name}: weight {weight.shape} must be ({class_count},), one number per class")
-    return check_indices(target, size=class_count, name=name, ignore_index=ignore)
+    return check_indices(target, size=class_count, name=name, ignore_index=ignore_index)
 
 
 def _class_dim(name: str, scores: Array) -> int:
-    """The dimension of the classes in (C,), (N, C) or (N, C, d1, ...)."""
+    """Return the dimension of the classes in scores (C,), (N, C) or (N, C, d1, ...)."""
     check_floats(name, scores)
     if not scores.ndim:
         raise ValueError(f"{name}: input is a single number, but must have a dimension of classes: (C,) or (N, C)")
     return 1 if scores.ndim > 1 else 0
 
 
-def _by_class(weight: Array, dim: int, ndim: int) -> Any:
-    """Weights (C,) reshaped to broadcast with the scores; 1 if there are none."""
+def _weight_by_class(weight: Array, dim: int, ndim: int) -> Any:
+    """Return the weight (C,) in a shape that broadcasts with scores of `ndim` dimensions; 1 if the weight is None."""
     return 1.0 if weight is None else reshape(weight, shape=[-1 if d == dim else 1 for d in range(ndim)])
 
 
@@ -360,6 +391,7 @@ def _by_class(weight: Array, dim: int, ndim: int) -> Any:
 
 
 def _difference(name: str, input: Array, target: Array) -> Any:
+    """Return input - target, after checking that the shapes are equal."""
     _check_same_shape(name, input, target)
     return input - target
 
@@ -374,6 +406,9 @@ def _check_reduction(name: str, reduction: str) -> None:
 
 
 def _reduce(name: str, losses: Tensor, reduction: str, weight: Array = None) -> Tensor:
+    """Multiply the losses by the weight, if there is one, and combine them as `reduction` says."""
     _check_reduction(name, reduction)
     losses = losses if weight is None else losses * weight
-    return losses if reduction == "none" else mean(losses) if reduction == "mean" else sum(losses)
+    if reduction == "none":
+        return losses
+    return mean(losses) if reduction == "mean" else sum(losses)
