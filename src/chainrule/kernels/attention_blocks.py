@@ -1,7 +1,4 @@
-"""What the kernels of attention do with blocks: pack, transpose, multiply, mask, and the parts of a softmax.
-
-Used by `attention_loops`; `attention` needs the sizes of a block.
-"""
+"""Operations of the attention kernels on blocks: pack, transpose, multiply, mask, and the parts of a softmax."""
 
 from __future__ import annotations
 
@@ -19,7 +16,8 @@ if TYPE_CHECKING:
 
 QUERIES = 60  # rows of a block of scores: a multiple of the rows of every tile (see `processor.Registers`)
 KEYS = 128  # columns of a block of scores: whole vectors
-TABLES = "by_one by_width by_value_width by_key"  # fields: tables of multiples of 1, of both packed widths and of KEYS
+TABLES = "by_one by_width by_value_width by_key"
+"""Fields: lookup tables of the multiples of 1, of both packed widths, and of KEYS."""
 
 
 class HeadArray:
@@ -27,7 +25,7 @@ class HeadArray:
 
     Args:
         d: the descriptor.
-        name: the array's name there.
+        name: the array's name in the descriptor.
         type: the type of its elements.
     """
 
@@ -35,13 +33,13 @@ class HeadArray:
         self.array, self.offsets = d.array(name, type), d.lookup_table(f"{name}_heads")
         self.row_stride: Expr = getattr(d, f"{name}_row")
 
-    def from_row(self, head: Expr, number: Expr | int) -> Array:
-        """The array, starting at a row of a head; the next row is `row_stride` elements further."""
-        return self.array.at(self.offsets[head] + self.row_stride * number)
+    def from_row(self, head: Expr, row: Expr | int) -> Array:
+        """The array, starting at a row of a head; the next row begins `row_stride` elements later."""
+        return self.array.at(self.offsets[head] + self.row_stride * row)
 
 
 class Blocks:
-    """What both kernels do with blocks.
+    """Operations on blocks, for both kernels.
 
     Args:
         kernel: the kernel.
@@ -52,13 +50,13 @@ class Blocks:
     def __init__(self, kernel: Kernel, d: DescriptorReader, type: Type) -> None:
         self.kernel, self.d, self.type = kernel, d, type
         self.lanes = registers().vector_bytes // type.bytes
-        self.exp_lanes = self.lanes if type == F4 else 1  # exp of doubles is the C library's, number by number
+        self.exp_lanes = self.lanes if type == F4 else 1  # exp of doubles calls the C library for each number
         self.scale = d.scale.bits_as(F8).to(type)
         self.scratch = d.array("scratch", type)
         self.by_one, self.by_width, self.by_value_width, self.by_key = map(d.lookup_table, TABLES.split())
 
     def head_array(self, name: str) -> HeadArray:
-        """An array of the kernel."""
+        """An array of the kernel, with heads."""
         return HeadArray(self.d, name, self.type)
 
     def buffer(self, name: str) -> Array:
@@ -68,7 +66,7 @@ class Blocks:
     def pack(
         self, source: Array, row_stride: Expr, count: Expr, width: Expr, out: Array, out_width: Expr, scale: Expr
     ) -> None:
-        """Copy `count` rows, scaled; each is padded with zeros, and SPARE_ROWS rows of zeros follow."""
+        """Copy `count` rows, scaled; each row is padded with zeros, and SPARE_ROWS rows of zeros follow."""
         kernel = self.kernel
         with kernel.loop(0, count, as_written=True) as i:
             line, packed = source.at(i * row_stride), out.at(i * out_width)
@@ -81,7 +79,7 @@ class Blocks:
     def unpack(
         self, packed: Array, packed_width: Expr, count: Expr, width: Expr, out: Array, row_stride: Expr, scale: Expr
     ) -> None:
-        """Copy `count` packed rows to the result, scaled."""
+        """Copy `count` packed rows to the result, scaled and without the padding."""
         with self.kernel.loop(0, count, as_written=True) as i:
             line, source = out.at(i * row_stride), packed.at(i * packed_width)
             with self.kernel.loop(0, width) as c:
@@ -111,7 +109,7 @@ class Blocks:
         self, x: Array, rows: Array, count: Expr, terms: Array, term_count: Expr, w: Array, out: Array, columns: Expr,
         stride: Expr | int, overwrite: Expr | int,
     ) -> None:  # fmt: skip
-        """The product of `tile`; `rows` and `terms` are two of the tables of multiples, so that x is a matrix."""
+        """The product of `tile`; `rows` and `terms` are two of the tables of multiples, with which x is a matrix."""
         self.kernel.call(
             product(self.type), x.address, rows.address, count, terms.address, term_count, w.address, out.address,
             columns, stride, overwrite,
@@ -120,24 +118,24 @@ class Blocks:
     def visible_keys(self, query: Expr, first_key: Expr, count: Expr) -> Expr:
         """How many of `count` keys, from `first_key` on, a query sees."""
         kernel = self.kernel
-        up_to_itself = kernel.maximum(kernel.minimum(query + 1 - first_key, count), 0)
-        return kernel.select(self.d.causal.equals(0), count, up_to_itself)
+        causal_count = kernel.maximum(kernel.minimum(query + 1 - first_key, count), 0)
+        return kernel.select(self.d.causal.equals(0), count, causal_count)
 
     def hide(self, line: Array, visible: Expr) -> Expr:
-        """Write -inf after the last visible score, up to the end of its vector; return that end."""
+        """Replace the scores after the last visible one by -inf, up to the end of its vector; return that end."""
         end = self.whole_vectors(visible)
         with self.kernel.loop(visible, end) as j:
             line[j] = -math.inf
         return end
 
     def clear(self, line: Array, begin: Expr, end: Expr) -> None:
-        """Set whole vectors to 0: the weights of hidden keys."""
+        """Set whole vectors of a row to 0: the weights of hidden keys."""
         zero = self.kernel.lift(0.0, self.type.vector(self.lanes))
         with self.kernel.loop(begin, end, self.lanes, as_written=True) as j:
             line[j] = zero
 
-    def maximum(self, line: Array, columns: Expr, initial: Expr) -> Expr:
-        """The largest number of a row and `initial`, ignoring NaN."""
+    def row_maximum(self, line: Array, columns: Expr, initial: Expr) -> Expr:
+        """The largest of `initial` and the numbers of a row, ignoring NaN."""
         kernel, lanes = self.kernel, self.lanes
         largest = kernel.variable(self.type.vector(lanes), kernel.broadcast(initial, lanes))
         with kernel.loop(0, columns, lanes, as_written=True) as j:
@@ -145,10 +143,10 @@ class Blocks:
             largest.set(kernel.select(x > largest.value, x, largest.value))
         result = largest.value
         distance = lanes
-        while distance > 1:  # compare the first half of the lanes with the second, and again
+        while distance > 1:  # compare the first half of the lanes with the second half, then the quarters, …
             distance //= 2
-            other = kernel.shuffle(result, result, [(n + distance) % lanes for n in range(lanes)])
-            result = kernel.select(other > result, other, result)
+            rotated = kernel.shuffle(result, result, [(n + distance) % lanes for n in range(lanes)])
+            result = kernel.select(rotated > result, rotated, result)
         return self.first_lane(result)
 
     def exponentials(self, line: Array, columns: Expr, maximum: Expr) -> Expr:

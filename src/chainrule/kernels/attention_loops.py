@@ -12,24 +12,22 @@
 
 **Forward**, for each block of queries, for each block of keys: compute the scores; row by row, update their running
 maximum m and the running sum of exp(score - m); rescale the sums of values where m has grown, and add exp(score - m)
-times the values. At the end the sums of values are divided by the running sum, whose logarithm plus m is stored
-(`logsumexp`) for the gradient.
+times the values. At the end the sums of values are divided by the running sum, and the logarithm of the running sum
+plus m is stored for the gradient (`logsumexp`).
 
 **Gradient**, for each block of keys, for each block of queries: compute the weights P = exp(score - logsumexp) again.
 There are five products: scores, dP = G Vᵀ, and additions to dV, dK and dQ (see `attention`). dK and dV of the block of
-keys stay in the cache; dQ of a head, with its packed Q and G, takes 3 L E numbers for each thread.
+keys stay in the cache; dQ of a head, with the packed Q and G, takes about L (2 E + F) numbers for each thread.
 
-All products are those of `tile`: with a table of multiples of a row's length, it reads a block along its rows or, for
-Pᵀ and dSᵀ, along its columns. The right factors are packed: keys and values with zeros up to whole vectors, or
-transposed.
+All products are those of `tile`: with a table of multiples of a row's length, its left factor is a block of a matrix
+or, for Pᵀ and dSᵀ, its transpose. The right factors are packed with zeros up to whole vectors, or transposed.
 
 Threads divide heads and, forward, blocks of queries. One thread computes each block, so the result does not depend on
-the number of threads. The multipliers are the limit: on one core with AVX-512, 48 heads of 1,024 queries and keys, 32
-wide, causal, run at 125 GFLOP/s forward and 170 backward; a third of the time goes into exp and the rest of a softmax.
+the number of threads. Performance is limited by the multipliers: on one core with AVX-512, causal attention with 48
+heads of 1,024 queries and keys, 32 wide, runs at 125 GFLOP/s forward and 170 backward; a third of the time is spent on
+exp and the other parts of the softmax.
 
 Sources: Milakov and Gimelshein, Online normalizer calculation for softmax (2018); Dao et al., FlashAttention (2022).
-
-`attention` creates the jobs.
 """
 
 from __future__ import annotations
@@ -51,9 +49,9 @@ FORWARD_FIELDS = DescriptorLayout(
     f"packed_query keys_transposed packed_value scores sums {TABLES}",
 )
 """`queries`, `keys`: L and S; `width`, `value_width`: E and F; `packed_width`, `packed_value_width`: the same, rounded
-up to whole vectors; `causal`: 1 or 0; `scale`: as the bits of a double; `blocks`: the number of blocks of queries in a
-head. Then for each array the distance of its rows (`…_row`) and the offset of each head (`…_heads`); where each buffer
-begins in `scratch`; and tables of multiples of 1, of both packed widths and of KEYS.
+up to whole vectors; `causal`: 1 or 0; `scale`: the bits of a double; `blocks`: the number of blocks of queries in a
+head. Then for each array the distance between its rows (`…_row`) and the offset of each head (`…_heads`); the offset of
+each buffer in `scratch`; and the lookup tables TABLES.
 """
 GRADIENT_FIELDS = DescriptorLayout(
     "grad query key value out logsumexp query_grad key_grad value_grad scratch",
@@ -87,9 +85,9 @@ def forward(type: Type) -> Kernel:
             b.transpose(key.from_row(head, first_key), key.row_stride, count, d.width, keys)
         b.pack(value.from_row(head, 0), value.row_stride, d.keys, d.value_width, packed_value, value_width, one)
 
-        with kernel.loop(begin, end, as_written=True) as number:
-            # the first block, the last, the second, …: causal blocks differ in length, and threads may share a head
-            block = kernel.select((number % 2).equals(0), number // 2, blocks - 1 - number // 2)
+        with kernel.loop(begin, end, as_written=True) as step:
+            # in the order first, last, second, …: causal blocks differ in length, and threads may share a head
+            block = kernel.select((step % 2).equals(0), step // 2, blocks - 1 - step // 2)
             first_query = block * QUERIES
             rows = kernel.minimum(d.queries - first_query, QUERIES)
             b.pack(query.from_row(head, first_query), query.row_stride, rows, d.width, packed_query, width, b.scale)
@@ -102,15 +100,15 @@ def forward(type: Type) -> Kernel:
                 keys, values = keys_transposed.at(first_key * d.width), packed_value.at(first_key * value_width)
                 b.multiply(packed_query, b.by_width, rows, b.by_one, d.width, keys, scores, columns, KEYS, 1)
                 with kernel.loop(0, rows, as_written=True) as i:
-                    line, before = scores.at(i * KEYS), maxima[i]
+                    line, previous_maximum = scores.at(i * KEYS), maxima[i]
                     row_end = b.hide(line, b.visible_keys(first_query + i, first_key, count))
-                    maxima[i] = b.maximum(line, row_end, before)
+                    maxima[i] = b.row_maximum(line, row_end, previous_maximum)
                     total = b.exponentials(line, row_end, maxima[i]).to(F8)
                     b.clear(line, row_end, columns)
                     with kernel.when(first_key.equals(0)):
                         totals[i] = total
-                    with kernel.otherwise():  # what has been summed so far belongs to the old maximum
-                        factor = functions.exp_of_negative(before - maxima[i])
+                    with kernel.otherwise():  # the earlier sums belong to the previous maximum
+                        factor = functions.exp_of_negative(previous_maximum - maxima[i])
                         totals[i] = totals[i] * factor.to(F8) + total
                         with kernel.loop(i * value_width, (i + 1) * value_width, b.lanes, as_written=True) as c:
                             sums[c] = sums.vector(c, b.lanes) * kernel.broadcast(factor, b.lanes)
@@ -150,42 +148,43 @@ def gradient(type: Type) -> Kernel:
             dots[i] = dot.value
 
         with kernel.loop(0, d.keys, KEYS, as_written=True) as first_key:
-            keys = kernel.minimum(d.keys - first_key, KEYS)
-            b.transpose(key.from_row(head, first_key), key.row_stride, keys, d.width, keys_transposed)
-            b.transpose(value.from_row(head, first_key), value.row_stride, keys, d.value_width, values_transposed)
-            b.pack(key.from_row(head, first_key), key.row_stride, keys, d.width, packed_key, width, one)
-            key_sums.fill_zero(keys * width)
-            value_sums.fill_zero(keys * value_width)
+            n_keys = kernel.minimum(d.keys - first_key, KEYS)
+            b.transpose(key.from_row(head, first_key), key.row_stride, n_keys, d.width, keys_transposed)
+            b.transpose(value.from_row(head, first_key), value.row_stride, n_keys, d.value_width, values_transposed)
+            b.pack(key.from_row(head, first_key), key.row_stride, n_keys, d.width, packed_key, width, one)
+            key_sums.fill_zero(n_keys * width)
+            value_sums.fill_zero(n_keys * value_width)
             first_block = kernel.select(d.causal.equals(0), 0, first_key // QUERIES)
             with kernel.loop(first_block * QUERIES, d.queries, QUERIES, as_written=True) as first_query:
                 rows = kernel.minimum(d.queries - first_query, QUERIES)
-                count = b.visible_keys(first_query + rows - 1, first_key, keys)
-                columns = b.whole_vectors(count)
-                # the tiles of dV and dK read up to SPARE_ROWS keys more, and add what they read to sums of later keys:
-                # so clear these, too
-                beyond = kernel.minimum(b.whole_vectors(count + SPARE_ROWS), KEYS)
-                cleared = kernel.select(count < keys, beyond, columns)
+                n_visible = b.visible_keys(first_query + rows - 1, first_key, n_keys)
+                columns = b.whole_vectors(n_visible)
+                # the tiles of dV and dK extend up to SPARE_ROWS keys beyond the visible keys, and add these columns to
+                # the sums of later keys: so the columns must be 0 as well
+                spare_end = kernel.minimum(b.whole_vectors(n_visible + SPARE_ROWS), KEYS)
+                clear_end = kernel.select(n_visible < n_keys, spare_end, columns)
                 queries, grads = packed_query.at(first_query * width), packed_grad.at(first_query * value_width)
                 b.multiply(queries, b.by_width, rows, b.by_one, d.width, keys_transposed, scores, columns, KEYS, 1)
                 b.multiply(
-                    grads, b.by_value_width, rows, b.by_one, d.value_width, values_transposed, score_grads, columns,
-                    KEYS, 1,
+                    grads, b.by_value_width, rows, b.by_one, d.value_width, values_transposed, score_grads,
+                    columns, KEYS, 1,
                 )  # fmt: skip
                 with kernel.loop(0, rows, as_written=True) as i:
-                    line, grad_line, number = scores.at(i * KEYS), score_grads.at(i * KEYS), first_query + i
-                    row_end = b.hide(line, b.visible_keys(number, first_key, count))
-                    b.weights_and_grads(line, grad_line, row_end, logsumexp[head * d.queries + number], dots[number])
-                    b.clear(line, row_end, cleared)
-                    b.clear(grad_line, row_end, cleared)
-                b.multiply(scores, b.by_one, count, b.by_key, rows, grads, value_sums, value_width, value_width, 0)
-                b.multiply(score_grads, b.by_one, count, b.by_key, rows, queries, key_sums, width, width, 0)
+                    line, grad_line, row = scores.at(i * KEYS), score_grads.at(i * KEYS), first_query + i
+                    row_end = b.hide(line, b.visible_keys(row, first_key, n_visible))
+                    b.weights_and_grads(line, grad_line, row_end, logsumexp[head * d.queries + row], dots[row])
+                    b.clear(line, row_end, clear_end)
+                    b.clear(grad_line, row_end, clear_end)
+                b.multiply(scores, b.by_one, n_visible, b.by_key, rows, grads, value_sums, value_width, value_width, 0)
+                b.multiply(score_grads, b.by_one, n_visible, b.by_key, rows, queries, key_sums, width, width, 0)
                 sums = query_sums.at(first_query * width)
-                b.multiply(score_grads, b.by_key, rows, b.by_one, count, packed_key, sums, width, width, 0)
+                b.multiply(score_grads, b.by_key, rows, b.by_one, n_visible, packed_key, sums, width, width, 0)
             key_result, value_result = key_grad.from_row(head, first_key), value_grad.from_row(head, first_key)
-            b.unpack(key_sums, width, keys, d.width, key_result, key_grad.row_stride, one)
-            b.unpack(value_sums, value_width, keys, d.value_width, value_result, value_grad.row_stride, one)
+            b.unpack(key_sums, width, n_keys, d.width, key_result, key_grad.row_stride, one)
+            b.unpack(value_sums, value_width, n_keys, d.value_width, value_result, value_grad.row_stride, one)
         b.unpack(query_sums, width, d.queries, d.width, query_grad.from_row(head, 0), query_grad.row_stride, b.scale)
     return kernel
 
 
-FORWARD, GRADIENT = KernelTemplate(FORWARD_FIELDS, forward), KernelTemplate(GRADIENT_FIELDS, gradient)
+FORWARD = KernelTemplate(FORWARD_FIELDS, forward)
+GRADIENT = KernelTemplate(GRADIENT_FIELDS, gradient)

@@ -32,9 +32,7 @@ if TYPE_CHECKING:
 
     from chainrule.kernels.tree import Type
 
-ARGUMENTS = {
-    "table": ADDRESS, "descriptor": ADDRESS, "scalars": ADDRESS, "first": I8, "last": I8, "overwrite": I8,
-}  # fmt: skip
+ARGUMENTS = {"table": ADDRESS, "descriptor": ADDRESS, "scalars": ADDRESS, "first": I8, "last": I8, "overwrite": I8}
 
 
 def stage_kernel(name: str) -> Kernel:

@@ -5,7 +5,7 @@ For each image n, position (i, j) and output channel o, whose group has the inpu
     out[n, o, i, j] = Σ_c Σ_ky Σ_kx  x[n, c, i sₕ + ky dₕ - top, j s_w + kx d_w - left] · weight[o, c, ky, kx]
 
 with x = 0 in the padding (Goodfellow, Bengio and Courville, "Deep Learning", chapter 9; as in PyTorch this is a
-cross-correlation: the filter is not flipped). `convolution_loops` explains the algorithm and what limits it.
+cross-correlation: the filter is not flipped). `convolution_loops` explains the algorithm and what limits its speed.
 
 Arrays are (N, C, H, W). Results are in channels-last memory order, (N, H, W, C); inputs in that order are not copied.
 One-dimensional convolution has H = 1. All arrays of a call are float32, or all float64. The caller (`ops.convolution`)
@@ -42,7 +42,7 @@ def convolve(
     Args:
         x: the images.
         weight: the filters.
-        stride: (down, across), the step of the filter.
+        stride: (down, across), the distance between neighboring windows.
         padding: zeros around x, ((top, bottom), (left, right)).
         dilation: (down, across), the distance between the filter's taps.
         groups: channels are split into this many groups, each convolved separately.

@@ -1,31 +1,31 @@
 """Convolution and its gradients as matrix products whose rows are positions in an image.
 
-Loop order: images and shares of an image (for threads), groups, slabs (`slab_rows` positions), blocks of columns a few
-vector registers wide, blocks of taps and channels, small tiles of positions; inside a tile taps and channels. Each
-image is first copied into a zero-padded frame, which fits into the L2 cache, so that no loop has to test for borders.
-Tables (`geometry`) hold the offset where each position's window begins, and the offsets of each tap's channels from
-there. So strides, dilation, padding, and a first layer with a single channel need no loops of their own, and one
-product (`tile`) serves three purposes:
+Loop order: images and shares of an image (divided among threads), groups, slabs (`slab_rows` positions), blocks of
+columns a few vector registers wide, blocks of taps and channels, small tiles of positions; inside a tile, taps and
+channels. Each image is first copied into a zero-padded frame, which fits into the L2 cache, so that no loop has to test
+for borders. Tables (`geometry`) hold the offset at which each position's window begins, and the offset of each tap's
+channels from that offset. So strides, dilation, padding, and a first layer with a single channel need no loops of their
+own, and one product (`tile`) serves three purposes:
 
 - forward: rows are positions, columns output channels, the sum runs over taps and input channels;
-- gradient of the input: the same from grad, with the filter flipped. With a stride, the input's positions fall into
+- gradient of the input: the same product of grad and the flipped filter. With a stride, the input's positions fall into
   classes that are connected to different taps; each class is a convolution of its own (a pass);
 - gradient of the weights: the two tables swap roles. Rows are taps × input channels, columns output channels, the sum
   runs over positions. Images are summed in a number of parts that depends on the shapes only, so the result does not
   depend on the number of threads.
 
-Rows of a product are written directly to the result if they are adjacent there, as they are without groups and strides;
-otherwise they are copied from a small buffer.
+A whole slab is written directly to the result if its rows are adjacent there: if there is one group, whose output
+channels fill whole vectors, and the pass covers all positions. Otherwise its rows are copied from a small buffer.
 
-Performance is limited by the multipliers if a group has at least as many columns as a vector register has lanes (4 to
-16); with fewer columns, lanes are idle. With few terms, as in a first layer, memory is the limit. On one core with
-AVX-512 the second layer of a small network (64 images, 32 channels of 14 × 14 to 64, taps 5 × 5: 1.28 billion
+Performance is limited by the multipliers if a group has at least as many output channels as a vector register has lanes
+(4 to 16 for float32); if it has fewer, lanes are idle. With few terms, as in a first layer, memory is the limit. On one
+core with AVX-512 the second layer of a small network (64 images, 32 channels of 14 × 14 to 64, taps 5 × 5: 1.28 billion
 multiply-adds) takes 6.7 ms forward, 6.8 ms for the input gradient and 6.9 ms for the weight gradient, about 190
-GFLOP/s; the first (1 channel of 28 × 28 to 32) takes 0.9 ms forward and 1.0 ms for the weight gradient, of which 0.5
-are arithmetic. Memory beyond the result: a frame and a slab for each thread; for the weight gradient also up to eight
-partial sums of the size of the result.
+GFLOP/s; the first layer (1 channel of 28 × 28 to 32) takes 0.9 ms forward and 1.0 ms for the weight gradient; 0.5 ms
+of each are arithmetic. Memory beyond the result: a frame and a slab for each thread; for the weight gradient also up to
+eight partial sums of the size of the result.
 
-`convolution_setup` computes sizes and tables for these kernels.
+`convolution_setup` computes the sizes and tables for these kernels.
 """
 
 from __future__ import annotations
@@ -43,47 +43,51 @@ if TYPE_CHECKING:
     from chainrule.kernels.calling import DescriptorReader
     from chainrule.kernels.tree import Array, Expr
 
-FRAME = "height width top left frame_height frame_width"  # of an image, and of the padded copy of it
-PACK_FIELDS = DescriptorLayout("weight packed", "columns used_columns column_stride rows ends sources")
+FRAME = "height width top left frame_height frame_width"  # an image's size, its position in the frame, the frame's size
+PACK_FIELDS = DescriptorLayout("weight packed", "columns used_columns column_stride packed_rows ends sources")
 """`columns`: the length of a packed row, rounded up to whole vectors; `used_columns`: how many columns hold weights;
-`column_stride`: the distance between the weights of a row; `rows` and `sources`: for each row, its number in `packed`
-and its offset in `weight`; `ends`: where each block of rows ends.
+`column_stride`: the distance in `weight` between the columns of a row; `packed_rows` and `sources`: for each row, its
+index in `packed`, and the offset of its first column in `weight`; `ends`: where each block of rows ends.
 """
 CORRELATE_FIELDS = DescriptorLayout(
     "x weights out scratch",
-    f"shares channels {FRAME} groups columns positions outputs uncovered uncovered_count passes pass_count tables",
+    f"share_count channels {FRAME} groups columns position_count out_channels uncovered uncovered_count passes "
+    "pass_count tables",
 )
-"""`shares`: into how many an image is divided; `columns`: output channels of a group, rounded up to whole vectors;
-`positions`: H′ W′; `uncovered`: positions that no tap reaches; `passes`: PASS_WORDS integers each; `tables`: index
-tables of all passes.
+"""`share_count`: the number of shares into which an image is divided; `columns`: the output channels of a group,
+rounded up to whole vectors; `position_count`: H′ W′; `uncovered`: the positions that no tap reaches; `passes`:
+PASS_WORDS integers for each pass; `tables`: the index tables of all passes.
 """
 PASS_WORDS = 6
-"""Integers for each pass of a correlation: how many positions and terms it has; where its weights begin; where in
-`tables` its starts, positions and terms begin.
+"""The integers for each pass of a correlation: the number of its positions, and of its terms; the offset of its weights
+in `weights`; the offsets of its starts, positions and terms in `tables`.
 """
 SUM_FIELDS = DescriptorLayout(
     "x grad sums scratch",
-    f"images channels {FRAME} outputs parts pieces groups rows columns positions terms starts",
+    f"image_count channels {FRAME} out_channels part_count piece_count groups rows columns position_count terms starts",
 )
-"""`parts`: shares of the images; `pieces`: shares of the `rows`, each with SPARE_ROWS more; `columns`: output channels
-of a group, rounded up to whole vectors; `positions`: H′ W′; `terms`, `starts`: index tables."""
-ADD_PARTS_FIELDS = DescriptorLayout("sums out scratch", "parts size columns column_stride sources targets")
-"""`size`: the elements of one part; `column_stride`: the distance between the columns of a row in `out`; `sources` and
-`targets`: each row's offset in `sums` and in `out`."""
+"""`part_count`: the number of parts into which the images are divided; `piece_count`: the number of pieces into which
+the product's rows (taps × input channels) are divided; `rows`: the rows of a piece, including SPARE_ROWS; `columns`:
+the output channels of a group, rounded up to whole vectors; `position_count`: H′ W′; `terms`, `starts`: index tables.
+"""
+ADD_PARTS_FIELDS = DescriptorLayout("sums out scratch", "part_count part_size columns column_stride sources targets")
+"""`part_size`: the number of elements of one part; `column_stride`: the distance between the columns of a row in `out`;
+`sources` and `targets`: each row's offset in `sums` and in `out`.
+"""
 
 
 @cache
 def pack(type: Type) -> Kernel:
     """Pack the weights: each row contiguous, column by column, padded with 0.
 
-    Column j of row i is the weight at sources[i] + j · column_stride. This packs blocks first … last - 1. A block
-    consists of rows whose sources are adjacent. With as many rows as a vector has lanes, it is read and transposed in
-    whole vectors.
+    Column j of a row is the weight at the row's source + j · column_stride. The kernel packs blocks first … last - 1. A
+    block consists of rows whose sources are adjacent. If it has as many rows as a vector has lanes, it is read and
+    transposed in whole vectors.
     """
     kernel = stage_kernel(f"pack_{type}")
     d = PACK_FIELDS.read(kernel)
     weight, packed = d.array("weight", type), d.array("packed", type)
-    rows, ends, sources = d.lookup_table("rows"), d.lookup_table("ends"), d.lookup_table("sources")
+    packed_rows, ends, sources = (d.lookup_table(name) for name in ("packed_rows", "ends", "sources"))
     lanes = registers().vector_bytes // type.bytes
     with kernel.loop(kernel["first"], kernel["last"], as_written=True) as block:
         begin = kernel.variable(I8, 0)
@@ -93,9 +97,9 @@ def pack(type: Type) -> Kernel:
         transposed_columns = kernel.select((end - start).equals(lanes), d.used_columns // lanes * lanes, 0)
         with kernel.loop(0, transposed_columns, lanes, as_written=True) as column:
             square = weight.at(sources[start] + column * d.column_stride)
-            transpose_square(kernel, square, d.column_stride, packed.at(column), rows.at(start), d.columns)
+            transpose_square(kernel, square, d.column_stride, packed.at(column), packed_rows.at(start), d.columns)
         with kernel.loop(start, end, as_written=True) as k:
-            line, source = packed.at(rows[k] * d.columns), weight.at(sources[k])
+            line, source = packed.at(packed_rows[k] * d.columns), weight.at(sources[k])
             with kernel.loop(transposed_columns, d.used_columns) as column:
                 line[column] = source[column * d.column_stride]
             with kernel.loop(d.used_columns, d.columns) as column:
@@ -105,82 +109,85 @@ def pack(type: Type) -> Kernel:
 
 @cache
 def correlate(type: Type) -> Kernel:
-    """Convolve x (N, H, W, C) with packed weights (groups, K, columns): out (N, H′, W′, O).
+    """Convolve x (N, H, W, C) with packed weights (groups, terms, columns): out (N, H′, W′, O).
 
-    Each image is divided into `shares`; this computes shares first … last - 1, counted over all images.
+    Each image is divided into shares; the kernel computes shares first … last - 1, counted over all images.
     """
     kernel = stage_kernel(f"correlate_{type}")
     d = CORRELATE_FIELDS.read(kernel)
     x, weights, out, frame = (d.array(name, type) for name in ("x", "weights", "out", "scratch"))
     sums = frame.at(d.frame_height * d.frame_width * d.channels)
     tables, passes, uncovered = (d.lookup_table(name) for name in ("tables", "passes", "uncovered"))
-    shares, first, last = d.shares, kernel["first"], kernel["last"]
+    share_count, first, last = d.share_count, kernel["first"], kernel["last"]
     slabs = _slabs(type)
-    with kernel.loop(first // shares, (last + shares - 1) // shares, as_written=True) as image:
-        begin, end = kernel.maximum(first - image * shares, 0), kernel.minimum(last - image * shares, shares)
+    with kernel.loop(first // share_count, (last + share_count - 1) // share_count, as_written=True) as image:
+        begin = kernel.maximum(first - image * share_count, 0)  # the image's shares: begin … end - 1
+        end = kernel.minimum(last - image * share_count, share_count)
         _fill_frame(kernel, d, x.at(image * (d.height * d.width * d.channels)), frame)
-        result = out.at(image * (d.positions * d.outputs))
-        uncovered_first, uncovered_last = begin * d.uncovered_count // shares, end * d.uncovered_count // shares
-        with kernel.loop(uncovered_first, uncovered_last, as_written=True) as k:
-            result.at(uncovered[k] * d.outputs).fill_zero(d.outputs)  # positions that no tap reaches
-        with kernel.loop(0, d.pass_count, as_written=True) as number:
-            record = passes.at(number * PASS_WORDS)
-            position_count, term_count, weights_at, starts, positions, terms = (record[i] for i in range(PASS_WORDS))
+        result = out.at(image * (d.position_count * d.out_channels))
+        uncovered_begin, uncovered_end = (bound * d.uncovered_count // share_count for bound in (begin, end))
+        with kernel.loop(uncovered_begin, uncovered_end, as_written=True) as k:
+            result.at(uncovered[k] * d.out_channels).fill_zero(d.out_channels)
+        with kernel.loop(0, d.pass_count, as_written=True) as pass_index:
+            record = passes.at(pass_index * PASS_WORDS)
+            position_count, term_count, weights_offset, *table_offsets = (record[i] for i in range(PASS_WORDS))
+            starts, positions, terms = (tables.at(offset).address for offset in table_offsets)
             kernel.call(
-                slabs, frame.address, d.channels, weights.at(weights_at).address, result.address, sums.address,
-                tables.at(starts).address, tables.at(positions).address, tables.at(terms).address, term_count,
-                position_count, begin * position_count // shares, end * position_count // shares, d.groups, d.columns,
-                d.outputs,
+                slabs, frame.address, d.channels, weights.at(weights_offset).address, result.address, sums.address,
+                starts, positions, terms, term_count, position_count, begin * position_count // share_count,
+                end * position_count // share_count, d.groups, d.columns, d.out_channels,
             )  # fmt: skip
     return kernel
 
 
 @cache
 def _slabs(type: Type) -> Kernel:
-    """Compute positions low … high - 1 of an image in one pass; the window of `positions[i]` begins at `starts[i]`."""
+    """Compute a pass for one image, for i from `low` to `high` - 1: positions[i], whose window begins at starts[i]."""
     kernel = Kernel(f"slabs_{type}", {
         "frame": ADDRESS, "channels": I8, "weights": ADDRESS, "out": ADDRESS, "sums": ADDRESS, "starts": ADDRESS,
         "positions": ADDRESS, "terms": ADDRESS, "term_count": I8, "position_count": I8, "low": I8, "high": I8,
-        "groups": I8, "columns": I8, "outputs": I8,
+        "groups": I8, "columns": I8, "out_channels": I8,
     }, internal=True)  # fmt: skip
     frame, weights, out, sums = (kernel.array(name, type) for name in ("frame", "weights", "out", "sums"))
     starts, positions = kernel.array("starts", I8), kernel.array("positions", I8)
-    high, groups, columns, outputs = (kernel[name] for name in ("high", "groups", "columns", "outputs"))
+    high, groups, columns, out_channels = (kernel[name] for name in ("high", "groups", "columns", "out_channels"))
     position_count, term_count = kernel["position_count"], kernel["term_count"]
-    group_outputs, group_channels = outputs // groups, kernel["channels"] // groups
-    slab = registers().slab_rows
-    # whether a slab of the product has the memory layout of a slab of the result
+    group_out_channels, group_channels = out_channels // groups, kernel["channels"] // groups
+    slab_rows = registers().slab_rows
+    # whether a whole slab of the product has the memory layout of the same positions of the result
     is_in_order = positions[position_count - 1].equals(position_count - 1)
-    is_contiguous = groups.equals(1) & columns.equals(outputs) & is_in_order
+    is_contiguous = groups.equals(1) & columns.equals(out_channels) & is_in_order
     with (
         kernel.loop(0, groups, as_written=True) as group,
-        kernel.loop(kernel["low"], high, slab, as_written=True) as first,
+        kernel.loop(kernel["low"], high, slab_rows, as_written=True) as first,
     ):
-        rows = kernel.minimum(high - first, slab)
-        is_direct = is_contiguous & rows.equals(slab)
-        destination = kernel.select(is_direct, out.at(first * outputs).address, sums.address)
+        rows = kernel.minimum(high - first, slab_rows)
+        is_direct = is_contiguous & rows.equals(slab_rows)
+        destination = kernel.select(is_direct, out.at(first * out_channels).address, sums.address)
         kernel.call(
             product(type), frame.at(group * group_channels).address, starts.at(first).address, rows, kernel["terms"],
             term_count, weights.at(group * term_count * columns).address, destination, columns, columns, 1,
         )  # fmt: skip
         with kernel.loop(0, kernel.select(is_direct, 0, rows), as_written=True) as row:
-            line = out.at(positions[first + row] * outputs + group * group_outputs)
-            line.copy_from(sums.at(row * columns), group_outputs)
+            line = out.at(positions[first + row] * out_channels + group * group_out_channels)
+            line.copy_from(sums.at(row * columns), group_out_channels)
     return kernel
 
 
 @cache
 def partial_sums(type: Type) -> Kernel:
-    """Sums over images of x's windows times grad (N, positions, O): sums (parts, pieces, groups, rows, columns).
+    """The product of x's windows and grad (N, positions, O), summed over the images of each part.
 
-    A part is a share of the images, a piece a share of the rows, with its own table of terms. This computes pairs of a
-    part and a piece: those with part · pieces + piece from first to last - 1.
+    `sums` is (parts, pieces, groups, rows, columns): a part is a share of the images; a piece is a share of the rows,
+    with a table of terms of its own. The kernel computes pairs first … last - 1 of a part and a piece; their number is
+    part · piece_count + piece.
     """
     kernel = stage_kernel(f"partial_sums_{type}")
     d = SUM_FIELDS.read(kernel)
     with kernel.loop(kernel["first"], kernel["last"], as_written=True) as pair:
-        part, piece = pair // d.pieces, pair % d.pieces
-        _image_loop(kernel, d, type, part * d.images // d.parts, (part + 1) * d.images // d.parts, pair, piece, 1)
+        part, piece = pair // d.piece_count, pair % d.piece_count
+        first_image, last_image = (k * d.image_count // d.part_count for k in (part, part + 1))
+        _image_loop(kernel, d, type, first_image, last_image, pair, piece, 1)
     return kernel
 
 
@@ -189,7 +196,7 @@ def add_images(type: Type) -> Kernel:
     """`partial_sums` for images first … last - 1 of a single part; `sums` holds the sums of this part only."""
     kernel = stage_kernel(f"add_images_{type}")
     d = SUM_FIELDS.read(kernel)
-    with kernel.loop(0, d.pieces, as_written=True) as piece:
+    with kernel.loop(0, d.piece_count, as_written=True) as piece:
         _image_loop(kernel, d, type, kernel["first"], kernel["last"], piece, piece, kernel["overwrite"])
     return kernel
 
@@ -208,25 +215,25 @@ def _image_loop(
     x, grad, sums, frame = (d.array(name, type) for name in ("x", "grad", "sums", "scratch"))
     grad_copy = frame.at(d.frame_height * d.frame_width * d.channels)
     terms, starts = d.lookup_table("terms").at(piece * d.rows), d.lookup_table("starts")
-    group_outputs, group_channels = d.outputs // d.groups, d.channels // d.groups
-    is_direct = d.groups.equals(1) & d.columns.equals(d.outputs)  # the product can read grad in place
+    group_out_channels, group_channels = d.out_channels // d.groups, d.channels // d.groups
+    is_direct = d.groups.equals(1) & d.columns.equals(d.out_channels)  # the product can read grad in place
     with kernel.loop(first, last, as_written=True) as image:
         _fill_frame(kernel, d, x.at(image * (d.height * d.width * d.channels)), frame)
         with kernel.loop(0, d.groups, as_written=True) as group:
-            upstream = grad.at(image * (d.positions * d.outputs) + group * group_outputs)
-            with kernel.loop(0, kernel.select(is_direct, 0, d.positions), as_written=True) as position:
-                grad_copy.at(position * d.columns).copy_from(upstream.at(position * d.outputs), group_outputs)
+            upstream = grad.at(image * (d.position_count * d.out_channels) + group * group_out_channels)
+            with kernel.loop(0, kernel.select(is_direct, 0, d.position_count), as_written=True) as position:
+                grad_copy.at(position * d.columns).copy_from(upstream.at(position * d.out_channels), group_out_channels)
             overwrites = kernel.select(image.equals(first), kernel.lift(overwrite, I8), 0)
             kernel.call(
                 product(type), frame.at(group * group_channels).address, terms.address, d.rows - SPARE_ROWS,
-                starts.address, d.positions, kernel.select(is_direct, upstream.address, grad_copy.address),
+                starts.address, d.position_count, kernel.select(is_direct, upstream.address, grad_copy.address),
                 sums.at((pair * d.groups + group) * (d.rows * d.columns)).address, d.columns, d.columns, overwrites,
             )  # fmt: skip
 
 
 @cache
 def add_parts(type: Type) -> Kernel:
-    """Sum the parts, for rows first … last - 1, and store each row's columns as the weight gradient."""
+    """Sum the parts of rows first … last - 1, and store each row's columns in the weight gradient."""
     kernel = stage_kernel(f"add_parts_{type}")
     d = ADD_PARTS_FIELDS.read(kernel)
     sums, out, line = (d.array(name, type) for name in ("sums", "out", "scratch"))
@@ -235,8 +242,8 @@ def add_parts(type: Type) -> Kernel:
         source, target = sums.at(sources[row]), out.at(targets[row])
         with kernel.loop(0, d.columns) as column:
             line[column] = source[column]
-        with kernel.loop(1, d.parts, as_written=True) as part:
-            part_sums = source.at(part * d.size)
+        with kernel.loop(1, d.part_count, as_written=True) as part:
+            part_sums = source.at(part * d.part_size)
             with kernel.loop(0, d.columns) as column:
                 line[column] = line[column] + part_sums[column]
         with kernel.loop(0, d.columns) as column:
@@ -248,14 +255,16 @@ def _fill_frame(kernel: Kernel, d: DescriptorReader, image: Array, frame: Array)
     """Copy an image into its frame, with zeros around it."""
     frame_row, image_row = d.frame_width * d.channels, d.width * d.channels
     frame.fill_zero(d.top * frame_row)
-    with kernel.loop(0, d.height, as_written=True) as number:
-        line = frame.at((d.top + number) * frame_row)
+    with kernel.loop(0, d.height, as_written=True) as row:
+        line = frame.at((d.top + row) * frame_row)
         line.fill_zero(d.left * d.channels)
-        line.at(d.left * d.channels).copy_from(image.at(number * image_row), image_row)
+        line.at(d.left * d.channels).copy_from(image.at(row * image_row), image_row)
         line.at(d.left * d.channels + image_row).fill_zero(frame_row - d.left * d.channels - image_row)
     frame.at((d.top + d.height) * frame_row).fill_zero((d.frame_height - d.top - d.height) * frame_row)
 
 
-PACK, CORRELATE = KernelTemplate(PACK_FIELDS, pack), KernelTemplate(CORRELATE_FIELDS, correlate)
-PARTIAL_SUMS, ADD_IMAGES = KernelTemplate(SUM_FIELDS, partial_sums), KernelTemplate(SUM_FIELDS, add_images)
+PACK = KernelTemplate(PACK_FIELDS, pack)
+CORRELATE = KernelTemplate(CORRELATE_FIELDS, correlate)
+PARTIAL_SUMS = KernelTemplate(SUM_FIELDS, partial_sums)
+ADD_IMAGES = KernelTemplate(SUM_FIELDS, add_images)
 ADD_PARTS = KernelTemplate(ADD_PARTS_FIELDS, add_parts)

@@ -1,7 +1,7 @@
 """Computes the jobs of a convolution: sizes, tables, and how the work is divided.
 
-Everything here depends only on shapes, and is cached by shape. Called by `convolution` (eager) and by the lowering
-rules of compiled programs; `convolution_loops` does the arithmetic.
+Everything here depends only on shapes, parameters and the element type, and is cached by these. `convolution` calls it
+for eager operations, the lowering rules for compiled programs; `convolution_loops` does the arithmetic.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.kernels.convolution_loops import ADD_IMAGES, ADD_PARTS, CORRELATE, PACK, PARTIAL_SUMS, PASS_WORDS
+from chainrule.kernels.convolution_loops import ADD_IMAGES, ADD_PARTS, CORRELATE, PACK, PARTIAL_SUMS
 from chainrule.kernels.geometry import IndexTables, backward_tables, forward_tables, output_size
 from chainrule.kernels.processor import SPARE_ROWS, registers, whole_vectors
 from chainrule.kernels.tree import type_of
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Dtype = np.dtype[Any]
     Shape = tuple[int, ...]
 
-PARTS = 8  # partial sums of the weight gradient: the number of threads that can share it
+PARTS = 8  # the largest number of partial sums of a weight gradient: as many threads can share the work
 PARTS_ELEMENTS = 2**20  # the largest total size of these partial sums, in elements
 
 
@@ -54,7 +54,7 @@ class Correlation:
 class WeightGradient:
     """The jobs of the gradient of the weights: sums over parts of the images, then the sum of the parts.
 
-    A part is a share of the images, a piece a share of the rows of the result.
+    A part is a share of the images, a piece is a share of the product's rows (taps × input channels).
 
     Attributes:
         sums_shape: the shape of the partial sums: (parts, pieces, groups, rows, columns).
@@ -74,84 +74,86 @@ class WeightGradient:
 def forward(shape: Shape, weight: Shape, params: Any, dtype: Dtype) -> Correlation:
     """The jobs of a convolution of images (N, C, H, W); params are (stride, padding, dilation, groups)."""
     stride, padding, dilation, groups = params
-    outputs, group_channels, *kernel = weight
-    images, channels, *size = shape
+    out_channels, group_channels, *kernel = weight
+    image_count, channels, *size = shape
     tables = forward_tables(tuple(size), channels, group_channels, tuple(kernel), stride, padding, dilation)
-    positions = [output_size(size[a], padding[a], kernel[a], stride[a], dilation[a]) for a in (0, 1)]
+    out_size = [output_size(size[a], padding[a], kernel[a], stride[a], dilation[a]) for a in (0, 1)]
     sources = _flat_indices(weight, groups).transpose(0, 3, 4, 2, 1)
-    return _correlation([tables], shape, sources, (images, *positions, outputs), dtype)
+    return _correlation([tables], shape, sources, (image_count, *out_size, out_channels), dtype)
 
 
 @functools.lru_cache(maxsize=256)
 def input_gradient(shape: Shape, weight: Shape, input_shape: Shape, params: Any, dtype: Dtype) -> Correlation:
     """The jobs of the gradient with respect to images of `input_shape`, from grad of `shape` (N, O, H', W')."""
     stride, padding, dilation, groups = params
-    outputs, _, *kernel = weight
-    images, channels, *size = input_shape
+    out_channels, _, *kernel = weight
+    image_count, channels, *size = input_shape
     passes = []
     if math.prod(shape) and math.prod(weight) and 0 not in size:
         passes = backward_tables(
-            tuple(size), shape[2:], outputs, outputs // groups, tuple(kernel), stride, padding, dilation
+            tuple(size), shape[2:], out_channels, out_channels // groups, tuple(kernel), stride, padding, dilation
         )
     sources = _flat_indices(weight, groups).transpose(0, 3, 4, 1, 2)
-    return _correlation(passes, shape, sources, (images, *size, channels), dtype)
+    return _correlation(passes, shape, sources, (image_count, *size, channels), dtype)
 
 
 def _flat_indices(weight: Shape, groups: int) -> NDArray[np.int64]:
-    """The flat index of each weight, as (group, its output channel, its input channel, row, column)."""
+    """The flat index of each weight, as an array (groups, O / groups, C / groups, KH, KW)."""
     return np.arange(math.prod(weight)).reshape(groups, weight[0] // groups, *weight[1:])
 
 
 def _correlation(
     pass_tables: Sequence[IndexTables], shape: Shape, sources: Array, out_shape: Shape, dtype: Dtype
 ) -> Correlation:
-    """The jobs for weights whose flat indices are `sources` (groups, KH, KW, C / groups, O / groups)."""
+    """The jobs for weights whose flat indices are `sources` (groups, KH, KW, C / groups, O / groups).
+
+    For an input gradient, C and O are the channels of grad and of the images.
+    """
     if not (pass_tables and math.prod(shape) and sources.size):
         return Correlation(0, out_shape)
     groups, used_columns = sources.shape[0], sources.shape[-1]
     columns = whole_vectors(used_columns, dtype)
-    rows, packed_size = [], 0
-    passes: list[int] = []
+    packed_size = 0
+    pass_records: list[int] = []
     tables: list[Array] = []
+    sources_by_pass: list[Array] = []  # for each packed row, the flat index of its first column
     for pass_ in pass_tables:
         pass_sources = sources[:, pass_.taps[0]][:, :, pass_.taps[1]][..., 0].ravel()
-        passes += [pass_.positions.size, pass_.terms.size, packed_size]
+        pass_records += [pass_.positions.size, pass_.terms.size, packed_size]
         for table in (_pad(pass_.starts, pass_.starts.size + SPARE_ROWS), pass_.positions, pass_.terms):
-            passes.append(sum(t.size for t in tables))
+            pass_records.append(sum(t.size for t in tables))
             tables.append(table)
         packed_size += pass_sources.size * columns
-        rows.append(pass_sources)
+        sources_by_pass.append(pass_sources)
     first_row = sources[0, 0, 0, 0]
     column_stride = first_row[1] - first_row[0] if used_columns > 1 else 0  # the same in every row
-    table = np.concatenate(rows)
-    lanes = registers().vector_bytes // dtype.itemsize
-    order = np.argsort(table)
-    ends = _blocks(table[order], lanes)
+    row_sources = np.concatenate(sources_by_pass)
+    order = np.argsort(row_sources)
+    ends = _block_ends(row_sources[order], registers().vector_bytes // dtype.itemsize)
     types = [type_of(dtype)]
     pack = PACK.job(
         types, ends.size, packed_size // 4, columns=columns, used_columns=used_columns,
-        column_stride=column_stride, rows=order, ends=ends, sources=table[order],
+        column_stride=column_stride, packed_rows=order, ends=ends, sources=row_sources[order],
     )  # fmt: skip
-    is_uncovered = np.ones(out_shape[1] * out_shape[2], bool)
-    for pass_ in pass_tables:
-        is_uncovered[pass_.positions] = False
-    uncovered = np.flatnonzero(is_uncovered)
-    shares = max(pass_.positions.size for pass_ in pass_tables)
-    scratch = (
+    covered = np.concatenate([pass_.positions for pass_ in pass_tables])
+    uncovered = np.setdiff1d(np.arange(out_shape[1] * out_shape[2]), covered)
+    share_count = max(pass_.positions.size for pass_ in pass_tables)  # so threads can share even a single image
+    scratch_size = (
         pass_tables[0].frame[2] * pass_tables[0].frame[3] * shape[1] + (registers().slab_rows + SPARE_ROWS) * columns
     )
-    work = out_shape[0] * shares * packed_size // 8
+    work = out_shape[0] * share_count * packed_size // 8
     correlate = CORRELATE.job(
-        types, out_shape[0] * shares, work, scratch, shares, shares=shares, **_frame_fields(shape, pass_tables[0]),
-        groups=groups, columns=columns, positions=out_shape[1] * out_shape[2], outputs=out_shape[3],
-        uncovered=uncovered, uncovered_count=uncovered.size, passes=np.array(passes),
-        pass_count=len(passes) // PASS_WORDS, tables=np.concatenate(tables),
+        types, out_shape[0] * share_count, work, scratch_size, share_count, share_count=share_count,
+        **_frame_fields(shape, pass_tables[0]), groups=groups, columns=columns,
+        position_count=out_shape[1] * out_shape[2], out_channels=out_shape[3], uncovered=uncovered,
+        uncovered_count=uncovered.size, passes=np.array(pass_records), pass_count=len(pass_tables),
+        tables=np.concatenate(tables),
     )  # fmt: skip
     return Correlation(packed_size, out_shape, pack, correlate)
 
 
 def _frame_fields(shape: Shape, tables: IndexTables) -> dict[str, int]:
-    """The descriptor's fields for images (N, C, H, W) and the frame that each is copied into."""
+    """The descriptor's fields for images (N, C, H, W) and for the frame that each image is copied into."""
     top, left, height, width = tables.frame
     return {
         "channels": shape[1], "height": shape[2], "width": shape[3], "top": top, "left": left, "frame_height": height,
@@ -163,43 +165,48 @@ def _frame_fields(shape: Shape, tables: IndexTables) -> dict[str, int]:
 def weight_gradient(shape: Shape, grad: Shape, weight: Shape, params: Any, dtype: Dtype) -> WeightGradient | None:
     """The jobs of the weight gradient, from images (N, C, H, W) and grad (N, O, H', W'); None if it is 0."""
     stride, padding, dilation, groups = params
-    outputs, group_channels, *kernel = weight
-    images, channels, *size = shape
-    if not (math.prod(shape) and math.prod(grad) and outputs * group_channels):
+    out_channels, group_channels, *kernel = weight
+    image_count, channels, *size = shape
+    if not (math.prod(shape) and math.prod(grad) and out_channels * group_channels):
         return None
     tables = forward_tables(tuple(size), channels, group_channels, tuple(kernel), stride, padding, dilation)
-    positions, per_group = tables.positions.size, outputs // groups
-    columns = whole_vectors(per_group, dtype)
-    parts = max(1, min(PARTS, images, PARTS_ELEMENTS // (groups * tables.terms.size * columns)))
-    pieces = np.array_split(tables.terms, min(tables.terms.size, PARTS // parts))  # a row for each tap and channel
+    position_count, group_out_channels = tables.positions.size, out_channels // groups
+    columns = whole_vectors(group_out_channels, dtype)
+    part_count = max(1, min(PARTS, image_count, PARTS_ELEMENTS // (groups * tables.terms.size * columns)))
+    # a product's row is a tap and an input channel; with few parts, these rows are divided among threads as well
+    pieces = np.array_split(tables.terms, min(tables.terms.size, PARTS // part_count))
     rows = len(pieces[0]) + SPARE_ROWS  # the first piece is the longest
-    sums_shape = parts, len(pieces), groups, rows, columns
+    sums_shape = part_count, len(pieces), groups, rows, columns
     fields = {
-        "images": images, **_frame_fields(shape, tables), "outputs": outputs, "parts": parts, "pieces": len(pieces),
-        "groups": groups, "rows": rows, "columns": columns, "positions": positions,
+        "image_count": image_count, **_frame_fields(shape, tables), "out_channels": out_channels,
+        "part_count": part_count, "piece_count": len(pieces), "groups": groups, "rows": rows, "columns": columns,
+        "position_count": position_count,
         "terms": np.concatenate([_pad(piece, rows) for piece in pieces]), "starts": tables.starts,
     }  # fmt: skip
-    work = images * positions * outputs * tables.terms.size // 8
-    scratch = tables.frame[2] * tables.frame[3] * channels + positions * columns
-    locations = [(number, i) for number, piece in enumerate(pieces) for i in range(len(piece))]
+    work = image_count * position_count * out_channels * tables.terms.size // 8
+    scratch_size = tables.frame[2] * tables.frame[3] * channels + position_count * columns
+    # where the rows are in the sums: the piece, and the row's index in it
+    locations = [(piece_index, i) for piece_index, piece in enumerate(pieces) for i in range(len(piece))]
     targets = _flat_indices(weight, groups).transpose(0, 3, 4, 2, 1)[..., 0].reshape(groups, -1)
-    sources = np.array([[(number * groups + g) * rows + i for number, i in locations] for g in range(groups)]) * columns
+    row_indices = [[(piece_index * groups + g) * rows + i for piece_index, i in locations] for g in range(groups)]
     types = [type_of(dtype)]
     add_parts = ADD_PARTS.job(
-        types, targets.size, math.prod(sums_shape), columns, parts=parts, size=math.prod(sums_shape[1:]),
-        columns=per_group, column_stride=group_channels * kernel[0] * kernel[1], sources=sources, targets=targets,
+        types, targets.size, math.prod(sums_shape), columns, part_count=part_count,
+        part_size=math.prod(sums_shape[1:]), columns=group_out_channels,
+        column_stride=group_channels * kernel[0] * kernel[1], sources=np.array(row_indices) * columns, targets=targets,
     )  # fmt: skip
-    partial_sums = PARTIAL_SUMS.job(types, parts * len(pieces), work, scratch, **fields)
-    return WeightGradient(sums_shape, partial_sums, ADD_IMAGES.job(types, images, work, scratch, **fields), add_parts)
+    partial_sums = PARTIAL_SUMS.job(types, part_count * len(pieces), work, scratch_size, **fields)
+    add_images = ADD_IMAGES.job(types, image_count, work, scratch_size, **fields)
+    return WeightGradient(sums_shape, partial_sums, add_images, add_parts)
 
 
-def _blocks(sources: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
-    """The ends of blocks of adjacent sources, of at most `limit` each."""
+def _block_ends(sources: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
+    """Divide sorted sources into blocks of at most `limit` adjacent ones, and return where the blocks end."""
     runs = np.split(sources, np.flatnonzero(np.diff(sources) != 1) + 1)
     sizes = [min(limit, run.size - begin) for run in runs for begin in range(0, run.size, limit)]
     return np.cumsum(sizes)
 
 
 def _pad(table: NDArray[np.intp], size: int) -> NDArray[np.intp]:
-    """The table extended by copies of its last entry, for rows that are computed but not used."""
+    """Extend a table by copies of its last entry, for rows that are computed but not used."""
     return np.pad(table, (0, size - table.size), mode="edge")

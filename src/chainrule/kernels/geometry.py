@@ -1,8 +1,7 @@
 """Index tables of a convolution: the memory offsets that it reads.
 
 `IndexTables` reduce strides, dilation and padding to additions of offsets, for `convolution_loops`: each image is
-copied into a zero-padded frame (height, width, channels), and the tables hold element offsets in it. Called by
-`convolution_setup`.
+copied into a zero-padded frame (height, width, channels), and the tables hold element offsets in that frame.
 """
 
 from __future__ import annotations
@@ -28,15 +27,15 @@ class IndexTables(NamedTuple):
     starts: Table
     """For each position of the result: the offset in the frame where its window begins."""
     positions: Table
-    """For each position: its index in the result's image."""
+    """For each position of the result: its index i · W′ + j in an image of the result."""
     taps: tuple[NDArray[np.intp], NDArray[np.intp]]
     """The filter's rows and columns that are used, in the order in which they are read."""
     terms: Table
-    """The offset of each term of a position's sum from `starts`: taps row by row, and for each tap the channels."""
+    """The offset of each term of a position's sum from `starts`: tap by tap, for each tap the channels of a group."""
 
 
 def channels_last(x: NDArray[Any]) -> NDArray[Any]:
-    """x (N, C, H, W) as a contiguous (N, H, W, C); copied only if its memory has another order."""
+    """x (N, C, H, W) as a contiguous array (N, H, W, C); copied only if its memory has a different order."""
     return np.ascontiguousarray(x.transpose(0, 2, 3, 1))
 
 
@@ -46,7 +45,7 @@ def channels_first(x: NDArray[Any]) -> NDArray[Any]:
 
 
 def output_size(size: int, padding: Pair, kernel: int, stride: int, dilation: int) -> int:
-    """The number of positions of a filter with `kernel` taps on a line of `size` numbers."""
+    """The number of positions of a filter with `kernel` taps along a dimension of `size` pixels."""
     return (size + sum(padding) - dilation * (kernel - 1) - 1) // stride + 1
 
 
@@ -68,7 +67,7 @@ def forward_tables(
 @functools.lru_cache(maxsize=256)
 def backward_tables(
     size: Pair,
-    output: Pair,
+    out_size: Pair,
     channels: int,
     group_channels: int,
     kernel: Pair,
@@ -76,7 +75,7 @@ def backward_tables(
     padding: Padding,
     dilation: Pair,
 ) -> list[IndexTables]:
-    """The tables of the input gradient: images of `size`, from gradients of size `output` with `channels` channels.
+    """The tables of the input gradient: images of `size`, from gradients of size `out_size` with `channels` channels.
 
     With padding p, dilation d and stride s, tap k connects the input's position h with the output's position
     i = (h + p - k d) / s, if that is an integer: that is, if h + p and k d have the same remainder modulo s. There is
@@ -84,17 +83,19 @@ def backward_tables(
     """
     directions = []
     for a in (0, 1):
-        positions = np.arange(size[a]) + padding[a][0]
+        positions = np.arange(size[a]) + padding[a][0]  # h + p for each h
         taps = np.arange(kernel[a])[::-1]  # reversed, so that the gradient is read forwards
-        low = min(0, (padding[a][0] - dilation[a] * (kernel[a] - 1)) // stride[a])  # the first and the last i
-        high = max(output[a] - 1, int(positions[-1]) // stride[a])
-        classes = []  # the positions and taps of each remainder
+        # the frame holds all i from low to high, among them those outside the gradient
+        low = min(0, (padding[a][0] - dilation[a] * (kernel[a] - 1)) // stride[a])
+        high = max(out_size[a] - 1, int(positions[-1]) // stride[a])
+        classes = []  # for each remainder: where windows start in the frame, and their positions h; taps, their offsets
         for remainder in range(stride[a]):
-            inputs = positions[positions % stride[a] == remainder]
+            class_positions = positions[positions % stride[a] == remainder]
             class_taps = taps[taps * dilation[a] % stride[a] == remainder]
-            if inputs.size and class_taps.size:
+            if class_positions.size and class_taps.size:
                 offsets = -(class_taps * dilation[a] // stride[a])
-                classes.append((inputs // stride[a] - low, inputs - padding[a][0], class_taps, offsets))
+                starts = class_positions // stride[a] - low
+                classes.append((starts, class_positions - padding[a][0], class_taps, offsets))
         directions.append((low, high - low + 1, classes))
     (top, height, vertical), (left, width, horizontal) = directions
     passes = []
@@ -112,5 +113,5 @@ def _grid(rows: Table, columns: Table) -> Table:
 
 
 def _terms(rows: Table, columns: Table, channels: int, group_channels: int) -> Table:
-    """The offsets of the taps' channels, for one group."""
+    """The offset of each tap's channels in a group."""
     return _grid(_grid(rows, columns) * channels, np.arange(group_channels))

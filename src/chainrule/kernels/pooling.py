@@ -1,12 +1,12 @@
 """Max and average pooling of images, and their gradients.
 
 The window of position (i, j) of the result begins at (i sₕ - pₕ, j s_w - p_w), with stride s and padding p, and has
-kernel[0] × kernel[1] taps, `dilation` apart. Taps outside the image do not count, except for an average with
+kernel[0] × kernel[1] taps, `dilation` apart. Taps outside the image do not count, except in an average with
 `count_include_pad`.
 
 Arrays are (N, C, H, W). Results are in channels-last memory order, (N, H, W, C); inputs in that order are not copied.
 One-dimensional pooling has H = 1. The caller (`ops.pooling`) has checked that no window is entirely outside (padding is
-at most half a window). `pooling_loops` explains the algorithm and what limits it.
+at most half a window). `pooling_loops` explains the algorithm and what limits its speed.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     Shape = tuple[int, int, int, int]
 
 NO_DILATION = (1, 1)
-BY_IMAGE = (MAX_POOL_GRADIENT, AVG_POOL_GRADIENT)
-"""Kernels whose rows are whole images, because windows may overlap; the rows of the others are lines of the results."""
+KERNELS_BY_IMAGE = (MAX_POOL_GRADIENT, AVG_POOL_GRADIENT)
+"""Kernels whose rows are whole images, because windows may overlap; the rows of the other kernels are lines of results.
+"""
 
 
 def pooled_size(size: Pair, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil_mode: bool) -> Pair:
@@ -44,8 +45,8 @@ def pooled_size(size: Pair, kernel: Pair, stride: Pair, padding: Pair, dilation:
     """
     result = []
     for a in (0, 1):
-        free = size[a] + 2 * padding[a] - dilation[a] * (kernel[a] - 1) - 1
-        out_size = (-(-free // stride[a]) if ceil_mode else free // stride[a]) + 1
+        last_begin = size[a] + 2 * padding[a] - dilation[a] * (kernel[a] - 1) - 1  # where the last window can begin
+        out_size = (-(-last_begin // stride[a]) if ceil_mode else last_begin // stride[a]) + 1
         if ceil_mode and (out_size - 1) * stride[a] >= size[a] + padding[a]:
             out_size -= 1
         result.append(out_size)
@@ -58,9 +59,9 @@ def max_pool(
     """The maximum of each window of x (N, C, H, W).
 
     Returns:
-        The maxima (N, C, H′, W′), and `argmax`, the tap of the window where each was found, counted row by row: the
-        first of equal maxima. NaN counts as the largest; of several NaNs, the last. Taps are bytes if a window has at
-        most 256.
+        The maxima (N, C, H′, W′), and `argmax`, the tap of each maximum, counted row by row in its window: the first of
+        equal maxima. NaN counts as the largest; of several NaNs, the last is taken. `argmax` is uint8 if a window has
+        at most 256 taps, else int32.
     """
     out_size = pooled_size(x.shape[2:], kernel, stride, padding, dilation, ceil_mode)
     x = channels_last(x)
@@ -74,7 +75,7 @@ def max_pool(
 def max_pool_indices(
     argmax: NDArray[Any], width: int, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = NO_DILATION
 ) -> NDArray[np.int64]:
-    """PyTorch's `indices`: the position h · W + w of each maximum in its image, from the `argmax` of `max_pool`."""
+    """PyTorch's `indices`: the position h · width + w of each maximum in its image, from the `argmax` of `max_pool`."""
     y, x = np.divmod(argmax.astype(np.int64), kernel[1])
     i, j = np.arange(argmax.shape[2])[:, None], np.arange(argmax.shape[3])
     h = i * stride[0] - padding[0] + y * dilation[0]
@@ -114,8 +115,8 @@ def avg_pool(
 ) -> NDArray[Any]:
     """The average of each window of x (N, C, H, W): (N, C, H′, W′).
 
-    The sum is divided by `divisor_override`, or else by the number of taps inside the image and, if
-    `count_include_pad`, inside its padding.
+    The sum is divided by `divisor_override` or, if that is None, by the number of taps inside the image; with
+    `count_include_pad`, taps inside its padding count as well.
     """
     out_size = pooled_size(x.shape[2:], kernel, stride, padding, NO_DILATION, ceil_mode)
     divisors = pool_divisors(
@@ -167,9 +168,9 @@ def pool_divisors(
         return np.full(out_size, divisor_override, dtype)
     counts = []
     for a in (0, 1):
-        first = np.arange(out_size[a]) * stride[a] - padding[a]
-        last = np.minimum(first + kernel[a], size[a] + padding[a])
-        counts.append(last - first if count_include_pad else np.minimum(last, size[a]) - np.maximum(first, 0))
+        begin = np.arange(out_size[a]) * stride[a] - padding[a]
+        end = np.minimum(begin + kernel[a], size[a] + padding[a])
+        counts.append(end - begin if count_include_pad else np.minimum(end, size[a]) - np.maximum(begin, 0))
     divisors: NDArray[Any] = np.multiply.outer(counts[0], counts[1]).astype(dtype)
     return divisors
 
@@ -179,17 +180,17 @@ def pool_job(template: KernelTemplate, shape: Shape, out_shape: Shape, params: A
     """The job for images (N, H, W, C), results (N, H′, W′, C), and params (kernel, stride, padding, dilation)."""
     kernel, stride, padding, dilation = params
     images, height, width, channels = shape
-    rows = images if template in BY_IMAGE else images * out_shape[1]
+    rows = images if template in KERNELS_BY_IMAGE else images * out_shape[1]
     return template.job(
         [type_of(dtype) for dtype in dtypes], rows, math.prod(out_shape) * kernel[0] * kernel[1], images=images,
         height=height, width=width, channels=channels, out_height=out_shape[1], out_width=out_shape[2],
         kernel_height=kernel[0], kernel_width=kernel[1], stride_down=stride[0], stride_across=stride[1],
         padding_top=padding[0], padding_left=padding[1], dilation_down=dilation[0], dilation_across=dilation[1],
-        tiled=_tiled(shape, out_shape, *params),
+        is_tiled=_is_tiled(shape, out_shape, *params),
     )  # fmt: skip
 
 
-def _tiled(shape: Any, out_shape: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> bool:
+def _is_tiled(shape: Any, out_shape: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> bool:
     """Whether each pixel is in exactly one window."""
     return all(
         kernel[a] == stride[a]

@@ -3,15 +3,15 @@
 Loop order: lines (image rows) of the result, which are divided among threads; positions; the window's taps; channels.
 Channels are contiguous, so the innermost loop runs over neighbors in memory for any window, and LLVM vectorizes it. The
 running maxima and sums are kept in the result itself, which stays in the L1 cache from tap to tap. A 2 × 2 window, the
-usual one, is computed in one pass over the channels.
+most frequent size, is computed in one pass over the channels.
 
 The gradients are divided among threads by image, because windows may overlap. If the windows tile the image (each pixel
 in exactly one), every pixel is written once; otherwise gradients are added to an image of zeros. Memory is the limit:
-each pixel is read or written once for each window it is in, and prefetched. On one core, 64 images of 28 × 28 with 32
-channels (6.4 MB) take 0.3 ms forward and 0.3 ms backward if they are in a cache, as long as it takes to fill them with
-zeros; otherwise twice as long. With one to three channels the innermost loop is too short to be fast.
+each pixel is read or written once for each window that contains it, and prefetched. On one core, 64 images of 28 × 28
+with 32 channels (6.4 MB) take 0.3 ms forward and 0.3 ms backward if they are in a cache, which is the time that filling
+them with zeros takes; otherwise twice as long. With one to three channels the innermost loop is too short to be fast.
 
-Arrays are contiguous: images (N, H, W, C), results (N, H′, W′, C). `pooling` creates the jobs.
+Arrays are contiguous: images (N, H, W, C), results (N, H′, W′, C).
 """
 
 from __future__ import annotations
@@ -32,14 +32,15 @@ if TYPE_CHECKING:
     from chainrule.kernels.tree import Array, Expr, Kernel
 
 PREFETCH_BYTES = 4096  # how far ahead memory is prefetched
-CHANNEL_BLOCK = 256  # channels at a time, where sums are in double precision
+CHANNEL_BLOCK = 256  # channels that are computed at a time if sums are in double precision
 
 _FIELDS = (
     "images height width channels out_height out_width kernel_height kernel_width stride_down stride_across "
-    "padding_top padding_left dilation_down dilation_across tiled"
+    "padding_top padding_left dilation_down dilation_across is_tiled"
 )
-"""Sizes of the images (N, H, W, C) and of a result (H′, W′); the pooling parameters; `tiled`: whether each pixel is in
-exactly one window."""
+"""The sizes of the images (N, H, W, C) and of the result (H′, W′); the pooling parameters; `is_tiled`: whether each
+pixel is in exactly one window.
+"""
 MAX_FIELDS = DescriptorLayout("x out argmax", _FIELDS)
 MAX_GRADIENT_FIELDS = DescriptorLayout("grad argmax out", _FIELDS)
 AVG_FIELDS = DescriptorLayout("x divisors out", _FIELDS)
@@ -70,39 +71,35 @@ class _Windows:
         """The first image column of the windows in column j of the result."""
         return j * self.d.stride_across - self.d.padding_left
 
-    def inside(self, h: Expr, w: Expr) -> Expr:
-        """Whether a pixel is inside the image."""
-        return self.in_lines(h) & self.in_columns(w)
-
-    def in_lines(self, h: Expr) -> Expr:
+    def is_line_inside(self, h: Expr) -> Expr:
         """Whether a line is inside the image."""
         return (h >= 0) & (h < self.d.height)
 
-    def in_columns(self, w: Expr) -> Expr:
+    def is_column_inside(self, w: Expr) -> Expr:
         """Whether a column is inside the image."""
         return (w >= 0) & (w < self.d.width)
 
     def clear(self, images: Array, image: Expr) -> None:
-        """Fill an image with zeros, unless each of its pixels will be written exactly once."""
+        """Fill an image with zeros, unless each of its pixels is in exactly one window and will be written anyway."""
         size = self.d.height * self.d.width * self.channels
-        with self.kernel.when(self.d.tiled.equals(0)):
+        with self.kernel.when(self.d.is_tiled.equals(0)):
             images.at(image * size).fill_zero(size)
 
     def accumulate(self, pixel: Array, gradient: Callable[[Expr], Expr]) -> None:
         """Add a gradient to a pixel, channel by channel; or store it, if each pixel is in exactly one window."""
-        with self.kernel.when(self.d.tiled.differs(0)), self.kernel.loop(0, self.channels) as c:
+        with self.kernel.when(self.d.is_tiled.differs(0)), self.kernel.loop(0, self.channels) as c:
             pixel[c] = gradient(c)
-        with self.kernel.when(self.d.tiled.equals(0)), self.kernel.loop(0, self.channels) as c:
+        with self.kernel.when(self.d.is_tiled.equals(0)), self.kernel.loop(0, self.channels) as c:
             pixel[c] = pixel[c] + gradient(c)
 
-    def fetch_ahead(self, images: Array, image: Expr, h: Expr, w: Expr, for_writing: bool) -> None:
+    def prefetch(self, images: Array, image: Expr, h: Expr, w: Expr, for_writing: bool) -> None:
         """Prefetch the memory PREFETCH_BYTES ahead of a window's pixels, if a pixel fills a cache line."""
-        kernel, item = self.kernel, images.type.bytes
-        with kernel.when(self.channels * item >= CACHE_LINE):
-            ahead = self.pixel(images, image, h, w).at(PREFETCH_BYTES // item)
+        kernel, item_bytes = self.kernel, images.type.bytes
+        with kernel.when(self.channels * item_bytes >= CACHE_LINE):
+            target = self.pixel(images, image, h, w).at(PREFETCH_BYTES // item_bytes)
             count = self.d.stride_across * self.channels
-            with kernel.loop(0, count, CACHE_LINE // item, as_written=True) as number:
-                ahead.prefetch(number, for_writing)
+            with kernel.loop(0, count, CACHE_LINE // item_bytes, as_written=True) as offset:
+                target.prefetch(offset, for_writing)
 
 
 @cache
@@ -120,10 +117,10 @@ def max_pool(type: Type, tap_type: Type) -> Kernel:
         image, top, left = line // d.out_height, windows.top(line % d.out_height), windows.left(j)
         bottom, right = top + d.dilation_down, left + d.dilation_across  # of a 2 × 2 window
         largest, largest_tap = windows.position(out, line, j), windows.position(argmax, line, j)
-        all_inside = (top >= 0) & (left >= 0) & (bottom < d.height) & (right < d.width)
-        with kernel.when(is_2x2 & all_inside):
-            windows.fetch_ahead(x, image, top, left, for_writing=False)
-            windows.fetch_ahead(x, image, bottom, left, for_writing=False)
+        is_all_inside = (top >= 0) & (left >= 0) & (bottom < d.height) & (right < d.width)
+        with kernel.when(is_2x2 & is_all_inside):
+            windows.prefetch(x, image, top, left, for_writing=False)
+            windows.prefetch(x, image, bottom, left, for_writing=False)
             corners = [windows.pixel(x, image, h, w) for h in (top, bottom) for w in (left, right)]
             with kernel.loop(0, windows.channels) as c:
                 value, corner_tap = corners[0][c], kernel.lift(0, tap_type)
@@ -136,24 +133,24 @@ def max_pool(type: Type, tap_type: Type) -> Kernel:
             with kernel.loop(0, d.kernel_height * d.kernel_width, as_written=True) as tap:
                 h = top + tap // d.kernel_width * d.dilation_down
                 w = left + tap % d.kernel_width * d.dilation_across
-                number = tap.to(tap_type)  # usually a byte, so that the loops below contain no wider numbers
-                with kernel.when(windows.inside(h, w)):
+                typed_tap = tap.to(tap_type)  # usually a byte, so that the loops below contain no wider integers
+                with kernel.when(windows.is_line_inside(h) & windows.is_column_inside(w)):
                     pixel = windows.pixel(x, image, h, w)
                     with kernel.when(is_first.value.differs(0)):
                         with kernel.loop(0, windows.channels) as c:
                             largest[c] = pixel[c]
-                            largest_tap[c] = number
+                            largest_tap[c] = typed_tap
                         is_first.set(0)
                     with kernel.otherwise(), kernel.loop(0, windows.channels) as c:
-                        largest[c], largest_tap[c] = _larger(largest[c], largest_tap[c], pixel[c], number)
+                        largest[c], largest_tap[c] = _larger(largest[c], largest_tap[c], pixel[c], typed_tap)
     return kernel
 
 
 def _larger(largest: Expr, largest_tap: Expr, value: Expr, tap: Expr) -> tuple[Expr, Expr]:
-    """The larger number and its tap; of two equal numbers the first. NaN counts as larger than any number."""
-    better = (value > largest) | value.differs(value)
+    """The larger of two numbers, and its tap; of equal numbers, `largest`. If `value` is NaN, it counts as larger."""
+    is_larger = (value > largest) | value.differs(value)
     select = value.kernel.select
-    return select(better, value, largest), select(better, tap, largest_tap)
+    return select(is_larger, value, largest), select(is_larger, tap, largest_tap)
 
 
 @cache
@@ -170,15 +167,15 @@ def max_pool_gradient(type: Type, tap_type: Type) -> Kernel:
             kernel.loop(0, d.kernel_height, as_written=True) as y,
         ):
             h = windows.top(i) + y * d.dilation_down
-            columns = kernel.select(windows.in_lines(h), d.out_width, 0)
+            columns = kernel.select(windows.is_line_inside(h), d.out_width, 0)
             with kernel.loop(0, columns, as_written=True) as j:
-                windows.fetch_ahead(out, image, h, windows.left(j), for_writing=True)
+                windows.prefetch(out, image, h, windows.left(j), for_writing=True)
                 line = image * d.out_height + i
                 upstream, max_taps = windows.position(grad, line, j), windows.position(argmax, line, j)
                 with kernel.loop(0, d.kernel_width, as_written=True) as column:
                     w = windows.left(j) + column * d.dilation_across
                     tap = (y * d.kernel_width + column).to(tap_type)
-                    with kernel.when(windows.in_columns(w)):
+                    with kernel.when(windows.is_column_inside(w)):
                         pixel = windows.pixel(out, image, h, w)
                         windows.accumulate(pixel, lambda c: kernel.select(max_taps[c].equals(tap), upstream[c], 0.0))
     return kernel
@@ -211,7 +208,7 @@ def avg_pool(type: Type) -> Kernel:
 
 
 def _average_large(windows: _Windows, x: Array, image: Expr, i: Expr, j: Expr, out: Array, divisor: Expr) -> None:
-    """The average of a window with many taps: sums of SHORT_SUM neighbors in a line are added in double precision."""
+    """Store the average of a window with many taps: sums of SHORT_SUM neighbors in a line are added as doubles."""
     kernel = windows.kernel
     totals, sums = kernel.stack_array(F8, CHANNEL_BLOCK), kernel.stack_array(x.type, CHANNEL_BLOCK)
     first_column, last_column = _columns_of_window(windows, j)
@@ -247,7 +244,7 @@ def avg_pool_gradient(type: Type) -> Kernel:
             _window_lines(windows, i) as h,
             kernel.loop(0, d.out_width, as_written=True) as j,
         ):
-            windows.fetch_ahead(out, image, h, windows.left(j), for_writing=True)
+            windows.prefetch(out, image, h, windows.left(j), for_writing=True)
             upstream, divisor = windows.position(grad, image * d.out_height + i, j), divisors[i * d.out_width + j]
             with _window_columns(windows, j) as w:
                 pixel = windows.pixel(out, image, h, w)

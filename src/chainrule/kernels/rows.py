@@ -1,11 +1,9 @@
-"""Rows of a table: gathered by index (and scaled), or added at indices.
+"""Gathers rows of an array by index (and scales them), and adds rows at indices.
 
 Both loop over rows, then along each row, so memory is read and written in whole vectors. Gathering is divided among
 threads. Adding is not, because two rows may have the same index: one thread adds them in order, so the result is
-reproducible. Memory bandwidth is the limit: a batch of byte images is read once and written once as floats, where
+reproducible. Memory bandwidth is the limit: a batch of byte images is read once and written once as floats, whereas
 indexing, casting and multiplying would take three passes.
-
-Called by `data`, `ops.indexing` and the lowering rules of compiled programs.
 """
 
 from __future__ import annotations
@@ -24,13 +22,16 @@ from chainrule.kernels.tree import F4, F8, I8, Kernel, Type, type_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-GATHER_FIELDS = DescriptorLayout("table indices out", "width")
-SCALE_FIELDS = DescriptorLayout("table indices out", "width scale")
+GATHER_FIELDS = DescriptorLayout("source indices out", "width")
+GATHER_SCALED_FIELDS = DescriptorLayout("source indices out", "width scale")
 ADD_ROWS_FIELDS = DescriptorLayout("rows indices out", "count width zeros")
+"""`width`: the length of a row; `scale`: the bits of a double; `count`: the number of rows that are added; `zeros`: how
+many elements of the result are set to 0 first.
+"""
 
 
 def gather_scaled(table: NDArray[Any], indices: NDArray[np.integer[Any]], scale: float) -> NDArray[np.float32]:
-    """table[indices] · scale, in one pass, as float32: for example a batch of byte images, scaled for a network.
+    """table[indices] · scale as float32, in one pass: for example a batch of byte images, scaled for a network.
 
     Args:
         table: (N, ...) numbers of any type.
@@ -60,7 +61,7 @@ def add_rows(rows: NDArray[Any], indices: NDArray[np.integer[Any]], count: int) 
 
     Args:
         rows: (..., D).
-        indices: (...), from 0 to count - 1; rows with equal indices are summed in order.
+        indices: (...), the indices of the rows, from 0 to count - 1; rows with equal indices are summed in order.
         count: the number of rows of the result.
     """
     out = np.zeros((count, rows.shape[-1]), rows.dtype)
@@ -91,7 +92,7 @@ def _add_rows(rows: Any, indices: Any, out: Any) -> None:
 
 
 def gather_job(type: Type, count: int, width: int) -> Job:
-    """A job that gathers `count` rows of a table by index: (table, indices, out)."""
+    """A job that gathers `count` rows of an array by index: (source, indices, out)."""
     return GATHER.job([type], count, count * width, width=width)
 
 
@@ -102,12 +103,12 @@ def add_rows_job(type: Type, count: int, width: int, zeros: int) -> Job:
 
 @cache
 def gather(type: Type) -> Kernel:
-    """Gather rows first … last - 1 of the result from the table, by their indices."""
+    """Gather rows first … last - 1 of the result from the source, by their indices."""
     kernel = stage_kernel(f"gather_{type}")
     d = GATHER_FIELDS.read(kernel)
-    table, indices, out = d.array("table", type), d.array("indices", I8), d.array("out", type)
+    source, indices, out = d.array("source", type), d.array("indices", I8), d.array("out", type)
     with kernel.loop(kernel["first"], kernel["last"], as_written=True) as i:
-        out.at(i * d.width).copy_from(table.at(indices[i] * d.width), d.width)
+        out.at(i * d.width).copy_from(source.at(indices[i] * d.width), d.width)
     return kernel
 
 
@@ -115,11 +116,11 @@ def gather(type: Type) -> Kernel:
 def gather_and_scale(type: Type) -> Kernel:
     """Gather rows first … last - 1 of the result, convert them to float32 and scale them."""
     kernel = stage_kernel(f"gather_scaled_{type}")
-    d = SCALE_FIELDS.read(kernel)
-    table, indices, out = d.array("table", type), d.array("indices", I8), d.array("out", F4)
+    d = GATHER_SCALED_FIELDS.read(kernel)
+    source, indices, out = d.array("source", type), d.array("indices", I8), d.array("out", F4)
     scale = d.scale.bits_as(F8).to(F4)
     with kernel.loop(kernel["first"], kernel["last"], as_written=True) as i:
-        row, result = table.at(indices[i] * d.width), out.at(i * d.width)
+        row, result = source.at(indices[i] * d.width), out.at(i * d.width)
         with kernel.loop(0, d.width) as j:
             result[j] = row[j].to(F4) * scale
     return kernel
@@ -139,5 +140,6 @@ def add_rows_kernel(type: Type) -> Kernel:
     return kernel
 
 
-GATHER, GATHER_SCALED = KernelTemplate(GATHER_FIELDS, gather), KernelTemplate(SCALE_FIELDS, gather_and_scale)
+GATHER = KernelTemplate(GATHER_FIELDS, gather)
+GATHER_SCALED = KernelTemplate(GATHER_SCALED_FIELDS, gather_and_scale)
 ADD_ROWS = KernelTemplate(ADD_ROWS_FIELDS, add_rows_kernel)

@@ -142,22 +142,21 @@ def _call_worker() -> Kernel:
     )
     team = _Words(kernel, kernel["team"])
     worker = team.of_worker(kernel["thread_id"])
-    was_spinning, was_asleep = 1, 2
-    previous_state, spin_count = kernel.variable(I8, 0), kernel.variable(I8, 0)
-    with kernel.loop_while(lambda: previous_state.value.equals(0)):
+    previous_state, spin_count = kernel.variable(I8, RUNNING), kernel.variable(I8, 0)
+    with kernel.loop_while(lambda: previous_state.value.equals(RUNNING)):
         state = worker.load(STATE)
         with kernel.when(state.equals(SPINNING)), kernel.when(worker.compare_exchange(STATE, SPINNING, RUNNING)):
-            previous_state.set(was_spinning)
+            previous_state.set(SPINNING)
         with kernel.when(state.equals(ASLEEP)):
-            previous_state.set(was_asleep)
+            previous_state.set(ASLEEP)
         spin_count.set(spin_count.value + 1)
-        with kernel.when(previous_state.value.equals(0) & (spin_count.value > SPINS_BEFORE_NAP)):
+        with kernel.when(previous_state.value.equals(RUNNING) & (spin_count.value > SPINS_BEFORE_NAP)):
             _nap(kernel)
     worker.addresses[FUNCTION] = kernel["function"]
     worker.addresses[TABLE] = kernel["table"]
     worker.numbers[SEGMENT] = kernel["segment"]
     worker.numbers[CALL_THREAD_COUNT] = kernel["thread_count"]
-    with kernel.when(previous_state.value.equals(was_asleep)):
+    with kernel.when(previous_state.value.equals(ASLEEP)):
         worker.store(STATE, RUNNING)
         team.release_lock(worker.addresses[BEGIN_LOCK])
     with kernel.otherwise():

@@ -2,26 +2,25 @@
 
     out[i, j] += Σ_k  x[starts[i] + terms[k]] · w[k, j]
 
-In a convolution, i is a position in the image, j an output channel, and k runs over the filter's taps and the input
-channels; the tables say where a position begins, and the offset of each term from there. The gradient of the weights is
-the same product with the tables exchanged: i is a tap and an input channel, k runs over positions (see
-`convolution_loops`).
+In a convolution, i is a position in the image, j is an output channel, and k runs over the filter's taps and the input
+channels; the tables hold the offset at which a position's window begins, and the offset of each term from that one. The
+gradient of the weights is the same product with the tables exchanged: i is a tap and an input channel, and k runs over
+positions (see `convolution_loops`). Attention uses tables of multiples, with which x is an ordinary matrix.
 
 A tile is a few rows by a few vector registers of columns. Its accumulators stay in registers while k runs: each step
 loads the vectors of the columns, broadcasts one number for each row, and does rows × vectors multiply-adds, about two
 for each load. LLVM's vectorizer does not keep such a block in registers, so the vector instructions are explicit here.
-The table of terms has another advantage: LLVM cannot predict the next address, so it does not keep a pointer for each
-row, which would cost an addition per row in the innermost loop.
+The table of terms has a second advantage: LLVM cannot predict the next address, so it does not keep a pointer for each
+row, which would cost an addition for each row in the innermost loop.
 
-Loop order in `product`: blocks of columns as wide as a tile, blocks of k, rows, and k inside a tile. A block of w takes
-half of the L1 cache and stays there for all rows; a tile's accumulators are loaded and stored once for each block.
-Lines of w are prefetched during the block's first rows, and a new tile's results when it begins.
+Loop order in `product`: blocks of columns as wide as a tile, blocks of k, tiles of rows, and k inside a tile. A block
+of w takes about half of the L1 cache and stays there for all rows; a tile's accumulators are loaded and stored once for
+each block. Lines of w are prefetched during the first tile of a block. If results are overwritten, a tile's lines of
+`out` are prefetched when the tile begins.
 
 Performance is limited by the multipliers: on one core with AVX-512, 196 rows × 64 columns × 800 terms run at 190 to 200
 GFLOP/s (float32), as fast as a single tile repeated in the L1 cache. OpenBLAS reaches 175 on a 1024 × 1024 × 1024
 product on the same core.
-
-Used by `convolution_loops` and `attention_blocks`.
 """
 
 from __future__ import annotations
@@ -35,13 +34,13 @@ from chainrule.kernels.tree import ADDRESS, I8, Kernel
 if TYPE_CHECKING:
     from chainrule.kernels.tree import Array, Expr, Type
 
-BLOCK_BYTES = 24 * 1024  # of w
-PREFETCH_STEPS = 24  # how many steps of k ahead lines of w are prefetched: about 250 cycles
+BLOCK_BYTES = 24 * 1024  # the largest size of a block of w
+PREFETCH_STEPS = 24  # lines of w are prefetched this many steps of k ahead, which take about 250 cycles
 
 
 @cache
 def product(type: Type) -> Kernel:
-    """The product above, for `rows` entries of `starts`; `columns` is a multiple of a vector's lanes.
+    """The product above, for the first `rows` entries of `starts`; `columns` is a multiple of a vector's lanes.
 
     The product is added to `out`, or replaces it if `overwrite`. w is (count, columns), out (rows, columns), both with
     `stride` elements from row to row; `out` and `starts` have SPARE_ROWS extra rows.
@@ -56,7 +55,7 @@ def product(type: Type) -> Kernel:
     w, out = kernel.array("w", type), kernel.array("out", type)
 
     def column_block(rows: int, vectors: int, column: Expr) -> None:
-        """All rows of some columns."""
+        """Compute all rows of a block of columns, in tiles of `rows` × `vectors`."""
         blocks = (count * (vectors * r.vector_bytes) + (BLOCK_BYTES - 1)) // BLOCK_BYTES
         with kernel.loop(0, blocks, as_written=True) as block:
             begin, end = block * count // blocks, (block + 1) * count // blocks
@@ -66,21 +65,24 @@ def product(type: Type) -> Kernel:
                 w.at(column).address, out.at(column).address, kernel["stride"], overwrite,
             )  # fmt: skip
 
-    wide, pair = r.wide_vectors * lanes, 2 * lanes
-    wide_columns = columns // wide * wide
-    pair_columns = wide_columns + (columns - wide_columns) // pair * pair
-    with kernel.loop(0, wide_columns, wide, as_written=True) as column:
+    wide_width, pair_width = r.wide_vectors * lanes, 2 * lanes
+    wide_end = columns // wide_width * wide_width  # where the columns of the widest tiles end
+    pair_end = wide_end + (columns - wide_end) // pair_width * pair_width
+    with kernel.loop(0, wide_end, wide_width, as_written=True) as column:
         column_block(r.wide_rows, r.wide_vectors, column)
-    with kernel.loop(wide_columns, pair_columns, pair, as_written=True) as column:
+    with kernel.loop(wide_end, pair_end, pair_width, as_written=True) as column:
         column_block(r.pair_rows, 2, column)
-    with kernel.loop(pair_columns, columns, lanes, as_written=True) as column:
+    with kernel.loop(pair_end, columns, lanes, as_written=True) as column:
         column_block(r.narrow_rows, 1, column)
     return kernel
 
 
 @cache
 def _tiles(type: Type, n_rows: int, n_vectors: int) -> Kernel:
-    """Add terms first … last - 1 to some columns of all rows of the result; it is 0 before that if `overwrite`."""
+    """Add terms first … last - 1 to a block of columns of the result; if `overwrite`, these columns count as 0 before.
+
+    `w` and `out` begin at the first of these columns.
+    """
     kernel = Kernel(f"tiles_{type}_{n_rows}_{n_vectors}", {
         "x": ADDRESS, "starts": ADDRESS, "rows": I8, "terms": ADDRESS, "first": I8, "last": I8, "w": ADDRESS,
         "out": ADDRESS, "stride": I8, "overwrite": I8,
@@ -94,8 +96,8 @@ def _tiles(type: Type, n_rows: int, n_vectors: int) -> Kernel:
     sums = [[kernel.variable(type.vector(lanes), zero) for _ in range(n_vectors)] for _ in range(n_rows)]
 
     def prefetch(line: Array, for_writing: bool) -> None:
-        for number in range(0, n_vectors * lanes, line_length):
-            line.prefetch(number, for_writing)
+        for column in range(0, n_vectors * lanes, line_length):
+            line.prefetch(column, for_writing)
 
     with kernel.loop(0, kernel["rows"], n_rows, as_written=True) as row:
         sources = [x.at(starts[row + i]) for i in range(n_rows)]
@@ -115,9 +117,9 @@ def _tiles(type: Type, n_rows: int, n_vectors: int) -> Kernel:
                 prefetch(weights.at(stride * PREFETCH_STEPS), for_writing=False)
             factors = [weights.vector(v * lanes, lanes) for v in range(n_vectors)]
             for source, totals in zip(sources, sums, strict=True):
-                number = kernel.broadcast(source[offset], lanes)
+                x_value = kernel.broadcast(source[offset], lanes)
                 for factor, total in zip(factors, totals, strict=True):
-                    total.set(kernel.multiply_add(number, factor, total.value))
+                    total.set(kernel.multiply_add(x_value, factor, total.value))
         for line, totals in zip(lines, sums, strict=True):
             for v, total in enumerate(totals):
                 line[v * lanes] = total.value
@@ -133,14 +135,14 @@ def transpose_square(kernel: Kernel, x: Array, row_stride: Expr, out: Array, row
     lanes = registers().vector_bytes // x.type.bytes
     lines = [x.vector(row_stride * i, lanes) for i in range(lanes)]
     distance = 1
-    while distance < lanes:  # in each pair of lines at this distance, exchange the off-diagonal blocks
+    while distance < lanes:  # exchange the off-diagonal blocks of each pair of lines at this distance
         for i in range(lanes):
             if not i & distance:
                 first, second = lines[i], lines[i + distance]
-                near = [n if not n & distance else lanes + n - distance for n in range(lanes)]
-                far = [n + distance if not n & distance else lanes + n for n in range(lanes)]
-                lines[i] = kernel.shuffle(first, second, near)
-                lines[i + distance] = kernel.shuffle(first, second, far)
+                first_order = [n if not n & distance else lanes + n - distance for n in range(lanes)]
+                second_order = [n + distance if not n & distance else lanes + n for n in range(lanes)]
+                lines[i] = kernel.shuffle(first, second, first_order)
+                lines[i + distance] = kernel.shuffle(first, second, second_order)
         distance *= 2
     for i, line in enumerate(lines):
         out[rows[i] * columns] = line

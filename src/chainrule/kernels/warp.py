@@ -1,9 +1,7 @@
 """Resamples images at arbitrary positions, with bilinear interpolation.
 
 Loop order: images (divided among threads), then pixels of the result. Each pixel reads four neighbors from anywhere in
-its image, which fits into the L1 cache; arithmetic is the limit, about 6 ns a pixel.
-
-Called by `data.augment`.
+its image, which fits into the L1 cache; arithmetic is the limit, about 6 ns for each pixel.
 """
 
 from __future__ import annotations
@@ -27,45 +25,47 @@ WARP_FIELDS = DescriptorLayout("images maps field out", "height width")
 
 
 def warp(images: NDArray[Any], maps: NDArray[np.float64], field: NDArray[np.float32]) -> NDArray[np.float32]:
-    """For each position (i, j) of the result: the image's value at (y, x) = maps · (i, j, 1) + field there.
+    """For each position (i, j) of the result: the image's value at (y, x) = maps · (i, j, 1) + field[:, i, j].
 
-    Bilinear interpolation: with the fractions d = y - ⌊y⌋ and r = x - ⌊x⌋, the pixel above and to the left has the
-    weight (1 - d) (1 - r), and so on. Outside its borders an image is 0.
+    The value is interpolated bilinearly: with the fractions d = y - ⌊y⌋ and r = x - ⌊x⌋, the pixel above and to the
+    left has the weight (1 - d) (1 - r), the pixel above and to the right (1 - d) r, and so on. Outside its borders, an
+    image is 0.
 
     Args:
         images: (N, H, W).
-        maps: (N, 2, 3), for each image the affine map's rows for y and x.
-        field: (N, 2, H, W), a displacement in pixels, added to y and x.
+        maps: (N, 2, 3), an affine map for each image; its rows give y and x.
+        field: (N, 2, H, W), the displacements in pixels that are added to y and x.
 
     Returns:
         (N, H, W) float32.
     """
     out = np.empty(images.shape, np.float32)
     if out.size:
-        arrays = [np.ascontiguousarray(x) for x in (images, maps, field)]
-        _warp(arrays[0], arrays[1], arrays[2], out)
+        images, maps, field = (np.ascontiguousarray(x) for x in (images, maps, field))
+        _warp(images, maps, field, out)
     return out
 
 
 def _warp_in_numpy(images: Any, maps: Any, field: Any, out: Any) -> None:
     count, *size = images.shape
     pixels = np.stack([*np.indices(size), np.ones(size)])  # (3, H, W): i, j and 1 of each position
-    y, x = (np.einsum("nrk,kij->rnij", maps, pixels) + field.swapaxes(0, 1)).clip(-1, [[[[size[0]]]], [[[size[1]]]]])
-    y, x = (np.where(np.isnan(positions), -1, positions) for positions in (y, x))  # outside: background
-    top, left = (np.floor(positions).astype(np.intp) for positions in (y, x))
+    positions = np.einsum("nrk,kij->rnij", maps, pixels) + field.swapaxes(0, 1)  # (2, N, H, W)
+    # positions far outside, and NaN, become positions just outside the image: background
+    y, x = (np.where(np.isnan(p), -1, p.clip(-1, s)) for p, s in zip(positions, size, strict=True))
+    top, left = (np.floor(p).astype(np.intp) for p in (y, x))
     padded = np.pad(images, ((0, 0), (1, 2), (1, 2)))  # background, so that every position has four neighbors
-    numbers = np.arange(count)[:, None, None]
+    image_indices = np.arange(count)[:, None, None]
     out[:] = 0
     for i, down in enumerate((1 - (y - top), y - top)):
         for j, right in enumerate((1 - (x - left), x - left)):
-            out += down * right * padded[numbers, top + i + 1, left + j + 1]
+            out += down * right * padded[image_indices, top + i + 1, left + j + 1]
 
 
 @with_numpy_fallback(_warp_in_numpy)
 def _warp(images: Any, maps: Any, field: Any, out: Any) -> None:
     types = [type_of(x.dtype) for x in (images, maps, field)]
-    fields = {"height": images.shape[1], "width": images.shape[2]}
-    WARP.job(types, len(images), 10 * images.size, **fields).run(images, maps, field, out)
+    job = WARP.job(types, len(images), 10 * images.size, height=images.shape[1], width=images.shape[2])
+    job.run(images, maps, field, out)
 
 
 @cache
@@ -98,7 +98,7 @@ def warp_kernel(image_type: Type, map_type: Type, field_type: Type) -> Kernel:
 
 
 def _pixel(image: Array, i: Expr, j: Expr, height: Expr, width: Expr) -> Expr:
-    """A pixel, or 0 outside the borders."""
+    """A pixel, or 0 if it is outside the borders."""
     kernel = image.kernel
     value = kernel.variable(F8, 0.0)
     with kernel.when((i >= 0) & (i < height) & (j >= 0) & (j < width)):
