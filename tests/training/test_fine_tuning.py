@@ -120,7 +120,7 @@ def test_a_new_layer_cannot_be_frozen(base, make_digits, tmp_path):
         RunError, match="3.weight, 3.bias cannot be frozen: the shape differs from that of the run's weights"
     ):
         create(tmp_path / "new", base, make_digits("other", classes=4), freeze=["3"])
-    with pytest.raises(RunError, match="only a run that starts from another's weights can freeze parameters"):
+    with pytest.raises(RunError, match="only a run that starts from another run's weights can freeze parameters"):
         create(tmp_path / "new", None, make_digits("other"), "mlp", freeze=["3"])
 
 

@@ -31,8 +31,8 @@ class History(Callback):
     """Writes one line of JSON per epoch to a file. NaN and infinities, which JSON does not have, become null.
 
     Args:
-        path: the file, such as `metrics.jsonl`. It is rewritten from the trainer's history after each epoch, so that no
-            line is repeated in a resumed run.
+        path: the file, such as `metrics.jsonl`. It is rewritten from the trainer's history after each epoch, which
+            repeats no line in a resumed run.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -183,7 +183,7 @@ class EarlyStopping(Callback):
 class Checkpoint(Callback):
     """Saves the complete state at the start, after each epoch, at intervals within an epoch, and when interrupted.
 
-    It must be the last callback, so that the states of the others are up to date.
+    It must be the last callback, so that the states of the other callbacks are up to date.
 
     Args:
         folder: the folder to write the states to.

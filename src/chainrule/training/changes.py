@@ -2,7 +2,7 @@
 
 config.json records each change: the time, the step, old and new values, and whether the result may differ from that of
 a run started with the new settings (`DIFFERS_KEY`). Everything is checked before anything is written. The process may
-be killed at any moment: config.json is replaced atomically, and `resume` completes what should follow.
+be killed at any moment: config.json is replaced atomically, and `resume` completes the change.
 
 A change is recorded relative to the settings under which the state to resume from was saved. Changes recorded at the
 step of this state or later have not affected it and are dropped.
@@ -84,8 +84,8 @@ def change_run(
         run: the run.
         data: the data set named in its config.
         settings: new values of recipe fields, such as {"lr": 0.001}.
-        epoch: go back to the end of this epoch, counted from 1, whose state must have been kept.
-        step: go back to the state after this step, counted from the start of training, which must have been kept.
+        epoch: go back to the end of this epoch, counted from 1. Its state must have been kept.
+        step: go back to the state after this step, counted from the start of training. It must have been kept.
         keep: how many states to keep from now on (see `Checkpoint`); None to leave this as it is.
 
     Returns:
@@ -93,8 +93,7 @@ def change_run(
 
     Raises:
         DataError: the data are not those the run was started with.
-        RunError: the state was not kept, a setting is invalid or has no effect, or the run is the one shipped with
-            chainrule.
+        RunError: the state was not kept, a setting is invalid or has no effect, or the run is shipped with chainrule.
     """
     refuse_shipped(run)
     check_data(run, data)
@@ -126,7 +125,7 @@ def change_run(
         earlier_changes = [
             change for change in run.changes if state is None or (change["epoch"], change["step"]) < position
         ]
-        # Recorded and new changes only: settings that were edited by hand in config.json are left to `resume` to refuse
+        # Only recorded and requested changes: `resume` refuses settings that were edited by hand in config.json
         latest = {name: value for change in run.changes for name, (_, value) in change["settings"].items()} | settings
         changed_settings = {
             name: [getattr(old, name), value]

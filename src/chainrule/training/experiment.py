@@ -113,7 +113,7 @@ def configure(
     network = models.build(entry.name, model_options, generator=np.random.default_rng(0)).eval()
     task.check_model(entry, network, data)
     if freeze and source is None:
-        raise RunError("only a run that starts from another's weights can freeze parameters")
+        raise RunError("only a run that starts from another run's weights can freeze parameters")
     start = {} if source is None else {"start": describe_start(source, network, freeze)}
     return {
         "created": datetime.now().astimezone().isoformat(timespec="microseconds"),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def describe_start(source: Run, network: Module, freeze: Sequence[str]) -> dict[str, Any]:
-    """Return the part of a new run's config that says where it starts, after checking that it can.
+    """Return the entry "start" of a new run's config, after checking that the weights fit.
 
     Args:
         source: the run whose best weights are used.

@@ -169,7 +169,7 @@ def _read_history(run: Run, n_epochs: int, metric: str) -> list[dict[str, Any]]:
 def _make_state(replay: RunReplay, best_model: BestModel, history: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the state that the original run would have saved at the replay's step, under its settings at that time."""
     state = copy_state(replay.trainer)
-    # The trainer of a run has `BestModel` before `SettingsCheck` (see `prepare`); the replay's has only the latter
+    # The trainer of a run has `BestModel` before `SettingsCheck` (see `prepare`); the replay's has only `SettingsCheck`
     state["callbacks"] = [best_model.state_dict(), *state["callbacks"]]
     state["progress"]["history"] = history
     return state

@@ -104,7 +104,7 @@ class ImageTask:
         return datasets.load_test(run.config["data"]["name"], **_load_options(run))
 
     def defaults(self, model: Model, data: ImageData) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return default options of a new model for the data set, and default changes to the model's recipe."""
+        """Return default options of a new model for the data set, and default overrides of fields of its recipe."""
         shape = data.train_images.shape[1:]
         takes_colors = len(shape) == 3 and "channels" in inspect.signature(model.build).parameters
         channels = {"channels": shape[0]} if takes_colors else {}

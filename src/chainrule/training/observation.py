@@ -160,7 +160,9 @@ def _find_inactive(module: Module, output: Tensor) -> InactiveNeurons:
 
 
 class LossCurve:
-    """A curve of bounded length: each point is the mean over several steps; their number doubles if there are too many.
+    """A curve of bounded length, whose points are means over a number of steps.
+
+    This number doubles whenever the curve gets too long.
 
     Args:
         max_points: an even number. When the curve has this number of points, every two adjacent ones are merged.

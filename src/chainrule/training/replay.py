@@ -104,7 +104,7 @@ class RunReplay:
 
     Raises:
         DataError: the data differ from those the run was started with.
-        RunError: the run's files are damaged, or a change of it is not complete.
+        RunError: the run's files are damaged, or a change of the run is not complete.
     """
 
     def __init__(self, run: Run, data: Data | None = None, *, memory: int = MEMORY_BYTES) -> None:
@@ -230,7 +230,7 @@ class RunReplay:
                 return
 
     def _trainer_for(self, segment: Segment) -> Trainer:
-        """Return the trainer, in whatever state, after building one with the segment's settings if it has others."""
+        """Return a trainer with a segment's settings, in whatever state: the current one, or a new one if necessary."""
         if self._trainer is None or segment is not self._segment:
             self._trainer = prepare(segment.run, self.data, [_ProgressCallback(self)], read_only=True)
             self._segment = segment
@@ -315,12 +315,12 @@ class RunReplay:
         self._states[step] = copy_state(self.trainer)
         max_states = max(2, self._memory_limit // max(1, _count_bytes(self._states[step])))
         while len(self._states) > max_states:
-            del self._states[least_needed_step(number for number in self._states if number)]
+            del self._states[least_needed_step(kept for kept in self._states if kept > 0)]  # step 0 is never removed
 
     def _find_files(self) -> dict[int, Path]:
         """Return the files of the run's saved states by their step."""
         files: dict[int, Path] = {}
-        # File names count the steps as if all epochs had as many as the epoch in which the state was saved
+        # Totals in file names assume that all epochs have had the same number of steps; otherwise they are ambiguous
         is_uniform = len({segment.steps_per_epoch for segment in self.segments}) == 1
         if is_uniform:
             files.update(self.run.replay_states)

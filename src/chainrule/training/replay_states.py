@@ -42,7 +42,7 @@ class ReplayStates(Callback):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        # Of the last save, or the first step: intervals count from its end, since it may have to be compiled
+        # When the last save ended; before it, when the first step ended, since compiling this step may take long
         self._last_time: float | None = None
         self._last_step = 0
         self._interval = MIN_SECONDS  # seconds until the next save

@@ -66,7 +66,7 @@ def resume(run: Run, trainer: Trainer) -> None:
         RunError: the checkpoint is missing, damaged, or does not fit.
     """
     for folder in (run.folder, run.checkpoint_file.parent):
-        remove_leftovers(folder)  # `atomic_write` would remove leftovers of one file only, when it writes this file
+        remove_leftovers(folder)  # `atomic_write` removes leftovers only of the file that it writes
     finish_going_back(run)
     if not run.checkpoint_file.exists() and not run.history:
         return  # the run was stopped before its initial state was saved: it starts from the beginning

@@ -7,7 +7,7 @@ tensorboard/       event files for TensorBoard, if the run was started with --lo
 model.safetensors  the best weights so far, by validation accuracy, or for text and tables by validation loss
 checkpoint/        the last complete state, for an exact resume; up to 16 more, replay-STEPS.safetensors, from which
                    `replay` computes the state at any step; and with --keep, earlier states to go back to
-start.safetensors  for a run that starts from another's weights: these weights
+start.safetensors  for a run that fine-tunes the network of another run: the weights that it starts from
 result.json        once training is complete, how good the best weights are: loss and accuracy on the test images or
                    rows; for numbers in tables RMSE and R²; for text loss and perplexity on the validation part
 curves.png         loss and accuracy, or what the task measures instead
@@ -58,6 +58,7 @@ DIFFERS_KEY = "own_bits"
 settings. It is the former name of this entry, kept because runs have it in their files."""
 
 RECIPE_SCHEMA = {**get_type_hints(models.Recipe), "augment": dict}
+"""The type of each field of a `Recipe` (see `check_schema`)."""
 # The schema of settings under their former names, as in the files of older versions
 _FORMER_SCHEMA = {name: RECIPE_SCHEMA[new_name] for name, new_name in FORMER_SETTINGS.items()}
 _CONFIG_SCHEMA = {

@@ -92,7 +92,7 @@ class TableTask(Generic[T]):
         """Write nothing: a run on a table needs only its config."""
 
     def defaults(self, model: Model, data: T) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return default options of a new model for the table, and default changes to the model's recipe."""
+        """Return default options of a new model for the table, and default overrides of fields of its recipe."""
         rows = len(data.train.inputs)
         changes = {"batch_size": 16} if rows < FEW_ROWS else {"batch_size": 256} if rows > MANY_ROWS else {}
         return {"inputs": data.train.inputs.shape[1]}, changes
@@ -176,7 +176,7 @@ class ClassTask(TableTask[ClassTable]):
         return len(target.classes)
 
     def defaults(self, model: Model, data: ClassTable) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return default options of a new model for the table, and default changes to the model's recipe."""
+        """Return default options of a new model for the table, and default overrides of fields of its recipe."""
         options, changes = super().defaults(model, data)
         return {**options, "classes": len(data.classes)}, changes
 

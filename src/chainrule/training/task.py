@@ -81,7 +81,7 @@ class Task(Protocol[D]):
         """Load the data set that a run was started with."""
 
     def defaults(self, model: Model, data: D) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return default options of a new model for the data set, and default changes to the model's recipe."""
+        """Return default options of a new model for the data set, and default overrides of fields of its recipe."""
 
     def describe(self, data: D, limit: int | None) -> dict[str, Any]:
         """Return the data section of a new run's config."""

@@ -101,7 +101,7 @@ class TextTask:
         return tokenizer
 
     def defaults(self, model: Model, data: TextData) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return default options of a new model for the text, and default changes to the model's recipe."""
+        """Return default options of a new model for the text, and default overrides of fields of its recipe."""
         options, changes = CORPUS_DEFAULTS.get(data.name, ({}, {}))
         accepted = inspect.signature(model.build).parameters
         options = {name: value for name, value in options.items() if name in accepted}

@@ -154,7 +154,7 @@ class Trainer:
         else:
             self.shards = DEFAULT_SHARDS if self._world.is_launched else 0
         check_ranks(self.shards, self._world.size)
-        # An earlier Trainer may have set `rows` to select its rank's examples; that is no choice of the user
+        # An earlier Trainer may have set `rows`, to select its rank's examples, on the same loader
         is_set_by_trainer = getattr(loader.rows, "__func__", None) is ShardedStep.own_rows
         if self.shards and loader.rows is not None and not is_set_by_trainer:
             raise ValueError(
@@ -184,7 +184,7 @@ class Trainer:
         self._loss_sum = 0.0  # over the examples
         self._n_examples = 0
         self._seconds = 0.0
-        self._n_correct: int | None = 0  # None in an epoch that began in a version that did not count
+        self._n_correct: int | None = 0  # None until the end of an epoch that was begun by a version that did not count
 
     @property
     def mean_loss(self) -> float:
@@ -243,6 +243,7 @@ class Trainer:
         if self._world.rank == 0:
             state = self.state_dict()
             state["network"] = {name: tensor.numpy() for name, tensor in state["network"].items()}
+            # The other ranks have no other callbacks
             state["callbacks"] = [c.state_dict() for c in self.stateful_callbacks() if c.every_rank]
         state = self._world.broadcast(state)
         if self._world.rank:
@@ -262,7 +263,12 @@ class Trainer:
                 generator.bit_generator.state = state
 
     def _run_epoch(self) -> None:
-        start = time.perf_counter() - self._seconds
+        """Take the steps of the current epoch that have not been taken yet, validate, and complete the epoch.
+
+        Raises:
+            Interrupted: `interrupt` was set.
+        """
+        start_time = time.perf_counter() - self._seconds  # as if the epoch had not been interrupted
         if not self.network.training:
             warnings.warn(
                 "Trainer: the network is trained in eval mode, so its dropout does nothing and its running statistics "
@@ -272,12 +278,12 @@ class Trainer:
         if self._batches is not None:  # after an interrupt, continue with the first batch that was not trained on
             self._batches.position = self.step
         for is_interrupted in self._steps():
-            self._seconds = time.perf_counter() - start
+            self._seconds = time.perf_counter() - start_time
             self._call("on_step")
             if is_interrupted:
                 self.interrupt = False
                 raise Interrupted
-        self._world.enter(Phase.BUSY)
+        self._world.enter(Phase.BUSY)  # validation and callbacks may take longer than a step
         if self._sharded is not None:
             self._sharded.check_agreement()
         record = {"epoch": self.epoch + 1, "train_loss": self.mean_loss}
@@ -286,7 +292,7 @@ class Trainer:
         if self.validate is not None and self._world.rank == 0:
             with restore_modes(self.network):
                 record |= {name: float(value) for name, value in self.validate().items()}
-        record |= {"seconds": time.perf_counter() - start, "learning_rate": self.optimizer.param_groups[0]["lr"]}
+        record |= {"seconds": time.perf_counter() - start_time, "learning_rate": self.optimizer.param_groups[0]["lr"]}
         record = self._world.broadcast(record)
         self.history.append(record)
         self.epoch, self.step, self._batches = self.epoch + 1, 0, None
@@ -417,8 +423,9 @@ class Trainer:
                     f"Trainer: the state has {len(state[name])} {name}, but the trainer has {len(expected)}"
                 )
         progress = state["progress"]
-        epoch, step, epochs = progress["epoch"], progress["step"], [record["epoch"] for record in progress["history"]]
-        if epochs != list(range(1, epoch + 1)) or step != state["loader"]["position"]:
+        epoch, step = progress["epoch"], progress["step"]
+        recorded_epochs = [record["epoch"] for record in progress["history"]]
+        if recorded_epochs != list(range(1, epoch + 1)) or step != state["loader"]["position"]:
             raise ValueError(f"Trainer: epoch {epoch} and step {step} of the state do not fit its history and loader")
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
