@@ -25,9 +25,9 @@ from chainrule.data.handwriting.pages import KINDS, make_page
 from chainrule.data.handwriting.targets import crop_page, detection_targets
 from chainrule.files import atomic_write
 from chainrule.images import evidence
+from chainrule.images.classification import classify_detections
 from chainrule.images.detection import detect_digits
 from chainrule.images.files import to_gray_bytes
-from chainrule.images.judging import judge
 from chainrule.images.pyramid import make_levels, normalize_contrast
 from chainrule.models import load_detector
 from chainrule.models.digit_detector import SHIPPED
@@ -232,7 +232,7 @@ def calibrate(folder: Path) -> None:
             page = make_page(kind, seed, train=True, max_pixels=CALIBRATION_PIXELS)
             levels = make_levels(np.asarray(to_gray_bytes(page.image), np.float32) / 255)
             detections = detect_digits(levels, detect)
-            detections, _, _, features = judge(levels, detections, classify)
+            detections, _, _, features = classify_detections(levels, detections, classify)
             for detection, row in zip(detections, features, strict=True):
                 box = (detection.left, detection.top, detection.right, detection.bottom)
                 is_digit = max((overlap(box, digit.box) for digit in page.digits), default=0) > 0.4

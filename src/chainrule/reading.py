@@ -24,50 +24,51 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from chainrule.images import Stages
-    from chainrule.images.judging import Classifier
+    from chainrule.images.classification import Classifier
     from chainrule.training.run import Run
 
-NEAR = 0.1
+MIN_SECOND_CONFIDENCE = 0.1
 """A second guess with at least this confidence is reported."""
 
 
 def classifier(run: Run) -> Classifier:
-    """The run's network as a function from images (N, 28, 28) to class probabilities (N, classes).
+    """Return the run's network as a function from images (N, 28, 28) to class probabilities (N, classes).
 
     Raises:
-        RunError: the network takes images of a different size, or (when called) its outputs are not finite.
+        RunError: the network does not classify images of 28×28. The function raises it, too, if outputs of the network
+            are not finite.
     """
     if isinstance(run.task, TableTask):
         raise RunError(
-            f"{run.folder}: {run.model.name} reads {run.task.name} and no pictures; for a table: chainrule predict "
+            f"{run.folder}: {run.model.name} reads {run.task.name}, not pictures; for a table: chainrule predict "
             f"TABLE --run {shlex.quote(str(run.folder))}"
         )
     if run.task is not IMAGES:
         raise RunError(
-            f"{run.folder}: {run.model.name} is a language model and reads no pictures; for text: chainrule generate "
-            f"{shlex.quote(str(run.folder))}"
+            f"{run.folder}: {run.model.name} is a language model and does not read pictures; for text: chainrule "
+            f"generate {shlex.quote(str(run.folder))}"
         )
     if run.config["data"]["image_shape"] != [28, 28]:
         raise RunError(f"{run.folder}: reading digits needs a network trained on 28×28 images")
     network = run.load_network()
 
-    def probabilities(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def classify(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         with no_grad():
-            rows = run.model.probabilities(network(images_to_inputs(from_numpy(images)))).numpy()
-        invalid = int((~np.isfinite(rows).all(axis=1)).sum())
-        if invalid:
-            raise RunError(f"{run.weights_file}: {nan_message(invalid, len(rows))}")
-        return rows
+            probabilities = run.model.probabilities(network(images_to_inputs(from_numpy(images)))).numpy()
+        n_invalid = int((~np.isfinite(probabilities).all(axis=1)).sum())
+        if n_invalid:
+            raise RunError(f"{run.weights_file}: {nan_message(n_invalid, len(probabilities))}")
+        return probabilities
 
-    return probabilities
+    return classify
 
 
 @dataclass(frozen=True)
 class Guess:
-    """What a picture may show.
+    """One possible content of a picture: a digit, or "no digit".
 
     Attributes:
-        digit: the index of the class among the digits; None for no digit.
+        digit: the index of the class among the digits; None for "no digit".
         confidence: its probability.
     """
 
@@ -80,11 +81,11 @@ class Reading:
     """A network's reading of a picture of one digit.
 
     Attributes:
-        guesses: all classes, the most probable first.
+        guesses: a guess for each class, the most probable first.
         probabilities: the probability of each digit, in the order of the classes.
-        no_digit: the probability of no digit; None if the network has no such class.
-        count: the number of digits in the picture.
-        stages: the steps from the picture to the network's input.
+        no_digit: the probability of "no digit"; None if the network has no such class.
+        count: the number of digits in the picture: if it is more than 1, the guesses are for all of them as one digit.
+        stages: the stages of the conversion from the picture to the network's input.
     """
 
     guesses: list[Guess]
@@ -95,14 +96,15 @@ class Reading:
 
     @property
     def digit(self) -> int | None:
-        """The index of the most probable digit; None for no digit."""
+        """The index of the digit that the picture most likely shows; None for "no digit"."""
         return self.guesses[0].digit
 
     @property
     def second(self) -> Guess | None:
-        """The second guess, if it is near."""
-        near = [guess for guess in self.guesses[1:2] if guess.confidence >= NEAR]
-        return near[0] if near else None
+        """The second guess; None if its confidence is below `MIN_SECOND_CONFIDENCE`."""
+        if len(self.guesses) < 2 or self.guesses[1].confidence < MIN_SECOND_CONFIDENCE:
+            return None
+        return self.guesses[1]
 
 
 class DigitReader:
@@ -122,12 +124,12 @@ class DigitReader:
         run: a run trained on images of 28×28.
 
     Raises:
-        RunError: the network does not take such images.
+        RunError: the network does not classify such images.
 
     Attributes:
-        classify: from images (N, 28, 28) to class probabilities (N, classes).
+        classify: the network, a function from images (N, 28, 28) to class probabilities (N, classes).
         classes: the names of all classes.
-        names: the names of the digits.
+        names: the names of the digits, without "no digit".
     """
 
     def __init__(self, run: Run) -> None:
@@ -136,10 +138,14 @@ class DigitReader:
         self.names = digit_names(self.classes)
 
     def probabilities(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The probabilities of the digits, (N, digits), and of no digit, (N,), which sum to 1 in float64, too."""
-        rows = self.classify(images).astype(np.float64)  # (N, classes)
-        digits, none = split_probabilities(rows / rows.sum(axis=1, keepdims=True), self.classes)
-        return np.asarray(digits, np.float64), np.asarray(none, np.float64)
+        """Return the probabilities of the digits, (N, digits), and of "no digit", (N,).
+
+        They are normalized again in float64, so that they sum to 1 at this precision.
+        """
+        class_probabilities = self.classify(images).astype(np.float64)  # (N, classes)
+        normalized = class_probabilities / class_probabilities.sum(axis=1, keepdims=True)
+        digits, no_digit = split_probabilities(normalized, self.classes)
+        return np.asarray(digits, np.float64), np.asarray(no_digit, np.float64)
 
     def read(
         self, picture: str | os.PathLike[str] | NDArray[np.floating | np.uint8], name: str | None = None
@@ -147,21 +153,24 @@ class DigitReader:
         """Read the digit in a picture.
 
         Args:
-            picture: the path of its file, or gray values (height, width) as `images.prepare` takes them.
-            name: what error messages call it, by default its path.
+            picture: the path of an image file, or gray values (height, width), as in `images.prepare`.
+            name: the picture's name in error messages; by default, its path.
 
         Raises:
-            BlankPictureError: nothing in it looks like a digit's ink.
-            PictureError: it cannot be opened.
+            BlankPictureError: nothing in the picture looks like the ink of a digit.
+            PictureError: the picture cannot be opened, or is not an array of gray values.
+            RunError: outputs of the network are not finite.
         """
         from chainrule.images import prepare  # these import Pillow
         from chainrule.images.count import count_digits
 
         stages = prepare(picture, name)
-        (row,), (none,) = self.probabilities(stages.result[None])
-        has_none = len(row) < len(self.classes)
-        guesses = [Guess(digit, confidence) for digit, confidence in enumerate(row.tolist())]
-        guesses += [Guess(None, float(none))] if has_none else []
+        digits, no_digits = self.probabilities(stages.result[None])
+        probabilities: list[float] = digits[0].tolist()
+        no_digit = float(no_digits[0]) if len(self.names) < len(self.classes) else None
+        guesses = [Guess(digit, probability) for digit, probability in enumerate(probabilities)]
+        if no_digit is not None:
+            guesses.append(Guess(None, no_digit))
         guesses.sort(key=lambda guess: -guess.confidence)
-        count = count_digits(stages.clean, float(row.max()), lambda images: self.probabilities(images)[0])
-        return Reading(guesses, row.tolist(), float(none) if has_none else None, count, stages)
+        count = count_digits(stages.clean, max(probabilities), lambda images: self.probabilities(images)[0])
+        return Reading(guesses, probabilities, no_digit, count, stages)

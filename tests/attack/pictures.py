@@ -68,7 +68,7 @@ def draw(random: np.random.Generator, folder: Path) -> Case:
     file = folder / (NASTY.replace("/", "") if random.random() < 0.05 else f"a.{kind.lower()}")
     changes = edits(random, content) if random.random() < 0.7 else []
     rewrite = write_edited(file, content, changes)
-    steps: list[Step] = [chainrule("predict", file), Step("open_picture", partial(open_and_look, file))]
+    steps: list[Step] = [chainrule("predict", file), Step("open_digit", partial(open_and_look, file))]
     if random.random() < 0.1:
         steps.append(chainrule("read", file, "--json"))
     if random.random() < 0.05:
@@ -149,12 +149,12 @@ def forged(random: np.random.Generator, kind: str, content: bytes) -> bytes:
 
 
 def open_and_look(file: Path) -> None:
-    """Check that `open_picture` returns gray values from 0 to 1 of a valid size."""
+    """Check that `open_digit` returns gray values from 0 to 1 of a valid size."""
     from chainrule.errors import PictureError
-    from chainrule.images import open_picture
+    from chainrule.images import open_digit
 
     try:
-        values = open_picture(file)
+        values = open_digit(file)
     except PictureError as error:
         if len(str(error)) > 2000:
             raise WrongError(f"not one sentence: {str(error)[:200]!r}") from None

@@ -139,8 +139,8 @@ def pictures_out_of_range() -> None:
     """Gray values go beyond 1."""
     from chainrule import images
 
-    right = images.open_picture
-    images.open_picture = lambda file: 1.01 * right(file) + 0.01
+    right = images.open_digit
+    images.open_digit = lambda file: 1.01 * right(file) + 0.01
 
 
 def pages_slowly() -> None:

@@ -197,7 +197,7 @@ def test_a_picture_too_large_to_be_read_as_a_page_does_not_stop_the_others(comma
         raise PictureError(f"{name}: the image is too large")
 
     Image.new("L", (50, 50), 200).save(here / "blank.png")
-    monkeypatch.setattr("chainrule.images.open_gray", refuse)
+    monkeypatch.setattr("chainrule.images.open_gray_photo", refuse)
     done = command("predict", "blank.png", draw("7"))
     assert done.code == 2
     assert done.err == "chainrule: blank.png: no digit found; the image is blank\n"

@@ -54,9 +54,9 @@ def test_json_has_exactly_the_promised_form(command, page):
 def test_json_has_a_second_guess_that_is_near(command, page, monkeypatch):
     rows = np.array([[0.0] * 4 + [0.7, 0.3] + [0.0] * 4, [0.0] * 4 + [0.98, 0.02] + [0.0] * 4])
     monkeypatch.setattr("chainrule.cli.read.classifier", lambda run: lambda images: rows[: len(images)])
-    monkeypatch.setattr("chainrule.images.judging.VOTE", 0)
-    monkeypatch.setattr("chainrule.images.judging.OPINION_FLOOR", 0)
-    monkeypatch.setattr("chainrule.images.page.DOUBTFUL", 0)  # each is read once
+    monkeypatch.setattr("chainrule.images.classification.DETECTOR_WEIGHT", 0)
+    monkeypatch.setattr("chainrule.images.classification.PROBABILITY_FLOOR", 0)
+    monkeypatch.setattr("chainrule.images.page.DOUBTFUL_PROBABILITY", 0)  # each is read once
     entries = [e for line in json.loads(command("read", page(["44"]), "--json").out)["lines"] for e in line]
     near, sure = sorted(entries, key=lambda entry: "second" not in entry)
     assert list(near) == ["digit", "confidence", "box", "second"]

@@ -29,7 +29,7 @@ def test_a_second_guess_is_drawn_where_it_is_near() -> None:
     np.testing.assert_array_equal(drawn(digit(box, second=0.09)), sure)
     below = drawn(digit(box, second=0.1))[200:] != sure[200:]  # where the confidence stands without a second guess
     assert below.sum() > 100
-    np.testing.assert_array_equal(drawn(digit(box, second=0.3), near=0.4), sure)
+    np.testing.assert_array_equal(drawn(digit(box, second=0.3), min_second_confidence=0.4), sure)
 
 
 @pytest.mark.parametrize(("confidence", "solid"), [(0.9, True), (0.3, False)])

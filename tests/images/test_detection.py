@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from chainrule.images.cutting import Cut
+from chainrule.images.cutting import Cutout
 from chainrule.images.detection import (
-    MARGIN,
     MIN_SCORE,
-    MULTIPLE,
+    PADDING,
+    SIDE_MULTIPLE,
     TYPICAL_HEIGHT,
     Detection,
-    _distinct,
+    _suppress_duplicates,
     detect_digits,
 )
-from chainrule.images.evidence import WEIGHTS, evidence
-from chainrule.images.page import _without_lines, read_page
+from chainrule.images.evidence import WEIGHTS, detection_features
+from chainrule.images.page import _without_cell_sides, read_page
 from chainrule.images.pyramid import Level, make_levels, normalize_contrast
 
 
@@ -27,10 +27,10 @@ def planted(digits):
         height, width = contrast.shape
         maps = np.zeros((15, height // 4, width // 4), np.float32)
         maps[0] = -9
-        if (height, width) != (200 + 2 * MARGIN, 256 + 2 * MARGIN):
+        if (height, width) != (200 + 2 * PADDING, 256 + 2 * PADDING):
             return maps
         for left, top, right, bottom, score, digit in digits:
-            x, y = (left + right) / 2 + MARGIN, (top + bottom) / 2 + MARGIN
+            x, y = (left + right) / 2 + PADDING, (top + bottom) / 2 + PADDING
             column, row = int(x // 4), int(y // 4)
             maps[0, row, column] = np.log(score / (1 - score))
             maps[1, row, column] = np.log((bottom - top) / TYPICAL_HEIGHT)
@@ -86,27 +86,28 @@ def test_suppression_is_that_of_a_plain_loop(seed):
     for score in sorted(random.random(60), reverse=True):
         left, top, width, height = *random.uniform(0, 150, 2), *random.uniform(5, 60, 2)
         detections.append(Detection(left, top, left + width, top + height, score, np.full(10, 0.1)))
-    kept = [(d.left, d.top, d.score) for d in _distinct(detections)]
+    kept = [(d.left, d.top, d.score) for d in _suppress_duplicates(detections)]
     assert kept == [(d.left, d.top, d.score) for d in plain_distinct(detections)]
-    assert 5 < len(_distinct(detections)) < 40
-    assert _distinct([]) == []
+    assert 5 < len(_suppress_duplicates(detections)) < 40
+    assert _suppress_duplicates([]) == []
 
 
 def test_a_stroke_that_a_coarse_level_places_beside_it_is_one_digit():
     """Regression: narrow boxes that are a few pixels apart have little in common."""
-    one = Detection(326, 60, 336, 180, 0.88, np.full(10, 0.1), level=0.25)
-    beside = Detection(319, 59, 332, 185, 0.83, np.full(10, 0.1), level=0.125)
-    neighbor = Detection(350, 59, 362, 185, 0.8, np.full(10, 0.1), level=0.125)
-    assert [d.left for d in _distinct([one, beside, neighbor])] == [326, 350]
+    one = Detection(326, 60, 336, 180, 0.88, np.full(10, 0.1), level_scale=0.25)
+    beside = Detection(319, 59, 332, 185, 0.83, np.full(10, 0.1), level_scale=0.125)
+    neighbor = Detection(350, 59, 362, 185, 0.8, np.full(10, 0.1), level_scale=0.125)
+    assert [d.left for d in _suppress_duplicates([one, beside, neighbor])] == [326, 350]
 
 
 def test_a_digit_that_two_levels_show_has_both_confidences():
     twice = [(0, 30, 0.9, 1.0), (2, 31, 0.8, 1.0), (1, 31, 0.6, 0.5), (0, 29, 0.4, 2.0), (50, 80, 0.36, 0.5)]
     twice += [(51, 81, 0.22, 1.0), (90, 40, 0.3, 0.5)]  # too doubtful for a digit, but not to confirm one
     found = [
-        Detection(left, 0, left + 20, bottom, score, np.full(10, 0.1), level=s) for left, bottom, score, s in twice
+        Detection(left, 0, left + 20, bottom, score, np.full(10, 0.1), level_scale=s)
+        for left, bottom, score, s in twice
     ]
-    assert [(d.score, d.other_level_score) for d in _distinct(found)] == [(0.9, 0.6), (0.36, 0.22)]
+    assert [(d.score, d.other_level_score) for d in _suppress_duplicates(found)] == [(0.9, 0.6), (0.36, 0.22)]
 
 
 def test_a_box_knows_the_larger_ones_of_nearly_its_confidence():
@@ -116,7 +117,7 @@ def test_a_box_knows_the_larger_ones_of_nearly_its_confidence():
         return Detection(left, 0, right, 40, score, np.full(10, 0.1))
 
     stroke, digit, doubtful, beside = box(40, 46, 0.8), box(10, 50, 0.7), box(10, 48, 0.55), box(43, 80, 0.7)
-    found = _distinct([stroke, digit, beside, doubtful])
+    found = _suppress_duplicates([stroke, digit, beside, doubtful])
     assert [detection.larger for detection in found if detection.right == 46] == [(digit,)]
     assert [detection.larger for detection in found if detection.left == 43] == [()]
 
@@ -161,7 +162,7 @@ def test_the_detectors_input_has_sides_that_it_can_halve():
     picture[5, 7] = 1  # a page of one brightness is not looked at
     assert read_page(picture, None, detect) == []
     assert shapes
-    assert all(side % MULTIPLE == 0 for shape in shapes for side in shape)
+    assert all(side % SIDE_MULTIPLE == 0 for shape in shapes for side in shape)
 
 
 # What the classifier and the detector say of a digit
@@ -257,9 +258,9 @@ def test_evidence_of_the_line_and_the_page(count):
         detections.append(Detection(left, top, left + 0.6 * height, top + height, random.random(), np.full(10, 0.1)))
         leaving, contrast = (random.choice([0.0, 0.02, 0.2]), random.choice([0.06, 0.5])), random.uniform(0.05, 0.5)
         image = np.zeros((28, 28), np.uint8)
-        cuts.append(Cut(image, contrast, 20.0, leaving) if random.random() < 0.8 or count < 3 else None)
+        cuts.append(Cutout(image, contrast, 20.0, leaving) if random.random() < 0.8 or count < 3 else None)
     opinions = random.dirichlet(np.ones(10), count)
-    rows = evidence(detections, cuts, opinions, np.zeros(count), 500.0)
+    rows = detection_features(detections, cuts, opinions, np.zeros(count), 500.0)
     inked = [cut is not None for cut in cuts]
     for i, (row, cut) in enumerate(zip(rows, cuts, strict=True)):
         if cut is None:
@@ -377,5 +378,5 @@ def test_ink_much_fainter_than_the_others_is_no_digit_unless_it_is_surely_one(sc
 def test_a_stroke_that_joins_lines_at_both_ends_is_no_one_unless_two_levels_show_it(width, joined, again, kept):
     """Regression: the sides of cells as high as the digits in them were read as 1."""
     detections = [Detection(10, 10, 10 + width, 50, 0.8, np.eye(10)[1], other_level_score=again)] * 2
-    cuts = [Cut(np.zeros((28, 28), np.uint8), 0.2, 20.0, joined=joined), None]
-    assert _without_lines(np.array([0.9, 0.0]), detections, cuts).tolist() == [0.9 * kept, 0.0]
+    cuts = [Cutout(np.zeros((28, 28), np.uint8), 0.2, 20.0, joined=joined), None]
+    assert _without_cell_sides(np.array([0.9, 0.0]), detections, cuts).tolist() == [0.9 * kept, 0.0]

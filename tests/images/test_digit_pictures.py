@@ -10,11 +10,11 @@ import pytest
 from PIL import Image, ImageDraw
 
 from chainrule.data import mnist
-from chainrule.images import open_picture, prepare
+from chainrule.images import open_digit, prepare
 from chainrule.images.count import count_digits
 from chainrule.images.frames import find_panels
 from chainrule.images.raster import connected_parts
-from chainrule.images.rules import remove_rules
+from chainrule.images.ruled_lines import remove_ruled_lines
 from chainrule.reading import classifier
 from chainrule.training import run
 
@@ -100,10 +100,10 @@ def test_rules_are_removed_and_strokes_that_cross_them_stay():
     for top in (40, 90, 140):
         for thick in range(3):
             ink[top + thick + np.rint(0.03 * (columns - 120)).astype(int), columns] = 1
-    result = remove_rules(ink)
+    result = remove_ruled_lines(ink)
     assert np.abs(result - expected).mean() < 0.004
     assert (result[30:170, 102:110] > 0.5).all()
-    np.testing.assert_array_equal(remove_rules(expected), expected)  # nothing to remove: the same bits
+    np.testing.assert_array_equal(remove_ruled_lines(expected), expected)  # nothing to remove: the same bits
 
 
 # Colors
@@ -142,7 +142,7 @@ def test_the_gray_values_of_gray_pictures_are_luminance(tmp_path):
     colors[..., 2] = colors[..., 2] // 2  # the difference is still one of luminance
     Image.fromarray(colors).save(tmp_path / "colors.png")
     expected = np.asarray(Image.fromarray(colors).convert("L"), np.float32) / 255
-    np.testing.assert_allclose(open_picture(tmp_path / "colors.png"), expected, atol=1e-6)
+    np.testing.assert_allclose(open_digit(tmp_path / "colors.png"), expected, atol=1e-6)
 
 
 # Faint, thick and thin strokes

@@ -28,5 +28,5 @@ def test_a_network_without_such_a_class_never_says_no_digit():
 
 @pytest.mark.parametrize("shape", [(3, 10), (11,), (0, 12)])
 def test_names_that_do_not_fit_are_refused(shape):
-    with pytest.raises(ValueError, match=r"11 names of classes do not fit probabilities of shape \("):
+    with pytest.raises(ValueError, match=r"11 class names do not fit probabilities of shape \("):
         split_probabilities(np.zeros(shape), [*"0123456789", "none"])

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, JpegImagePlugin
 
 from chainrule.errors import PictureError
-from chainrule.images import files, open_gray, open_photo, open_picture
+from chainrule.images import files, open_digit, open_gray_photo, open_photo
 
 from .png import chunk
 
@@ -43,21 +43,21 @@ def png_header(width: int, height: int) -> bytes:
 )
 def test_formats(tmp_path: Path, name: str, options: dict[str, Any], close: float):
     Image.fromarray(RAMP).save(tmp_path / name, **options)
-    gray = open_picture(tmp_path / name)
+    gray = open_digit(tmp_path / name)
     assert gray.dtype == np.float32
     np.testing.assert_allclose(gray, RAMP / 255, atol=close + 1e-6)
 
 
 def test_the_content_and_not_the_name_tells_the_format(tmp_path: Path):
     Image.fromarray(RAMP).save(tmp_path / "photo.jpg", format="PNG")
-    np.testing.assert_allclose(open_picture(tmp_path / "photo.jpg"), RAMP / 255, atol=1e-6)
+    np.testing.assert_allclose(open_digit(tmp_path / "photo.jpg"), RAMP / 255, atol=1e-6)
 
 
 def test_of_an_animation_the_first_frame(tmp_path: Path):
     frames = [Image.fromarray(np.full((8, 8), value, np.uint8)) for value in (51, 255)]
     for name in ("a.gif", "a.webp", "a.png", "a.tiff"):
         frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], lossless=True)
-        np.testing.assert_allclose(open_picture(tmp_path / name), 0.2, atol=0.01, err_msg=name)
+        np.testing.assert_allclose(open_digit(tmp_path / name), 0.2, atol=0.01, err_msg=name)
 
 
 def test_sixteen_and_more_bits(tmp_path: Path):
@@ -67,9 +67,9 @@ def test_sixteen_and_more_bits(tmp_path: Path):
     Image.fromarray(wide.astype(np.int32)).save(tmp_path / "32.tiff")
     Image.fromarray(RAMP.astype(np.float32) * 3 - 7).save(tmp_path / "float.tiff")
     for name in ("16.png", "16.tiff"):
-        np.testing.assert_allclose(open_picture(tmp_path / name), RAMP / 255, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(open_digit(tmp_path / name), RAMP / 255, atol=1e-6, err_msg=name)
     for name in ("32.tiff", "float.tiff"):  # no defined white: scaled from the darkest to the brightest value
-        np.testing.assert_allclose(open_picture(tmp_path / name), RAMP / RAMP.max(), atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(open_digit(tmp_path / name), RAMP / RAMP.max(), atol=1e-6, err_msg=name)
 
 
 def test_colors_become_their_luminance(tmp_path: Path):
@@ -80,12 +80,12 @@ def test_colors_become_their_luminance(tmp_path: Path):
     picture.quantize(5).save(tmp_path / "palette.png")
     picture.convert("CMYK").save(tmp_path / "cmyk.tiff")
     for name in ("rgb.png", "palette.png", "cmyk.tiff"):
-        np.testing.assert_allclose(open_picture(tmp_path / name), expected, atol=0.005, err_msg=name)
+        np.testing.assert_allclose(open_digit(tmp_path / name), expected, atol=0.005, err_msg=name)
 
 
 def test_one_bit(tmp_path: Path):
     Image.fromarray(RAMP > 100).save(tmp_path / "1.png")
-    np.testing.assert_array_equal(open_picture(tmp_path / "1.png"), RAMP > 100)
+    np.testing.assert_array_equal(open_digit(tmp_path / "1.png"), RAMP > 100)
 
 
 def test_opaque_colors_are_those_without_opacity(tmp_path: Path):
@@ -93,7 +93,7 @@ def test_opaque_colors_are_those_without_opacity(tmp_path: Path):
     colors[..., 3] = 255
     Image.fromarray(colors).save(tmp_path / "opaque.png")
     Image.fromarray(colors[..., :3]).save(tmp_path / "without.png")
-    np.testing.assert_array_equal(open_picture(tmp_path / "opaque.png"), open_picture(tmp_path / "without.png"))
+    np.testing.assert_array_equal(open_digit(tmp_path / "opaque.png"), open_digit(tmp_path / "without.png"))
 
 
 def test_transparent_parts_lie_over_white(tmp_path: Path):
@@ -101,13 +101,13 @@ def test_transparent_parts_lie_over_white(tmp_path: Path):
     Image.fromarray(np.dstack([ink, alpha])).save(tmp_path / "la.png")
     Image.fromarray(np.dstack([ink, ink, ink, alpha])).save(tmp_path / "rgba.png")
     for name in ("la.png", "rgba.png"):
-        np.testing.assert_allclose(open_picture(tmp_path / name), 1 - RAMP / 255, atol=0.005, err_msg=name)
+        np.testing.assert_allclose(open_digit(tmp_path / name), 1 - RAMP / 255, atol=0.005, err_msg=name)
     black = Image.fromarray((RAMP > 100).astype(np.uint8)).convert("P")
     black.putpalette([0, 0, 0, 0, 0, 0])
     black.save(tmp_path / "p.png", transparency=0)
     Image.fromarray(np.dstack([ink + 10, ink, ink])).save(tmp_path / "rgb.png", transparency=(10, 0, 0))
-    np.testing.assert_array_equal(open_picture(tmp_path / "p.png"), RAMP <= 100)
-    np.testing.assert_array_equal(open_picture(tmp_path / "rgb.png"), 1)
+    np.testing.assert_array_equal(open_digit(tmp_path / "p.png"), RAMP <= 100)
+    np.testing.assert_array_equal(open_digit(tmp_path / "rgb.png"), 1)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -130,13 +130,13 @@ def test_a_camera_held_askew(tmp_path: Path, orientation: int):
     exif = Image.Exif()
     exif[0x0112] = orientation
     picture.save(tmp_path / "photo.jpg", exif=exif, quality=95)
-    np.testing.assert_allclose(open_picture(tmp_path / "photo.jpg"), upright / 255, atol=0.05)
+    np.testing.assert_allclose(open_digit(tmp_path / "photo.jpg"), upright / 255, atol=0.05)
 
 
 def test_a_big_picture_is_shrunk(tmp_path: Path):
     for mode, gray in (("L", 128), ("RGBA", (128, 128, 128, 255)), ("I;16", 128 * 257)):
         Image.new(mode, (3000, 1500), gray).save(tmp_path / "big.png")
-        values = open_picture(tmp_path / "big.png")
+        values = open_digit(tmp_path / "big.png")
         assert values.shape == (512, 1024)
         np.testing.assert_allclose(values, 128 / 255, atol=1e-3)
 
@@ -150,7 +150,7 @@ def test_a_phones_jpeg_is_decoded_at_half_its_size(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(
         JpegImagePlugin.JpegImageFile, "load", lambda image: (load(image), decoded.append(image.size))[0]
     )
-    values = open_picture(tmp_path / "photo.jpg")
+    values = open_digit(tmp_path / "photo.jpg")
     assert set(decoded) == {(2000, 1500)}
     expected = np.asarray(drawn.resize((1024, 768), Image.Resampling.BOX)) / 255
     np.testing.assert_allclose(values, expected, atol=0.015)
@@ -184,7 +184,7 @@ def whole(kind: str) -> bytes:
 def test_bad_files(tmp_path: Path, name: str, content: bytes, sentence: str):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(PictureError) as caught:
-        open_picture(tmp_path / name)
+        open_digit(tmp_path / name)
     message = str(caught.value)
     assert message.startswith(f"{tmp_path / name}: {sentence}")
     assert "\n" not in message
@@ -192,18 +192,18 @@ def test_bad_files(tmp_path: Path, name: str, content: bytes, sentence: str):
 
 def test_no_file_at_all(tmp_path: Path):
     with pytest.raises(PictureError, match=r"nowhere\.png: there is no such file"):
-        open_picture(tmp_path / "nowhere.png")
+        open_digit(tmp_path / "nowhere.png")
     with pytest.raises(PictureError, match="this is a folder, not an image file"):
-        open_picture(tmp_path)
+        open_digit(tmp_path)
     with pytest.raises(PictureError, match="the file cannot be read"):
-        open_picture(tmp_path / ("long" * 200))
+        open_digit(tmp_path / ("long" * 200))
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_a_pipe_is_not_waited_for(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(PictureError, match=r"the file cannot be read \(not a regular file\)"):
-        open_picture(tmp_path / "pipe.png")
+        open_digit(tmp_path / "pipe.png")
 
 
 def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -214,7 +214,7 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("os.open", refuse)  # root ignores the file's mode
     with pytest.raises(PictureError, match=r"mine\.png: the file cannot be read \(permission denied\)"):
-        open_picture(tmp_path / "mine.png")
+        open_digit(tmp_path / "mine.png")
 
 
 @pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
@@ -228,7 +228,7 @@ def test_a_tiff_is_turned_upright(tmp_path: Path, orientation: int, compression:
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(np.ascontiguousarray(lines)).save(tmp_path / "a.tiff", exif=exif, compression=compression)
-    np.testing.assert_array_equal(open_picture(tmp_path / "a.tiff"), np.float32(seen) / np.float32(255))
+    np.testing.assert_array_equal(open_digit(tmp_path / "a.tiff"), np.float32(seen) / np.float32(255))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
@@ -236,7 +236,7 @@ def test_what_is_checked_is_what_is_decoded(tmp_path: Path, monkeypatch: pytest.
     """Even if the path is replaced by a pipe after it was opened."""
     path = tmp_path / "picture"
     Image.fromarray(RAMP).save(path, kind, **({"progressive": True} if kind == "JPEG" else {}))
-    expected = open_picture(path)
+    expected = open_digit(path)
     decoded = files._decode
 
     def exchanged(*arguments: Any) -> Any:
@@ -245,13 +245,13 @@ def test_what_is_checked_is_what_is_decoded(tmp_path: Path, monkeypatch: pytest.
         return decoded(*arguments)
 
     monkeypatch.setattr(files, "_decode", exchanged)
-    np.testing.assert_array_equal(open_picture(path), expected)
+    np.testing.assert_array_equal(open_digit(path), expected)
 
 
 def test_values_that_are_no_numbers(tmp_path: Path):
     Image.fromarray(np.full((4, 4), np.nan, np.float32)).save(tmp_path / "nan.tiff")
     with pytest.raises(PictureError, match="damaged"):
-        open_picture(tmp_path / "nan.tiff")
+        open_digit(tmp_path / "nan.tiff")
 
 
 def damaged_tiff(compression: str, seed: int) -> bytes:
@@ -275,7 +275,7 @@ def test_decoders_do_not_write_to_standard_error(tmp_path: Path, compression: st
     for seed in range(40):
         (tmp_path / "a.tiff").write_bytes(damaged_tiff(compression, seed))
         try:
-            open_picture(tmp_path / "a.tiff")
+            open_digit(tmp_path / "a.tiff")
         except PictureError:
             refused += 1
     assert refused
@@ -309,11 +309,11 @@ def test_libtiffs_handler_is_put_back(tmp_path: Path):
     set_handler(before)
     assert before
     Image.new("L", (8, 8)).save(tmp_path / "a.tiff")
-    open_picture(tmp_path / "a.tiff")
+    open_digit(tmp_path / "a.tiff")
     assert set_handler(before) == before
 
 
-@pytest.mark.parametrize("read", [open_picture, open_photo])
+@pytest.mark.parametrize("read", [open_digit, open_photo])
 @pytest.mark.parametrize("error", [MemoryError(), OSError("out of memory when reading image file")], ids=str)
 def test_too_little_memory_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Any, error: Exception):
     Image.fromarray(RAMP).save(tmp_path / "a.png")
@@ -344,21 +344,21 @@ def test_too_little_memory_is_no_damage(tmp_path: Path, monkeypatch: pytest.Monk
 def test_formats_that_cannot_be_opened_are_named(tmp_path: Path, start: bytes, sentence: str):
     file = tmp_path / "picture.jpg"
     file.write_bytes(start + bytes(64))
-    for open_file in (open_picture, open_photo, open_gray):
+    for open_file in (open_digit, open_photo, open_gray_photo):
         with pytest.raises(PictureError, match=f"^a photo: {sentence}"):
             open_file(file, "a photo")
 
 
 def test_gray_values_of_a_photo_are_its_luminance_or_its_contrast(tmp_path: Path):
     Image.fromarray(RAMP).convert("RGB").save(tmp_path / "gray.png")
-    gray, scale = open_gray(tmp_path / "gray.png")
+    gray, scale = open_gray_photo(tmp_path / "gray.png")
     np.testing.assert_array_equal(gray, RAMP)
     assert (gray.dtype, scale) == (np.uint8, 1.0)
     canvas = np.full((40, 40, 4), 255, np.uint8)
     canvas[..., 3] = 0
     canvas[10:30, 15:20, 3] = 255  # a white stroke on a transparent canvas
     Image.fromarray(canvas).save(tmp_path / "white.png")
-    gray, _ = open_gray(tmp_path / "white.png")
+    gray, _ = open_gray_photo(tmp_path / "white.png")
     assert set(gray[10:30, 15:20].ravel().tolist()) != set(gray[:, :10].ravel().tolist())
     assert np.ptp(gray) == 255
     photo = np.asarray(open_photo(tmp_path / "white.png").image)

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from chainrule.errors import PictureError
 from chainrule.images import memory as sizes
-from chainrule.images import open_photo, open_picture
+from chainrule.images import open_digit, open_photo
 
 from .made import photo, saved
 
@@ -47,7 +47,7 @@ def test_boxes_are_in_the_files_own_pixels(tmp_path: Path, monkeypatch: pytest.M
 
 
 def straight(path: Path) -> np.ndarray:
-    """`open_picture` without saving memory: convert to float, downsample, rotate."""
+    """`open_digit` without saving memory: convert to float, downsample, rotate."""
     image = Image.open(BytesIO(path.read_bytes()))  # with a path, Pillow swaps rows and columns of some TIFFs
     image.load()  # makes a TIFF upright
     turn = image.getexif().get(0x0112)
@@ -83,7 +83,7 @@ def test_gray_values(tmp_path: Path, mode: str, size: tuple[int, int], orientati
     exif[0x0112] = orientation
     path = tmp_path / ("a.tiff" if mode in ("F", "I", "CMYK") else "a.png")
     image.save(path, exif=exif, compress_level=1)  # of PNG: the same pixels in a fifth of the time
-    values = open_picture(path)
+    values = open_digit(path)
     assert values.dtype == np.float32
     np.testing.assert_allclose(values, straight(path), atol=2.5 / 255)
 
@@ -107,7 +107,7 @@ def test_passes_over_a_jpeg(tmp_path: Path, options: dict[str, Any], passes: int
     image = Image.fromarray(random.integers(0, 256, (128, 128, 3), np.uint8))
     image.save(tmp_path / "a.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0" + thumbnail, **options)
     with Image.open(tmp_path / "a.jpg") as opened:
-        assert sizes._scan_count(opened) == passes  # not counting those of the thumbnail
+        assert sizes._count_scans(opened) == passes  # not counting those of the thumbnail
 
 
 def test_a_broken_jpeg_has_passes_too(tmp_path: Path) -> None:
@@ -115,6 +115,6 @@ def test_a_broken_jpeg_has_passes_too(tmp_path: Path) -> None:
     for length in range(2, len(content), 7):
         (tmp_path / "a.jpg").write_bytes(content[:length])
         with (tmp_path / "a.jpg").open("rb") as file:
-            assert 1 <= sizes._scan_count(SimpleNamespace(fp=file)) <= 10
+            assert 1 <= sizes._count_scans(SimpleNamespace(fp=file)) <= 10
     with pytest.raises(PictureError, match="damaged or truncated|not an image"):
-        open_picture(tmp_path / "a.jpg")
+        open_digit(tmp_path / "a.jpg")

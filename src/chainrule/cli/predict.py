@@ -152,11 +152,11 @@ def _several(picture: Picture, count: int) -> dict[str, Any]:
 
 def _count_on_page(picture: Picture, reader: DigitReader) -> int:
     """Return how many digits `read` finds: a picture may show a page of digits, or some that touch."""
-    from chainrule.images import open_gray  # these import Pillow and SciPy
+    from chainrule.images import open_gray_photo  # these import Pillow and SciPy
     from chainrule.images.page import read_page
 
     try:
-        gray, _ = open_gray(picture.path, picture.name)
+        gray, _ = open_gray_photo(picture.path, picture.name)
     except PictureError:  # too large for `read`, which decodes a picture at a higher resolution
         return 0
     return sum(len(line) for line in read_page(gray, reader.classify, load_detector()))

@@ -13,14 +13,14 @@ from chainrule.cli.output import class_names, print_json, print_lines
 from chainrule.errors import PictureError
 from chainrule.images.digits import digit_names
 from chainrule.models import load_detector
-from chainrule.reading import NEAR, classifier
+from chainrule.reading import MIN_SECOND_CONFIDENCE, classifier
 from chainrule.training import run as runs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from chainrule.images.classification import Classifier
     from chainrule.images.detection import Detector
-    from chainrule.images.judging import Classifier
     from chainrule.images.page import Digit
     from chainrule.training.run import Run
 
@@ -115,14 +115,14 @@ class _Reader:
 
     def read(self, picture: Picture | MissingPicture, out: str | None) -> dict[str, Any]:
         """The entry of a photo in the JSON document; with `out`, writes the annotated photo there."""
-        from chainrule.images import open_gray, open_photo  # these import Pillow and SciPy
+        from chainrule.images import open_gray_photo, open_photo  # these import Pillow and SciPy
         from chainrule.images.drawing import draw_page, save_photo
         from chainrule.images.page import read_page
 
         if isinstance(picture, MissingPicture):
             return {"file": picture.name, "error": picture.error}
         try:
-            gray, scale = open_gray(picture.path, picture.name)
+            gray, scale = open_gray_photo(picture.path, picture.name)
         except PictureError as error:
             return {"file": picture.name, "error": str(error)}
         # Decoded before `read_page`, which leaves memory allocated that would add to the peak of decoding
@@ -130,7 +130,12 @@ class _Reader:
         lines = read_page(gray, self.classify, self.detect)
         if out is not None and photo is not None:
             names = class_names(self.run)
-            save_photo(draw_page(photo, lines, names, self.min_confidence, near=NEAR, in_place=True), out)
+            save_photo(
+                draw_page(
+                    photo, lines, names, self.min_confidence, min_second_confidence=MIN_SECOND_CONFIDENCE, in_place=True
+                ),
+                out,
+            )
         return {
             "file": picture.name,
             "lines": [[_entry(digit, self.min_confidence, scale) for digit in line] for line in lines],
@@ -158,6 +163,6 @@ def _entry(digit: Digit, min_confidence: float, scale: float) -> dict[str, Any]:
         "confidence": digit.confidence,
         "box": [round(scale * side) for side in digit.box],
     }
-    if digit.second_confidence >= NEAR:
+    if digit.second_confidence >= MIN_SECOND_CONFIDENCE:
         entry["second"] = {"digit": digit.second_digit, "confidence": digit.second_confidence}
     return entry

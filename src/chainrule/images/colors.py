@@ -1,9 +1,9 @@
-"""Convert colors to gray values such that ink differs from paper, whatever their colors are.
+"""Convert colors to gray values in which ink differs from paper, whatever their colors are.
 
 Luminance is the usual gray value, but it does not tell red from green of the same brightness, yellow from white, or
 white strokes from the transparent canvas they are drawn on. Ink differs from the paper next to it, so the principal
-axis of the local color differences (with opacity as a fourth color) separates them best. It replaces luminance where
-luminance has only a small part of the differences.
+axis of the local color differences (with opacity as a fourth channel) separates them best. The axis replaces luminance
+if luminance has only a small share of the variance of these differences.
 """
 
 from __future__ import annotations
@@ -20,16 +20,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-SAMPLE_SIDE = 192  # pixels of the longer side of the sample from which the axis is computed
-NEIGHBORHOOD = 32  # pixels of the sample: the window of the local mean, a power of two
-LUMINANCE = np.array([0.299, 0.587, 0.114, 0], np.float32)  # of red, green, blue and opacity (ITU-R BT.601)
-MIN_SHARE = 0.3  # of the variance along the principal axis: if luminance has less, the axis replaces it
+SAMPLE_SIDE = 192  # pixels of the longer side of the reduced image from which the axis is computed
+LOCAL_WINDOW = 32  # side of the window of the local mean, in pixels of the reduced image; a power of two
+LUMINANCE_WEIGHTS = np.array([0.299, 0.587, 0.114, 0], np.float32)  # of red, green, blue, opacity (ITU-R BT.601)
+MIN_LUMINANCE_VARIANCE = (
+    0.3  # relative to the variance along the principal axis: with less, the axis replaces luminance
+)
 
 
 def gray_converter(image: Image.Image) -> Callable[[Image.Image], Image.Image] | None:
-    """A function that converts bands of an image to gray values (mode L) along the axis of most contrast.
+    """Return a function that converts bands of an image to gray values (mode L) along the axis of highest contrast.
 
-    Returns None if luminance, over white where the image is transparent, has enough contrast.
+    Returns None where `contrast_axis` does: the caller then uses luminance.
     """
     axis = contrast_axis(image)
     if axis is None:
@@ -46,9 +48,10 @@ def gray_converter(image: Image.Image) -> Callable[[Image.Image], Image.Image] |
 
 
 def contrast_axis(image: Image.Image) -> tuple[NDArray[np.float32], float, float] | None:
-    """The axis of red, green, blue and opacity along which ink differs most from paper, and the range of values on it.
+    """Return the direction in which ink differs most from paper, and the lowest and highest value along it.
 
-    Returns None if luminance has enough contrast, or the image has no colors.
+    The direction is a unit vector (4,) for red, green and blue (composited over white) and opacity. Returns None if
+    luminance has enough contrast, or the image is opaque and has only shades of gray.
     """
     from PIL import Image
 
@@ -58,28 +61,28 @@ def contrast_axis(image: Image.Image) -> tuple[NDArray[np.float32], float, float
     sample = image.resize([max(1, round(scale * side)) for side in image.size], Image.Resampling.NEAREST)
     colors = _channels(sample)  # (height, width, 4)
     if (colors[..., 1:3] == colors[..., :1]).all() and (colors[..., 3] == 1).all():
-        return None  # shades of gray, as most drawings are
-    means = [box_mean(channel, NEIGHBORHOOD) for channel in np.moveaxis(colors, 2, 0)]
+        return None
+    means = [box_mean(channel, LOCAL_WINDOW) for channel in np.moveaxis(colors, 2, 0)]
     differences = (colors - np.stack(means, axis=2)).reshape(-1, 4)
     covariance = differences.T @ differences / len(differences)  # (4, 4)
     variances, axes = np.linalg.eigh(covariance)
-    luminance = LUMINANCE / np.linalg.norm(LUMINANCE)
-    if luminance @ covariance @ luminance >= MIN_SHARE * variances[-1]:
+    luminance = LUMINANCE_WEIGHTS / np.linalg.norm(LUMINANCE_WEIGHTS)
+    if luminance @ covariance @ luminance >= MIN_LUMINANCE_VARIANCE * variances[-1]:
         return None
     direction = axes[:, -1].astype(np.float32)
-    direction *= np.sign(direction.sum()) or 1  # brighter colors, and more opaque ones, have larger values
+    direction *= np.sign(direction.sum()) or 1  # orients the axis: on the whole, brighter and more opaque is larger
     values = colors @ direction
     return direction, float(values.min()), float(values.max())
 
 
 def canvas_color(image: Image.Image) -> str:
-    """The color to composite a transparent image over: gray if its strokes would not be visible on white."""
+    """Return the color to composite an image over: gray if its strokes would have too little contrast on white."""
     axis = contrast_axis(image) if image.has_transparency_data else None
     return "white" if axis is None else "#606060"
 
 
 def _channels(image: Image.Image) -> NDArray[np.float32]:
-    """Red, green and blue over white, and opacity, each from 0 to 1: (height, width, 4)."""
+    """Return red, green and blue over white, and opacity, each from 0 to 1: (height, width, 4)."""
     from PIL import Image
 
     rgba = image.convert("RGBA")

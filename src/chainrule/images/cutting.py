@@ -1,9 +1,9 @@
-"""Cut a detected digit out of a photo: its own ink, without paper, rules and neighbors, in MNIST's format.
+"""Cut a detected digit out of a photo: its own ink, without paper, ruled lines and neighbors, in MNIST's format.
 
-The window around the digit is scaled so that all digits have the same height in it. The paper is what is left when
-everything as narrow as a stroke is filled; ink is the difference. A faint part of a stroke is as much a part of it as a
-dark one: ink is what is connected with the digit's strokes and stands out of the paper's noise, relative to the darkest
-ink nearby.
+The window around the digit is scaled so that every digit has the same height in it. The brightness of the paper is
+estimated by a morphological closing that fills everything as narrow as a stroke; ink is the difference between paper
+and photo. Strokes may be partly faint: the digit's ink is what is connected to its strokes and exceeds the noise of the
+paper, and it is divided by the darkest ink nearby.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from chainrule.images.foreground import STROKE_INK, BlankError
-from chainrule.images.rules import remove_horizontal_rules
+from chainrule.images.ruled_lines import remove_horizontal_lines
 from chainrule.images.steps import ink_to_mnist
 
 if TYPE_CHECKING:
@@ -28,38 +28,42 @@ if TYPE_CHECKING:
     from chainrule.images.raster import Gray
 
     Box = tuple[float, float, float, float]  # left, top, right, bottom
+    Margins = tuple[
+        float, float, float, float
+    ]  # how many pixels the photo shows to the left, above, right, below a box
 
-HEIGHT = 40  # pixels of a digit in its window
-MARGIN = 0.35  # of a digit's height: the width of the paper around it in the window
+# Lengths in pixels are measured in the window.
+DIGIT_HEIGHT = 40  # pixels: the height of a digit
+MARGIN = 0.35  # width of the margin around the digit, relative to its height
 SLACK = 3  # pixels by which a digit may exceed its box
-AROUND = 5  # pixels around its box that are taken for paper
+RING_REACH = 5  # pixels: the outer limit of the ring around a box whose brightness counts as the paper's
 MAX_SKEWNESS = 1.5  # limit of the skewness, so that it cannot outvote the brightness around the box (see `_lightness`)
-MAX_STROKE_WIDTH = 17  # pixels: what is wider is paper
-LOCAL = 9  # pixels: the window in which faint ink is compared with the darkest ink
-MIN_PIXELS = 4  # of a digit's ink
-MIN_INK = 0.01  # of full brightness: anything fainter is no digit
-RULE_SLOPES = np.linspace(-0.14, 0.14, 15)  # of lines across a window: a page is photographed askew
-MAX_RULE_THICKNESS = 8  # pixels, a fifth of a digit's height; this includes the lines of a form
-MIN_SHOWN = 8  # pixels of the photo beside a digit, needed to tell a rule, which goes on there, from a stroke
-MIN_STROKE = 0.18  # of a digit's darkest ink: fainter pixels are blur
-LINE = 0.3  # of a digit's darkest ink: a printed line beside it is at least as dark
-END = 8  # pixels above and below the end of a line between two cells, where it meets others
-LEFT_OVER = 0.3  # of the digit's largest piece: a smaller piece that the box cuts off belongs to a neighbor
-MIN_LOCAL_INK = 0.35  # of a digit's darkest ink: strokes down to this are made as dark as the others
+MAX_STROKE_WIDTH = 17  # pixels: anything wider is paper
+LOCAL_WINDOW = 9  # pixels: the side of the window in which the darkest ink nearby is looked for
+MIN_PIXELS = 4  # minimum number of pixels of a digit's strokes
+MIN_INK = 0.01  # minimum difference in brightness between ink and paper
+LINE_SLOPES = np.linspace(-0.14, 0.14, 15)  # of ruled lines: a page may be photographed at an angle
+MAX_LINE_THICKNESS = 8  # pixels, a fifth of a digit's height; this includes the lines of a form
+MIN_SHOWN = 8  # pixels of the photo beside a digit that are needed to tell a ruled line, which continues, from a stroke
+MIN_STROKE_INK = 0.18  # relative to the digit's full ink: fainter pixels are blur
+MIN_LINE_INK = 0.3  # relative to the digit's full ink: a printed line beside the digit is at least as dark
+END_REACH = 8  # pixels above and below an end of the box: other lines of a table meet the side of a cell there
+MAX_LEFTOVER = 0.3  # relative to the digit's largest piece: a smaller piece at the side of the box is a neighbor's
+MIN_LOCAL_INK = 0.35  # relative to the digit's full ink: strokes down to this are made as dark as the others
 
 
-class Cut(NamedTuple):
-    """A digit that is cut out.
+class Cutout(NamedTuple):
+    """A digit that is cut out of a photo.
 
     Attributes:
         image: (28, 28), in MNIST's format.
-        contrast: how much its ink differs from the paper's brightness, from 0 to 1.
-        clarity: the same difference, in standard deviations of the paper's grain.
-        leaving: of the ink connected to the digit's, the share above or below its box, and the share to its left or
-            right. They are high for a part of a letter, and for a digit that touches another.
-        joined: the share of the width beside the box that is crossed by lines connected to the digit's ink, at the
-            upper or the lower end of the box, whichever is less. It is high for the side of a cell in a table, which
-            meets other lines at both ends.
+        contrast: the difference in brightness between its ink and the paper, from 0 to 1.
+        clarity: `contrast` minus the window's median ink, in standard deviations of the paper's noise.
+        leaving: the share of the ink, the digit's and all ink connected to it, that lies above or below the box, and
+            the share to its left or right. They are high for a part of a letter, and for a digit that touches another.
+        joined: the share of the width beside the box along which lines connected to the digit run at the height of the
+            box's upper end, or the same for its lower end, whichever is smaller. It is high for the side of a cell in a
+            table, which meets other lines at both ends.
     """
 
     image: NDArray[np.uint8]
@@ -69,183 +73,189 @@ class Cut(NamedTuple):
     joined: float = 0.0
 
 
-def cut_out(levels: Sequence[Level], digits: Sequence[Detection]) -> list[Cut | None]:
-    """Cut out digits; None where there is no ink.
+def cut_out(levels: Sequence[Level], detections: Sequence[Detection]) -> list[Cutout | None]:
+    """Cut out digits. The result has an entry for each detection: None where there is no ink.
 
     Args:
-        levels: the photo at several scales.
-        digits: the detections.
+        levels: the photo at several scales, the finest first.
+        detections: the digits.
     """
-    windows = [_window(levels, digit) for digit in digits]
+    windows = [_window(levels, detection) for detection in detections]
     lightness = [_lightness(*window) for window in windows]
-    usual = float(np.median(lightness)) if lightness else 0.0
-    cuts: list[Cut | None] = []
-    for (window, box, shown), own in zip(windows, lightness, strict=True):
-        # A page may have dark and light digits (paper beside a blackboard). If a digit's own estimate is doubtful, the
+    median_lightness = float(np.median(lightness)) if lightness else 0.0
+    cutouts: list[Cutout | None] = []
+    for (window, box, shown), own_lightness in zip(windows, lightness, strict=True):
+        # A page may have dark and light digits (paper beside a blackboard). If a digit's own score is doubtful, the
         # median decides
-        dark = (own if abs(own) > 0.5 else usual) < 0
-        cuts.append(_cut(window if dark else 1 - window, box, shown))
-    return cuts
+        is_dark = (own_lightness if abs(own_lightness) > 0.5 else median_lightness) < 0
+        cutouts.append(_cut_out_of_window(window if is_dark else 1 - window, box, shown))
+    return cutouts
 
 
-def _window(levels: Sequence[Level], digit: Detection) -> tuple[Gray, Box, Box]:
-    """Return the window around a digit; the digit's box in it; and how many pixels of each margin the photo shows.
+def _window(levels: Sequence[Level], detection: Detection) -> tuple[Gray, Box, Margins]:
+    """Return the window around a digit, the digit's box in it, and how much of the margins the photo shows.
 
     Beyond the photo, its border is repeated.
     """
     from PIL import Image  # imported on first use
 
-    height = max(digit.height, digit.width / 2)
-    scale = HEIGHT / height
+    digit_height = max(detection.height, detection.width / 2)
+    scale = DIGIT_HEIGHT / digit_height
     finer = [level for level in levels if level.scale >= scale]
     level = finer[-1] if finer else levels[0]
-    margin = MARGIN * height
-    sides = np.array([digit.left - margin, digit.top - margin, digit.right + margin, digit.bottom + margin])
+    margin = MARGIN * digit_height
+    sides = np.array(
+        [detection.left - margin, detection.top - margin, detection.right + margin, detection.bottom + margin]
+    )
     left, top, right, bottom = (sides * level.scale).tolist()
-    x, y = (np.arange(math.floor(low) - 2, math.ceil(high) + 2) for low, high in ((left, right), (top, bottom)))
-    rows, columns = (np.clip(index, 0, side - 1) for index, side in zip((y, x), level.gray.shape, strict=True))
-    part = np.ascontiguousarray(level.gray[np.ix_(rows, columns)], np.float32)
-    size = tuple(max(4, round((high - low) * scale / level.scale)) for low, high in ((left, right), (top, bottom)))
+    x = np.arange(math.floor(left) - 2, math.ceil(right) + 2)
+    y = np.arange(math.floor(top) - 2, math.ceil(bottom) + 2)
+    level_height, level_width = level.gray.shape
+    rows, columns = np.clip(y, 0, level_height - 1), np.clip(x, 0, level_width - 1)
+    region = np.ascontiguousarray(level.gray[np.ix_(rows, columns)], np.float32)
+    width = max(4, round((right - left) * scale / level.scale))
+    height = max(4, round((bottom - top) * scale / level.scale))
     method = Image.Resampling.BICUBIC if scale > level.scale else Image.Resampling.BOX
-    corner = (left - x[0], top - y[0], right - x[0], bottom - y[0])
-    window = np.asarray(Image.fromarray(part).resize(size, method, corner))
+    source_box = (left - x[0], top - y[0], right - x[0], bottom - y[0])
+    window = np.asarray(Image.fromarray(region).resize((width, height), method, source_box))
     border = margin * scale
-    height, width = level.gray.shape
-    beyond = (-left, -top, right - width, bottom - height)  # how far the window exceeds the photo on each side
+    beyond = (-left, -top, right - level_width, bottom - level_height)  # how far the window exceeds the level
     shown = tuple(border - max(0.0, distance) * scale / level.scale for distance in beyond)
-    return window, (border, border, size[0] - border, size[1] - border), (shown[0], shown[1], shown[2], shown[3])
+    return window, (border, border, width - border, height - border), (shown[0], shown[1], shown[2], shown[3])
 
 
-def _lightness(window: Gray, box: Box, shown: Box) -> float:
+def _lightness(window: Gray, box: Box, shown: Margins) -> float:
     """Return a score that is positive if strokes are lighter than the paper, and negative if they are darker.
 
-    It is the sum of two: the skewness of the differences from the local mean, since strokes cover less area than paper;
-    and where the brightness around the box, which is that of paper, lies between the dark and the light pixels in the
-    box. The first fails for broad strokes, the second for neighbors that touch.
+    It is the sum of two scores. The first is the skewness of the differences from the local mean, since strokes cover
+    less area than paper. The second compares the brightness around the box, which is that of paper, with the dark and
+    the light pixels in the box. The first fails for broad strokes, the second for neighbors that touch.
     """
     left, top, right, bottom = (round(side) for side in box)
     difference = window - ndimage.uniform_filter(window, 25, mode="nearest")
     difference = difference[max(0, top - SLACK) : bottom + SLACK, max(0, left - SLACK) : right + SLACK]
     skewness = float(np.mean(difference**3) / (np.mean(difference**2) ** 1.5 + 1e-12))
     dark, light = np.percentile(window[top : max(bottom, top + 1), left : max(right, left + 1)], [10, 90]).tolist()
-    ring = _within(window, box, AROUND, shown) & ~_within(window, box, SLACK - 1, shown)
+    ring = _within(window, box, RING_REACH, shown) & ~_within(window, box, SLACK - 1, shown)
     if not ring.any():
         return skewness
-    around = (2 * float(np.median(window[ring])) - dark - light) / max(light - dark, 1e-6)
-    return float(np.clip(skewness, -MAX_SKEWNESS, MAX_SKEWNESS) - np.clip(around, -1, 1))
+    # -1 if the paper is as dark as the dark pixels, 1 if it is as light as the light ones
+    paper_lightness = (2 * float(np.median(window[ring])) - dark - light) / max(light - dark, 1e-6)
+    return float(np.clip(skewness, -MAX_SKEWNESS, MAX_SKEWNESS) - np.clip(paper_lightness, -1, 1))
 
 
-def _within(window: NDArray[np.generic], box: Box, margin: float, shown: Box) -> NDArray[np.bool_]:
-    """Which pixels of a window are in a box with a margin, as far as the photo shows it."""
+def _within(window: NDArray[np.generic], box: Box, margin: float, shown: Margins) -> NDArray[np.bool_]:
+    """Return which pixels of a window are in a box that is extended by a margin, or by as much as the photo shows."""
     y, x = np.ogrid[: window.shape[0], : window.shape[1]]
-    left, top, right, bottom = (min(margin, beside) for beside in shown)
+    left, top, right, bottom = (min(margin, shown_margin) for shown_margin in shown)
     columns = (x >= box[0] - left) & (x < box[2] + right)
     return np.asarray(columns & (y >= box[1] - top) & (y < box[3] + bottom))
 
 
-def _cut(gray: Gray, box: Box, shown: Box) -> Cut | None:
+def _cut_out_of_window(gray: Gray, box: Box, shown: Margins) -> Cutout | None:
     """Cut out the digit in a box; None if there is no ink.
 
     Args:
-        gray: the window; ink is dark.
-        box: where the digit is in it.
-        shown: pixels of the photo beside the box: to the left, above, to the right, below.
+        gray: the window, in which ink is dark.
+        box: the digit's box in the window.
+        shown: how much of the margins the photo shows.
     """
-    paper = ndimage.grey_closing(
-        ndimage.gaussian_filter(gray, 0.6), (MAX_STROKE_WIDTH, MAX_STROKE_WIDTH), mode="nearest"
-    )
-    ink = np.maximum(ndimage.uniform_filter(paper, LOCAL, mode="nearest") - gray, 0)
+    smooth = ndimage.gaussian_filter(gray, 0.6)
+    paper = ndimage.grey_closing(smooth, (MAX_STROKE_WIDTH, MAX_STROKE_WIDTH), mode="nearest")
+    ink = np.maximum(ndimage.uniform_filter(paper, LOCAL_WINDOW, mode="nearest") - gray, 0)
     inside = _within(gray, box, SLACK, shown)
     if not inside.any():
         return None
-    full = float(np.percentile(ink[inside], 95))
-    if full < MIN_INK:
+    full_ink = float(np.percentile(ink[inside], 95))
+    if full_ink < MIN_INK:
         return None
-    joined = _joined(ink > LINE * full, box, shown)
-    ink = _without_rules(ink / full, shown) * full
-    usual = float(np.median(ink))
-    noise = 1.4826 * float(np.median(np.abs(ink - usual)))  # from the median absolute deviation
-    faintest = min(max(MIN_STROKE * full, float(np.percentile(ink, 30)) + 2 * noise), 0.5 * full)
-    near = ndimage.gaussian_filter(ndimage.maximum_filter(ndimage.uniform_filter(ink, 3), LOCAL), 2)
-    start = 0.8 * faintest
-    local_full = np.clip(0.85 * near, MIN_LOCAL_INK * full, full)
-    even = np.clip((ink - start) / np.maximum(local_full - start, 1e-6), 0, 1)
-    chosen, connected = _digits_parts(ink, ink > faintest, inside, full)
-    result = even * chosen
-    if np.count_nonzero(result > STROKE_INK) < MIN_PIXELS:
+    joined = _joined(ink > MIN_LINE_INK * full_ink, box, shown)
+    ink = _without_ruled_lines(ink / full_ink, shown) * full_ink
+    median_ink = float(np.median(ink))
+    noise = 1.4826 * float(np.median(np.abs(ink - median_ink)))  # standard deviation from the median absolute deviation
+    faintest = min(max(MIN_STROKE_INK * full_ink, float(np.percentile(ink, 30)) + 2 * noise), 0.5 * full_ink)
+    darkest_nearby = ndimage.gaussian_filter(ndimage.maximum_filter(ndimage.uniform_filter(ink, 3), LOCAL_WINDOW), 2)
+    zero_ink = 0.8 * faintest
+    local_full_ink = np.clip(0.85 * darkest_nearby, MIN_LOCAL_INK * full_ink, full_ink)
+    even_ink = np.clip((ink - zero_ink) / np.maximum(local_full_ink - zero_ink, 1e-6), 0, 1)
+    is_digit, is_connected = _digit_parts(ink, ink > faintest, inside, full_ink)
+    digit_ink = even_ink * is_digit
+    if np.count_nonzero(digit_ink > STROKE_INK) < MIN_PIXELS:
         return None
     try:
-        image = ink_to_mnist(np.pad(result, 2))
+        image = ink_to_mnist(np.pad(digit_ink, 2))
     except BlankError:  # a hair in a large window
         return None
-    leaving = _leaving(even * connected * _within(gray, box, gray.size, shown), box)
-    return Cut(image, full, (full - usual) / max(noise, 1e-3), leaving, joined)
+    leaving = _leaving(even_ink * is_connected * _within(gray, box, math.inf, shown), box)
+    return Cutout(image, full_ink, (full_ink - median_ink) / max(noise, 1e-3), leaving, joined)
 
 
 def _leaving(ink: Gray, box: Box) -> tuple[float, float]:
-    """The shares of ink above or below a box, and to its left or right."""
+    """Return the share of the ink that lies above or below a box, and the share to its left or right."""
     left, top, right, bottom = (round(side) for side in box)
-    rows, columns = ink.sum(axis=1), ink.sum(axis=0)
-    inside = rows[max(0, top - SLACK) : bottom + SLACK].sum(), columns[max(0, left - SLACK) : right + SLACK].sum()
+    row_ink, column_ink = ink.sum(axis=1), ink.sum(axis=0)
     total = max(float(ink.sum()), 1e-6)
-    above_or_below, aside = (max(0.0, 1 - float(part) / total) for part in inside)
-    return above_or_below, aside
+    inside_rows = float(row_ink[max(0, top - SLACK) : bottom + SLACK].sum())
+    inside_columns = float(column_ink[max(0, left - SLACK) : right + SLACK].sum())
+    return max(0.0, 1 - inside_rows / total), max(0.0, 1 - inside_columns / total)
 
 
-def _joined(marks: NDArray[np.bool_], box: Box, shown: Box) -> float:
-    """Return `Cut.joined` for a mask of ink at least as dark as a line."""
+def _joined(dark: NDArray[np.bool_], box: Box, shown: Margins) -> float:
+    """Return `Cutout.joined` for a mask of ink that is at least as dark as a line."""
     left, top, right, bottom = (round(side) for side in box)
-    labels, count = ndimage.label(marks, np.ones((3, 3)))
-    sizes = np.bincount(labels[top:bottom, left : right + 1].ravel(), minlength=count + 1)
+    labels, n_parts = ndimage.label(dark, np.ones((3, 3)))
+    sizes = np.bincount(labels[top:bottom, left : right + 1].ravel(), minlength=n_parts + 1)
     sizes[0] = 0
     if not sizes.any():
         return 0.0
     connected = labels == sizes.argmax()
-    beside = _within(marks, box, marks.size, shown)[top]  # what the photo shows
+    beside = _within(dark, box, math.inf, shown)[top]  # which columns beside the box the photo shows
     beside[max(0, left - SLACK) : right + SLACK] = False
-    ends = [connected[max(0, end - END) : end + END].any(axis=0) for end in (top, bottom)]
-    return min(float(end[beside].mean()) for end in ends) if beside.any() else 0.0
+    if not beside.any():
+        return 0.0
+    ends = [connected[max(0, y - END_REACH) : y + END_REACH].any(axis=0) for y in (top, bottom)]
+    return min(float(end[beside].mean()) for end in ends)
 
 
-def _without_rules(ink: Gray, shown: Box) -> Gray:
+def _without_ruled_lines(ink: Gray, shown: Margins) -> Gray:
     """Return the ink, clipped to 0..1, without lines that run across the whole window.
 
-    Lines are removed only in directions in which enough of the photo beside the digit is shown: beyond the photo its
-    border is repeated, so that a stroke that touches the border looks like a line.
+    Lines are removed only in directions in which enough of the photo beside the digit is shown: since the border is
+    repeated beyond the photo, a stroke that touches it looks like a line.
     """
     ink = np.clip(ink, 0, 1)
     if max(shown[0], shown[2]) >= MIN_SHOWN:
-        ink = remove_horizontal_rules(ink, RULE_SLOPES, MAX_RULE_THICKNESS)
+        ink = remove_horizontal_lines(ink, LINE_SLOPES, MAX_LINE_THICKNESS)
     if max(shown[1], shown[3]) >= MIN_SHOWN:
-        ink = remove_horizontal_rules(ink.T, RULE_SLOPES, MAX_RULE_THICKNESS).T
+        ink = remove_horizontal_lines(ink.T, LINE_SLOPES, MAX_LINE_THICKNESS).T
     return ink
 
 
-def _digits_parts(
-    ink: Gray, strokes: NDArray[np.bool_], inside: NDArray[np.bool_], full: float
+def _digit_parts(
+    ink: Gray, strokes: NDArray[np.bool_], inside: NDArray[np.bool_], full_ink: float
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Return which pixels belong to the digit in its box, and which are connected to them.
 
     The digit consists of the connected parts that lie in the box, and of larger parts that cross it, cut at the box.
     """
-    labels, count = ndimage.label(strokes, np.ones((3, 3)))
-    flat = labels.ravel()
-    mass = np.bincount(flat, ink.ravel(), count + 1)
-    own = np.bincount(flat, (ink * inside).ravel(), count + 1)
-    darkest = ndimage.maximum(ink, labels, np.arange(count + 1))
-    own[0] = 0
-    total = own.sum()
-    chosen = ((own > 0.6 * mass) & (own > 0.02 * total)) | (own > 0.25 * total)
-    chosen &= np.asarray(darkest) > 0.4 * full
-    chosen[0] = False
-    pixels = chosen[labels] & inside
+    labels, n_parts = ndimage.label(strokes, np.ones((3, 3)))
+    mass = np.bincount(labels.ravel(), ink.ravel(), n_parts + 1)
+    mass_inside = np.bincount(labels.ravel(), (ink * inside).ravel(), n_parts + 1)
+    darkest = ndimage.maximum(ink, labels, np.arange(n_parts + 1))
+    mass_inside[0] = 0
+    total = mass_inside.sum()
+    in_box = (mass_inside > 0.6 * mass) & (mass_inside > 0.02 * total)
+    is_digit_part = in_box | (mass_inside > 0.25 * total)
+    is_digit_part &= np.asarray(darkest) > 0.4 * full_ink
+    is_digit_part[0] = False
+    pixels = is_digit_part[labels] & inside
     # A part that crosses the box, such as a neighbor that touches it, may leave pieces at its sides
-    pieces, count = ndimage.label(pixels, np.ones((3, 3)))
-    mass = np.bincount(pieces.ravel(), ink.ravel(), count + 1)
-    mass[0] = 0
-    at_side = np.zeros(count + 1, bool)
+    pieces, n_pieces = ndimage.label(pixels, np.ones((3, 3)))
+    piece_mass = np.bincount(pieces.ravel(), ink.ravel(), n_pieces + 1)
+    piece_mass[0] = 0
+    at_side = np.zeros(n_pieces + 1, bool)
     at_side[np.unique(pieces[inside & ~ndimage.binary_erosion(inside, border_value=1)])] = True
-    left_over = at_side & (mass < LEFT_OVER * mass.max())
-    digit = pixels & ~left_over[pieces]
-    own_labels = np.unique(labels[digit])
-    return np.asarray(ndimage.maximum_filter(digit, 3) & inside), np.isin(labels, own_labels)
+    is_leftover = at_side & (piece_mass < MAX_LEFTOVER * piece_mass.max())
+    digit = pixels & ~is_leftover[pieces]
+    digit_labels = np.unique(labels[digit])
+    return np.asarray(ndimage.maximum_filter(digit, 3) & inside), np.isin(labels, digit_labels)

@@ -1,4 +1,4 @@
-"""The class of what is no digit, in the probabilities of a network that has one."""
+"""The class "no digit" of networks that have it: separates its probability from those of the digits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NO_DIGIT = "none"
-"""The name of the class of images that show no digit."""
+"""The name of the class of images that do not show a digit."""
 
 
 def split_probabilities(
@@ -22,30 +22,30 @@ def split_probabilities(
         import numpy as np
         from chainrule.images.digits import split_probabilities
 
-        digits, none = split_probabilities(np.array([[0.2, 0.1, 0.7]]), ["0", "1", "none"])
-        float(none[0])  # 0.7
+        digits, no_digit = split_probabilities(np.array([[0.2, 0.1, 0.7]]), ["0", "1", "none"])
+        float(no_digit[0])  # 0.7
 
-    The digits' probabilities are not scaled: they sum to 1 minus that of no digit, so the largest is the confidence
-    that this digit is in the picture. An image shows no digit if `none` exceeds each of them.
+    The digits' probabilities are not scaled: they sum to 1 minus the probability of "no digit", so the largest is the
+    confidence that the picture shows this digit. The network's answer is "no digit" if that is the likeliest class.
 
     Args:
         probabilities: (N, classes).
-        classes: the names of the classes, in this order. `NO_DIGIT` may be one of them, usually the last.
+        classes: the names of the classes, in the order of the columns. `NO_DIGIT` may be one of them.
 
     Returns:
-        probabilities of the other classes, (N, digits), and of no digit, (N,): 0 if the network has no such class.
+        The probabilities of the digits, (N, digits), and of "no digit", (N,): 0 if the network has no such class.
 
     Raises:
-        ValueError: the number of names is not that of the classes.
+        ValueError: `probabilities` does not have one column per name.
     """
     if probabilities.ndim != 2 or probabilities.shape[1] != len(classes):
         raise ValueError(
-            f"split_probabilities: {len(classes)} names of classes do not fit probabilities of shape "
+            f"split_probabilities: {len(classes)} class names do not fit probabilities of shape "
             f"{probabilities.shape}, which must be (N, {len(classes)})"
         )
-    digits = [i for i, name in enumerate(classes) if name != NO_DIGIT]
-    none = [i for i, name in enumerate(classes) if name == NO_DIGIT]
-    return probabilities[:, digits], probabilities[:, none].sum(axis=1)
+    digit_columns = [i for i, name in enumerate(classes) if name != NO_DIGIT]
+    other_columns = [i for i, name in enumerate(classes) if name == NO_DIGIT]
+    return probabilities[:, digit_columns], probabilities[:, other_columns].sum(axis=1)
 
 
 def digit_names(classes: Sequence[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Render a page of a PDF document as an image; this needs pypdfium2, the extra `chainrule[pdf]`."""
+"""Render a page of a PDF document as an image. This needs pypdfium2, which `pip install 'chainrule[pdf]'` installs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-PAGE_SIDE = 2400  # pixels of the longer side: A4 in 200 dots per inch
-MAX_SCALE = 10  # pixels per point: a page of a few points stays small
+PAGE_SIDE = 2400  # pixels of the longer side: about A4 at 200 dpi
+MAX_SCALE = 10  # pixels per point (1/72 inch): a page of a few points stays small
 
 
 def is_pdf(path: str | os.PathLike[str]) -> bool:
-    """Whether a file begins as a PDF document does; False if it cannot be read."""
+    """Whether a file starts with the signature of a PDF document; False if it cannot be read."""
     try:
         with Path(path).open("rb") as file:
             return file.read(5) == b"%PDF-"
@@ -26,7 +26,11 @@ def is_pdf(path: str | os.PathLike[str]) -> bool:
 
 
 def render_page(path: str | os.PathLike[str], page: int) -> tuple[Image.Image, int]:
-    """Render a page, counted from 1, and return it (mode RGB) with the number of pages.
+    """Render a page and return it (mode RGB) with the number of pages of the document.
+
+    Args:
+        path: the PDF document.
+        page: the number of the page, from 1.
 
     Raises:
         PictureError: pypdfium2 is not installed, the document is encrypted or damaged, or it has no such page.
@@ -40,15 +44,17 @@ def render_page(path: str | os.PathLike[str], page: int) -> tuple[Image.Image, i
     try:
         document = pypdfium2.PdfDocument(path)
     except pypdfium2.PdfiumError as error:
-        reason = "is encrypted; save it without a password" if "assword" in str(error) else "is damaged"
+        is_encrypted = "assword" in str(error)  # PDFium: "Incorrect password error"
+        reason = "is encrypted; save it without a password" if is_encrypted else "is damaged"
         raise PictureError(f"{path}: the PDF document {reason}") from error
     with document:
-        count = len(document)
-        if not 1 <= page <= count:
-            raise PictureError(f"{path}: there is no page {page}; the document has {count} page{'s' * (count != 1)}")
+        n_pages = len(document)
+        if not 1 <= page <= n_pages:
+            plural = "" if n_pages == 1 else "s"
+            raise PictureError(f"{path}: there is no page {page}; the document has {n_pages} page{plural}")
         try:
-            sheet = document[page - 1]
-            scale = min(MAX_SCALE, PAGE_SIDE / max(1, *sheet.get_size()))
-            return sheet.render(scale=scale).to_pil().convert("RGB"), count
+            pdf_page = document[page - 1]
+            scale = min(MAX_SCALE, PAGE_SIDE / max(1, *pdf_page.get_size()))
+            return pdf_page.render(scale=scale).to_pil().convert("RGB"), n_pages
         except pypdfium2.PdfiumError as error:
             raise PictureError(f"{path}: page {page} of the PDF document is damaged") from error

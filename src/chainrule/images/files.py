@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from PIL import Image
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
-LONGEST_SIDE = 1024  # maximum side of a gray image, in pixels
-PHOTO_PIXELS = 24_000_000  # maximum number of pixels of a color photo
+DIGIT_LONGEST_SIDE = 1024  # maximum side of a picture of one digit, in pixels
+PHOTO_PIXELS = 24_000_000  # maximum number of pixels of a photo
 AS_JPEG = "export the picture as JPEG or PNG"
-FOREIGN_FORMATS = (  # how such a file begins, its name, and what to do
+FOREIGN_FORMATS = (  # a regular expression for how such a file starts, the name of the format, and what to do
     (
         rb".{4}ftyp(hei|hev|mif1|msf1)",
         "HEIC pictures",
@@ -47,7 +47,7 @@ FOREIGN_FORMATS = (  # how such a file begins, its name, and what to do
     (rb"%PDF-", "PDF documents as a whole", "choose a page of it with chainrule read FILE --page N"),
 )
 UPRIGHT = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
-"""By EXIF orientation, Pillow's `Image.Transpose` that makes the image upright; 1 is upright already."""
+"""Pillow's `Image.Transpose` that makes an image upright, by EXIF orientation; 1 is upright already."""
 
 _NULL_HANDLER = logging.NullHandler()
 
@@ -57,22 +57,22 @@ class Photo(NamedTuple):
 
     Attributes:
         image: upright, opaque, in Pillow's mode RGB.
-        scale: the ratio of the sides in the file to those of `image`: 1.0 up to 24 megapixels.
+        scale: pixels in the file per pixel of `image`, along a side: 1.0 up to 24 megapixels.
     """
 
     image: Image.Image
     scale: float
 
 
-def open_picture(path: str | os.PathLike[str], name: str | None = None) -> NDArray[np.float32]:
-    """Read an image file as gray values: 0 is black, 1 is white.
+def open_digit(path: str | os.PathLike[str], name: str | None = None) -> NDArray[np.float32]:
+    """Read a picture of one digit as gray values: 0 is black, 1 is white.
 
     Applies the EXIF orientation, composites transparent images over white, converts colors to luminance (or to the
-    axis of most contrast, see `colors`), and takes the first frame of an animation.
+    axis of highest contrast, see `colors`), and takes the first frame of an animation.
 
     Args:
         path: the image file.
-        name: what error messages call it, by default its path.
+        name: the file's name in error messages; by default, its path.
 
     Returns:
         An array `(height, width)`, its longer side at most 1024 pixels.
@@ -82,18 +82,21 @@ def open_picture(path: str | os.PathLike[str], name: str | None = None) -> NDArr
             needs more than `memory.MAX_BYTES` to decode.
         MemoryError: there is not enough memory.
     """
-    return np.asarray(_open_image(path, _gray_factor, _to_gray, name)[0], np.float32)
+    return np.asarray(_open_image(path, _digit_factor, _to_gray, name)[0], np.float32)
 
 
-def open_gray(path: str | os.PathLike[str], name: str | None = None) -> tuple[NDArray[np.uint8], float]:
-    """Read an image file as gray values of `open_photo`'s size, uint8 `(height, width)`, and that photo's scale.
+def open_gray_photo(path: str | os.PathLike[str], name: str | None = None) -> tuple[NDArray[np.uint8], float]:
+    """Read an image file as gray values from 0 to 255; images above 24 megapixels are downsampled.
 
     Args:
         path: the image file.
-        name: what error messages call it, by default its path.
+        name: the file's name in error messages; by default, its path.
+
+    Returns:
+        The gray values, uint8 `(height, width)`, and their scale, as in `Photo`.
 
     Raises:
-        PictureError, MemoryError: as `open_picture`.
+        PictureError, MemoryError: as in `open_digit`.
     """
     image, size = _open_image(path, _photo_factor, to_gray_bytes, name)
     return np.asarray(image), max(size) / max(image.size)
@@ -104,10 +107,10 @@ def open_photo(path: str | os.PathLike[str], name: str | None = None) -> Photo:
 
     Args:
         path: the image file.
-        name: what error messages call it, by default its path.
+        name: the file's name in error messages; by default, its path.
 
     Raises:
-        PictureError, MemoryError: as `open_picture`.
+        PictureError, MemoryError: as in `open_digit`.
     """
     image, size = _open_image(path, _photo_factor, _to_rgb, name)
     return Photo(image, max(size) / max(image.size))
@@ -124,18 +127,18 @@ def _open_image(
     Args:
         path: the image file.
         factor: returns the downsampling factor for a width and a height.
-        convert: converts a decoded image, given the downsampling factor.
-        name: what error messages call the file, by default its path.
+        convert: converts and downsamples a decoded image, given the downsampling factor.
+        name: the file's name in error messages; by default, its path.
 
     Raises:
-        PictureError: the file cannot be read, in one sentence.
+        PictureError: the file cannot be read.
         MemoryError: there is not enough memory.
     """
     from PIL import Image, UnidentifiedImageError  # imported on first use
 
     name = str(path) if name is None else name
     with _open_file(path, name) as file, warnings.catch_warnings(), _quiet_decoders():
-        warnings.simplefilter("ignore")  # Pillow warns of odd metadata and of big images; check_size checks the size
+        warnings.simplefilter("ignore")  # Pillow warns of odd metadata and of big images, which `check_size` refuses
         try:
             image, transpose, size = _decode(file, name, factor, convert)  # frees the full-size image on return
             return image if transpose is None else image.transpose(transpose), size
@@ -145,8 +148,8 @@ def _open_image(
             raise PictureError(f"{name}: {_foreign_format(file)}") from error
         except Image.DecompressionBombError as error:
             raise PictureError(f"{name}: the image is too large; the limit is 100 megapixels") from error
-        except Exception as error:  # decoders raise many kinds of errors for damaged files
-            if "out of memory" in str(error):  # Pillow raises OSError
+        except Exception as error:  # decoders raise errors of many types for damaged files
+            if "out of memory" in str(error):  # Pillow raises OSError instead of MemoryError
                 raise MemoryError(f"{name}: {error}") from error
             raise PictureError(f"{name}: the image is damaged or truncated") from error
 
@@ -164,16 +167,17 @@ def _decode(
         size = image.size
         check_size(image, name, factor(*size))
         image.load()
-        converted = convert(image, factor(*image.size))  # check_size may have reduced the size of a JPEG
+        converted = convert(image, factor(*image.size))  # `check_size` may have reduced the size of a JPEG
         transpose = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
     return converted, None if transpose is None else Image.Transpose(transpose), size
 
 
 @contextmanager
 def _quiet_decoders() -> Iterator[None]:
-    """Keep decoders from writing to standard error; relevant errors are raised as well.
+    """Keep decoders from writing to standard error; errors that matter are raised in any case.
 
-    Pillow logs, and Python prints log records if there is no handler; libtiff, a C library, writes directly.
+    Pillow logs, and Python prints log records if no handler is set. libtiff, a C library, writes to standard error
+    directly.
     """
     logging.getLogger("PIL").addHandler(_NULL_HANDLER)
     set_handler = _libtiff_handler_setter()
@@ -189,7 +193,7 @@ def _quiet_decoders() -> Iterator[None]:
 
 @cache
 def _libtiff_handler_setter() -> Callable[[int | None], int | None] | None:
-    """`TIFFSetErrorHandler` of the libtiff that Pillow uses; None if it is linked statically, as on Windows."""
+    """Return `TIFFSetErrorHandler` of the libtiff that Pillow uses; None if it is linked statically, as on Windows."""
     import ctypes
 
     from PIL import _imaging
@@ -221,49 +225,56 @@ def _open_file(path: str | os.PathLike[str], name: str) -> io.BufferedReader:
 
 
 def _foreign_format(file: io.BufferedReader) -> str:
-    """What to say about a file that is no image in one of the formats."""
+    """Return an error message for a file that is not an image in one of `FORMATS`."""
     file.seek(0)
     start = file.read(1024)
-    for pattern, kind, advice in FOREIGN_FORMATS:
+    for pattern, format_name, advice in FOREIGN_FORMATS:
         if re.match(pattern, start, re.DOTALL):
-            return f"{kind} cannot be opened; {advice}"
+            return f"{format_name} cannot be opened; {advice}"
     return f"not an image in one of the formats {', '.join(FORMATS)}"
 
 
-def _gray_factor(width: int, height: int) -> int:
-    # Reduces by an integer factor only down to 1.5 times the final size; `thumbnail` does the rest with exact weights.
-    # A phone's 12 megapixels, 4000×3000, are thus decoded at half their size.
-    return max(1, 2 * max(width, height) // (3 * LONGEST_SIDE))
+def _digit_factor(width: int, height: int) -> int:
+    """Return the factor by which a picture of one digit is downsampled before `thumbnail` reduces it to its final size.
+
+    The result is at least 1.5 times as large as the final size, so that `thumbnail`, which is not limited to integer
+    factors, can average pixels with exact weights. A phone's 12 megapixels, 4000×3000, are decoded at half their size.
+    """
+    return max(1, 2 * max(width, height) // (3 * DIGIT_LONGEST_SIDE))
 
 
 def _photo_factor(width: int, height: int) -> int:
+    """Return the factor by which a photo is downsampled to at most `PHOTO_PIXELS`."""
     return math.ceil(math.sqrt(width * height / PHOTO_PIXELS))
 
 
+def _has_high_depth(image: Image.Image) -> bool:
+    """Whether pixels are 16-bit or 32-bit integers or floats, not bytes."""
+    return image.mode.startswith(("I", "F"))
+
+
 def _to_gray(image: Image.Image, factor: int) -> Image.Image:
-    """Convert a decoded image of any mode to gray values from 0 to 1 (mode F), at most `LONGEST_SIDE` long."""
+    """Convert a decoded image of any mode to gray values from 0 to 1 (mode F), at most `DIGIT_LONGEST_SIDE` long."""
     from PIL import Image
 
-    high_depth = image.mode.startswith(("I", "F"))
-    gray = (
-        in_bands(image, factor, "F", _high_depth_converter(image))
-        if high_depth
-        else in_bands(image, factor, "L", gray_converter(image) or _luminance)
-    )
-    gray.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BOX)
-    return gray if high_depth else Image.fromarray(np.asarray(gray, np.float32) / np.float32(255))
+    if _has_high_depth(image):
+        gray = in_bands(image, factor, "F", _high_depth_converter(image))
+    else:
+        gray = in_bands(image, factor, "L", gray_converter(image) or _luminance)
+    gray.thumbnail((DIGIT_LONGEST_SIDE, DIGIT_LONGEST_SIDE), Image.Resampling.BOX)
+    return gray if gray.mode == "F" else Image.fromarray(np.asarray(gray, np.float32) / np.float32(255))
 
 
 def to_gray_bytes(image: Image.Image, factor: int = 1) -> Image.Image:
-    """Convert a decoded image of any mode to gray values in mode L, as `open_gray` reads a file."""
-    if image.mode.startswith(("I", "F")):
+    """Convert a decoded image of any mode to gray values in mode L, as `open_gray_photo` does."""
+    if _has_high_depth(image):
         return _to_rgb(image, factor).convert("L")
     return in_bands(image, factor, "L", gray_converter(image) or _luminance)
 
 
 def _to_rgb(image: Image.Image, factor: int) -> Image.Image:
     """Convert a decoded image of any mode to an opaque image in mode RGB."""
-    if not image.mode.startswith(("I", "F")):
+    if not _has_high_depth(image):
         return in_bands(image, factor, "RGB", partial(_to_opaque, background=canvas_color(image)))
     to_gray = _high_depth_converter(image)
 
@@ -291,7 +302,7 @@ def _to_opaque(image: Image.Image, background: str = "white") -> Image.Image:
 
 
 def _high_depth_converter(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
-    """A function that converts bands of a high-depth image (16-bit, 32-bit or float) to gray values from 0 to 1."""
+    """Return a function that converts bands of a high-depth image to gray values from 0 to 1."""
     from PIL import Image
 
     extremes: Any = (0, 65535) if image.mode.startswith("I;16") else image.getextrema()

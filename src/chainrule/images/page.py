@@ -1,8 +1,7 @@
 """Find and read the digits in a photo of a page, line by line.
 
-A detector (see `detection`) says where digits are and how tall; each is cut out (see `cutting`) and given to the
-classifier, and the detector's own opinion counts, too. The digits are then grouped into lines by following neighbors to
-the right, so a line may slope or bend a little.
+A detector finds the digits (see `detection`). Each is cut out (see `cutting`) and classified, and the probabilities of
+classifier and detector are pooled (see `classification`). The digits are then grouped into lines (see `lines`).
 """
 
 from __future__ import annotations
@@ -12,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from chainrule.images.classification import classify_detections, pool_probabilities
 from chainrule.images.cutting import cut_out
 from chainrule.images.detection import detect_digits
-from chainrule.images.evidence import presence
-from chainrule.images.judging import judge, pool_opinions
+from chainrule.images.evidence import digit_probability
 from chainrule.images.lines import group_into_lines
-from chainrule.images.pyramid import LONGEST_SIDE, make_levels
+from chainrule.images.pyramid import PAGE_LONGEST_SIDE, make_levels
 from chainrule.images.steps import normalize_gray
 
 if TYPE_CHECKING:
@@ -25,46 +24,49 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from chainrule.images.cutting import Cut
+    from chainrule.images.classification import Classifier
+    from chainrule.images.cutting import Cutout
     from chainrule.images.detection import Detection, Detector
-    from chainrule.images.judging import Classifier
     from chainrule.images.pyramid import Level
 
-    Box = tuple[int, int, int, int]
+    Box = tuple[int, int, int, int]  # left, top, right, bottom
 
-MIN_CONFIDENCE = 0.5  # minimum probability of what counts as a digit
-# A detection is reported if it is a digit with probability SURELY, whatever its class; else if that probability times
-# that of its class is at least MIN_READ
-MIN_READ, SURELY = 0.5, 0.95
-# Giants are taller than this many times the median height of a page's digits, if it has at least MIN_USUAL of them
-GIANT, MIN_USUAL = 6.0, 5
-MIN_ASIDE = 2  # digits on each side of a giant that show that it is no digit
-MIN_OTHER_LEVEL = 0.4  # confidence at another level: with less, a digit counts as detected at one level only
-MIN_SHARE = 0.25  # minimum contrast of doubtful ink, relative to the page's usual ink: pencil has a third of a marker's
-MAX_JOINED = 0.4  # limit of `Cut.joined`, which is higher for the side of a cell
-STROKE_WIDTH = 0.35  # of its height: a 1 that is narrower counts as a straight stroke
-STROKE_HEIGHTS = (0.5, 1.8)  # of the median height of the other digits in the line: limits for straight strokes
-MIN_NEIGHBORS = 2  # digits other than straight strokes: with fewer, the usual height is unknown
-LONE_CONFIDENCE = 0.9  # minimum confidence in a line of straight strokes only, if there are other lines
-LONE_HEIGHTS = (0.75, 1.3)  # of the median height of the page's digits: within them, LONE_CONFIDENCE is not needed
-# A digit whose class has a lower probability than DOUBTFUL is cut out and read again, twice, with its box widened on
-# each side by WIDENINGS (shares of its height)
-DOUBTFUL = 0.97
-WIDENINGS = (0.05, -0.04)
-MIN_PROBABILITY = 1e-12  # so that its logarithm is finite
+MIN_DIGIT_PROBABILITY = 0.5  # minimum probability of being a digit with which a detection counts as one of the page's
+SURE_DIGIT_PROBABILITY = 0.95  # a detection with at least this probability of being a digit is always returned
+MIN_READ_PROBABILITY = 0.5  # else its probability of being a digit, times that of its class, must reach this
+GIANT_RATIO = 6.0  # a detection is a giant if it is taller than this many times the median height of the page's digits
+MIN_DIGITS_FOR_GIANTS = 5  # minimum number of digits on a page for this median
+MIN_DIGITS_BESIDE = 2  # if there are at least so many digits on each side of a giant, it is not a digit
+MIN_OTHER_LEVEL_SCORE = 0.4  # with less confidence at a different level, a digit counts as detected at one level only
+MIN_RELATIVE_CONTRAST = 0.25  # of doubtful ink, relative to the page's usual ink: pencil has a third of a marker's
+MAX_JOINED = 0.4  # limit of `Cutout.joined`, which is higher for the side of a cell
+MAX_STROKE_ASPECT = 0.35  # width over height: a 1 that is narrower counts as a straight stroke
+STROKE_HEIGHTS = (
+    0.5,
+    1.8,
+)  # limits of a straight stroke's height, relative to the median of the other digits in its line
+MIN_HEIGHTS = 2  # minimum number of digits from which a median height is computed
+LONE_STROKE_CONFIDENCE = 0.9  # minimum confidence in a line of straight strokes only, if there are other lines
+LONE_STROKE_HEIGHTS = (
+    0.75,
+    1.3,
+)  # relative to the median of the page's digits: within these limits, any confidence will do
+DOUBTFUL_PROBABILITY = 0.97  # a digit whose class has a lower probability is cut out and classified again
+BOX_CHANGES = (0.05, -0.04)  # relative to its height: by how much its box is extended on each side for that, in turn
+MIN_PROBABILITY = 1e-12  # lower limit of probabilities, so that their logarithms are finite
 
 
 @dataclass(frozen=True)
 class Digit:
-    """A digit on the page.
+    """A digit on a page.
 
     Attributes:
-        digit: the class.
-        confidence: that it is a digit and this one, from 0 to 1.
+        digit: the index of its class.
+        confidence: the probability that it is a digit, and of this class.
         box: left, top, right, bottom in pixels of the photo; right and bottom are exclusive.
         image: (28, 28), the classifier's input.
-        second_digit: the second guess.
-        second_confidence: its confidence.
+        second_digit: the index of the second most probable class.
+        second_confidence: the probability that it is a digit, and of this second class.
     """
 
     digit: int
@@ -92,126 +94,147 @@ def read_page(photo: NDArray[np.floating | np.uint8], classify: Classifier, dete
     Raises:
         PictureError: the array does not hold gray values as above.
     """
-    gray = np.asarray(normalize_gray(photo, LONGEST_SIDE), np.float32)
+    gray = np.asarray(normalize_gray(photo, PAGE_LONGEST_SIDE), np.float32)
     if gray.min() == gray.max():  # blank: the networks would take a second to find nothing
         return []
     levels = make_levels(gray)
-    detections = detect_digits(levels, detect)
-    detections, cuts, opinions, rows = judge(levels, detections, classify)
-    probability = _without_lines(presence(rows), detections, cuts)
-    probability = _without_giants(_without_faint(probability, cuts), detections)
-    opinions = _read_again(levels, detections, opinions, probability >= MIN_CONFIDENCE, classify)
+    detections, cutouts, class_probabilities, features = classify_detections(
+        levels, detect_digits(levels, detect), classify
+    )
+    is_digit = _without_cell_sides(digit_probability(features), detections, cutouts)
+    is_digit = _without_giants(_without_faint_ink(is_digit, cutouts), detections)
+    class_probabilities = _reread_doubtful(
+        levels, detections, class_probabilities, is_digit >= MIN_DIGIT_PROBABILITY, classify
+    )
     scale = max(photo.shape) / max(gray.shape)
     digits = {
-        id(detection): _digit(detection, cut.image, confidence * opinion, scale, photo.shape)
-        for detection, cut, opinion, confidence in zip(detections, cuts, opinions, probability.tolist(), strict=True)
-        if cut is not None and (confidence >= SURELY or confidence * opinion.max() >= MIN_READ)
+        id(detection): _digit(detection, cutout.image, probability * row, scale, photo.shape)
+        for detection, cutout, row, probability in zip(
+            detections, cutouts, class_probabilities, is_digit.tolist(), strict=True
+        )
+        if cutout is not None
+        and (probability >= SURE_DIGIT_PROBABILITY or probability * row.max() >= MIN_READ_PROBABILITY)
     }
-    lines = group_into_lines([detection for detection in detections if id(detection) in digits])
-    read = [[digits[id(detection)] for detection in line] for line in lines]
-    usual = [_height(digit) for line in read for digit in line if not _is_stroke(digit)]
-    read = [_without_stray_strokes(line, usual, is_alone=len(lines) == 1) for line in read]
-    return [line for line in read if line]
+    grouped = group_into_lines([detection for detection in detections if id(detection) in digits])
+    lines = [[digits[id(detection)] for detection in line] for line in grouped]
+    usual_heights = [_height(digit) for line in lines for digit in line if not _is_stroke(digit)]
+    lines = [_without_stray_strokes(line, usual_heights, is_alone=len(lines) == 1) for line in lines]
+    return [line for line in lines if line]
 
 
-def _read_again(
+def _reread_doubtful(
     levels: Sequence[Level],
     detections: Sequence[Detection],
-    opinions: NDArray[np.float64],
+    class_probabilities: NDArray[np.float64],
     is_digit: NDArray[np.bool_],
     classify: Classifier,
 ) -> NDArray[np.float64]:
     """Return the class probabilities (N, classes); those of doubtful digits are pooled over three boxes.
 
-    The other two boxes are a little larger and a little smaller: a box that is some pixels off cuts a stroke, or
-    contains a neighbor's.
+    The two additional boxes are a little larger and a little smaller: a box that is some pixels off truncates a stroke,
+    or contains a part of a neighbor.
     """
-    doubtful = np.flatnonzero(is_digit & (opinions.max(axis=1, initial=0.0) < DOUBTFUL)).tolist()
+    is_doubtful = is_digit & (class_probabilities.max(axis=1, initial=0.0) < DOUBTFUL_PROBABILITY)
+    doubtful = np.flatnonzero(is_doubtful).tolist()
     if not doubtful:
-        return opinions
-    again = [_widened(detections[i], share) for i in doubtful for share in WIDENINGS]
-    cuts = cut_out(levels, again)
-    looks = pool_opinions(again, cuts, classify)[0].reshape(len(doubtful), len(WIDENINGS), -1)
-    pooled = opinions.copy()
-    for i, rows in zip(doubtful, looks, strict=True):
-        logarithms = np.log(np.maximum([opinions[i], *rows[rows.any(axis=1)]], MIN_PROBABILITY))
-        shares = np.exp(logarithms.mean(axis=0))
-        pooled[i] = shares / shares.sum()
+        return class_probabilities
+    changed = [_extended(detections[i], share) for i in doubtful for share in BOX_CHANGES]
+    cutouts = cut_out(levels, changed)
+    rereadings = pool_probabilities(changed, cutouts, classify)[0].reshape(len(doubtful), len(BOX_CHANGES), -1)
+    pooled = class_probabilities.copy()
+    for i, rows in zip(doubtful, rereadings, strict=True):
+        has_ink = rows.any(axis=1)
+        logarithms = np.log(np.maximum([class_probabilities[i], *rows[has_ink]], MIN_PROBABILITY))
+        geometric_mean = np.exp(logarithms.mean(axis=0))
+        pooled[i] = geometric_mean / geometric_mean.sum()
     return pooled
 
 
-def _widened(detection: Detection, share: float) -> Detection:
-    """A detection with a box that is larger on each side by a share of its height."""
-    more = share * detection.height
-    left, right = detection.left - more, detection.right + more
-    return replace(detection, left=left, top=detection.top - more, right=right, bottom=detection.bottom + more)
+def _extended(detection: Detection, share: float) -> Detection:
+    """Return a detection whose box is extended on each side by a share of its height."""
+    margin = share * detection.height
+    return replace(
+        detection,
+        left=detection.left - margin,
+        top=detection.top - margin,
+        right=detection.right + margin,
+        bottom=detection.bottom + margin,
+    )
 
 
-def _without_lines(
-    probability: NDArray[np.float64], detections: Sequence[Detection], cuts: Sequence[Cut | None]
+def _without_cell_sides(
+    probability: NDArray[np.float64], detections: Sequence[Detection], cutouts: Sequence[Cutout | None]
 ) -> NDArray[np.float64]:
-    """Return the probabilities of being a digit, 0 for strokes that join lines at both ends: the sides of cells.
+    """Return the probabilities of being a digit, 0 for sides of a table's cells: strokes joined to lines at both ends.
 
     A 1 that fills a square of squared paper looks the same, but it is detected at more than one level.
     """
-    doubtful = np.array([detection.other_level_score < MIN_OTHER_LEVEL for detection in detections], bool)
-    narrow = np.array([detection.width < STROKE_WIDTH * detection.height for detection in detections], bool)
-    joined = np.array([cut is not None and cut.joined > MAX_JOINED for cut in cuts], bool)
-    return np.asarray(np.where(doubtful & narrow & joined, 0.0, probability))
+    at_one_level = np.array([d.other_level_score < MIN_OTHER_LEVEL_SCORE for d in detections], bool)
+    is_narrow = np.array([d.width < MAX_STROKE_ASPECT * d.height for d in detections], bool)
+    is_joined = np.array([cutout is not None and cutout.joined > MAX_JOINED for cutout in cutouts], bool)
+    return np.asarray(np.where(at_one_level & is_narrow & is_joined, 0.0, probability))
 
 
-def _without_faint(probability: NDArray[np.float64], cuts: Sequence[Cut | None]) -> NDArray[np.float64]:
+def _without_faint_ink(probability: NDArray[np.float64], cutouts: Sequence[Cutout | None]) -> NDArray[np.float64]:
     """Return the probabilities of being a digit, 0 for doubtful ink much fainter than the page's usual ink."""
-    contrasts = np.array([0.0 if cut is None else cut.contrast for cut in cuts])
-    sure = probability >= MIN_CONFIDENCE
-    if not sure.any():
+    contrasts = np.array([0.0 if cutout is None else cutout.contrast for cutout in cutouts])
+    is_digit = probability >= MIN_DIGIT_PROBABILITY
+    if not is_digit.any():
         return probability
-    usual = np.percentile(contrasts[sure], 75, method="higher")
-    return np.asarray(np.where((contrasts < MIN_SHARE * usual) & (probability < SURELY), 0.0, probability))
+    usual_contrast = np.percentile(contrasts[is_digit], 75, method="higher")
+    is_faint = contrasts < MIN_RELATIVE_CONTRAST * usual_contrast
+    return np.asarray(np.where(is_faint & (probability < SURE_DIGIT_PROBABILITY), 0.0, probability))
 
 
 def _without_giants(probability: NDArray[np.float64], detections: Sequence[Detection]) -> NDArray[np.float64]:
-    """Return the probabilities of being a digit, 0 for what is many times as tall as the other digits.
+    """Return the probabilities of being a digit, 0 for detections many times as tall as the page's digits.
 
-    Such a detection is a pen on the page, say. It is dropped if it was detected at one level only, or if there are
-    digits on both sides of it; a large digit in a plot has the numbers of the axis on one side only.
+    Such a detection is a pen on the page, for example. It is dropped if it was detected at one level only, or if there
+    are digits on both sides of it: a large digit in a plot has the numbers of the axis on one side only.
     """
-    heights = np.array([detection.height for detection in detections])
-    doubtful = np.array([detection.other_level_score for detection in detections]) < MIN_OTHER_LEVEL
-    sure = probability >= MIN_CONFIDENCE
-    if np.count_nonzero(sure) < MIN_USUAL:
+    is_digit = probability >= MIN_DIGIT_PROBABILITY
+    if np.count_nonzero(is_digit) < MIN_DIGITS_FOR_GIANTS:
         return probability
-    giant = heights > GIANT * np.median(heights[sure])
-    usual = [detection for detection, chosen in zip(detections, sure & ~giant, strict=True) if chosen]
-    for i in np.flatnonzero(giant & ~doubtful).tolist():
-        one = detections[i]
-        beside = [other for other in usual if one.top < (other.top + other.bottom) / 2 < one.bottom]
-        to_left = sum(other.right < one.left + one.width / 2 for other in beside)
-        doubtful[i] = min(to_left, len(beside) - to_left) >= MIN_ASIDE
-    return np.asarray(np.where(doubtful & giant, 0.0, probability))
+    heights = np.array([detection.height for detection in detections])
+    is_giant = heights > GIANT_RATIO * np.median(heights[is_digit])
+    is_dropped = np.array([d.other_level_score < MIN_OTHER_LEVEL_SCORE for d in detections], bool)
+    usual = [detection for detection, is_usual in zip(detections, is_digit & ~is_giant, strict=True) if is_usual]
+    for i in np.flatnonzero(is_giant & ~is_dropped).tolist():
+        giant = detections[i]
+        beside = [other for other in usual if giant.top < (other.top + other.bottom) / 2 < giant.bottom]
+        n_left = sum(other.right < giant.left + giant.width / 2 for other in beside)
+        is_dropped[i] = min(n_left, len(beside) - n_left) >= MIN_DIGITS_BESIDE
+    return np.asarray(np.where(is_dropped & is_giant, 0.0, probability))
 
 
-def _without_stray_strokes(line: list[Digit], usual: Sequence[int], *, is_alone: bool) -> list[Digit]:
-    """Drop straight strokes that are no 1s: much shorter or taller than the other digits of their line, or without any.
+def _without_stray_strokes(line: list[Digit], usual_heights: Sequence[int], *, is_alone: bool) -> list[Digit]:
+    """Drop straight strokes that are not 1s.
+
+    In a line with at least `MIN_HEIGHTS` other digits, these are strokes much shorter or taller than those. In a line
+    of strokes only, they are strokes with a low confidence and an unusual height for the page.
 
     Args:
         line: the digits of a line.
-        usual: the heights of all digits of the page that are no strokes.
+        usual_heights: the heights of all digits of the page that are not straight strokes.
         is_alone: whether there are no other lines.
     """
     if not is_alone and all(_is_stroke(digit) for digit in line):
-        return [digit for digit in line if digit.confidence >= LONE_CONFIDENCE or _is_usual(digit, usual, LONE_HEIGHTS)]
+        return [
+            digit
+            for digit in line
+            if digit.confidence >= LONE_STROKE_CONFIDENCE or _is_as_tall(digit, usual_heights, LONE_STROKE_HEIGHTS)
+        ]
     heights = [_height(digit) for digit in line if not _is_stroke(digit)]
-    if len(heights) < MIN_NEIGHBORS:
+    if len(heights) < MIN_HEIGHTS:
         return line
-    return [digit for digit in line if not _is_stroke(digit) or _is_usual(digit, heights, STROKE_HEIGHTS)]
+    return [digit for digit in line if not _is_stroke(digit) or _is_as_tall(digit, heights, STROKE_HEIGHTS)]
 
 
-def _is_usual(digit: Digit, heights: Sequence[int], limits: tuple[float, float]) -> bool:
-    """Whether a digit's height is within limits relative to the median of others; False if there are too few."""
-    if len(heights) < MIN_NEIGHBORS:
+def _is_as_tall(digit: Digit, heights: Sequence[int], limits: tuple[float, float]) -> bool:
+    """Whether a digit's height, relative to the median of `heights`, is within limits; False if there are too few."""
+    if len(heights) < MIN_HEIGHTS:
         return False
-    low, high = (factor * float(np.median(heights)) for factor in limits)
+    low, high = (limit * float(np.median(heights)) for limit in limits)
     return low <= _height(digit) <= high
 
 
@@ -222,21 +245,30 @@ def _height(digit: Digit) -> int:
 def _is_stroke(digit: Digit) -> bool:
     """Whether a digit is read as a 1 and is hardly more than a straight stroke."""
     left, top, right, bottom = digit.box
-    return digit.digit == 1 and right - left < STROKE_WIDTH * (bottom - top)
+    return digit.digit == 1 and right - left < MAX_STROKE_ASPECT * (bottom - top)
 
 
 def _digit(
     detection: Detection,
     image: NDArray[np.uint8],
-    row: NDArray[np.float64],
+    confidences_by_class: NDArray[np.float64],
     scale: float,
     shape: tuple[int, ...],
 ) -> Digit:
-    """Return a detection as a digit, in pixels of the photo."""
-    order = np.argsort(-row, kind="stable")
-    first, second = int(order[0]), int(order[min(1, len(order) - 1)])  # a single class is the second guess, too
+    """Return a detection as a digit of the page.
+
+    Args:
+        detection: the detection.
+        image: the classifier's input.
+        confidences_by_class: (classes,), the probability that it is a digit, and of each class.
+        scale: pixels of the photo per pixel of the detection's box.
+        shape: (height, width) of the photo.
+    """
+    order = np.argsort(-confidences_by_class, kind="stable").tolist()
+    first = order[0]
+    second = order[1] if len(order) > 1 else first
     height, width = shape
     left, right = (min(max(round(scale * x), 0), width) for x in (detection.left, detection.right))
     top, bottom = (min(max(round(scale * y), 0), height) for y in (detection.top, detection.bottom))
     box = (left, top, max(right, left + 1), max(bottom, top + 1))
-    return Digit(first, float(row[first]), box, image, second, float(row[second]))
+    return Digit(first, float(confidences_by_class[first]), box, image, second, float(confidences_by_class[second]))

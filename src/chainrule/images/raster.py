@@ -1,6 +1,6 @@
-"""Image operations in NumPy: resizing, sliding-window filters, closing, connected components.
+"""Image operations in NumPy: resizing, sliding-window filters, closing, connected components, Otsu's threshold.
 
-Does not use SciPy (Pillow resamples), because importing it would slow down the reading of a single digit.
+Pillow resamples. SciPy is not used, because importing it would slow down the reading of a single digit.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Gray = NDArray[np.floating]  # brightness, or ink, from 0 to 1
-    Values = NDArray[np.floating | np.uint8]  # the same, or brightness from 0 to 255
+    Gray = NDArray[np.floating]
+    """Brightness or ink, from 0 to 1."""
+    Values = NDArray[np.floating | np.uint8]
+    """Brightness or ink as floats from 0 to 1, or as uint8 from 0 to 255."""
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
@@ -32,10 +34,13 @@ def resize(values: Values, shape: tuple[int, int], method: Literal["BOX", "BILIN
 
 
 def shrink(values: Values, longest: int) -> Gray:
-    """Downsample so that the longer side is at most `longest` pixels; smaller images keep their size."""
+    """Downsample so that the longer side is at most `longest` pixels; smaller images keep their size.
+
+    As in `resize`, uint8 values become floats from 0 to 255.
+    """
     scale = longest / max(values.shape)
-    height, width = (max(1, round(scale * side)) for side in values.shape)
     if scale < 1:
+        height, width = (max(1, round(scale * side)) for side in values.shape)
         return resize(values, (height, width))
     return values.astype(np.float32) if values.dtype == np.uint8 else np.asarray(values)
 
@@ -45,8 +50,8 @@ def sliding_reduce(
 ) -> NDArray[_Scalar]:
     """Reduce each pixel's `width` × `width` neighborhood with `np.maximum`, `np.minimum` or `np.add`.
 
-    Windows of 1, 2, 4, ... pixels are combined from two of half the size, so the cost grows only with log(width). For
-    `np.add`, `width` must be a power of two.
+    A window of 2, 4, 8, ... pixels is combined from two windows of half that size, so the cost grows only with
+    log(width). If `width` is not a power of two, the last two windows overlap, which `np.add` does not allow.
 
     Args:
         values: gray values, or a mask, for which `np.maximum` is "any" and `np.minimum` is "all"; `(height, width)`.
@@ -54,7 +59,7 @@ def sliding_reduce(
         combine: combines the values of two windows.
         mode: how the picture is padded, as in `np.pad`: by repeating its outermost pixels, or by its mirror image.
     """
-    for _ in range(2):  # along the rows, then, transposed, along the columns
+    for _ in range(2):  # along the rows, and, after the transposition, along the columns
         values = np.pad(values, ((0, 0), (width // 2, (width - 1) // 2)), mode)
         size = 1
         while size < width:
@@ -66,7 +71,7 @@ def sliding_reduce(
 
 
 def box_mean(values: Gray, width: int) -> Gray:
-    """The mean of each pixel's `width` × `width` neighborhood; `width` must be a power of two."""
+    """Return the mean of each pixel's `width` × `width` neighborhood; `width` must be a power of two."""
     return sliding_reduce(values, width, np.add) / width**2
 
 
@@ -75,48 +80,54 @@ def closing(values: Gray, width: int) -> Gray:
 
     The image is padded by its mirror image.
     """
-    width |= 1  # an odd window is centered, so that erosion exactly undoes dilation
+    width |= 1  # an odd window is centered, so that closing does not shift edges
     margin = min(width, *values.shape)
-    if margin == width:  # each step can pad by the mirror image: a dilated mirror image is that of the dilated image
+    if margin == width:
+        # Dilation commutes with mirroring, so each of the two steps can pad by itself
         return sliding_reduce(sliding_reduce(values, width, np.maximum, "symmetric"), width, np.minimum, "symmetric")
-    mirrored = np.pad(values, margin, mode="symmetric")  # once for both steps: the window is wider than the image
+    # The window is wider than the image: pad once for both steps
+    mirrored = np.pad(values, margin, mode="symmetric")
     closed = sliding_reduce(sliding_reduce(mirrored, width, np.maximum), width, np.minimum)
     return closed[margin:-margin, margin:-margin]
 
 
 def connected_parts(mask: NDArray[np.bool_], *, diagonals: bool = True) -> NDArray[np.intp]:
-    """Label the connected components of a mask: 0 where `mask` is false, then 1, 2, ...
+    """Label the connected components of a mask with 1, 2, ...; the label is 0 where the mask is false.
 
     Args:
         mask: `(height, width)`.
         diagonals: whether diagonal neighbors are connected (8-connectivity) or not (4-connectivity).
     """
-    # A run is a maximal row of pixels; runs, not pixels, are joined, since there are far fewer of them.
+    # A run is a maximal sequence of pixels in a row. Runs, not pixels, are joined, since there are far fewer of them
     stride, reach = mask.shape[1] + 2, int(diagonals)
     padded = np.pad(mask, ((0, 0), (1, 1))).ravel()
     starts, ends = 1 + np.flatnonzero(padded[1:] != padded[:-1]).reshape(-1, 2).T
-    first = np.searchsorted(ends, starts + stride - reach, side="right")  # the first run of the next row that touches
-    last = np.searchsorted(starts, ends + stride + reach, side="left")  # and the one after the last
-    touching = np.maximum(last - first, 0)  # number of touching runs
-    upper = np.repeat(np.arange(starts.size), touching)
-    offsets = np.arange(upper.size) - np.repeat(np.cumsum(touching) - touching, touching)
-    joined = np.stack([upper, first[upper] + offsets])  # (2, touching pairs)
+    # The runs of the next row that touch each run: from `first` up to, but not including, `stop`
+    first = np.searchsorted(ends, starts + stride - reach, side="right")
+    stop = np.searchsorted(starts, ends + stride + reach, side="left")
+    n_touching = np.maximum(stop - first, 0)
+    upper = np.repeat(np.arange(starts.size), n_touching)
+    offsets = np.arange(upper.size) - np.repeat(np.cumsum(n_touching) - n_touching, n_touching)
+    pairs = np.stack([upper, first[upper] + offsets])  # (2, pairs): the upper and the lower of two runs that touch
     root = np.arange(starts.size)  # union-find: each run starts as its own component
-    while joined.size:
-        np.minimum.at(root, joined.max(axis=0), joined.min(axis=0))  # the lower label wins
+    while pairs.size:
+        np.minimum.at(root, pairs.max(axis=0), pairs.min(axis=0))  # the lower index becomes the root
         while not np.array_equal(root, root[root]):
             root = root[root]
-        joined = root[joined]
-        joined = joined[:, joined[0] != joined[1]]
-    parts = np.zeros(mask.shape, np.intp)
-    parts[mask] = np.repeat(np.unique(root, return_inverse=True)[1] + 1, ends - starts)
-    return parts
+        pairs = root[pairs]
+        pairs = pairs[:, pairs[0] != pairs[1]]
+    labels = np.zeros(mask.shape, np.intp)
+    labels[mask] = np.repeat(np.unique(root, return_inverse=True)[1] + 1, ends - starts)
+    return labels
 
 
 def otsu_threshold(values: Gray) -> float:
-    """The threshold that maximizes the variance between the two classes (Otsu 1979)."""
+    """Return the threshold that maximizes the variance between the values below and above it (Otsu 1979).
+
+    Candidates are the inner edges of a histogram with 256 bins.
+    """
     counts, edges = np.histogram(values, bins=256)
     moments = counts * (edges[:-1] + edges[1:]) / 2
-    below, total = np.cumsum(counts)[:-1], counts.sum()
-    difference = np.cumsum(moments)[:-1] - below / total * moments.sum()
-    return float(edges[1 + np.argmax(difference**2 / (below * (total - below)))])
+    n_below, total = np.cumsum(counts)[:-1], counts.sum()
+    difference = np.cumsum(moments)[:-1] - n_below / total * moments.sum()
+    return float(edges[1 + np.argmax(difference**2 / (n_below * (total - n_below)))])

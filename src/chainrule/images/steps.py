@@ -1,9 +1,9 @@
-"""Convert gray values to MNIST's format step by step, keeping every intermediate stage.
+"""Convert gray values to MNIST's format step by step, and keep every intermediate stage.
 
 MNIST's digits are clean black and white scans, scaled to fit a 20×20 box with their aspect ratio preserved (which left
 soft gray edges) and placed in a 28×28 image by their center of mass (LeCun, Bottou, Bengio and Haffner, "Gradient-based
-learning applied to document recognition", 1998, section III.A). For a photo, the brightness of the paper is estimated
-and divided out first, which removes lighting and shadows; pixels that differ enough from the paper are ink.
+learning applied to document recognition", 1998, section III.A). The ink of a photo is separated from the paper first,
+see `foreground`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chainrule.errors import PictureError
-from chainrule.images.files import LONGEST_SIDE, open_picture
+from chainrule.images.files import DIGIT_LONGEST_SIDE, open_digit
 from chainrule.images.foreground import STROKE_INK, BlankError, Foreground, find_foreground, ink_is_dark, stroke_width
 from chainrule.images.frames import Panel, find_panels
 from chainrule.images.raster import resize, shrink, sliding_reduce
@@ -27,12 +27,13 @@ if TYPE_CHECKING:
 
     from chainrule.images.raster import Gray, Values
 
-DIGIT_SIDE, IMAGE_SIDE = 20, 28  # the sizes of MNIST's digits and images
+DIGIT_SIDE = 20  # pixels of the longer side of MNIST's digits
+IMAGE_SIDE = 28  # pixels of a side of MNIST's images
 WORKING_SIDE = 256  # pixels of the longer side: enough detail for 20×20, and downsampling averages out noise
-# A shadow leaves paper more than this share of its brightness: if the brightness of a panel and that around it differ
-# less, the panel may be the lit part of the paper
-MAX_SHADE = 0.6
-SAME_INK = 0.12  # maximum difference in brightness between strokes of one digit
+# Minimum brightness of paper in a shadow, relative to lit paper: a panel that differs less from its surroundings may be
+# the lit part of the paper
+MIN_SHADE = 0.6
+MAX_INK_DIFFERENCE = 0.12  # maximum difference in brightness between strokes of one digit
 MIN_STROKE_WIDTH = 2.0  # pixels in the 20×20 box: three quarters of MNIST's digits have wider strokes
 
 
@@ -44,16 +45,27 @@ class BlankPictureError(PictureError):
 class Stages:
     """The stages of converting an image to MNIST's format; iterating yields `(title, array)` in order.
 
-    `gray` and `paper` are brightness (0 black, 1 white); from `ink` on, 0 is paper and 1 is full ink.
+    `gray` and `paper` are brightness (0 black, 1 white); from `ink` on, 0 is paper, and larger values are ink, whether
+    it is darker or brighter than the paper.
+
+    Attributes:
+        gray: (height, width), the whole picture, the longer side at most 256.
+        paper: (panel height, panel width), the brightness of the background; like `ink` and `clean`, it shows the
+            innermost panel in which the digit was found, or the whole picture (see `frames.find_panels`).
+        ink: of the same shape, the relative difference from the background.
+        clean: of the same shape, the ink of the digit alone, scaled to 0..1, without noise and specks.
+        cropped: the bounding box of the digit.
+        scaled: the same with a longer side of 20 pixels.
+        result: (28, 28), bright on black.
     """
 
-    gray: Gray  # (height, width), as opened, the longer side at most 256
-    paper: Gray  # (height, width), the brightness of the background
-    ink: Gray  # (height, width), the difference from the background, darker or brighter
-    clean: Gray  # (height, width), scaled to 0..1, without noise and specks
-    cropped: Gray  # the bounding box of the digit
-    scaled: Gray  # the longer side is 20 pixels
-    result: NDArray[np.uint8]  # (28, 28), bright on black
+    gray: Gray
+    paper: Gray
+    ink: Gray
+    clean: Gray
+    cropped: Gray
+    scaled: Gray
+    result: NDArray[np.uint8]
 
     def __iter__(self) -> Iterator[tuple[str, NDArray[np.floating | np.uint8]]]:
         yield "as opened", self.gray
@@ -71,15 +83,15 @@ def prepare(picture: str | os.PathLike[str] | NDArray[np.floating | np.uint8], n
     Args:
         picture: the path of an image file, or gray values `(height, width)`: floats from 0 (black) to 1 (white), or
             uint8 from 0 to 255. The ink may be darker or brighter than the paper.
-        name: what error messages call the picture, by default its path.
+        name: the picture's name in error messages; by default, its path.
 
     Raises:
         PictureError: the file cannot be read, the array does not hold gray values as above, or no digit is found.
     """
     if isinstance(picture, np.ndarray):
-        name, gray = name or "picture", normalize_gray(picture, LONGEST_SIDE)
+        name, gray = name or "picture", normalize_gray(picture, DIGIT_LONGEST_SIDE)
     else:
-        name, gray = name or str(picture), open_picture(picture, name)
+        name, gray = name or str(picture), open_digit(picture, name)
     try:
         return _stages(gray)
     except BlankError as error:
@@ -87,7 +99,7 @@ def prepare(picture: str | os.PathLike[str] | NDArray[np.floating | np.uint8], n
 
 
 def to_mnist(gray: NDArray[np.floating | np.uint8]) -> NDArray[np.uint8]:
-    """The `(28, 28)` result of `prepare`, without the other stages."""
+    """Convert gray values `(height, width)` to MNIST's format: the result of `prepare`, `(28, 28)`."""
     return prepare(gray).result
 
 
@@ -95,7 +107,7 @@ def ink_to_mnist(ink: Gray) -> NDArray[np.uint8]:
     """Convert clean ink `(height, width)`, 0 for paper and 1 for full ink, to MNIST's format: `(28, 28)`.
 
     Raises:
-        BlankError: no pixel has the ink of a stroke, or none is left when a large picture is scaled down.
+        BlankError: no pixel has the ink of a stroke once the picture is scaled down to `WORKING_SIDE`.
     """
     return _center(_scale(_thicken(_crop(shrink(ink, WORKING_SIDE)))))
 
@@ -124,33 +136,40 @@ def _stages(gray: Gray) -> Stages:
 
 
 def _find_innermost(gray: Gray) -> Foreground:
-    """The ink of the digit in the innermost panel that has one, such as a sheet on a desk, or in the whole picture."""
-    panel = Panel(gray, np.ones(gray.shape, bool), 1.0, 1.0, True)
+    """Find the ink of the digit in the innermost panel that contains one, such as a sheet on a desk.
+
+    Without panels, the digit is looked for in the whole picture.
+
+    Raises:
+        BlankError: there is no digit.
+    """
+    panel = Panel(gray, np.ones(gray.shape, bool), background=1.0, surroundings=1.0, is_closed=True)
     best = _find_digit(panel)
-    searching = True
-    while searching:
-        searching = False
-        for candidate in find_panels(panel.gray, panel.mask):
-            inner = _find_digit(candidate)
-            if inner is not None and (best is None or not inner.is_cut or not _may_be_cut(candidate, inner)):
-                panel, best, searching = candidate, inner, True
+    is_searching = True
+    while is_searching:
+        is_searching = False
+        for inner_panel in find_panels(panel.gray, panel.mask):
+            digit = _find_digit(inner_panel)
+            if digit is not None and (best is None or not _may_extend_outside(inner_panel, digit)):
+                panel, best, is_searching = inner_panel, digit, True
                 break
     if best is None:
         raise BlankError
     return best
 
 
-def _may_be_cut(panel: Panel, digit: Foreground) -> bool:
-    """Whether a digit at the edge of its panel may go on outside: the edge may be a shadow's, or a stroke's."""
-    brightness = panel.background, panel.surroundings
+def _may_extend_outside(panel: Panel, digit: Foreground) -> bool:
+    """Whether a panel may show only a part of the digit: its edge may be that of a shadow, or that of a stroke."""
+    if not digit.is_truncated:
+        return False
+    may_be_shadow = min(panel.background, panel.surroundings) > MIN_SHADE * max(panel.background, panel.surroundings)
     ink = float(np.median(shrink(panel.gray, WORKING_SIDE)[digit.clean > STROKE_INK]))
-    return min(brightness) > MAX_SHADE * max(brightness) or (
-        not panel.is_closed and abs(ink - panel.surroundings) < SAME_INK
-    )
+    may_be_stroke = not panel.is_closed and abs(ink - panel.surroundings) < MAX_INK_DIFFERENCE
+    return may_be_shadow or may_be_stroke
 
 
 def _find_digit(panel: Panel) -> Foreground | None:
-    """The ink of the digit in a panel; None if there is none."""
+    """Find the ink of the digit in a panel; None if there is none."""
     gray = shrink(panel.gray, WORKING_SIDE)
     mask = panel.mask if gray.shape == panel.mask.shape else resize(panel.mask.astype(np.float32), gray.shape) > 0.5
     try:
@@ -163,7 +182,11 @@ def _find_digit(panel: Panel) -> Foreground | None:
 
 
 def _crop(ink: Gray) -> Gray:
-    """Crop to the digit's bounding box, sharpening edges to compensate for the blur of scaling down."""
+    """Crop to the digit's bounding box, and sharpen edges to compensate for the blur of scaling down.
+
+    Raises:
+        BlankError: no pixel has the ink of a stroke.
+    """
     rows, columns = (np.flatnonzero((ink > STROKE_INK).any(axis=axis)) for axis in (1, 0))
     if not len(rows):
         raise BlankError
@@ -191,10 +214,12 @@ def _scale(ink: Gray) -> Gray:
 
 def _center(ink: Gray) -> NDArray[np.uint8]:
     """Center the digit in 28×28 by its center of mass, shifted by whole pixels as in MNIST."""
-    field = np.zeros((IMAGE_SIDE, IMAGE_SIDE), np.uint8)
-    start = []
+    image = np.zeros((IMAGE_SIDE, IMAGE_SIDE), np.uint8)
+    starts = []
     for axis, side in enumerate(ink.shape):
         center = float(ink.sum(axis=1 - axis) @ np.arange(side) / ink.sum())
-        start.append(min(max(round(IMAGE_SIDE / 2 - center), 0), IMAGE_SIDE - side))
-    field[start[0] : start[0] + ink.shape[0], start[1] : start[1] + ink.shape[1]] = np.rint(255 * ink)
-    return field
+        starts.append(min(max(round(IMAGE_SIDE / 2 - center), 0), IMAGE_SIDE - side))
+    top, left = starts
+    height, width = ink.shape
+    image[top : top + height, left : left + width] = np.rint(255 * ink)
+    return image

@@ -12,7 +12,7 @@ from chainrule.data.handwriting.crops import Crop, CropMaker
 from chainrule.data.handwriting.pages import make_page
 from chainrule.data.handwriting.rows import SIDE, lay_patch
 from chainrule.data.handwriting.targets import crop_page, detection_targets
-from chainrule.images.detection import MARGIN
+from chainrule.images.detection import PADDING
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_crops_without_digits_are_cut_where_something_is(monkeypatch, places, le
 
 
 def test_crops_show_no_more_beyond_the_page_than_the_detector_sees():
-    """A row or column beyond the page repeats its border: more than `MARGIN` of them are seen only beside small pages."""
+    """A row or column beyond the page repeats its border: more than `PADDING` of them are seen only beside small pages."""
     random = np.random.default_rng(0)
     gray = np.arange(300 * 400, dtype=np.uint32).reshape(300, 400)
     page = Page(Image.fromarray((gray * 7919 >> 3).astype(np.uint8)), [[Written(1, (2.0, 3.0, 14.0, 25.0))]])
@@ -143,7 +143,7 @@ def test_crops_show_no_more_beyond_the_page_than_the_detector_sees():
         scale = (bottom - top) / 22
         if scale > SIDE / 250:  # the page is larger than the crop
             beyond_left, beyond_top = left - 2 * scale, top - 3 * scale
-            assert max(beyond_left, beyond_top) <= MARGIN + scale + 1
+            assert max(beyond_left, beyond_top) <= PADDING + scale + 1
 
 
 def test_panels_reverse_what_is_around_digits_and_nothing_else():

@@ -13,9 +13,9 @@ import numpy as np
 
 from chainrule.data.handwriting.pages import make_page
 from chainrule.images.cutting import cut_out
-from chainrule.images.detection import MULTIPLE, Detection
+from chainrule.images.detection import SIDE_MULTIPLE, Detection
 from chainrule.images.files import to_gray_bytes
-from chainrule.images.pyramid import LONGEST_SIDE, make_levels, normalize_contrast
+from chainrule.images.pyramid import PAGE_LONGEST_SIDE, make_levels, normalize_contrast
 from chainrule.images.steps import normalize_gray
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _page(kind: str, generator: np.random.Generator, train: bool) -> Page:
 
 def _levels(page: Page) -> list[Level]:
     """The page at several scales, as `read_page` sees it; pages are small enough for it to read at full size."""
-    return make_levels(np.asarray(normalize_gray(np.asarray(to_gray_bytes(page.image)), LONGEST_SIDE), np.float32))
+    return make_levels(np.asarray(normalize_gray(np.asarray(to_gray_bytes(page.image)), PAGE_LONGEST_SIDE), np.float32))
 
 
 def _is_stroke(image: Images) -> bool:
@@ -121,7 +121,7 @@ def _cut(levels: list[Level], boxes: Boxes, generator: np.random.Generator) -> l
     height = boxes[:, 3:] - boxes[:, 1:2]
     boxes = boxes + height * generator.normal(0, 1, boxes.shape) * np.tile(JITTER, 2)
     detections = [Detection(left, top, right, bottom, 1.0, np.empty(0)) for left, top, right, bottom in boxes.tolist()]
-    return [None if cut is None else cut.image for cut in cut_out(levels, detections)]
+    return [None if cutout is None else cutout.image for cutout in cut_out(levels, detections)]
 
 
 def _mark_boxes(levels: list[Level]) -> Boxes:
@@ -129,7 +129,7 @@ def _mark_boxes(levels: list[Level]) -> Boxes:
     from scipy import ndimage  # slow to import
 
     level = next((level for level in levels if level.scale <= 1), levels[0])
-    height, width = (side - side % MULTIPLE for side in level.gray.shape)
+    height, width = (side - side % SIDE_MULTIPLE for side in level.gray.shape)
     contrast = normalize_contrast(level.gray[:height, :width])
     labels, _ = ndimage.label(np.abs(contrast) > INK, np.ones((3, 3)))
     boxes = [

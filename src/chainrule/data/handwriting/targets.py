@@ -9,7 +9,7 @@ import numpy as np
 
 from chainrule.data.handwriting.crops import Crop
 from chainrule.data.handwriting.rows import SIDE
-from chainrule.images.detection import MARGIN, STRIDE, TYPICAL_HEIGHT
+from chainrule.images.detection import PADDING, STRIDE, TYPICAL_HEIGHT
 from chainrule.images.files import to_gray_bytes
 from chainrule.images.raster import resize
 
@@ -102,7 +102,7 @@ def crop_page(page: Page, random: np.random.Generator) -> Crop:
 
 def _start(start: float, side: int, length: int) -> int:
     """Where a crop of `side` pixels begins: no more of it than needed is beyond the margin that a level has."""
-    margin = MARGIN * side / SIDE
+    margin = PADDING * side / SIDE
     low, high = sorted((-margin, length + margin - side))
     return round(min(max(start, low), high))
 

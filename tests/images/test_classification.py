@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from chainrule.images.classification import classify_detections
 from chainrule.images.detection import Detection
-from chainrule.images.judging import judge
 from chainrule.images.pyramid import make_levels
 
 from .drawn import draw_digits
@@ -21,7 +21,7 @@ def looked_at(detections, row=None):
     """Judge boxes on a page with a 4, by a classifier with an opinion of its own, or none."""
     gray = np.asarray(draw_digits("4", (200, 120), 40, 4, (60, 40), 0), np.float32) / 255
     row = np.eye(11)[4] if row is None else row
-    return judge(make_levels(gray), detections, lambda images: np.tile(row, (len(images), 1)))
+    return classify_detections(make_levels(gray), detections, lambda images: np.tile(row, (len(images), 1)))
 
 
 def sides(detection):
