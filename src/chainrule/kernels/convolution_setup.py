@@ -107,7 +107,8 @@ def _correlation(
 ) -> Correlation:
     """The jobs for weights whose flat indices are `sources` (groups, KH, KW, C / groups, O / groups).
 
-    For an input gradient, C and O are the channels of grad and of the images.
+    C are the channels of the arrays that are correlated, and O the channels of the result: in an input gradient, the
+    channels of grad and those of the images.
     """
     if not (pass_tables and math.prod(shape) and sources.size):
         return Correlation(0, out_shape)

@@ -40,7 +40,7 @@ END, CALL, SET, CHECK, GROUP, BARRIER = range(6)
 # Sizes of the parts of a GROUP, in integers
 GROUP_HEAD_WORDS = 5  # GROUP itself and its fixed operands; the moves follow, then the members
 MOVE_WORDS = 3  # the table entry of a block buffer, its address for the first block, the bytes of a block
-MEMBER_WORDS = 4  # kernel, descriptor, rows in a block, rows in all blocks
+MEMBER_WORDS = 4  # kernel, descriptor, rows in a block, rows in all blocks together
 
 # Entries of a program's table, before its arrays
 SGEMM = 0  # the address of BLAS's matrix product in single precision
@@ -59,7 +59,7 @@ script that runs it on a single thread, and a script for each of THREAD_COUNT th
 THREAD_COUNT = 10  # how many threads run the program, unless the team is in use
 CHANGED_ARRAYS = 11  # the address of CHANGED_WORDS integers for each external array that the program writes
 SUBNORMAL_MODE = 12  # FLUSH_SUBNORMALS, or 0
-FIRST_ARRAY = 13  # the number of the entries above: here the arrays begin
+FIRST_ARRAY = 13  # the entry of the program's first array
 
 CHANGED_WORDS = 3  # the array's start, its end, the address of its flags
 

@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 def convolve(x: Array, weight: Array, stride: Any, padding: Any, dilation: Any, groups: int) -> Array:
     """See `convolution.convolve`."""
-    outputs, _, *kernel = weight.shape
+    out_channels, _, *kernel = weight.shape
     positions = [output_size(x.shape[2 + a], padding[a], kernel[a], stride[a], dilation[a]) for a in (0, 1)]
     padded = _by_group(np.pad(channels_last(x), ((0, 0), *padding, (0, 0))), groups)
     filters = _filters(weight, groups)
-    out = np.zeros((len(x), *positions, groups, 1, outputs // groups), x.dtype)
+    out = np.zeros((len(x), *positions, groups, 1, out_channels // groups), x.dtype)
     for row, column, window in _windows(kernel, positions, stride, dilation):
         out += padded[window] @ filters[row, column]
-    return channels_first(out.reshape(len(x), *positions, outputs))
+    return channels_first(out.reshape(len(x), *positions, out_channels))
 
 
 def convolve_input_gradient(
@@ -55,10 +55,10 @@ def convolve_weight_gradient(
     x: Array, grad: Array, weight_shape: Any, stride: Any, padding: Any, dilation: Any, groups: int
 ) -> Array:
     """See `convolution.convolve_weight_gradient`."""
-    outputs, group_channels, *kernel = weight_shape
+    out_channels, group_channels, *kernel = weight_shape
     padded = _by_group(np.pad(channels_last(x), ((0, 0), *padding, (0, 0))), groups)[..., 0, :]
     upstream = _by_group(channels_last(grad), groups)[..., 0, :]
-    out = np.empty((*kernel, groups, outputs // groups, group_channels), x.dtype)
+    out = np.empty((*kernel, groups, out_channels // groups, group_channels), x.dtype)
     for row, column, window in _windows(kernel, grad.shape[2:], stride, dilation):
         out[row, column] = np.einsum("nijgo,nijgc->goc", upstream, padded[window], optimize=True)
     return np.ascontiguousarray(out.transpose(2, 3, 4, 0, 1)).reshape(weight_shape)
@@ -137,8 +137,8 @@ def _by_group(x: Array, groups: int) -> Array:
 
 def _filters(weight: Array, groups: int) -> Array:
     """Rearrange weights (O, C / groups, KH, KW) as (KH, KW, groups, C / groups, O / groups)."""
-    outputs, group_channels, *kernel = weight.shape
-    return weight.reshape(groups, outputs // groups, group_channels, *kernel).transpose(3, 4, 0, 2, 1)
+    out_channels, group_channels, *kernel = weight.shape
+    return weight.reshape(groups, out_channels // groups, group_channels, *kernel).transpose(3, 4, 0, 2, 1)
 
 
 def _windows(kernel: Any, positions: Any, stride: Any, dilation: Any) -> Iterator[tuple[int, int, Any]]:
@@ -168,10 +168,9 @@ def _taps(
         pixels, positions = [slice(None)], [slice(None)]
         for a, tap_index in enumerate(divmod(tap, kernel[1])):  # the tap's row, then its column
             first = tap_index * dilation[a] - padding[a]  # the pixel that the tap reads for position 0
-            begin = max(0, -(first // stride[a]))  # the first position whose tap is inside the image
-            end = min(
-                result_shape[1 + a], -(-(image_shape[1 + a] - first) // stride[a])
-            )  # after the last such position
+            # for positions begin … end - 1, the tap is inside the image
+            begin = max(0, -(first // stride[a]))
+            end = min(result_shape[1 + a], -(-(image_shape[1 + a] - first) // stride[a]))
             first_pixel = first + begin * stride[a]
             pixels.append(slice(first_pixel, first_pixel + max(0, end - begin) * stride[a], stride[a]))
             positions.append(slice(begin, max(begin, end)))

@@ -97,7 +97,7 @@ def _dots(type: Type) -> Kernel:
     kernel = Kernel(f"dots_{type}", {
         "n": I8, "m": I8, "k": I8, "x": ADDRESS, "x_row": I8, "y": ADDRESS, "y_row": I8, "out": ADDRESS, "out_row": I8,
     }, internal=True)  # fmt: skip
-    # as many columns as the registers allow, which hold the sums and factors of a tile
+    # the number of columns of the largest tile, whose sums and factors must fit into the registers
     tall_columns = 4 if registers().has_32_registers else 2
     tiles = {size: _tile(type, *size) for size in ((TALL_TILE_ROWS, tall_columns), (3, 4), (1, 4), (1, 1))}
     n, m, k, x_row, y_row, out_row = (kernel[name] for name in ("n", "m", "k", "x_row", "y_row", "out_row"))

@@ -48,8 +48,8 @@ HAS_TASK = BEGIN_LOCK + 6  # 1 from the start of a Python task until the owner h
 PROGRAM = -1  # a value of OWNER
 
 # Values of STATE
-ASLEEP = 0  # on BEGIN_LOCK, or about to be
-SPINNING = 1  # checks CALL_COUNT again and again
+ASLEEP = 0  # waits for BEGIN_LOCK, or is about to
+SPINNING = 1  # checks again and again whether CALL_COUNT has changed
 RUNNING = 2  # from the moment of a call until the worker has finished it
 
 ACQUIRE, START, RELEASE, SERVE, FINISH = range(5)
