@@ -339,9 +339,8 @@ class Tensor(metaclass=_TensorType):
 
     def __repr__(self) -> str:
         opening = f"{type(self).__name__.lower()}("
-        values = np.array2string(
-            self._concrete("the text of a Tensor"), separator=", ", precision=4, threshold=200, prefix=opening
-        )
+        array = self._concrete("the text of a Tensor")
+        values = np.array2string(array, separator=", ", precision=4, threshold=200, prefix=opening)
         facts = [f"shape={self.shape}"] if self.ndim else []
         if self.dtype not in (DEFAULT, np.int64, np.bool_):
             facts.append(f"dtype={self.dtype}")
@@ -402,10 +401,10 @@ class Tensor(metaclass=_TensorType):
             mode.trace.before_grad_read(self._node, outside=type(self._data) is _ndarray)
         node = self._node
         if type(node) is tape.Node and node.grad is None and not (node.hooks and tape.RETAIN in node.hooks):
-            warnings.warn(
-                "the .grad of an intermediate result is None unless its retain_grad() was called before backward()",
-                stacklevel=2,
+            message = (
+                "the .grad of an intermediate result is None unless its retain_grad() was called before backward()"
             )
+            warnings.warn(message, stacklevel=2)
         return None if node is None else node.grad
 
     @grad.setter
@@ -799,16 +798,14 @@ def _as_array(data: Any, dtype: DTypeLike | None, copy: bool) -> NDArray[Any]:
         data = data._concrete("the copy that tensor() makes (use clone() instead)")
     elif hasattr(data, "__array__") and not isinstance(data, (np.ndarray, np.generic)):
         data = np.asarray(data)
+    array = _numeric_array(data)
     if dtype is None and not hasattr(data, "__array__"):  # not an array, so that its type follows from its numbers
-        array = _numeric_array(data)
         if array.dtype == np.float64 and not isinstance(_first_number(data), (np.ndarray, np.generic, Tensor)):
             array = array.astype(DEFAULT)  # Python floats
+    elif array.dtype.kind != "f" or hasattr(data, "__array__"):  # NumPy raises an error for integers that do not fit
+        array = np.array(data, dtype, order="C") if copy else np.asarray(data, dtype)
     else:
-        array = _numeric_array(data)
-        if array.dtype.kind != "f" or hasattr(data, "__array__"):  # NumPy raises an error for integers that do not fit
-            array = np.array(data, dtype, order="C") if copy else np.asarray(data, dtype)
-        else:
-            array = array.astype(dtype)
+        array = array.astype(dtype)
     return array.astype(storable_dtype(array.dtype).newbyteorder("="), copy=False)
 
 
@@ -846,9 +843,8 @@ def _to_numpy_index(index: Any) -> Any:
     elif not isinstance(index, (Tensor, np.ndarray)):
         return index
     if index.dtype == np.uint8:
-        raise IndexError(
-            "an index of uint8 is a mask in PyTorch and positions in NumPy: convert it with .bool() or .long()"
-        )
+        problem = "an index of uint8 is a mask in PyTorch and positions in NumPy"
+        raise IndexError(f"{problem}: convert it with .bool() or .long()")
     if mode.trace is not None:
         return mode.trace.index(index)
     return np.array(index) if index.ndim or index.dtype.kind == "b" else int(index)
@@ -856,8 +852,8 @@ def _to_numpy_index(index: Any) -> Any:
 
 def _shape_at(array: Any, index: Any) -> tuple[int, ...]:
     """Return the shape of the elements at an index."""
-    shape: tuple[int, ...] = (array[index] if mode.trace is None else mode.trace.example_at(array, index)).shape
-    return shape
+    elements = array[index] if mode.trace is None else mode.trace.example_at(array, index)
+    return elements.shape  # type: ignore[no-any-return]
 
 
 def _sizes(name: str, sizes: tuple[Any, ...]) -> tuple[int, ...]:
@@ -918,9 +914,8 @@ def explain_error(
         valid_options = f"; it takes {', '.join(operation.option_names)}" if operation.option_names else ""
         return TypeError(f"{operation.name}: takes no argument {unknown_options}{valid_options}")
     if tensor_options := ", ".join(name for name, value in options.items() if isinstance(value, Tensor)):
-        return TypeError(
-            f"{operation.name}: {tensor_options} must not be a tensor, because it gets no gradient: pass its item()"
-        )
+        problem = f"{tensor_options} must not be a tensor, because it gets no gradient"
+        return TypeError(f"{operation.name}: {problem}: pass its item()")
     if isinstance(error, RuntimeError):
         return error
     message = str(error)

@@ -48,10 +48,9 @@ class Anomaly:
         if self.frames is not None:
             return self.frames
         calls = ((frame.f_code, line) for frame, line in walk_stack(sys._getframe(1)))
-        user_calls = islice(
-            ((code, line) for code, line in calls if not code.co_filename.startswith(PACKAGE_FOLDER)), _MAX_FRAMES
-        )
-        frames = [FrameSummary(code.co_filename, line, code.co_name, lookup_line=False) for code, line in user_calls]
+        user_calls = ((code, line) for code, line in calls if not code.co_filename.startswith(PACKAGE_FOLDER))
+        innermost = islice(user_calls, _MAX_FRAMES)
+        frames = [FrameSummary(code.co_filename, line, code.co_name, lookup_line=False) for code, line in innermost]
         return tuple(frames[::-1])
 
 

@@ -1,7 +1,7 @@
-"""Attention: each query gets a mean of values, weighted by how well their keys match it.
+"""Attention: for each query, a mean of values, weighted by how well their keys match the query.
 
 `scaled_dot_product_attention` is composed of matrix products and a softmax. Without a mask, and for enough queries and
-keys, it is a single operation, `fused_attention`, which keeps no matrix of scores or weights in memory.
+keys, it is a single operation, `fused_attention`, which does not keep a matrix of scores or weights in memory.
 """
 
 import math
@@ -22,10 +22,12 @@ from chainrule.ops.shape import broadcast_to, flatten, transpose, unsqueeze
 
 __all__ = ["scaled_dot_product_attention"]
 
-MIN_QUERIES, MIN_SCORES = 8, 1024
-"""The fewest queries, and scores of each head (queries × keys), for which attention is fused. With fewer it would be
-slower in a compiled function, because most of its time would go into packing keys and values.
-"""
+MIN_QUERIES = 8
+"""The smallest number of queries for which attention is fused. With fewer queries, it would be slower in a compiled
+function, because most of its time would be spent on packing keys and values."""
+
+MIN_SCORES = 1024
+"""The smallest number of scores of a head, queries × keys, for which attention is fused, for the same reason."""
 
 
 @operation(extra="logsumexp")
@@ -42,7 +44,7 @@ def _(
     grad: Array, query: Array, key: Array, value: Array, out: Array, logsumexp: Any, is_causal: bool, scale: float
 ) -> Any:
     """dV = Pᵀ G, dS = P ∘ (G Vᵀ - Σ G out), dQ = scale dS K, dK = scale dSᵀ Q, for P = softmax(scale Q Kᵀ)."""
-    if is_tensor(grad):  # with `create_graph`: as operations that have derivatives
+    if is_tensor(grad):  # with `create_graph`: this function consists of operations that have derivatives
         return numpy_fallback.attention_gradients(grad, query, key, value, out, logsumexp, is_causal, scale)
     return fused_attention_gradients(grad, query, key, value, out, logsumexp, is_causal=is_causal, scale=scale)
 
@@ -59,17 +61,18 @@ def scaled_dot_product_attention(
     query: Input, key: Input, value: Input, attn_mask: Input | None = None, dropout_p: float = 0.0,
     is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
 ) -> Tensor:  # fmt: skip
-    """softmax(Q Kᵀ / √E) V: for each of L queries, the mean of S values, weighted by how well their keys match it.
+    """softmax(Q Kᵀ / √E) V: for each of L queries, the mean of S values, weighted by how well the keys match.
 
     Args:
         query: (..., L, E).
         key: (..., S, E).
         value: (..., S, F).
-        attn_mask: broadcasts to (..., L, S): booleans, False for keys to ignore; or floats to add to the scores.
+        attn_mask: of a shape that broadcasts to (..., L, S): booleans, False for keys to ignore; or floats to add to
+            the scores.
         dropout_p: must be 0; dropout needs a generator, so apply it in your own module.
-        is_causal: query i attends to keys 0 to i only.
+        is_causal: whether query i attends to keys 0 to i only.
         scale: the factor of the scores; 1/√E if None.
-        enable_gqa: grouped-query attention: several query heads share a key and value head (dimension -3).
+        enable_gqa: grouped-query attention: several query heads share a key and value head; dimension -3 is the heads.
 
     Returns:
         (..., L, F).
@@ -109,10 +112,10 @@ def scaled_dot_product_attention(
 
 
 def _can_fuse(query: Array, key: Array, value: Array) -> bool:
-    """Whether fused attention can compute with these arrays, and is faster."""
-    (*heads, queries, width), keys = query.shape, key.shape[-2]
+    """Whether fused attention supports these arrays, and is faster."""
+    *heads, n_queries, width = query.shape
     return (
-        (queries >= MIN_QUERIES and queries * keys >= MIN_SCORES)
+        (n_queries >= MIN_QUERIES and n_queries * key.shape[-2] >= MIN_SCORES)
         and query.dtype == key.dtype == value.dtype
         and query.dtype in (np.float32, np.float64)
         and query.shape[:-2] == key.shape[:-2] == value.shape[:-2]
@@ -120,10 +123,10 @@ def _can_fuse(query: Array, key: Array, value: Array) -> bool:
     )
 
 
-def _repeat_heads(part: Array, heads: int) -> Tensor:
-    """Repeat each head: (..., h, S, E) to (..., heads, S, E)."""
-    key_heads = part.shape[-3]
-    message = f"{heads} query heads cannot share {key_heads} key heads evenly"
-    check("scaled_dot_product_attention", key_heads > 0 and not heads % key_heads, message)
-    repeated = broadcast_to(unsqueeze(part, -3), shape=(*part.shape[:-2], heads // key_heads, *part.shape[-2:]))
+def _repeat_heads(part: Array, n_heads: int) -> Tensor:
+    """Repeat each head: (..., h, S, E) to (..., n_heads, S, E)."""
+    n_key_heads = part.shape[-3]
+    message = f"{n_heads} query heads cannot share {n_key_heads} key heads evenly"
+    check("scaled_dot_product_attention", n_key_heads > 0 and not n_heads % n_key_heads, message)
+    repeated = broadcast_to(unsqueeze(part, -3), shape=(*part.shape[:-2], n_heads // n_key_heads, *part.shape[-2:]))
     return flatten(repeated, -4, -3)

@@ -1,8 +1,8 @@
 """Convolutions: a small filter slides over an image and computes a weighted sum at each position.
 
-There are three primitive operations: `convolution`, its gradient with respect to the input (which is also the
-transposed convolution, `conv_transpose2d`), and its gradient with respect to the weight. Each is linear in both inputs,
-and its derivatives are the other two. The loops are in `chainrule.kernels`.
+Three operations are primitive: `convolution`, its gradient with respect to the input (which also computes the
+transposed convolution, `conv_transpose2d`), and its gradient with respect to the weight. Each is linear in both of its
+inputs, and its derivatives are the other two operations. The loops are in `chainrule.kernels`.
 
 Source: Dumoulin and Visin, A guide to convolution arithmetic for deep learning (2016).
 """
@@ -18,7 +18,7 @@ __all__ = ["conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d"]
 
 
 class ConvParams(NamedTuple):
-    """The parameters of a two-dimensional convolution, each as (vertical, horizontal)."""
+    """The parameters of a two-dimensional convolution; pairs are (vertical, horizontal)."""
 
     stride: tuple[int, int]
     padding: tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right)
@@ -34,7 +34,7 @@ def convolution(input: Array, weight: Array, *, params: ConvParams) -> Array:
 
 @convolution.derivative
 def _(grad: Array, input: Array, weight: Array, params: ConvParams) -> Any:
-    """The gradients with respect to input and weight: the next two operations."""
+    """The gradients with respect to input and weight, which are the next two operations."""
     return (
         lambda: convolution_input_gradient(grad, weight, shape=input.shape, params=params),
         lambda: convolution_weight_gradient(input, grad, shape=weight.shape, params=params),
@@ -45,8 +45,8 @@ def _(grad: Array, input: Array, weight: Array, params: ConvParams) -> Any:
 def convolution_input_gradient(out_grad: Array, weight: Array, *, shape: Any, params: ConvParams) -> Array:
     """The gradient of a convolution with respect to its input, of `shape` (N, C, H, W).
 
-    It is computed from the gradient of its result, `out_grad` (N, O, H′, W′), and the weight. `conv_transpose2d` passes
-    its own input as `out_grad`.
+    It is computed from the gradient of the result of the convolution, `out_grad` (N, O, H′, W′), and the weight.
+    `conv_transpose2d` passes its own input as `out_grad`.
     """
     return kernels.convolve_input_gradient(out_grad, weight, shape, *params)
 
@@ -62,9 +62,10 @@ def _(grad: Array, out_grad: Array, weight: Array, params: ConvParams) -> Any:
 
 @operation
 def convolution_weight_gradient(input: Array, out_grad: Array, *, shape: Any, params: ConvParams) -> Array:
-    """The gradient of a convolution with respect to its weight, of `shape` (O, C, kernel height, kernel width).
+    """The gradient of a convolution with respect to its weight, of `shape` (O, C / groups, KH, KW).
 
-    It is computed from the input (N, C, H, W) and the gradient of the result, `out_grad` (N, O, H′, W′).
+    It is computed from the input (N, C, H, W) and the gradient of the result of the convolution, `out_grad`
+    (N, O, H′, W′).
     """
     return kernels.convolve_weight_gradient(input, out_grad, shape, *params)
 
@@ -88,11 +89,11 @@ def conv2d(
         input: (N, C, H, W), or one image (C, H, W).
         weight: the filters, (O, C / groups, KH, KW).
         bias: (O,), or None.
-        stride: the filter's step, a number or (vertical, horizontal).
-        padding: zeros on each side of the image, a number or (vertical, horizontal); "same" to keep the size, "valid"
-            for none.
-        dilation: the spacing of the filter's elements.
-        groups: splits the channels into this many groups, convolved separately.
+        stride: the distance between the filter's positions, a number or (vertical, horizontal).
+        padding: zeros on each side of the image, a number or (vertical, horizontal); "same" to keep the size, which
+            requires stride 1; "valid" for no padding.
+        dilation: the distance between the filter's elements, a number or (vertical, horizontal).
+        groups: the number of groups of channels, which are convolved separately.
 
     Returns:
         (N, O, H′, W′), where H′ = ⌊(H + 2 padding - dilation (KH - 1) - 1) / stride⌋ + 1, and W′ accordingly.
@@ -113,10 +114,10 @@ def conv1d(
         input: (N, C, L) or (C, L).
         weight: (O, C / groups, K).
         bias: (O,), or None.
-        stride: the filter's step.
+        stride: the distance between the filter's positions.
         padding: zeros at each end, or "same" or "valid".
-        dilation: the spacing of the filter's elements.
-        groups: splits the channels into this many groups.
+        dilation: the distance between the filter's elements.
+        groups: the number of groups of channels.
 
     Raises:
         ValueError: the shapes or parameters do not fit.
@@ -127,18 +128,20 @@ def conv1d(
 def _convolve(
     input: Array, weight: Array, bias: Array, stride: Any, padding: Any, dilation: Any, groups: int, ndim: int
 ) -> Tensor:
+    """Implement `conv1d` and `conv2d`."""
     name = f"conv{ndim}d"
     _check(name, input, weight, bias, groups, ndim)
     stride, dilation = pair(name, "stride", stride, 1, ndim), pair(name, "dilation", dilation, 1, ndim)
     x = unsqueeze(input, 0) if input.ndim == ndim + 1 else input
     if ndim == 1:  # a sequence is an image of one row
         x, weight = unsqueeze(x, 2), unsqueeze(weight, 2)
-    spans = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]  # from first element to last
+    # the distance from the filter's first element to its last
+    spans = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
     if padding == "same" and stride == (1, 1):
         pads = [(span // 2, span - span // 2) for span in spans]
     elif isinstance(padding, str) and padding != "valid":
-        allowed = 'a number, "valid", or "same" with stride 1'
-        raise ValueError(f"{name}: padding must be {allowed}, not {padding!r} with stride {stride[-ndim:]}")
+        requirement = 'a number, "valid", or "same" with stride 1'
+        raise ValueError(f"{name}: padding must be {requirement}, not {padding!r} with stride {stride[-ndim:]}")
     else:
         pads = [(p, p) for p in pair(name, "padding", 0 if padding == "valid" else padding, 0, ndim)]
     if any(n + sum(edges) <= span for n, edges, span in zip(x.shape[2:], pads, spans, strict=True)):
@@ -158,12 +161,11 @@ def conv_transpose2d(
         input: (N, C, H, W), or one image (C, H, W).
         weight: (C, O / groups, KH, KW).
         bias: (O,), or None.
-        stride: the spacing of the filters in the output.
-        padding: rows and columns cut off on each side of the output.
-        output_padding: rows and columns added at the end of the output; less than the larger of
-            stride and dilation.
-        groups: splits the channels into this many groups.
-        dilation: the spacing of the filter's elements.
+        stride: the distance between the filter's positions in the output.
+        padding: rows and columns removed on each side of the output.
+        output_padding: rows and columns added at the end of the output; less than stride or dilation.
+        groups: the number of groups of channels.
+        dilation: the distance between the filter's elements.
 
     Returns:
         (N, O, H′, W′), where H′ = (H - 1) stride - 2 padding + dilation (KH - 1) + output_padding + 1, and W′
@@ -185,11 +187,11 @@ def conv_transpose1d(
         input: (N, C, L) or (C, L).
         weight: (C, O / groups, K).
         bias: (O,), or None.
-        stride: the spacing of the filters in the output.
-        padding: elements cut off at each end of the output.
-        output_padding: elements added at the end of the output.
-        groups: splits the channels into this many groups.
-        dilation: the spacing of the filter's elements.
+        stride: the distance between the filter's positions in the output.
+        padding: elements removed at each end of the output.
+        output_padding: elements added at the end of the output; less than stride or dilation.
+        groups: the number of groups of channels.
+        dilation: the distance between the filter's elements.
 
     Raises:
         ValueError: the shapes or parameters do not fit.
@@ -201,6 +203,7 @@ def _convolve_transposed(
     input: Array, weight: Array, bias: Array, stride: Any, padding: Any, output_padding: Any, groups: int,
     dilation: Any, ndim: int,
 ) -> Tensor:  # fmt: skip
+    """Implement `conv_transpose1d` and `conv_transpose2d`."""
     name = f"conv_transpose{ndim}d"
     _check(name, input, weight, bias, groups, ndim, transposed=True)
     stride, dilation = pair(name, "stride", stride, 1, ndim), pair(name, "dilation", dilation, 1, ndim)
@@ -219,11 +222,11 @@ def _convolve_transposed(
     if min(size) < 1:
         output = tuple(size[-ndim:])
         raise ValueError(f"{name}: the output would have size {output}: padding {crop[-ndim:]} removes all of it")
-    # If output_padding is at least the stride, the filter fits into the output at more positions than the input has
+    # if output_padding is at least the stride, the filter fits into the output at more positions than the input has
     # elements: append zeros to the input
-    padded = height + extra[0] // stride[0], width + extra[1] // stride[1]
-    if padded != (height, width):
-        x = add_at(x, index=(..., slice(height), slice(width)), shape=(*x.shape[:2], *padded))
+    padded_size = height + extra[0] // stride[0], width + extra[1] // stride[1]
+    if padded_size != (height, width):
+        x = add_at(x, index=(..., slice(height), slice(width)), shape=(*x.shape[:2], *padded_size))
     params = ConvParams(stride, ((crop[0], crop[0]), (crop[1], crop[1])), dilation, groups)
     out = convolution_input_gradient(x, weight, shape=(x.shape[0], weight.shape[1] * groups, *size), params=params)
     return _finish(out, bias, input.ndim, ndim)
@@ -233,20 +236,21 @@ def _finish(out: Tensor, bias: Array, input_ndim: int, ndim: int) -> Tensor:
     """Add the bias, and remove the dimensions that the input did not have."""
     if bias is not None:
         out = out + reshape(bias, shape=(1, -1, 1, 1))
-    added = ([0] if input_ndim == ndim + 1 else []) + ([2] if ndim == 1 else [])
-    return squeeze(out, added) if added else out
+    added_dims = ([0] if input_ndim == ndim + 1 else []) + ([2] if ndim == 1 else [])
+    return squeeze(out, added_dims) if added_dims else out
 
 
 def pair(name: str, what: str, value: Any, minimum: int, ndim: int = 2) -> tuple[int, int]:
-    """Return (vertical, horizontal) for one number or one per dimension, each at least `minimum`.
+    """Return (vertical, horizontal), given one number or a number per dimension, each at least `minimum`.
 
-    In 1-D, where the image has a single row, the vertical entry is `minimum`, which changes nothing.
+    If `ndim` is 1, the image has a single row, and the vertical entry is `minimum`, which has no effect. `name` and
+    `what` begin the error messages.
     """
     numbers = int_tuple(value, f"{name}: {what}")
     numbers = numbers * ndim if len(numbers) == 1 else numbers
     if len(numbers) != ndim or min(numbers) < minimum:
-        form = "one number" if ndim == 1 else "one or two numbers"
-        raise ValueError(f"{name}: {what} must be {form}, at least {minimum}, not {value}")
+        requirement = "one number" if ndim == 1 else "one or two numbers"
+        raise ValueError(f"{name}: {what} must be {requirement}, at least {minimum}, not {value}")
     return (numbers[0], numbers[1]) if ndim == 2 else (minimum, numbers[0])
 
 

@@ -1,7 +1,8 @@
 """Indexing: operations that read elements at an index, and their derivatives, which add elements at an index.
 
-`getitem` reads elements and `add_at` adds elements to zeros: each is the other's derivative. `pick` and
-`embedding_lookup` read along one dimension. Most of the rest (gather, flip, roll, ...) is composed of these.
+`getitem` reads elements, and `add_at` adds elements to zeros: each is the derivative of the other. `embedding_lookup`
+and `add_rows` do the same with rows of a matrix. `pick` reads along one dimension. The public functions are composed of
+these operations.
 """
 
 import math
@@ -18,9 +19,7 @@ from chainrule.ops.arithmetic import where
 from chainrule.ops.operation import NUMPY_FUNCTIONS, Array, Input, Ints, Tensor, operation
 from chainrule.ops.shape import along, cat, clone, contiguous, int_tuple, movedim, reshape, wrap_dim, wrap_dims
 
-__all__ = [
-    "diagonal", "flip", "gather", "getitem", "index_select", "roll", "take_along_dim", "tril", "triu",
-]  # fmt: skip
+__all__ = ["diagonal", "flip", "gather", "getitem", "index_select", "roll", "take_along_dim", "tril", "triu"]
 
 
 @operation(view=True)
@@ -31,9 +30,9 @@ def getitem(input: Input, *, index: Any) -> Array:
         IndexError: out of range, or too many indices.
     """
     elements = input[index]
-    if not is_basic(index):  # NumPy may return another memory layout than C order
+    if not is_basic(index):  # NumPy may return the elements in a memory layout other than C order
         return contiguous(elements)
-    if isinstance(elements, np.generic):  # NumPy copies a single element; with an ellipsis it returns a view of it
+    if isinstance(elements, np.generic):  # NumPy copies a single element; with an ellipsis, it returns a view
         elements = input[(*index, ...) if isinstance(index, tuple) else (index, ...)]
     return elements
 
@@ -55,7 +54,8 @@ def add_at(source: Array, *, index: Any, shape: Any) -> Array:
     return out
 
 
-scatter_add = add_at  # its name in the release candidate; PyTorch's function of that name is `scatter_sum`
+# the former name of `add_at`; PyTorch's `scatter_add` is `scatter_reduce(..., reduce="sum")` here
+scatter_add = add_at
 
 
 @add_at.derivative
@@ -89,14 +89,15 @@ def gather(input: Input, dim: int, index: Input) -> Tensor:
 
     Raises:
         ValueError: the shapes do not fit.
-        IndexError: an index is out of range.
+        IndexError: `dim` or an index is out of range.
         TypeError: the indices are not integers.
     """
     index, dim, source = _as_index(index), wrap_dim(input, dim, "gather"), _at_least_1d(input)
     if not math.prod(index.shape):  # an empty result
         return getitem(reshape(input, shape=(-1,)), index=np.zeros(index.shape, np.int64))
-    is_longer = [n > size and d != dim for d, (n, size) in enumerate(zip(index.shape, source.shape, strict=False))]
-    if any(is_longer) or source.ndim != (index.ndim or 1):
+    sizes = zip(index.shape, source.shape, strict=False)
+    is_too_long = [index_size > size and d != dim for d, (index_size, size) in enumerate(sizes)]
+    if any(is_too_long) or source.ndim != (index.ndim or 1):
         requirement = f"it must have as many dimensions and be no longer, except in dim {dim}"
         raise ValueError(f"gather: index {index.shape} does not fit input {input.shape}: {requirement}")
     return pick(source, index, dim=dim, name="gather", sizes=index.shape)
@@ -104,7 +105,10 @@ def gather(input: Input, dim: int, index: Input) -> Tensor:
 
 @takes_axis
 def take_along_dim(input: Input, indices: Input, dim: int | None = None) -> Tensor:
-    """`gather` after broadcasting all dimensions but `dim`; along the flattened input if `dim` is None."""
+    """`gather` after broadcasting all dimensions but `dim`; from the flattened input if `dim` is None.
+
+    Negative indices count from the end.
+    """
     indices = _as_index(indices)
     if dim is None:
         flat, indices = reshape(input, shape=(-1,)), reshape(indices, shape=(-1,))
@@ -126,7 +130,8 @@ def index_select(input: Input, dim: int, index: Input) -> Tensor:
 
     Raises:
         ValueError: the index has more than one dimension.
-        IndexError: an index is out of range.
+        IndexError: `dim` or an index is out of range.
+        TypeError: the indices are not integers.
     """
     index = _as_index(index)
     check("index_select", index.ndim < 2, f"the index must have at most one dimension, but has shape {index.shape}")
@@ -135,9 +140,9 @@ def index_select(input: Input, dim: int, index: Input) -> Tensor:
 
 
 def flip(input: Input, dims: Ints, *more: int) -> Tensor:
-    """Reverse the order of the elements along each of `dims`; a copy."""
-    flipped = wrap_dims(input, (*int_tuple(dims, "flip"), *more), "flip")
-    view = getitem(input, index=tuple(slice(None, None, -1 if d in flipped else 1) for d in range(input.ndim)))
+    """Reverse the order of the elements along each of the dimensions, given as one sequence or separately; a copy."""
+    flipped_dims = wrap_dims(input, (*int_tuple(dims, "flip"), *more), "flip")
+    view = getitem(input, index=tuple(slice(None, None, -1 if d in flipped_dims else 1) for d in range(input.ndim)))
     return clone(view)  # a copy, as in PyTorch
 
 
@@ -148,6 +153,7 @@ def roll(input: Input, shifts: Ints, dims: Ints | None = None) -> Tensor:
 
     Raises:
         ValueError: the numbers of shifts and dimensions differ.
+        IndexError: a dimension is out of range.
     """
     shifts, dims = int_tuple(shifts, "roll"), int_tuple(() if dims is None else dims, "roll")
     if len(shifts) == 1 and not dims:
@@ -163,13 +169,19 @@ def roll(input: Input, shifts: Ints, dims: Ints | None = None) -> Tensor:
 
 
 def tril(input: Input, diagonal: int = 0) -> Tensor:
-    """The lower triangle: matrices (..., n, m) with zeros above a diagonal (0: the main one, 1: the one above it)."""
+    """The lower triangle: matrices (..., n, m) with zeros above a diagonal.
+
+    `diagonal` is 0 for the main diagonal, 1 for the next above.
+    """
     mask = _lower_mask("tril", input, *int_tuple(diagonal, "tril"))
     return where(mask, input, False)  # False becomes 0 in the input's type
 
 
 def triu(input: Input, diagonal: int = 0) -> Tensor:
-    """The upper triangle: matrices (..., n, m) with zeros below a diagonal (0: the main one, 1: the one above it)."""
+    """The upper triangle: matrices (..., n, m) with zeros below a diagonal.
+
+    `diagonal` is 0 for the main diagonal, 1 for the next above.
+    """
     return where(_lower_mask("triu", input, int_tuple(diagonal, "triu")[0] - 1), False, input)
 
 
@@ -178,7 +190,7 @@ def diagonal(input: Input, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Ten
 
     Args:
         input: at least two dimensions.
-        offset: which diagonal: 0 is the main one, 1 the one above it.
+        offset: the diagonal: 0 is the main diagonal, 1 the next above.
         dim1: the dimension of the rows.
         dim2: the dimension of the columns.
 
@@ -187,11 +199,11 @@ def diagonal(input: Input, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Ten
         IndexError: a dimension is out of range.
     """
     matrices = movedim(input, wrap_dims(input, (dim1, dim2), "diagonal"), (-2, -1))
-    rows, columns = matrices.shape[-2:]
-    row, column = max(0, -offset), max(0, offset)
-    length = max(0, min(rows - row, columns - column))
-    if (rows, columns) != (length, length):
-        matrices = matrices[..., row : row + length, column : column + length]
+    n_rows, n_columns = matrices.shape[-2:]
+    first_row, first_column = max(0, -offset), max(0, offset)
+    length = max(0, min(n_rows - first_row, n_columns - first_column))
+    if (n_rows, n_columns) != (length, length):
+        matrices = matrices[..., first_row : first_row + length, first_column : first_column + length]
     return main_diagonal(matrices)
 
 
@@ -219,7 +231,7 @@ _BASIC = frozenset({int, slice, NoneType, EllipsisType})
 
 
 def is_basic(index: Any) -> bool:
-    """Whether an index has only integers, slices, None and ..., so that it reads no element twice."""
+    """Whether an index has only integers, slices, None and ...; such an index reads each element at most once."""
     for part in index if type(index) is tuple else (index,):
         if type(part) not in _BASIC and not isinstance(part, np.integer):
             return False
@@ -232,45 +244,46 @@ def is_basic_with_tensors(index: Any) -> bool:
 
 
 def _is_integer(part: Any) -> bool:
-    """Whether an entry of an index is an integer or a zero-dimensional integer tensor."""
+    """Whether an entry of an index is an integer or a zero-dimensional array or Tensor of integers."""
     if type(part) is int or isinstance(part, np.integer):
         return True
     return getattr(part, "ndim", None) == 0 and part.dtype.kind in "iu"
 
 
 def split_index(index: tuple[Any, ...], ndim: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Split an index with arrays into two which, applied one after the other by NumPy, give PyTorch's result.
+    """Split an index with arrays into two indices that, applied by NumPy in sequence, give PyTorch's result.
 
-    NumPy treats an integer next to arrays as one more array: in x[0, :, [0, 1]] the slice separates two arrays, so the
-    dimension they index comes first in the result. PyTorch applies x[0] before the arrays. An ellipsis that covers no
-    dimension separates arrays in NumPy, and does nothing in PyTorch.
+    In an index with arrays, NumPy treats an integer as one more array: in x[0, :, [0, 1]], the slice separates two
+    arrays, so the dimension that the arrays index comes first in the result. PyTorch applies x[0] before the arrays. An
+    ellipsis that covers no dimension separates arrays in NumPy, and does nothing in PyTorch.
 
     Args:
         index: integers, slices, None, ... and arrays.
-        ndim: the number of dimensions of what is indexed.
+        ndim: the number of dimensions of the indexed array.
 
     Returns:
-        The index for the input and the index for that result; the first is empty if the second suffices.
+        The index for the input, and the index for the result of the first; the first is empty if the second suffices.
     """
     parts = list(index)
     position = next((i for i, part in enumerate(parts) if part is ...), None)
     if position is not None:
-        parts[position : position + 1] = [slice(None)] * (ndim - sum(_dimensions(part) for part in parts))
+        parts[position : position + 1] = [slice(None)] * (ndim - sum(_dimension_count(part) for part in parts))
     is_number = [_is_integer(part) for part in parts]
     is_array = [not number and not is_basic(part) for part, number in zip(parts, is_number, strict=True)]
-    advanced = [i for i in range(len(parts)) if is_number[i] or is_array[i]]
-    if not any(is_number) or advanced[-1] - advanced[0] + 1 == len(advanced):  # nothing separates them
+    advanced = [i for i in range(len(parts)) if is_number[i] or is_array[i]]  # as arrays in NumPy
+    if not any(is_number) or advanced[-1] - advanced[0] + 1 == len(advanced):  # none, or nothing separates them
         return (), tuple(parts)
     first: list[Any] = []
     second: list[Any] = []
     for part, part_is_number, part_is_array in zip(parts, is_number, is_array, strict=True):
-        first += [slice(None)] * _dimensions(part) if part_is_array else [part]
-        second += [] if part_is_number else [part if part_is_array else slice(None)]
+        first += [slice(None)] * _dimension_count(part) if part_is_array else [part]
+        if not part_is_number:
+            second.append(part if part_is_array else slice(None))
     return tuple(first), tuple(second)
 
 
-def _dimensions(part: Any) -> int:
-    """How many dimensions of the input an entry of an index covers."""
+def _dimension_count(part: Any) -> int:
+    """The number of dimensions of the input that an entry of an index covers."""
     if part is None or part is ... or isinstance(part, bool):
         return 0
     return part.ndim if getattr(part, "dtype", None) == np.bool_ else 1
@@ -290,19 +303,20 @@ def _as_index(index: Any) -> Any:
 def pick(
     input: Array, index: Array, *, dim: int, name: str, sizes: tuple[int, ...] | None = None, from_end: bool = False
 ) -> Any:
-    """Read elements by their index along one dimension; the checked indices are returned as well, for the derivative.
+    """Read elements by their index along one dimension; return them and the checked indices.
 
-    `sizes` says what to read. None: whole slices, out[i] = input[index[i]] for dim 0. A tuple: single elements,
-    out[i, j] = input[index[i, j], j], where `index` broadcasts and each dimension d other than `dim` is read from 0 to
-    sizes[d] - 1 (sizes[dim] does not count). With `from_end`, negative indices count from the end.
+    If `sizes` is None, whole slices are read: out[i] = input[index[i]] for dim 0. If it is a tuple, single elements are
+    read: out[i, j] = input[index[i, j], j] for dim 0. `index` then broadcasts, and each dimension d other than `dim` is
+    read from 0 to sizes[d] - 1; sizes[dim] is ignored. With `from_end`, negative indices count from the end. `name` is
+    the name in error messages.
 
     Raises:
         TypeError: the indices are not integers.
         IndexError: an index is out of range.
     """
-    positions, count = int64_copy(index, name), input.shape[dim]
-    positions = np.where(positions < 0, positions + count, positions) if from_end else positions
-    positions = check_range(positions, count, name)
+    positions, size = int64_copy(index, name), input.shape[dim]
+    positions = np.where(positions < 0, positions + size, positions) if from_end else positions
+    positions = check_range(positions, size, name)
     return contiguous(np.asarray(input[grid_index(dim, positions, sizes)])), positions
 
 
@@ -313,11 +327,14 @@ def _(grad: Array, input_shape: tuple[int, ...], positions: Any, dim: int, sizes
 
 
 def grid_index(dim: int, positions: Any, sizes: tuple[int, ...] | None) -> tuple[Any, ...]:
-    """The index with `positions` along one dimension, and 0 to sizes[d] - 1 along each other dimension d, if given."""
+    """The index that reads `positions` along one dimension.
+
+    If there are `sizes`, it reads 0 to sizes[d] - 1 along each other dimension d; otherwise whole slices.
+    """
     if sizes is None:
         return along(dim, positions.reshape(-1))
     last = len(sizes) - 1
-    # the same as np.ogrid, in a tenth of the time
+    # the same as np.ogrid, but several times as fast
     grid = [np.arange(size).reshape(-1, *(1,) * (last - d)) for d, size in enumerate(sizes)]
     grid[dim : dim + 1] = [positions]
     return tuple(grid)
@@ -327,7 +344,7 @@ def grid_index(dim: int, positions: Any, sizes: tuple[int, ...] | None) -> tuple
 def check_indices(input: Array, *, size: int, name: str, ignore_index: int | None = None) -> Array:
     """Return the input as an int64 copy, after checking that it holds integers from 0 to size - 1, or `ignore_index`.
 
-    An operation, so that a compiled function checks them in each call.
+    This is an operation, so that a compiled function checks the indices of each call.
 
     Raises:
         TypeError: the input does not hold integers.
@@ -376,7 +393,7 @@ def int64_copy(index: Array, name: str) -> Any:
 
 
 def check_range(index: Any, size: int, name: str) -> Any:
-    """Check that all indices are from 0 to size - 1, and return them.
+    """Return the indices, after checking that all are from 0 to size - 1.
 
     Raises:
         IndexError: an index is out of range.
@@ -389,5 +406,5 @@ def check_range(index: Any, size: int, name: str) -> Any:
 def _lower_mask(name: str, input: Array, diagonal: int) -> Any:
     """A mask of the elements on and below a diagonal."""
     check(name, input.ndim > 1, f"takes matrices (..., n, m), not shape {input.shape}")
-    rows, columns = input.shape[-2:]
-    return np.tri(rows, columns, diagonal, dtype=bool)
+    n_rows, n_columns = input.shape[-2:]
+    return np.tri(n_rows, n_columns, diagonal, dtype=bool)

@@ -1,6 +1,6 @@
-"""Normalization: values are shifted and scaled to mean 0 and variance 1, over a layer, a group, a batch or an instance.
+"""Normalization: shifts and scales values to mean 0 and variance 1, over a layer, a group, a batch or an instance.
 
-All but `standardize` are composed of other operations.
+`standardize` is primitive; the other functions are composed of it and of other operations.
 """
 
 import math
@@ -20,7 +20,7 @@ __all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm", "rms_norm"
 
 @operation(promote="floating", fused=True)
 def standardize(input: Input, weight: Operand = 1.0, bias: Operand = 0.0, *, dim: Any, eps: float) -> Array:
-    """(x - mean) / √(variance + eps), which has mean 0 and variance 1 over `dim`; times a weight, plus a bias."""
+    """(x - mean) / √(variance + eps) · weight + bias, with the mean and the variance over `dim`."""
     centered, std = _center(input, dim, eps)
     return centered / std * weight + bias
 
@@ -29,19 +29,19 @@ def standardize(input: Input, weight: Operand = 1.0, bias: Operand = 0.0, *, dim
 def _(grad: Array, input: Array, weight: Array, dim: Any, eps: float) -> Any:
     """(H - mean(H) - y mean(H y)) / √(variance + eps) for the input, G y for the weight, G for the bias.
 
-    G is the gradient of the result, H = G · weight, and y is the standardized x.
+    G is the gradient of the result, H = G · weight, and y = (x - mean) / √(variance + eps).
 
-    Source: Ioffe and Szegedy (2015).
+    Source: Ioffe and Szegedy, Batch normalization (2015).
     """
     centered, std = _center(input, dim, eps)
-    out = centered / std
+    standardized = centered / std
 
     def input_grad() -> Array:
         scaled_grad = grad * weight
-        projection = out * sums.mean(scaled_grad * out, dim, True)
+        projection = standardized * sums.mean(scaled_grad * standardized, dim, True)
         return (scaled_grad - sums.mean(scaled_grad, dim, True) - projection) / std
 
-    return input_grad, lambda: grad * out, lambda: grad
+    return input_grad, lambda: grad * standardized, lambda: grad
 
 
 def _center(input: Array, dim: Any, eps: float) -> tuple[Array, Array]:
@@ -131,8 +131,8 @@ def batch_norm(
 
     Args:
         input: (N, C) or (N, C, ...).
-        running_mean: (C,), updated in place during training; or None.
-        running_var: (C,), the unbiased variance, updated in place during training; or None.
+        running_mean: (C,), updated in place if `training`; or None.
+        running_var: (C,), the unbiased variance, updated in place if `training`; or None.
         weight: the scale, (C,), or None.
         bias: the shift, (C,), or None.
         training: normalize by the statistics of the batch; otherwise by the running statistics.
@@ -140,13 +140,13 @@ def batch_norm(
         eps: added to the variance to avoid division by 0.
 
     Raises:
-        ValueError: the shapes do not fit, a channel has a single value in training, or eps is not positive (it may be 0
-            in evaluation).
+        ValueError: the shapes do not fit, a channel has a single value in training, running statistics are missing in
+            evaluation, or eps is not positive (it may be 0 in evaluation).
 
     Source: Ioffe and Szegedy, Batch normalization (2015).
     """
     check_tensors("batch_norm", input, optional=[running_mean, running_var, weight, bias])
-    if input.shape == (0,):  # neither examples nor channels
+    if input.shape == (0,):  # there are neither examples nor channels
         return input  # type: ignore[return-value]  # a Tensor, if the caller passed one
     check("batch_norm", input.ndim > 1, f"takes (N, C, ...), not {input.shape}")
     weight, bias, center, variances = _by_channel("batch_norm", input, weight, bias, running_mean, running_var)
@@ -166,15 +166,15 @@ def batch_norm(
 
 
 def _standardize_widened(input: Array, weight: Any, bias: Any, dim: Any, eps: float) -> Tensor:
-    """Apply `standardize` with optional weight and bias; float16 is computed in float32."""
+    """Apply `standardize` with an optional weight and bias; compute float16 in float32."""
     weight = 1.0 if weight is None else widen_float16(weight)
     bias = 0.0 if bias is None else widen_float16(bias)
     return as_dtype(standardize(widen_float16(input), weight, bias, dim=dim, eps=eps), input.dtype)
 
 
-def _ema_update(running: Any, batch: Any, momentum: float) -> None:
-    """Update an exponential moving average in place."""
-    running[...] = stop_gradient(running) * (1 - momentum) + momentum * batch
+def _ema_update(running: Any, value: Any, momentum: float) -> None:
+    """Update an exponential moving average in place; `momentum` is the weight of the new value."""
+    running[...] = stop_gradient(running) * (1 - momentum) + momentum * value
 
 
 def _normalized_dims(name: str, input: Array, shape: Ints, *arrays: Array) -> tuple[int, ...]:
@@ -197,12 +197,14 @@ def _by_channel(name: str, input: Array, *arrays: Array, shape: tuple[int, ...] 
 
 
 def _check_shapes(name: str, shape: tuple[int, ...], arrays: tuple[Array, ...]) -> None:
+    """Raise a ValueError unless all arrays that are not None have this shape."""
     for array in arrays:
         if array is not None and array.shape != shape:
             raise ValueError(f"{name}: weight, bias and statistics must have shape {shape}, but one has {array.shape}")
 
 
 def _scale_and_shift(out: Array, weight: Any, bias: Any = None) -> Tensor:
+    """Multiply by the weight and add the bias, unless they are None."""
     out = out if weight is None else out * weight
     return out if bias is None else out + bias  # type: ignore[no-any-return]
 
@@ -215,8 +217,8 @@ def instance_norm(
 
     Args:
         input: (N, C, ...), with at least one further dimension.
-        running_mean: (C,), updated in place by the mean of the examples' statistics; or None.
-        running_var: (C,), the unbiased variance, updated in place likewise; or None.
+        running_mean: (C,), updated in place with the mean of the examples' means if `use_input_stats`; or None.
+        running_var: (C,), updated in place with the mean of the examples' unbiased variances likewise; or None.
         weight: the scale, (C,), or None.
         bias: the shift, (C,), or None.
         use_input_stats: normalize by the statistics of the input; otherwise by the running statistics.
@@ -224,7 +226,8 @@ def instance_norm(
         eps: added to the variance to avoid division by 0.
 
     Raises:
-        ValueError: the shapes do not fit, or a channel of an example has a single value.
+        ValueError: the shapes do not fit, a channel of an example has a single value, or running statistics are
+            missing where they are used.
 
     Source: Ulyanov et al., Instance normalization: the missing ingredient for fast stylization (2016).
     """

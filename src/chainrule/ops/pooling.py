@@ -1,6 +1,6 @@
-"""Pooling: a window slides over an image and computes the maximum or the mean at each position.
+"""Pooling: the maximum or the mean of a window at each position of an image.
 
-The loops are in `chainrule.kernels`.
+The loops are in `chainrule.kernels`. `adaptive_avg_pool2d` is composed of matrix products.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,10 @@ __all__ = ["adaptive_avg_pool2d", "avg_pool1d", "avg_pool2d", "max_pool1d", "max
 
 
 class PoolParams(NamedTuple):
-    """The parameters of pooling, (vertical, horizontal); `ceil_mode` lets the last window extend past the end."""
+    """The parameters of pooling, each pair as (vertical, horizontal).
+
+    `ceil_mode` lets the last window extend past the end of the image.
+    """
 
     kernel: tuple[int, int]
     stride: tuple[int, int]
@@ -31,7 +34,7 @@ class PoolParams(NamedTuple):
 
 @operation(extra="argmax")
 def max_pool(input: Array, *, params: PoolParams) -> Any:
-    """The maximum of each window, (N, C, H, W) to (N, C, H′, W′), and `argmax`: the position of each in its window."""
+    """The maximum of each window, (N, C, H, W) to (N, C, H′, W′), and `argmax`, its position in the window."""
     return kernels.max_pool(input, *params)
 
 
@@ -44,27 +47,36 @@ def _(grad: Array, argmax: Any, input_shape: Any, params: PoolParams) -> Array:
 @operation
 def max_unpool(input: Array, *, argmax: Any, shape: Any, params: PoolParams) -> Array:
     """Zeros of `shape`, with each element of the input added at the position of its window's maximum."""
-    return kernels.max_pool_gradient(input, argmax, shape, *params[:4])
+    kernel, stride, padding, dilation, _ = params
+    return kernels.max_pool_gradient(input, argmax, shape, kernel, stride, padding, dilation)
 
 
 @max_unpool.derivative
 def _(grad: Array, argmax: Any, shape: Any, params: PoolParams) -> Array:
     """The gradient at the position of each window's maximum."""
-    indices = kernels.max_pool_indices(argmax, shape[3], *params[:4])  # (N, C, H′, W′)
+    indices = _image_indices(argmax, shape[3], params)  # (N, C, H′, W′)
     flat = reshape(grad, shape=(*shape[:2], -1))  # (N, C, H W)
     return reshape(gather(flat, 2, indices.reshape(*shape[:2], -1)), shape=indices.shape)
 
 
 @operation
 def max_pool_indices(input: Array, *, params: PoolParams) -> Array:
-    """The index of each window's maximum, h W + w in its image: (N, C, H′, W′) int64."""
-    return kernels.max_pool_indices(kernels.max_pool(input, *params)[1], input.shape[3], *params[:4])
+    """For each window, the index h W + w of its maximum, which is at row h and column w: (N, C, H′, W′) int64."""
+    _, argmax = kernels.max_pool(input, *params)
+    return _image_indices(argmax, input.shape[3], params)
+
+
+def _image_indices(argmax: Array, width: int, params: PoolParams) -> Any:
+    """For each window, the index of its maximum in the image, given its position in the window."""
+    kernel, stride, padding, dilation, _ = params
+    return kernels.max_pool_indices(argmax, width, kernel, stride, padding, dilation)
 
 
 @operation
 def avg_pool(input: Array, *, params: PoolParams, divisor: tuple[bool, int | None]) -> Array:
     """The mean of each window, (N, C, H, W) to (N, C, H′, W′); `divisor` is (count_include_pad, divisor_override)."""
-    return kernels.avg_pool(input, *params[:3], params.ceil_mode, *divisor)
+    kernel, stride, padding, _, ceil_mode = params
+    return kernels.avg_pool(input, kernel, stride, padding, ceil_mode, *divisor)
 
 
 @avg_pool.derivative
@@ -76,7 +88,7 @@ def _(grad: Array, input_shape: Any, params: PoolParams, divisor: Any) -> Array:
 @operation
 def avg_unpool(input: Array, *, shape: Any, params: PoolParams, divisor: Any) -> Array:
     """Zeros of `shape`, with each element of the input distributed evenly over its window."""
-    return kernels.avg_pool_gradient(input, shape, *params[:3], *divisor)
+    return kernels.avg_pool_gradient(input, shape, params.kernel, params.stride, params.padding, *divisor)
 
 
 @avg_unpool.derivative
@@ -108,11 +120,11 @@ def max_pool2d(
     Args:
         input: (N, C, H, W), or one image (C, H, W).
         kernel_size: the window's size, a number or (height, width).
-        stride: the window's step; its size if None.
-        padding: implicit negative infinities on each side, at most half the window.
-        dilation: the spacing of the window's elements.
-        ceil_mode: let the last window extend past the end.
-        return_indices: also return the index of each maximum: h W + w in its image, int64.
+        stride: the distance between windows; their size if None.
+        padding: implicit negative infinities on each side of the image, at most half the window.
+        dilation: the distance between a window's elements.
+        ceil_mode: let the last window extend past the end of the image.
+        return_indices: also return the index of each maximum, h W + w for row h and column w, as int64.
 
     Returns:
         The maxima (N, C, H′, W′); with `return_indices`, the pair (maxima, indices).
@@ -141,16 +153,24 @@ def max_pool1d(
     input: Input, kernel_size: Ints, stride: Ints | None = None, padding: Ints = 0, dilation: Ints = 1,
     ceil_mode: bool = False, return_indices: bool = False,
 ) -> Any:  # fmt: skip
-    """The maximum of each window of a signal, (N, C, L) or (C, L), to (N, C, L′); otherwise as `max_pool2d`."""
+    """The maximum of each window of a signal, (N, C, L) to (N, C, L′) or (C, L) to (C, L′); see `max_pool2d`."""
     return _max_pool(1, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
 def _max_pool(
-    ndim: int, input: Array, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool, with_indices: bool
+    ndim: int,
+    input: Array,
+    kernel: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    ceil_mode: bool,
+    return_indices: bool,
 ) -> Any:
-    x, params = _pool_params("max_pool", ndim, input, kernel, stride, padding, dilation, ceil_mode)
-    out = _pool_images(max_pool, input, ndim, x, params=params)
-    return (out, _pool_images(max_pool_indices, input, ndim, x, params=params)) if with_indices else out
+    """Implement `max_pool1d` and `max_pool2d`."""
+    images, params = _pool_params("max_pool", ndim, input, kernel, stride, padding, dilation, ceil_mode)
+    out = _pool_images(max_pool, input, ndim, images, params=params)
+    return (out, _pool_images(max_pool_indices, input, ndim, images, params=params)) if return_indices else out
 
 
 def avg_pool2d(
@@ -162,33 +182,33 @@ def avg_pool2d(
     Args:
         input: (N, C, H, W), or one image (C, H, W).
         kernel_size: the window's size, a number or (height, width).
-        stride: the window's step; its size if None.
-        padding: zeros on each side, at most half the window.
-        ceil_mode: let the last window extend past the end.
+        stride: the distance between windows; their size if None.
+        padding: zeros on each side of the image, at most half the window.
+        ceil_mode: let the last window extend past the end of the image.
         count_include_pad: count the zeros of the padding in the mean.
-        divisor_override: divide the sums by this number instead.
+        divisor_override: divide the sums by this number instead of the number of elements.
 
     Raises:
         ValueError: the parameters do not fit.
     """
-    x, params = _pool_params("avg_pool", 2, input, kernel_size, stride, padding, 1, ceil_mode)
+    images, params = _pool_params("avg_pool", 2, input, kernel_size, stride, padding, 1, ceil_mode)
     check("avg_pool2d", divisor_override != 0, "divisor_override must not be 0")
-    return _pool_images(avg_pool, input, 2, x, params=params, divisor=(count_include_pad, divisor_override))
+    return _pool_images(avg_pool, input, 2, images, params=params, divisor=(count_include_pad, divisor_override))
 
 
 def avg_pool1d(
     input: Input, kernel_size: Ints, stride: Ints | None = None, padding: Ints = 0, ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> Tensor:  # fmt: skip
-    """The mean of each window of a signal, (N, C, L) or (C, L), to (N, C, L′); otherwise as `avg_pool2d`."""
-    x, params = _pool_params("avg_pool", 1, input, kernel_size, stride, padding, 1, ceil_mode)
-    return _pool_images(avg_pool, input, 1, x, params=params, divisor=(count_include_pad, None))
+    """The mean of each window of a signal, (N, C, L) to (N, C, L′) or (C, L) to (C, L′); see `avg_pool2d`."""
+    images, params = _pool_params("avg_pool", 1, input, kernel_size, stride, padding, 1, ceil_mode)
+    return _pool_images(avg_pool, input, 1, images, params=params, divisor=(count_include_pad, None))
 
 
 def _pool_params(
     name: str, ndim: int, input: Array, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
 ) -> tuple[Array, PoolParams]:
-    """Return the input as a batch of images, a signal being an image of one row, and the parameters, checked."""
+    """Return the input as a batch of images, and the parameters, checked. A signal becomes an image of one row."""
     name = f"{name}{ndim}d"
     check_tensors(name, input)
     if input.ndim not in (ndim + 1, ndim + 2) or 0 in input.shape[-ndim - 1 :]:
@@ -198,28 +218,29 @@ def _pool_params(
     kernel, stride = pair(name, "kernel_size", kernel, 1, ndim), pair(name, "stride", stride, 1, ndim)
     padding, dilation = pair(name, "padding", padding, 0, ndim), pair(name, "dilation", dilation, 1, ndim)
     if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
-        shown = padding[-ndim:], kernel[-ndim:]
-        raise ValueError(f"{name}: padding {shown[0]} must be at most half the kernel_size {shown[1]}")
-    x = input if input.ndim == ndim + 2 else unsqueeze(input, 0)
-    x = unsqueeze(x, 2) if ndim == 1 else x
-    params, size = PoolParams(kernel, stride, padding, dilation, ceil_mode), (x.shape[-2], x.shape[-1])
+        raise ValueError(f"{name}: padding {padding[-ndim:]} must be at most half the kernel_size {kernel[-ndim:]}")
+    images = input if input.ndim == ndim + 2 else unsqueeze(input, 0)
+    images = unsqueeze(images, 2) if ndim == 1 else images
+    params = PoolParams(kernel, stride, padding, dilation, ceil_mode)
+    size = images.shape[-2], images.shape[-1]
     if min(kernels.pooled_size(size, *params)) < 1:
         window = f"{kernel[-ndim:]} (dilation {dilation[-ndim:]})"
         raise ValueError(f"{name}: the window {window} is larger than {size[-ndim:]} padded by {padding[-ndim:]}")
-    return x, params
+    return images, params
 
 
 def _pool_images(pool: Operation[...], input: Array, ndim: int, images: Array, **options: Any) -> Tensor:
     """Apply a pooling operation to images, and remove the dimensions that the input did not have."""
     out = pool(images, **options)
-    added = ([0] if input.ndim == ndim + 1 else []) + ([2] if ndim == 1 else [])
-    return squeeze(out, added) if added else out
+    added_dims = ([0] if input.ndim == ndim + 1 else []) + ([2] if ndim == 1 else [])
+    return squeeze(out, added_dims) if added_dims else out
 
 
 def adaptive_avg_pool2d(input: Input, output_size: int | Sequence[int | None]) -> Tensor:
     """The means of H′ by W′ windows that cover the image: (..., H, W) to (..., H′, W′).
 
-    Window i of n over H rows begins at ⌊i H / n⌋ and ends before ⌈(i + 1) H / n⌉. The means are two matrix products.
+    Window i of the H′ windows over H rows begins at row ⌊i H / H′⌋ and ends before row ⌈(i + 1) H / H′⌉; columns are
+    divided likewise. Two matrix products compute the means.
 
     Args:
         input: (N, C, H, W) or (C, H, W).
@@ -234,14 +255,15 @@ def adaptive_avg_pool2d(input: Input, output_size: int | Sequence[int | None]) -
     sizes = (output_size, output_size) if isinstance(output_size, int) else tuple(output_size)
     if len(sizes) != 2 or any(s is not None and s < 0 for s in sizes):
         raise ValueError(f"adaptive_avg_pool2d: output_size must be one or two numbers, at least 0, not {output_size}")
-    row_weights, column_weights = (
-        _mean_weights(n, n if s is None else s, input.dtype) for n, s in zip(input.shape[-2:], sizes, strict=True)
-    )
+    height, width = input.shape[-2:]
+    row_weights = _mean_weights(height, height if sizes[0] is None else sizes[0], input.dtype)
+    column_weights = _mean_weights(width, width if sizes[1] is None else sizes[1], input.dtype)
     return matmul(matmul(row_weights, input), transpose(column_weights, 0, 1))
 
 
-def _mean_weights(size: int, windows: int, dtype: Any) -> Any:
-    """A matrix (windows, size) whose product with a vector gives the means of the windows."""
-    window, row = np.arange(windows)[:, None], np.arange(size)
-    inside = (window * size // windows <= row) & (row < -(-(window + 1) * size // windows))
-    return (inside / inside.sum(1, keepdims=True)).astype(dtype)
+def _mean_weights(size: int, n_windows: int, dtype: Any) -> Any:
+    """A matrix (n_windows, size) whose product with a vector gives the means of the windows."""
+    window, position = np.arange(n_windows)[:, None], np.arange(size)
+    start, stop = window * size // n_windows, -(-(window + 1) * size // n_windows)
+    is_inside = (start <= position) & (position < stop)
+    return (is_inside / is_inside.sum(1, keepdims=True)).astype(dtype)

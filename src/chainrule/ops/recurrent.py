@@ -1,13 +1,13 @@
 """Recurrent layers: the loop over the time steps of sequences.
 
-One operation, `recurrent_scan`, runs all steps, so that a compiled program does not grow with the sequence. In the loop
-is only what needs the previous step: the product of the hidden state and a weight, and the formulas of the cell, which
-run as one fused loop (`eager.update`). The projection of the inputs, one product for all steps, comes before it.
+One operation, `recurrent_scan`, runs all steps, so that a compiled program does not grow with the sequence. The loop
+contains only what needs the previous step: the product of the hidden state and a weight, and the formula of the cell,
+which runs as one fused loop (`eager.update`). The projection of the inputs, one product for all steps, comes before it.
 
-Its derivative is the same loop backwards: first the gradients of each step's gates, from the saved gates; then those of
-the weights, one product for all steps.
+Its derivative runs the steps backwards. The loop computes the gradients of the projections of each step, from the saved
+gates. The gradient of the weight, one product for all steps, comes after the loop.
 
-T is the number of steps, B that of sequences, H the size of the hidden state; n the number of gates.
+T is the number of steps, B the number of sequences, H the size of the hidden state, and n the number of gates.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,33 +30,44 @@ __all__: list[str] = []
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """A kind of recurrent cell: the formulas of one step and of its derivative.
+    """A kind of recurrent cell: the formula of one step, and its derivative.
 
-    Both are elementwise, for `eager.update`, which passes first the arrays that it will overwrite with the results.
-    Those that the formula does not read have names with an underscore. All arrays are (B, H).
+    Both are elementwise functions for `eager.update`, which passes first the arrays that it overwrites with the
+    results, then the other arrays. A parameter that is only overwritten has a name with an underscore. All arrays are
+    (B, H).
 
-    `step(outputs..., x parts, h parts, states)`: the n parts of the projected input, the n parts of the projected
-    hidden state, and the states. Returns the new states, then the arrays to save for the derivative.
+    `step` has these parameters, in this order. It returns the new states and the values to save.
 
-    `gradient(outputs..., carries, state gradients, later, saved, new states, states)`: `carries` are gradients that the
-    next step handed over, overwritten with those for the previous step; `later` is the gradient of the hidden state
-    through the next step's projection. Returns the gradients of the projections, then the carries.
+        _hidden, ...        to be overwritten: the new states, and the values to save for the derivative
+        x_r, x_z, x_n       the n parts of the projected input (in these examples, of the GRU)
+        h_r, h_z, h_n       the n parts of the projected hidden state
+        hidden, ...         the states
+
+    `gradient` has these. It returns the gradients of the projections and the new carries.
+
+        _r, _z, _n, _h_n    to be overwritten: the gradients of the projections
+        direct_carry        the carries: gradients that this function returned for the next step
+        hidden_grad, ...    the gradients of the new states
+        projected_grad      the gradient of the new hidden state through the projection of the next step
+        r, z, n, h_n        the saved values
+        new_hidden, ...     the new states
+        hidden, ...         the states
 
     Attributes:
         step: the formula.
         gradient: its derivative.
-        hidden_parts: the positions of the projected hidden state's gradients among those that `gradient` returns; the
-            first n are the projected input's.
+        hidden_grad_indices: the indices of the projected hidden state's gradients among those that `gradient` returns;
+            the first n gradients are those of the projected input.
         num_gates: n.
         num_states: the number of states; the first is the hidden state.
-        num_saved: the number of arrays that `step` saves for the derivative.
-        num_carries: the number of carries: one for each state but the hidden state (LSTM), or one for the hidden state,
-            besides the gradient through its projection (GRU).
+        num_saved: the number of values that `step` saves for the derivative.
+        num_carries: the number of carries. The LSTM has one, the gradient of the cell state. The GRU has one, the part
+            of the hidden state's gradient that does not go through the projection.
     """
 
     step: Callable[..., Any]
     gradient: Callable[..., Any]
-    hidden_parts: tuple[int, ...]
+    hidden_grad_indices: tuple[int, ...]
     num_gates: int
     num_states: int
     num_saved: int
@@ -65,14 +76,13 @@ class Cell:
     @property
     def num_gradients(self) -> int:
         """The number of gradients of projections that `gradient` returns."""
-        return max(self.hidden_parts) + 1
+        return max(self.hidden_grad_indices) + 1
 
     @property
     def has_separate_hidden_gradients(self) -> bool:
         """Whether the projected hidden state's gradients differ from the projected input's.
 
-        They do if a gate scales the projected hidden state (GRU). Then one bias cannot stand for those of both
-        projections.
+        They do if a gate scales the projected hidden state (GRU). Then the two projections need separate biases.
         """
         return self.num_gradients > self.num_gates
 
@@ -88,10 +98,11 @@ def _lstm_step(
 
 
 def _lstm_gradient(
-    _i: Any, _f: Any, _g: Any, _o: Any, cell_carry: Any, hidden_grad: Any, cell_grad: Any, later_grad: Any,
+    _i: Any, _f: Any, _g: Any, _o: Any, cell_carry: Any, hidden_grad: Any, cell_grad: Any, projected_grad: Any,
     i: Any, f: Any, g: Any, o: Any, new_hidden: Any, new_cell: Any, hidden: Any, cell: Any,
 ) -> Any:  # fmt: skip
-    hidden_grad, activated = hidden_grad + later_grad, tanh(new_cell)
+    hidden_grad = hidden_grad + projected_grad
+    activated = tanh(new_cell)
     cell_grad = cell_grad + cell_carry + hidden_grad * o * (1 - activated * activated)
     return (
         cell_grad * g * (i * (1 - i)),
@@ -113,10 +124,10 @@ def _gru_step(
 
 
 def _gru_gradient(
-    _r: Any, _z: Any, _n: Any, _h_n: Any, direct_carry: Any, hidden_grad: Any, later_grad: Any,
+    _r: Any, _z: Any, _n: Any, _h_n: Any, direct_carry: Any, hidden_grad: Any, projected_grad: Any,
     r: Any, z: Any, n: Any, h_n: Any, new_hidden: Any, hidden: Any,
 ) -> Any:  # fmt: skip
-    grad = hidden_grad + later_grad + direct_carry
+    grad = hidden_grad + projected_grad + direct_carry
     n_grad = grad * (1 - z) * (1 - n * n)
     return n_grad * h_n * (r * (1 - r)), grad * (hidden - n) * (z * (1 - z)), n_grad, n_grad * r, grad * z
 
@@ -126,8 +137,8 @@ def _tanh_step(_hidden: Any, x: Any, h: Any, hidden: Any) -> Any:
     return (tanh(x + h),)
 
 
-def _tanh_gradient(_x: Any, hidden_grad: Any, later_grad: Any, new_hidden: Any, hidden: Any) -> Any:
-    return ((hidden_grad + later_grad) * (1 - new_hidden * new_hidden),)
+def _tanh_gradient(_x: Any, hidden_grad: Any, projected_grad: Any, new_hidden: Any, hidden: Any) -> Any:
+    return ((hidden_grad + projected_grad) * (1 - new_hidden * new_hidden),)
 
 
 def _relu_step(_hidden: Any, x: Any, h: Any, hidden: Any) -> Any:
@@ -135,8 +146,8 @@ def _relu_step(_hidden: Any, x: Any, h: Any, hidden: Any) -> Any:
     return (relu(x + h),)
 
 
-def _relu_gradient(_x: Any, hidden_grad: Any, later_grad: Any, new_hidden: Any, hidden: Any) -> Any:
-    return (where(new_hidden > 0, hidden_grad + later_grad, 0),)
+def _relu_gradient(_x: Any, hidden_grad: Any, projected_grad: Any, new_hidden: Any, hidden: Any) -> Any:
+    return (where(new_hidden > 0, hidden_grad + projected_grad, 0),)
 
 
 LSTM = Cell(_lstm_step, _lstm_gradient, (0, 1, 2, 3), num_gates=4, num_states=2, num_saved=4, num_carries=1)
@@ -147,40 +158,40 @@ RNN_RELU = Cell(_relu_step, _relu_gradient, (0,), num_gates=1, num_states=1, num
 
 @operation(extra="saved")
 def recurrent_scan(input: Array, state: Array, weight: Array, bias: Array = None, *, cell: Cell) -> Any:
-    """All steps of a recurrent layer: its states after each, (T, S, B, H) for the S states of its cell.
+    """The states of a recurrent layer after each step: (T, S, B, H) for a cell with S states.
 
-    `input` (T, B, n·H) is projected already; `state` (S, B, H) are the first states; `weight` (n·H, H) and `bias`
-    (n·H,) project the hidden state. `saved` (T, `cell.num_saved`, B, H) is what the derivative needs of
-    the gates.
+    `input` (T, B, n·H) is projected already; `state` (S, B, H) holds the initial states; `weight` (n·H, H) and `bias`
+    (n·H,) project the hidden state. `saved` (T, `cell.num_saved`, B, H) holds the values that `cell.step` saves.
     """
     steps, (_, batch, size) = len(input), state.shape
     out = np.empty((steps, cell.num_states, batch, size), input.dtype)
     saved = np.empty((steps, cell.num_saved, batch, size), input.dtype)
     projected = np.empty((batch, cell.num_gates * size), input.dtype)
-    parts = _split(projected, cell.num_gates)
-    transposed = np.transpose(weight)
+    projected_parts = _split(projected, cell.num_gates)
+    transposed_weight = np.transpose(weight)
     for t in range(steps):
-        np.matmul(state[0], transposed, out=projected)
+        np.matmul(state[0], transposed_weight, out=projected)
         if bias is not None:
             projected += bias
-        update(cell.step, [*out[t], *saved[t]], [*_split(input[t], cell.num_gates), *parts, *state])
+        update(cell.step, [*out[t], *saved[t]], [*_split(input[t], cell.num_gates), *projected_parts, *state])
         state = out[t]
     return out, saved
 
 
 @recurrent_scan.derivative
 def _(grad: Array, input: Array, state: Array, weight: Array, bias: Array, out: Array, saved: Any, cell: Cell) -> Any:
-    """Backpropagation through time: the gradients of the projections, step by step from the last, then the others'."""
+    """Backpropagation through time: the gradients of the projections, from the last step on, give all the others."""
     has_bias = bias is not None
     if not is_tensor(grad):
         results = recurrent_scan_gradients(grad, state, weight, out, saved, cell=cell, has_bias=has_bias)
         return results if has_bias else (*results, None)
-    # With `create_graph`, as operations that have derivatives; the gates are computed again, for all steps at once
+    # `create_graph`: use operations that have derivatives; compute the gates again, for all steps at once
     previous = concatenate(reshape(state, (1, *state.shape)), out[:-1])
     projected = matmul(previous[:, 0], transpose(weight, 0, 1))
     projected = projected if bias is None else projected + bias
-    inputs = (*_split(input, cell.num_gates), *_split(projected, cell.num_gates), *_states(previous))
-    gates = cell.step(*[None] * (cell.num_states + cell.num_saved), *inputs)[cell.num_states :]
+    inputs = (*_split(input, cell.num_gates), *_split(projected, cell.num_gates), *_unbind(previous, 1))
+    overwritten = [None] * (cell.num_states + cell.num_saved)  # the formula does not read them
+    gates = cell.step(*overwritten, *inputs)[cell.num_states :]
     results = _gradients(grad, state, weight, out, gates, cell, has_bias, None)
     return results if has_bias else (*results, None)
 
@@ -189,61 +200,66 @@ def _(grad: Array, input: Array, state: Array, weight: Array, bias: Array, out: 
 def recurrent_scan_gradients(
     grad: Array, state: Array, weight: Array, out: Array, saved: Array, *, cell: Cell, has_bias: bool
 ) -> Any:
-    """The gradients of `recurrent_scan`: of input, state, weight and, if it has one, bias."""
+    """The gradients of the inputs of `recurrent_scan`: input, state, weight and, if there is one, bias."""
     steps, _, batch, size = out.shape
-    deltas = np.empty((steps, cell.num_gradients, batch, size), out.dtype)
-    return _gradients(np.asarray(grad), state, weight, out, _states(saved), cell, has_bias, deltas)
+    projection_grads = np.empty((steps, cell.num_gradients, batch, size), out.dtype)
+    return _gradients(np.asarray(grad), state, weight, out, _unbind(saved, 1), cell, has_bias, projection_grads)
 
 
 def _gradients(
     grad: Array, state: Array, weight: Array, out: Array, saved: Sequence[Array], cell: Cell, has_bias: bool,
-    deltas: Any,
+    projection_grads: Any,
 ) -> Any:  # fmt: skip
-    """Compute the gradients: of arrays into `deltas`, of Tensors with `deltas=None`."""
+    """Return the gradients of input, state, weight and, if there is one, bias.
+
+    `saved` holds the saved values, (T, B, H) each. On arrays, the gradients of the projections are written into
+    `projection_grads` (T, `cell.num_gradients`, B, H). On Tensors, it must be None.
+    """
     steps, _, batch, size = out.shape
     weights = reshape(weight, (cell.num_gates, size, size))
     previous = concatenate(reshape(state, (1, *state.shape)), out[:-1])
-    columns = [*saved, *_states(out), *_states(previous)]
-    zeros = np.zeros((batch, size), out.dtype)
-    later: Array = zeros
-    carries, collected = [zeros.copy() for _ in range(cell.num_carries)], []
+    values = [*saved, *_unbind(out, 1), *_unbind(previous, 1)]  # (T, B, H) each
+    projected_grad: Array = np.zeros((batch, size), out.dtype)
+    carries = [np.zeros((batch, size), out.dtype) for _ in range(cell.num_carries)]
+    grads_by_step = []  # from the last step to the first
     for t in range(steps - 1, -1, -1):
-        inputs = [*_states(grad[t], dim=0), later, *(column[t] for column in columns)]
-        if deltas is None:
+        inputs = [*_unbind(grad[t], 0), projected_grad, *(value[t] for value in values)]
+        if projection_grads is None:
             results = cell.gradient(*[None] * cell.num_gradients, *carries, *inputs)
             carries = list(results[cell.num_gradients :])
-            collected.append(stack(results[: cell.num_gradients]))
+            grads_by_step.append(stack(results[: cell.num_gradients]))
         else:
-            update(cell.gradient, [*deltas[t], *carries], inputs)
-            collected.append(deltas[t])
-        hidden_deltas = collected[-1]
-        if cell.has_separate_hidden_gradients:  # one gradient is of the input's projection only
-            hidden_deltas = stack([hidden_deltas[part] for part in cell.hidden_parts])
-        later = sum(matmul(hidden_deltas, weights), 0)
-    gradients = stack(collected[::-1]) if deltas is None else deltas  # (T, cell.num_gradients, B, H)
-    input_grad = hidden_grad = _join(gradients[:, : cell.num_gates])
+            update(cell.gradient, [*projection_grads[t], *carries], inputs)
+            grads_by_step.append(projection_grads[t])
+        hidden_grads = grads_by_step[-1]
+        if cell.has_separate_hidden_gradients:
+            hidden_grads = stack([hidden_grads[i] for i in cell.hidden_grad_indices])
+        projected_grad = sum(matmul(hidden_grads, weights), 0)
+    if projection_grads is None:
+        projection_grads = stack(grads_by_step[::-1])
+    input_grad = hidden_grad = _join(projection_grads[:, : cell.num_gates])
     if cell.has_separate_hidden_gradients:
-        hidden_grad = _join(stack([gradients[:, part] for part in cell.hidden_parts], 1))
+        hidden_grad = _join(stack([projection_grads[:, i] for i in cell.hidden_grad_indices], 1))
     hidden_grad = reshape(hidden_grad, (steps * batch, cell.num_gates * size))
     weight_grad = matmul(transpose(hidden_grad, 0, 1), reshape(previous[:, 0], (steps * batch, size)))
-    if len(carries) == cell.num_states:  # the last is the hidden state's, besides its projection's gradient (GRU)
-        later = later + carries.pop()
-    results = input_grad, stack([later, *carries]), weight_grad
+    if len(carries) == cell.num_states:  # GRU: add the part of the gradient that does not go through the projection
+        projected_grad = projected_grad + carries.pop()
+    results = input_grad, stack([projected_grad, *carries]), weight_grad
     return (*results, sum(hidden_grad, 0)) if has_bias else results
 
 
-def _split(array: Array, gates: int) -> list[Array]:
-    """Return the parts (..., H) of (..., n·H)."""
-    size = array.shape[-1] // gates
-    return [array[..., gate * size : (gate + 1) * size] for gate in range(gates)]
+def _split(array: Array, num_gates: int) -> list[Array]:
+    """Return the parts of an array (..., n·H), one for each gate, (..., H)."""
+    size = array.shape[-1] // num_gates
+    return [array[..., gate * size : (gate + 1) * size] for gate in range(num_gates)]
 
 
 def _join(parts: Array) -> Array:
     """Return (T, n, B, H) as (T, B, n·H)."""
-    steps, gates, batch, size = parts.shape
-    return reshape(transpose(parts, 1, 2), (steps, batch, gates * size))
+    steps, num_gates, batch, size = parts.shape
+    return reshape(transpose(parts, 1, 2), (steps, batch, num_gates * size))
 
 
-def _states(array: Array, dim: int = 1) -> list[Array]:
-    """Return the parts (T, B, H) of (T, S, B, H), or along dimension 0."""
+def _unbind(array: Array, dim: int) -> list[Array]:
+    """Return the slices along dimension 0 or 1, without that dimension."""
     return [array[i] if dim == 0 else array[:, i] for i in range(array.shape[dim])]

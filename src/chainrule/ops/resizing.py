@@ -1,4 +1,4 @@
-"""Resizing signals and images: each output position reads the nearest input position, or interpolates its neighbors."""
+"""Resizing signals, images and volumes: an output element is the nearest input element, or interpolates neighbors."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from chainrule.ops.shape import along, clone, int_tuple
 __all__ = ["interpolate"]
 
 _MODES = {"nearest": (1, 2, 3), "nearest-exact": (1, 2, 3), "linear": (1,), "bilinear": (2,), "trilinear": (3,)}
-"""The numbers of spatial dimensions that each mode is for."""
+"""Maps each mode to the numbers of spatial dimensions that it supports."""
 
 
 def interpolate(
@@ -25,15 +25,16 @@ def interpolate(
     Args:
         input: floats.
         size: the new sizes, L, (H, W) or (D, H, W); or one number for all.
-        scale_factor: in place of `size`: the factor, or one for each dimension; new sizes are rounded down.
-        mode: "nearest"; "nearest-exact", which rounds positions like image libraries; "linear" for signals, "bilinear"
-            for images, "trilinear" for volumes.
-        align_corners: for the linear modes, whether the first and last positions of input and output coincide;
-            otherwise their outer edges do.
+        scale_factor: in place of `size`: a factor for all sizes, or a factor for each; new sizes are rounded down.
+        mode: "nearest"; "nearest-exact", which rounds positions as image libraries do; "linear" for signals; "bilinear"
+            for images; "trilinear" for volumes.
+        align_corners: for the linear modes, whether the centers of the first and the last elements of input and output
+            coincide; otherwise, the outer edges of these elements coincide.
         recompute_scale_factor: compute positions from the sizes, not from `scale_factor`.
 
     Raises:
-        ValueError: not exactly one of `size` and `scale_factor`, another mode, or a size below 1.
+        ValueError: the mode is unknown or does not fit the input, a size is less than 1, not exactly one of `size` and
+            `scale_factor` is given, or another argument does not apply.
         TypeError: the input is not floating.
     """
     name = "interpolate"
@@ -62,41 +63,43 @@ def interpolate(
     fits = len(new_sizes) == len(factors) == ndim and min(new_sizes) > 0
     check(name, fits, f"needs {ndim} sizes of at least 1 for input {input.shape}, not {new_sizes}")
     out: Array = input
-    for dim, (old, new, factor) in enumerate(zip(sizes, new_sizes, factors, strict=True), 2):
+    for dim, (old_size, new_size, factor) in enumerate(zip(sizes, new_sizes, factors, strict=True), 2):
         if is_linear:
-            out = _interpolated(out, dim, *_linear_positions(old, new, factor, bool(align_corners), input.dtype))
+            neighbors = _linear_neighbors(old_size, new_size, factor, bool(align_corners), input.dtype)
+            out = _interpolate(out, dim, *neighbors)
         else:
-            out = _nearest(out, dim, new, factor, 0.5 if mode == "nearest-exact" else 0.0)
+            out = _take_nearest(out, dim, new_size, factor, 0.5 if mode == "nearest-exact" else 0.0)
     return clone(input) if out is input else out
 
 
-def _step(old: int, new: int, factor: float | None) -> float:
+def _step(old_size: int, new_size: int, factor: float | None) -> float:
     """The distance between neighboring output positions, measured in input elements."""
-    return old / new if factor is None else 1 / factor
+    return old_size / new_size if factor is None else 1 / factor
 
 
-def _nearest(x: Array, dim: int, new: int, factor: float | None, shift: float) -> Any:
-    """Repeat or leave out elements along a dimension."""
-    old = x.shape[dim]
-    if factor in (None, new / old) and new % old == 0:
-        return x if new == old else repeat_interleave(x, new // old, dim)
-    positions = np.floor((np.arange(new) + shift) * np.float32(_step(old, new, factor))).astype(np.int64)
-    return getitem(x, index=along(dim, np.minimum(positions, old - 1)))
+def _take_nearest(x: Array, dim: int, new_size: int, factor: float | None, shift: float) -> Any:
+    """Repeat or leave out elements along a dimension; `shift` is added to output positions before they are scaled."""
+    old_size = x.shape[dim]
+    if factor in (None, new_size / old_size) and new_size % old_size == 0:
+        return x if new_size == old_size else repeat_interleave(x, new_size // old_size, dim)
+    step = np.float32(_step(old_size, new_size, factor))  # rounded as in PyTorch, which then takes the same elements
+    positions = np.floor((np.arange(new_size) + shift) * step).astype(np.int64)
+    return getitem(x, index=along(dim, np.minimum(positions, old_size - 1)))
 
 
-def _linear_positions(
-    old: int, new: int, factor: float | None, align_corners: bool, dtype: Any
+def _linear_neighbors(
+    old_size: int, new_size: int, factor: float | None, align_corners: bool, dtype: Any
 ) -> tuple[Any, Any, Any]:
-    """For each output position, the input positions before and after it, and the weight of the one after."""
+    """For each output position, the input positions before and after it, and the weight of the input after it."""
     if align_corners:
-        positions = np.arange(new) * ((old - 1) / (new - 1) if new > 1 else 0.0)
+        positions = np.arange(new_size) * ((old_size - 1) / (new_size - 1) if new_size > 1 else 0.0)
     else:
-        positions = np.maximum((np.arange(new) + 0.5) * _step(old, new, factor) - 0.5, 0)
-    before = np.minimum(np.floor(positions).astype(np.int64), old - 1)
-    return before, np.minimum(before + 1, old - 1), np.clip(positions - before, 0, 1).astype(dtype)
+        positions = np.maximum((np.arange(new_size) + 0.5) * _step(old_size, new_size, factor) - 0.5, 0)
+    before = np.minimum(np.floor(positions).astype(np.int64), old_size - 1)
+    return before, np.minimum(before + 1, old_size - 1), np.clip(positions - before, 0, 1).astype(dtype)
 
 
-def _interpolated(x: Array, dim: int, before: Any, after: Any, weight: Any) -> Any:
-    """Interpolate between two neighbors along a dimension."""
+def _interpolate(x: Array, dim: int, before: Any, after: Any, weight: Any) -> Any:
+    """Interpolate along a dimension between the elements at two arrays of positions."""
     weight = weight.reshape(-1, *(1,) * (x.ndim - 1 - dim))
     return getitem(x, index=along(dim, before)) * (1 - weight) + getitem(x, index=along(dim, after)) * weight

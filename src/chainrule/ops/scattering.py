@@ -1,6 +1,7 @@
-"""Scattering: elements of one tensor are written, or added, at indices along one dimension of another.
+"""Scattering: writes, or adds, elements of one tensor at indices along one dimension of another.
 
-`scatter` is the counterpart of `gather`, which reads at such indices. In a compiled program these are Python calls.
+`scatter` is the counterpart of `gather`, which reads at such indices. Compiled programs call the operations in this
+file as Python functions. The primitive operations return their result and, for their derivatives, the checked indices.
 """
 
 from typing import Any
@@ -19,7 +20,7 @@ __all__ = ["repeat_interleave", "scatter", "scatter_reduce"]
 
 @operation(extra="positions")
 def scatter_values(input: Array, index: Array, source: Array, *, dim: int, name: str) -> Any:
-    """A copy of the input with the source written at indices along one dimension, which are returned as well."""
+    """A copy of the input with the source written at indices along one dimension, and the checked indices."""
     positions = _positions(index, input.shape[dim], name)
     out = np.array(input, order="C")
     out[grid_index(dim, positions, positions.shape)] = source
@@ -35,7 +36,7 @@ def _(grad: Array, positions: Any, dim: int) -> Any:
 
 @operation(extra="positions")
 def scatter_sum(input: Array, index: Array, source: Array, *, dim: int, name: str) -> Any:
-    """The input with the source added at indices along one dimension, which are returned as well."""
+    """The input with the source added at indices along one dimension, and the checked indices."""
     positions = _positions(index, input.shape[dim], name)
     out = np.array(input, order="C")
     np.add.at(out, grid_index(dim, positions, positions.shape), source)
@@ -50,7 +51,7 @@ def _(grad: Array, positions: Any, dim: int) -> Any:
 
 @operation(extra="positions")
 def scatter_product(input: Array, index: Array, source: Array, *, dim: int, name: str) -> Any:
-    """The input multiplied by the source at indices along one dimension, which are returned as well."""
+    """The input multiplied by the source at indices along one dimension, and the checked indices."""
     positions = _positions(index, input.shape[dim], name)
     out = np.array(input, order="C")
     np.multiply.at(out, grid_index(dim, positions, positions.shape), source)
@@ -59,30 +60,30 @@ def scatter_product(input: Array, index: Array, source: Array, *, dim: int, name
 
 @scatter_product.derivative
 def _(grad: Array, input: Array, source: Array, positions: Any, dim: int) -> Any:
-    """The product of the other factors.
+    """For each factor, the product of the other factors of the same element.
 
-    It is 0 if another factor is 0; otherwise it is the product of all nonzero factors, divided by this factor unless
-    that is 0.
+    This product is 0 if one of the other factors is 0. Otherwise, it is the product of all nonzero factors of the
+    element, divided by the factor itself unless that is 0.
     """
     index = grid_index(dim, positions, positions.shape)
-    zeros = np.array(input == 0, np.int64)
-    np.add.at(zeros, index, np.asarray(source == 0))
-    if zeros.any() and is_tensor(grad):
+    zero_counts = np.array(input == 0, np.int64)  # for each element, how many of its factors are 0
+    np.add.at(zero_counts, index, np.asarray(source == 0))
+    if zero_counts.any() and is_tensor(grad):
         problem = "the second derivative of a product with a factor of 0 is not supported"
         raise RuntimeError(f"scatter_reduce: {problem}")
     nonzero_input, nonzero_source = np.where(input == 0, 1, input), np.where(source == 0, 1, source)
     product = scatter_product(nonzero_input, positions, nonzero_source, dim=dim, name="scatter_reduce")
 
-    def gradient(factor: Array, nonzero: Array, part: Any) -> Array:
-        others_are_nonzero = zeros[part] - np.asarray(factor == 0) == 0
-        return np.where(others_are_nonzero, grad[part] * product[part] / nonzero, 0)
+    def gradient(factor: Array, nonzero_factor: Array, at: Any) -> Array:
+        others_are_nonzero = zero_counts[at] - np.asarray(factor == 0) == 0
+        return np.where(others_are_nonzero, grad[at] * product[at] / nonzero_factor, 0)
 
     return lambda: gradient(input, nonzero_input, ...), None, lambda: gradient(source, nonzero_source, index)
 
 
 @operation(extra="positions")
 def scatter_extreme(input: Array, index: Array, source: Array, *, dim: int, name: str, largest: bool) -> Any:
-    """The maximum, or minimum, of the input and the source at indices along one dimension, which are returned too."""
+    """The maximum, or minimum, of the input and the source at indices along one dimension, and the checked indices."""
     positions = _positions(index, input.shape[dim], name)
     out = np.array(input, order="C")
     (np.maximum if largest else np.minimum).at(out, grid_index(dim, positions, positions.shape), source)
@@ -93,10 +94,11 @@ def scatter_extreme(input: Array, index: Array, source: Array, *, dim: int, name
 def _(grad: Array, out: Array, input: Array, source: Array, positions: Any, dim: int) -> Any:
     """1 for the maximum, divided evenly among ties; 0 for other elements."""
     index = grid_index(dim, positions, positions.shape)
-    own, other = input == out, source == out[index]
-    counted = (cast(own, dtype=out.dtype), positions, cast(other, dtype=out.dtype))
-    shared = grad / np.maximum(scatter_sum(*counted, dim=dim, name="scatter_reduce"), 1)
-    return lambda: np.where(own, shared, 0), None, lambda: np.where(other, shared[index], 0)
+    input_is_extreme, source_is_extreme = input == out, source == out[index]
+    ones, source_ones = cast(input_is_extreme, dtype=out.dtype), cast(source_is_extreme, dtype=out.dtype)
+    tie_counts = scatter_sum(ones, positions, source_ones, dim=dim, name="scatter_reduce")
+    shared = grad / np.maximum(tie_counts, 1)
+    return lambda: np.where(input_is_extreme, shared, 0), None, lambda: np.where(source_is_extreme, shared[index], 0)
 
 
 @takes_axis
@@ -107,25 +109,21 @@ def scatter(input: Input, dim: int, index: Input, src: Operand, *, reduce: str |
         input: any shape.
         dim: the dimension that is indexed.
         index: integers, with as many dimensions as the input, no larger than the input in dimensions other than `dim`.
-        src: what is written, of the input's type and at least the index's sizes; or a number. If an index occurs twice,
-            one of the elements is written.
-        reduce: "add" or "multiply" to change the input's elements by those of `src` instead.
+        src: the elements to write, of the input's type and at least the index's sizes; or a number. If an index occurs
+            twice, one of its elements is written.
+        reduce: "add" or "multiply": add `src` to the input's elements, or multiply them by it, instead of overwriting.
 
     Raises:
         ValueError: the shapes do not fit, or `reduce` is unknown.
-        IndexError: an index is out of range.
+        IndexError: `dim` or an index is out of range.
         TypeError: the indices are not integers, or the types differ.
     """
-    reductions = {"add": "sum", "multiply": "prod"}
-    if reduce is not None:
-        check("scatter", reduce in reductions, f'reduce must be "add", "multiply" or None, not {reduce!r}')
+    operations = {None: scatter_values, "add": scatter_sum, "multiply": scatter_product}
+    check("scatter", reduce in operations, f'reduce must be "add", "multiply" or None, not {reduce!r}')
     input, dim, index, source, shape = _scatter_inputs("scatter", input, dim, index, src)
     if 0 in index.shape:
-        out = contiguous_copy(input)
-    elif reduce is None:
-        out = scatter_values(input, index, source, dim=dim, name="scatter")
-    else:
-        out = _reductions[reductions[reduce]](input, index, source, dim=dim, name="scatter")
+        return reshape(contiguous_copy(input), shape=shape)
+    out = operations[reduce](input, index, source, dim=dim, name="scatter")
     return out if out.shape == shape else reshape(out, shape=shape)
 
 
@@ -141,41 +139,41 @@ def scatter_reduce(
         index: integers, as in `scatter`.
         src: the elements, of the input's type and at least the index's sizes.
         reduce: "sum", "prod", "mean", "amax" or "amin".
-        include_self: whether the input's own elements are reduced as well; otherwise they are replaced.
+        include_self: whether the input's own elements are reduced as well; otherwise, the input's elements at the
+            indices are replaced.
 
     Raises:
         ValueError: the shapes do not fit, or `reduce` is unknown.
-        IndexError: an index is out of range.
+        IndexError: `dim` or an index is out of range.
         TypeError: the indices are not integers, or the types differ.
     """
     name = "scatter_reduce"
-    reductions = ("sum", "prod", "mean", "amax", "amin")
-    check(name, reduce in reductions, f"reduce must be one of {', '.join(reductions)}, not {reduce!r}")
+    check(name, reduce in _OPERATIONS, f"reduce must be one of {', '.join(_OPERATIONS)}, not {reduce!r}")
     check_tensors(name, src)
     input, dim, index, source, shape = _scatter_inputs(name, input, dim, index, src)
     if 0 in index.shape:
-        out = contiguous_copy(input)
-        return out if out.shape == shape else reshape(out, shape=shape)
+        return reshape(contiguous_copy(input), shape=shape)
     if not include_self:
         neutral = {"prod": 1, "amax": _limit(input.dtype, -1), "amin": _limit(input.dtype, 1)}.get(reduce, 0)
         input = scatter_values(input, index, np.array(neutral, input.dtype), dim=dim, name=name)
-    out = _reductions[reduce](input, index, source, dim=dim, name=name)
+    out = _OPERATIONS[reduce](input, index, source, dim=dim, name=name)
     if reduce == "mean":
         ones = np.ones(input.shape, np.int64)
-        start = ones if include_self else scatter_values(ones, index, 0, dim=dim, name=name)
-        counts = scatter_sum(start, index, 1, dim=dim, name=name)
+        own_counts = ones if include_self else scatter_values(ones, index, 0, dim=dim, name=name)
+        counts = scatter_sum(own_counts, index, 1, dim=dim, name=name)
         counts = cast(maximum(counts, np.ones((), np.int64)), dtype=input.dtype)
         out = true_divide(out, counts) if input.dtype.kind == "f" else floor_divide(out, counts)
     return out if out.shape == shape else reshape(out, shape=shape)
 
 
-_reductions: dict[str, Any] = {
+_OPERATIONS: dict[str, Any] = {
     "sum": scatter_sum,
-    "mean": scatter_sum,
     "prod": scatter_product,
+    "mean": scatter_sum,
     "amax": lambda *inputs, **options: scatter_extreme(*inputs, **options, largest=True),
     "amin": lambda *inputs, **options: scatter_extreme(*inputs, **options, largest=False),
 }
+"""The operation of each `reduce` of `scatter_reduce`; a mean is a sum, divided afterwards."""
 
 
 def _limit(dtype: Any, sign: int) -> Any:
@@ -191,32 +189,28 @@ def _scatter_inputs(name: str, input: Any, dim: int, index: Any, src: Any) -> tu
     """Return input, `dim`, index and source, checked, with at least one dimension; and the shape of the result."""
     check_tensors(name, input, index)
     dim, shape = wrap_dim(input, dim, name), input.shape
+    source = src
     if hasattr(src, "dtype"):
         if src.dtype != input.dtype:
             raise TypeError(f"{name}: input and src must have one type, not {input.dtype} and {src.dtype}")
         source = src if src.ndim else reshape(src, shape=(1,))
-    else:
-        source = src
     input = input if input.ndim else reshape(input, shape=(1,))
     index = index if index.ndim else reshape(index, shape=(1,))
     if 0 not in index.shape:
-        limits = [n if d != dim else max(n, index.shape[d]) for d, n in enumerate(input.shape)]
-        fits = index.ndim == input.ndim and all(i <= n for i, n in zip(index.shape, limits, strict=True))
+        fits = index.ndim == input.ndim and all(index.shape[d] <= input.shape[d] for d in range(input.ndim) if d != dim)
         if fits and hasattr(source, "dtype"):
             fits = source.ndim == index.ndim and all(i <= n for i, n in zip(index.shape, source.shape, strict=True))
         if not fits:
-            form = (
-                f"index {index.shape}, input {shape} and src {getattr(src, 'shape', ())} must have as many dimensions"
-            )
-            raise ValueError(
-                f"{name}: {form}, and the index must be no larger than src, nor than input except in dim {dim}"
-            )
+            shapes = f"index {index.shape}, input {shape} and src {getattr(src, 'shape', ())}"
+            requirement = f"the index must be no larger than src, nor than input except in dim {dim}"
+            raise ValueError(f"{name}: {shapes} must have as many dimensions, and {requirement}")
         if hasattr(source, "dtype") and source.shape != index.shape:
             source = getitem(source, index=tuple(slice(n) for n in index.shape))
     return input, dim, index, source, shape
 
 
 def _positions(index: Array, size: int, name: str) -> Any:
+    """Return the indices as an int64 copy, after checking them."""
     return check_range(int64_copy(index, name), size, name)
 
 
@@ -224,17 +218,17 @@ def _positions(index: Array, size: int, name: str) -> Any:
 def repeat_interleave(
     input: Input, repeats: Input | int, dim: int | None = None, *, output_size: int | None = None
 ) -> Tensor:  # fmt: skip
-    """Repeat each element along a dimension: [1, 2] twice is [1, 1, 2, 2].
+    """Repeat each element along a dimension: [1, 2] with two repeats is [1, 1, 2, 2].
 
     Args:
         input: any shape.
-        repeats: how often; an integer, or an integer for each element, (n,).
+        repeats: the number of repeats of all elements, or of each element along the dimension, (n,).
         dim: the dimension; None for the flattened input.
         output_size: the size of `dim` in the result, which is checked.
 
     Raises:
-        ValueError: a number is negative, or the numbers do not fit the dimension.
-        TypeError: the numbers are not integers.
+        ValueError: a number of repeats is negative, the numbers do not fit the dimension, or `output_size` is wrong.
+        TypeError: the numbers of repeats are not integers.
         IndexError: `dim` is out of range.
     """
     name = "repeat_interleave"
@@ -246,21 +240,18 @@ def repeat_interleave(
     size = input.shape[dim]
     counts = repeats if isinstance(repeats, int) and not isinstance(repeats, bool) else np.asarray(repeats)
     if isinstance(counts, np.ndarray):
-        if counts.dtype.kind not in "iu":
-            raise TypeError(f"{name}: repeats must be integers, not {counts.dtype}")
+        check(name, counts.dtype.kind in "iu", f"repeats must be integers, not {counts.dtype}", TypeError)
         counts = int(counts.reshape(())) if counts.size == 1 else counts
     if isinstance(counts, int):
         check(name, counts >= 0, f"repeats must not be negative, got {counts}")
         total = counts * size
     else:
-        fits = counts.shape == (size,)
-        check(
-            name, fits, f"repeats {counts.shape} must be a number, or one for each of the {size} elements of dim {dim}"
-        )
+        requirement = f"must be a number, or one for each of the {size} elements of dim {dim}"
+        check(name, counts.shape == (size,), f"repeats {counts.shape} {requirement}")
         check(name, counts.min(initial=0) >= 0, f"repeats must not be negative, got {counts.min(initial=0)}")
         total = int(counts.sum())
     check(name, output_size in (None, total), f"output_size is {output_size}, but the result has {total} elements")
-    if isinstance(counts, int):  # a view, copied
+    if isinstance(counts, int):  # the copy of a broadcast view needs no index
         shape = (*input.shape[:dim], size, counts, *input.shape[dim + 1 :])
         repeated = contiguous_copy(broadcast_to(unsqueeze(input, dim + 1), shape=shape))
         return reshape(repeated, shape=(*shape[:dim], total, *shape[dim + 2 :]))

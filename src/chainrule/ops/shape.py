@@ -1,6 +1,6 @@
 """Shape operations: reshaping, permuting, broadcasting, concatenating, splitting; and type conversion.
 
-The operations at the top are primitive; the others are composed of them.
+The operations at the top are primitive; the functions below them are composed of these.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,7 +22,7 @@ __all__ = [
 
 @operation(input_count=1, numpy=np.reshape, view=True)
 def reshape(input: Input, shape: Ints) -> Array:
-    """The same elements in the same order in another shape; one size may be -1, to be inferred.
+    """The same elements in the same order in a different shape; one size may be -1, to be inferred.
 
     Raises:
         ValueError: the shape does not hold the same number of elements.
@@ -40,7 +40,7 @@ def _(grad: Array, input_shape: tuple[int, ...]) -> Array:
 
 @operation(input_count=1, numpy=np.transpose, view=True)
 def permute(input: Input, dims: Sequence[int] | None = None) -> Array:
-    """The dimensions in another order; reversed if `dims` is None.
+    """The dimensions in a different order; in reverse order if `dims` is None.
 
     Raises:
         ValueError: `dims` does not name every dimension once.
@@ -56,7 +56,11 @@ def _(grad: Array, dims: Sequence[int] | None) -> Array:
 
 @operation(input_count=1, numpy=np.broadcast_to, view=True)
 def broadcast_to(input: Input, shape: Sequence[int]) -> Array:
-    """The input repeated along new dimensions and dimensions of size 1 to fill the shape (a read-only view)."""
+    """The input repeated along new leading dimensions and along dimensions of size 1; a read-only view.
+
+    Raises:
+        ValueError: the input does not broadcast to the shape.
+    """
     return np.broadcast_to(input, shape)
 
 
@@ -94,7 +98,7 @@ def _(grad: Array) -> Array:
 
 @operation
 def cast(input: Input, *, dtype: DTypeLike) -> Array:
-    """The same values in another type.
+    """The same values in a different type; always a copy.
 
     Raises:
         TypeError: the type is not boolean, integer or floating.
@@ -124,7 +128,7 @@ def widen_float16(input: Array) -> Tensor:
 
 def clone(input: Array) -> Tensor:
     """A copy with its own memory."""
-    return cast(input, dtype=input.dtype)
+    return cast(input, dtype=input.dtype)  # copies even if the type stays the same
 
 
 def transpose(input: Input, dim0: int, dim1: int) -> Tensor:
@@ -152,7 +156,7 @@ def movedim(input: Input, source: Ints, destination: Ints) -> Tensor:
     dims = [d for d in range(input.ndim) if d not in sources]
     for target, d in sorted(zip(targets, sources, strict=True)):
         dims.insert(target, d)
-    return permute(input, dims=dims[: input.ndim])  # a zero-dimensional input has none
+    return permute(input, dims=dims[: input.ndim])  # a zero-dimensional input counts as one-dimensional above
 
 
 @takes_axis
@@ -192,55 +196,59 @@ def flatten(input: Input, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 
 @takes_axis
 def unflatten(input: Input, dim: int, sizes: Sequence[int]) -> Tensor:
-    """The input with one dimension split into several, of `sizes`; one of them may be -1, to be inferred."""
+    """The input with one dimension split into dimensions of these sizes; one size may be -1, to be inferred.
+
+    Raises:
+        ValueError: the product of the sizes is not the size of the dimension.
+        IndexError: `dim` is out of range.
+    """
     check("unflatten", input.ndim, "a single number has no dimension to split", IndexError)
     dim = wrap_dim(input, dim, "unflatten")
     product = prod(size for size in sizes if size != -1)
     filled = [(input.shape[dim] // product if product else 0) if size == -1 else size for size in sizes]
-    if prod(filled) != input.shape[dim]:
-        raise ValueError(
-            f"unflatten: sizes {tuple(sizes)} do not multiply to {input.shape[dim]}, the size of dim {dim}"
-        )
+    problem = f"sizes {tuple(sizes)} do not multiply to {input.shape[dim]}, the size of dim {dim}"
+    check("unflatten", prod(filled) == input.shape[dim], problem)
     return reshape(input, shape=(*input.shape[:dim], *filled, *input.shape[dim + 1 :]))
 
 
 def expand(input: Input, *sizes: Ints) -> Tensor:
-    """The input repeated along dimensions of size 1 and new leading dimensions; -1 keeps a size.
+    """The input repeated along dimensions of size 1 and along new leading dimensions; -1 keeps a size.
 
     Raises:
-        ValueError: a size is neither 1 nor the requested one, or there are fewer sizes than dimensions.
+        ValueError: a size of the input is neither 1 nor the requested size, or there are fewer sizes than dimensions.
     """
     target = _unpack(sizes, "expand")
     check("expand", len(target) >= input.ndim, f"{target} has fewer dimensions than the input's shape {input.shape}")
-    new_dims = len(target) - input.ndim
-    padded_shape = (1,) * new_dims + input.shape
-    shape = [padded_shape[d] if size == -1 and d >= new_dims else size for d, size in enumerate(target)]
+    new_dim_count = len(target) - input.ndim
+    padded_shape = (1,) * new_dim_count + input.shape
+    shape = [padded_shape[d] if size == -1 and d >= new_dim_count else size for d, size in enumerate(target)]
     if shape == [*padded_shape]:  # nothing is repeated: a writable view
         return reshape(input, shape=shape)
     return broadcast_to(input, shape=shape)
 
 
 def tile(input: Input, *reps: Ints) -> Tensor:
-    """Copies of the input joined along each dimension; `reps` has the numbers of copies, aligned at the last dimension.
+    """Copies of the input joined along each dimension; `reps` are their numbers, the last one for the last dimension.
 
     Raises:
-        ValueError: a number is negative.
+        ValueError: a number of copies is negative.
     """
     counts = _unpack(reps, "tile")
-    copies = (1,) * (input.ndim - len(counts)) + counts
-    check("tile", min(copies, default=0) >= 0, f"the numbers of copies must not be negative, got {copies}")
-    shape = (1,) * (len(copies) - input.ndim) + input.shape
-    pairs = list(zip(copies, shape, strict=True))
-    unsqueezed = reshape(input, shape=[part for size in shape for part in (1, size)])  # shape (a, b) as (1, a, 1, b)
-    repeated = broadcast_to(unsqueezed, shape=[part for pair in pairs for part in pair])  # copies (t, u): (t, a, u, b)
-    return reshape(contiguous_copy(repeated), shape=[t * size for t, size in pairs])  # (t a, u b)
+    counts = (1,) * (input.ndim - len(counts)) + counts
+    check("tile", min(counts, default=0) >= 0, f"the numbers of copies must not be negative, got {counts}")
+    shape = (1,) * (len(counts) - input.ndim) + input.shape
+    # the shapes in the comments are those for an input of shape (a, b) and counts (t, u)
+    pairs = list(zip(counts, shape, strict=True))
+    unsqueezed = reshape(input, shape=[n for size in shape for n in (1, size)])  # (1, a, 1, b)
+    repeated = broadcast_to(unsqueezed, shape=[n for pair in pairs for n in pair])  # (t, a, u, b)
+    return reshape(contiguous_copy(repeated), shape=[count * size for count, size in pairs])  # (t a, u b)
 
 
 def repeat(input: Input, *repeats: Ints) -> Tensor:
     """`tile` with a number of copies for every dimension.
 
     Raises:
-        ValueError: there are fewer numbers than dimensions, or one is negative.
+        ValueError: there are fewer numbers than dimensions, or a number is negative.
     """
     counts = _unpack(repeats, "repeat")
     check("repeat", len(counts) >= input.ndim, f"{len(counts)} numbers for {input.ndim} dimensions")
@@ -271,6 +279,7 @@ def stack(tensors: Sequence[Input], dim: int = 0) -> Tensor:
 
     Raises:
         ValueError: there are no tensors, or their shapes differ.
+        IndexError: `dim` is out of range.
     """
     check_tensors("stack", *tensors)
     if len({t.shape for t in tensors}) > 1:
@@ -283,7 +292,8 @@ def split(tensor: Input, split_size_or_sections: Ints, dim: int = 0) -> tuple[Te
     """Split along a dimension into sections of equal size (the last may be shorter), or of the given sizes.
 
     Raises:
-        ValueError: the size is not positive, or the sizes do not add up.
+        ValueError: the size is not positive, or the sizes do not add up to that of the dimension.
+        IndexError: `dim` is out of range.
     """
     check("split", tensor.ndim, "a single number has no dimension to split")
     dim, size = wrap_dim(tensor, dim, "split"), split_size_or_sections
@@ -328,10 +338,10 @@ def unbind(input: Input, dim: int = 0) -> tuple[Tensor, ...]:
 
 
 def int_tuple(value: Ints, name: str) -> tuple[int, ...]:
-    """Return an integer or a sequence of integers as a tuple; `name` is the operation's, for the error.
+    """Return an integer or a sequence of integers as a tuple; `name` is the name of the operation, for the error.
 
     Raises:
-        TypeError: the value is something else.
+        TypeError: the value is not an integer or a sequence of integers.
     """
     if type(value) is int:
         return (value,)
@@ -347,12 +357,13 @@ def wrap_dim(input: Array, dim: int, name: str, new_dims: int = 0) -> int:
 
     Args:
         input: the array or Tensor.
-        dim: the dimension; negative counts from the end.
+        dim: the dimension; a negative number counts from the end.
         name: the operation's name, for the error.
         new_dims: the number of dimensions that will be added.
 
     Raises:
         IndexError: the dimension is out of range.
+        TypeError: the dimension is not an integer.
     """
     n = input.ndim + new_dims or 1
     if type(dim) is not int and (isinstance(dim, bool) or not hasattr(dim, "__index__")):
@@ -375,12 +386,12 @@ def wrap_dims(input: Array, dims: Ints, name: str) -> list[int]:
 
 
 def contiguous(x: Any) -> Any:
-    """The array in C order: itself, or a copy if it is not."""
+    """The array itself if it is in C order, else a copy in C order."""
     return np.ascontiguousarray(x) if x.ndim else x
 
 
 def along(dim: int, part: Any) -> tuple[Any, ...]:
-    """The index that selects `part` of one dimension, and all of the others."""
+    """The index that selects `part` of one dimension, and all elements of the other dimensions."""
     return (*[slice(None)] * dim, part)
 
 

@@ -1,4 +1,4 @@
-"""Slices along one dimension; composed of indexing, and views like it except for `unfold`, which copies."""
+"""Slices along one dimension, composed of indexing. The results are views, except for `unfold`, which copies."""
 
 import operator
 
@@ -8,7 +8,7 @@ from chainrule.ops.indexing import getitem
 from chainrule.ops.operation import Input, Tensor, check_tensors
 from chainrule.ops.shape import along, reshape, stack, transpose, wrap_dim
 
-__all__ = ["narrow", "select", "t"]
+__all__ = ["narrow", "select", "t"]  # not `unfold`, which is a method of Tensor only, as in PyTorch
 
 
 @takes_axis
@@ -18,11 +18,11 @@ def narrow(input: Input, dim: int, start: int, length: int) -> Tensor:
     Args:
         input: at least one dimension.
         dim: the dimension.
-        start: the first index; negative counts from the end.
-        length: how many.
+        start: the first index; a negative number counts from the end.
+        length: the number of elements.
 
     Raises:
-        ValueError: the input has no dimensions, or the slice does not fit.
+        ValueError: the input has no dimensions, or the slice exceeds the dimension.
         IndexError: `dim` or `start` is out of range.
     """
     check_tensors("narrow", input)
@@ -52,7 +52,7 @@ def select(input: Input, dim: int, index: int) -> Tensor:
 
 
 def t(input: Input) -> Tensor:
-    """A matrix transposed, (n, m) to (m, n); a vector or a number as it is.
+    """A matrix transposed, (n, m) to (m, n); a vector or a number unchanged.
 
     Raises:
         ValueError: the input has more than two dimensions.
@@ -69,10 +69,10 @@ def unfold(input: Input, dimension: int, size: int, step: int) -> Tensor:
         input: any shape.
         dimension: the dimension.
         size: the number of elements in a window.
-        step: the distance from a window to the next.
+        step: the distance from the start of a window to the start of the next.
 
     Raises:
-        ValueError: the window is larger than the dimension, or a number is out of range.
+        ValueError: the window is larger than the dimension, `size` is negative, or `step` is less than 1.
         IndexError: `dimension` is out of range.
     """
     dim = wrap_dim(input, dimension, "unfold")
@@ -84,6 +84,7 @@ def unfold(input: Input, dimension: int, size: int, step: int) -> Tensor:
     if not size:
         empty = getitem(reshape(x, shape=(-1,)), index=slice(0))
         return reshape(empty, shape=(*x.shape[:dim], length // step + 1, *x.shape[dim + 1 :], 0))
-    last = (length - size) // step * step + 1
-    slices = [getitem(x, index=along(dim, slice(i, i + last, step))) for i in range(size)]
+    stop = (length - size) // step * step + 1  # one past the start of the last window
+    # slice i holds element i of every window
+    slices = [getitem(x, index=along(dim, slice(i, i + stop, step))) for i in range(size)]
     return reshape(stack(slices, -1), shape=(size,)) if not input.ndim else stack(slices, -1)

@@ -1,7 +1,7 @@
 """Sorting along one dimension. NaN counts as larger than any number, as in PyTorch.
 
-The values are read by their indices, so that their derivative is that of `gather`: the gradient goes to the element
-that was read. In a compiled program these are Python calls.
+`sort` and `topk` read the values by their indices with `gather`, whose derivative is theirs: the gradient goes to the
+element that was read. Compiled programs call `argsort` as a Python function.
 """
 
 import numpy as np
@@ -17,31 +17,31 @@ __all__ = ["argsort", "sort", "topk"]
 
 @operation(input_count=1)
 def argsort(input: Input, dim: int = -1, descending: bool = False, stable: bool = False) -> Array:
-    """The indices that sort along a dimension. Equal elements keep their order, whether `stable` or not.
+    """The indices that sort along a dimension. Equal elements keep their order, even if `stable` is False.
 
     Raises:
         IndexError: `dim` is out of range.
     """
-    axis = wrap_dim(input, dim, "argsort")
+    dim = wrap_dim(input, dim, "argsort")
     if not input.ndim:
         return np.zeros((), np.int64)
     if not descending:
-        return np.argsort(input, axis=axis, kind="stable")
-    # reversed before and after, so that equal elements keep their order
-    reverse = along(axis, slice(None, None, -1))
-    backward = np.argsort(input[reverse], axis=axis, kind="stable")[reverse]
-    return np.ascontiguousarray(input.shape[axis] - 1 - backward)
+        return np.argsort(input, axis=dim, kind="stable")
+    # reversed before and after sorting, so that equal elements keep their order
+    reverse = along(dim, slice(None, None, -1))
+    reversed_indices = np.argsort(input[reverse], axis=dim, kind="stable")[reverse]  # positions in the reversed input
+    return np.ascontiguousarray(input.shape[dim] - 1 - reversed_indices)
 
 
 @takes_axis
 def sort(input: Input, dim: int = -1, descending: bool = False, *, stable: bool = False) -> tuple[Tensor, Tensor]:
-    """The elements in order along a dimension, and the index of each.
+    """The elements sorted along a dimension, and the index of each in the input.
 
     Args:
         input: any shape.
         dim: the dimension to sort along.
-        descending: largest first.
-        stable: equal elements keep their order, which they always do here.
+        descending: whether to sort the largest first.
+        stable: has no effect: equal elements always keep their order.
 
     Returns:
         The pair (values, indices), both of the input's shape.
@@ -57,14 +57,14 @@ def sort(input: Input, dim: int = -1, descending: bool = False, *, stable: bool 
 
 @takes_axis
 def topk(input: Input, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Tensor, Tensor]:
-    """The k largest elements along a dimension, and the index of each.
+    """The k largest elements along a dimension, and the index of each in the input.
 
     Args:
         input: any shape.
-        k: how many.
+        k: the number of elements to return.
         dim: the dimension.
-        largest: the largest; otherwise the smallest.
-        sorted: in order, which they always are here.
+        largest: whether to return the largest elements; otherwise the smallest.
+        sorted: has no effect: the elements are always sorted, by `largest` from the largest or from the smallest.
 
     Returns:
         The pair (values, indices), of the input's shape with k in `dim`.

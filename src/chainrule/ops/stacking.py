@@ -1,4 +1,4 @@
-"""Stacking as rows and columns, and what is made of diagonals and contractions; composed of other operations."""
+"""Stacking (vstack, hstack, column_stack), diag, trace and tensordot; composed of other operations."""
 
 from collections.abc import Sequence
 from math import prod
@@ -28,7 +28,7 @@ def vstack(tensors: Sequence[Input]) -> Tensor:
 
 
 def hstack(tensors: Sequence[Input]) -> Tensor:
-    """The tensors joined along the second dimension; vectors along the only one.
+    """The tensors joined along the second dimension; vectors are joined along their only dimension.
 
     Raises:
         ValueError: there are no tensors, or the shapes do not fit.
@@ -47,6 +47,7 @@ def column_stack(tensors: Sequence[Input]) -> Tensor:
 
 
 def _checked(name: str, tensors: Any) -> Any:
+    """Return the argument, after checking that it is a list or tuple of at least one tensor."""
     check(name, isinstance(tensors, (list, tuple)) and len(tensors), "takes a list or tuple of at least one tensor")
     check_tensors(name, *tensors)
     return tensors
@@ -57,7 +58,7 @@ def diag(input: Input, diagonal: int = 0) -> Tensor:
 
     Args:
         input: a vector or a matrix.
-        diagonal: which diagonal: 0 is the main one, 1 the one above it.
+        diagonal: the diagonal: 0 is the main diagonal, 1 the next above.
 
     Raises:
         ValueError: the input is neither a vector nor a matrix.
@@ -86,15 +87,15 @@ def trace(input: Input) -> Tensor:
 
 
 def tensordot(a: Input, b: Input, dims: int | Sequence[Any] = 2) -> Tensor:
-    """Products of a and b, summed over some dimensions of a and as many of b.
+    """Products of a and b, summed over pairs of a dimension of a and a dimension of b.
 
-    The result has the remaining dimensions of a, then those of b.
+    The result has the remaining dimensions of a, then the remaining dimensions of b.
 
     Args:
         a: any shape.
         b: any shape, of the same type.
-        dims: the number of dimensions to sum over, the last of a and the first of b; or a pair of sequences that name
-            the dimensions of a and of b.
+        dims: the number of dimensions to sum over, the last dimensions of a and the first of b; or a pair of sequences,
+            the dimensions of a and those of b.
 
     Raises:
         ValueError: the dimensions or their sizes do not fit.
@@ -104,25 +105,25 @@ def tensordot(a: Input, b: Input, dims: int | Sequence[Any] = 2) -> Tensor:
     if isinstance(dims, int):
         fits = 0 <= dims <= min(a.ndim, b.ndim)
         check("tensordot", fits, f"cannot sum over {dims} dimensions of shapes {a.shape} and {b.shape}")
-        of_a, of_b = list(range(a.ndim - dims, a.ndim)), list(range(dims))
+        a_dims, b_dims = list(range(a.ndim - dims, a.ndim)), list(range(dims))
     else:
         check("tensordot", len(dims) == 2, "dims must be a number, or the dimensions of a and those of b")
-        of_a, of_b = wrap_dims(a, dims[0], "tensordot"), wrap_dims(b, dims[1], "tensordot")
-    for i, k in zip(of_a, of_b, strict=False):  # a size of 1 broadcasts, as in PyTorch
-        if a.shape[i] == 1 != b.shape[k]:
+        a_dims, b_dims = wrap_dims(a, dims[0], "tensordot"), wrap_dims(b, dims[1], "tensordot")
+    for i, k in zip(a_dims, b_dims, strict=False):
+        # a size of 1 broadcasts, as in PyTorch
+        if a.shape[i] == 1 and b.shape[k] != 1:
             b = sum(b, k, True)
-        elif b.shape[k] == 1 != a.shape[i]:
+        elif b.shape[k] == 1 and a.shape[i] != 1:
             a = sum(a, i, True)
-    sizes = [a.shape[d] for d in of_a]
-    if sizes != [b.shape[d] for d in of_b]:
-        pairs = f"dimensions {of_a} of {a.shape} and {of_b} of {b.shape}"
-        raise ValueError(f"tensordot: {pairs} must have the same sizes")
-    rows, columns = ([d for d in range(x.ndim) if d not in of_x] for x, of_x in ((a, of_a), (b, of_b)))
-    left, right = _matrix(a, rows, of_a), _matrix(b, of_b, columns)
-    return reshape(matmul(left, right), shape=[a.shape[d] for d in rows] + [b.shape[d] for d in columns])
+    fits = [a.shape[d] for d in a_dims] == [b.shape[d] for d in b_dims]
+    check("tensordot", fits, f"dimensions {a_dims} of {a.shape} and {b_dims} of {b.shape} must have the same sizes")
+    row_dims = [d for d in range(a.ndim) if d not in a_dims]
+    column_dims = [d for d in range(b.ndim) if d not in b_dims]
+    product = matmul(_matrix(a, row_dims, a_dims), _matrix(b, b_dims, column_dims))
+    return reshape(product, shape=[a.shape[d] for d in row_dims] + [b.shape[d] for d in column_dims])
 
 
-def _matrix(x: Array, rows: list[int], columns: list[int]) -> Tensor:
-    """Reshape to a matrix whose rows and columns run over some dimensions each."""
-    sizes = [prod(x.shape[d] for d in dims) for dims in (rows, columns)]
-    return reshape(permute(x, dims=rows + columns), shape=sizes)
+def _matrix(x: Array, row_dims: list[int], column_dims: list[int]) -> Tensor:
+    """Reshape to a matrix whose rows run over the dimensions `row_dims`, and its columns over `column_dims`."""
+    sizes = [prod(x.shape[d] for d in dims) for dims in (row_dims, column_dims)]
+    return reshape(permute(x, dims=row_dims + column_dims), shape=sizes)
