@@ -71,14 +71,14 @@ def test_commands(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = CliRunner().invoke
     done = run(cli, ["lesson", "4", "--notebook", "bowl.ipynb"])
-    assert (done.exit_code, done.output) == (0, "bowl.ipynb: open it with jupyter lab bowl.ipynb\n")
+    assert (done.exit_code, done.output) == (0, "wrote bowl.ipynb; open it with: jupyter lab bowl.ipynb\n")
     assert json.loads((tmp_path / "bowl.ipynb").read_text(encoding="utf-8")) == notebook(lessons.find("4"))
     for arguments, sentence in (
         (["lesson", "4", "--notebook", "bowl.txt"], "must end in .ipynb: bowl.txt"),
         (["lesson", "--notebook", "bowl.ipynb"], "give its number or key"),
         (["lesson", "--open"], "give its number or key"),
-        (["lesson", "4", "--open", "--show"], "take no other option"),
-        (["lesson", "4", "--open", "--notebook", "bowl.ipynb"], "take no other option"),
+        (["lesson", "4", "--open", "--show"], "leave out the other options"),
+        (["lesson", "4", "--open", "--notebook", "bowl.ipynb"], "leave out the other options"),
     ):
         done = run(cli, arguments)
         assert done.exit_code == 2

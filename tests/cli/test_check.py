@@ -20,7 +20,7 @@ def test_lists_the_lessons_with_exercises(command):
         for lesson in lessons.available()
         if exercises_of(lesson)
     ]
-    assert (empty, hint) == ("", "Show those of one lesson by its number or key: chainrule check 18")
+    assert (empty, hint) == ("", "List the exercises of one lesson by its number or key: chainrule check 18")
 
 
 def words(text):
@@ -80,9 +80,9 @@ def test_a_program_in_a_file(command, here):
     ("arguments", "message"),
     [
         (["0.5"], "there is no lesson 0; choose one from 1 to "),
-        (["dead-neurons", "0.5"], "give lesson and number of an exercise, such as 18.1"),
-        (["--hint"], "give lesson and number of an exercise, such as 18.1"),
-        (["dead-neurons.1", "3", "--hint"], "--hint and --answer go without an answer"),
+        (["dead-neurons", "0.5"], "give the lesson and the number of an exercise, such as 18.1"),
+        (["--hint"], "give the lesson and the number of an exercise, such as 18.1"),
+        (["dead-neurons.1", "3", "--hint"], "--hint and --answer cannot be combined with an answer"),
         (["dead-neurons.1", "--hnt"], "no such option"),
         (["dead-neurons.1", ""], "the answer is empty"),
         (["dead-neurons.1", "import os"], "cannot read the answer 'import os' as arithmetic"),

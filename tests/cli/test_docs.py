@@ -24,7 +24,7 @@ def installed(tmp_path, monkeypatch):
     """An installation with a small site in it, and no checkout around it."""
     monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(module, "CHECKOUT", tmp_path / "nowhere")
-    monkeypatch.setattr(module, "PACKED", tmp_path / "site.zip")
+    monkeypatch.setattr(module, "SITE_ARCHIVE", tmp_path / "site.zip")
     pack(tmp_path / "site.zip", "first")
     return tmp_path
 
@@ -68,7 +68,7 @@ def test_no_site_and_a_damaged_one(installed):
             find_site()
         assert not list((installed / "cache" / "site").iterdir())
     (installed / "site.zip").unlink()
-    with pytest.raises(UserError, match="does not contain the site; in a checkout, make docs builds it"):
+    with pytest.raises(UserError, match="does not contain the site; in a checkout, build it with: make docs"):
         find_site()
 
 
@@ -89,7 +89,7 @@ def test_the_browser_is_opened_or_the_address_printed(installed, monkeypatch):
 @pytest.fixture
 def server(installed):
     (installed / "secret.txt").write_text("secret")
-    running = ThreadingHTTPServer(("127.0.0.1", 0), partial(module._Page, directory=str(find_site())))
+    running = ThreadingHTTPServer(("127.0.0.1", 0), partial(module._SiteHandler, directory=str(find_site())))
     thread = threading.Thread(target=running.serve_forever)
     thread.start()
     yield running

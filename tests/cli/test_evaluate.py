@@ -62,7 +62,7 @@ def test_the_table_says_the_same(command, trained):
         counts = document["confusion"][i]
         assert cells[:4] == [str(i), "6", str(counts[i]), f"{counts[i] / 6:.2%}"]
         others = [count if j != i else 0 for j, count in enumerate(counts)]
-        most = f"{int(np.argmax(others))} ({max(others)} times)" if any(others) else "-"
+        most = f"{int(np.argmax(others))} ({max(others)} time{'s' * (max(others) != 1)})" if any(others) else "-"
         assert cells[4] == most
 
 
@@ -193,7 +193,7 @@ def test_images_that_are_not_what_was_learned(command, write_images, make_digits
     write_images("changing", make_digits(train=60, test=24, **change))
     done = command("evaluate", "run")
     assert (done.code, done.out) == (2, "")
-    assert done.err == f"chainrule: {folder}: image size or classes differ from those run was trained on\n"
+    assert done.err == f"chainrule: {folder}: the image size or the classes differ from those that run was trained on\n"
 
 
 def test_other_test_images_of_the_same_kind_are_welcome(command, write_images, make_digits):

@@ -71,7 +71,7 @@ def test_c(tmp_path, monkeypatch, capsys, expected):
 def test_refusals_are_one_sentence(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert run_command(["export", "shipped", "digits.py", "--opset", "17"]) == 2
-    assert capsys.readouterr().err == "chainrule: digits.py: --opset is not for .py files\n"
+    assert capsys.readouterr().err == "chainrule: digits.py: --opset does not apply to .py files\n"
     assert run_command(["export", "shipped", "nowhere/digits.h"]) == 2
     assert "nowhere" in capsys.readouterr().err
     assert not list(tmp_path.glob("**/digits*"))

@@ -101,7 +101,7 @@ def test_without_a_new_line_a_text_begins_with_the_first_token(command, here_run
 
 REFUSED = {
     "an unknown character": (("--prompt", "thé"), "the prompt has 'é', and the model has only the 14 characters"),
-    "an empty prompt": (("--prompt", ""), "the prompt is empty; leave --prompt out"),
+    "an empty prompt": (("--prompt", ""), "the prompt is empty; leave out --prompt"),
     "a long prompt": (
         ("--prompt", "a" * 33),
         "the prompt has 33 tokens, more than the 32 of the model's context; shorten it",
@@ -130,7 +130,7 @@ def test_the_longest_prompt_is_accepted(command, written):
 def test_a_model_of_images_generates_no_text(command, trained):
     done = command("generate", trained[0])
     assert (done.code, done.out) == (2, "")
-    assert "mlp reads images and generates no text" in done.err
+    assert "mlp reads images and cannot generate text" in done.err
     assert "chainrule predict IMAGE --run" in done.err
     assert "chainrule train --model gpt" in done.err
 
@@ -164,6 +164,6 @@ def test_training_ends_with_a_sample(command, here):
     (here / "story.txt").write_text(STORY)
     options = ("--size", "tiny", "--steps-per-epoch", 40, "--epochs", 1, "--lr", 0.02, "--out", "run")
     lines = command("train", "--data", "story.txt", *options).out.splitlines()
-    start = lines.index("it writes")
+    start = lines.index("the model writes")
     assert lines[start + 1].startswith("  ")
     assert lines[-1] == "next: chainrule generate run"

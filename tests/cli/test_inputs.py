@@ -56,7 +56,7 @@ def test_a_folder_is_its_pictures_in_order(command, draw, here):
     (here / "photos" / "notes.txt").write_text("none")
     (here / "photos" / "list.csv").write_text("none")
     done = command("predict", "photos", "--json")
-    assert (done.code, done.err) == (0, "photos: 2 other files left out\n")
+    assert (done.code, done.err) == (0, "photos: skipped 2 files that are not pictures\n")
     assert answers(done) == [("photos/a.PNG", 1), ("photos/b.png", 7)]
     done = command("read", "photos", "--min-confidence", "0", "--json")
     assert (done.code, [entry["file"] for entry in json.loads(done.out)]) == (0, ["photos/a.PNG", "photos/b.png"])
@@ -67,7 +67,7 @@ def test_a_folder_without_pictures(command, here):
     for name in ("predict", "read"):
         done = command(name, "empty")
         assert (done.code, done.out) == (2, "")
-        assert done.err == "chainrule: empty: there are no pictures in this folder\n"
+        assert done.err == "chainrule: empty: this folder contains no pictures\n"
 
 
 def test_standard_input(command, draw, here, pipe):
@@ -92,7 +92,7 @@ def test_standard_input(command, draw, here, pipe):
 )
 def test_standard_input_that_is_no_picture(command, pipe, monkeypatch, data, terminal, message):
     if data == b"12345":
-        monkeypatch.setattr(inputs, "MAX_INPUT", 4)
+        monkeypatch.setattr(inputs, "MAX_INPUT_BYTES", 4)
     for name in ("predict", "read"):
         pipe(data, terminal)
         done = command(name, "-")
@@ -116,7 +116,7 @@ def test_a_clipboard_without_a_picture(command, monkeypatch, missing):
             raise NotImplementedError("wl-paste or xclip is required for ImageGrab.grabclipboard() on Linux")
 
     monkeypatch.setattr(ImageGrab, "grabclipboard", grab)
-    message = "it cannot be read; on Linux, this needs wl-paste" if missing else "there is no picture in it\n"
+    message = "it cannot be read; on Linux, this needs wl-paste" if missing else "it contains no picture\n"
     for name in ("predict", "read"):
         done = command(name, "--clipboard")
         assert (done.code, done.out) == (2, "")

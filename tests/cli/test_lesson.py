@@ -23,7 +23,10 @@ def test_lists_them_with_their_titles_keys_and_prerequisites(command):
         + [", ".join(numbers[key] for key in each.prerequisites)] * bool(each.prerequisites)
         for each in lessons.available()
     ]
-    assert (empty, hint) == ("", "Run one by its number or key: chainrule lesson 1, chainrule lesson backpropagation")
+    assert (empty, hint) == (
+        "",
+        "Run one by its number or key: chainrule lesson 1, or chainrule lesson backpropagation",
+    )
 
 
 def test_runs_one_and_saves_its_figures(command, here):
@@ -108,7 +111,7 @@ def test_a_key_is_as_good_as_a_number(command, keys, name):
 def test_a_reader_at_a_terminal_is_waited_for(command, keys):
     done = command("lesson", "neurons")
     headings = [cell for cell in lessons.cells(lessons.find("neurons"))[1:] if cell.heading]
-    assert (done.code, done.out.count("[press a key to go on, q to end]")) == (0, len(headings))
+    assert (done.code, done.out.count("[press a key to continue, q to quit]")) == (0, len(headings))
     assert done.out.count("[make your prediction, then press a key to see what happens]") == 1
     asked, answer = (done.out.index(text) for text in ("[make your prediction", "upright stroke   activation 0.7311"))
     assert done.out.index("Before you run this:") < asked < answer < done.out.index("The whole stroke has 6 - 5 = 1")

@@ -89,7 +89,7 @@ def test_validation_images_without_some_classes_are_told(tmp_path, monkeypatch, 
         np.save(tmp_path / "sorted" / f"{name}-images.npy", images[rows])
         np.save(tmp_path / "sorted" / f"{name}-labels.npy", labels)
     assert run_command("train", "--data", "sorted", "--epochs", "1", "--out", "r") == 0
-    assert "(the last 20, for validation, have no 0: put the images in random order)" in capsys.readouterr().out
+    assert "(the last 20, for validation, include no 0: shuffle the images)" in capsys.readouterr().out
     order = np.random.default_rng(0).permutation(120)
     for kind in ("images", "labels"):
         file = tmp_path / "sorted" / f"train-{kind}.npy"

@@ -140,9 +140,7 @@ def test_two_digits_are_noticed(command, here, write):
     write(picture, "7", 30, 110, 10)
     picture.save(here / "two.png")
     done = command("predict", "two.png")
-    message = (
-        "two.png: there are 2 digits in this picture, and predict reads one; to read them all: chainrule read two.png"
-    )
+    message = "two.png: there are 2 digits in this picture, but predict reads only one; to read them all: chainrule read two.png"
     assert (done.code, done.err) == (2, f"chainrule: {message}\n")
     assert done.out.startswith("two.png: ")
     done = command("predict", "two.png", "--json")
@@ -166,7 +164,7 @@ def test_where_no_digit_fills_the_picture_a_page_is_noticed(command, here, write
     (entry,) = json.loads(done.out)
     assert (done.code, entry["digits"]) == (2, 3)
     assert entry["error"].startswith(
-        "page.png: there are 3 digits in this picture, and predict reads one; to read them"
+        "page.png: there are 3 digits in this picture, but predict reads only one; to read them"
     )
 
 

@@ -26,7 +26,7 @@ def test_it_completes_the_sentence_of_the_article(command, model):
     sentence, empty, heading, *bars = done.out.splitlines()
     assert sentence == f"{model.complete('i am going to the bank to')}."
     assert sentence.startswith("i am going to the bank to ")
-    assert (empty, heading) == ("", "after 'to' it expects")
+    assert (empty, heading) == ("", "after 'to', the model expects")
     likeliest = model.likeliest("i am going to the bank to")
     assert [bar.split()[0] for bar in bars] == [word for word, _ in likeliest]
     assert [bar.split()[-1] for bar in bars] == [f"{p:.1%}" for _, p in likeliest]
@@ -63,7 +63,7 @@ def test_without_words_it_makes_sentences_up(command, model):
     ("arguments", "message"),
     [
         (("i fly to mars",), "the model's vocabulary of 493 words does not contain mars"),
-        (("123 !",), "the text has no words of letters; give the beginning of an English sentence"),
+        (("123 !",), "the text contains no words; give the beginning of an English sentence"),
         (("i", "--temperature", -0.5), "the temperature must be at least 0, not -0.5; 0 takes the likeliest word"),
         (("i", "--temperature", "nan"), "the temperature must be at least 0, not nan"),
         (("i", "--seed", -1), "the seed must be at least 0, not -1"),

@@ -78,7 +78,7 @@ def test_words(command, here):
     assert (done.code, done.out) == (2, "")
     assert "tokens are byte pairs (--bpe) or words (--words), not both" in done.err
     done = command("train", "--data", "mnist", "--words")
-    assert "--words is for a text, and mnist is a set of images" in done.err
+    assert "--words is for a text, but mnist is a set of images" in done.err
 
 
 def test_evaluate_gives_the_result_again(command, story):
@@ -154,14 +154,14 @@ def test_what_a_model_does_not_read(command, here, images):
     done = command("train", "--model", "gpt", "--data", "none.txt")
     assert done.err.startswith("chainrule: there is no text file")
     done = command("train", "--data", "mnist", "--bpe", "300")
-    assert "--bpe is for a text, and mnist is a set of images" in done.err
+    assert "--bpe is for a text, but mnist is a set of images" in done.err
 
 
 def test_figures_of_images_are_refused(command, story):
     command("train", *QUICK, "--data", "story.txt", "--out", "run")
     done = command("evaluate", "run", "--confusion", "confusion.png")
     assert done.code == 2
-    assert "--confusion and --mistakes are for images, and run is a run on text" in done.err
+    assert "--confusion and --mistakes are for images, but run is a run on text" in done.err
 
 
 @pytest.mark.parametrize("name", ["predict", "read"])

@@ -65,7 +65,7 @@ def test_logs_are_part_of_a_run(train, command, here):
     (here / "run" / "metrics.csv").unlink()
     assert command("train", "--resume", "run", "--epochs", 3).code == 0
     assert len((here / "run" / "metrics.csv").read_text().splitlines()) == 4
-    assert "--resume goes on with the run's logs" in command("train", "--resume", "run", "--log", "csv").err
+    assert "--resume continues the run's logs" in command("train", "--resume", "run", "--log", "csv").err
     assert "leave out --log" in train("--find-lr", "--log", "csv").err
     assert "'paper' is not one of 'csv', 'tensorboard'" in train("--log", "paper").err
     (here / "run" / "config.json").write_text(json.dumps({**config, "log": ["paper"]}))
@@ -88,11 +88,11 @@ def test_a_log_whose_library_is_missing(train, here, monkeypatch):
 def test_the_learning_rate_finder(train, here):
     done = train("--find-lr")
     assert (done.code, done.err) == (0, "")
-    assert re.search(r"^suggestion: --lr \S+  \(the recipe's: 0.02\)$", done.out, re.MULTILINE)
+    assert re.search(r"^suggestion: --lr \S+  \(instead of 0.02\)$", done.out, re.MULTILINE)
     assert (here / "learning_rates.png").read_bytes().startswith(PNG)
     assert [file.name for file in here.iterdir()] == ["learning_rates.png"]
     assert "learning_rate" in json.loads(train("--find-lr", "--json").out)
-    assert "--find-lr keeps no run: leave out --out" in train("--find-lr", "--out", "run").err
+    assert "--find-lr does not keep a run: leave out --out" in train("--find-lr", "--out", "run").err
 
 
 # Output
@@ -273,7 +273,7 @@ def test_the_last_images_are_held_back(command, images, here):
     assert json.loads(done.out)["epochs"][0]["validation_accuracy"] == right / 8
     assert "292 training images" in command("train", "--data", images, "--validation", "8", "--epochs", "1").out
     assert command("evaluate", "run").code == 0
-    assert "--validation cannot be changed" in command("train", "--resume", "run", "--validation", "9").err
+    assert "leave out --validation" in command("train", "--resume", "run", "--validation", "9").err
 
 
 def test_a_run_with_other_validation_images_is_not_resumed(command, images, here):
@@ -295,7 +295,7 @@ def test_of_a_text_a_tenth_is_held_back(command, here):
     (here / "story.txt").write_text("once upon a time " * 200)
     done = command("train", "--data", "story.txt", "--validation", "5")
     assert (done.code, done.out) == (2, "")
-    assert "--validation is for a set of images; of a text such as story.txt, a tenth is held back" in done.err
+    assert "--validation is for images; for a text such as story.txt, the last tenth is always held out" in done.err
 
 
 def test_images_of_another_size_and_other_classes(command, write_images, make_digits, here):
@@ -458,9 +458,9 @@ def test_resume_goes_on_as_the_run_was_begun(command, copy, options):
     before = bits(copy)
     done = command("train", "--resume", copy, *options)
     assert (done.code, done.out) == (2, "")
-    assert f"--resume keeps the run's settings: {options[0]} cannot be changed" in done.err
+    assert f"--resume keeps the run's settings: leave out {options[0]}" in done.err
     hint = {"--lr": "lr", "--batch-size": "batch_size", "--eager": "eager"}.get(options[0])
-    assert ("; to change it anyway: --override" in done.err) == (hint is not None)
+    assert ("; to change the setting: --override" in done.err) == (hint is not None)
     assert hint is None or f"--override {hint}=VALUE\n" in done.err
     assert bits(copy) == before
 
@@ -681,10 +681,10 @@ def test_a_fork_at_any_step(command, images, here):
             "step {last} ends the last of 2 epochs: give more epochs, or an earlier step",
         ),
         (["--step", "0", "--lr", "nan"], "the learning rate must be a number above 0, not nan"),
-        (["--step", "0", "--model", "cnn"], "a fork keeps the run's model and data: --model cannot be changed"),
-        (["--step", "0", "--freeze", "1"], "a fork keeps the run's model and data: --freeze cannot be changed"),
+        (["--step", "0", "--model", "cnn"], "--model cannot be changed in a fork"),
+        (["--step", "0", "--freeze", "1"], "--freeze cannot be changed in a fork"),
         (["--step", "0", "--epoch", "0"], "--epoch and --step are mutually exclusive: give one of them"),
-        (["--step", "0", "--lr", "1", "--override", "lr=1"], "--lr and --override lr are given: give one of them"),
+        (["--step", "0", "--lr", "1", "--override", "lr=1"], "--lr and --override lr are both given: give one of them"),
         (["--step", "0", "--override", "seed=1"], "'seed=1' is not a setting that can be changed"),
     ],
     ids=" ".join,

@@ -141,7 +141,7 @@ def test_a_killed_rank_ends_all(start, data, never_stopped, tmp_path, rank):
     os.kill(process_ids(folder)[rank], signal.SIGKILL)
     assert job.wait(10) != 0
     assert job.sentences == [
-        "chainrule: a process was killed, and so all ranks ended; resume from the last checkpoint with: "
+        "chainrule: a process was killed, so all ranks ended; resume from the last checkpoint with: "
         "chainrule train --resume run"
     ]
     assert_all_ended(folder)

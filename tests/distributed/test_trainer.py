@@ -131,7 +131,7 @@ def test_the_command_line(tmp_path, monkeypatch, capfd, digits):
     assert (config["training"]["shards"], config["threads"]) == (4, 1)
     code, error = command("--resume", "run", "--shards", "8")
     assert code == 2
-    assert "--shards cannot be changed; to change it anyway: --override shards=VALUE" in error
+    assert "leave out --shards; to change the setting: --override shards=VALUE" in error
     monkeypatch.setenv("CHAINRULE_THREADS", "2")
     chainrule.set_num_threads(2)
     assert command("--resume", "run", "--epochs", "2", "--quiet") == (

@@ -1,8 +1,8 @@
 """The `chainrule` command: its subcommands by module, shared error handling, and exit codes.
 
-Exit codes: 0 success; 2 user error (one sentence, no traceback); 1 internal error, or a wrong answer to `check`;
-130 Ctrl-C; 141 broken output pipe (as in `chainrule runs | head -1`). `train` saves its state before it exits with 130,
-and also handles SIGTERM (143) and SIGHUP (129) this way.
+Exit codes: 0 success; 2 user error (one sentence, no traceback); 1 internal error, not enough memory, or a wrong answer
+to `check`; 130 Ctrl-C; 141 broken output pipe (as in `chainrule runs | head -1`). `train` and `sweep` save their state
+before they exit on Ctrl-C, SIGTERM (exit code 143) or SIGHUP (129).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ COMMANDS = {  # name: (module in chainrule.cli, summary)
     "runs": ("runs", "List and compare the runs, newest last."),
     "studio": ("studio", "Draw a digit and watch a network read it, in the browser."),
     "play": ("studio", "Build a small network and watch it learn, in the browser."),
-    "docs": ("docs", "Open the web site: lessons, guides, the reference."),
+    "docs": ("docs", "Open the website: lessons, guides and the reference."),
     "completion": ("listings", "Print a shell completion script."),
 }
 
@@ -66,13 +66,13 @@ class _Commands(click.Group):
         except click.UsageError:
             if arguments[0].startswith("-"):
                 raise
-            similar = difflib.get_close_matches(arguments[0], COMMANDS, n=1)
-            hint = f"; did you mean '{similar[0]}'?" if similar else f"; choose from {', '.join(COMMANDS)}"
-            context.fail(f"no such command '{arguments[0]}'{hint}")
+            similar_names = difflib.get_close_matches(arguments[0], COMMANDS, n=1)
+            hint = f"did you mean '{similar_names[0]}'?" if similar_names else f"choose from {', '.join(COMMANDS)}"
+            context.fail(f"no such command '{arguments[0]}'; {hint}")
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, about) for name, (_, about) in COMMANDS.items()])
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
 
 @click.command(
@@ -88,7 +88,7 @@ Examples:
 @click.version_option(__version__, message="chainrule %(version)s")
 @click.pass_context
 def cli(context: click.Context) -> None:
-    """Neural networks that you can read: train one on handwritten digits or a text, evaluate it, use it."""
+    """Neural networks that you can read: train one on images, a text or a table, evaluate it, use it."""
     # Figures go to files, and an invalid backend would make the import of matplotlib fail; `lesson --show` restores it.
     context.obj = os.environ.pop("MPLBACKEND", None)
 
@@ -110,8 +110,8 @@ def main(arguments: list[str] | None = None) -> Any:
         code = _report(str(error))
     except (click.Abort, KeyboardInterrupt):
         code = 130
-    except SystemExit as end:  # raised by click: 0 after shell completion, 1 on a closed pipe
-        code = 141 if end.code else 0
+    except SystemExit as error:  # raised by click: 0 after shell completion, 1 on a closed pipe
+        code = 141 if error.code else 0
     except OSError as error:
         reason = error.strerror or str(error)
         code = _report(f"{error.filename}: {reason}" if error.filename else reason)
@@ -128,39 +128,42 @@ def main(arguments: list[str] | None = None) -> Any:
 
 
 def _usage_message(error: click.ClickException) -> str:
-    """What is wrong with the arguments, in the form of every other error: one line that begins in lower case."""
+    """Return click's message as one line that begins in lower case and has no period, like other errors."""
     message = " ".join(error.format_message().split()).removesuffix(".")
     return message[:1].lower() + message[1:]
 
 
 def _is_above_rank_zero() -> bool:
-    """Whether this is an MPI rank above 0: rank 0 alone prints an error that all ranks have."""
-    from chainrule.distributed.launcher import launched_rank  # takes as long to load as the engine
+    """Whether this is an MPI rank above 0. All ranks have the same arguments; only rank 0 reports errors in them."""
+    from chainrule.distributed.launcher import launched_rank  # imports the engine; only errors pay for it
 
     return launched_rank() > 0
 
 
 def _end_ranks(code: int) -> None:
-    """On rank 0 of several, end all others after an error that they may not know of."""
-    module = sys.modules.get("chainrule.distributed.world")  # imported by `train`
-    if code and module is not None and module.world.cache_info().currsize and module.world().rank == 0:
+    """End the other ranks after an error on rank 0, which they may not have noticed."""
+    module = sys.modules.get("chainrule.distributed.world")  # not imported by every command
+    if not code or module is None:
+        return
+    was_created = module.world.cache_info().currsize > 0  # calling `world` would start MPI
+    if was_created and module.world().rank == 0:
         module.world().leave(code)
 
 
 _show_warning = warnings.showwarning
 
 
-def _warn(message: Warning | str, category: type[Warning], *location: Any, **more: Any) -> None:
+def _warn(message: Warning | str, category: type[Warning], *location: Any, **options: Any) -> None:
     """Print a UserWarning as one sentence, any other warning in Python's format."""
     if issubclass(category, UserWarning):
         _print_error(f"chainrule: {shorten(str(message), MAX_MESSAGE)}")
     else:
-        _show_warning(message, category, *location, **more)
+        _show_warning(message, category, *location, **options)
 
 
-def _report(sentence: str, code: int = 2) -> int:
+def _report(message: str, code: int = 2) -> int:
     """Print an error message and return the exit code."""
-    _print_error(f"chainrule: {shorten(sentence, MAX_MESSAGE)}")
+    _print_error(f"chainrule: {shorten(message, MAX_MESSAGE)}")
     return code
 
 

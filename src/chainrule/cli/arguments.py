@@ -25,32 +25,37 @@ class PathName(click.Path):
 
 
 def check_output(
-    out: str | None, what: str, endings: Collection[str], *, photo: str | None = None, other: str | None = None
+    out: str | None,
+    kind: str,
+    extensions: Collection[str],
+    *,
+    photo: str | None = None,
+    other_figure: str | None = None,
 ) -> None:
-    """Check, before computing anything, that an output file is writable and differs from the command's other files.
+    """Check an output file before anything is computed.
 
     Args:
         out: the output file, or None.
-        what: the kind of the output, such as "figure", for the error message.
-        endings: the supported file extensions.
-        photo: the command's input file.
-        other: the command's other output file.
+        kind: the kind of output, such as "figure", for the error message.
+        extensions: the supported file extensions.
+        photo: the command's input photo.
+        other_figure: a second figure that the command writes.
 
     Raises:
-        UserError: the file extension is not supported, the folder is missing or not writable, or `out` is the same file
-            as `photo` or `other`.
+        UserError: the file extension is not supported, the folder does not exist, or `out` is the same file as `photo`
+            or `other_figure`.
     """
     if out is None:
         return
-    check_destination(out, what, endings)
-    if _same_file(out, photo):
+    check_destination(out, kind, extensions)
+    if _is_same_file(out, photo):
         raise UserError(f"{out}: this is the input photo; choose another output file")
-    if _same_file(out, other):
+    if _is_same_file(out, other_figure):
         raise UserError(f"{out}: both figures would be written to this file; choose another file for one of them")
 
 
-def _same_file(path: str, other: str | None) -> bool:
-    """Whether two paths refer to the same file, existing or not."""
+def _is_same_file(path: str, other: str | None) -> bool:
+    """Whether two paths refer to the same file, which need not exist."""
     if other is None:
         return False
     try:

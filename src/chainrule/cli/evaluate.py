@@ -1,4 +1,4 @@
-"""`chainrule evaluate`."""
+"""`chainrule evaluate`: evaluate a trained model on its test data."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ Examples:
     "--mistakes", type=PathName(), metavar="FILE", help="Write the worst mistakes as a figure (.png, .svg, .pdf)."
 )
 def evaluate(run: str | None, as_json: bool, confusion: str | None, mistakes: str | None) -> None:
-    """Evaluate a trained model: on the test images, accuracy and loss, in total and by class; on text, perplexity.
+    """Evaluate a trained model on its test data.
+
+    For images and tables with classes: accuracy and loss, in total and by class. For tables with numbers: RMSE and R².
+    For a text: loss and perplexity.
 
     RUN is a run's folder, or a folder of runs (the newest is used); by default the newest run in runs/. "shipped" is
     the pretrained network included with chainrule.
@@ -34,6 +37,6 @@ def evaluate(run: str | None, as_json: bool, confusion: str | None, mistakes: st
         from chainrule.plots import style  # loads matplotlib
 
         check_output(confusion, "figure", style.FORMATS)
-        check_output(mistakes, "figure", style.FORMATS, other=confusion)
+        check_output(mistakes, "figure", style.FORMATS, other_figure=confusion)
     trained_run = runs.find(run)
     reports.of(trained_run).evaluate(trained_run, as_json, confusion, mistakes)

@@ -1,4 +1,4 @@
-"""`chainrule export`."""
+"""`chainrule export`: write a trained model as ONNX, Python or C."""
 
 from __future__ import annotations
 
@@ -33,13 +33,17 @@ if TYPE_CHECKING:
     from chainrule.training.run import Run
 
 
+DEFAULT_OPSET = 20
+"""The version of ONNX's operators without --opset."""
+
+
 @dataclass(frozen=True)
 class ExportOptions:
-    """The values of the command's options; None where one is left out.
+    """The values of the command's options.
 
     Attributes:
-        raw: leave the preprocessing and the softmax out.
-        opset: the version of ONNX's operators.
+        raw: leave out the preprocessing and the softmax.
+        opset: the version of ONNX's operators; None for the default.
     """
 
     raw: bool
@@ -47,20 +51,20 @@ class ExportOptions:
 
 
 @dataclass(frozen=True)
-class Exported:
-    """What is printed about a written file.
+class ExportReport:
+    """What is printed about an exported file.
 
     Attributes:
         summary: the format and its version.
-        values: inputs and outputs: ("input" or "output", name, type, shape).
-        snippet: how to run the file.
-        inputs: what each number of an example means, if it is a row of a table.
+        signature: the file's inputs and outputs: ("input" or "output", name, type, shape).
+        snippet: lines of code that run the file.
+        feature_names: the meaning of each number of an example, if it is a row of a table; else empty.
     """
 
     summary: str
-    values: Sequence[tuple[str, str, str, str]]
+    signature: Sequence[tuple[str, str, str, str]]
     snippet: Sequence[str]
-    inputs: Sequence[str] = ()
+    feature_names: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -68,140 +72,174 @@ class ExportFormat:
     """A format to export to.
 
     Attributes:
-        write: writes a run's network to a path; returns what to print about it.
-        options: the options of the command that apply to this format, besides --raw.
+        write: writes a run's network to a path; returns what to print about the file.
+        has_opset: whether --opset applies to this format.
     """
 
-    write: Callable[[Run, Path, ExportOptions], Exported]
-    options: tuple[str, ...] = ()
+    write: Callable[[Run, Path, ExportOptions], ExportReport]
+    has_opset: bool = False
 
 
 @dataclass(frozen=True)
 class Interface:
-    """The input and output of a written file.
+    """The input and output of an exported file.
 
     Attributes:
         shape: the shape of one example.
         dtype: the type of the examples' numbers.
-        input: the name of the input.
-        output: the name of the output.
-        before: preprocessing, from the file's input to the network's; None for none.
-        after: postprocessing, from the network's output to the file's; None for none.
+        input_name: the name of the input.
+        output_name: the name of the output.
+        preprocess: from the file's input to the network's; None if they are the same.
+        postprocess: from the network's output to the file's; None if they are the same.
         dynamic: dimensions of any size (see `onnx.export`).
-        inputs: what each number of an example means; empty for pixels and tokens.
-        classes: what each number of a result means; empty for tokens and numbers.
+        feature_names: the meaning of each number of an example; empty for pixels and tokens.
+        class_names: the meaning of each number of a result; empty for tokens and predicted numbers.
     """
 
     shape: tuple[int, ...]
     dtype: type[Any]
-    input: str
-    output: str
-    before: Callable[[Tensor], Tensor] | None
-    after: Callable[[Tensor], Tensor] | None
+    input_name: str
+    output_name: str
+    preprocess: Callable[[Tensor], Tensor] | None
+    postprocess: Callable[[Tensor], Tensor] | None
     dynamic: dict[str, int]
-    inputs: Sequence[str] = ()
-    classes: Sequence[str] = ()
+    feature_names: Sequence[str] = ()
+    class_names: Sequence[str] = ()
 
 
-def _interface(run: Run, network: Module, raw: bool) -> Interface:
-    """Return the input and output of a file with a run's network."""
-    section, output = run.config["data"], "logits" if raw else "probabilities"
-    after = None if raw else run.model.probabilities
+def _describe_interface(run: Run, network: Module, raw: bool) -> Interface:
+    """Describe the input and output of an exported file with a run's network."""
+    section = run.config["data"]
+    output_name = "logits" if raw else "probabilities"
+    postprocess = None if raw else run.model.probabilities
     if isinstance(run.task, TableTask):
         encoder = run.task.encoder(run)
-        before = None if raw else _standardize(*encoder.scaling)
-        classes: Sequence[str] = ()
+        class_names: Sequence[str] = ()
         if isinstance(encoder.target, ClassTarget):
-            classes = encoder.target.classes
+            class_names = encoder.target.classes
         else:
-            output, after = "prediction", None if raw else _scale(encoder.target)
-        names = encoder.input_names
-        return Interface((len(names),), np.float32, "rows", output, before, after, {"batch": 0}, names, classes)
+            output_name = "prediction"
+            postprocess = None if raw else _unstandardizer(encoder.target)
+        return Interface(
+            shape=(len(encoder.input_names),),
+            dtype=np.float32,
+            input_name="rows",
+            output_name=output_name,
+            preprocess=None if raw else _standardizer(*encoder.scaling),
+            postprocess=postprocess,
+            dynamic={"batch": 0},
+            feature_names=encoder.input_names,
+            class_names=class_names,
+        )
     if run.task is IMAGES:
-        dtype, before = (np.float32, None) if raw else (np.uint8, images_to_inputs)
-        shape = tuple(section["image_shape"])
-        return Interface(shape, dtype, "images", output, before, after, {"batch": 0}, (), section["classes"])
-    dynamic = {"batch": 0, "time": 1}
-    return Interface((vars(network)["block_size"],), np.int64, "tokens", output, None, after, dynamic)
+        return Interface(
+            shape=tuple(section["image_shape"]),
+            dtype=np.float32 if raw else np.uint8,
+            input_name="images",
+            output_name=output_name,
+            preprocess=None if raw else images_to_inputs,
+            postprocess=postprocess,
+            dynamic={"batch": 0},
+            class_names=section["classes"],
+        )
+    return Interface(
+        shape=(vars(network)["block_size"],),
+        dtype=np.int64,
+        input_name="tokens",
+        output_name=output_name,
+        preprocess=None,
+        postprocess=postprocess,
+        dynamic={"batch": 0, "time": 1},
+    )
 
 
-def _standardize(mean: NDArray[np.float64], std: NDArray[np.float64]) -> Callable[[Tensor], Tensor]:
-    """Return the function from rows in the units of a table's columns to the inputs of the network."""
-    subtracted, divided = from_numpy(mean.astype(np.float32)), from_numpy(std.astype(np.float32))
-    return lambda rows: (rows - subtracted) / divided
+def _standardizer(mean: NDArray[np.float64], std: NDArray[np.float64]) -> Callable[[Tensor], Tensor]:
+    """Return the function from rows, in the units of a table's columns, to the network's inputs."""
+    mean_tensor, std_tensor = from_numpy(mean.astype(np.float32)), from_numpy(std.astype(np.float32))
+    return lambda rows: (rows - mean_tensor) / std_tensor
 
 
-def _scale(target: NumberTarget) -> Callable[[Tensor], Tensor]:
-    """Return the function from a network's outputs to numbers in the units of the column."""
+def _unstandardizer(target: NumberTarget) -> Callable[[Tensor], Tensor]:
+    """Return the function from the network's outputs to numbers in the units of the target column."""
     return lambda outputs: outputs * target.std + target.mean
 
 
-def _write_onnx(run: Run, path: Path, settings: ExportOptions) -> Exported:
+def _write_onnx(run: Run, path: Path, options: ExportOptions) -> ExportReport:
     try:
-        from chainrule import onnx  # an extra, which imports the library of that name
+        from chainrule import onnx  # imports the library `onnx`, which need not be installed
     except ImportError as error:
         raise UserError(str(error)) from None
     network = run.load_network()
-    interface, opset = _interface(run, network, settings.raw), 20 if settings.opset is None else settings.opset
-    name, output = interface.input, interface.output
+    interface = _describe_interface(run, network, options.raw)
+    opset = DEFAULT_OPSET if options.opset is None else options.opset
+    input_name, output_name = interface.input_name, interface.output_name
     onnx.export(
-        network, path, np.zeros((1, *interface.shape), interface.dtype), opset=opset, input_names=[name],
-        output_names=[output], preprocess=interface.before, postprocess=interface.after, dynamic=interface.dynamic,
-    )  # fmt: skip
-    return Exported(
+        network,
+        path,
+        np.zeros((1, *interface.shape), interface.dtype),
+        opset=opset,
+        input_names=[input_name],
+        output_names=[output_name],
+        preprocess=interface.preprocess,
+        postprocess=interface.postprocess,
+        dynamic=interface.dynamic,
+    )
+    return ExportReport(
         f"ONNX opset {opset}, evaluation mode",
         onnx.describe(path),
         [
             "import onnxruntime",
             f"session = onnxruntime.InferenceSession({path.as_posix()!r})",
-            f'{output} = session.run(None, {{"{name}": {name}}})[0]',
+            f'{output_name} = session.run(None, {{"{input_name}": {input_name}}})[0]',
         ],
-        interface.inputs,
+        interface.feature_names,
     )
 
 
-def _record(run: Run, settings: ExportOptions, batches: Sequence[int]) -> tuple[Interface, list[Graph]]:
-    """Record a run's network for each size of a batch, with pre- and postprocessing unless they are left out."""
+def _record(run: Run, options: ExportOptions, batch_sizes: Sequence[int]) -> tuple[Interface, list[Graph]]:
+    """Record a run's network for each batch size, with its pre- and postprocessing unless `raw` leaves them out."""
     network = run.load_network()
-    interface = _interface(run, network, settings.raw)
-    steps = [step for step in (interface.before, network, interface.after) if step is not None]
-    examples = [np.zeros((n, *interface.shape), interface.dtype) for n in batches]
-    return interface, [source.record(network, example, *steps) for example in examples]
+    interface = _describe_interface(run, network, options.raw)
+    steps = [step for step in (interface.preprocess, network, interface.postprocess) if step is not None]
+    batches = [np.zeros((batch_size, *interface.shape), interface.dtype) for batch_size in batch_sizes]
+    return interface, [source.record(network, batch, *steps) for batch in batches]
 
 
 def _write_source(
     path: Path, interface: Interface, graph: Graph, text: str, summary: str, snippet: Sequence[str]
-) -> Exported:
+) -> ExportReport:
     with atomic_write(path) as file:
         file.write(text.encode())
-    values = [
+    signature = [
         (kind, name, node.dtype.name, "(" + ", ".join(["batch", *map(str, node.shape[1:])]) + ")")
-        for kind, name, node in (("input", "x", graph.input), ("output", interface.output, graph.output))
+        for kind, name, node in (("input", "x", graph.input), ("output", interface.output_name, graph.output))
     ]
-    return Exported(summary, values, snippet, interface.inputs)
+    return ExportReport(summary, signature, snippet, interface.feature_names)
 
 
 def _title(run: Run) -> str:
     return f"The trained model {run.model.name}, in evaluation mode."
 
 
-def _write_python(run: Run, path: Path, settings: ExportOptions) -> Exported:
-    interface, (small, large) = _record(run, settings, (2, 3))
-    text = source.write_numpy(small, large, _title(run), interface.classes, interface.inputs)
+def _write_python(run: Run, path: Path, options: ExportOptions) -> ExportReport:
+    # The sizes that differ between the two graphs are those that depend on the batch
+    interface, (graph_of_2, graph_of_3) = _record(run, options, (2, 3))
+    text = source.write_numpy(graph_of_2, graph_of_3, _title(run), interface.class_names, interface.feature_names)
     module = path.stem if path.stem.isidentifier() else "..."
-    snippet = [f"from {module} import predict", f"{interface.output} = predict(x)"]
-    return _write_source(path, interface, small, text, "Python with NumPy, evaluation mode", snippet)
+    snippet = [f"from {module} import predict", f"{interface.output_name} = predict(x)"]
+    return _write_source(path, interface, graph_of_2, text, "Python with NumPy, evaluation mode", snippet)
 
 
-def _write_c(run: Run, path: Path, settings: ExportOptions) -> Exported:
-    (interface, (graph,)), name = _record(run, settings, (1,)), source.c_name(path.stem)
-    text = source.write_c(graph, _title(run), name, interface.classes, interface.inputs)
-    snippet = [f'#include "{path.name}"', f"{name}_predict(x, y);  /* one example; link with -lm */"]
+def _write_c(run: Run, path: Path, options: ExportOptions) -> ExportReport:
+    interface, (graph,) = _record(run, options, (1,))
+    prefix = source.c_name(path.stem)
+    text = source.write_c(graph, _title(run), prefix, interface.class_names, interface.feature_names)
+    snippet = [f'#include "{path.name}"', f"{prefix}_predict(x, y);  /* one example; link with -lm */"]
     return _write_source(path, interface, graph, text, "C99, evaluation mode", snippet)
 
 
 FORMATS: dict[str, ExportFormat] = {
-    ".onnx": ExportFormat(_write_onnx, options=("opset",)),
+    ".onnx": ExportFormat(_write_onnx, has_opset=True),
     ".py": ExportFormat(_write_python),
     ".h": ExportFormat(_write_c),
 }
@@ -221,32 +259,32 @@ Examples:
 @click.option(
     "--raw",
     is_flag=True,
-    help="Leave out the preprocessing and the softmax: floats from 0 to 1, or scaled columns, in, logits out.",
+    help="Leave out preprocessing and softmax: the input is floats from 0 to 1, or standardized columns; the output is "
+    "logits, or a standardized number.",
 )
 @click.option("--opset", type=int, metavar="N", help="For ONNX: the version of its operators, 13 to 23.  [default: 20]")
 def export(run: str, file: str, raw: bool, opset: int | None) -> None:
     """Write a trained model as a file that runs without chainrule.
 
     RUN is a run's folder, or a folder of runs (the newest is used); "shipped" is the pretrained network. The extension
-    of FILE is the format: .onnx for onnxruntime and other runtimes, .py for a file that needs NumPy alone, .h for a C
-    header.
+    of FILE selects the format: .onnx for onnxruntime and other runtimes, .py for a module that needs only NumPy, .h for
+    a C header.
 
-    By default the file takes what a user has, images of bytes (N, H, W), and gives the probability of each class. For a
-    table, it takes the numbers of its rows in their units, and 1 or 0 for each category of its other columns.
+    By default, the input is images as bytes, (N, H, W) or (N, 3, H, W), and the output is the probability of each
+    class. For a table, the input is its rows: numbers in their units, and 1 or 0 for each category of other columns.
+    For a text, the input is tokens.
     """
     check_output(file, "model", FORMATS)
     path = Path(file)
-    target = FORMATS[path.suffix.lower()]
-    settings = ExportOptions(raw, opset)
-    for option in ("opset",):
-        if getattr(settings, option) is not None and option not in target.options:
-            raise UserError(f"{file}: --{option} is not for {path.suffix} files")
+    export_format = FORMATS[path.suffix.lower()]
+    if opset is not None and not export_format.has_opset:
+        raise UserError(f"{file}: --opset does not apply to {path.suffix} files")
     try:
-        exported = target.write(runs.find(run), path, settings)
-    except ValueError as error:  # an option's value that does not fit
+        report = export_format.write(runs.find(run), path, ExportOptions(raw, opset))
+    except ValueError as error:  # the value of an option is invalid
         raise UserError(str(error)) from None
-    print_lines(f"wrote {file} ({path.stat().st_size:,} bytes): {exported.summary}")
-    print_table(exported.values)
-    if exported.inputs:
-        print_lines(f"a row has {len(exported.inputs):,} numbers: {join_names(exported.inputs, limit=20)}")
-    print_lines("to run it:", *("  " + line for line in exported.snippet))
+    print_lines(f"wrote {file} ({path.stat().st_size:,} bytes): {report.summary}")
+    print_table(report.signature)
+    if report.feature_names:
+        print_lines(f"a row has {len(report.feature_names):,} numbers: {join_names(report.feature_names, limit=20)}")
+    print_lines("to run it:", *("  " + line for line in report.snippet))

@@ -1,4 +1,4 @@
-"""`chainrule generate`."""
+"""`chainrule generate`: continue a text with a trained language model."""
 
 from __future__ import annotations
 
@@ -45,17 +45,19 @@ Examples:
     show_default=True,
     help="Below 1, likely tokens become likelier; 0 always takes the likeliest.",
 )
-@click.option("--top-k", type=int, metavar="K", help="Choose among the K most likely tokens only.")
-@click.option("--top-p", type=float, metavar="P", help="Choose among the likeliest tokens only, with P in total.")
+@click.option("--top-k", type=int, metavar="K", help="Choose only among the K likeliest tokens.")
+@click.option(
+    "--top-p", type=float, metavar="P", help="Choose only among the likeliest tokens that together have probability P."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Random seed; the same seed gives the same text.")
 @click.option(
-    "--stream/--no-stream", default=None, help="Print each token when it is generated.  [default: in a terminal]"
+    "--stream/--no-stream", default=None, help="Print each token as it is generated.  [default: in a terminal]"
 )
 def generate(run: str | None, prompt: str | None, tokens: int, seed: int, stream: bool | None, **settings: Any) -> None:
     """Continue a text, token by token, with a model trained on text.
 
-    RUN is a run's folder, or a folder of runs (the newest is used); by default the newest run in runs/. The prompt and
-    what follows are printed, and nothing else.
+    RUN is a run's folder, or a folder of runs (the newest is used); by default the newest run in runs/. Only the
+    prompt and its continuation are printed.
     """
     if tokens < 1:
         raise UserError(f"the number of tokens must be at least 1, not {tokens:,}")
@@ -71,63 +73,72 @@ def generate(run: str | None, prompt: str | None, tokens: int, seed: int, stream
         stream = sys.stdout is not None and sys.stdout.isatty()
     if not stream:
         pieces = iter(["".join(pieces)])
-    last = ""
+    last_piece = ""
     for piece in pieces:
         print_text(piece)
-        last = piece or last
-    if not last.endswith("\n"):
+        last_piece = piece or last_piece
+    if not last_piece.endswith("\n"):
         print_lines()
 
 
 def find_text_run(path: str | None) -> Run:
-    """Find a run, as `run.find`, and check that its model reads text.
+    """Find a run (see `run.find`), and check that it is a run on text.
 
     Raises:
-        RunError: there is no such run, or its model reads images or tables.
+        RunError: there is no such run, or it is a run on images or a table.
     """
     run = runs.find(path)
     if run.task is not TEXT:
-        what, example = ("a picture", "IMAGE") if run.task is IMAGES else ("a table", "TABLE")
+        kind, example = ("a picture", "IMAGE") if run.task is IMAGES else ("a table", "TABLE")
         raise RunError(
-            f"{run.folder}: {run.model.name} reads {run.task.name} and generates no text; train a language model with: "
-            f"chainrule train --model gpt; for {what}: chainrule predict {example} --run {shlex.quote(str(run.folder))}"
+            f"{run.folder}: {run.model.name} reads {run.task.name} and cannot generate text; train a language model "
+            f"with: chainrule train --model gpt; for {kind}: chainrule predict {example} --run "
+            f"{shlex.quote(str(run.folder))}"
         )
     return run
 
 
-def continuation(run: Run, prompt: str | None, count: int, sampler: Sampler, seed: int) -> Iterator[str]:
-    """Yield a prompt and what a run's model continues it with, in pieces of one or more characters.
+def continuation(run: Run, prompt: str | None, token_count: int, sampler: Sampler, seed: int) -> Iterator[str]:
+    """Return an iterator over a prompt and its continuation by a run's model, in pieces of text.
 
     Args:
         run: a run of a language model.
-        prompt: the beginning; None to begin with a new line, which is not yielded, or with the tokenizer's first token
-            if it has no new line.
-        count: the number of tokens to add.
-        sampler: how they are drawn.
+        prompt: the beginning; None to begin with a new line (or the tokenizer's first token, if it has no new line),
+            which is not in the result.
+        token_count: the number of tokens to add.
+        sampler: how the tokens are drawn.
         seed: random seed.
 
     Raises:
         DataError: the prompt has characters that the tokenizer does not have.
-        RunError: the prompt is empty or longer than the model's context, or the weights have diverged.
+        RunError: the prompt is empty or longer than the model's context, or (raised by the iterator) the logits are not
+            finite.
     """
     network = cast("GPT", run.load_network())
     tokenizer = TEXT.load_tokenizer(run)
-    beginning = _default_prompt(tokenizer) if prompt is None else tokenizer.encode(prompt, "the prompt")
-    if not len(beginning):
-        raise RunError("the prompt is empty; leave --prompt out to begin with a new line")
-    if len(beginning) > network.block_size:
+    prompt_tokens = _default_prompt(tokenizer) if prompt is None else tokenizer.encode(prompt, "the prompt")
+    if not len(prompt_tokens):
+        raise RunError("the prompt is empty; leave out --prompt to begin with a new line")
+    if len(prompt_tokens) > network.block_size:
         raise RunError(
-            f"the prompt has {len(beginning):,} tokens, more than the {network.block_size:,} of the model's context; "
-            f"shorten it"
+            f"the prompt has {len(prompt_tokens):,} tokens, more than the {network.block_size:,} of the model's "
+            f"context; shorten it"
         )
     generator = np.random.default_rng(seed)
-    settings = sampler.temperature, sampler.top_k, sampler.top_p
-    tokens = generate_tokens(network, beginning.astype(np.int64), count, *settings, generator)
-    return chain([prompt or ""], _refuse_invalid_logits(run, decode_stream(tokenizer, tokens, beginning)))
+    tokens = generate_tokens(
+        network,
+        prompt_tokens.astype(np.int64),
+        token_count,
+        sampler.temperature,
+        sampler.top_k,
+        sampler.top_p,
+        generator,
+    )
+    return chain([prompt or ""], _refuse_invalid_logits(run, decode_stream(tokenizer, tokens, prompt_tokens)))
 
 
 def _default_prompt(tokenizer: Tokenizer) -> Tokens:
-    """Return the prompt to use if none is given: a new line or, if the tokenizer has none, its first token."""
+    """Return the tokens of the default prompt: a new line or, if the tokenizer has none, its first token."""
     try:
         return tokenizer.encode("\n")
     except DataError:
@@ -135,7 +146,7 @@ def _default_prompt(tokenizer: Tokenizer) -> Tokens:
 
 
 def _refuse_invalid_logits(run: Run, pieces: Iterator[str]) -> Iterator[str]:
-    """Yield the pieces; a ValueError, raised for logits that are not finite, becomes a RunError."""
+    """Yield the pieces, and raise a RunError if the logits are not finite (which generation reports as ValueError)."""
     try:
         yield from pieces
     except ValueError as error:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.cli.class_table import class_document, print_classes
+from chainrule.cli.class_metrics import class_document, print_classes
 from chainrule.cli.output import json_number, print_json, print_lines
 from chainrule.errors import DataError, RunError, join_names
 from chainrule.training.evaluation import evaluate, nan_message
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from chainrule.training.trainer import Trainer
 
 
-_MAX_COUNTED = 1_000_000
-"""Maximum number of labels that are counted before training."""
-_MIN_EXPECTED = 12
-"""Expected number of validation images of a class from which its absence is reported. In random order, such a class is
-absent by chance once in 160,000 times (e⁻¹²)."""
+_MAX_COUNTED_LABELS = 1_000_000
+"""Above this number of labels, missing classes are not looked for before training."""
+_MIN_EXPECTED_IMAGES = 12
+"""A class that is missing among the validation images is reported if at least this many of its images were expected
+there. In random order, such a class is missing by chance once in 160,000 times (e⁻¹²)."""
 
 
 class ImageReport:
     """Accuracy and loss, in total and by class; see `reports.Report`."""
 
-    table = ACCURACY
+    epoch_table = ACCURACY
     charts: tuple[tuple[str, str, float], ...] = (
         ("validation loss", "validation_loss", 1.0),
         ("validation accuracy, %", "validation_accuracy", 100.0),
@@ -39,18 +39,18 @@ class ImageReport:
     metric_label = "validation accuracy"
 
     def describe_data(self, trainer: Trainer, data: ImageData) -> str:
-        """Return the number of training images, in words."""
-        images = len(trainer.loader.dataset)
-        remarks = (*data.notes, *_missing_classes(data))
-        notes = f" ({'; '.join(remarks)})" if remarks else ""
-        return f"{images:,} training image{'' if images == 1 else 's'}{notes}"
+        """Return the number of training images, with notes on the data."""
+        image_count = len(trainer.loader.dataset)
+        notes = (*data.notes, *_missing_classes(data))
+        suffix = f" ({'; '.join(notes)})" if notes else ""
+        return f"{image_count:,} training image{'s' * (image_count != 1)}{suffix}"
 
     def result_lines(self, run: Run, result: dict[str, Any]) -> list[str]:
         """Return a line with the accuracy on the test images."""
         return [f"test accuracy  {result['test_accuracy']:.2%}  (loss {result['test_loss']:.4f})"]
 
     def samples(self, run: Run) -> list[str]:
-        """Return nothing: pictures do not fit into lines."""
+        """Return no lines: predictions for images cannot be shown without the images."""
         return []
 
     def next_command(self, run: Run) -> str:
@@ -64,10 +64,12 @@ class ImageReport:
     def evaluate(self, run: Run, as_json: bool, confusion: str | None, mistakes: str | None) -> None:
         """Print accuracy and loss on the test images, in total and by class, and draw the figures."""
         expected = run.config["data"]
-        network = run.load_network()  # before the data, which may have to be unpacked
+        network = run.load_network()  # first, since loading the data may take longer than finding invalid weights
         data = IMAGES.load_test(run)
         if [list(data.test_images.shape[1:]), list(data.classes)] != [expected["image_shape"], expected["classes"]]:
-            raise DataError(f"{data.name}: image size or classes differ from those {run.folder} was trained on")
+            raise DataError(
+                f"{data.name}: the image size or the classes differ from those that {run.folder} was trained on"
+            )
         if IMAGES.test_images_changed(run, data):
             print_lines(
                 f"chainrule: the test images of {data.name} have changed since {run.folder} was created", err=True
@@ -86,17 +88,19 @@ class ImageReport:
 
 
 def _missing_classes(data: ImageData) -> tuple[str, ...]:
-    """Return a phrase on the classes that the validation images lack, if chance cannot explain it."""
+    """Return a note on the classes that are missing among the validation images, if chance cannot explain it."""
     train, validation, _ = data.split()
-    if len(train.labels) > _MAX_COUNTED:
+    if len(train.labels) > _MAX_COUNTED_LABELS:
         return ()
-    counts = [np.bincount(part.labels, minlength=len(data.classes)) for part in (train, validation)]
-    expected = counts[0] / max(1, len(train.labels)) * len(validation.labels)
-    missing = [data.classes[i] for i in np.flatnonzero((counts[1] == 0) & (expected >= _MIN_EXPECTED)).tolist()]
+    train_counts = np.bincount(train.labels, minlength=len(data.classes))
+    validation_counts = np.bincount(validation.labels, minlength=len(data.classes))
+    expected_counts = train_counts / max(1, len(train.labels)) * len(validation.labels)
+    is_missing = (validation_counts == 0) & (expected_counts >= _MIN_EXPECTED_IMAGES)
+    missing = [data.classes[i] for i in np.flatnonzero(is_missing).tolist()]
     if not missing:
         return ()
-    return (f"the last {len(validation.labels):,}, for validation, have no {join_names(missing)}: put the images in "
-            f"random order",)  # fmt: skip
+    note = f"the last {len(validation.labels):,}, for validation, include no {join_names(missing)}: shuffle the images"
+    return (note,)
 
 
 def _draw(result: Evaluation, data: ImageData, confusion: str | None, mistakes: str | None) -> None:
@@ -107,8 +111,10 @@ def _draw(result: Evaluation, data: ImageData, confusion: str | None, mistakes: 
     if confusion is not None:
         style.save(evaluation.confusion_matrix(result.confusion, data.classes), confusion)
     if mistakes is not None:
-        highest = result.probabilities.max(axis=1)
+        highest_probabilities = result.probabilities.max(axis=1)
         gray = data.test_images if data.test_images.ndim == 3 else np.rint(data.test_images.mean(1))
-        ink = 255 - gray if data.photos else gray
-        sheet = evaluation.mistakes(ink, result.labels, result.predictions, highest, classes=data.classes)
-        style.save(sheet, mistakes)
+        ink = 255 - gray if data.photos else gray  # the figure shows 0 as white
+        figure = evaluation.mistakes(
+            ink, result.labels, result.predictions, highest_probabilities, classes=data.classes
+        )
+        style.save(figure, mistakes)

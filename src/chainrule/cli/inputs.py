@@ -1,4 +1,4 @@
-"""The pictures that `predict` and `read` are given: files, folders, standard input, the clipboard, pages of PDFs."""
+"""The input pictures of `predict` and `read`: files, folders, standard input, the clipboard, pages of PDFs."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ from chainrule.errors import PictureError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".heic", ".heif", ".avif"}
-"""File extensions of the pictures in a folder. Those that cannot be opened are reported, not left out."""
+PICTURE_EXTENSIONS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".heic", ".heif", ".avif"}
+"""File extensions of pictures: other files in a folder are skipped. Pictures that cannot be opened are reported."""
 
-MAX_INPUT = 200_000_000  # bytes of standard input
+MAX_INPUT_BYTES = 200_000_000
+"""The limit for standard input."""
+
 SAMPLE = Path(__file__).parent.parent / "images" / "sample.jpg"
+"""The picture of `--sample`."""
 
 
 class Picture(NamedTuple):
@@ -30,13 +33,13 @@ class Picture(NamedTuple):
 
     name: str  # for messages and JSON
     path: Path  # a file with the picture
-    argument: str  # the argument that names it on a command line: a shell-quoted file, "-" or an option
+    argument: str  # how to name it on a command line: a shell-quoted file (and page), "-" or an option
 
 
 class MissingPicture(NamedTuple):
-    """A picture that is missing or cannot be read."""
+    """Stands for the pictures of an argument that cannot be read, such as a folder without pictures."""
 
-    name: str
+    name: str  # for messages and JSON
     error: str  # one sentence
 
 
@@ -55,16 +58,18 @@ def input_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def open_inputs(
     arguments: Sequence[str], *, clipboard: bool, sample: bool, page: int | None
 ) -> Iterator[list[Picture | MissingPicture]]:
-    """Yield the pictures, or what is wrong with one that is missing; temporary files exist within the block.
+    """Yield the pictures, in order, with a `MissingPicture` in place of those that cannot be read.
+
+    Some pictures are temporary files, which are deleted at the end of the block.
 
     Args:
         arguments: files and folders, and "-" for standard input.
         clipboard: whether to read the clipboard as well.
-        sample: whether to read the package's own picture as well.
+        sample: whether to read the picture that comes with the package as well.
         page: the page of each PDF document, from 1; None for the first.
 
     Raises:
-        UsageError: nothing is to be read.
+        UsageError: no picture is given, or standard input is given twice.
     """
     if not arguments and not clipboard and not sample:
         raise click.UsageError("name a picture, a folder, or - for standard input; or use --clipboard or --sample")
@@ -88,7 +93,7 @@ def open_inputs(
 
 
 def _expand(argument: str, folder: Path, page: int | None) -> list[Picture]:
-    """The pictures of one argument."""
+    """Return the pictures that an argument names; files made from them are written to `folder`."""
     from chainrule.images.documents import is_pdf
 
     if argument == "-":
@@ -110,7 +115,7 @@ def _expand(argument: str, folder: Path, page: int | None) -> list[Picture]:
 
 
 def _render(path: Path, name: str, page: int) -> Any:
-    """Render a page of a PDF document, with the picture's name in error messages."""
+    """Render a page of a PDF document, and return it with the number of pages; error messages begin with `name`."""
     from chainrule.images.documents import render_page
 
     try:
@@ -120,7 +125,7 @@ def _render(path: Path, name: str, page: int) -> Any:
 
 
 def _name_in_messages(argument: str) -> str:
-    """Return the name of an argument in messages."""
+    """Return what messages call an argument."""
     return "standard input" if argument == "-" else argument
 
 
@@ -129,26 +134,27 @@ def _quoted(argument: str) -> str:
 
 
 def _pictures_in(folder: str) -> list[Picture]:
-    """The pictures in a folder, sorted by name."""
+    """Return the pictures in a folder, sorted by name, and print how many other files are skipped."""
     try:
         names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
     except OSError as error:
         raise PictureError(f"{folder}: the folder cannot be read ({error.strerror or error})") from error
-    paths = [Path(folder) / name for name in names if Path(name).suffix.lower() in PICTURES]
+    paths = [Path(folder) / name for name in names if Path(name).suffix.lower() in PICTURE_EXTENSIONS]
     if not paths:
-        raise PictureError(f"{folder}: there are no pictures in this folder")
-    others = len(names) - len(paths)
-    if others:
-        print_lines(f"{folder}: {others} other file{'s' * (others > 1)} left out", err=True)
+        raise PictureError(f"{folder}: this folder contains no pictures")
+    skipped_count = len(names) - len(paths)
+    if skipped_count:
+        files = "file that is not a picture" if skipped_count == 1 else "files that are not pictures"
+        print_lines(f"{folder}: skipped {skipped_count} {files}", err=True)
     return [Picture(str(path), path, shlex.quote(str(path))) for path in paths]
 
 
 def _standard_input() -> bytes:
     if sys.stdin is None or sys.stdin.isatty():
         raise PictureError("standard input: there is no picture; pipe one in, as in chainrule predict - < photo.jpg")
-    data = sys.stdin.buffer.read(MAX_INPUT + 1)
-    if len(data) > MAX_INPUT:
-        raise PictureError(f"standard input: the picture is too large; the limit is {MAX_INPUT // 1_000_000} MB")
+    data = sys.stdin.buffer.read(MAX_INPUT_BYTES + 1)
+    if len(data) > MAX_INPUT_BYTES:
+        raise PictureError(f"standard input: the picture is too large; the limit is {MAX_INPUT_BYTES // 1_000_000} MB")
     return data
 
 
@@ -164,7 +170,7 @@ def _from_clipboard(folder: Path) -> Picture:
     if isinstance(content, list) and content:  # copied files
         return Picture(str(content[0]), Path(content[0]), shlex.quote(str(content[0])))
     if not isinstance(content, Image.Image):
-        raise PictureError("clipboard: there is no picture in it")
+        raise PictureError("clipboard: it contains no picture")
     path = folder / "clipboard.png"
     content.save(path, compress_level=1)
     return Picture("clipboard", path, "--clipboard")

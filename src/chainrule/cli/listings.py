@@ -1,4 +1,4 @@
-"""`chainrule models`, `data` and `completion`."""
+"""`chainrule models`, `chainrule data` and `chainrule completion`."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Examples:
 )
 @click.argument("name", required=False)
 @click.option(
-    "--batch-size", type=click.IntRange(min=1), default=1, show_default=True, help="Images, rows or texts at once."
+    "--batch-size", type=click.IntRange(min=1), default=1, show_default=True, help="Images, rows or texts per batch."
 )
 def models(name: str | None, batch_size: int) -> None:
     """List the available models and their training recipes, or describe the layers of one.
 
-    For each layer of a model: its output, parameters, memory (parameters and output) and multiply-adds.
+    For each layer: the shape of its output, and its parameters, memory (for parameters and output) and multiply-adds.
     """
-    from chainrule.models import REGISTRY  # each listing imports only what it needs
+    from chainrule.models import REGISTRY  # imported here, so that each command imports only what it needs
 
     if name is not None:
         from chainrule.models import build, get
@@ -51,17 +51,22 @@ Examples:
   chainrule train --model gpt --data names"""
 )
 def data() -> None:
-    """List the data sets, the texts and the cache folder.
+    """List the data sets and the texts, and name the cache folder.
 
-    `train --data` also takes any folder of IDX or .npy files or of class folders with pictures, .npz files, CSV tables
-    and, to train a language model, any text file.
+    `train --data` also takes your own data: a folder of IDX or .npy files, a folder of class folders with pictures, an
+    .npz file, a CSV table or, to train a language model, a text file.
     """
     from chainrule.data import available, cache_folder
     from chainrule.text import CORPORA
 
-    rows = [(e.name, f"cached, {e.bytes / 1e6:.0f} MB" if e.cached else "not cached", e.about) for e in available()]
-    texts = [(t.name, "installed" if t.installed else f"not installed: {t.command}", t.about) for t in CORPORA.values()]
-    print_table([*rows, *texts])
+    rows = []
+    for source in available():
+        state = f"cached, {source.bytes / 1e6:.0f} MB" if source.cached else "not cached"
+        rows.append((source.name, state, source.about))
+    for corpus in CORPORA.values():
+        state = "installed" if corpus.installed else f"not installed: {corpus.command}"
+        rows.append((corpus.name, state, corpus.about))
+    print_table(rows)
     try:
         print_lines(f"cache: {cache_folder()}  (set CHAINRULE_CACHE to change it)")
     except OSError as error:
@@ -77,9 +82,12 @@ Examples:
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print a script that completes chainrule's commands and options in SHELL. The examples enable it permanently."""
+    """Print a script that completes chainrule's commands and options in SHELL.
+
+    The examples show which file to put it in.
+    """
     from chainrule.cli import cli
 
-    kind = get_completion_class(shell)
-    if kind is not None:
-        print_lines(*kind(cli, {}, "chainrule", "_CHAINRULE_COMPLETE").source().split("\n"))
+    completion_class = get_completion_class(shell)
+    if completion_class is not None:
+        print_lines(*completion_class(cli, {}, "chainrule", "_CHAINRULE_COMPLETE").source().split("\n"))

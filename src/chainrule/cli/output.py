@@ -1,7 +1,7 @@
 """Output helpers for the subcommands: lines, tables, JSON, and terminal capabilities.
 
-The names of files, runs, classes and tensors are untrusted. Print them only with `print_lines`, `print_text` or
-`print_table`, which escape control characters instead of sending them to the terminal.
+The names of files, runs, classes and tensors are untrusted. Print them only with `print_lines`, `print_text`,
+`print_data` or `print_table`, which escape control characters instead of sending them to the terminal.
 """
 
 from __future__ import annotations
@@ -27,16 +27,18 @@ if TYPE_CHECKING:
 MAX_MESSAGE = 4_000
 """Maximum length of an error message, in characters: a file's name or content must not flood the terminal."""
 
+UNLIMITED_WIDTH = 1_000_000
+"""The width of a line outside a terminal, in characters."""
 
-MAX_WIDTH, MIN_COLUMN = 1_000_000, 12
-"""In characters: the width of a line outside a terminal, and the width below which no column is narrowed."""
+MIN_COLUMN_WIDTH = 12
+"""Columns of a table are not narrowed below this width, in characters."""
 
 
 def print_lines(*lines: str, err: bool = False, bold: bool = False) -> None:
-    """Print lines, or an empty one, with control characters shown as escapes.
+    """Print lines, with control characters shown as escapes.
 
     Args:
-        lines: lines of text; a newline in a line is escaped.
+        lines: lines of text, by default one empty line; a newline in a line is escaped.
         err: print to standard error.
         bold: print in bold, if the terminal supports it.
     """
@@ -51,7 +53,7 @@ def print_text(text: str) -> None:
 
 
 def print_data(text: str) -> None:
-    """Print the text of a file: unchanged, or in a terminal with control characters escaped."""
+    """Print text that is data, such as a CSV file: unchanged, but in a terminal with control characters escaped."""
     if sys.stdout is not None and sys.stdout.isatty():
         print_text(text)
     else:
@@ -59,7 +61,7 @@ def print_data(text: str) -> None:
 
 
 def class_names(run: Run) -> list[str]:
-    """The names of a run's classes, made printable and shortened to half a line."""
+    """Return the names of a run's classes, made printable and shortened to 60 characters."""
     return [shorten(name, 60) for name in run.config["data"]["classes"]]
 
 
@@ -71,12 +73,12 @@ def print_json(document: Any) -> None:
 def print_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
     """Print rows in aligned columns; the columns with indices in `right` are aligned to the right.
 
-    In a terminal that is too narrow, the widest columns are narrowed and their text continues below.
+    In a terminal that is too narrow, the widest columns are narrowed and their text is wrapped.
     """
     rows = [[shorten(cell) for cell in row] for row in rows]
-    natural = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    natural_widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     is_terminal = sys.stdout is not None and sys.stdout.isatty()  # None if it was closed
-    widths = fit_widths(natural, terminal_width(MAX_WIDTH) if is_terminal else MAX_WIDTH)
+    widths = fit_widths(natural_widths, terminal_width(UNLIMITED_WIDTH) if is_terminal else UNLIMITED_WIDTH)
     for row in rows:
         wrapped = [textwrap.wrap(cell, width) or [""] for cell, width in zip(row, widths, strict=True)]
         for line in itertools.zip_longest(*wrapped, fillvalue=""):
@@ -87,16 +89,19 @@ def print_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> Non
             print_lines("  ".join(cells).rstrip())
 
 
-def fit_widths(natural: Sequence[int], available: int) -> list[int]:
-    """Narrow the widest columns, to `MIN_COLUMN` at least, until the columns and the gaps of two fit into a line."""
-    widths = list(natural)
-    while sum(widths) + 2 * (len(widths) - 1) > available and max(widths) > MIN_COLUMN:
+def fit_widths(natural_widths: Sequence[int], line_width: int) -> list[int]:
+    """Narrow the widest columns until the columns and the two-space gaps between them fit into a line.
+
+    No column is narrowed below `MIN_COLUMN_WIDTH`, even if the line does not fit then.
+    """
+    widths = list(natural_widths)
+    while sum(widths) + 2 * (len(widths) - 1) > line_width and max(widths) > MIN_COLUMN_WIDTH:
         widths[widths.index(max(widths))] -= 1
     return widths
 
 
 def terminal_width(maximum: int) -> int:
-    """The width of the terminal in characters, at most `maximum`."""
+    """Return the width of the terminal in characters, at most `maximum`."""
     return min(shutil.get_terminal_size().columns, maximum)
 
 
@@ -110,5 +115,5 @@ def ascii_only() -> bool:
 
 
 def json_number(value: float) -> float | None:
-    """A number for JSON: None for NaN and infinities, which JSON does not have."""
+    """Return a number for JSON: None for NaN and infinities, which JSON does not have."""
     return value if value - value == 0 else None  # NaN - NaN and ∞ - ∞ are NaN

@@ -1,4 +1,4 @@
-"""`chainrule predict`."""
+"""`chainrule predict`: recognize a digit in each picture, or predict the rows of a table."""
 
 from __future__ import annotations
 
@@ -75,7 +75,8 @@ def predict(
     """Recognize the digit in each image: PNG, JPEG, BMP, GIF, WebP or TIFF, dark on light or light on dark.
 
     IMAGE is a file, a folder of pictures, a PDF document, or - for standard input. With a run that was trained on a
-    table, it is a CSV file, whose rows are printed with a prediction for each and its confidence.
+    folder of pictures, the class of each image is printed. With a run that was trained on a table, IMAGE is a CSV file:
+    its rows are printed, each with a prediction and, for classes, its confidence.
     """
     run = runs.shipped() if run_path is None else runs.find(run_path)
     if isinstance(run.task, TableTask):
@@ -100,21 +101,21 @@ def predict(
             files = [picture.name if isinstance(picture, MissingPicture) else str(picture.path) for picture in pictures]
             return predict_pictures(run, files, as_json, explain)
         reader = DigitReader(run)
-        results = [_read_digit(picture, reader, explain) for picture in pictures]
+        entries = [_read_digit(picture, reader, explain) for picture in pictures]
     if as_json:
-        print_json(results)
+        print_json(entries)
     else:
-        for entry in results:
-            _print_result(entry, digit_names(class_names(run)))
-        if any("digit" in entry for entry in results):
-            print_lines(f"model: {_describe(run, run_path)}")
-        if explain is not None and "digit" in results[0]:
+        for entry in entries:
+            _print_entry(entry, digit_names(class_names(run)))
+        if any("digit" in entry for entry in entries):
+            print_lines(f"model: {_describe_model(run, run_path)}")
+        if explain is not None and "digit" in entries[0]:
             print_lines(f"figure: {explain}")
-    return 2 if any("error" in entry for entry in results) else 0
+    return 2 if any("error" in entry for entry in entries) else 0
 
 
 def _read_digit(picture: Picture | MissingPicture, reader: DigitReader, explain: str | None) -> dict[str, Any]:
-    """Read the digit in a picture, and return its entry of the JSON document."""
+    """Read the digit in a picture, write the figure if `explain` is given, and return the picture's JSON entry."""
     from chainrule.images.steps import BlankPictureError  # imports Pillow
 
     file = picture.name
@@ -124,7 +125,7 @@ def _read_digit(picture: Picture | MissingPicture, reader: DigitReader, explain:
         reading = reader.read(picture.path, file)
     except BlankPictureError as error:
         count = _count_on_page(picture, reader)
-        return {"file": file, **(_several(picture, count) if count > 1 else {"error": str(error)})}
+        return {"file": file, **(_several_digits(picture, count) if count > 1 else {"error": str(error)})}
     except PictureError as error:
         return {"file": file, "error": str(error)}
     best = reading.guesses[0]
@@ -135,34 +136,34 @@ def _read_digit(picture: Picture | MissingPicture, reader: DigitReader, explain:
         entry["second"] = asdict(reading.second)
     count = reading.count if reading.count > 1 or best.digit is not None else _count_on_page(picture, reader)
     if count > 1:
-        entry |= _several(picture, count)
+        entry |= _several_digits(picture, count)
     if explain is not None:
-        _explain(reading, explain)
+        _draw_stages(reading, explain)
     return entry
 
 
-def _several(picture: Picture, count: int) -> dict[str, Any]:
-    """Return the entries of the JSON document for a picture of several digits."""
+def _several_digits(picture: Picture, count: int) -> dict[str, Any]:
+    """Return what the JSON entry of a picture says if the picture shows several digits."""
     return {
         "digits": count,
-        "error": f"{picture.name}: there are {count} digits in this picture, and predict reads one; to read them all: "
-        f"chainrule read {picture.argument}",
+        "error": f"{picture.name}: there are {count} digits in this picture, but predict reads only one; to read them "
+        f"all: chainrule read {picture.argument}",
     }
 
 
 def _count_on_page(picture: Picture, reader: DigitReader) -> int:
-    """Return how many digits `read` finds: a picture may show a page of digits, or some that touch."""
+    """Return how many digits `read` finds: the picture may show a page of digits, or digits that touch each other."""
     from chainrule.images import open_gray_photo  # these import Pillow and SciPy
     from chainrule.images.page import read_page
 
     try:
         gray, _ = open_gray_photo(picture.path, picture.name)
-    except PictureError:  # too large for `read`, which decodes a picture at a higher resolution
+    except PictureError:  # too large for `read`, which decodes at a higher resolution than `predict`
         return 0
     return sum(len(line) for line in read_page(gray, reader.classify, load_detector()))
 
 
-def _print_result(entry: dict[str, Any], names: Sequence[str]) -> None:
+def _print_entry(entry: dict[str, Any], names: Sequence[str]) -> None:
     from chainrule.plots import text
 
     if "digit" in entry:
@@ -180,7 +181,7 @@ def _name(digit: int | None, names: Sequence[str]) -> str:
     return "no digit" if digit is None else names[digit]
 
 
-def _describe(run: Run, run_path: str | None) -> str:
+def _describe_model(run: Run, run_path: str | None) -> str:
     if run_path is not None:
         return f"{run.model.name} from {run.folder}"
     result = run.result
@@ -188,8 +189,8 @@ def _describe(run: Run, run_path: str | None) -> str:
     return f"{run.model.name}, the pretrained network{accuracy}; choose another with --run"
 
 
-def _explain(reading: Reading, file: str) -> None:
+def _draw_stages(reading: Reading, file: str) -> None:
     from chainrule.plots import pictures, style  # imports matplotlib
 
-    drawing = pictures.stages(list(reading.stages), reading.digit, np.array(reading.probabilities))
-    style.save(drawing, file)
+    figure = pictures.stages(list(reading.stages), reading.digit, np.array(reading.probabilities))
+    style.save(figure, file)

@@ -1,4 +1,4 @@
-"""`chainrule predict` with a run on a folder of pictures: the class of each picture."""
+"""`chainrule predict` with a run on a folder of pictures: print the class of each picture."""
 
 from __future__ import annotations
 
@@ -24,46 +24,62 @@ if TYPE_CHECKING:
 
 
 def predict_pictures(run: Run, files: Sequence[str], as_json: bool, explain: str | None) -> int:
-    """Print the class of each picture, read as the run's training pictures were; return the exit code.
+    """Print the class of each picture, which is prepared as the training pictures were; return the exit code.
+
+    Args:
+        run: a run on a folder of pictures.
+        files: the pictures.
+        as_json: print JSON instead.
+        explain: the value of `--explain`, which this kind of run does not support.
 
     Raises:
-        RunError: the weights do not fit, or the network's outputs are not finite.
+        RunError: the weights do not fit the model, or the network's outputs are not finite.
+        UsageError: `explain` is given.
     """
     if explain is not None:
-        raise click.UsageError("--explain shows how a digit is prepared, and this run is on pictures")
+        raise click.UsageError(
+            f"--explain shows how a digit is prepared, but {run.folder} was trained on a folder of pictures"
+        )
     names, shape, network = class_names(run), run.config["data"]["image_shape"], run.load_network()
-    results: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     for file in files:
         try:
             picture = read_square(file, shape[-1])  # (3, size, size)
         except PictureError as error:
-            results.append({"file": file, "error": str(error)})
+            entries.append({"file": file, "error": str(error)})
             continue
         image = picture if len(shape) == 3 else luminance(picture)
         with no_grad():
-            row = run.model.probabilities(network(images_to_inputs(from_numpy(image[None])))).numpy()[0]
-        if not np.isfinite(row).all():
+            outputs = network(images_to_inputs(from_numpy(image[None])))  # (1, classes)
+            probabilities = run.model.probabilities(outputs).numpy()[0].astype(np.float64)  # (classes,)
+        if not np.isfinite(probabilities).all():
             raise RunError(f"{run.weights_file}: {nan_message(1, 1)}")
-        probabilities = row.astype(np.float64) / row.sum(dtype=np.float64)
-        best = int(probabilities.argmax())
-        entry = {"file": file, "class": names[best], "confidence": probabilities[best].item()}
-        results.append({**entry, "confidences": dict(zip(names, probabilities.tolist(), strict=True))})
+        probabilities /= probabilities.sum()  # their sum is 1 in float64, too
+        best_index = int(probabilities.argmax())
+        entries.append(
+            {
+                "file": file,
+                "class": names[best_index],
+                "confidence": probabilities[best_index].item(),
+                "confidences": dict(zip(names, probabilities.tolist(), strict=True)),
+            }
+        )
     if as_json:
-        print_json(results)
+        print_json(entries)
     else:
-        for entry in results:
-            _print(entry)
-    return 2 if any("error" in entry for entry in results) else 0
+        for entry in entries:
+            _print_entry(entry)
+    return 2 if any("error" in entry for entry in entries) else 0
 
 
 def luminance(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the gray values (size, size) of a picture (3, size, size), for a network trained on gray pictures."""
+    """Return the gray values (size, size) of a picture (3, size, size), with the weights of ITU-R BT.601."""
     red, green, blue = picture.astype(np.float64)
     gray: NDArray[np.uint8] = np.rint(0.299 * red + 0.587 * green + 0.114 * blue).astype(np.uint8)
     return gray
 
 
-def _print(entry: dict[str, Any]) -> None:
+def _print_entry(entry: dict[str, Any]) -> None:
     if "error" in entry:
         print_lines(f"chainrule: {entry['error']}", err=True)
         return

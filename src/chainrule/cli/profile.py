@@ -1,4 +1,4 @@
-"""`chainrule profile`."""
+"""`chainrule profile`: measure a training step by layer and by kernel."""
 
 from __future__ import annotations
 
@@ -25,11 +25,13 @@ Examples:
 @click.option("--model", type=click.Choice(list(models.REGISTRY)), default="mlp", show_default=True, help="The model.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Examples per step.  [default: the model's]")
 @click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), help="Optimizer.  [default: the model's]")
-@click.option("--repeats", type=click.IntRange(min=1), default=10, show_default=True, help="Steps to measure.")
+@click.option(
+    "--repeats", type=click.IntRange(min=1), default=10, show_default=True, help="Number of steps to measure."
+)
 def profile(model: str, batch_size: int | None, optimizer: str | None, repeats: int) -> None:
-    """Measure a training step of a model, on random numbers: by layer, and by kernel of the compiled step.
+    """Measure a training step of a model on random data: in total, by layer, and by kernel of the compiled step.
 
-    Times are medians. Those of kernels are measured one by one, on one thread.
+    The times of steps and kernels are medians. Kernels are measured one by one, on one thread.
     """
     entry = models.get(model)
     recipe = entry.recipe

@@ -1,4 +1,4 @@
-"""`chainrule train` on several ranks: rank 0 owns the run's folder and prints; the others have copies of its settings.
+"""`chainrule train` on several ranks: rank 0 owns the run's folder and prints; the others copy the run's settings.
 
 Nothing is trained before all ranks agree on options, versions, settings and data.
 """
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 
     from chainrule.distributed.world import World
 
-_WRITTEN_LATER = {"model.safetensors", "metrics.jsonl", "result.json", "curves.png"}
-"""Files of a run that training writes: the other ranks do not need them."""
+_NOT_COPIED = {"model.safetensors", "metrics.jsonl", "result.json", "curves.png"}
+"""Files of a run that the other ranks do not need, as training only writes them."""
 
-_TIME_TO_REPORT = 1.0
-"""Seconds that the other ranks wait before they abort all, so that one rank can print the failure first."""
+_SECONDS_TO_REPORT = 1.0
+"""How long ranks above 1 wait before they abort all ranks, so that rank 0 or 1 can print the failure first."""
 
 
 def compare_setup(world: World, options: Mapping[str, Any]) -> None:
-    """Check that all ranks have the same options of the command, versions, threads and processors.
+    """Check that all ranks have the same command options, versions, number of threads, and kind of processor.
 
     Raises:
-        RanksDifferError: they do not.
+        RanksDifferError: they differ.
     """
     if world.size > 1:
         facts = {f"option --{name.replace('_', '-')}": value for name, value in options.items()}
@@ -50,7 +50,7 @@ def compare_setup(world: World, options: Mapping[str, Any]) -> None:
 
 
 def _processor_name() -> str:
-    """Return the kind of processor, such as znver5, for which machine code is compiled."""
+    """Return the kind of processor that machine code is compiled for, such as znver5."""
     try:
         return str(llvm_binding().get_host_cpu_name())
     except CannotCompileError:
@@ -58,22 +58,24 @@ def _processor_name() -> str:
 
 
 def compare_configs(world: World, config: Mapping[str, Any]) -> None:
-    """Check that all ranks have the same config, which includes the checksums of the data.
+    """Check that the config's sections, such as the data with its checksums, are the same on all ranks.
+
+    The other entries, such as the seed, follow from the options, which `compare_setup` compares.
 
     Raises:
-        RanksDifferError: they do not.
+        RanksDifferError: they differ.
     """
     if world.size > 1:
         facts = {}
         for section, value in config.items():
             if isinstance(value, dict):
-                facts.update({f"{section}.{name} of the config": part for name, part in value.items()})
+                facts.update({f"{section}.{name} of the config": entry for name, entry in value.items()})
         compare(world, facts)
 
 
 @contextmanager
 def scratch_folder(world: World) -> Iterator[Path | None]:
-    """A temporary folder for this rank's copy of the run; None on rank 0, which has the run itself."""
+    """Yield a temporary folder for this rank's copy of the run; None on rank 0, which has the run itself."""
     if world.rank == 0:
         yield None
     else:
@@ -82,7 +84,7 @@ def scratch_folder(world: World) -> Iterator[Path | None]:
 
 
 def copy_run(world: World, folder: Path | None, find: Callable[[], Run]) -> Run:
-    """Find a run on rank 0, copy its settings to the other ranks' scratch folders, and return each rank's run."""
+    """Find a run on rank 0, copy its settings to the other ranks' scratch folders, and return this rank's run."""
     run = on_all_ranks(world, find if folder is None else lambda: None)
     files = on_rank_zero(world, lambda: {} if run is None else _settings_files(run))
     if run is not None:
@@ -94,20 +96,20 @@ def copy_run(world: World, folder: Path | None, find: Callable[[], Run]) -> Run:
 
 
 def _settings_files(run: Run) -> dict[str, bytes]:
-    files = [path for path in run.folder.iterdir() if path.is_file() and path.name not in _WRITTEN_LATER]
+    files = [path for path in run.folder.iterdir() if path.is_file() and path.name not in _NOT_COPIED]
     return {path.name: path.read_bytes() for path in files}
 
 
 class KilledMessage:
-    """A context manager that prints a sentence if this process is killed inside it, on rank 0 of several only.
+    """A context manager on rank 0 of several that prints a sentence if this process is killed inside it.
 
     When a rank is killed, MPICH's mpiexec kills the others at once. A shell survives them, and prints the sentence if
-    its input ends without the word "done". It waits first, so that mpiexec can exit before it if another rank has
-    already reported the failure.
+    its input ends without the word "done". It waits before it prints: if a rank has reported the failure already,
+    mpiexec exits in the meantime and closes the shell's output, so the failure is not reported twice.
 
     Args:
         world: the ranks.
-        sentence: the sentence.
+        sentence: what to print.
     """
 
     def __init__(self, world: World, sentence: str) -> None:
@@ -134,15 +136,15 @@ class KilledMessage:
 
 
 def report_failure(world: World, killed_message: KilledMessage, sentence: str) -> None:
-    """Print that a rank has failed: on rank 0, or on rank 1 if rank 0 has failed."""
+    """Print that a rank has failed: rank 0 does, or rank 1 if it was rank 0."""
     killed_message.cancel()
     if world.rank <= 1:
         print_lines(f"chainrule: {sentence}", err=True)
 
 
 def end_after_failure(world: World, killed_message: KilledMessage, sentence: str) -> NoReturn:
-    """End all ranks after one has failed."""
+    """Report that a rank has failed, and end all ranks."""
     report_failure(world, killed_message, sentence)
     if world.rank > 1:
-        time.sleep(_TIME_TO_REPORT)
+        time.sleep(_SECONDS_TO_REPORT)
     world.abort()

@@ -1,4 +1,4 @@
-"""`chainrule read`."""
+"""`chainrule read`: read every digit in a photo of a page."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def read(
 
 
 class _Reader:
-    """Reads photos with the network of a run."""
+    """Reads photos with a run's network, which is loaded for the first readable photo."""
 
     def __init__(self, run_path: str | None, min_confidence: float) -> None:
         self.run_path, self.min_confidence = run_path, min_confidence
@@ -114,7 +114,7 @@ class _Reader:
         return load_detector()
 
     def read(self, picture: Picture | MissingPicture, out: str | None) -> dict[str, Any]:
-        """The entry of a photo in the JSON document; with `out`, writes the annotated photo there."""
+        """Read a photo, and return its entry of the JSON document; write the annotated photo, if `out` is given."""
         from chainrule.images import open_gray_photo, open_photo  # these import Pillow and SciPy
         from chainrule.images.drawing import draw_page, save_photo
         from chainrule.images.page import read_page
@@ -125,7 +125,7 @@ class _Reader:
             gray, scale = open_gray_photo(picture.path, picture.name)
         except PictureError as error:
             return {"file": picture.name, "error": str(error)}
-        # Decoded before `read_page`, which leaves memory allocated that would add to the peak of decoding
+        # Decoded before `read_page` is called: the memory that it leaves allocated would raise the peak of decoding
         photo = None if out is None else open_photo(picture.path, picture.name).image
         lines = read_page(gray, self.classify, self.detect)
         if out is not None and photo is not None:
@@ -142,7 +142,7 @@ class _Reader:
         }
 
     def print(self, entry: dict[str, Any], with_name: bool) -> None:
-        """Print a photo's digits, line by line."""
+        """Print a photo's digits, line by line, or the error."""
         if "error" in entry:
             print_lines(f"chainrule: {entry['error']}", err=True)
             return
@@ -157,7 +157,7 @@ class _Reader:
 
 
 def _entry(digit: Digit, min_confidence: float, scale: float) -> dict[str, Any]:
-    """A digit as JSON. Its box is in pixels of the file: the pixels of the resized photo times `scale`."""
+    """Return a digit's JSON entry. Its box is in pixels of the file: those of the downsampled photo times `scale`."""
     entry: dict[str, Any] = {
         "digit": digit.digit if digit.confidence >= min_confidence else None,
         "confidence": digit.confidence,

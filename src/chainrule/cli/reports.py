@@ -1,4 +1,4 @@
-"""What the commands print about a run, by the task of its model."""
+"""What the commands print about a run, which depends on its task: images, text or tables."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ class Report(Protocol[D]):
     """What the commands print about a run.
 
     Attributes:
-        table: the columns of the progress output.
-        charts: title, key and scale of the metrics that are drawn as text after training.
-        metric_label: the metric that decides which epoch is the best, in words.
+        epoch_table: the columns of the progress output.
+        charts: the metrics that are drawn as text after training: title, key in the history, and scale of each.
+        metric_label: the metric that decides which epoch is the best, for messages.
     """
 
-    table: EpochTable
+    epoch_table: EpochTable
     charts: tuple[tuple[str, str, float], ...]
     metric_label: str
 
     def describe_data(self, trainer: Trainer, data: D) -> str:
-        """Return a phrase on the amount of training data."""
+        """Return the amount of training data in words, with notes on the data."""
 
     def result_lines(self, run: Run, result: dict[str, Any]) -> list[str]:
         """Return the lines that state a run's result."""
 
     def samples(self, run: Run) -> list[str]:
-        """Return lines that show what the network does, printed before the result."""
+        """Return lines that show what the network can do, printed after the result."""
 
     def next_command(self, run: Run) -> str:
         """Return a command to try next."""
@@ -48,7 +48,17 @@ class Report(Protocol[D]):
         """Return the entries of the JSON document of `train` that depend on the task."""
 
     def evaluate(self, run: Run, as_json: bool, confusion: str | None, mistakes: str | None) -> None:
-        """Print the evaluation of a run, and draw the figures."""
+        """Print the metrics of a run on its test data, and write the figures.
+
+        Args:
+            run: the run.
+            as_json: print one JSON document instead.
+            confusion: the file for the confusion matrix, or None.
+            mistakes: the file for the worst mistakes, or None.
+
+        Raises:
+            UsageError: the task does not have such a figure.
+        """
 
 
 REPORTS: dict[str, Report[Any]] = {
@@ -57,9 +67,9 @@ REPORTS: dict[str, Report[Any]] = {
     CLASSES.name: ClassReport(),
     NUMBERS.name: NumberReport(),
 }
-"""The reports by the name of the task."""
+"""The reports by task name."""
 
 
 def of(run: Run) -> Report[Any]:
-    """Return what the commands print about a run."""
+    """Return the report for a run's task."""
     return REPORTS[run.task.name]

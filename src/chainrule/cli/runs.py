@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from chainrule.training.run import Run
 
 Value = str | float
+"""A setting or a result."""
+
 COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,
@@ -32,13 +34,15 @@ COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq,
 }
 CONDITION = re.compile(r"\s*([\w.]+)\s*(<=|>=|!=|<|>|=)\s*(.*?)\s*", re.DOTALL)
+"""A value of --where: key, comparison and operand."""
+
 LOWER_IS_BETTER = ("loss", "perplexity", "rmse", "seconds")
-"""Endings of the keys whose numbers are sorted in ascending order."""
+"""A metric is better the lower it is, and sorted in ascending order, if its key ends with one of these."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A run, with the values that it is compared by."""
+    """A run, with the files that are listed and compared, read once."""
 
     run: Run
     history: list[dict[str, Any]]
@@ -46,7 +50,7 @@ class Entry:
 
     @property
     def state(self) -> str:
-        """The result, or how far the run has come."""
+        """The result, or the number of complete epochs."""
         if self.result:
             return self.run.task.headline(self.result)
         return f"{len(self.history)} of {self.run.config['training']['epochs']} epochs"
@@ -79,12 +83,14 @@ Examples:
     "conditions",
     multiple=True,
     metavar="KEY=VALUE",
-    help="List only runs that match: =, !=, <, > (repeatable).",
+    help="List only runs that meet a condition with =, !=, <, >, <= or >= (repeatable).",
 )
-@click.option("--plot", type=PathName(), metavar="FILE", help="Draw the curves of these runs (.png, .svg, .pdf).")
+@click.option("--plot", type=PathName(), metavar="FILE", help="Draw the curves of the listed runs (.png, .svg, .pdf).")
 @click.option("--csv", "table", type=PathName(), metavar="FILE", help="Write settings and results as a table (.csv).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document with all settings and epochs.")
-@click.option("--delete", multiple=True, metavar="RUN", help="Delete a run of FOLDER by its name, after asking.")
+@click.option(
+    "--delete", multiple=True, metavar="RUN", help="Delete a run of FOLDER by name, after asking (repeatable)."
+)
 @click.option("--yes", is_flag=True, help="Delete without asking.")
 def runs(
     folder: str | None,
@@ -108,16 +114,16 @@ def runs(
 
         check_output(plot, "figure", style.FORMATS)
     check_output(table, "table", (".csv",))
-    faults: list[RunError] = []
-    everything = _entries(folder or str(RUNS), faults)
-    entries = _sort(_select(everything, conditions), sort)
+    errors: list[RunError] = []
+    all_entries = _entries(folder or str(RUNS), errors)
+    entries = _sort(_select(all_entries, conditions), sort)
     if as_json:
         print_json([_document(entry) for entry in entries])
     elif entries:
         print_table([_row(entry, sort) for entry in entries])
-    elif everything:
-        print_lines(f"none of the {len(everything)} runs meets {' and '.join(conditions)}", err=True)
-    elif not faults:
+    elif all_entries:
+        print_lines(f"none of the {len(all_entries)} runs meets {' and '.join(conditions)}", err=True)
+    elif not errors:
         print_lines(f"no runs in {folder or RUNS} yet; train one with: chainrule train", err=True)
     if table is not None:
         from chainrule.training.csv_log import write_table
@@ -129,26 +135,26 @@ def runs(
         _plot(entries, plot)
         if not as_json:
             print_lines(f"figure: {plot}")
-    for fault in faults:
-        print_lines(f"chainrule: {shorten(str(fault), MAX_MESSAGE)}", err=True)
-    return 2 if faults else 0
+    for error in errors:
+        print_lines(f"chainrule: {shorten(str(error), MAX_MESSAGE)}", err=True)
+    return 2 if errors else 0
 
 
-def _entries(folder: str, faults: list[RunError]) -> list[Entry]:
-    """The runs of a folder, oldest first; those that cannot be read are added to `faults`."""
+def _entries(folder: str, errors: list[RunError]) -> list[Entry]:
+    """Return the runs of a folder, oldest first; for those that cannot be read, append the error to `errors`."""
     from chainrule.training.run import all_runs
 
     entries = []
-    for run in all_runs(folder, faults):
+    for run in all_runs(folder, errors):
         try:
             entries.append(Entry(run, run.history, run.result))
         except RunError as error:
-            faults.append(error)
+            errors.append(error)
     return entries
 
 
 def _select(entries: list[Entry], conditions: Sequence[str]) -> list[Entry]:
-    """The entries that meet all conditions, such as `model=mlp` or `test_accuracy>0.98`."""
+    """Return the entries that meet all conditions, such as `model=mlp` or `test_accuracy>0.98`."""
     for condition in conditions:
         match = CONDITION.fullmatch(condition)
         if match is None:
@@ -163,8 +169,8 @@ def _select(entries: list[Entry], conditions: Sequence[str]) -> list[Entry]:
 
 
 def _meets(value: Value | None, comparison: str, operand: str) -> bool:
-    """Whether a value satisfies a comparison: with a number if it is one, else with a text that may have wildcards."""
-    if value is None:
+    """Whether a value meets a condition. With = and !=, the operand of a text may have wildcards, as in `mlp*`."""
+    if value is None:  # the run does not have this key
         return comparison == "!="
     if isinstance(value, str):
         if comparison not in ("=", "!="):
@@ -174,7 +180,7 @@ def _meets(value: Value | None, comparison: str, operand: str) -> bool:
 
 
 def _number(text: str) -> float:
-    """A number that may be a percentage, `true` or `false`."""
+    """Convert an operand to a number; it may be a percentage, `true` or `false`."""
     if text.lower() in ("true", "false"):
         return float(text.lower() == "true")
     try:
@@ -184,7 +190,7 @@ def _number(text: str) -> float:
 
 
 def _sort(entries: list[Entry], sort: str | None) -> list[Entry]:
-    """The entries by a value, the best first; those without it come last."""
+    """Return the entries sorted by a value, the best first; those without the value, or with NaN, come last."""
     if sort is None:
         return entries
     key = sort.removeprefix("-")
@@ -204,14 +210,14 @@ def _is_sortable(value: Value | None) -> bool:
 
 
 def _check_key(entries: list[Entry], key: str, option: str) -> None:
-    """Refuse a key that no run has; the message lists all keys."""
+    """Raise an error that lists all keys if no run has this one."""
     keys = sorted({name for entry in entries for name in entry.values})
     if entries and key not in keys:
         raise click.BadParameter(f"no run has {key!r}; choose from {', '.join(keys)}", param_hint=f"'{option}'")
 
 
 def _row(entry: Entry, sort: str | None) -> tuple[str, ...]:
-    """An entry as a line of the table, with the value that it is sorted by if no column shows it."""
+    """Return an entry's row of the table, with the value that it is sorted by, unless a column shows that already."""
     config = entry.run.config
     row = (
         entry.run.folder.name, config["model"]["name"], config["data"]["name"], f"seed {config['seed']}", entry.state,
@@ -219,49 +225,47 @@ def _row(entry: Entry, sort: str | None) -> tuple[str, ...]:
     key = (sort or "").removeprefix("-")
     if not key or key in ("name", "created", "model", "data", "seed", "test_accuracy"):
         return row
-    value = entry.values.get(key)
-    return (*row, f"{key} {'-' if value is None else value if isinstance(value, str) else format(value, '.5g')}")
+    value = entry.values.get(key, "-")
+    return (*row, f"{key} {value if isinstance(value, str) else format(value, '.5g')}")
 
 
 def _document(entry: Entry) -> dict[str, Any]:
-    """An entry as JSON; numbers that are not finite are null."""
+    """Return an entry as JSON; numbers that are not finite are null."""
 
-    def plain(value: Any) -> Any:
+    def json_value(value: Any) -> Any:
         return json_number(value) if isinstance(value, float) else value
 
-    result = entry.result and {key: plain(value) for key, value in entry.result.items()}
-    history = [{key: plain(value) for key, value in record.items()} for record in entry.history]
+    result = entry.result and {key: json_value(value) for key, value in entry.result.items()}
+    history = [{key: json_value(value) for key, value in record.items()} for record in entry.history]
     return {"run": str(entry.run.folder), "config": entry.run.config, "result": result, "epochs": history}
 
 
 def _plot(entries: list[Entry], file: str) -> None:
-    """Draw a metric of each run by epoch: the validation accuracy, or the loss if runs have no accuracy."""
+    """Draw a metric of each run by epoch: the validation accuracy or, if a run has none, the validation loss."""
     from chainrule.plots import charts, style  # imports matplotlib
 
-    drawn = [entry for entry in entries if entry.history]
-    if not drawn:
+    plotted = [entry for entry in entries if entry.history]
+    if not plotted:
         raise UserError("--plot needs a run with at least one complete epoch")
-    has_accuracy = all("validation_accuracy" in entry.history[0] for entry in drawn)
-    key, scale, label = (
-        ("validation_accuracy", 100.0, "validation accuracy (%)")
-        if has_accuracy
-        else ("validation_loss", 1.0, "validation loss")
-    )
-    length = max(len(entry.history) for entry in drawn)
+    if all("validation_accuracy" in entry.history[0] for entry in plotted):
+        key, scale, label = "validation_accuracy", 100.0, "validation accuracy (%)"
+    else:
+        key, scale, label = "validation_loss", 1.0, "validation loss"
+    max_epochs = max(len(entry.history) for entry in plotted)
     curves = {}
-    for entry in drawn:
+    for entry in plotted:
         values = [record.get(key) for record in entry.history]
-        numbers = [math.nan if value is None else scale * value for value in values]
-        curves[shorten(entry.run.folder.name, 40)] = numbers + [math.nan] * (length - len(numbers))
+        curve = [math.nan if value is None else scale * value for value in values]
+        curves[shorten(entry.run.folder.name, 40)] = curve + [math.nan] * (max_epochs - len(curve))
     style.save(charts.lines(curves, title="Runs compared", x_label="epoch", y_label=label), file)
 
 
 def _delete(folder: str, names: Sequence[str], yes: bool) -> int:
-    """Delete the named runs of a folder; none of them if one does not exist or the answer is no."""
+    """Delete the named runs of a folder; delete none if one does not exist or the user answers no."""
     from chainrule.training.run import all_runs
 
-    faults: list[RunError] = []
-    folders = {run.folder.name: run.folder for run in all_runs(folder, faults)}
+    unreadable: list[RunError] = []  # not reported: these runs are not deleted
+    folders = {run.folder.name: run.folder for run in all_runs(folder, unreadable)}
     for name in names:
         if name not in folders:
             raise UserError(f"{folder} has no run {name!r}; see: chainrule runs {shlex.quote(folder)}")

@@ -1,4 +1,4 @@
-"""Stop training gracefully on SIGINT (Ctrl-C), SIGTERM (`kill`, `docker stop`) and SIGHUP (closed terminal)."""
+"""Stops training gracefully on SIGINT (Ctrl-C), SIGTERM (`kill`, `docker stop`) and SIGHUP (closed terminal)."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 
 
 class Interruptible(Protocol):
-    """A trainer, or a sweep: it stops after its current step once `interrupt` is True."""
+    """What a signal can stop: a trainer or a sweep. It stops after its current step once `interrupt` is True."""
 
     interrupt: bool
 
 
 class Interruption:
-    """A context manager in which a signal stops the trainer after its current step, and a second one quits immediately.
+    """A context manager in which a signal stops `target` after its current step, and a second one quits immediately.
 
-    Without a trainer, there is nothing to save, and the first signal quits immediately. Quitting raises
-    KeyboardInterrupt, even if C code (such as matplotlib's) swallowed it and raised another error; unraisable errors
-    are no longer shown. A signal that was ignored on entry, such as SIGHUP under `nohup`, stays ignored.
+    Without a target, there is nothing to save, and the first signal quits immediately. Quitting raises
+    KeyboardInterrupt, even if C code (such as matplotlib's) swallowed it and raised a different error; errors in
+    destructors are no longer reported then. SIGHUP stays ignored if it was ignored on entry, as under `nohup`.
 
     Args:
         names: the names of the signals.
-        announces: whether to say that training will stop.
+        announces: whether to print that training will stop.
 
     Attributes:
-        trainer: the trainer, or the sweep, to stop.
-        number: the last signal received, if any.
+        target: the trainer or sweep to stop; None while nothing needs to be saved.
+        number: the number of the last signal received; None if there was none.
     """
 
     def __init__(self, names: Sequence[str] = NAMES, *, announces: bool = True) -> None:
         self._names, self._announces = names, announces
-        self.trainer: Interruptible | None = None
+        self.target: Interruptible | None = None
         self.number: int | None = None
-        self._quitting = False
+        self._is_quitting = False
         self._previous_handlers: dict[int, Any] = {}
         self._terminals: list[int] = []
 
     @property
     def exit_code(self) -> int:
-        """The exit code for a command ended by a signal, as a shell reports it."""
+        """The exit code of a command that a signal ended, as a shell reports it; without a signal, that of Ctrl-C."""
         return 128 + (signal.SIGINT if self.number is None else self.number)
 
     def __enter__(self) -> Interruption:
@@ -66,7 +66,7 @@ class Interruption:
     ) -> None:
         for number, handler in self._previous_handlers.items():
             signal.signal(number, handler)
-        if self._quitting and isinstance(error, Exception):
+        if self._is_quitting and isinstance(error, Exception):
             raise KeyboardInterrupt from error
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
@@ -74,19 +74,19 @@ class Interruption:
         self.number = number
         if number == getattr(signal, "SIGHUP", None):
             self._leave_terminal()
-        if not is_first or self.trainer is None:
-            self._quitting = True
+        if not is_first or self.target is None:
+            self._is_quitting = True
             sys.unraisablehook = _ignore  # the destructor of a partially initialized object may fail
             raise KeyboardInterrupt
-        self.trainer.interrupt = True
+        self.target.interrupt = True
         if not self._announces:
             return
         signal_name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-        with suppress(OSError):  # bypasses sys.stderr, which may be in the middle of a write
+        with suppress(OSError):  # not to sys.stderr: the signal may have interrupted a write to it
             os.write(2, f"stopping after this step ({signal_name} again quits immediately)\n".encode())
 
     def _leave_terminal(self) -> None:
-        """Redirect output of a closed terminal to the null device, so that writes do not fail while saving."""
+        """Redirect output from a closed terminal to the null device: a failing print would prevent saving the state."""
         null_device = os.open(os.devnull, os.O_WRONLY)
         for descriptor in self._terminals:
             os.dup2(null_device, descriptor)
@@ -94,9 +94,9 @@ class Interruption:
 
 
 def keep_interrupt() -> AbstractContextManager[object]:
-    """A context manager in which Ctrl-C raises KeyboardInterrupt even if C code swallows it, like `Interruption`.
+    """Return a context manager in which Ctrl-C raises KeyboardInterrupt even if C code swallows it; see `Interruption`.
 
-    Does nothing if SIGINT is ignored or has a handler other than Python's default.
+    It does nothing if SIGINT is ignored or has a handler other than Python's default.
     """
     return Interruption(("SIGINT",)) if signal.getsignal(signal.SIGINT) is signal.default_int_handler else nullcontext()
 

@@ -1,4 +1,4 @@
-"""`chainrule studio` and `chainrule play`: open the studio in the browser."""
+"""`chainrule studio` and `chainrule play`: serve the studio, and open it in the browser."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 import click
 
 from chainrule.cli.arguments import PathName
-from chainrule.cli.docs import find_site, site_server
+from chainrule.cli.docs import NO_BROWSER, STOP_HINT, find_site, site_server
 from chainrule.cli.output import print_lines
 from chainrule.errors import MissingLibraryError, UserError
 from chainrule.training import run as runs
@@ -52,12 +52,12 @@ Examples:
     "--data",
     multiple=True,
     metavar="DATA",
-    help="A data set to choose from besides MNIST (repeatable): see chainrule train.",
+    help="A data set to offer besides MNIST, as --data of chainrule train takes it (repeatable).",
 )
 @_port
 @_no_browser
 def studio(run_path: str | None, folder: str, data: tuple[str, ...], port: int, no_browser: bool) -> None:
-    """Open a page where you see networks think: draw a digit, and watch. It is served to this machine alone."""
+    """Open a page where you see networks think: draw a digit, and watch. Only this machine can open it."""
     _require_libraries()
     from chainrule.studio.shelf import Shelf
     from chainrule.training.text_task import TEXT
@@ -78,7 +78,7 @@ Examples:
 def play(port: int, no_browser: bool) -> None:
     """Open a page where you build a small network and watch it learn to tell points apart.
 
-    It is the playground of the studio, served to this machine alone.
+    It is the studio's playground. Only this machine can open it.
     """
     _require_libraries()
     from chainrule.studio.shelf import Shelf
@@ -87,9 +87,13 @@ def play(port: int, no_browser: bool) -> None:
 
 
 def _require_libraries() -> None:
-    """Refuse in one sentence if the studio's libraries are not installed."""
+    """Check that the studio's libraries are installed.
+
+    Raises:
+        MissingLibraryError: one is not installed.
+    """
     try:
-        import chainrule.studio.server  # noqa: F401  # to check that it can be imported
+        import chainrule.studio.server  # noqa: F401  # imports the libraries
     except ModuleNotFoundError as error:
         if error.name not in ("starlette", "uvicorn", "websockets", "anyio"):
             raise
@@ -102,41 +106,44 @@ def _serve(shelf: Shelf, port: int, no_browser: bool, view: str = "") -> None:
     """Serve the studio until Ctrl-C, and open it in the browser.
 
     Args:
-        shelf: what it may open.
-        port: 0 for any free one.
-        no_browser: print the address only.
-        view: the part of the address that names a view.
+        shelf: the runs and data sets that the studio may open.
+        port: 0 for any free port.
+        no_browser: only print the address.
+        view: the view to open, as a fragment of the address, such as "#words"; empty for the default.
     """
     from chainrule.studio.server import serve
     from chainrule.studio.views import Views
 
     def announce(address: str) -> None:
-        print_lines(address + view, "Ctrl-C ends it.")
+        print_lines(address + view, STOP_HINT)
         if not (no_browser or webbrowser.open(address + view)):
-            print_lines("No browser was found: open this address in one.")
+            print_lines(NO_BROWSER)
 
     with LessonPages() as pages:
         serve(Views.of(shelf), port, announce, pages.address)
 
 
 def name_data(arguments: Sequence[str]) -> dict[str, str]:
-    """Name data sets by the last part of their paths; a path becomes absolute.
+    """Return data sets by name: a path, made absolute, has the name of its last part.
+
+    Args:
+        arguments: names of data sets or texts, files, and folders.
 
     Raises:
-        click.UsageError: there is no such data set, or two have the same name.
+        click.UsageError: a data set does not exist, or two have the same name.
     """
     from chainrule import text
     from chainrule.data.catalog import SOURCES
 
-    named: dict[str, str] = {}
+    data_by_name: dict[str, str] = {}
     for argument in arguments:
         path = Path(argument)
         if not (path.exists() or argument in SOURCES or argument in text.CORPORA):
             raise click.UsageError(f"{argument}: there is no such data set, file or folder")
-        if path.name in named:
+        if path.name in data_by_name:
             raise click.UsageError(f"two data sets are called {path.name}; rename one of them")
-        named[path.name] = str(path.resolve()) if path.exists() else argument
-    return named
+        data_by_name[path.name] = str(path.resolve()) if path.exists() else argument
+    return data_by_name
 
 
 class LessonPages:
@@ -154,7 +161,7 @@ class LessonPages:
             self.server.server_close()
 
     def address(self, key: str) -> str | None:
-        """The address of a lesson's page; None where the site is not installed."""
+        """Return the address of a lesson's page; None if the site is not installed."""
         if self.server is None:
             try:
                 self.server = site_server(find_site(), 0)

@@ -1,4 +1,4 @@
-"""`chainrule sweep`."""
+"""`chainrule sweep`: search for good settings by training many runs."""
 
 from __future__ import annotations
 
@@ -31,10 +31,8 @@ if TYPE_CHECKING:
 SWEEPS = Path("sweeps")
 """The default folder of sweeps, relative to the current folder."""
 
-PICTURE = "sweep.png"
-"""The picture of a sweep, in its folder."""
-
-STATES = {"complete": "complete", "pruned": "pruned", "failed": "failed", "running": "not complete"}
+PICTURE_NAME = "sweep.png"
+"""The file name of a sweep's picture, in the sweep's folder."""
 
 
 @click.command(
@@ -46,22 +44,27 @@ Examples:
 )
 @click.argument("config", type=PathName())
 @click.option(
-    "--trials", type=click.IntRange(min=1), metavar="N", help="How many settings to try.  [default: CONFIG's]"
+    "--trials", type=click.IntRange(min=1), metavar="N", help="How many trials to run in total.  [default: CONFIG's]"
 )
 @click.option(
-    "--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Trials that run at the same time."
+    "--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="How many trials to run at the same time."
 )
-@click.option("--out", type=PathName(), metavar="DIR", help="The sweep's folder.  [default: sweeps/ and CONFIG's name]")
+@click.option(
+    "--out",
+    type=PathName(),
+    metavar="DIR",
+    help="The sweep's folder.  [default: a folder in sweeps/ with CONFIG's name]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-@click.option("--quiet", is_flag=True, help="Print the best trial only.")
+@click.option("--quiet", is_flag=True, help="Print only the best trial.")
 def sweep(config: str, trials: int | None, jobs: int, out: str | None, as_json: bool, quiet: bool) -> None:
-    """Search for good settings: train many runs, each with other settings, and stop those that fall behind.
+    """Search for good settings: train many runs, each with different settings, and stop those that fall behind.
 
-    CONFIG is a file in TOML or JSON that names the settings to search, and their ranges. Each trial is a run in the
-    sweep's folder, so chainrule runs, evaluate and train --resume take it.
+    CONFIG is a TOML or JSON file that names the settings to search, and their ranges. Each trial is a run in the
+    sweep's folder, which chainrule runs, evaluate and train --resume can open.
 
-    Ctrl-C stops after the current steps and saves. The same command continues the sweep: first the trials that were
-    stopped, then new ones; complete trials are not repeated.
+    Ctrl-C stops after the current steps and saves. The same command then continues the sweep: first the trials that
+    were stopped, then new ones; complete trials are not repeated.
     """
     check_library()
     settings = read_config(config)
@@ -69,15 +72,13 @@ def sweep(config: str, trials: int | None, jobs: int, out: str | None, as_json: 
     if launched_size() is not None:
         raise click.UsageError("sweep starts its own processes, with --jobs N: run it without mpiexec")
     model = models.get(settings.model)
-    options = DataOptions(
-        settings.data, settings.seed, settings.image_size, settings.validation, settings.bpe, None, None, (), (), None
-    )
+    options = DataOptions(settings.data, settings.seed, settings.image_size, settings.validation, settings.bpe)
     if options.is_table:
-        raise RunError(f"{config}: a sweep is for images and texts, and {settings.data} is a table")
+        raise RunError(f"{config}: a sweep is for images and texts, but {settings.data} is a table")
     try:
         data = load(options, model, None)
-    except click.UsageError as error:  # its message names options of `chainrule train`
-        raise RunError(f"{config}: {re.sub('--([a-z-]+)', _key, error.message)}") from None
+    except click.UsageError as error:  # the message names options of `chainrule train`
+        raise RunError(f"{config}: {re.sub('--([a-z-]+)', _config_key, error.message)}") from None
     except DataError as error:
         raise RunError(f"{config}: {error}") from None
     check(settings, data)
@@ -87,36 +88,41 @@ def sweep(config: str, trials: int | None, jobs: int, out: str | None, as_json: 
         search = Search(settings, folder)
         if verbose:
             _introduce(search, folder, data.name, jobs)
-        loop = Sweep(search, data, folder, jobs, lambda trial: print_lines(_line(trial, search)) if verbose else None)
+
+        def print_trial(trial: Trial) -> None:
+            if verbose:
+                print_lines(_trial_line(trial, search))
+
+        runner = Sweep(search, data, folder, jobs, print_trial)
         interruption = Interruption()
         try:
             with interruption:
-                interruption.trainer = loop
-                loop.run()
+                interruption.target = runner
+                runner.run()
         except KeyboardInterrupt:
-            loop.interrupt = True
-        if loop.interrupt:
-            done = sum(trial.state != "running" for trial in search.trials)
+            runner.interrupt = True
+        if runner.interrupt:
+            ended_count = sum(not _is_unfinished(trial) for trial in search.trials)
             command = f"chainrule sweep {shlex.quote(config)}{'' if out is None else f' --out {shlex.quote(out)}'}"
-            print_lines(f"stopped after {done} of {settings.trials} trials; go on with: {command}", err=True)
+            print_lines(f"stopped after {ended_count} of {settings.trials} trials; continue with: {command}", err=True)
             raise click.exceptions.Exit(interruption.exit_code)
         _conclude(search, folder, as_json, verbose)
 
 
-def _key(option: re.Match[str]) -> str:
-    """The key of the config file for an option, such as image_size for --image-size."""
+def _config_key(option: re.Match[str]) -> str:
+    """Return the key of the config file for an option, such as image_size for --image-size."""
     return option[1].replace("-", "_")
 
 
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
-    """Create a sweep's folder, and keep other processes out of it.
+    """Create a sweep's folder, and keep other processes from working on the sweep.
 
     Raises:
-        RunError: it cannot be created, is a run's folder, or another process is working on the sweep.
+        RunError: the folder cannot be created or is a run's, or another process is working on the sweep.
     """
     if (folder / "config.json").exists():
-        raise RunError(f"{folder}: is the folder of a run; choose another one for the sweep with --out")
+        raise RunError(f"{folder}: this is a run's folder; choose a different one for the sweep with --out")
     lock = filelock.FileLock(folder / "sweep.lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -133,46 +139,65 @@ def _lock(folder: Path) -> Iterator[None]:
 
 def _introduce(search: Search, folder: Path, data: str, jobs: int) -> None:
     config, trials = search.config, search.trials
-    names = ", ".join(_short(path) for path in config.searched)
-    how = f"sampler {config.sampler}, pruning {config.pruning}"
-    print_lines(f"{config.model} on {data}: {config.trials} trials of {names}; {how}")
+    names = ", ".join(_short_name(path) for path in config.searched)
+    print_lines(
+        f"{config.model} on {data}: {config.trials} trials of {names}; "
+        f"sampler {config.sampler}, pruning {config.pruning}"
+    )
     thread_count = max(1, threads() // jobs)
     print_lines(
         f"{jobs} job{'s' * (jobs > 1)} with {thread_count} thread{'s' * (thread_count > 1)} each; runs in {folder}"
     )
-    stopped = sum(trial.state == "running" for trial in trials)
+    unfinished_count = sum(_is_unfinished(trial) for trial in trials)
     if trials:
-        more = f"; trials that were stopped and go on: {stopped}" if stopped else ""
-        print_lines(f"{len(trials) - stopped} of {config.trials} trials are done{more}")
+        resumed = f"; trials to resume: {unfinished_count}" if unfinished_count else ""
+        print_lines(f"{len(trials) - unfinished_count} of {config.trials} trials are done{resumed}")
     print_lines()
 
 
-def _short(path: str) -> str:
-    """The name of a setting without its group."""
+def _is_unfinished(trial: Trial) -> bool:
+    """Whether a trial was stopped and will be resumed; the study has it as "running"."""
+    return trial.state == "running"
+
+
+def _has_diverged(trial: Trial) -> bool:
+    """Whether training diverged; the study has such a trial as "pruned", with a message."""
+    return trial.state == "pruned" and bool(trial.why)
+
+
+def _short_name(path: str) -> str:
+    """Return the name of a setting without its group: lr for training.lr."""
     return path.split(".", 1)[1]
 
 
-def _setting(value: Any) -> str:
+def _format_setting(value: Any) -> str:
     return format(value, ".4g") if isinstance(value, float) else shorten(str(value), 40)
 
 
-def _value(search: Search, value: float | None) -> str:
+def _format_metric(search: Search, value: float | None) -> str:
     if value is None:
         return "-"
     return format(value, ".2%" if search.metric.name == "validation_accuracy" else ".4f")
 
 
-def _line(trial: Trial, search: Search) -> str:
-    """A trial in one line."""
-    settings = ", ".join(f"{_short(path)} {_setting(value)}" for path, value in trial.settings.items())
-    how = {"pruned": f", pruned after epoch {max(trial.values, default=0)}", "failed": ", failed"}.get(trial.state, "")
+def _format_settings(trial: Trial) -> str:
+    return ", ".join(f"{_short_name(path)} {_format_setting(value)}" for path, value in trial.settings.items())
+
+
+def _trial_line(trial: Trial, search: Search) -> str:
+    """Return the line that is printed when a trial has ended."""
+    ending = ""
     if trial.why:
-        how = f", {'diverged' if trial.state == 'pruned' else 'failed'}: {trial.why}"
-    return f"trial {trial.number:3d}  {_value(search, trial.value):>7}  {settings}{how}"
+        ending = f", {'diverged' if _has_diverged(trial) else 'failed'}: {trial.why}"
+    elif trial.state == "pruned":
+        ending = f", pruned after epoch {max(trial.values, default=0)}"
+    elif trial.state == "failed":
+        ending = ", failed"
+    return f"trial {trial.number:3d}  {_format_metric(search, trial.value):>7}  {_format_settings(trial)}{ending}"
 
 
 def _conclude(search: Search, folder: Path, as_json: bool, verbose: bool) -> None:
-    """Print the result, and draw the picture.
+    """Print the result, and draw the picture if any trial has a value.
 
     Raises:
         UserError: no trial is complete.
@@ -191,27 +216,33 @@ def _conclude(search: Search, folder: Path, as_json: bool, verbose: bool) -> Non
         return
     if verbose:
         print_lines()
-        names = [_short(path) for path in search.config.searched]
+        names = [_short_name(path) for path in search.config.searched]
         rows = [("trial", search.metric.name.replace("_", " "), "epochs", "state", *names)]
         rows += [_row(trial, search) for trial in ranked]
         print_table(rows, right=(0, 1, 2))
         print_lines()
-    settings = ", ".join(f"{_short(path)} {_setting(value)}" for path, value in best.settings.items())
-    print_lines(f"best trial     {best.number}, {_value(search, best.value)}: {settings}")
+    print_lines(f"best trial     {best.number}, {_format_metric(search, best.value)}: {_format_settings(best)}")
     print_lines(f"its run        {folder / best.folder}")
-    print_lines(f"picture        {folder / PICTURE}")
+    print_lines(f"picture        {folder / PICTURE_NAME}")
     if verbose:
         print_lines("", f"next: chainrule evaluate {shlex.quote(str(folder / best.folder))}")
 
 
 def _row(trial: Trial, search: Search) -> tuple[str, ...]:
-    state = "diverged" if trial.state == "pruned" and trial.why else STATES[trial.state]
-    settings = (_setting(trial.settings[path]) if path in trial.settings else "-" for path in search.config.searched)
-    return (str(trial.number), _value(search, trial.value), str(len(trial.values)), state, *settings)
+    """Return a trial's row of the table."""
+    state = trial.state
+    if _has_diverged(trial):
+        state = "diverged"
+    elif _is_unfinished(trial):
+        state = "not complete"
+    settings = [
+        _format_setting(trial.settings[path]) if path in trial.settings else "-" for path in search.config.searched
+    ]
+    return (str(trial.number), _format_metric(search, trial.value), str(len(trial.values)), state, *settings)
 
 
 def _document(search: Search, trials: Sequence[Trial], best: Trial | None, folder: Path) -> dict[str, Any]:
-    """The JSON document that `--json` prints."""
+    """Return the JSON document that `--json` prints."""
     return {
         "sweep": str(folder),
         "metric": search.metric.name,
@@ -240,12 +271,12 @@ def _draw(search: Search, trials: Sequence[Trial], folder: Path) -> None:
     searched = search.config.searched
     figure = sweeps.sweep(
         [math.nan if trial.value is None else scale * trial.value for trial in trials],
-        {_short(path): [trial.settings.get(path) for trial in trials] for path in searched},
+        {_short_name(path): [trial.settings.get(path) for trial in trials] for path in searched},
         [trial.state == "complete" for trial in trials],
         label=label,
         maximize=search.metric.mode == "max",
-        choices={_short(path): space.values for path, space in searched.items() if isinstance(space, Choices)},
-        log=[_short(path) for path, space in searched.items() if isinstance(space, Range) and space.log],
+        choices={_short_name(path): space.values for path, space in searched.items() if isinstance(space, Choices)},
+        log=[_short_name(path) for path, space in searched.items() if isinstance(space, Range) and space.log],
         title=printable(f"{folder.name}: {search.config.model}"),
     )
-    style.save(figure, folder / PICTURE)
+    style.save(figure, folder / PICTURE_NAME)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from chainrule.cli.class_table import class_document, print_classes
+from chainrule.cli.class_metrics import class_document, print_classes
 from chainrule.cli.output import json_number, print_json, print_lines
 from chainrule.errors import DataError, RunError, join_names, shorten
 from chainrule.training.evaluation import evaluate_rows, nan_message
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 class TableReport:
-    """What the reports on classes and on numbers have in common; see `reports.Report`."""
+    """The common part of `ClassReport` and `NumberReport`; see `reports.Report`."""
 
     metric_label = "validation loss"
 
     def samples(self, run: Run) -> list[str]:
-        """Return nothing."""
+        """Return no lines: the result says it all."""
         return []
 
     def next_command(self, run: Run) -> str:
@@ -36,43 +36,46 @@ class TableReport:
         return f"chainrule predict {name} --run {shlex.quote(str(run.folder))} --out predictions.csv"
 
     def _load_test(self, run: Run) -> Any:
-        """Load the table of a run, and print a warning if it has changed.
+        """Load a run's table, and print a warning if its rows have changed since the run was created.
 
         Raises:
-            DataError: its target has changed.
+            DataError: the values of the target column have changed.
         """
         data: TableData = run.task.load(run)
-        part = run.task.changed_part(run, data)
+        changed_part = run.task.changed_part(run, data)
         if run.config["data"]["target"] != data.encoder.target.describe():
             raise DataError(
-                f"{data.name}: the values of {data.encoder.target.name} differ from those when {run.folder} was started"
+                f"{data.name}: the values of {data.encoder.target.name} have changed since {run.folder} was created"
             )
-        if part is not None:
-            print_lines(f"chainrule: the {part} of {data.name} have changed since {run.folder} was created", err=True)
+        if changed_part is not None:
+            print_lines(
+                f"chainrule: the {changed_part} of {data.name} have changed since {run.folder} was created", err=True
+            )
         return data
 
 
 def _describe(trainer: Trainer, data: TableData, target: str) -> str:
-    """Return rows, inputs and target of a table, in words."""
-    rows, columns, inputs = len(trainer.loader.dataset), len(data.encoder.columns), len(data.encoder.input_names)
-    shape = f"{columns:,} column{'s' * (columns != 1)}"
-    if inputs != columns:
-        shape += f" as {inputs:,} inputs"
+    """Return the numbers of rows, columns and inputs of a table in words, with its target and notes on the data."""
+    row_count = len(trainer.loader.dataset)
+    column_count, input_count = len(data.encoder.columns), len(data.encoder.input_names)
+    columns = f"{column_count:,} column{'s' * (column_count != 1)}"
+    if input_count != column_count:
+        columns += f" as {input_count:,} inputs"
     notes = f" ({'; '.join(data.notes)})" if data.notes else ""
-    return f"{rows:,} training rows of {shape}, {target}{notes}"
+    return f"{row_count:,} training rows of {columns}, {target}{notes}"
 
 
 class ClassReport(TableReport):
-    """Accuracy and loss, in total and by class."""
+    """Accuracy and loss of a classifier, in total and by class."""
 
-    table = ACCURACY
+    epoch_table = ACCURACY
     charts: tuple[tuple[str, str, float], ...] = (
         ("validation loss", "validation_loss", 1.0),
         ("validation accuracy, %", "validation_accuracy", 100.0),
     )
 
     def describe_data(self, trainer: Trainer, data: ClassTable) -> str:
-        """Return the number of rows and columns and the classes, in words."""
+        """Return the numbers of rows and columns, and the classes, in words."""
         classes = join_names([shorten(name, 40) for name in data.classes], limit=6)
         target = shorten(data.encoder.target.name, 60)
         return _describe(trainer, data, f"classification of {target}: {len(data.classes):,} classes, {classes}")
@@ -88,7 +91,7 @@ class ClassReport(TableReport):
     def evaluate(self, run: Run, as_json: bool, confusion: str | None, mistakes: str | None) -> None:
         """Print accuracy and loss on the test rows, in total and by class, and draw the confusion matrix."""
         if mistakes is not None:
-            raise click.UsageError(f"--mistakes is for images, and {run.folder} is a run on a table")
+            raise click.UsageError(f"--mistakes is for images, but {run.folder} is a run on a table")
         data: ClassTable = self._load_test(run)
         result = evaluate_rows(run.load_network(), run.model, data.test.inputs, data.test.targets)
         if result.nan_count:
@@ -107,42 +110,50 @@ class ClassReport(TableReport):
 
 
 class NumberReport(TableReport):
-    """Root mean squared error and R²."""
+    """Root mean squared error (RMSE) and R² of a regression."""
 
-    table = NUMBERS
+    epoch_table = NUMBERS
     charts: tuple[tuple[str, str, float], ...] = (
         ("validation loss", "validation_loss", 1.0),
         ("validation RMSE", "validation_rmse", 1.0),
     )
 
     def describe_data(self, trainer: Trainer, data: NumberTable) -> str:
-        """Return the number of rows and columns and the target, in words."""
+        """Return the numbers of rows and columns, and the target, in words."""
         return _describe(trainer, data, f"regression of {shorten(data.encoder.target.name, 60)}")
 
     def result_lines(self, run: Run, result: dict[str, Any]) -> list[str]:
-        """Return lines with the error and R² on the test rows."""
+        """Return lines with RMSE and R² on the test rows."""
         return [f"test RMSE      {result['test_rmse']:.4g}", f"test R²        {result['test_r2']:.4f}"]
 
     def document(self, result: dict[str, Any]) -> dict[str, Any]:
-        """Return the error, R² and loss on the test rows, for the JSON document of `train`."""
+        """Return RMSE, R² and loss on the test rows, for the JSON document of `train`."""
         return {name: json_number(result[name]) for name in ("test_rmse", "test_r2", "test_loss")}
 
     def evaluate(self, run: Run, as_json: bool, confusion: str | None, mistakes: str | None) -> None:
-        """Print error and R² on the test rows, and the error of predicting the mean."""
+        """Print RMSE and R² on the test rows, and the RMSE of always predicting the mean of the training rows."""
         if confusion is not None or mistakes is not None:
-            raise click.UsageError(f"--confusion and --mistakes are for classes, and {run.folder} predicts numbers")
+            raise click.UsageError(f"--confusion and --mistakes are for classes, but {run.folder} predicts numbers")
         data: NumberTable = self._load_test(run)
         target: Any = data.encoder.target
         result = evaluate_numbers(run.load_network(), run.model, data.test.inputs, data.test.targets, target)
         if result.nan_count:
             raise RunError(f"{run.weights_file}: {nan_message(result.nan_count, len(result.targets), 'rows')}")
-        guessing = float(np.sqrt(np.mean((result.targets - target.mean) ** 2)))
+        rmse_of_mean = float(np.sqrt(np.mean((result.targets - target.mean) ** 2)))
         if as_json:
-            numbers = {"rmse": result.rmse, "r2": result.r2, "loss": json_number(result.loss), "rmse_of_mean": guessing}
-            print_json({"run": str(run.folder), **numbers, "rows": len(result.targets)})
+            print_json(
+                {
+                    "run": str(run.folder),
+                    "rmse": result.rmse,
+                    "r2": result.r2,
+                    "loss": json_number(result.loss),
+                    "rmse_of_mean": rmse_of_mean,
+                    "rows": len(result.targets),
+                }
+            )
             return
         print_lines(f"{run.folder}: {run.model.name} on the {len(result.targets):,} test rows of {data.name}")
         print_lines(
-            f"test RMSE  {result.rmse:.4g}  ({guessing:.4g} for always predicting the mean of the training rows)",
+            f"test RMSE  {result.rmse:.4g}  ({rmse_of_mean:.4g} for always predicting the mean of the training rows)",
             f"test R²    {result.r2:.4f}",
         )

@@ -1,4 +1,4 @@
-"""Loads the data that `chainrule train` gets: a data set by name, images, arrays, a table or a text."""
+"""Loads the data that `--data` of `chainrule train` names: a data set, images, arrays, a table or a text."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from chainrule.training.run import Run
     from chainrule.training.task import Data, Task
 
-_MODELS = {CLASSES.data_type: "mlp_classifier", NUMBERS.data_type: "mlp_regressor", TextData: "gpt"}
-"""The default models by the type of the data; "mlp" for all other types."""
+_DEFAULT_MODELS = {CLASSES.data_type: "mlp_classifier", NUMBERS.data_type: "mlp_regressor", TextData: "gpt"}
+"""The default model for each type of data; for other types, it is mlp."""
 
 _TABLE_OPTIONS = (
     click.option("--target", metavar="COLUMN", help="For a table: the column to predict."),
@@ -36,11 +36,14 @@ _TABLE_OPTIONS = (
         type=click.Choice([ClassTarget.kind, NumberTarget.kind]),
         help="For a table: predict classes or numbers.  [default: by the target's values]",
     ),
-    click.option("--drop", multiple=True, metavar="COLUMN", help="For a table: leave a column out (repeatable)."),
+    click.option("--drop", multiple=True, metavar="COLUMN", help="For a table: leave out a column (repeatable)."),
     click.option(
-        "--categorical", multiple=True, metavar="COLUMN", help="For a table: take numbers as categories (repeatable)."
+        "--categorical",
+        multiple=True,
+        metavar="COLUMN",
+        help="For a table: treat a column of numbers as categories (repeatable).",
     ),
-    click.option("--encoding", metavar="NAME", help="For a table: the encoding of its text.  [default: utf-8]"),
+    click.option("--encoding", metavar="NAME", help="For a table: the encoding of the file.  [default: utf-8]"),
 )
 
 
@@ -53,42 +56,42 @@ def table_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @dataclass(frozen=True)
 class DataOptions:
-    """The value of `--data`, and of the options that say how to read the data; None where one is left out."""
+    """The values of `--data` and of the options on how to read the data; None for options that are left out."""
 
     data: str | None
     seed: int
-    image_size: int | None
-    validation: int | None
-    bpe: int | None
-    target: str | None
-    task: str | None
-    drop: Sequence[str]
-    categorical: Sequence[str]
-    encoding: str | None
+    image_size: int | None = None
+    validation: int | None = None
+    bpe: int | None = None
     words: bool = False
+    target: str | None = None
+    task: str | None = None
+    drop: Sequence[str] = ()
+    categorical: Sequence[str] = ()
+    encoding: str | None = None
 
     @property
     def is_text(self) -> bool:
-        """Whether the data are a text: one of the corpora, or a text file."""
+        """Whether the data are a text: the name of a corpus, or a .txt file."""
         if self.data is None or self.data in SOURCES:
             return False
         return self.data in text.CORPORA or (self.data.endswith(".txt") and not Path(self.data).is_dir())
 
     @property
     def is_table(self) -> bool:
-        """Whether the data are a table: a CSV file, or another file of which a column is to be predicted."""
+        """Whether the data are a table: a CSV file, or any file if `--target` names a column to predict."""
         if self.data is None or self.data in SOURCES or Path(self.data).is_dir():
             return False
         return self.target is not None or self.data.lower().endswith(SUFFIXES)
 
     @property
     def text_options(self) -> list[str]:
-        """The options for texts that are given."""
+        """The names of the text options that were given."""
         return [name for name, is_given in (("--bpe", self.bpe is not None), ("--words", self.words)) if is_given]
 
     @property
     def table_options(self) -> list[str]:
-        """The options for tables that are given."""
+        """The names of the table options that were given."""
         values = {
             "--target": self.target,
             "--task": self.task,
@@ -100,19 +103,23 @@ class DataOptions:
 
 
 def default_model(data: Data) -> str:
-    """Return the name of the model that is trained on a data set if none is given."""
-    return _MODELS.get(type(data), "mlp")
+    """Return the name of the model to train on a data set if `--model` is not given."""
+    return _DEFAULT_MODELS.get(type(data), "mlp")
 
 
 def load(options: DataOptions, model: Model | None, start: Run | None) -> Data:
-    """Load the data set that `--data` names, or the default one of a model.
+    """Load the data set that `--data` names, or a model's default data set.
 
-    A path becomes absolute: config.json stores it, and the run may be resumed from another folder.
+    Paths are made absolute: config.json stores them, and the run may be resumed from a different folder.
 
     Args:
-        options: the data and how to read them.
+        options: which data to load, and how to read them.
         model: the model to train; None for the default.
         start: the run whose weights training starts from; None for new weights.
+
+    Raises:
+        DataError: the data cannot be read, or are a table without `--target`.
+        UsageError: an option does not apply to the data.
     """
     task = None if model is None else tasks.of(model)
     if options.is_table:
@@ -123,41 +130,42 @@ def load(options: DataOptions, model: Model | None, start: Run | None) -> Data:
     if source is None:
         source = "mnist" if task is None else task.default_data
     if options.table_options:
-        raise click.UsageError(f"{options.table_options[0]} is for a table in a CSV file, and {source} is not one")
+        raise click.UsageError(f"{options.table_options[0]} is for a table in a CSV file, but {source} is not one")
     is_folder = source not in SOURCES and Path(source).is_dir()
     if options.image_size is not None and not (is_folder and is_picture_folder(Path(source))):
-        raise click.UsageError(f"--image-size is for a folder of class folders with pictures, and {source} is not one")
+        raise click.UsageError(f"--image-size is for a folder of class folders with pictures, but {source} is not one")
     if options.is_text or (task is TEXT and source not in SOURCES and not Path(source).is_dir()):
         if options.validation is not None:
             raise click.UsageError(
-                f"--validation is for a set of images; of a text such as {source}, a tenth is held back"
+                f"--validation is for images; for a text such as {source}, the last tenth is always held out"
             )
         if options.words and options.bpe is not None:
             raise click.UsageError("tokens are byte pairs (--bpe) or words (--words), not both")
-        name = source if source in text.CORPORA else Path(source).resolve()
-        return text.load(name, bpe=options.bpe, words=options.words)
-    for option in options.text_options:
-        raise click.UsageError(f"{option} is for a text, and {source} is a set of images")
-    is_file = is_folder or (source not in SOURCES and source.lower().endswith(".npz"))
-    path = Path(source).resolve() if is_file else source
-    loaded = datasets.load(path, image_size=options.image_size, seed=options.seed)
-    return replace(loaded, validation=options.validation)
+        name_or_path = source if source in text.CORPORA else Path(source).resolve()
+        return text.load(name_or_path, bpe=options.bpe, words=options.words)
+    if options.text_options:
+        raise click.UsageError(f"{options.text_options[0]} is for a text, but {source} is a set of images")
+    is_path = is_folder or (source not in SOURCES and source.lower().endswith(".npz"))
+    name_or_path = Path(source).resolve() if is_path else source
+    images = datasets.load(name_or_path, image_size=options.image_size, seed=options.seed)
+    return replace(images, validation=options.validation)
 
 
 def _load_table(options: DataOptions, task: Task[Any] | None, start: Run | None) -> TableData:
-    """Load a table; if `start` is a run on a table, with that run's encoding of the columns."""
+    """Load a table; if `start` is a run on a table, encode the columns as that run did."""
     if options.validation is not None:
-        raise click.UsageError("--validation is for a set of images; of a table, a sixth of the rows is held back")
-    size = [] if options.image_size is None else ["--image-size"]
-    for option in [*size, *options.text_options]:
-        raise click.UsageError(f"{option} is not for a table, and {options.data} is one")
+        raise click.UsageError("--validation is for images; for a table, the number of validation rows is fixed")
+    image_options = [] if options.image_size is None else ["--image-size"]
+    unsuitable = image_options + options.text_options
+    if unsuitable:
+        raise click.UsageError(f"{unsuitable[0]} does not apply to a table such as {options.data}")
     file = Path(str(options.data)).resolve()
     target, encoder = options.target, None
     if start is not None and isinstance(start.task, TableTask):
         encoder = start.task.encoder(start)
-        fixed = [name for name in options.table_options if name in ("--drop", "--categorical")]
-        if fixed:
-            raise click.UsageError(f"--from takes the columns of {start.folder}: leave out {fixed[0]}")
+        column_options = [name for name in options.table_options if name in ("--drop", "--categorical")]
+        if column_options:
+            raise click.UsageError(f"--from keeps the columns of {start.folder}: leave out {column_options[0]}")
         target = encoder.target.name if target is None else target
     if target is None:
         columns = join_names(list(read_csv(file, options.encoding).columns), limit=20)

@@ -22,7 +22,7 @@ def test_it_serves_the_playground(tmp_path):
         address, hint = (process.stdout.readline().strip() for _ in range(2))
         assert address.startswith("http://127.0.0.1:")
         assert address.endswith("#playground")
-        assert hint == "Ctrl-C ends it."
+        assert hint == "Press Ctrl-C to stop the server."
         host, _, path = address.removeprefix("http://").partition("/")
         connection = http.client.HTTPConnection(host, timeout=10)
         connection.request("GET", "/" + path.partition("#")[0])
@@ -39,7 +39,7 @@ def test_it_opens_the_playground_in_the_browser(monkeypatch, tmp_path):
     monkeypatch.setattr("chainrule.studio.server.serve", lambda views, port, announce, lesson: announce(f"at {port}/"))
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(cli, ["play", "--port", "8123"])
-    assert result.output == "at 8123/#playground\nCtrl-C ends it.\n"
+    assert result.output == "at 8123/#playground\nPress Ctrl-C to stop the server.\n"
     assert opened == ["at 8123/#playground"]
 
 

@@ -211,7 +211,7 @@ def test_wrong_configs_are_one_sentence(command, here):
         if message:
             assert command("sweep", "a.toml", "--out", out)[2] == f"chainrule: {message}\n"
     (here / "data" / "config.json").write_text("{}")
-    assert "data: is the folder of a run" in command("sweep", "a.toml", "--out", "data")[2]
+    assert "data: this is a run's folder" in command("sweep", "a.toml", "--out", "data")[2]
 
 
 def test_trials_that_diverge_or_do_not_fit_are_told(command, here):
@@ -268,7 +268,7 @@ def test_stopped_or_killed_it_goes_on(command, here, number):
     if number == signal.SIGINT:
         assert process.returncode == 130
         assert err.splitlines()[0].startswith("stopping after this step (Ctrl-C again")
-        assert err.splitlines()[1].endswith("; go on with: chainrule sweep long.toml --out stopped")
+        assert err.splitlines()[1].endswith("; continue with: chainrule sweep long.toml --out stopped")
     else:
         assert process.returncode == -9
     before = second.read_text().splitlines()
