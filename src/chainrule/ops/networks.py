@@ -1,6 +1,6 @@
-"""Operations of modern networks: GELU, embedding, padding.
+"""The error function, GELU, embedding and padding.
 
-All but `erf` and `gelu` are composed of other operations.
+`erf` and `gelu` are primitive; `embedding` and `pad` are composed of other operations.
 """
 
 import math
@@ -52,7 +52,7 @@ def gelu(input: Input, *, approximate: str = "none") -> Array:
 
 @gelu.derivative
 def _(grad: Array, input: Array, approximate: str) -> Array:
-    """d(x Φ(x))/dx = Φ(x) + x φ(x), φ being the derivative of Φ: e^(-x²/2) / √2π, or that of the approximation."""
+    """d(x Φ(x))/dx = Φ(x) + x φ(x), where φ is the derivative of Φ: e^(-x²/2) / √2π, or that of the approximation."""
     cdf = _normal_cdf(input, approximate)
     if approximate == "none":
         density = np.exp(-0.5 * input * input) / math.sqrt(2 * math.pi)
@@ -62,7 +62,7 @@ def _(grad: Array, input: Array, approximate: str) -> Array:
 
 
 def _normal_cdf(x: Array, approximate: str) -> Any:
-    """Φ(x)."""
+    """Φ(x), or its approximation with tanh."""
     if approximate == "none":
         return 0.5 * (1 + erf(x * math.sqrt(0.5)))
     return 0.5 * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
@@ -73,8 +73,8 @@ def embedding(input: Input, weight: Input, padding_idx: int | None = None) -> Te
 
     Args:
         input: indices from 0 to V - 1.
-        weight: one row for each of V entries.
-        padding_idx: the index of a row that gets no gradient; negative counts from the end.
+        weight: the rows, (V, D).
+        padding_idx: the index of a row that gets no gradient; a negative index counts from the end.
 
     Raises:
         IndexError: an index is out of range.
@@ -83,15 +83,16 @@ def embedding(input: Input, weight: Input, padding_idx: int | None = None) -> Te
     """
     check("embedding", weight.ndim == 2, f"the weight must be (V, D), not {weight.shape}")
     size = weight.shape[0]
-    checked = check_indices(input, size=size, name="embedding")
-    out = embedding_lookup(weight, checked)
+    index = check_indices(input, size=size, name="embedding")
+    out = embedding_lookup(weight, index)
     if padding_idx is None:
         return out
     check("embedding", -size <= padding_idx < size, f"padding_idx {padding_idx} is out of range for {size} rows")
-    return where(unsqueeze(checked == padding_idx % size, -1), stop_gradient(out), out)
+    return where(unsqueeze(index == padding_idx % size, -1), stop_gradient(out), out)
 
 
-PAD_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}  # NumPy's names
+PAD_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+"""Maps the modes of `pad` to those of `np.pad`."""
 
 
 def pad(input: Input, pad: Ints, mode: str = "constant", value: float | None = None) -> Tensor:
@@ -99,23 +100,23 @@ def pad(input: Input, pad: Ints, mode: str = "constant", value: float | None = N
 
     Args:
         input: any shape.
-        pad: (before, after) for the last dimension, then for the one before it, and so on.
+        pad: (before, after) for the last dimension, then for the second to last, and so on.
         mode: "constant", "reflect", "replicate" or "circular".
         value: the value of constant padding; 0 if None.
 
     Raises:
-        ValueError: an odd number of sizes, more pairs than dimensions, an unknown mode, or more padding than the input
-            has elements to reflect or wrap around.
+        ValueError: `pad` is not a pair for each of the last dimensions or crops too much, the mode is unknown or does
+            not take a value, or the input has too few elements to reflect or wrap around.
     """
-    edges = int_tuple(pad, "pad")
-    if len(edges) % 2 or len(edges) > 2 * input.ndim:
-        raise ValueError(f"pad: needs a pair of numbers for each of the last dimensions of {input.shape}, not {edges}")
+    widths = int_tuple(pad, "pad")
+    if len(widths) % 2 or len(widths) > 2 * input.ndim:
+        raise ValueError(f"pad: needs a pair of numbers for each of the last dimensions of {input.shape}, not {widths}")
     if mode not in PAD_MODES or (mode != "constant" and value is not None):
         modes = ", ".join(PAD_MODES)
         raise ValueError(f"pad: mode must be one of {modes}, and only constant takes a value; got {mode!r}")
-    pairs = [(0, 0)] * (input.ndim - len(edges) // 2) + list(zip(edges[::2], edges[1::2], strict=True))[::-1]
+    pairs = [(0, 0)] * (input.ndim - len(widths) // 2) + list(zip(widths[::2], widths[1::2], strict=True))[::-1]
     shape = [n + before + after for n, (before, after) in zip(input.shape, pairs, strict=True)]
-    check("pad", min(shape, default=0) >= 0, f"{edges} crops more than the input {input.shape} has")
+    check("pad", min(shape, default=0) >= 0, f"{widths} crops more than the input {input.shape} has")
     if mode in ("constant", "circular"):  # crop first, so that cropped elements do not wrap around
         inner = [slice(max(-b, 0), max(n + min(a, 0), 0)) for n, (b, a) in zip(input.shape, pairs, strict=True)]
         input, pairs = getitem(input, index=tuple(inner)), [(max(b, 0), max(a, 0)) for b, a in pairs]
