@@ -53,7 +53,7 @@ INTRODUCTION = """\
 
 All that chainrule can differentiate, family by family; each name links to the source file that has its formula and
 derivative together. G is the gradient that comes in; the rule says what it is multiplied by, or what becomes of it.
-*Composed* is what is made of other operations, whose derivatives are then its own. Rows in brackets are inner
+*Composed* is what is made of other operations, whose derivatives are then its own. Rows in parentheses are inner
 operations that public ones are made of.
 
 {counts}
