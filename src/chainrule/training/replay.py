@@ -315,7 +315,8 @@ class RunReplay:
         self._states[step] = copy_state(self.trainer)
         max_states = max(2, self._memory_limit // max(1, _count_bytes(self._states[step])))
         while len(self._states) > max_states:
-            del self._states[least_needed_step(kept for kept in self._states if kept > 0)]  # step 0 is never removed
+            removable = [number for number in self._states if number > 0]  # step 0 is always kept
+            del self._states[least_needed_step(removable)]
 
     def _find_files(self) -> dict[int, Path]:
         """Return the files of the run's saved states by their step."""
