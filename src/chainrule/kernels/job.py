@@ -34,7 +34,7 @@ class KernelTemplate:
     Attributes:
         layout: the layout of its descriptor.
         build: builds the kernel for element types. Equal types must give equal kernels.
-        name: identifies it in the cache of machine code; by default the name of `build`.
+        name: identifies the kernel in the cache of machine code; by default the module and name of `build`.
     """
 
     layout: DescriptorLayout
@@ -42,10 +42,10 @@ class KernelTemplate:
     name: str = ""
 
     def address(self, *types: Type) -> int:
-        """The address of its machine code for these types; compiles it if necessary.
+        """The address of the machine code for these types, which is compiled if necessary.
 
         Raises:
-            CannotCompileError: LLVM cannot be used.
+            CannotCompileError: LLVM cannot be used, or rejects the kernel.
         """
         name = self.name or f"{self.build.__module__}.{self.build.__name__}"
         key = f"{name} {' '.join(map(str, types))} {processor.registers()}"

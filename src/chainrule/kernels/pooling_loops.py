@@ -117,8 +117,8 @@ def max_pool(type: Type, tap_type: Type) -> Kernel:
         image, top, left = line // d.out_height, windows.top(line % d.out_height), windows.left(j)
         bottom, right = top + d.dilation_down, left + d.dilation_across  # of a 2 × 2 window
         largest, largest_tap = windows.position(out, line, j), windows.position(argmax, line, j)
-        is_all_inside = (top >= 0) & (left >= 0) & (bottom < d.height) & (right < d.width)
-        with kernel.when(is_2x2 & is_all_inside):
+        is_window_inside = (top >= 0) & (left >= 0) & (bottom < d.height) & (right < d.width)
+        with kernel.when(is_2x2 & is_window_inside):
             windows.prefetch(x, image, top, left, for_writing=False)
             windows.prefetch(x, image, bottom, left, for_writing=False)
             corners = [windows.pixel(x, image, h, w) for h in (top, bottom) for w in (left, right)]

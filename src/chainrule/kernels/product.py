@@ -47,7 +47,7 @@ BY_COLUMNS = 2  # the columns of a single product
 
 @cache
 def blas_product(type: Type) -> Kernel:
-    """The products of a stack of matrices, by `cblas_sgemm` or `cblas_dgemm`."""
+    """The product of two matrices, or the products of two stacks of matrices, by `cblas_sgemm` or `cblas_dgemm`."""
     kernel = stage_kernel(f"blas_product_{type}")
     d = PRODUCT_FIELDS.read(kernel)
     order, no_transpose = kernel.lift(101, I4), kernel.lift(111, I4)  # CblasRowMajor, CblasNoTrans (CblasTrans is 112)
@@ -65,7 +65,7 @@ def blas_product(type: Type) -> Kernel:
 
 @cache
 def few_rows(type: Type) -> Kernel:
-    """The products of a stack of matrices, for few rows of x, and y stored transposed."""
+    """The product of two matrices, or of two stacks, for few rows of x; y must be stored transposed."""
     kernel = stage_kernel(f"few_rows_{type}")
     d = PRODUCT_FIELDS.read(kernel)
     dots = _dots(type)
@@ -77,7 +77,14 @@ def few_rows(type: Type) -> Kernel:
 
 
 def _divide_work(kernel: Kernel, d: DescriptorReader, type: Type, product: Callable[..., None]) -> Kernel:
-    """Build a kernel for a thread's share: some matrices of a stack, or some rows or columns of a single product."""
+    """Complete a kernel that computes a thread's share: matrices of a stack, or rows or columns of a single product.
+
+    Args:
+        kernel: the kernel.
+        d: its descriptor.
+        type: the type of all numbers.
+        product: writes the code for one product, from (x, y, out, number of rows, number of columns).
+    """
     first, last = kernel["first"], kernel["last"]
     x, y, out = (d.array(name, type, no_alias=False) for name in ("x", "y", "out"))
     with kernel.when(d.split.equals(BY_MATRIX)), kernel.loop(first, last, as_written=True) as i:

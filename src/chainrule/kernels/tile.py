@@ -79,9 +79,9 @@ def product(type: Type) -> Kernel:
 
 @cache
 def _tiles(type: Type, n_rows: int, n_vectors: int) -> Kernel:
-    """Add terms first … last - 1 to a block of columns of the result; if `overwrite`, these columns count as 0 before.
+    """Add terms first … last - 1 to a block of columns of the result; if `overwrite`, start from 0 instead.
 
-    `w` and `out` begin at the first of these columns.
+    `w` and `out` begin at the first column of the block.
     """
     kernel = Kernel(f"tiles_{type}_{n_rows}_{n_vectors}", {
         "x": ADDRESS, "starts": ADDRESS, "rows": I8, "terms": ADDRESS, "first": I8, "last": I8, "w": ADDRESS,
