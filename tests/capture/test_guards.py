@@ -66,7 +66,7 @@ def test_they_can_be_read():
         (lambda net, settings: setattr(net[1], "p", 0.25), "net.1.p is 0.25, not 0.5"),
         (lambda net, settings: net.eval(), "net.1.training is False, not True"),
         (lambda net, settings: setattr(net, "2", nn.Linear(4, 2)), "net has changed"),
-        (lambda net, settings: setattr(net[0], "weight", nn.Parameter(np.ones((4, 3), "f4"))), "net.0.weight is another <Parameter (4, 3)>"),
+        (lambda net, settings: setattr(net[0], "weight", nn.Parameter(np.ones((4, 3), "f4"))), "net.0.weight is a different <Parameter (4, 3)>"),
         (lambda net, settings: setattr(net[0], "bias", None), "net.0.bias is None, not <Parameter (4,)>"),
         (lambda net, settings: delattr(net[0], "bias"), "net.0.bias is gone"),
         (lambda net, settings: settings.update(rate=1), "settings has changed"),
@@ -259,7 +259,7 @@ def test_a_tensor_that_is_bound_anew_in_each_call():
         total = total + x
         return total * 2
 
-    assert "because total is another <Tensor (2,)>" in warned(lambda n: step(chainrule.ones(2)))
+    assert "because total is a different <Tensor (2,)>" in warned(lambda n: step(chainrule.ones(2)))
     assert total.tolist() == [12, 12]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from chainrule import random
 from chainrule.autograd import views
-from chainrule.capture import compiled, guards, observe, settings, trace
+from chainrule.capture import compiled, guards, observe, optimizer_state, trace
 from chainrule.lower import graph, program
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def argument_read_as_it_was(patch: pytest.MonkeyPatch) -> None:
 @fault("C6")
 def done_once(patch: pytest.MonkeyPatch) -> None:
     """A seed or a learning rate set in the function is set only during tracing."""
-    set_item = settings.Settings.__setitem__
+    set_item = optimizer_state.TracedMapping.__setitem__
 
     def set_once(self: Any, key: str, value: Any) -> None:
         if type(value) in (int, float):
@@ -97,7 +97,7 @@ def done_once(patch: pytest.MonkeyPatch) -> None:
         generator.bit_generator.state = np.random.default_rng(seed).bit_generator.state
         return generator
 
-    patch.setattr(settings.Settings, "__setitem__", set_once)
+    patch.setattr(optimizer_state.TracedMapping, "__setitem__", set_once)
     patch.setattr(observe.Observer, "find_retrace_reason", lambda self: None)
     patch.setattr("chainrule.manual_seed", seeded)
     patch.setattr(trace.Trace, "_check_generator", lambda self, generator: None)

@@ -1,8 +1,9 @@
-"""Patches classes during a trace so that reading and assigning attributes can be observed; looks up attributes.
+"""Patches classes during a trace, so that reads and assignments of attributes can be observed.
 
-During a trace, a class's `__getattribute__`, `__setattr__` and `__delattr__` are replaced by functions that notify the
-trace of the current thread (`mode.trace.observer`) and then call the originals. Other threads are not affected. The
-lookup functions in this file bypass the patches. What becomes a guard is decided in `observe`.
+`patch` replaces a class's `__getattribute__`, `__setattr__` and `__delattr__` by functions that call the originals and
+notify the observer of the current thread's trace (`mode.trace.observer`); in threads without a trace, they only call
+the originals. The first half of this file looks up attributes without calling the patches. `observe` decides which
+reads become guards.
 """
 
 from __future__ import annotations
@@ -26,25 +27,33 @@ if TYPE_CHECKING:
 
 MISSING: Any = object()
 """Stands for the value of an attribute, a variable or an entry that does not exist."""
+
 STABLE_PACKAGES = {*sys.stdlib_module_names, "numpy", "chainrule"} - {"__main__"}
 """Packages whose modules and classes are assumed not to change."""
+
 _UNOBSERVED_PACKAGES = {"autograd", "capture", "kernels", "lower", "ops", "random", "tensor"}
-"""Packages of chainrule whose objects do not change, or are observed elsewhere."""
+"""Packages of chainrule whose objects do not change, or are observed in other ways than through their class."""
+
 _USER_FILLED_CLASSES = (argparse.Namespace, ChainMap, UserDict, UserList)
 """Standard-library classes that users fill with their own values, for example with a configuration."""
-_HEAP_TYPE, _IMMUTABLE_TYPE = 1 << 9, 1 << 8  # flags of classes in CPython's object.h
+
+_HEAP_TYPE = 1 << 9
+"""Py_TPFLAGS_HEAPTYPE: the class was created at run time."""
+
+_IMMUTABLE_TYPE = 1 << 8
+"""Py_TPFLAGS_IMMUTABLETYPE: attributes of the class cannot be set."""
 
 
 def attributes_of(thing: Any) -> dict[str, Any]:
     """Return the `__dict__` of an object; empty if it has none."""
     try:
         return object.__getattribute__(thing, "__dict__")  # type: ignore[no-any-return]
-    except AttributeError:  # it only has slots
+    except AttributeError:
         return {}
 
 
 def class_attribute(cls: type, name: str) -> Any:
-    """Return a class attribute without calling descriptors, or MISSING."""
+    """Return an attribute of a class or its bases without calling descriptors; MISSING if there is none."""
     for base in cls.__mro__:
         if name in vars(base):
             return vars(base)[name]
@@ -52,27 +61,27 @@ def class_attribute(cls: type, name: str) -> Any:
 
 
 def is_descriptor(member: Any) -> bool:
-    """Whether a class member computes the attribute when it is read, as a method or a property does."""
+    """Whether a class member computes the attribute's value at each read, as a method or a property does."""
     return not isinstance(member, (MemberDescriptorType, staticmethod)) and hasattr(type(member), "__get__")
 
 
 def has_default_lookup(cls: type) -> bool:
-    """Whether a class has Python's default attribute lookup and its objects have a `__dict__`."""
+    """Whether the objects of a class have a `__dict__` and Python's default attribute lookup."""
     lookup = cls.__getattribute__
     return getattr(lookup, "original", lookup) is object.__getattribute__ and cls.__dictoffset__ != 0
 
 
 def stored_attribute(owner: Any, name: str) -> Any:
-    """Return what a module, class or function stores under a name, without calling descriptors; MISSING if nothing."""
+    """Return a module's, class's or function's attribute without calling descriptors; MISSING if there is none."""
     if isinstance(owner, EnumType):
         return owner._member_map_.get(name, class_attribute(owner, name))
     return class_attribute(owner, name) if isinstance(owner, type) else vars(owner).get(name, MISSING)
 
 
 def needs_attribute_guards(owner: Any) -> bool:
-    """Whether an object's stored attributes (see `stored_attribute`) may change between calls and so need guards.
+    """Whether the attributes that `stored_attribute` returns may change between calls, and so need guards.
 
-    True for functions, and for modules and classes outside STABLE_PACKAGES.
+    True for functions, and for modules and classes outside STABLE_PACKAGES; False for all other objects.
     """
     if isinstance(owner, (ModuleType, type)):
         return package_of(owner) not in STABLE_PACKAGES
@@ -86,7 +95,7 @@ def package_of(thing: Any) -> str:
 
 
 def user_bases(cls: type) -> list[type]:
-    """Return a class and its bases, without those in STABLE_PACKAGES."""
+    """Return a class and its bases in method resolution order, without those in STABLE_PACKAGES."""
     return [base for base in cls.__mro__ if package_of(base) not in STABLE_PACKAGES]
 
 
@@ -99,7 +108,7 @@ def cell_value(cell: CellType) -> Any:
 
 
 def attribute_restorer(thing: Any, name: str) -> Callable[[], None]:
-    """Return a function that restores an attribute to its present value."""
+    """Return a function that sets an attribute back to its current value, or deletes it if it is missing now."""
     attributes, member = attributes_of(thing), class_attribute(type(thing), name)
     if isinstance(member, MemberDescriptorType):
         try:
@@ -112,7 +121,7 @@ def attribute_restorer(thing: Any, name: str) -> Callable[[], None]:
 
 
 def is_heap_type(cls: type) -> bool:
-    """Whether a class was created at run time, as by a `class` statement, so that its objects may have attributes."""
+    """Whether a class was created at run time, for example by a `class` statement: its objects may have attributes."""
     return bool(cls.__flags__ & _HEAP_TYPE)
 
 
@@ -121,7 +130,8 @@ def is_observable(cls: type) -> bool:
     is_patchable = cls.__flags__ & (_HEAP_TYPE | _IMMUTABLE_TYPE) == _HEAP_TYPE
     if not is_patchable or issubclass(cls, (type, BaseException, Enum)):
         return False
-    metaclass_setattr: Any = type(cls).__setattr__  # a metaclass in C may not allow `patch` to assign
+    # a metaclass written in C, such as that of `ctypes`, may not let `patch` assign
+    metaclass_setattr: Any = type(cls).__setattr__
     if metaclass_setattr is not type.__setattr__ and not isinstance(metaclass_setattr, FunctionType):
         return False
     if cls.__module__.startswith("chainrule."):
@@ -130,27 +140,28 @@ def is_observable(cls: type) -> bool:
 
 
 _lock = threading.Lock()
-_patched: dict[type, tuple[int, dict[str, Any]]] = {}  # number of active traces, and the original members
+_patched: dict[type, tuple[int, dict[str, Any]]] = {}
+"""For each patched class, the number of traces that observe it, and its original members by name."""
 
 
 def patch(cls: type) -> None:
-    """Observe the objects of a class, until `unpatch`."""
+    """Observe the objects of a class until `unpatch` is called. Calls of both must be paired."""
     with _lock:
-        traces, originals = _patched.get(cls, (0, {}))
-        if not traces:
+        trace_count, originals = _patched.get(cls, (0, {}))
+        if trace_count == 0:
             for name, make_observing in PATCHED_METHODS.items():
                 originals[name] = vars(cls).get(name, MISSING)
                 original = getattr(cls, name)
                 type.__setattr__(cls, name, make_observing(getattr(original, "original", original)))
-        _patched[cls] = traces + 1, originals
+        _patched[cls] = trace_count + 1, originals
 
 
 def unpatch(cls: type) -> None:
-    """Undo `patch`, unless another trace still observes the class."""
+    """Undo one call of `patch`. The original members are restored when no trace observes the class any more."""
     with _lock:
-        traces, originals = _patched.pop(cls)
-        if traces > 1:
-            _patched[cls] = traces - 1, originals
+        trace_count, originals = _patched.pop(cls)
+        if trace_count > 1:
+            _patched[cls] = trace_count - 1, originals
             return
         for name, value in originals.items():
             if value is MISSING:
@@ -203,4 +214,4 @@ PATCHED_METHODS = {
     "__setattr__": _observing_setattr,
     "__delattr__": _observing_delattr,
 }
-"""The special methods that `patch` replaces, each with the function that makes the replacement from the original."""
+"""Maps each special method that `patch` replaces to the function that makes its replacement from the original."""

@@ -1,8 +1,8 @@
-"""`jit`: traces a function once per signature, then runs it as a compiled program.
+"""`jit`: traces a function, and runs the compiled trace in later calls.
 
 A call computes the signature of its arguments, looks for a specialization whose guards hold, and runs it. If there is
-none, it traces the function (`trace`, `observe`), compiles the graph (`lower`) and keeps the specialization. This file
-owns that decision, the specializations, and what they return; how operations are recorded is up to `trace`.
+none, the call traces the function (`trace`, `observe`), compiles the graph (`lower`), runs the specialization and keeps
+it. This file makes that decision, and puts together what a run returns; `trace` records the operations.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from chainrule.capture import report
 from chainrule.capture.frames import at_user_line, user_line, warn
 from chainrule.capture.guards import DictEntries, ListEntries, format_value
 from chainrule.capture.observe import has_tracer
-from chainrule.capture.settings import LazyStateError, OptimizerScalar
+from chainrule.capture.optimizer_state import LazyStateError, OptimizerScalar
 from chainrule.capture.trace import STALE_GRADIENT, Trace
 from chainrule.errors import CaptureError, check, type_name
 from chainrule.kernels import team
@@ -46,14 +46,18 @@ if TYPE_CHECKING:
 PROGRAMS_PER_SIGNATURE = 4
 """Specializations kept per signature, for example for a module that alternates between train and eval."""
 
-MIN_SIGNATURES, MAX_PROGRAM_BYTES = 4, 1 << 28
-"""Programs are kept for the latest MIN_SIGNATURES signatures, and for older ones while all programs together take no
-more than MAX_PROGRAM_BYTES."""
+MIN_SIGNATURES = 4
+"""The specializations of the latest signatures, this many, are kept, however large they are."""
+
+MAX_PROGRAM_BYTES = 1 << 28
+"""Specializations of earlier signatures are kept while all specializations together use at most this much memory."""
 
 COMPILATIONS_BEFORE_WARNING = 8
-"""More than this many compilations in a row cause a warning; eventually, so does compiling more than one call in five.
+"""More compilations in a row than this cause a warning. In the long run, so does compiling more than one call in five.
 """
-_COMPILATION_WEIGHT = 4  # a compilation adds this to the score, and a call without one subtracts 1
+
+_COMPILATION_WEIGHT = 4
+"""A compilation adds this to the score of a function; a call that runs an earlier specialization subtracts 1."""
 
 _ndarray = np.ndarray
 _CONTAINERS = {tuple, list, dict}
@@ -68,19 +72,19 @@ class Compiled(Generic[P, Out]):
 
     Attributes:
         function: the original function.
-        specializations: by signature, the most recently compiled signature last.
+        specializations: by signature; those of the first signature are the first to be dropped.
     """
 
     def __init__(self, function: Callable[P, Out]) -> None:
         self.function = function
         self.specializations: dict[Any, list[Specialization]] = {}
         self.retrace_reason: str | None = None  # why the last trace was not kept, or None
-        self.is_rejected = False  # LLVM rejects one of its loops: it runs uncompiled
-        self.last_signature: Any = None  # of the last call that ran a specialization
-        self.compilation_score = 0  # how often recent calls were compiled
-        self.warned = False
-        self.lock = threading.RLock()  # a program has one memory: one thread at a time
-        self.running = False  # in the thread that holds the lock
+        self.is_rejected = False  # whether LLVM rejects one of its kernels, so that it runs uncompiled
+        self.last_signature: Any = None  # of the last call that ran an earlier specialization
+        self.compilation_score = 0  # grows while calls are compiled, see _COMPILATION_WEIGHT
+        self.has_warned = False  # whether the warning about frequent compilation was issued
+        self.lock = threading.RLock()  # one thread at a time, because all runs of a program use the same memory
+        self.is_running = False  # whether the thread that holds the lock runs or traces the function
         functools.update_wrapper(self, function, updated=())
         _instances.add(self)
 
@@ -98,16 +102,17 @@ class Compiled(Generic[P, Out]):
 
     def __call__(self, *arguments: P.args, **options: P.kwargs) -> Out:
         """Run a specialization whose guards hold, or trace and compile the function."""
-        # inside another compiled function, it becomes part of that function's trace; anomaly detection needs eager code
+        # While an outer compiled function is traced, this one becomes part of that trace. Anomaly detection needs eager
+        # code.
         if mode.trace is not None or mode.anomaly is not None or self.is_rejected or not available():
             return self.function(*arguments, **options)
         arrays: list[Any] = []
-        parts = [_signature(x, arrays) for x in arguments]
-        signature = (*parts, _signature(options, arrays) if options else None, bool(mode.recording), team.threads())
+        keys = [_signature(x, arrays) for x in arguments]
+        signature = (*keys, _signature(options, arrays) if options else None, mode.recording, team.threads())
         with self.lock:
-            if self.running:  # called from a signal handler or a __del__ method during a run
+            if self.is_running:  # called from a signal handler or a __del__ method during a run
                 return self.function(*arguments, **options)
-            self.running = True
+            self.is_running = True
             try:
                 for specialization in self.specializations.get(signature, ()):
                     if specialization.guards.hold():
@@ -115,16 +120,16 @@ class Compiled(Generic[P, Out]):
                             self.compilation_score -= 1
                         self.last_signature = signature
                         return specialization(arrays)  # type: ignore[no-any-return]  # the type of the function's result
-                reason = self._reason(signature, arguments, options)
+                reason = self._compilation_reason(signature, arguments, options)
                 try:
                     return self._trace_and_run(signature, arguments, options, arrays)  # type: ignore[no-any-return]
                 finally:
                     self._count_compilation(reason)
             finally:
-                self.running = False
+                self.is_running = False
 
-    def _reason(self, signature: Any, arguments: Any, options: Any) -> str:
-        """Say why no specialization can run."""
+    def _compilation_reason(self, signature: Any, arguments: Any, options: Any) -> str:
+        """Return why no specialization can run, as a clause for the warning about frequent compilation."""
         if self.retrace_reason is not None:
             return self.retrace_reason
         specializations = self.specializations.get(signature)
@@ -136,10 +141,10 @@ class Compiled(Generic[P, Out]):
         return f"its arguments are new: {values}" if values else "it was not compiled before"
 
     def _count_compilation(self, reason: str) -> None:
-        """Update the score after a compilation; warn if the function is compiled too often."""
+        """Update the score after a compilation, and warn if the function is compiled too often."""
         self.compilation_score += _COMPILATION_WEIGHT
-        if self.compilation_score > COMPILATIONS_BEFORE_WARNING * _COMPILATION_WEIGHT and not self.warned:
-            self.warned = True
+        if self.compilation_score > COMPILATIONS_BEFORE_WARNING * _COMPILATION_WEIGHT and not self.has_warned:
+            self.has_warned = True
             warn(
                 f"jit: {_name(self.function)} is compiled in nearly every call, which is slower than running it "
                 f"uncompiled; the last time because {reason}. Pass values that change from call to call as Tensors, "
@@ -149,7 +154,7 @@ class Compiled(Generic[P, Out]):
     def _trace_and_run(self, signature: Any, arguments: Any, options: Any, arrays: list[Any]) -> Any:
         """Trace the call, compile the trace, run the program, and keep it if it can be reused."""
         trace = Trace()
-        argument_values: list[Value] = []
+        argument_values: list[Value] = []  # of the arguments that are Tensors or arrays
         constants: list[Any] = []  # all other arguments
         outputs: list[Tracer] = []
 
@@ -170,7 +175,7 @@ class Compiled(Generic[P, Out]):
         def to_placeholder(x: Any) -> Any:
             if isinstance(x, np.ndarray):
                 raise trace.capture_error("an array is returned, which would be a constant: return a Tensor")
-            if isinstance(x, (list, tuple, dict)):  # external: `_map_tree` goes into all others
+            if isinstance(x, (list, tuple, dict)):  # external and kept whole: `_map_tree` descends into all others
                 return _Constant(x)
             if type(x) is OptimizerScalar:
                 return _ScalarRef(trace.glue.scalar_index(x), type(x.value))
@@ -179,8 +184,9 @@ class Compiled(Generic[P, Out]):
             outputs.append(trace.lift(x))
             return _TensorRef(len(outputs) - 1)
 
-        specialization = self.retrace_reason = None
-        recording = mode.recording, mode.anomaly
+        specialization = None
+        self.retrace_reason = None
+        initial_mode = mode.recording, mode.anomaly
         positional, named = _map_tree(arguments, to_tracer), _map_tree(options, to_tracer)
         containers = [
             (x, DictEntries(x) if isinstance(x, dict) else ListEntries(x)) for x in _containers((positional, named))
@@ -189,7 +195,7 @@ class Compiled(Generic[P, Out]):
         observer = trace.observer
 
         def is_external_container(x: Any) -> bool:
-            """Whether an object is external and holds no Tensor of the trace, so that it is returned itself."""
+            """Whether an object is external and holds no Tensor of the trace: each run returns the object itself."""
             return observer.is_external(x) and not has_tracer(x)
 
         try:
@@ -204,14 +210,14 @@ class Compiled(Generic[P, Out]):
                 raise trace.capture_error(
                     "a list or dict among the arguments is changed, which the caller would not see: return it instead"
                 )
-            if (mode.recording, mode.anomaly) != recording:
+            if (mode.recording, mode.anomaly) != initial_mode:
                 trace.refuse("set_grad_enabled() or the like, used without `with`,")
             assigned = [
                 (target, _Constant(value) if observer.is_fixed(value) else _map_tree(value, to_placeholder))
                 for target, _, value, _ in observer.assignments()
             ]
             self.retrace_reason = observer.find_retrace_reason()
-            if trace.error is not None:  # the function has caught the error
+            if trace.error is not None:  # also if the function has caught it
                 raise trace.error
             specialization = Specialization(trace, argument_values, outputs, structure, assigned)
         except LazyStateError:
@@ -220,7 +226,7 @@ class Compiled(Generic[P, Out]):
             raise CaptureError(f"jit: this cannot be compiled: {error}{_line(error)}") from error
         finally:
             mode.trace = None
-            mode.recording, mode.anomaly = recording
+            mode.recording, mode.anomaly = initial_mode
             observer.stop()
             trace.restore()
             if specialization is None:
@@ -241,7 +247,7 @@ class Compiled(Generic[P, Out]):
             trace.undo_state_creation()
             raise
         if self.retrace_reason is None:
-            if self.last_signature in self.specializations:  # so that a signature in use is not the oldest
+            if self.last_signature in self.specializations:  # move it to the end: it is in use
                 self.specializations[self.last_signature] = self.specializations.pop(self.last_signature)
             specializations = self.specializations.setdefault(signature, [])
             specializations.insert(0, specialization)
@@ -252,7 +258,7 @@ class Compiled(Generic[P, Out]):
     programs = property(lambda self: self.specializations)  # the former name
 
     def _forget_oldest(self) -> None:
-        """Drop the programs of the oldest signatures, to limit memory."""
+        """Drop the specializations of the oldest signatures, to limit memory."""
         while (
             len(self.specializations) > MIN_SIGNATURES
             and sum(s.nbytes for group in self.specializations.values() for s in group) > MAX_PROGRAM_BYTES
@@ -260,11 +266,11 @@ class Compiled(Generic[P, Out]):
             del self.specializations[next(iter(self.specializations))]
 
     def explain(self, code: bool = False, guards: bool = False) -> str:
-        """Describe the compiled programs: a table of stages each, with shapes, arithmetic, memory and time.
+        """Return a description of each program: a table of its stages with shapes, arithmetic, memory and time.
 
         Args:
-            code: return the loops as Python code instead.
-            guards: return the guards of each program instead: if one of them fails, another program is compiled.
+            code: return the kernels as Python code instead.
+            guards: return the conditions under which each program may run instead.
         """
         specializations = [specialization for group in self.specializations.values() for specialization in group]
         if not specializations:
@@ -277,22 +283,27 @@ class Compiled(Generic[P, Out]):
 
 
 class _TensorRef(int):
-    """Stands for a Tensor in the function's result: the index of the output."""
+    """Stands for a Tensor in a structure that a run returns or assigns: its index among the program's outputs."""
 
 
 @dataclass(frozen=True)
 class _Constant:
-    """A value in the function's result, or one that it assigns, that is the same in all runs."""
+    """Stands for a value in a structure that a run returns or assigns: a value that is the same in all runs."""
 
     value: Any
 
 
 @dataclass(frozen=True)
 class _ScalarRef:
-    """Stands for an optimizer's scalar in the function's result: its index in the program's scalars, and its type."""
+    """Stands for an optimizer's scalar in a structure that a run returns or assigns.
+
+    Attributes:
+        index: its index among the program's scalars.
+        number_type: the type of the number.
+    """
 
     index: int
-    kind: type
+    number_type: type
 
 
 class Specialization:
@@ -301,14 +312,14 @@ class Specialization:
     Attributes:
         program: the compiled program.
         guards: the conditions under which it may run.
-        structure: the function's result, with a `_TensorRef` for each Tensor, a `_ScalarRef` for each scalar.
+        structure: the function's result, with placeholders (`_TensorRef`, `_ScalarRef`, `_Constant`).
         trace: the trace that it was compiled from.
         argument_values: the values that stand for the arguments.
         outcome: the results and side effects of the program.
-        outputs: the values of the Tensors that the function returns.
+        outputs: the values of the Tensors that the function returns or assigns.
         gradients: leaves and the values of their gradients.
-        updates: functions that write external memory after a run, and the values that they get as arrays.
         leaves_without_grad: leaves whose .grad must be None before a run.
+        grads_are_none, compute_scalars, store: generated functions, see `glue.GlueFunctions`.
     """
 
     program: Program
@@ -329,69 +340,69 @@ class Specialization:
         for target, value in assigned:
             glue = trace.glue
             is_constant = type(value) is _Constant
-            code = glue.name(value.value) if is_constant else f"{glue.name(functools.partial(self._result, value))}()"
+            code = glue.names[value.value] if is_constant else f"{glue.names[functools.partial(self._result, value)]}()"
             glue.epilogue.append(f"{target} = {code}")
 
     def _add_guards_and_epilogue(self) -> None:
         """Add the guards of Tensors and optimizer state, and the statements that run after the program."""
         trace, glue, guards = self.trace, self.trace.glue, self.guards
         for ref, array, node in trace.tensors.values():
-            tensor, label = ref(), f"a tensor of shape {array.shape}"
+            tensor = ref()
             if tensor is not None and trace.observer.is_external(tensor):
-                name, label, is_alive = glue.name(tensor), trace.observer.label(tensor), ""
-            else:
-                name, is_alive = "_t", f"(_t := {glue.name(ref)}()) is not None and "
-            guards.add(f"{is_alive}{name}._data is {glue.name(array)}", label, "has the same memory")
-            requirement = "requires gradients" if node else "requires no gradients"
-            guards.add(f"{is_alive}{name}._node is {glue.name(node)}", label, requirement)
+                label, name, condition = trace.observer.label(tensor), glue.names[tensor], ""
+            else:  # only a weak reference: the guards must not keep the Tensor alive
+                label, name = f"a tensor of shape {array.shape}", "_t"
+                condition = f"(_t := {glue.names[ref]}()) is not None and "
+            guards.add(f"{condition}{name}._data is {glue.names[array]}", label, "has the same memory")
+            requirement = "requires gradients" if node else "does not require gradients"
+            guards.add(f"{condition}{name}._node is {glue.names[node]}", label, requirement)
         for leaf in trace.leaves.values():
-            name, hooks = glue.name(leaf), tuple(leaf.hooks or ())
+            name, hooks = glue.names[leaf], tuple(leaf.hooks or ())
             code = f"tuple({name}.hooks or ()) == {hooks}" if hooks else f"not {name}.hooks"
             guards.add(code, f"a tensor of shape {leaf.shape}", "has the same hooks")
-        for optimizer, position, state in trace.optimizer_states:  # load_state_dict replaces it
+        for optimizer, position, state in trace.optimizer_states:  # `load_state_dict` replaces the state
             label = f"{trace.observer.label(optimizer)}.state[{position}]"
-            guards.add_value(f"{glue.name(optimizer)}.state.get({position})", label, state)
+            guards.add_value(f"{glue.names[optimizer]}.state.get({position})", label, state)
         for state, key, array in trace.state_arrays.values():
-            guards.add_value(f"{glue.name(state)}.get({key!r})", f"{trace.mappings[id(state)].label}[{key!r}]", array)
-        with_grad = {id(leaf) for leaf, _ in self.gradients}
-        leaves = list(trace.leaves_without_grad.values())
-        leaves += [
-            leaf for leaf, _ in self.gradients if id(leaf) not in {**trace.assigned_grads, **trace.leaves_without_grad}
-        ]
-        glue.grad_conditions += [
-            f"{glue.name(leaf)}.deferred_grad is None and {glue.name(leaf)}.grad is None" for leaf in leaves
-        ]
-        self.leaves_without_grad = leaves
+            label = f"{trace.traced_mappings[id(state)].label}[{key!r}]"
+            guards.add_value(f"{glue.names[state]}.get({key!r})", label, array)
+        # Before a run, these leaves must not have gradients: the function has read None, or a run would overwrite one.
+        self.leaves_without_grad = list(trace.leaves_without_grad.values())
+        known_ids = trace.leaves_without_grad.keys() | trace.assigned_grads.keys()
+        self.leaves_without_grad += [leaf for leaf, _ in self.gradients if id(leaf) not in known_ids]
+        for leaf in self.leaves_without_grad:
+            name = glue.names[leaf]
+            glue.grad_conditions.append(f"{name}.deferred_grad is None and {name}.grad is None")
         for leaf, value in self.gradients:
-            gradient = glue.name(functools.partial(self._gradient, value))
-            glue.epilogue.append(f"{glue.name(leaf)}.deferred_grad = {gradient}")
-        glue.epilogue += [
-            f"{glue.name(leaf)}.grad = None" for leaf, _ in trace.assigned_grads.values() if id(leaf) not in with_grad
-        ]
-        glue.epilogue += [f"{glue.name(version)}[0] += 1" for version in trace.versions]
+            gradient = glue.names[functools.partial(self._gradient, value)]
+            glue.epilogue.append(f"{glue.names[leaf]}.deferred_grad = {gradient}")
+        ids_with_gradient = {id(leaf) for leaf, _ in self.gradients}
+        for node, _ in trace.assigned_grads.values():
+            if id(node) not in ids_with_gradient:
+                glue.epilogue.append(f"{glue.names[node]}.grad = None")
+        glue.epilogue += [f"{glue.names[version]}[0] += 1" for version in trace.versions]
 
     def compile(self) -> None:
         """Compile the program, the guards and the glue."""
-        trace = self.trace
-        outcome, glue = self.outcome, trace.glue
+        outcome, glue = self.outcome, self.trace.glue
         results = [*self.outputs, *(value for _, value in self.gradients), *outcome.checks]
         results += [value for _, values in outcome.updates for value in values]
-        schedule = plan(trace.values, results, outcome.writes)
-        scalar_count, arguments = len(glue.scalar_indices), self.argument_values
-        self.program = Program(schedule, scalar_count, glue.index_checks, arguments, results, outcome.changed)
-        self.updates = outcome.updates
+        schedule = plan(self.trace.values, results, outcome.writes)
+        self.program = Program(
+            schedule, len(glue.scalar_indices), glue.index_checks, self.argument_values, results, outcome.changed
+        )
         self.guards.compile()
         self.grads_are_none, self.compute_scalars, self.store = glue.functions()
-        for value in trace.values:  # from now on only their shapes and strides are needed
+        for value in self.trace.values:  # runs need only their shapes and strides
             value.drop_data()
 
     @property
     def nbytes(self) -> int:
-        """The memory that the program keeps in use, in bytes, including the arguments of the last run."""
+        """How many bytes of memory the program keeps: for intermediate results, and the arguments of the last run."""
         return self.program.memory.nbytes + sum(value.example.nbytes for value in self.argument_values)
 
     def __call__(self, arrays: Sequence[NDArray[Any]]) -> Any:
-        """Run the program."""
+        """Run the program on the arrays of the arguments, in the order of `argument_values`."""
         if not self.grads_are_none():
             shape = next(leaf.shape for leaf in self.leaves_without_grad if leaf.grad is not None)
             raise CaptureError(f"jit: {STALE_GRADIENT.format(shape)}{at_user_line()}")
@@ -400,33 +411,34 @@ class Specialization:
         initial_progress = program.table_view[PROGRESS]
         try:
             program.run(arrays)
-        finally:  # also after an interrupt, which may come after the run or during it
+        finally:  # also after an interrupt, such as Ctrl-C, which may come during the run or just after it
             progress = program.table_view[PROGRESS] - initial_progress
             if progress == program.progress_per_run:
-                for update, values in self.updates:
+                for update, values in self.outcome.updates:
                     update(*map(program.array, values))
                 self.store(pending)
             elif progress:
-                self._discard_gradients()
+                self._handle_interrupted_run()
         return self._result(self.structure)
 
     def _result(self, structure: Any) -> Any:
-        """Return the function's result, or a value that it assigns, with the Tensors and scalars of the last run."""
+        """Return a structure (the function's result or a value that it assigns) with the contents of the last run."""
         if type(structure) is _TensorRef:
             return Tensor._wrap(self.program.array(self.outputs[structure]).copy())
         return _map_tree(structure, self._fill_placeholder)
 
     def _fill_placeholder(self, x: Any) -> Any:
+        """Return what an element of a structure stands for."""
         if type(x) is _Constant:
             return x.value
         if type(x) is _ScalarRef:
-            return x.kind(self.program.scalars_view[x.index])
+            return x.number_type(self.program.scalars_view[x.index])
         return self._result(x) if type(x) is _TensorRef else x
 
-    def _discard_gradients(self) -> None:
-        """After an interrupted run, clear the gradients and increment the versions of the changed Tensors.
+    def _handle_interrupted_run(self) -> None:
+        """Clear the gradients, and increment the versions of the Tensors that the program changes.
 
-        The elements of both are undefined.
+        After an interrupted run, the elements of both are undefined.
         """
         for leaf, _ in self.gradients:
             leaf.grad = None
@@ -448,42 +460,43 @@ def jit(function: Callable[P, Out]) -> Compiled[P, Out]:
     each operation, including gradients and optimizer updates. This call and later ones run the compiled program, which
     fuses elementwise operations and reductions into single loops, plans memory, and runs without Python in between.
     Parameters, buffers, and the state and options of optimizers are read and written where they are, so `state_dict`,
-    schedulers and checkpoints work as without `jit`. Each call draws new random numbers (Dropout, `chainrule.randn`),
-    from the same generator as without `jit`. On machines where nothing can be compiled, the function runs uncompiled,
-    after one warning.
+    schedulers and checkpoints work as usual. Each call draws new random numbers (Dropout, `chainrule.randn`) from the
+    generator that the uncompiled function would use. On machines where nothing can be compiled, the function runs
+    uncompiled, after one warning.
 
     **What a program depends on.** Guards are checked before each run, which takes a few microseconds. They cover each
     outside variable (global or closure variable) that the function reads, each attribute that it reads of modules,
     optimizers and other objects, and the contents of the lists, dicts and sets among them; `explain(guards=True)` lists
     them all. If something has changed, such as a layer, a loss, a flag or a number, the function is traced again; the
-    earlier program is kept for when the old value returns. A number that changes in each call should therefore be a
-    Tensor or an option in the optimizer's groups, which each run reads again. Each run also assigns the variables and
-    attributes that the function assigns outside. A function that is compiled in nearly every call causes a warning that
-    says why.
+    earlier program is kept in case the old value returns. A number that changes in each call should therefore be a
+    Tensor or an option in the optimizer's groups, which each run reads again. Each run also assigns the outside
+    variables and attributes that the function assigns. A function that is compiled in nearly every call causes a
+    warning that says why.
 
     NumPy arrays that the function reads are dependencies too. `from_numpy` turns one into a Tensor of the same memory,
     which each run reads again. The elements of any other array are compared before each run, since the function may
     compute with them in NumPy: about 0.03 ms per megabyte. If such arrays exceed 16 MiB in total, no program is kept,
     and the warning says so. Reading the `shape` or `dtype` of a variable is free.
 
-    **Numbers.** Sums are accumulated in another order than in NumPy. In a function that changes outside Tensors, such
-    as a training step, subnormal numbers (below 10⁻³⁸ in float32) are treated as 0 on processors that support it,
+    **Numbers.** Sums are accumulated in a different order from NumPy's. In a function that changes outside Tensors,
+    such as a training step, subnormal numbers (below 10⁻³⁸ in float32) are treated as 0 on processors that support it,
     because they are slow to compute with.
 
-    **What is traced in each call.** Some results cannot be checked by a guard. A function is traced in each call, so
-    that it behaves as without `jit`, if it opens a file, reads the clock, reads variables through `globals()`, draws
-    from `random`, advances an outside iterator, changes an outside list, dict or set (other than by adding Tensors), or
-    calls a method of a standard-library object such as a queue. The warning about frequent compilation says why.
+    **What is traced in each call.** Some results cannot be checked by a guard. A function is traced in each call, and
+    so behaves like the uncompiled function, if it opens a file, reads the clock, reads variables through `globals()`,
+    draws from `random`, advances an outside iterator, changes an outside list, dict or set (other than by adding
+    Tensors), or calls a method of an outside standard-library object such as a queue. The warning about frequent
+    compilation says why.
 
     **What runs once per program.** Side effects: printing, logging, writing to an open file, and appending Tensors to
-    an outside list. Reads that no guard covers: attributes of objects implemented in C, and variables of other
-    packages, read by these packages. Cached results of `functools.cache`. Computing in NumPy with an array that the
+    an outside list. Reads that no guard covers: attributes of objects implemented in C, and variables of other packages
+    that those packages themselves read. Cached results of `functools.cache`. Computing in NumPy with an array that the
     same call also turns into a Tensor.
 
     Args:
-        function: takes and returns Tensors, also in tuples, lists and dicts, and any other objects. Array arguments
-            become Tensors. All other arguments are constants of the program: each new number or object needs another
-            program.
+        function: takes and returns Tensors, alone or in tuples, lists and dicts; other objects are allowed, too. Array
+            arguments become Tensors. All other arguments are constants of the program: each new number or object needs
+            a new program.
 
     Returns:
         A function that does the same. Its results have no graph. Its method `explain()` describes the programs.
@@ -492,7 +505,7 @@ def jit(function: Callable[P, Out]) -> Compiled[P, Out]:
         CaptureError: when called, if the function cannot be compiled; the message names the line, and nothing has
             changed. The function must not branch on a value, compute a shape from values, call `print` or `item()` on
             a Tensor, step a scheduler, call `manual_seed`, register a hook or replace a layer.
-            It is also raised if the call would add to a gradient from before it (call `zero_grad()` inside the
+            It is also raised if the call would add to a gradient that was there before (call `zero_grad()` inside the
             function), if an argument shares memory with something that the function changes, or if two outside Tensors
             share memory and one of them is changed (create the view inside the function).
         ValueError: memory that the function changes is read-only.
@@ -508,16 +521,16 @@ def _name(function: Any) -> str:
 
 
 def _line(error: Untraceable) -> str:
-    """Return the innermost user line in the traceback of an error."""
+    """Return the innermost user line in the traceback of an error, as a suffix for a message."""
     return user_line([(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)])
 
 
 def _signature(x: Any, arrays: list[Any]) -> Any:
-    """Return the signature of an argument: what must be equal for a program to be reused.
+    """Return the signature of an argument: a key that must be equal for a program to be reused.
 
     Args:
         x: the argument.
-        arrays: the arrays in it are appended here.
+        arrays: a list to which the arrays in the argument are appended.
     """
     requires_grad = False
     if isinstance(x, Tensor):
@@ -534,7 +547,7 @@ def _signature(x: Any, arrays: list[Any]) -> Any:
             )
         if isinstance(x, dict):
             entries = tuple([(exact_key(name), _signature(value, arrays)) for name, value in x.items()])
-            return type(x), entries, exact_key(getattr(x, "default_factory", None))  # of a defaultdict
+            return type(x), entries, exact_key(getattr(x, "default_factory", None))  # a defaultdict has one
         return type(x), tuple([_signature(part, arrays) for part in x])
     else:
         key = exact_key(x)
@@ -556,7 +569,10 @@ def _detached_copy(x: Any) -> Any:
 
 
 def _map_tree(x: Any, function: Callable[[Any], Any], keep_whole: Callable[[Any], bool] | None = None) -> Any:
-    """Apply a function to the elements of nested tuples, lists and dicts; `keep_whole` selects containers to keep."""
+    """Apply a function to the elements of nested tuples, lists and dicts.
+
+    A container for which `keep_whole` returns True counts as an element.
+    """
     if keep_whole is not None and keep_whole(x):
         return function(x)
     if isinstance(x, (tuple, list)):
@@ -566,14 +582,14 @@ def _map_tree(x: Any, function: Callable[[Any], Any], keep_whole: Callable[[Any]
         entries = {key: _map_tree(value, function, keep_whole) for key, value in x.items()}
         if type(x) is dict:
             return entries
-        result = copy.copy(x)  # keeps its type and, for example, its default for missing keys
+        result = copy.copy(x)  # of the same type, and with the default factory of a defaultdict
         dict.update(result, entries)
         return result
     return function(x)
 
 
 def _containers(x: Any) -> Iterator[Any]:
-    """Yield the lists and dicts inside nested containers."""
+    """Yield the lists and dicts inside a container, at any depth."""
     for part in x.values() if isinstance(x, dict) else x:
         if isinstance(part, (list, dict)):
             yield part
@@ -582,12 +598,13 @@ def _containers(x: Any) -> Iterator[Any]:
 
 
 _instances: weakref.WeakSet[Compiled[..., Any]] = weakref.WeakSet()
+"""All compiled functions, for `_after_fork`."""
 
 
 def _after_fork() -> None:
     """Reset the locks in a forked process: the threads that held them do not exist there."""
     for compiled in list(_instances):
-        compiled.lock, compiled.running = threading.RLock(), False
+        compiled.lock, compiled.is_running = threading.RLock(), False
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,6 +1,6 @@
-"""Finds whose code is running: the user's, chainrule's, an installed package's, or the standard library's and NumPy's.
+"""Tells whose code a source file holds: the user's, chainrule's, an installed package's, or Python's and NumPy's.
 
-Also finds the user's line for errors and warnings. It is independent of traces: it looks at file names only.
+Also finds the user's current line for error messages and warnings. Nothing in this file depends on a trace.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import FrameType
 
-_STANDARD = str(Path(os.__file__).parent) + os.sep
-_NUMPY = str(Path(np.__file__).parent) + os.sep
+_STDLIB_FOLDER = str(Path(os.__file__).parent) + os.sep
+_NUMPY_FOLDER = str(Path(np.__file__).parent) + os.sep
 
 
 def is_chainrule(file: str) -> bool:
@@ -29,24 +29,24 @@ def is_chainrule(file: str) -> bool:
 
 
 def is_in_compiler(file: str) -> bool:
-    """Whether a source file belongs to `kernels` or `lower`, which call no user code."""
+    """Whether a source file belongs to the packages `kernels` or `lower`."""
     return file.startswith((f"{PACKAGE_FOLDER}kernels{os.sep}", f"{PACKAGE_FOLDER}lower{os.sep}"))
 
 
 def is_stdlib_or_numpy(file: str) -> bool:
     """Whether a source file belongs to the standard library or to NumPy."""
-    if file.startswith(_STANDARD):
+    if file.startswith(_STDLIB_FOLDER):
         return not is_installed(file)
-    return file.startswith((_NUMPY, "<frozen "))
+    return file.startswith((_NUMPY_FOLDER, "<frozen "))
 
 
 def is_installed(file: str) -> bool:
     """Whether a source file belongs to an installed package."""
-    return f"-packages{os.sep}" in file  # site-packages, or Debian's dist-packages
+    return f"-packages{os.sep}" in file  # site-packages, or dist-packages on Debian
 
 
 def callers() -> Iterator[FrameType]:
-    """Yield the frames outside `chainrule.capture`, innermost first."""
+    """Yield the calling frames outside `chainrule.capture`, innermost first."""
     folder = __file__.rpartition(os.sep)[0]
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
@@ -56,12 +56,12 @@ def callers() -> Iterator[FrameType]:
 
 
 def at_user_line() -> str:
-    """Return the user's current line, as the end of an error message."""
+    """Return the user's current line as a suffix for an error message: " (file:line)", or "" if there is none."""
     return user_line([(frame.f_code.co_filename, frame.f_lineno) for frame in callers()][::-1])
 
 
 def warn(message: str) -> None:
-    """Issue a RuntimeWarning at the innermost line of the user."""
+    """Issue a RuntimeWarning at the innermost line of user code."""
     frame: FrameType | None = sys._getframe(0)
     level = 1
     while frame is not None and (is_chainrule(file := frame.f_code.co_filename) or is_stdlib_or_numpy(file)):
@@ -70,6 +70,8 @@ def warn(message: str) -> None:
 
 
 def user_line(lines: Sequence[tuple[str, int | None]]) -> str:
-    """Return the last of the (file, line) pairs that is user code, as the end of a message."""
-    user_lines = [line for line in lines if not is_chainrule(line[0]) and not is_stdlib_or_numpy(line[0])]
-    return " ({}:{})".format(*user_lines[-1]) if user_lines else ""
+    """Return the last of the (file, line) pairs that is user code, as a suffix for a message: " (file:line)" or ""."""
+    for file, line in reversed(lines):
+        if not is_chainrule(file) and not is_stdlib_or_numpy(file):
+            return f" ({file}:{line})"
+    return ""

@@ -1,12 +1,13 @@
-"""Lowering rules: how operations are recorded as calls of hand-written kernels, instead of through their formulas.
+"""Lowering rules: how those operations are recorded that are not traced through their formulas.
 
-`RULES` maps an operation to its rule, which `Trace.apply` calls; an operation without a rule is traced through its
-formula. A rule that does not support its arrays raises `Untraceable`, and the operation becomes a Python call.
+`RULES` maps an operation to its rule, which `Trace.apply` calls. Most rules record calls of hand-written kernels; erf
+becomes an elementwise step, recurrent scans become Python calls, and a check of indices is repeated by each run. A rule
+that does not support its arrays raises `Untraceable`, and the operation becomes a Python call.
 
-A rule brings the inputs into the memory order that the kernel reads, creates the kernel's job (`kernels.job`), and adds
-a value to the graph with `record`. A convolution takes two kernels: one packs the weights, one multiplies. So does the
-gradient of its weights: one computes partial sums over the images, one adds them. `lower.schedule` groups kernels that
-work image by image with the stages that follow.
+A rule for a kernel brings the inputs into the memory order that the kernel reads, creates the kernel's job
+(`kernels.job`), and adds a value to the graph with `record`. A convolution is recorded as two kernels: the first packs
+the weights, the second multiplies. So is the gradient of its weights: the first computes partial sums over the images,
+the second adds them. `lower.schedule` groups kernels that work image by image with the stages that follow.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 
 UNSUPPORTED = "arrays of a shape or type that the kernel does not support"
+"""Why a rule raises `Untraceable`."""
 
 
 def record(
@@ -54,17 +56,17 @@ def record(
         trace: the trace.
         name: the name of the step in `explain()`.
         job: the kernel with its descriptor; its arrays are the inputs and the results, in this order.
-        inputs: the inputs.
+        inputs: the kernel's inputs.
         example: an array like the first result.
         other_examples: arrays like the other results.
         options: `flops`: the number of additions and multiplications; `n_images`: the number of images, if the kernel
             works image by image; `n_parts`: the number of partial sums, if it sums over images; `bytes_per_thread`: the
-            size of each copy, if every thread computes its own result.
+            size of one thread's result, if each thread computes a result of its own.
     """
     values = [x.value for x in inputs]
     result = trace.add_value("kernel", name, values, example, job=job, **options)
     other_results = tuple(trace.add_value("tuple_item", name, [result.value], array) for array in other_examples)
-    scratch_bytes = -(-job.scratch_bytes // 64) * 64
+    scratch_bytes = -(-job.scratch_bytes // 64) * 64  # whole cache lines, so that threads do not share one
     scratch = Value(
         "scratch", name, (), np.empty(scratch_bytes * team.threads(), np.uint8), {"bytes_per_thread": scratch_bytes}
     )
@@ -106,12 +108,14 @@ def _correlation(
     trace: Trace, name: str, jobs: Any, x: Tracer, weight: Tracer, example: Any, multiply_adds: int
 ) -> Tracer:
     _require(jobs.correlate is not None and x.dtype == weight.dtype)
-    # where threads share an image, each reads the packed weights only once: packing them itself, into its own cache, is
-    # faster than fetching what another thread has packed
-    size = jobs.packed_size * x.dtype.itemsize
-    copies, per_thread = (1, {}) if is_balanced(x.shape[0]) else (team.threads(), {"bytes_per_thread": size})
-    example_packed = np.empty((copies, jobs.packed_size), x.dtype)
-    packed = record(trace, "packed weights", jobs.pack, [contiguous(trace, weight)], example_packed, **per_thread)
+    copy_count = 1
+    options: dict[str, Any] = {}
+    if not is_balanced(x.shape[0]):
+        # Several threads work on one image, and each reads the packed weights only once. Packing them itself, into its
+        # own cache, then takes a thread less time than fetching them from the cache of the thread that packed them.
+        copy_count, options = team.threads(), {"bytes_per_thread": jobs.packed_size * x.dtype.itemsize}
+    example_packed = np.empty((copy_count, jobs.packed_size), x.dtype)
+    packed = record(trace, "packed weights", jobs.pack, [contiguous(trace, weight)], example_packed, **options)
     inputs = [channels_last(trace, x), *packed]
     return record(trace, name, jobs.correlate, inputs, example, flops=2 * multiply_adds, n_images=x.shape[0])[0]
 
@@ -125,7 +129,7 @@ def _convolution_weight_gradient(trace: Trace, input: Any, out_grad: Any, *, sha
     inputs, example = [channels_last(trace, x), channels_last(trace, grad)], np.empty(jobs.sums_shape, x.dtype)
     flops = 2 * grad.size * math.prod(shape[1:])
     name = "convolution_weight_gradient"
-    if pieces == 1:  # the result's rows are not divided: images are summed one by one, in a group
+    if pieces == 1:  # rows (one for each tap and channel) are not divided: images are added one by one, in a group
         sums = record(trace, name, jobs.add_images, inputs, example, flops=flops, n_images=x.shape[0], n_parts=parts)
     else:
         sums = record(trace, name, jobs.partial_sums, inputs, example, flops=flops)
@@ -172,14 +176,22 @@ def _avg_unpool(trace: Trace, input: Any, *, shape: Any, params: Any, divisor: A
 
 
 def _pool_job(pool: Any, shape: Any, outputs: Any, params: Any, *dtypes: Any) -> Any:
-    """Return a pooling kernel for images (N, C, H, W) and an array with one element per window (N, C, H′, W′)."""
+    """Return the job of a pooling kernel.
+
+    Args:
+        pool: the kernel's template.
+        shape: the shape of the images, (N, C, H, W).
+        outputs: an array with one element for each window, (N, C, H′, W′).
+        params: the kernel size, stride, padding and dilation come first.
+        dtypes: the types of the kernel's arrays.
+    """
     images, channels, *size = shape
     _require(math.prod(shape) > 0 and outputs.size > 0)
     return pool_job(pool, (images, *size, channels), (images, *outputs.shape[2:], channels), tuple(params[:4]), dtypes)
 
 
 def _fused_attention(trace: Trace, *inputs: Any, **options: Any) -> tuple[Tracer, ...]:
-    """Attention of query, key and value, and the logsumexp of its scores."""
+    """Record attention of query, key and value; return its result and the logsumexp of its scores."""
     arrays = [_with_contiguous_rows(trace, x) for x in inputs]
     examples: list[Any] = [x.value.example for x in arrays]
     out, logsumexp = attention_kernels.attention(*examples, **options)
@@ -188,7 +200,7 @@ def _fused_attention(trace: Trace, *inputs: Any, **options: Any) -> tuple[Tracer
 
 
 def _fused_attention_gradients(trace: Trace, *inputs: Any, **options: Any) -> tuple[Tracer, ...]:
-    """The gradients of query, key and value, from grad, query, key, value, out and logsumexp."""
+    """Record the gradients of query, key and value, from grad, query, key, value, out and logsumexp."""
     arrays = [*(_with_contiguous_rows(trace, x) for x in inputs[:-1]), contiguous(trace, inputs[-1])]
     examples: list[Any] = [x.value.example for x in arrays]
     results = attention_kernels.attention_gradients(*examples, **options)
@@ -199,13 +211,13 @@ def _fused_attention_gradients(trace: Trace, *inputs: Any, **options: Any) -> tu
 
 
 def _with_contiguous_rows(trace: Trace, x: Any) -> Tracer:
-    """Return x, copied if the kernels of attention cannot read it in place."""
+    """Return x, or a copy of it if the attention kernels cannot read its rows in place."""
     tracer = trace.as_tracer(x)
     return tracer if attention_kernels.has_contiguous_rows(tracer.value.example) else contiguous(trace, tracer)
 
 
 def _terms(weight: Any) -> int:
-    """The number of products in the sum of one output element."""
+    """Return how many products are summed for one element of a convolution's result."""
     return int(math.prod(weight.shape[1:]))
 
 
@@ -216,7 +228,10 @@ def _require(is_supported: bool) -> None:
 
 
 def _indices(trace: Trace, input: Any, *, size: int, name: str, ignore_index: int | None = None) -> Tracer:
-    """Have each run check an index argument, or a view of all of it, before anything changes."""
+    """Check an argument that holds indices, or a view of all its elements.
+
+    Each run repeats the check before it changes anything.
+    """
     x = trace.as_tracer(input)
     argument = base_of(x.value)
     _require(argument.kind == "argument" and argument.example.size == x.size and x.dtype.kind in "iu")
@@ -246,18 +261,20 @@ def _add_rows(trace: Trace, input: Any, index: Any, *, count: int) -> Tracer:
 
 
 def _add_at(trace: Trace, input: Any, *, index: Any, shape: Any) -> Tracer:
-    """Compute the gradient of a slice: zeros outside the slice."""
+    """Compute the gradient of a slice, which is zero outside the slice."""
     _require(indexing.is_basic(index))
     x = trace.as_tracer(input)
-    return copies(trace, np.zeros(shape, x.dtype), [(x, lambda out: out[index])], fill=True)
+    out = np.zeros(shape, x.dtype)
+    return copies(trace, out, [(x, out[index])], fill=True)
 
 
 def _index_put(trace: Trace, input: Any, value: Any, *, index: Any) -> Tracer:
-    """Copy an array with new values at an index."""
+    """Copy an array, and set the elements of the copy at an index."""
     _require(indexing.is_basic(index))
     x, value = trace.as_tracer(input), trace.as_tracer(value)
     _require(value.dtype == x.dtype)
-    return copies(trace, np.array(x.value.example), [(x, lambda out: out), (value, lambda out: out[index])])
+    out = np.array(x.value.example)
+    return copies(trace, out, [(x, out), (value, out[index])])
 
 
 def _concatenate(trace: Trace, *inputs: Any, dim: int = 0) -> Tracer:
@@ -265,40 +282,35 @@ def _concatenate(trace: Trace, *inputs: Any, dim: int = 0) -> Tracer:
     arrays = [trace.as_tracer(x) for x in inputs]
     _require(len({x.dtype for x in arrays}) == 1)
     out = np.ascontiguousarray(np.concatenate([x.value.example for x in arrays], dim))
-    pieces, begin = [], 0
-    for x in arrays:
-        end = begin + x.shape[dim]
-        part = (slice(None),) * (dim % out.ndim) + (slice(begin, end),)
-        pieces.append((x, lambda out, part=part: out[part]))
-        begin = end
-    return copies(trace, out, pieces)
+    ends = np.cumsum([x.shape[dim] for x in arrays])
+    return copies(trace, out, list(zip(arrays, np.split(out, ends[:-1], dim), strict=True)))
 
 
-def copies(trace: Trace, out: Any, pieces: Sequence[tuple[Tracer, Callable[[Any], Any]]], fill: bool = False) -> Tracer:
+def copies(trace: Trace, out: Any, pieces: Sequence[tuple[Tracer, Any]], fill: bool = False) -> Tracer:
     """Record copies of arrays into parts of one result.
 
     Args:
         trace: the trace.
         out: an array like the result, in C order.
-        pieces: the arrays, each with a function that returns its part of the result.
+        pieces: the arrays, each with a view of the part of `out` that it is copied to.
         fill: set all other elements to 0.
     """
-    parts = [(x, part(out)) for x, part in pieces if x.size]
-    _require(bool(parts) and out.flags.c_contiguous and all(np.may_share_memory(target, out) for _, target in parts))
+    pieces = [(x, target) for x, target in pieces if x.size]
+    _require(bool(pieces) and out.flags.c_contiguous and all(np.may_share_memory(target, out) for _, target in pieces))
     copied_pieces = []
-    for x, target in parts:
+    for x, target in pieces:
         source = np.broadcast_to(x.value.example, target.shape)
-        begin = target.__array_interface__["data"][0] - out.__array_interface__["data"][0]
+        offset = target.__array_interface__["data"][0] - out.__array_interface__["data"][0]
         strides = [[s // out.itemsize for s in array.strides] for array in (source, target)]
-        copied_pieces.append((target.shape, *strides, begin // out.itemsize))
+        copied_pieces.append((target.shape, *strides, offset // out.itemsize))
     job = copy_job(out.dtype, out.shape, copied_pieces, fill)
     if job is None:
         raise Untraceable("copies of more than four dimensions")
-    return record(trace, "copy", job, [x for x, _ in parts], out)[0]
+    return record(trace, "copy", job, [x for x, _ in pieces], out)[0]
 
 
 def _python_call(operation: Any) -> Callable[..., Any]:
-    """Return a rule by which each run calls the formula in Python; for operations whose loops a trace would unroll."""
+    """Return a rule that records a Python call of the formula: for operations whose loops a trace would unroll."""
     return lambda trace, *inputs, **options: trace.add_call(operation.name, operation.formula, inputs, options)
 
 

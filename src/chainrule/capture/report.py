@@ -1,6 +1,7 @@
 """`explain()`: a table of a program's stages with shapes, arithmetic, memory and time.
 
-`Compiled.explain` calls `explain`. The stages are timed on a copy of the program's memory.
+Compiled stages are timed on a copy of the program's memory, Python calls on the program's own arrays, which they do not
+change.
 """
 
 from __future__ import annotations
@@ -25,42 +26,43 @@ if TYPE_CHECKING:
     from chainrule.lower.schedule import Stage
 
 REPEATS = 20
+"""How often each stage is timed."""
 
 
 def explain(program: Program) -> str:
     """Return the table of a program's stages.
 
-    Times are medians of stages that run one by one, on one thread, on a copy of all arrays. Stages of a
-    group are also timed together, and the total uses that time.
+    Each stage is timed by itself, on one thread; times are medians. The stages of a group are also timed together, and
+    the total uses that time.
     """
     rows = [("stage", "what it does", "over", "Mflop", "kB", "µs", "Gflop/s")]
-    totals, group = np.zeros(3), np.zeros(2)  # flops, bytes, seconds; flops and stages of a group
+    total_flops = total_bytes = total_seconds = group_flops = 0.0
+    group_numbers: list[int] = []  # the stages of the current group so far
     stages, copy = program.plan.stages, MemoryCopy(program)
     for number, stage in enumerate(stages):
         flops, byte_count = _flops(stage), _bytes(stage)
-        with blas.one_thread():
-            seconds = _seconds(program, number, stage, copy)
-        is_ungrouped = stage.group is None
-        totals += flops, byte_count, 0 if math.isnan(seconds) or not is_ungrouped else seconds
+        seconds = _seconds(program, number, stage, copy)
         rows.append((str(number), _operations(stage), _size(stage), *_format_measurements(flops, byte_count, seconds)))
-        if stage.group is not None:
-            group += flops, 1
-            if number + 1 == len(stages) or stages[number + 1].group is not stage.group:
-                first = number + 1 - int(group[1])
-                with blas.one_thread():
-                    seconds = _median(copy.group(range(first, number + 1)))
-                totals[2] += seconds
-                what = f"these {group[1]:.0f} together, block by block"
-                rows.append(("", what, "", *_format_measurements(group[0], math.nan, seconds)))
-                group[:] = 0
-    rows.append(("", "all", "", *_format_measurements(*totals)))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  ".join(
-            cell.ljust(w) if c in (1, 2) else cell.rjust(w) for c, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
+        total_flops += flops
+        total_bytes += byte_count
+        if stage.group is None:
+            total_seconds += 0 if math.isnan(seconds) else seconds
+            continue
+        group_flops += flops
+        group_numbers.append(number)
+        if number + 1 == len(stages) or stages[number + 1].group is not stage.group:
+            seconds = _median_seconds(copy.group_runner(group_numbers))
+            total_seconds += seconds
+            title = f"these {len(group_numbers)} together, block by block"
+            rows.append(("", title, "", *_format_measurements(group_flops, math.nan, seconds)))
+            group_flops, group_numbers = 0.0, []
+    rows.append(("", "all", "", *_format_measurements(total_flops, total_bytes, total_seconds)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
+        cells[1:3] = [cell.ljust(width) for cell, width in zip(row[1:3], widths[1:3], strict=True)]  # the texts
+        lines.append("  ".join(cells))
     ruler = "-" * len(lines[0])
     threads = (
         "one thread" if program.thread_count == 1 else f"{program.thread_count} threads, which share each long stage"
@@ -85,15 +87,16 @@ class MemoryCopy:
             self.table[program.entries[key]] = array.ctypes.data
         self.keep_alive: list[Any] = []  # descriptors and tables whose addresses are in use
 
-    def stage(self, number: int) -> Callable[[], object]:
+    def stage_runner(self, number: int) -> Callable[[], object]:
         """Return a function that runs one stage on one thread."""
         call = self.program.kernel_calls[number]
         words = call.descriptor(lambda value: self.program.entries[id(value)])
         self.keep_alive.append(words)
-        arguments = (self.table.ctypes.data, words.ctypes.data, self.program.scalars.ctypes.data, 0, call.n_rows, 1)
-        return partial(machine.function(call.kernel), *arguments)
+        addresses = (self.table.ctypes.data, words.ctypes.data, self.program.scalars.ctypes.data)
+        first, last, overwrite = 0, call.n_rows, 1
+        return partial(machine.function(call.kernel), *addresses, first, last, overwrite)
 
-    def group(self, numbers: Sequence[int]) -> Callable[[], object]:
+    def group_runner(self, numbers: Sequence[int]) -> Callable[[], object]:
         """Return a function that runs stages block by block on one thread."""
 
         def keep(words: Any) -> int:
@@ -113,10 +116,12 @@ class MemoryCopy:
         table = self.table.copy()
         table[SCRIPTS] = keep(np.array([empty_script, keep(script.build())], np.int64))
         self.keep_alive.append(table)
-        return partial(self.program.enter.func, table.ctypes.data, RUN, 0, 0, 1, 0)
+        segment, thread_id, thread_count, team = 0, 0, 1, 0
+        return partial(self.program.enter.func, table.ctypes.data, RUN, segment, thread_id, thread_count, team)
 
 
 def _operations(stage: Stage) -> str:
+    """Return what a stage does, for the second column: the names of its steps, shortened to fit."""
     if stage.kind == "matmul":
         return "matrix product"
     if stage.kind == "call":
@@ -131,6 +136,7 @@ def _operations(stage: Stage) -> str:
 
 
 def _size(stage: Stage) -> str:
+    """Return the shape that a stage's loops run over, or the shapes of a product's factors."""
     if stage.kind == "matmul":
         x, y = stage.steps[0].inputs
         return f"{_shape(x)} @ {_shape(y)}"
@@ -142,7 +148,10 @@ def _shape(value: Value) -> str:
 
 
 def _flops(stage: Stage) -> float:
-    """Floating-point operations: 1 per addition, multiplication or function, 2 per term of a product or convolution."""
+    """Return the number of floating-point operations.
+
+    A step of a loop counts as one for each element, a term of a matrix product as two; kernels state their own number.
+    """
     step = stage.steps[0] if stage.steps else None
     if step is not None and stage.kind == "matmul":
         return float(2 * step.size * step.inputs[0].shape[-1])
@@ -152,7 +161,7 @@ def _flops(stage: Stage) -> float:
 
 
 def _bytes(stage: Stage) -> float:
-    """Bytes read and written."""
+    """Return how many bytes a stage reads and writes, counting the elements of a broadcast array once."""
     stored = [v for v in stage.stored_values if v.kind != "scratch"]
     values = [*stage.reads(), *stored, *(target for target, _ in stage.writes)]
     return float(sum(min(value.size, base_of(value).size) * value.dtype.itemsize for value in values))
@@ -165,14 +174,16 @@ def _format_measurements(flops: float, byte_count: float, seconds: float) -> tup
 
 
 def _seconds(program: Program, number: int, stage: Stage, copy: MemoryCopy) -> float:
-    """Time a stage; NaN for random draws, because timing them would advance the generator."""
+    """Return the time of a stage; NaN for a random draw, because timing it would advance the generator."""
     if stage.kind != "call":
-        return _median(copy.stage(number))
+        return _median_seconds(copy.stage_runner(number))
     options = stage.steps[0].options
     inputs = map(program.array, stage.steps[0].inputs)
-    return math.nan if options.get("draws") else _median(partial(options["function"], *inputs))
+    return math.nan if options.get("draws") else _median_seconds(partial(options["function"], *inputs))
 
 
-def _median(function: Callable[[], Any]) -> float:
-    function()
-    return float(np.median(timeit.repeat(function, number=1, repeat=REPEATS)))
+def _median_seconds(function: Callable[[], Any]) -> float:
+    """Call a function once to warm up, then time it with single-threaded BLAS, as in a program."""
+    with blas.one_thread():
+        function()
+        return float(np.median(timeit.repeat(function, number=1, repeat=REPEATS)))

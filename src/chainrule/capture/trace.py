@@ -1,9 +1,9 @@
-"""A trace: runs the user's function once and records it as a graph.
+"""A trace records one call of the user's function as a graph.
 
-During the call `mode.trace` is this trace, and Tensors, the tape and optimizers call its methods (`mode.Tracing` lists
-them). `lift` replaces Tensors from outside by Tracers. Formulas, derivatives and optimizer updates run on Tracers, and
-`OptimizerScalar`s stand for an optimizer's options. Each step is also computed, for its shape and type, but nothing
-outside changes: in-place changes are only recorded, gradients and random draws are undone, and each run of the program
+During the call, `mode.trace` is the trace, and Tensors, the tape and optimizers call its methods (`mode.Tracing` lists
+them). `lift` replaces external Tensors by Tracers. Formulas, derivatives and optimizer updates run on Tracers, and
+`OptimizerScalar`s stand for an optimizer's options. Each step is also computed, for its shape and type, but no external
+memory changes: in-place changes are only recorded, gradients and random draws are undone, and each run of the program
 repeats them all. `finish` returns the results and side effects that the program must produce; `compiled.Specialization`
 builds the program from them. `observe` handles the user's variables and attributes.
 """
@@ -25,7 +25,7 @@ from chainrule.capture.frames import at_user_line, is_chainrule
 from chainrule.capture.glue import Glue
 from chainrule.capture.lowering_rules import RULES
 from chainrule.capture.observe import Observer
-from chainrule.capture.settings import LazyStateError, OptimizerScalar, Settings
+from chainrule.capture.optimizer_state import LazyStateError, OptimizerScalar, TracedMapping
 from chainrule.errors import CaptureError, LeakedTracerError
 from chainrule.kernels.tree import computes_with
 from chainrule.lower.graph import (
@@ -61,15 +61,20 @@ STALE_GRADIENT = (
     "a gradient of shape {} exists before the call and would be used or added to: call zero_grad() first, inside the "
     "compiled function"
 )
-
-_lock = threading.RLock()
-_active_traces: list[Trace] = []
-"""The traces of all threads. `_lock` is held during random draws, so that each trace sees the draws of the others."""
+"""The message about a gradient from before the call."""
 
 ARGUMENT_GRADIENT = (
     "the gradient of an argument of shape {} is used: pass its detach(), or let the function use it as a global or "
     "closure variable"
 )
+"""The message about the gradient of an argument."""
+
+_lock = threading.RLock()
+"""Held while a trace or a program draws from a generator, and while a trace reads or sets a generator's state."""
+
+_active_traces: list[Trace] = []
+"""The traces of all threads. Each must know the draws of the others, because it refuses a generator whose state has
+changed in other ways."""
 
 
 @dataclass
@@ -78,12 +83,12 @@ class Outcome:
 
     Attributes:
         changed: the external arrays that it changes.
-        outputs: the values that the function returns.
-        gradients: leaves and their gradients.
-        writes: external memory that compiled code writes: the captured value and the new one.
-        updates: changes of external memory that NumPy makes after the run: pairs of a function and the values whose
-            arrays it gets.
-        checks: values that nothing reads; computing them raises the error of an invalid index, before anything is
+        outputs: the values of the Tensors that the function returns or assigns.
+        gradients: leaves and the values of their gradients.
+        writes: the external memory that compiled code writes: pairs (captured value, its new value).
+        updates: the changes of external memory that NumPy makes after the run: pairs (function, values). The function
+            is called with the arrays of the values.
+        checks: values that nothing reads. Computing them raises the error of an invalid index before any memory is
             changed.
     """
 
@@ -100,13 +105,26 @@ class Trace(Recorder):
 
     Attributes:
         glue: the generated code around each run.
-        captures: external memory, by the identity of its array: the Tracer of its present contents, the value of its
-            contents before the call, and the array.
-        tensors: the Tensors that hold that memory: a reference, the array, and the tape node or None.
+        captures: the captured external memory, by identity of the array: (the Tracer of the current contents, the value
+            of the contents before the call, the array).
+        tensors: the external Tensors, by identity: (a weak reference, the array, the tape node or None).
         arguments: the Tracers of the function's arguments, by identity.
-        error: the error of the first refusal, or None. Even if the function has caught it, it cannot be compiled.
-        message_prefix: the function's name, once it has returned. Later errors begin with it, as they have no line
-            inside the function.
+        argument_tensors: the Tensors that the function gets as arguments: (Tensor, its Tracer, its leaf or None).
+        error: the error of the first refusal, or None. It counts even if the function has caught it.
+        message_prefix: the beginning of errors after the function has returned: its name, because these errors have no
+            line inside the function.
+        optimizers: the optimizers that the function uses, by identity, each with the positions that had state before
+            the call. (A position is a parameter's number across all groups.)
+        optimizer_states: the states of updated parameters: (optimizer, position, state).
+        state_arrays: the arrays in states: (state, entry, array).
+        traced_mappings: the objects that stand for an optimizer's options and states, by identity of the mapping.
+        leaves: the leaves of external Tensors, by identity.
+        leaves_without_grad: leaves whose `grad` was None when the function read it, by identity.
+        assigned_grads: nodes whose gradients the function has assigned, by identity, with their earlier gradients.
+        generators: the random generators that the function can reach, by identity, with their states before the call.
+        generator_states: their states after the last draw through chainrule.
+        versions: the version counters of the Tensors that the program changes.
+        observer: observes attributes and variables.
     """
 
     def __init__(self) -> None:
@@ -115,36 +133,36 @@ class Trace(Recorder):
         self.captures: dict[int, tuple[Tracer, Value, NDArray[Any]]] = {}
         self.tensors: dict[int, tuple[weakref.ref[Tensor], NDArray[Any], Any]] = {}
         self.arguments: dict[int, Tracer] = {}
-        self.argument_tensors: list[tuple[Any, Tracer, Any]] = []  # passed to the function: Tensor, Tracer, leaf
+        self.argument_tensors: list[tuple[Any, Tracer, Any]] = []
         self.error: CaptureError | None = None
         self.message_prefix = ""
-        self.optimizers: dict[int, tuple[Optimizer, set[int]]] = {}  # and the positions that had state before
+        self.optimizers: dict[int, tuple[Optimizer, set[int]]] = {}
         self.optimizer_states: list[tuple[Optimizer, int, dict[str, Any]]] = []
         self.state_arrays: dict[tuple[int, str], tuple[dict[str, Any], str, NDArray[Any]]] = {}
-        self.mappings: dict[int, Settings] = {}  # options and states, by identity of the mapping
+        self.traced_mappings: dict[int, TracedMapping] = {}
         self.leaves: dict[int, Leaf] = {}
-        self.leaves_without_grad: dict[int, Leaf] = {}  # leaves whose .grad was None when it was read
-        self.assigned_grads: dict[int, tuple[Leaf | Node, Any]] = {}  # nodes and their earlier gradients
-        self.generators: dict[int, tuple[np.random.Generator, Any]] = {}  # states before the call
-        self.generator_states: dict[int, Any] = {}  # states after the last draw
-        self.versions: list[list[int]] = []  # version counters of Tensors that the program changes
+        self.leaves_without_grad: dict[int, Leaf] = {}
+        self.assigned_grads: dict[int, tuple[Leaf | Node, Any]] = {}
+        self.generators: dict[int, tuple[np.random.Generator, Any]] = {}
+        self.generator_states: dict[int, Any] = {}
+        self.versions: list[list[int]] = []
         self.observer = Observer(self)
 
     def argument(self, value: Value, requires_grad: bool) -> Tensor:
-        """Return the Tensor that the function gets for an argument."""
-        tracer = Tracer(self, value)
+        """Return the Tensor that the function gets in place of an argument."""
+        tracer, leaf = Tracer(self, value), Leaf(value.example) if requires_grad else None
         tensor = Tensor._wrap(tracer)  # type: ignore[arg-type]  # a Tracer instead of an array
-        tensor._node = Leaf(value.example) if requires_grad else None
+        tensor._node = leaf
         self.arguments[id(tracer)] = tracer
-        self.argument_tensors.append((tensor, tracer, tensor._node))
+        self.argument_tensors.append((tensor, tracer, leaf))
         return tensor
 
     def _check_arguments(self) -> None:
         """Refuse changes to argument Tensors: the function gets stand-ins, so the caller would not see the changes."""
         for tensor, tracer, leaf in self.argument_tensors:
             if tensor._node is not leaf or tensor._data is not tracer:
-                what = "is changed in place or made to require gradients: use its clone() or detach()"
-                raise self.capture_error(f"an argument of shape {tracer.shape} {what}")
+                problem = "is changed in place or made to require gradients: use its clone() or detach()"
+                raise self.capture_error(f"an argument of shape {tracer.shape} {problem}")
             if leaf is not None and (leaf.grad is not None or leaf.hooks or id(leaf) in self.assigned_grads):
                 raise self.capture_error(ARGUMENT_GRADIENT.format(tracer.shape))
 
@@ -161,9 +179,10 @@ class Trace(Recorder):
         return capture[0]
 
     def from_data(self, data: Any, array: NDArray[Any]) -> Tracer:
-        """Return the Tracer of a new Tensor that was created from `data`; `array` is `data` or a converted copy.
+        """Return the Tracer of a Tensor that the function creates from `data`; `array` is `data` or a converted copy.
 
-        Each run reads an external array again. An array that the function has computed with NumPy is a constant.
+        If `data` is an external array, each run reads it again; if the function has computed it in NumPy, it is a
+        constant.
         """
         if not isinstance(data, np.ndarray) or not self.observer.is_external_memory(data):
             return self.add_array(array)
@@ -173,11 +192,11 @@ class Trace(Recorder):
         return tracer.copy() if array.dtype == data.dtype else self.cast(tracer, array.dtype)
 
     def lift(self, x: Any, detached: bool = False) -> Any:
-        """Return an input of an operation for tracing: Tensors and arrays as Tracers, numbers unchanged.
+        """Return the Tracer of a Tensor or an array; return numbers unchanged.
 
         Args:
-            x: the input.
-            detached: whether no gradient will flow to it, so that it may have a graph from outside.
+            x: an input of an operation.
+            detached: whether no gradient will flow to it; if so, it may have a graph from before the call.
         """
         if type(x) is OptimizerScalar:
             return x
@@ -200,7 +219,7 @@ class Trace(Recorder):
         return self.capture_array(array)
 
     def watch(self, tensor: Tensor) -> None:
-        """Guard the memory of an external Tensor and whether it requires gradients."""
+        """Guard an external Tensor: it must keep its memory and its tape node, which is None without gradients."""
         if type(tensor._data) is np.ndarray and id(tensor) not in self.tensors:
             self.tensors[id(tensor)] = weakref.ref(tensor), tensor._data, tensor._node
 
@@ -209,11 +228,11 @@ class Trace(Recorder):
         return self.glue.scalar_index(scalar)
 
     def depend_on_types(self, scalars: Iterable[Any]) -> None:
-        """Guard the types of scalars: with arrays that are not floating-point, they decide the type of the result."""
+        """Guard the types of scalars: where no input is a floating-point array, they decide the type of the result."""
         for scalar in scalars:
-            kind = self.glue.names[type(scalar.value)]
-            what = type(scalar.value).__name__
-            self.glue.guards.add(f"type({scalar.source}) is {kind}", "an optimizer's number", f"is of type {what}")
+            cls = type(scalar.value)
+            condition = f"type({scalar.source}) is {self.glue.names[cls]}"
+            self.glue.guards.add(condition, "an optimizer's number", f"is of type {cls.__name__}")
 
     def as_array(self, scalar: OptimizerScalar) -> Tracer:
         """Return an optimizer's scalar as a 0-d array."""
@@ -221,24 +240,27 @@ class Trace(Recorder):
         return self.add_value("elementwise", "cast", (operand,), example, type=example.dtype)
 
     def view_at_computed_index(self, x: Tracer, index: Any, value: Value) -> Tracer:
-        """Return the Tracer of x[index] for an index with integers that the program computes.
+        """Return the Tracer of x[index], where the program computes some of the integers in the index.
 
-        `value` is what it stands for now.
+        Args:
+            x: the array, which may itself be a view.
+            index: the index.
+            value: the value of x[index].
         """
         parts = index if isinstance(index, tuple) else (index,)
         index_tracers = tuple([part for part in parts if isinstance(part, Tracer)])
-        take_x, x_count = x.view_function, len(x.index_tracers)  # x itself may be a view
+        view_x, n_numbers_of_x = x.view_function, len(x.index_tracers)
 
         def take_view(array: Any, *numbers: Any) -> Any:
-            indices = iter(numbers[x_count:])
-            plain_index = [int(next(indices)) if isinstance(part, Tracer) else part for part in parts]
-            view = array if x.base is None else take_x(array, *numbers[:x_count])
+            own_numbers = iter(numbers[n_numbers_of_x:])
+            plain_index = [int(next(own_numbers)) if isinstance(part, Tracer) else part for part in parts]
+            view = array if x.base is None else view_x(array, *numbers[:n_numbers_of_x])
             return view[(*plain_index, ...) if ... not in plain_index else tuple(plain_index)]
 
         return Tracer(self, value, x if x.base is None else x.base, take_view, (*x.index_tracers, *index_tracers))
 
     def assign(self, out: Any, result: Any) -> Any:
-        """Record a change in place: `out` has the value `result` from now on.
+        """Record an in-place change: from now on, `out` has the value `result`.
 
         Raises:
             ValueError: `out` is read-only, or the result does not fit.
@@ -249,7 +271,7 @@ class Trace(Recorder):
         if id(base) in self.arguments:
             raise Untraceable("a change in place of an argument")
         if not out.layout.flags.writeable:
-            raise ValueError("assignment destination is read-only")  # as NumPy says
+            raise ValueError("assignment destination is read-only")  # NumPy's message
         if elements_overlap(base.layout):
             raise Untraceable("a change in place of memory in which elements overlap")
         result = self.as_tracer(result)
@@ -259,9 +281,9 @@ class Trace(Recorder):
             result = self.cast(result, out.dtype)
         axes = axes_in_order(base.layout)
         if base is not out:  # a view: some elements of the base
-            change = ElementChange(partial(_write_view, out.view_function), axes)
+            change = ElementChange(partial(_set_view, out.view_function), axes)
             result = self.add_call("a change of some elements", change, (base, result, *out.index_tracers), {})
-        # keep the base's memory layout: it decides which later results are views and which are copies
+        # keep the base's memory order, because it decides which later results are views and which are copies
         example = result.value.example
         in_order = np.transpose(np.empty([base.shape[d] for d in axes], base.dtype), np.argsort(axes))
         if example.strides != in_order.strides:
@@ -274,7 +296,11 @@ class Trace(Recorder):
     def record_operation(
         self, operation: Operation[...], inputs: Sequence[Any], options: dict[str, Any]
     ) -> tuple[list[Any], Any, Any]:
-        """Record an operation; return its inputs as Tracers, its result, and the extra result of its formula."""
+        """Record an operation.
+
+        Returns:
+            The inputs as Tracers, numbers unchanged; the Tracer of the result; the formula's extra result, or None.
+        """
         self.free_examples()
         with self.observer.calls.paused(_belongs_to_chainrule(operation.formula)):
             arrays = [self.lift(x) for x in inputs]
@@ -282,7 +308,7 @@ class Trace(Recorder):
                 arrays = self._promote_inputs(arrays, operation)
             try:
                 result = self.apply(operation, arrays, options)
-            except Exception:  # the formula needs arrays, or raises an error, which the Python call raises again
+            except Exception:  # the formula depends on values, or raises an error, which the Python call raises again
                 result = self.add_call(operation.name, partial(_run_formula, operation), arrays, options)
                 if operation is getitem and is_basic_with_tensors(options["index"]):
                     result = self.view_at_computed_index(arrays[0], options["index"], result.value)
@@ -295,27 +321,22 @@ class Trace(Recorder):
         return operation.formula(*inputs, **options) if rule is None else rule(self, *inputs, **options)
 
     def _promote_inputs(self, arrays: list[Any], operation: Operation[...]) -> list[Any]:
-        """Return the inputs of an operation, converted to their common type."""
-        examples = [
-            x.value.example if isinstance(x, Tracer) else x.value if isinstance(x, Scalar) else x for x in arrays
-        ]
-        common = promote(list(examples), operation.promote or "common", operation.name)
-        return [
-            x
-            if new is old or isinstance(x, Scalar)
-            else self.cast(x, new.dtype)
-            if isinstance(x, Tracer)
-            else self.capture_array(new)
-            for x, old, new in zip(arrays, examples, common, strict=True)
-        ]
+        """Return the inputs of an operation, converted to the type that the operation computes in."""
+
+        def convert(x: Any, example: Any, converted: Any) -> Any:
+            if converted is example or isinstance(x, Scalar):
+                return x
+            return self.cast(x, converted.dtype) if isinstance(x, Tracer) else self.capture_array(converted)
+
+        examples = [_example(x) for x in arrays]
+        return list(map(convert, arrays, examples, promote(examples, operation.promote or "common", operation.name)))
 
     def vjp(self, node: Node, grad: Any) -> Any:
         """Record the derivative of a node; return the gradients of its inputs."""
         self.free_examples()
         rule, saved, parents = node.operation.rule, node.saved or (), node.parents
-        with self.observer.calls.paused(
-            _belongs_to_chainrule(rule) and not any(map(callable, saved))
-        ):  # a module's hook is recorded as an operation that saves the hook, which is user code
+        has_hook = any(map(callable, saved))  # a module's hook, user code, is recorded as an operation that saves it
+        with self.observer.calls.paused(_belongs_to_chainrule(rule) and not has_hook):
             try:
                 parts = rule(grad, *saved)  # type: ignore[misc]  # the node has a rule and is not freed
                 parts = parts if type(parts) is tuple else (parts,)
@@ -323,7 +344,7 @@ class Trace(Recorder):
                     entry() if callable(entry) and parent is not None else entry
                     for entry, parent in zip(parts, parents, strict=True)
                 )
-            except Exception:
+            except Exception:  # as in `record_operation`
                 name = f"{node.operation.name}′"
                 return tuple(
                     None
@@ -337,7 +358,7 @@ class Trace(Recorder):
         arrays: list[Tracer] = []
 
         def to_placeholder(x: Any) -> Any:
-            if isinstance(x, np.ndarray):  # external: its contents at this point of the program
+            if isinstance(x, np.ndarray):  # external memory: the call gets its contents at this point
                 x = self.capture_array(x)
             if isinstance(x, Tracer):
                 arrays.append(x)
@@ -351,15 +372,15 @@ class Trace(Recorder):
 
         positional, named = [to_placeholder(x) for x in inputs], {key: to_placeholder(x) for key, x in options.items()}
 
-        only_arrays = len(arrays) == len(positional) == sum(type(x) is _ArrayPlaceholder for x in positional)
-        is_integer = all(x.dtype.kind != "f" for x in arrays)  # no floating-point warnings to ignore
+        only_arrays = len(arrays) == len(positional) and all(type(x) is _ArrayPlaceholder for x in positional)
+        may_warn = any(x.dtype.kind == "f" for x in arrays)  # only floating-point arithmetic causes warnings
 
         def run(*values: NDArray[Any]) -> Any:
-            if only_arrays and is_integer:
+            if only_arrays and not may_warn:
                 return function(*values, **options)
             with np.errstate(all="ignore"):
                 return function(
-                    *(_fill(x, values) for x in positional), **{k: _fill(x, values) for k, x in named.items()}
+                    *(_fill(x, values) for x in positional), **{key: _fill(x, values) for key, x in named.items()}
                 )
 
         result = run(*(x.value.example for x in arrays))
@@ -375,7 +396,7 @@ class Trace(Recorder):
             def write(*values: NDArray[Any]) -> None:
                 change.write(*(_fill(x, values) for x in positional))
 
-            # arrays: the memory, the new elements unless they are a number, the computed integers of the index
+            # `arrays`: the array to change, the new elements unless they are a number, the index's computed integers
             computed_index = len(arrays) > 1 + (type(positional[1]) is _ArrayPlaceholder)
             tracer.value.options |= {"write": write, "computed_index": computed_index}
         return tracer
@@ -404,7 +425,7 @@ class Trace(Recorder):
         return tracer
 
     def watch_generator(self, generator: np.random.Generator) -> None:
-        """Watch a generator that the function can reach: it may draw numbers only through chainrule's functions."""
+        """Watch a generator that the function can reach: only chainrule's functions may draw from it."""
         with _lock:
             if id(generator) not in self.generators:
                 state = generator.bit_generator.state
@@ -412,9 +433,10 @@ class Trace(Recorder):
                 self.generator_states[id(generator)] = state
 
     def _check_generator(self, generator: np.random.Generator) -> None:
+        """Refuse a generator whose state has changed in other ways than through chainrule's functions."""
         with _lock:
-            unused = _same_state(generator.bit_generator.state, self.generator_states[id(generator)])
-        if not unused:
+            is_unchanged = _are_equal_states(generator.bit_generator.state, self.generator_states[id(generator)])
+        if not is_unchanged:
             label = "the default generator" if generator is default_generator() else self.observer.label(generator)
             raise self.capture_error(
                 f"{label}, a random generator, is used through its own methods or by another thread, so that its "
@@ -430,7 +452,7 @@ class Trace(Recorder):
             _active_traces.append(self)
 
     def restore(self) -> None:
-        """Undo gradients and random draws of the trace, and end it. Each run of the program repeats them."""
+        """End the trace, and undo its gradients and random draws; each run of the program repeats them."""
         for leaf in self.leaves.values():
             if _grad_tracer(leaf.grad) is not None:
                 leaf.grad = None
@@ -444,7 +466,7 @@ class Trace(Recorder):
         self.has_ended = True
 
     def undo_state_creation(self) -> None:
-        """Delete the optimizer state that the trace created, if the function is not compiled after all."""
+        """Delete the optimizer state that the trace created; called if the function is not compiled after all."""
         for optimizer, initial_positions in self.optimizers.values():
             for position in [p for p in optimizer.state if p not in initial_positions]:
                 del optimizer.state[position]
@@ -462,13 +484,13 @@ class Trace(Recorder):
             if tracer.value is not before
         ]
         self._check_no_shared_memory([array for array, _, _ in changed])
-        arrays = {id(array) for array, _, _ in changed}
-        tensors = [ref() for ref, array, _ in self.tensors.values() if id(array) in arrays]
+        changed_ids = {id(array) for array, _, _ in changed}
+        tensors = [ref() for ref, array, _ in self.tensors.values() if id(array) in changed_ids]
         self.versions = [*{id(t._version): t._version for t in tensors if t is not None}.values()]
         old_ids = {id(before) for _, before, _ in changed}
 
         def copy_if_changed(value: Value) -> Value:
-            """Copy old contents of external memory that the program changes, since they are used after the change."""
+            """Return the value, or a copy of it if the program changes its memory before the value is used."""
             if id(base_of(value)) not in old_ids:
                 return value
             return self.reorder(Tracer(self, value), np.array(value.example)).value
@@ -493,14 +515,15 @@ class Trace(Recorder):
         return outcome
 
     def _element_changes(self, before: Value, after: Value, others: Sequence[Value]) -> list[Value]:
-        """Return the changes of single elements that turn `before` into `after`; empty if there are other changes.
+        """Return the changes of some elements (`ElementChange`) that turn `before` into `after`, in order.
 
-        Such changes are made in place after the run, in time that does not depend on the size of the memory.
+        They can be made in place after the run, in time that does not depend on the size of the memory. The list is
+        empty if there are changes of other kinds, or if a result depends on an intermediate state of the memory.
 
         Args:
             before: the value of external memory before the call.
             after: its value after the call.
-            others: the other results. If one of them depends on an intermediate state of the memory, the list is empty.
+            others: all other results.
         """
         steps: list[Value] = []
         while after is not before and "write" in after.options:
@@ -512,12 +535,16 @@ class Trace(Recorder):
         return steps if {id(v) for v in used}.isdisjoint(map(id, steps)) else []
 
     def _index_check(self, array: NDArray[Any], step: Value) -> list[Value]:
-        """Return a value whose computation raises the error of an invalid index, before any change is made."""
+        """Return a value whose computation raises the error of an invalid index, before any memory is changed.
+
+        The list is empty if the program does not compute the index.
+        """
         if not step.options["computed_index"]:
             return []
         shape, dtype, write = array.shape, array.dtype, step.options["write"]
 
         def check(*inputs: NDArray[Any]) -> NDArray[Any]:
+            # the stand-in has the array's shape, but all its elements are one
             write(np.lib.stride_tricks.as_strided(np.zeros((), dtype), shape, (0,) * len(shape)), *inputs)
             return np.zeros(())
 
@@ -525,58 +552,58 @@ class Trace(Recorder):
         return [value]
 
     def _check_no_shared_memory(self, changed: Sequence[NDArray[Any]]) -> None:
-        """Refuse changes to memory that two external arrays share: the graph treats them as separate."""
-        keys = {id(array) for array in changed}
+        """Refuse changes to memory that two external arrays share, because the graph treats them as separate."""
+        changed_ids = {id(array) for array in changed}
         arrays = [(*byte_bounds(array), array) for _, _, array in self.captures.values() if array.size]
-        overlapping: list[tuple[int, int, NDArray[Any]]] = []  # arrays that end after the current one begins
+        overlapping: list[tuple[int, int, NDArray[Any]]] = []  # earlier arrays that end after the current array begins
         for low, high, array in sorted(arrays, key=lambda item: item[:2]):
             overlapping = [item for item in overlapping if item[1] > low]
             for _, _, other in overlapping:
-                if not keys.isdisjoint((id(array), id(other))) and share_memory(array, other):
+                if not changed_ids.isdisjoint((id(array), id(other))) and share_memory(array, other):
                     raise Untraceable("a change in place of memory that two tensors share")
             overlapping.append((low, high, array))
 
     def owned_value(self, x: Tracer) -> Value:
-        """Return a value with its own memory and no repeated elements, to be returned to the user."""
+        """Return the value of x, copied if needed, so that it has its own memory and no broadcast elements."""
         base = base_of(x.value)
         if base.kind in INPUT_KINDS or base.size != x.size:
             x = self.reorder(x, np.array(x.value.example))
         return x.value
 
-    def settings(self, mapping: dict[str, Any], label: str) -> Settings:
-        """Return the `Settings` of an optimizer's options or state, one object per mapping."""
-        settings = self.mappings.get(id(mapping))
-        if settings is None:
-            settings = self.mappings[id(mapping)] = Settings(self, mapping, label)
-        return settings
+    def traced_mapping(self, mapping: dict[str, Any], label: str) -> TracedMapping:
+        """Return the object that stands for an optimizer's options or state, always the same for a mapping."""
+        traced = self.traced_mappings.get(id(mapping))
+        if traced is None:
+            traced = self.traced_mappings[id(mapping)] = TracedMapping(self, mapping, label)
+        return traced
 
     def describe_code(self, code: str) -> str:
-        """Replace generated names in code about an optimizer's scalars by the user's names."""
-        for settings in self.mappings.values():
-            code = code.replace(f"{settings.name}[", f"{settings.label}[")
+        """Return code about an optimizer's scalars with the user's names in place of the generated ones."""
+        for traced in self.traced_mappings.values():
+            code = code.replace(f"{traced.name}[", f"{traced.label}[")
         return code
 
-    def groups(self, optimizer: Optimizer, groups: list[dict[str, Any]]) -> list[Any]:
-        """Return an optimizer's parameter groups as `Settings`."""
+    def traced_groups(self, optimizer: Optimizer, groups: list[dict[str, Any]]) -> list[Any]:
+        """Return the objects that stand for an optimizer's parameter groups."""
         label = f"{self.observer.label(optimizer)}.param_groups"
         if id(optimizer) not in self.optimizers:
             self.optimizers[id(optimizer)] = optimizer, set(optimizer.state)
-            guards, code = self.glue.guards, f"{self.glue.name(optimizer)}.param_groups"
+            guards, code = self.glue.guards, f"{self.glue.names[optimizer]}.param_groups"
             guards.add(f"len({code}) == {len(groups)}", label, f"has {len(groups)} groups")
-            for number, group in enumerate(groups):
-                guards.add_value(f"{code}[{number}]", f"{label}[{number}]", group)
-        return [self.settings(group, f"{label}[{number}]") for number, group in enumerate(groups)]
+            for index, group in enumerate(groups):
+                guards.add_value(f"{code}[{index}]", f"{label}[{index}]", group)
+        return [self.traced_mapping(group, f"{label}[{index}]") for index, group in enumerate(groups)]
 
     def update(self, optimizer: Optimizer, position: int, parameter: Tensor, group: Any) -> None:
         """Record the update of one parameter: run the optimizer's `update` on Tracers."""
         self.free_examples()
         self.optimizers.setdefault(id(optimizer), (optimizer, set(optimizer.state)))
-        if not isinstance(group, Settings):  # the call created the optimizer
-            group = self.settings(group, type(optimizer).__name__)
+        if not isinstance(group, TracedMapping):  # the call created the optimizer
+            group = self.traced_mapping(group, type(optimizer).__name__)
         if position not in optimizer.state:
             optimizer.state[position] = optimizer.start(parameter._data, group.mapping)
             if optimizer.state[position] and not self.observer.is_external(optimizer):
-                raise LazyStateError  # each call creates the optimizer, and so its state
+                raise LazyStateError  # each call creates the optimizer, with new state
         state = optimizer.state[position]
         value, gradient = self.lift(parameter), self.lift(parameter.grad)
         for tracer in (value, gradient):
@@ -587,10 +614,10 @@ class Trace(Recorder):
             gradient = -gradient
         label = f"{self.observer.label(optimizer)}.state[{position}]"
         with self.observer.calls.paused(type(optimizer).__module__.startswith("chainrule.")):
-            optimizer.update(value, gradient, self.settings(state, label), group)  # type: ignore[arg-type]  # a mapping
+            optimizer.update(value, gradient, self.traced_mapping(state, label), group)  # type: ignore[arg-type]  # a mapping
 
     def capture_error(self, what: str) -> CaptureError:
-        """Return the error for something that cannot be compiled. It counts even if the function catches it."""
+        """Return the error for something that cannot be compiled, and note it in case the function catches it."""
         error = CaptureError(f"jit: {self.message_prefix}{what}{at_user_line()}")
         self.error = self.error or error
         return error
@@ -601,7 +628,7 @@ class Trace(Recorder):
         raise self.capture_error(f"{what}: do it outside")
 
     def refuse_value(self, what: str) -> NoReturn:
-        """Refuse to read values: the result would be a constant from the first call."""
+        """Refuse to read values, because what is read would be a constant in later calls."""
         raise self.capture_error(f"{what} depends on values, which change from call to call: it cannot be compiled")
 
     def index(self, index: Any) -> Any:
@@ -612,21 +639,21 @@ class Trace(Recorder):
         return tracer.copy()
 
     def example_at(self, array: Any, index: Any) -> Any:
-        """Return the present values at an index."""
+        """Return the elements at an index in the traced call."""
 
-        def without_tracers(x: Any) -> Any:
+        def examples(x: Any) -> Any:
             if isinstance(x, tuple):
-                return tuple(without_tracers(part) for part in x)
+                return tuple(examples(part) for part in x)
             return x.value.example if isinstance(x, Tracer) else x
 
-        return self.lift(array).value.example[without_tracers(index)]
+        return self.lift(array).value.example[examples(index)]
 
     def before_grad_read(self, leaf: Leaf, outside: bool) -> None:
-        """Handle a read of a leaf's gradient, which must have been computed by this call.
+        """Handle a read of a leaf's gradient, which must be None or computed by this call.
 
         Args:
             leaf: the leaf.
-            outside: whether it belongs to a Tensor from outside.
+            outside: whether it belongs to an external Tensor.
         """
         if any(leaf is other for _, _, other in self.argument_tensors):
             raise self.capture_error(ARGUMENT_GRADIENT.format(leaf.shape))
@@ -636,7 +663,7 @@ class Trace(Recorder):
             self.check_gradient(leaf)
 
     def before_grad_assigned(self, node: Leaf | Node, grad: Tensor | None) -> Tensor | None:
-        """Handle the assignment of a gradient; return the value to assign."""
+        """Handle the assignment of a gradient; return the Tensor to assign, or None."""
         self.assigned_grads.setdefault(id(node), (node, node.grad))
         return None if grad is None else Tensor._wrap(self.lift(grad))
 
@@ -646,7 +673,7 @@ class Trace(Recorder):
             self.refuse("add_param_group()")
 
     def check_hook(self, owner: Any) -> None:
-        """Refuse to register a hook on an external module, leaf or result."""
+        """Refuse to register a hook on an external module, or on the node of an external Tensor."""
         if self.observer.is_external(owner) or id(owner) in {id(node) for _, _, node in self.tensors.values()}:
             self.refuse("registering a hook")
 
@@ -657,22 +684,22 @@ class Trace(Recorder):
 
 
 def _update_generator_state(generator: np.random.Generator) -> None:
-    """Store the state of a generator in all active traces, after a trace or a program has drawn from it or reset it."""
+    """Store a generator's state in all active traces that watch it, after chainrule has drawn from it or reset it."""
     state = generator.bit_generator.state
     for trace in _active_traces:
         if id(generator) in trace.generator_states:
             trace.generator_states[id(generator)] = state
 
 
-def _same_state(state: Any, other: Any) -> bool:
+def _are_equal_states(state: Any, other: Any) -> bool:
     """Whether two generator states are equal."""
     if isinstance(state, dict):
-        return all(_same_state(value, other[key]) for key, value in state.items())
+        return all(_are_equal_states(value, other[key]) for key, value in state.items())
     return bool(np.all(state == other))
 
 
 def _grad_tracer(grad: Tensor | None) -> Tracer | None:
-    """Return the Tracer of a gradient that the trace has computed; None for other gradients."""
+    """Return the Tracer of a gradient that the traced call has computed; None for other gradients."""
     array: Any = None if grad is None else grad._data
     return array if type(array) is Tracer else None
 
@@ -685,7 +712,13 @@ class _ScalarPlaceholder(int):
     """Index of an optimizer's scalar among the arguments of a recorded call."""
 
 
+def _example(x: Any) -> Any:
+    """Return the array or number that x stands for in the traced call; x itself if it is not a stand-in."""
+    return x.value.example if isinstance(x, Tracer) else x.value if isinstance(x, Scalar) else x
+
+
 def _fill(x: Any, arrays: Sequence[Any]) -> Any:
+    """Return an argument of a recorded call, with arrays and numbers in place of placeholders."""
     if isinstance(x, _ArrayPlaceholder):
         return arrays[x]
     if isinstance(x, _ScalarPlaceholder):
@@ -696,14 +729,14 @@ def _fill(x: Any, arrays: Sequence[Any]) -> Any:
 
 
 def _run_formula(operation: Operation[...], *inputs: Any, **options: Any) -> Any:
-    """Run an operation's formula; its errors name the operation as in eager mode."""
+    """Run an operation's formula; errors name the operation, as in eager code."""
     try:
         return operation.formula(*inputs, **options)
     except (ValueError, IndexError, TypeError, OverflowError) as error:
         raise explain_error(error, operation, inputs, options) from None
 
 
-def _write_view(view_function: Any, array: NDArray[Any], value: NDArray[Any], *indices: NDArray[Any]) -> None:
+def _set_view(view_function: Any, array: NDArray[Any], value: NDArray[Any], *indices: NDArray[Any]) -> None:
     view_function(array, *indices)[...] = value
 
 
@@ -712,13 +745,14 @@ def _belongs_to_chainrule(function: Any) -> bool:
 
 
 def _derivative_part(rule: Any, position: int, *inputs: Any) -> Any:
+    """Return the gradient of one input from a derivative rule."""
     parts = rule(*inputs)
     entry = parts[position] if isinstance(parts, tuple) else parts
     return entry() if callable(entry) else entry
 
 
 def _after_fork() -> None:
-    """Reset the lock and the traces of other threads, which do not exist in a forked process."""
+    """In a forked process, reset the lock and drop the traces of the other threads, which do not exist there."""
     global _lock
     _lock = threading.RLock()
     _active_traces[:] = [trace for trace in _active_traces if trace is mode.trace]

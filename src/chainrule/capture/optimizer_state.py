@@ -2,7 +2,7 @@
 
 `group["lr"]` returns an `OptimizerScalar`, which records the arithmetic done with it as Python code;
 `state["step"] += 1` records a value to store after each run. So the same program works for any learning rate and any
-step count. `Trace` creates these objects for optimizers and passes the code to `Glue`.
+step count. `Trace` creates these objects; the code that they record goes to `Glue`.
 """
 
 from __future__ import annotations
@@ -24,20 +24,24 @@ if TYPE_CHECKING:
 
     from chainrule.capture.trace import Trace
 
-_SCALARS = (bool, int, float, np.generic)
+_NUMBERS = (bool, int, float, np.generic)
+"""Types of the operands in an `OptimizerScalar`'s arithmetic; for `isinstance`, an `OptimizerScalar` has such a type,
+too."""
 
 
 class LazyStateError(BaseException):  # so that the user's `except Exception` does not catch it
-    """The optimizer creates its state lazily, in this step: jit runs the step eagerly and compiles the next."""
+    """Raised if an optimizer creates state in the traced call: `jit` runs this call eagerly and compiles the next."""
 
 
 class OptimizerScalar(Scalar):
     """A scalar that Python computes before each run, such as a learning rate or a step count.
 
     Attributes:
-        code: the Python expression that computes it; may use values that the call has assigned.
-        source: the same expression in terms of values from before the call, for guards, which are checked first.
-        value: its present value.
+        code: the Python expression that computes it; it may use values that the call has assigned.
+        source: the same expression in terms of values from before the call, for guards, which are checked before the
+            run.
+        trace: the trace that it belongs to.
+        value: its value in the traced call.
     """
 
     __slots__ = ("code", "source", "trace")
@@ -49,7 +53,7 @@ class OptimizerScalar(Scalar):
 
     @property  # type: ignore[misc]  # mypy expects an assignable attribute
     def __class__(self) -> Any:
-        """The class of the value, so that `isinstance(scalar, float)` works."""
+        """The class of the value, because user code may ask `isinstance(scalar, float)`."""
         return type(self.value)
 
     def __bool__(self) -> bool:
@@ -60,11 +64,12 @@ class OptimizerScalar(Scalar):
 
     # Conversions that would turn the scalar into a constant
 
-    def _refuse(self, what: str) -> NoReturn:
-        reason = f"{what} with an optimizer's number"
+    def _refuse(self, conversion: str) -> NoReturn:
+        """Refuse a conversion by the user's code; inside chainrule's code, raise `Untraceable`."""
+        reason = f"{conversion} with an optimizer's number"
         caller = next(frame for frame in callers() if not is_stdlib_or_numpy(frame.f_code.co_filename))
         if is_chainrule(caller.f_code.co_filename):
-            raise Untraceable(reason)  # the operation may be recorded as a Python call instead
+            raise Untraceable(reason)  # the operation can be recorded as a Python call instead
         raise self.trace.capture_error(
             f"{reason} would be a constant, but the number changes from call to call: use operators, comparisons or "
             f"NumPy functions"
@@ -104,7 +109,7 @@ class OptimizerScalar(Scalar):
     # Arithmetic
 
     def _apply(self, template: str, function: Callable[..., Any], *operands: Any) -> OptimizerScalar:
-        """Apply a function to scalars; `template`, formatted with the operands' code, is the result's code."""
+        """Apply a function to scalars and numbers; `template`, filled with the operands' code, is the result's code."""
         return OptimizerScalar(
             self.trace,
             template.format(*(x.code if type(x) is OptimizerScalar else self._literal(x) for x in operands)),
@@ -113,6 +118,7 @@ class OptimizerScalar(Scalar):
         )
 
     def _literal(self, x: Any) -> str:
+        """Return code that evaluates to x: a literal or a generated name."""
         is_literal = type(x) in (bool, int) or (type(x) is float and math.isfinite(x))
         return repr(x) if is_literal else self.trace.glue.names[x]
 
@@ -147,14 +153,15 @@ class OptimizerScalar(Scalar):
         return other // self, other % self
 
     def _call(self, function: Callable[..., Any], *operands: Any) -> OptimizerScalar:
+        """Apply a function that the generated code calls by a generated name."""
         return self._apply(
             f"{self.trace.glue.names[function]}({', '.join(['{}'] * len(operands))})", function, *operands
         )
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         """Record a ufunc of scalars and arrays, as in `np.sqrt(scalar)` or `array * scalar`."""
-        if any(not isinstance(x, (*_SCALARS, np.ndarray)) for x in inputs):
-            return NotImplemented  # the Tensor or Tracer handles it
+        if any(not isinstance(x, (*_NUMBERS, np.ndarray)) for x in inputs):
+            return NotImplemented  # NumPy then calls the `__array_ufunc__` of the Tensor or Tracer
         if method != "__call__" or options or ufunc.nout != 1:
             self._refuse(f"np.{ufunc.__name__}{'' if method == '__call__' else f'.{method}'}")
         if any(isinstance(x, np.ndarray) for x in inputs):
@@ -163,8 +170,10 @@ class OptimizerScalar(Scalar):
 
 
 def _operator(symbol: str, compute: Callable[[Any, Any], Any], swapped: bool) -> Any:
+    """Return the special method for a binary operator; with `swapped`, for the reflected one, such as `__radd__`."""
+
     def apply(self: OptimizerScalar, other: Any) -> Any:
-        if not isinstance(other, _SCALARS):
+        if not isinstance(other, _NUMBERS):
             return NotImplemented
         operands = (other, self) if swapped else (self, other)
         return self._apply(f"({{}} {symbol} {{}})", compute, *operands)
@@ -176,6 +185,8 @@ _ARITHMETIC = {
     "+": "add", "-": "sub", "*": "mul", "/": "truediv", "//": "floordiv", "%": "mod", "**": "pow",
     "&": "and", "|": "or", "^": "xor", "<<": "lshift", ">>": "rshift",
 }  # fmt: skip
+"""Maps the symbols of operators to the names of their special methods, without underscores."""
+
 for _symbol, _name in _ARITHMETIC.items():
     setattr(OptimizerScalar, f"__{_name}__", _operator(_symbol, getattr(operator, f"__{_name}__"), swapped=False))
     setattr(OptimizerScalar, f"__r{_name}__", _operator(_symbol, getattr(operator, f"__{_name}__"), swapped=True))
@@ -183,19 +194,21 @@ for _symbol, _name in {"<": "lt", "<=": "le", ">": "gt", ">=": "ge", "==": "eq",
     setattr(OptimizerScalar, f"__{_name}__", _operator(_symbol, getattr(operator, _name), swapped=False))
 
 
-class Settings(MutableMapping[str, Any]):
-    """An optimizer's options, or its state for one parameter, with OptimizerScalars and Tracers for numbers and arrays.
+class TracedMapping(MutableMapping[str, Any]):
+    """Stands for a group of an optimizer's options, or for its state.
+
+    Numbers in it are read as OptimizerScalars, arrays as Tracers.
 
     Args:
         trace: the trace.
-        mapping: the optimizer's own dict, which this stands for.
-        label: the name in messages.
+        mapping: the optimizer's own dict.
+        label: the name of the dict in messages.
     """
 
     def __init__(self, trace: Trace, mapping: dict[str, Any], label: str) -> None:
         self.trace, self.mapping, self.label = trace, mapping, label
-        self.name = trace.glue.names[mapping]
-        self.assigned: dict[str, Any] = {}  # entries assigned by this call
+        self.name = trace.glue.names[mapping]  # in generated code
+        self.assigned: dict[str, Any] = {}  # entries that the traced call has assigned
 
     def __getitem__(self, key: str) -> Any:
         if key in self.assigned:
@@ -208,7 +221,7 @@ class Settings(MutableMapping[str, Any]):
             self.trace.state_arrays[id(self.mapping), key] = self.mapping, key, value
         return self._trace_value(f"{self.name}[{key!r}]", f"{self.label}[{key!r}]", value)
 
-    # these two accept a missing entry, so they guard whether it is present
+    # `get` and `setdefault` accept a missing entry; the test with `in` adds the guard that they need
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return the entry, or the default if it is missing."""
@@ -221,14 +234,14 @@ class Settings(MutableMapping[str, Any]):
         return self[key]
 
     def _trace_value(self, code: str, label: str, value: Any) -> Any:
-        """Return what the trace uses in place of a value: a Tracer, an OptimizerScalar, or the guarded value."""
+        """Return what stands for a value in the trace: a Tracer, an OptimizerScalar, or the value itself, guarded."""
         if isinstance(value, np.ndarray):
             return self.trace.capture_array(value)
         if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
             return OptimizerScalar(self.trace, code, value)
         guards = self.trace.glue.guards
         if isinstance(value, list) and any(isinstance(part, Tensor) for part in value):
-            self.trace.observer.depend_on(code, label, value)  # the parameters of a group
+            self.trace.observer.guard_value(code, label, value)  # the parameters of a group
             return value
         if isinstance(value, (tuple, list)):
             condition = f"type({code}) is {type(value).__name__} and len({code}) == {len(value)}"
@@ -236,7 +249,7 @@ class Settings(MutableMapping[str, Any]):
             parts = (self._trace_value(f"{code}[{i}]", f"{label}[{i}]", part) for i, part in enumerate(value))
             return type(value)(parts)
         guards.add_value(code, label, value)
-        return self.trace.settings(value, label) if isinstance(value, dict) else value
+        return self.trace.traced_mapping(value, label) if isinstance(value, dict) else value
 
     def __setitem__(self, key: str, value: Any) -> None:
         if key not in self.mapping and key not in self.assigned:
@@ -251,16 +264,15 @@ class Settings(MutableMapping[str, Any]):
             self.assigned[key] = value
         else:
             kind = f"a {type(value).__name__}"
-            what = "a NumPy array (np.zeros_like() can be traced)" if isinstance(value, np.ndarray) else kind
+            kind = "a NumPy array (np.zeros_like() can be traced)" if isinstance(value, np.ndarray) else kind
             raise self.trace.capture_error(
-                f"{self.label}[{key!r}] is set to {what}: set it to a number, a string or a computed array"
+                f"{self.label}[{key!r}] is set to {kind}: set it to a number, a string or a computed array"
             )
 
     def _set_array(self, key: str, value: Tracer) -> None:
-        """Assign an array to an entry, by writing its values into the entry's present memory."""
-        array, label = self.mapping.get(key), f"{self.label}[{key!r}]"
-        captures = self.trace.captures
-        if value is captures.get(id(array), (None,))[0]:
+        """Assign an array to an entry: each run writes its elements into the memory that the entry has now."""
+        array, label, captures = self.mapping.get(key), f"{self.label}[{key!r}]", self.trace.captures
+        if id(array) in captures and value is captures[id(array)][0]:
             return  # `state[key] += ...` has already changed it in place
         if not isinstance(array, np.ndarray) or (array.shape, array.dtype) != (value.shape, value.dtype):
             old_value = f"{array.shape}, {array.dtype}" if isinstance(array, np.ndarray) else f"{array!r}"
@@ -275,7 +287,8 @@ class Settings(MutableMapping[str, Any]):
             )
         self.trace.state_arrays[id(self.mapping), key] = self.mapping, key, array
         self.trace.capture_array(array)
-        captures[id(array)] = (value, *captures[id(array)][1:])
+        _, before, _ = captures[id(array)]
+        captures[id(array)] = value, before, array
 
     def __delitem__(self, key: str) -> None:
         self.trace.refuse(f"removing {self.label}[{key!r}]")
