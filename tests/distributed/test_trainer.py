@@ -148,6 +148,8 @@ def test_a_loader_of_some_rows_cannot_be_divided_into_shards():
     network = nn.Linear(3, 2)
     loader = DataLoader(TensorDataset(np.zeros((8, 3), np.float32), np.zeros(8, int)), 4, rows=lambda n: slice(n // 2))
     optimizer = optim.SGD(network.parameters(), 0.1)
-    with pytest.raises(ValueError, match="each batch is divided into shards, so the loader's `rows` must be None"):
+    with pytest.raises(
+        ValueError, match="each batch is divided into shards, so the loader must not select a part of it"
+    ):
         Trainer(network, F.cross_entropy, optimizer, loader, shards=2)
     Trainer(network, F.cross_entropy, optimizer, loader).fit(1)

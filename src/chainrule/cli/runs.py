@@ -71,7 +71,7 @@ class Entry:
 Examples:
   chainrule runs
   chainrule runs experiments/
-  chainrule runs --sort test_accuracy --where model=mlp --where lr<0.01
+  chainrule runs --sort test_accuracy --where model=mlp --where 'lr<0.01'
   chainrule runs --plot curves.png
   chainrule runs --csv runs.csv
   chainrule runs --delete first-try"""
@@ -102,7 +102,10 @@ def runs(
     delete: Sequence[str],
     yes: bool,
 ) -> int:
-    """List the runs in FOLDER (default: runs/), newest last, or compare them."""
+    """List the runs in FOLDER (default: runs/), newest last, or compare them.
+
+    Quote conditions with < or >, which the shell would take as redirections.
+    """
     from chainrule.training.run import RUNS
 
     if delete:
