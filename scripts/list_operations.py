@@ -19,42 +19,31 @@ FAMILIES = [
     "indexing", "slicing", "scattering", "linalg", "stacking", "losses", "networks", "normalization", "attention",
     "convolution", "pooling", "resizing", "recurrent",
 ]  # fmt: skip
-# Families whose names are in torch.nn.functional
-FUNCTIONAL = {"losses", "networks", "normalization", "attention", "convolution", "pooling", "resizing"}
-ACTIVATIONS = {
-    "celu",
-    "elu",
-    "hardsigmoid",
-    "hardswish",
-    "hardtanh",
-    "leaky_relu",
-    "logsigmoid",
-    "mish",
-    "prelu",
-    "relu",
-    "relu6",
-    "selu",
-    "silu",
-    "softplus",
-    "softsign",
-}
-ELSEWHERE = {
+FUNCTIONAL_FAMILIES = {"losses", "networks", "normalization", "attention", "convolution", "pooling", "resizing"}
+"""The families whose operations PyTorch has in torch.nn.functional. Names of other families are in torch."""
+FUNCTIONAL_NAMES = {
+    "celu", "elu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "logsigmoid", "mish", "prelu", "relu", "relu6",
+    "selu", "silu", "softplus", "softsign",
+}  # fmt: skip
+"""Operations of other families that are in torch.nn.functional."""
+TORCH_NAMES = {
     "erf": "torch.erf",
     "linear": "torch.nn.functional.linear",
     "cast": "torch.Tensor.to",
     "expand": "torch.Tensor.expand",
     "repeat": "torch.Tensor.repeat",
     "vector_norm": "torch.linalg.vector_norm",
-    **dict.fromkeys(["getitem", "standardize"]),  # names of our own
+    **dict.fromkeys(["getitem", "standardize"]),
 }
+"""The names of the other exceptions; None for an operation that PyTorch does not have."""
 
 INTRODUCTION = """\
 # The operations
 
-All that chainrule can differentiate, family by family; each name links to the source file that has its formula and
-derivative together. G is the gradient that comes in; the rule says what it is multiplied by, or what becomes of it.
-*Composed* is what is made of other operations, whose derivatives are then its own. Rows in parentheses are inner
-operations that public ones are made of.
+All operations, family by family. Each name links to the source file that has the formula and the derivative together.
+x is the input, y the second operand, and G the gradient of the result. A derivative is given as the factor by which G
+is multiplied or, where it mentions G or the gradient, as the gradient of the input. *Composed* operations call other
+operations, so they need no derivative of their own. Rows in parentheses are internal operations.
 
 {counts}
 
@@ -71,40 +60,44 @@ def page() -> str:
         title, *_ = (module.__doc__ or "").split("\n")
         parts.append(f"\n## {family}\n\n{title}\n\n| operation | what it gives | derivative | in PyTorch |")
         parts.append("| --- | --- | --- | --- |")
-        for name, found in listed(module):
-            public = name in module.__all__
-            kind = "composed" if not isinstance(found, Operation) else "differentiable" if found.rule else "flat"
-            counts[kind] += public
-            parts.append(row(family, name, found, public))
-    told = (
-        f"There are {counts['differentiable']} with a derivative, {counts['composed']} composed, and "
-        f"{counts['flat']} without one (their results are booleans or indices)."
+        for name, function in operations_of(module):
+            is_public = name in module.__all__
+            kind = "composed"
+            if isinstance(function, Operation):
+                kind = "differentiable" if function.rule else "not differentiable"
+            counts[kind] += is_public
+            parts.append(row(family, name, function, is_public))
+    counts_sentence = (
+        f"There are {counts['differentiable']} operations with a derivative, {counts['composed']} composed ones,\n"
+        f"and {counts['not differentiable']} without a derivative, whose results are booleans or integers."
     )
-    return INTRODUCTION.format(counts=told) + "\n".join(parts) + "\n"
+    return INTRODUCTION.format(counts=counts_sentence) + "\n".join(parts) + "\n"
 
 
-def listed(module: Any) -> list[tuple[str, Any]]:
-    """A family's public operations and the inner ones, in the order of the source."""
-    own = {found.name: found for found in vars(module).values() if isinstance(found, Operation)}
-    own |= {name: getattr(module, name) for name in module.__all__}
-    here = [(name, found) for name, found in own.items() if inspect.unwrap(found).__module__ == module.__name__]
-    return sorted(here, key=lambda pair: inspect.getsourcelines(inspect.unwrap(pair[1]))[1])
+def operations_of(module: Any) -> list[tuple[str, Any]]:
+    """The names and functions of a family's public and internal operations, in the order of the source."""
+    functions = {value.name: value for value in vars(module).values() if isinstance(value, Operation)}
+    functions |= {name: getattr(module, name) for name in module.__all__}
+    own = [(name, f) for name, f in functions.items() if inspect.unwrap(f).__module__ == module.__name__]
+    return sorted(own, key=lambda pair: inspect.getsourcelines(inspect.unwrap(pair[1]))[1])
 
 
-def row(family: str, name: str, found: Any, public: bool) -> str:
+def row(family: str, name: str, function: Any, is_public: bool) -> str:
     """One operation's row in the table."""
-    if not isinstance(found, Operation):
+    if not isinstance(function, Operation):
         derivative = "*composed*"
-    elif found.rule is None:
+    elif function.rule is None:
         derivative = "none"
-    elif found.rule.__name__ == "_":  # defined right below the formula
-        derivative = summary(found.rule)
+    elif function.rule.__name__ == "_":  # defined right below the formula
+        derivative = summary(function.rule)
     else:  # shared with other operations
-        derivative = f"[{summary(found.rule)}]({link(family, found.rule.__name__)})"
-    operation = f"[`{name}`]({link(family, name)})"
-    torch_name = pytorch(family, name) if public else None
-    theirs = f"[`{torch_name}`](https://docs.pytorch.org/docs/stable/generated/{torch_name}.html)" if torch_name else ""
-    return f"| {operation if public else f'({operation})'} | {summary(found)} | {derivative} | {theirs} |"
+        derivative = f"[{summary(function.rule)}]({link(family, function.rule.__name__)})"
+    source_link = f"[`{name}`]({link(family, name)})"
+    torch_name = pytorch(family, name) if is_public else None
+    url = f"https://docs.pytorch.org/docs/stable/generated/{torch_name}.html"
+    torch_link = f"[`{torch_name}`]({url})" if torch_name else ""
+    first_cell = source_link if is_public else f"({source_link})"
+    return f"| {first_cell} | {summary(function)} | {derivative} | {torch_link} |"
 
 
 def link(family: str, function: str) -> str:
@@ -113,15 +106,16 @@ def link(family: str, function: str) -> str:
 
 
 def summary(function: Any) -> str:
-    """The first line of what a function says about itself, as a table takes it."""
+    """The first line of a function's docstring, escaped for a table."""
     return (function.__doc__ or "").strip().split("\n")[0].replace("|", "\\|").replace("*", "\\*")
 
 
 def pytorch(family: str, name: str) -> str | None:
     """PyTorch's name for an operation."""
-    if name in ELSEWHERE:
-        return ELSEWHERE[name]
-    return f"torch.nn.functional.{name}" if family in FUNCTIONAL or name in ACTIVATIONS else f"torch.{name}"
+    if name in TORCH_NAMES:
+        return TORCH_NAMES[name]
+    is_functional = family in FUNCTIONAL_FAMILIES or name in FUNCTIONAL_NAMES
+    return f"torch.nn.functional.{name}" if is_functional else f"torch.{name}"
 
 
 if __name__ == "__main__":

@@ -8,17 +8,17 @@
     def _(grad, out):
         return grad * (1 - out * out)
 
-**The formula.** Its positional parameters are the inputs, with respect to which it can be differentiated. Its
-keyword-only parameters are options, such as `dim`. An input with a default, such as `bias=None`, is optional. With
-`@operation(input_count=1)` only the first parameter is an input, and the options after it can also be passed by
-position: `sum(x, 0)`. An option `inplace` is handled here and never reaches the formula: if it is True, the result is
-written into the first input, and that input is returned.
+**The formula.** The positional parameters of a formula are the inputs of the operation, which can be differentiated with
+respect to them. The keyword-only parameters are options, such as `dim`. An input with a default, such as `bias=None`,
+is optional. With `@operation(input_count=1)` only the first parameter is an input, and the options after it can also be
+passed by position: `sum(x, 0)`. An option `inplace` never reaches the formula: if it is True, the operation writes the
+result into the first input and returns that input.
 
-**The derivative**, or rule. Its first parameter, `grad`, is dL/d(out) for a scalar loss L, and the rule returns
-dL/d(input). The names of its other parameters are requests: `out` for the result, `x` for the input `x`, `x_shape` for
-the shape of that input, the name of an option for its value. If the formula takes `*inputs`, the rule may request
-`shapes`, a list of all their shapes. If the formula returns a second result, the rule may request it by the name in
-`@operation(extra=...)`. Only requested values are saved.
+**The rule.** The derivative of an operation is a function, its rule. The rule's first parameter, `grad`, is dL/d(out)
+for a scalar loss L; the rule returns dL/d(input). The names of the other parameters are requests: `out` for the result,
+`x` for the input `x`, `x_shape` for the shape of that input, the name of an option for its value. If the formula takes
+`*inputs`, the rule may request `shapes`, the list of their shapes. If the formula returns a second result, the rule may
+request it by the name in `@operation(extra=...)`. Only requested values are saved.
 
 For several inputs, the rule returns a tuple with one entry per input. An entry is a gradient; or a function without
 arguments that returns a gradient, and is called only if that gradient is needed; or None, for an input such as an index
@@ -33,10 +33,10 @@ When `chainrule.jit` traces a function, formulas and rules run on tracers, which
 
 **Your own operation.** Import the decorator with `from chainrule.ops import operation`, write the two functions in
 NumPy, and call the operation on Tensors. Neither function may change its arguments. A formula may fill a new array
-element by element, but `chainrule.jit` then calls it as Python code instead of compiling it. A rule must not: for
-second derivatives its gradients are Tensors, and an array cannot hold their history. To check the rule, call
-`gradcheck(tanh, x)` and `gradgradcheck(tanh, x)` of `chainrule.autograd` with a float64 Tensor `x` that requires
-gradients.
+element by element, but `chainrule.jit` then calls it as Python code instead of compiling it. A rule that fills arrays
+cannot be differentiated in turn: for second derivatives, `grad` is a Tensor, and an array cannot hold its history. To
+check the rule, call `gradcheck(tanh, x)` and `gradgradcheck(tanh, x)` of `chainrule.autograd` with a float64 Tensor `x`
+that requires gradients.
 """
 
 from __future__ import annotations
