@@ -27,12 +27,12 @@ ACCUMULATION_DTYPES = dict.fromkeys("biu", np.int64)
 """The type of sums and products of booleans and integers, by `dtype.kind`. Floats keep their type."""
 
 _CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2}
-"""The category of a type, by `dtype.kind`: booleans, integers, floats. The highest category determines the result's."""
+"""The category of a type, by `dtype.kind`: booleans, integers, floats. A result has the highest category."""
 _BOOL = np.dtype(bool)
 _INT64 = np.dtype(np.int64)
 _FLOAT32 = np.dtype(np.float32)
 _FLOAT64 = np.dtype(np.float64)
-_ndarray = np.ndarray  # faster to look up
+_ndarray = np.ndarray  # a global is faster to look up than an attribute
 
 
 def promote(values: list[Any], promotion: str, name: str) -> list[Any]:

@@ -167,8 +167,8 @@ def _product(a: Array, b: Array, ndim: int, name: str) -> Tensor:
     return matmul(a, b)
 
 
-# einsum multiplies its operands one after the other. It reshapes the two factors into batches of matrices for `matmul`,
-# so its derivatives are those of `permute`, `reshape` and `matmul`.
+# einsum multiplies its operands one after the other. For each product, it reshapes both factors into batches of
+# matrices and calls `matmul`, so its derivatives are those of `permute`, `reshape` and `matmul`.
 
 
 def einsum(equation: str, *operands: Input) -> Tensor:
@@ -191,11 +191,11 @@ def einsum(equation: str, *operands: Input) -> Tensor:
     sizes: dict[str, int] = {}
     for term, tensor in zip(terms, tensors, strict=True):
         for letter, size in zip(term, tensor.shape, strict=True):
-            previous = sizes.get(letter, 1)
-            if previous != size and 1 not in (previous, size):
+            previous_size = sizes.get(letter, 1)
+            if previous_size != size and 1 not in (previous_size, size):
                 label = 'a dimension of "..."' if letter[0] == "." else repr(letter)
-                raise ValueError(f"einsum: {label} is {previous} in one operand and {size} in another")
-            sizes[letter] = size if previous == 1 else previous
+                raise ValueError(f"einsum: {label} is {previous_size} in one operand and {size} in another")
+            sizes[letter] = size if previous_size == 1 else previous_size
     for letter in result_letters:
         is_valid = letter in sizes and result_letters.count(letter) == 1
         check("einsum", is_valid, f"{letter!r} must occur in the input, and once in the output")
@@ -227,11 +227,11 @@ def _letters(equation: str, tensors: list[Any]) -> tuple[list[list[str]], list[s
         right = "..." + "".join(sorted(letter for letter in {*left} - {*".,"} if left.count(letter) == 1))
 
     def spell_out(term: str, ndim: int) -> list[str]:
-        before, ellipsis, after = term.partition("...")
-        ellipsis_ndim = ndim - len(before + after)
+        leading, ellipsis, trailing = term.partition("...")
+        ellipsis_ndim = ndim - len(leading + trailing)
         is_valid = ellipsis_ndim == 0 or (ellipsis_ndim > 0 and ellipsis)
         check("einsum", is_valid, f"{term!r} does not fit a tensor of {ndim} dimensions")
-        return [*before, *(f".{i}" for i in reversed(range(ellipsis_ndim))), *after]
+        return [*leading, *(f".{i}" for i in reversed(range(ellipsis_ndim))), *trailing]
 
     operand_letters = [spell_out(term, tensor.ndim) for term, tensor in zip(terms, tensors, strict=True)]
     ellipsis_names = {letter for letters in operand_letters for letter in letters if letter[0] == "."}

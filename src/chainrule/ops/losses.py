@@ -144,8 +144,8 @@ def huber_loss(
 
 def _huber(error: Array, delta: float) -> Array:
     """½ e² if |e| ≤ δ, else δ (|e| - δ/2): both are m (e - m/2), where m is e clamped to ±δ."""
-    clamped = clamp(error, -delta, delta)
-    return clamped * (error - 0.5 * clamped)
+    clamped_error = clamp(error, -delta, delta)
+    return clamped_error * (error - 0.5 * clamped_error)
 
 
 # Binary classification, and distributions
@@ -157,7 +157,7 @@ def binary_cross_entropy(input: Input, target: Input, weight: Input | None = Non
     Args:
         input: probabilities p, 0 to 1, any shape.
         target: y, 0 to 1, the same shape.
-        weight: scales each loss; broadcasts.
+        weight: multiplies each loss; broadcasts.
         reduction: "mean", "sum" or "none".
 
     Raises:
@@ -197,7 +197,7 @@ def binary_cross_entropy_with_logits(
     Args:
         input: scores x, any shape.
         target: y, 0 to 1, the same shape.
-        weight: scales each loss; broadcasts.
+        weight: multiplies each loss; broadcasts.
         reduction: "mean", "sum" or "none".
         pos_weight: multiplies y ln σ(x), the term of the positive class; broadcasts.
 
@@ -344,10 +344,10 @@ def softmax_cross_entropy(input: Array, target: Array, *, dim: int, ignore_index
 def _(grad: Array, input: Array, target: Array, dim: int, ignore_index: int, reduction: str) -> Any:
     """softmax(x) - one_hot(class), or 0 for `ignore_index`. Source: Goodfellow et al. (2016), section 6.2.2.3."""
     is_valid = target != ignore_index
-    upstream = grad / np.sum(is_valid, dtype=input.dtype) if reduction == "mean" else grad
-    upstream = np.where(is_valid, upstream, 0)
+    loss_grads = grad / np.sum(is_valid, dtype=input.dtype) if reduction == "mean" else grad
+    loss_grads = np.where(is_valid, loss_grads, 0)
     one_hot = _one_hot(target, input.shape[dim], dim)
-    return np.expand_dims(upstream, dim) * (softmax(input, dim=dim) - one_hot), None
+    return np.expand_dims(loss_grads, dim) * (softmax(input, dim=dim) - one_hot), None
 
 
 def _one_hot(classes: Any, class_count: int, dim: int) -> Any:

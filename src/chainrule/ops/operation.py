@@ -8,9 +8,9 @@
     def _(grad, out):
         return grad * (1 - out * out)
 
-**The formula.** The positional parameters of a formula are the inputs of the operation, which can be differentiated with
-respect to them. The keyword-only parameters are options, such as `dim`. An input with a default, such as `bias=None`,
-is optional. With `@operation(input_count=1)` only the first parameter is an input, and the options after it can also be
+**The formula.** The positional parameters of the formula are the inputs, with respect to which the operation can be
+differentiated. The keyword-only parameters are options, such as `dim`. An input with a default, such as `bias=None`, is
+optional. With `@operation(input_count=1)` only the first parameter is an input, and the options after it can also be
 passed by position: `sum(x, 0)`. An option `inplace` never reaches the formula: if it is True, the operation writes the
 result into the first input and returns that input.
 
@@ -227,7 +227,7 @@ class Operation(Generic[P]):
         """Return a function that calls the rule and returns a tuple: the needed gradients, and None for the others."""
 
         def rule(*arguments: Any) -> tuple[Any, ...]:
-            grads = self.rule(*arguments)  # type: ignore[misc]  # as above
+            grads = self.rule(*arguments)  # type: ignore[misc]  # as in `fused_vjp`
             grads = grads if type(grads) is tuple else (grads,)
             needed_grads = [grad if needed else None for grad, needed in zip(grads, needs_grad, strict=True)]
             return tuple([grad() if callable(grad) else grad for grad in needed_grads])

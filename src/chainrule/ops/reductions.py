@@ -91,13 +91,13 @@ amin.derivative(_extreme_gradient)
 
 @operation(input_count=1, numpy=np.argmax)
 def argmax(input: Input, dim: int | None = None, keepdim: bool = False) -> Array:
-    """The index of the maximum, the first if there are ties; in the flattened input if `dim` is None."""
+    """The index of the maximum: the first one in case of ties; in the flattened input if `dim` is None."""
     return np.argmax(input, axis=None if dim is None else wrap_dim(input, dim, "argmax"), keepdims=keepdim)
 
 
 @operation(input_count=1, numpy=np.argmin)
 def argmin(input: Input, dim: int | None = None, keepdim: bool = False) -> Array:
-    """The index of the minimum, the first if there are ties; in the flattened input if `dim` is None."""
+    """The index of the minimum: the first one in case of ties; in the flattened input if `dim` is None."""
     return np.argmin(input, axis=None if dim is None else wrap_dim(input, dim, "argmin"), keepdims=keepdim)
 
 
@@ -160,6 +160,7 @@ def variance(input: Array, *, dim: Dim = None, keepdim: bool = False, correction
     centered = x - sums.mean(x, axes, True)
     divisor = _reduced_count(input.shape, dim) - correction
     total = sums.total(centered * centered, axes, keepdim)
+    # as in PyTorch, the result is NaN or infinite if there are too few elements
     return (total / (divisor if divisor > 0 else 0.0)).astype(input.dtype, copy=False)
 
 
@@ -242,7 +243,7 @@ def std(
 ) -> Tensor:  # fmt: skip
     """The standard deviation over `dim`: the square root of `var`. Where it is 0, the derivative is 0."""
     variances = _variance("std", widen_float16(input), dim, unbiased, keepdim, correction)
-    is_zero = variances == 0
+    is_zero = variances == 0  # the derivative of the square root is infinite there
     return as_dtype(where(is_zero, 0, sqrt(where(is_zero, 1, variances))), input.dtype)
 
 
@@ -351,8 +352,8 @@ def _axes(input: Array, dim: Dim, name: str, empty: Any = None) -> int | tuple[i
 
 def _keepdim_shape(shape: tuple[int, ...], dim: Dim) -> tuple[int, ...]:
     """Return the shape of a result with `keepdim`: that of the input, with 1 for each reduced dimension."""
-    reduced = {d % (len(shape) or 1) for d in int_tuple(() if dim is None else dim, "the dimension")}
-    return tuple(1 if d in reduced or not reduced else size for d, size in enumerate(shape))
+    reduced_dims = {d % (len(shape) or 1) for d in int_tuple(() if dim is None else dim, "the dimension")}
+    return tuple(1 if d in reduced_dims or not reduced_dims else size for d, size in enumerate(shape))
 
 
 def _reduced_count(shape: tuple[int, ...], dim: Dim) -> int:
