@@ -91,6 +91,7 @@ def cummin(input: Input, dim: int) -> tuple[Tensor, Tensor]:
 
 
 def _running_extreme(name: str, input: Array, dim: int) -> tuple[Tensor, Tensor]:
+    """Implement `cummax` or `cummin`, which is `name`."""
     check_tensors(name, input)
     dim = wrap_dim(input, dim, name)
     indices = running_extreme_indices(input, dim=dim, largest=name == "cummax")
@@ -102,7 +103,7 @@ def running_extreme_indices(input: Array, *, dim: int, largest: bool) -> Array:
     """For each element, the index of the largest (or smallest) element up to it: the last one in case of ties."""
     if not input.ndim:
         return np.zeros((), np.int64)
-    running = (np.maximum if largest else np.minimum).accumulate(input, axis=dim)
-    is_extreme = (input == running) | (input != input)  # a NaN, which is not even equal to itself, is extreme, too
+    extremes = (np.maximum if largest else np.minimum).accumulate(input, axis=dim)
+    is_extreme = (input == extremes) | (input != input)  # a NaN, which is not even equal to itself, is extreme, too
     indices = np.arange(input.shape[dim]).reshape(-1, *(1,) * (input.ndim - 1 - dim))
     return np.maximum.accumulate(np.where(is_extreme, indices, 0), axis=dim)

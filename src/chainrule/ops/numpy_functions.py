@@ -89,9 +89,8 @@ def split(ary: Array, indices_or_sections: Ints, axis: int = 0) -> list[Tensor]:
     if isinstance(indices_or_sections, int):
         count = indices_or_sections
         is_divisible = count > 0 and size % count == 0
-        check(
-            "split", is_divisible, f"axis {axis} of size {size} cannot be divided into {count} sections of equal size"
-        )
+        problem = f"axis {axis} of size {size} cannot be divided into {count} sections of equal size"
+        check("split", is_divisible, problem)
         return list(shapes.split(ary, size // count, axis)) if size else [ary] * count
     starts = [0, *shapes.int_tuple(indices_or_sections, "split")]
     bounds = zip(starts, [*starts[1:], size], strict=True)
@@ -99,7 +98,7 @@ def split(ary: Array, indices_or_sections: Ints, axis: int = 0) -> list[Tensor]:
 
 
 def pad(array: Array, pad_width: Any, mode: str = "constant", *, constant_values: Any = 0) -> Tensor:
-    modes = {numpy_mode: mode for mode, numpy_mode in networks.PAD_MODES.items()}
+    modes = {numpy_mode: our_mode for our_mode, numpy_mode in networks.PAD_MODES.items()}
     check("pad", mode in modes, f"mode must be one of {', '.join(modes)}, not {mode!r}")
     is_number = isinstance(constant_values, (int, float, np.number))
     check("pad", is_number, f"constant_values must be one number, not {constant_values!r}")
@@ -111,16 +110,16 @@ def pad(array: Array, pad_width: Any, mode: str = "constant", *, constant_values
         try:
             widths = np.broadcast_to(np.asarray(pad_width), (array.ndim, 2)).tolist()
         except ValueError:
-            form = "a number, a pair, or a pair for each axis"
-            raise ValueError(f"pad: pad_width must be {form} of {array.shape}, not {pad_width!r}") from None
+            requirement = f"a number, a pair, or a pair for each axis of {array.shape}"
+            raise ValueError(f"pad: pad_width must be {requirement}, not {pad_width!r}") from None
     flat_widths = shapes.int_tuple([width for pair in reversed(widths) for width in pair], "pad")  # last axis first
     check("pad", min(flat_widths, default=0) >= 0, f"pad_width must not be negative, got {pad_width!r}")
     return networks.pad(array, flat_widths, modes[mode], constant_values if mode == "constant" else None)
 
 
 def norm(x: Array, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    axis_count = x.ndim if axis is None else 1 if isinstance(axis, int) else len(axis)
-    is_matrix_norm = axis_count > 1
+    axes = range(x.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
+    is_matrix_norm = len(axes) > 1
     if is_matrix_norm and ord not in (None, "fro"):
         raise ValueError(f"norm: ord={ord!r} of matrices is not supported: pass one axis for the norms of vectors")
     check("norm", ord != "fro" or is_matrix_norm, "ord='fro' is a norm of matrices, not of vectors")
