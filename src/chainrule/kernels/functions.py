@@ -1,11 +1,12 @@
-"""Scalar functions in plain arithmetic, so that a loop around them can be vectorized.
+"""Scalar functions of expressions. In float32, exp, log, tanh, expm1, log1p and erf are plain arithmetic.
 
-In float32 their error is at most about two units in the last place. Doubles go to the C library, one number at a time.
+So loops around them can be vectorized. Their error is at most about two units in the last place. For doubles, and for
+functions such as sin and power, a kernel calls the C library for one number at a time.
 
 Sources: Cody and Waite, Software manual for the elementary functions (1980); the polynomials are those of Moshier's
 Cephes library (1984).
 
-Used by `lower.loops` (for ufuncs) and `special`.
+Most are the formulas of ufuncs in `lower.loops`; the hand-written kernels of attention and erf call some, too.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def polynomial(x: Expr, coefficients: Sequence[float]) -> Expr:
 
 
 def _library_for_doubles(name: str) -> Callable[[Callable[[Expr], Expr]], Callable[[Expr], Expr]]:
-    """Decorator: use the decorated function for float32, the C library's function of this name for doubles."""
+    """Decorator: call the decorated function for float32, the C library's function with this name for doubles."""
 
     def decorate(float32_function: Callable[[Expr], Expr]) -> Callable[[Expr], Expr]:
         def function(x: Expr) -> Expr:
@@ -44,7 +45,7 @@ def _library_for_doubles(name: str) -> Callable[[Callable[[Expr], Expr]], Callab
 
 
 def library(name: str) -> Callable[[Expr], Expr]:
-    """A function of the C library."""
+    """The function of the C library with this name; for float32 the variant whose name ends in "f"."""
 
     def function(x: Expr) -> Expr:
         return x.kernel.call_library(name + ("f" if x.type == F4 else ""), [x], x.type)
@@ -54,7 +55,10 @@ def library(name: str) -> Callable[[Expr], Expr]:
 
 @_library_for_doubles("exp")
 def exp(x: Expr) -> Expr:
-    """eˣ, with x clamped to -104 … 89. The result may be subnormal, so 2ⁿ is applied as two factors."""
+    """eˣ, with x clamped to -104 … 89.
+
+    2ⁿ is applied as two factors, because n may be outside the range of `power_of_two`: the result may be subnormal.
+    """
     select = x.kernel.select
     p, n = _exp_parts(select(x < -104.0, -104.0, select(x > 89.0, 89.0, x)))
     exponent = select(x.equals(x), n, 0.0).to(I4)
@@ -65,9 +69,9 @@ def exp(x: Expr) -> Expr:
 
 @_library_for_doubles("exp")
 def exp_of_negative(x: Expr) -> Expr:
-    """eˣ for x ≤ 0 or slightly above, such as a score minus the largest; 0 below -87, where eˣ < 2 · 10⁻³⁸.
+    """eˣ for x ≤ 0 or slightly above, such as a score minus the largest score; 0 below -87, where eˣ < 2 · 10⁻³⁸.
 
-    Two thirds of the instructions of `exp`, and no subnormal results, which take a hundred times as long.
+    It has two thirds of the instructions of `exp`, and no subnormal results, which take a hundred times as long.
     """
     select = x.kernel.select
     p, n = _exp_parts(select(x < -87.0, -87.0, x))
@@ -75,7 +79,7 @@ def exp_of_negative(x: Expr) -> Expr:
 
 
 def _exp_parts(x: Expr) -> tuple[Expr, Expr]:
-    """eʳ and n, so that eˣ = 2ⁿ eʳ with |r| ≤ ½ ln 2. ln 2 is split into two constants, so that r is accurate."""
+    """eʳ and n, such that eˣ = 2ⁿ eʳ and |r| ≤ ½ ln 2. An accurate r needs ln 2 as the sum of two constants."""
     n = (x * 1.44269504088896341).apply("rint")
     r = x - n * 0.693359375  # exact
     r = r - n * -2.12194440e-4
@@ -85,7 +89,7 @@ def _exp_parts(x: Expr) -> tuple[Expr, Expr]:
 
 
 def power_of_two(n: Expr) -> Expr:
-    """2ⁿ as float32, by setting the exponent bits, for n (int32) from -126 to 127."""
+    """2ⁿ as float32, for n (int32) from -126 to 127: n is written into the exponent bits."""
     return ((n + 127) << 23).bits_as(F4.vector(n.type.lanes))
 
 
@@ -93,13 +97,13 @@ def power_of_two(n: Expr) -> Expr:
 def log(x: Expr) -> Expr:
     """ln x = ln m + e ln 2, for x = m 2ᵉ with m between √½ and √2."""
     select = x.kernel.select
-    tiny = x < 1.17549435e-38
-    bits = select(tiny, x * 8388608.0, x).bits_as(I4)
-    e = (bits >> 23) - 126 - select(tiny, x.kernel.lift(23, I4), 0)
-    m = ((bits & 0x007FFFFF) | 0x3F000000).bits_as(F4)
-    small = m < 0.707106781186547524
-    power = e.to(F4) - select(small, x.kernel.lift(1.0, F4), 0.0)
-    m = select(small, m + m, m) - 1.0
+    is_subnormal = x < 1.17549435e-38
+    bits = select(is_subnormal, x * 8388608.0, x).bits_as(I4)  # times 2²³
+    e = (bits >> 23) - 126 - select(is_subnormal, x.kernel.lift(23, I4), 0)
+    m = ((bits & 0x007FFFFF) | 0x3F000000).bits_as(F4)  # from ½ to 1
+    is_small = m < 0.707106781186547524
+    power = e.to(F4) - select(is_small, x.kernel.lift(1.0, F4), 0.0)
+    m = select(is_small, m + m, m) - 1.0
     z = m * m
     p = polynomial(m, (7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1,
                        -1.6668057665e-1, 2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1))  # fmt: skip
@@ -124,7 +128,7 @@ def tanh(x: Expr) -> Expr:
 
 @_library_for_doubles("expm1")
 def expm1(x: Expr) -> Expr:
-    """eˣ - 1 by Kahan's formula, in which the error of eˣ cancels."""
+    """eˣ - 1 by Kahan's formula, (u - 1) x / ln u with u = eˣ, in which the rounding errors of u cancel."""
     select = x.kernel.select
     u = exp(x)
     difference = u - 1.0
@@ -136,7 +140,7 @@ def expm1(x: Expr) -> Expr:
 
 @_library_for_doubles("log1p")
 def log1p(x: Expr) -> Expr:
-    """ln (1 + x), also by Kahan's formula."""
+    """ln (1 + x) by Kahan's formula, x ln u / (u - 1) with u = 1 + x, in which the rounding errors of u cancel."""
     select = x.kernel.select
     u = x + 1.0
     log_u = log(u)
@@ -147,7 +151,10 @@ def log1p(x: Expr) -> Expr:
 
 @_library_for_doubles("erf")
 def erf(x: Expr) -> Expr:
-    """The error function: a polynomial up to 1, and 1 - erfc beyond, where erfc x = e^(-x²) / x · P(1 / x²)."""
+    """The error function: a polynomial for |x| < 1, elsewhere 1 - erfc |x| with the sign of x.
+
+    erfc x = e^(-x²) / x · P(1 / x²), with one polynomial P up to 2 and a different one beyond.
+    """
     select = x.kernel.select
     z = x * x
     near = x * polynomial(z, (7.853861353153693e-5, -8.010193625184903e-4, 5.188327685732524e-3,
@@ -168,17 +175,17 @@ def erf(x: Expr) -> Expr:
 
 
 def rounding(name: str) -> Callable[[Expr], Expr]:
-    """floor, ceil, trunc or rint, by LLVM's name; integers are returned unchanged."""
+    """The function floor, ceil, trunc or rint; integers are returned unchanged."""
     return lambda x: x.apply(name) if x.type.kind == "f" else x
 
 
 def power(x: Expr, y: Expr) -> Expr:
-    """x to the power y."""
+    """x to the power of y."""
     return x.kernel.call_library("powf" if x.type == F4 else "pow", [x, y], x.type)
 
 
 def fmod(x: Expr, y: Expr) -> Expr:
-    """x - y trunc(x / y), exactly."""
+    """x - y trunc(x / y), without rounding."""
     return x.kernel.call_library("fmodf" if x.type == F4 else "fmod", [x, y], x.type)
 
 
@@ -186,34 +193,35 @@ def remainder(x: Expr, y: Expr) -> Expr:
     """x - y ⌊x / y⌋, with the sign of y, as NumPy computes it: from fmod, which has the sign of x."""
     select = x.kernel.select
     rest = fmod(x, y)
-    has_other_sign = (rest < 0) ^ (y < 0)
-    return select(
-        rest.equals(0), x.kernel.lift(0.0, x.type).apply("copysign", y), select(has_other_sign, rest + y, rest)
-    )
+    signs_differ = (rest < 0) ^ (y < 0)
+    zero = x.kernel.lift(0.0, x.type).apply("copysign", y)
+    return select(rest.equals(0), zero, select(signs_differ, rest + y, rest))
 
 
 def floor_divide(x: Expr, y: Expr) -> Expr:
     """⌊x / y⌋ as NumPy computes it: from the remainder, which is exact; x / y for y = 0."""
     select = x.kernel.select
     rest = fmod(x, y)
-    whole = (x - rest) / y
-    whole = select(rest.differs(0) & ((rest < 0) ^ (y < 0)), whole - 1, whole)
-    floor = whole.apply("floor")
-    floor = select(whole - floor > 0.5, floor + 1, floor)
-    floor = select(whole.equals(0), x.kernel.lift(0.0, x.type).apply("copysign", x / y), floor)
+    quotient = (x - rest) / y  # an integer, apart from rounding
+    signs_differ = (rest < 0) ^ (y < 0)
+    quotient = select(rest.differs(0) & signs_differ, quotient - 1, quotient)
+    floor = quotient.apply("floor")
+    floor = select(quotient - floor > 0.5, floor + 1, floor)
+    floor = select(quotient.equals(0), x.kernel.lift(0.0, x.type).apply("copysign", x / y), floor)
     return select(y.equals(0), x / y, floor)
 
 
 def logaddexp(x: Expr, y: Expr) -> Expr:
-    """ln (eˣ + eʸ) = max + ln (1 + e^-|x - y|), which does not overflow."""
-    same = x.equals(y)  # also if both are infinite, where x - y is NaN
-    return x.kernel.select(same, x + math.log(2), maximum(x, y) + log1p(exp(-(x - y).apply("fabs"))))
+    """ln (eˣ + eʸ) = max(x, y) + ln (1 + e^-|x - y|), which does not overflow."""
+    are_equal = x.equals(y)  # a case of its own, because x - y is NaN if both are infinite
+    return x.kernel.select(are_equal, x + math.log(2), maximum(x, y) + log1p(exp(-(x - y).apply("fabs"))))
 
 
 def sign(x: Expr) -> Expr:
     """-1, 0 or 1; NaN for NaN."""
     select = x.kernel.select
-    return select(x > 0, 1, select(x < 0, -1, x * 0 if x.type.kind != "f" else select(x.equals(x), 0.0, x)))
+    zero = select(x.equals(x), 0.0, x) if x.type.kind == "f" else x * 0
+    return select(x > 0, 1, select(x < 0, -1, zero))
 
 
 def maximum(x: Expr, y: Expr) -> Expr:
@@ -228,4 +236,6 @@ def minimum(x: Expr, y: Expr) -> Expr:
 
 def absolute(x: Expr) -> Expr:
     """|x|."""
-    return x.apply("fabs") if x.type.kind == "f" else x if x.type.kind in "ub" else x.kernel.select(x < 0, -x, x)
+    if x.type.kind == "f":
+        return x.apply("fabs")
+    return x.kernel.select(x < 0, -x, x) if x.type.kind == "i" else x

@@ -1,9 +1,7 @@
 """Renders kernels to LLVM IR, as text; `machine` compiles it.
 
-Loop indices and variables are stack slots here; LLVM's first passes put them into registers. Arrays that do not overlap
-get alias scopes, so that LLVM does not have to compare addresses before each loop.
-
-Called by `machine`.
+Loop indices and variables are stack slots here; LLVM's first passes put them into registers. Loads and stores of arrays
+that do not overlap carry alias scopes, so that vectorized loops need no comparison of addresses at run time.
 """
 
 from __future__ import annotations
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
 
     from chainrule.kernels.tree import Array
 
+# from a kernel's instructions to LLVM's
 _FLOAT = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv", "sum": "fadd reassoc"}
 _INTEGER = {
     "add": "add", "sub": "sub", "mul": "mul", "and": "and", "or": "or", "xor": "xor", "shift_left": "shl",
@@ -52,23 +51,29 @@ def memory_type(type: Type) -> str:
 
 
 def render(kernel: Kernel, attributes: str = "") -> str:
-    """Render an LLVM module, as text, with the kernel and all kernels that it calls."""
-    kernels = list(_all_called(kernel))
+    """Render an LLVM module, as text, with the kernel and all kernels that it calls.
+
+    Args:
+        kernel: the kernel.
+        attributes: LLVM function attributes of all functions, as text.
+    """
+    kernels = list(_with_callees(kernel))
     module = _Module()
     functions = [_FunctionRenderer(module, k, attributes).render() for k in kernels]
     return "\n".join([*sorted(module.declarations), *functions, *module.metadata, ""])
 
 
-def _all_called(kernel: Kernel) -> dict[Kernel, None]:
+def _with_callees(kernel: Kernel) -> dict[Kernel, None]:
+    """A kernel and all kernels that it calls, directly or not, each once; callees come before their callers."""
     kernels: dict[Kernel, None] = {}
-    for callee in kernel.calls:
-        kernels.update(_all_called(callee))
+    for callee in kernel.callees:
+        kernels.update(_with_callees(callee))
     kernels[kernel] = None
     return kernels
 
 
 class _Module:
-    """The module's parts besides functions: declarations and metadata."""
+    """The parts of a module that its functions share: declarations and metadata."""
 
     def __init__(self) -> None:
         self.declarations: set[str] = set()
@@ -81,7 +86,7 @@ class _Module:
         return name
 
     def loop_as_written(self) -> str:
-        """Metadata to append to a loop's back edge, so that LLVM neither unrolls nor vectorizes it."""
+        """The text to append to a loop's back edge, so that LLVM neither unrolls nor vectorizes the loop."""
         unroll = self.add_metadata('!{!"llvm.loop.unroll.disable"}')
         vectorize = self.add_metadata('!{!"llvm.loop.vectorize.enable", i1 false}')
         name = f"!{len(self.metadata)}"
@@ -98,11 +103,11 @@ class _FunctionRenderer:
         self.allocas: list[str] = []
         self.names: dict[int, str] = {}
         self.name_count = 0
-        self.scopes = self._alias_scopes()
+        self.alias_suffixes = self._alias_suffixes()
 
-    def _alias_scopes(self) -> dict[str | None, str]:
-        """Metadata to append to a load or store, by the alias scope of its array."""
-        names = self.kernel.scopes
+    def _alias_suffixes(self) -> dict[str | None, str]:
+        """The text to append to a load or store, by the alias scope of its array."""
+        names = self.kernel.alias_scopes
         if not names:
             return {None: ""}
         add = self.module.add_metadata
@@ -141,11 +146,12 @@ class _FunctionRenderer:
         self.lines.append(f"  {text}")
 
     def is_terminated(self) -> bool:
-        """Whether the current basic block has its terminator."""
-        last = self.lines[-1].split()[0] if self.lines else ""
-        return last in ("br", "ret", "unreachable")
+        """Whether the current basic block has its terminator already."""
+        opcode = self.lines[-1].split()[0] if self.lines else ""
+        return opcode in ("br", "ret", "unreachable")
 
     def new(self, prefix: str = "v") -> str:
+        """A name that the function does not use yet."""
         self.name_count += 1
         return f"{prefix}{self.name_count}"
 
@@ -159,16 +165,18 @@ class _FunctionRenderer:
         self.lines.append(f"{name}:")
 
     def jump(self, label: str) -> None:
+        """End the current basic block with a jump, unless it has a terminator already."""
         if not self.is_terminated():
             self.line(f"br label %{label}")
 
     def operand(self, expr: Expr) -> str:
-        """The operand text of an expression: its name, or its literal if it is a constant."""
+        """An expression as an operand: its name, or its literal if it is a constant."""
         if expr.op == "constant":
             return _literal(expr.args[0], expr.type)
         return self.names[id(expr)]
 
     def typed(self, expr: Expr) -> str:
+        """An expression as an operand, after its type."""
         return f"{llvm_type(expr.type)} {self.operand(expr)}"
 
     # Blocks
@@ -187,20 +195,20 @@ class _FunctionRenderer:
                 self.branch(statement)
 
     def loop(self, loop: Loop) -> None:
-        """A loop: blocks `head` (test), `body` and `end`, with the index in a stack slot."""
+        """Write a loop: blocks `head` (the test), `body` and `end`, with the index in a stack slot."""
         slot, head, body, end = f"%{self.new('index')}", self.new("head"), self.new("body"), self.new("end")
         self.allocas.append(f"  {slot} = alloca i64")
         self.line(f"store i64 {self.operand(loop.start)}, ptr {slot}")
         self.jump(head)
         self.label(head)
         index = self.names[id(loop.index)] = self.value(f"load i64, ptr {slot}")
-        more = self.value(f"icmp slt i64 {index}, {self.operand(loop.stop)}")
-        self.line(f"br i1 {more}, label %{body}, label %{end}")
+        test = self.value(f"icmp slt i64 {index}, {self.operand(loop.stop)}")
+        self.line(f"br i1 {test}, label %{body}, label %{end}")
         self.label(body)
         self.block(loop.body)
         if not self.is_terminated():
-            after = self.value(f"add nsw i64 {index}, {loop.step}")
-            self.line(f"store i64 {after}, ptr {slot}")
+            next_index = self.value(f"add nsw i64 {index}, {loop.step}")
+            self.line(f"store i64 {next_index}, ptr {slot}")
             self.line(f"br label %{head}{self.module.loop_as_written() if loop.as_written else ''}")
         self.label(end)
 
@@ -231,7 +239,7 @@ class _FunctionRenderer:
     # Instructions
 
     def instruction(self, expr: Expr) -> str | None:
-        """Write an expression's instruction, and return the name of its result, if it has one."""
+        """Write an expression's instruction, and return the name of its result; None or "" if it has no result."""
         op, type = expr.op, expr.type
         if op in _INTEGER or op in _FLOAT:
             return self.value(f"{_arithmetic(op, type)} {self.typed(expr.args[0])}, {self.operand(expr.args[1])}")
@@ -240,7 +248,7 @@ class _FunctionRenderer:
             return self.value(f"{_comparison(op, x.type)} {self.typed(x)}, {self.operand(y)}")
         if op in _INTRINSICS:
             return self.intrinsic(op, expr.args, type)
-        write: Callable[[Expr], str | None] = getattr(self, f"write_{op}")
+        write: Callable[[Expr], str | None] = getattr(self, f"write_{op}")  # one of the methods below
         return write(expr)
 
     def intrinsic(self, name: str, args: Sequence[Expr], type: Type) -> str:
@@ -255,6 +263,7 @@ class _FunctionRenderer:
         return self.call_text(f"call {flags}{result_type} @{name}({', '.join(map(self.typed, args))})", result)
 
     def call_text(self, text: str, result: Type | None) -> str:
+        """Write a call, and return the name of its result; "" if it has no result."""
         if result is None:
             self.line(text)
             return ""
@@ -274,20 +283,21 @@ class _FunctionRenderer:
         return self.value(f"select {', '.join(map(self.typed, expr.args))}")
 
     def write_cast(self, expr: Expr) -> str:
-        x, to = expr.args[0], expr.type
-        name = _cast(x.type, to)
-        if name == "":
+        x, target = expr.args[0], expr.type
+        opcode = _cast(x.type, target)
+        if not opcode:
             return self.operand(x)
-        result = self.value(f"{name} {self.typed(x)} to {llvm_type(to)}")
-        if name in ("fptosi", "fptoui"):  # out of range, the result is poison; freeze makes it an arbitrary integer
-            result = self.value(f"freeze {llvm_type(to)} {result}")
+        result = self.value(f"{opcode} {self.typed(x)} to {llvm_type(target)}")
+        if opcode in ("fptosi", "fptoui"):  # out of range, the result is poison; freeze makes it an arbitrary integer
+            result = self.value(f"freeze {llvm_type(target)} {result}")
         return result
 
     def write_bitcast(self, expr: Expr) -> str:
-        x, to = expr.args[0], expr.type
-        if "p" in (x.type.kind, to.kind) and x.type.kind != to.kind:
-            return self.value(f"{'ptrtoint' if x.type.kind == 'p' else 'inttoptr'} {self.typed(x)} to {llvm_type(to)}")
-        return self.value(f"bitcast {self.typed(x)} to {llvm_type(to)}")
+        x, target = expr.args[0], expr.type
+        opcode = "bitcast"
+        if x.type.kind != target.kind and "p" in (x.type.kind, target.kind):
+            opcode = "ptrtoint" if x.type.kind == "p" else "inttoptr"
+        return self.value(f"{opcode} {self.typed(x)} to {llvm_type(target)}")
 
     def write_get(self, expr: Expr) -> str:
         return self.value(f"load {llvm_type(expr.type)}, ptr %var{expr.args[0]}")
@@ -312,20 +322,21 @@ class _FunctionRenderer:
         )
 
     def write_load(self, expr: Expr) -> str:
-        """Load a number; a boolean is a byte in memory."""
+        """Load a number or a vector; a boolean is a byte in memory."""
         array, index = expr.args
-        address, kind = self.element_address(array, index), memory_type(expr.type)
-        loaded = self.value(
-            f"load {kind}, ptr {address}, align {array.type.bytes}{self.scopes.get(array.alias_scope, '')}"
-        )
-        return self.value(f"icmp ne {kind} {loaded}, {_literal(0, I8)}") if expr.type.kind == "b" else loaded
+        address = self.element_address(array, index)
+        loaded_type = memory_type(expr.type)
+        suffix = self.alias_suffixes[array.alias_scope]
+        loaded = self.value(f"load {loaded_type}, ptr {address}, align {array.type.bytes}{suffix}")
+        return self.value(f"icmp ne {loaded_type} {loaded}, {_literal(0, I8)}") if expr.type.kind == "b" else loaded
 
     def write_store(self, expr: Expr) -> None:
         array, index, value = expr.args
-        address, text = self.element_address(array, index), self.typed(value)
+        address, stored = self.element_address(array, index), self.typed(value)
         if array.type.kind == "b":
-            text = f"i8 {self.value(f'zext {text} to i8')}"
-        self.line(f"store {text}, ptr {address}, align {array.type.bytes}{self.scopes.get(array.alias_scope, '')}")
+            stored = f"i8 {self.value(f'zext {stored} to i8')}"
+        suffix = self.alias_suffixes[array.alias_scope]
+        self.line(f"store {stored}, ptr {address}, align {array.type.bytes}{suffix}")
 
     def write_prefetch(self, expr: Expr) -> None:
         array, index, for_writing = expr.args
@@ -341,9 +352,9 @@ class _FunctionRenderer:
         self.line(f"call void @llvm.memset.p0.i64({self.typed(array.address)}, i8 0, {self.typed(size)}, i1 false)")
 
     def write_memcpy(self, expr: Expr) -> None:
-        to, source, size = expr.args
+        target, source, size = expr.args
         self.module.declarations.add("declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)")
-        operands = f"{self.typed(to.address)}, {self.typed(source.address)}, {self.typed(size)}, i1 false"
+        operands = f"{self.typed(target.address)}, {self.typed(source.address)}, {self.typed(size)}, i1 false"
         self.line(f"call void @llvm.memcpy.p0.p0.i64({operands})")
 
     def write_broadcast(self, expr: Expr) -> str:
@@ -351,8 +362,8 @@ class _FunctionRenderer:
         if x.op == "constant":
             return _literal(x.args[0], expr.type)
         vector = llvm_type(expr.type)
-        one = self.value(f"insertelement {vector} poison, {self.typed(x)}, i64 0")
-        return self.value(f"shufflevector {vector} {one}, {vector} poison, <{lanes} x i32> zeroinitializer")
+        first_lane = self.value(f"insertelement {vector} poison, {self.typed(x)}, i64 0")
+        return self.value(f"shufflevector {vector} {first_lane}, {vector} poison, <{lanes} x i32> zeroinitializer")
 
     def write_shuffle(self, expr: Expr) -> str:
         x, y, order = expr.args
@@ -392,9 +403,9 @@ class _FunctionRenderer:
         return self.value(f"atomicrmw add {self.typed(address)}, {self.typed(value)} seq_cst")
 
     def write_atomic_compare_exchange(self, expr: Expr) -> str:
-        address, before, after = expr.args
-        both = self.value(f"cmpxchg {self.typed(address)}, {self.typed(before)}, {self.typed(after)} seq_cst seq_cst")
-        return self.value(f"extractvalue {{i64, i1}} {both}, 1")
+        address, expected, new = expr.args
+        pair = self.value(f"cmpxchg {self.typed(address)}, {self.typed(expected)}, {self.typed(new)} seq_cst seq_cst")
+        return self.value(f"extractvalue {{i64, i1}} {pair}, 1")  # whether the new value was stored
 
     def write_control_word(self, expr: Expr) -> str:
         """Read the processor's floating-point control word (x86's MXCSR)."""
@@ -405,6 +416,7 @@ class _FunctionRenderer:
         return self.value(f"load i32, ptr {slot}")
 
     def write_set_control_word(self, expr: Expr) -> None:
+        """Set the processor's floating-point control word."""
         slot = f"%{self.new()}"
         self.allocas.append(f"  {slot} = alloca i32")
         self.module.declarations.add("declare void @llvm.x86.sse.ldmxcsr(ptr)")
@@ -416,38 +428,40 @@ class _FunctionRenderer:
 
 
 def _arithmetic(op: str, type: Type) -> str:
+    """LLVM's arithmetic instruction for operands of a type."""
     if type.kind == "f":
         return _FLOAT[op]
     return _UNSIGNED.get(op, _INTEGER[op]) if type.kind in "ub" else _INTEGER[op]
 
 
 def _comparison(op: str, type: Type) -> str:
+    """LLVM's comparison for operands of a type; a comparison with NaN is false, except `ne`."""
     if type.kind == "f":
         return f"fcmp {_FLOAT_COMPARISONS[op]}"
     return f"icmp {(_UNSIGNED_COMPARISONS if type.kind in 'ubp' else _COMPARISONS)[op]}"
 
 
-def _cast(x: Type, to: Type) -> str:
-    """LLVM's conversion instruction; empty if the bits stay the same."""
-    if x.kind == "f" and to.kind == "f":
-        return "fpext" if to.bytes > x.bytes else "fptrunc"
-    if x.kind == "f":
-        return "fptosi" if to.kind == "i" else "fptoui"
-    if to.kind == "f":
-        return "sitofp" if x.kind == "i" else "uitofp"
-    if x.kind == "b":
+def _cast(source: Type, target: Type) -> str:
+    """LLVM's instruction that converts from one type to a different one; empty if the bits stay the same."""
+    if source.kind == "f" and target.kind == "f":
+        return "fpext" if target.bytes > source.bytes else "fptrunc"
+    if source.kind == "f":
+        return "fptosi" if target.kind == "i" else "fptoui"
+    if target.kind == "f":
+        return "sitofp" if source.kind == "i" else "uitofp"
+    if source.kind == "b":
         return "zext"
-    if x.bytes == to.bytes:
+    if source.bytes == target.bytes:
         return ""
-    return "trunc" if to.bytes < x.bytes else "sext" if x.kind == "i" else "zext"
+    return "trunc" if target.bytes < source.bytes else "sext" if source.kind == "i" else "zext"
 
 
 def _literal(x: Any, type: Type) -> str:
-    """A constant as LLVM writes it; floats by their bits, as hexadecimal doubles."""
+    """A constant as LLVM writes it: a float as the bits of a double, in hexadecimal; of a vector type, in all lanes."""
     if type.lanes > 1:
-        scalar = Type(type.kind, type.bytes)
-        one = f"{llvm_type(scalar)} {_literal(x, scalar)}"
-        return f"<{', '.join([one] * type.lanes)}>" if x else "zeroinitializer"
+        scalar_type = Type(type.kind, type.bytes)
+        lane = f"{llvm_type(scalar_type)} {_literal(x, scalar_type)}"
+        return f"<{', '.join([lane] * type.lanes)}>" if x else "zeroinitializer"
     if type.kind == "f":
         with np.errstate(over="ignore"):
             rounded = float(np.float32(x)) if type.bytes == 4 else float(x)
@@ -455,5 +469,5 @@ def _literal(x: Any, type: Type) -> str:
     if type.kind == "b":
         return "true" if x else "false"
     if type.kind == "p":
-        return "null"
+        return "null"  # the only constant address
     return str(int(x))

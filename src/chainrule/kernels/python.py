@@ -1,7 +1,7 @@
 """Renders kernels to Python: for `explain(code=True)`, and for tests, which run them without a compiler.
 
-The text is a function that computes the same as the machine code, one number at a time, with NumPy's scalars. 64-bit
-integers are Python ints; `array(address, type)` is memory.
+The text is a function that computes the same results as the machine code, apart from rounding, one number at a time,
+with NumPy's scalars. 64-bit signed integers are Python ints; `array(address, type)` is an array in memory.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.kernels.tree import I8, Expr, If, Kernel, Loop, Type
+from chainrule.kernels.tree import I8, Array, Expr, If, Kernel, Loop, Type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+# from a kernel's instructions to Python's operators and functions
 _OPERATORS = {
     "add": "+", "sum": "+", "sub": "-", "mul": "*", "div": "/", "and": "&", "or": "|", "xor": "^", "quotient": "//",
     "remainder": "%", "shift_left": "<<", "shift_right": ">>", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
@@ -33,22 +34,29 @@ def render(kernel: Kernel) -> str:
     """Render a kernel as the text of a Python function.
 
     Raises:
-        NotImplementedError: it uses vectors or waits for other threads, which this renderer does not support.
+        NotImplementedError: the kernel uses vectors, while loops, calls of other kernels or other instructions that this
+            renderer does not support.
     """
     return _PythonRenderer(kernel).render()
 
 
 class _PythonRenderer:
-    """Renders one kernel."""
+    """Renders one kernel.
+
+    Attributes:
+        lines: the lines written so far.
+        texts: the text that stands for each expression, by identity: a name, or the expression itself.
+        use_counts: how often each expression is used, by identity.
+        name_count: how many names have been given to expressions.
+    """
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
         self.lines: list[str] = []
         self.texts: dict[int, str] = {}
-        self.uses: dict[int, int] = {}
-        self.arrays: dict[int, str] = {}
-        self.names = 0
-        self._count(kernel.body)
+        self.use_counts: dict[int, int] = {}
+        self.name_count = 0
+        self._count_uses(kernel.body)
 
     def render(self) -> str:
         for name in self.kernel.arguments:
@@ -57,19 +65,19 @@ class _PythonRenderer:
         head = f"def {self.kernel.name}({', '.join(self.kernel.arguments)}):"
         return "\n".join([head, *self.lines, ""])
 
-    def _count(self, statements: Iterable[Any]) -> None:
-        """Count the uses of each expression: one used only once is written inline."""
+    def _count_uses(self, statements: Iterable[Any]) -> None:
+        """Count the uses of each expression: an expression used only once is written inline."""
         for statement in statements:
             if isinstance(statement, Expr):
                 for x in _operands(statement):
-                    self.uses[id(x)] = self.uses.get(id(x), 0) + 1
+                    self.use_counts[id(x)] = self.use_counts.get(id(x), 0) + 1
             elif isinstance(statement, Loop):
                 for x in (statement.start, statement.stop):
-                    self.uses[id(x)] = self.uses.get(id(x), 0) + 2  # never inline them
-                self._count(statement.body)
+                    self.use_counts[id(x)] = self.use_counts.get(id(x), 0) + 2  # so that they are not written inline
+                self._count_uses(statement.body)
             elif isinstance(statement, If):
-                self.uses[id(statement.test)] = self.uses.get(id(statement.test), 0) + 1
-                self._count([*statement.body, *statement.otherwise])
+                self.use_counts[id(statement.test)] = self.use_counts.get(id(statement.test), 0) + 1
+                self._count_uses([*statement.body, *statement.otherwise])
             else:
                 raise NotImplementedError("a while loop cannot be rendered to Python")
 
@@ -77,7 +85,7 @@ class _PythonRenderer:
         self.lines.append("    " * depth + text)
 
     def block(self, statements: Sequence[Any], depth: int) -> None:
-        before = len(self.lines)
+        first_line = len(self.lines)
         for statement in statements:
             if isinstance(statement, Expr):
                 self.expr(statement, depth)
@@ -94,11 +102,14 @@ class _PythonRenderer:
                 if statement.otherwise:
                     self.line(depth, "else:")
                     self.block(statement.otherwise, depth + 1)
-        if len(self.lines) == before:
+        if len(self.lines) == first_line:
             self.line(depth, "pass")
 
     def expr(self, expr: Expr, depth: int) -> None:
-        """Write a statement for an expression; or, if it is used only once, keep its text until then."""
+        """Write a statement for an expression; if it is used at most once, only keep its text for that use.
+
+        Reads of memory and variables are always written here: a later write must not change what they read.
+        """
         if expr.op == "set":
             self.line(depth, f"r{expr.args[0]} = {self.text(expr.args[1])}")
         elif expr.op == "store":
@@ -108,21 +119,22 @@ class _PythonRenderer:
             self.line(depth, f"return {self.text(expr.args[0])}" if expr.args else "return")
         else:
             text = self.expression(expr)
-            if self.uses.get(id(expr), 0) <= 1 and expr.op not in ("get", "load"):
+            if self.use_counts.get(id(expr), 0) <= 1 and expr.op not in ("get", "load"):
                 self.texts[id(expr)] = f"({text})" if " " in text and expr.op in _OPERATORS else text
                 return
-            self.names += 1
-            name = self.texts[id(expr)] = self.kernel.names.get(id(expr), f"v{self.names}")
+            self.name_count += 1
+            name = self.texts[id(expr)] = self.kernel.names.get(id(expr), f"v{self.name_count}")
             self.line(depth, f"{name} = {text}")
 
     def text(self, expr: Expr) -> str:
+        """The text that stands for an expression that has been computed, or for a constant."""
         return _literal(expr.args[0], expr.type) if expr.op == "constant" else self.texts[id(expr)]
 
-    def array(self, array: Any) -> str:
+    def array(self, array: Array) -> str:
         return f"array({self.text(array.address)}, {array.type})"
 
     def expression(self, expr: Expr) -> str:
-        """The Python text of an expression."""
+        """The Python text that computes an expression from its operands."""
         op, args = expr.op, expr.args
         if expr.type.lanes > 1:
             raise NotImplementedError("vectors cannot be rendered to Python")
@@ -150,12 +162,12 @@ class _PythonRenderer:
 
 
 def _operands(expr: Expr) -> list[Expr]:
-    """The expressions that an instruction takes."""
+    """The expressions that an instruction uses: its operands, and the addresses of its arrays."""
     operands = []
     for x in expr.args:
         if isinstance(x, Expr):
             operands.append(x)
-        elif hasattr(x, "address"):
+        elif isinstance(x, Array):
             operands.append(x.address)
     return operands
 
@@ -172,7 +184,7 @@ def _literal(x: Any, type: Type) -> str:
 
 
 class Memory:
-    """Numbers in memory, by index."""
+    """An array in memory, which starts at an address and has no end."""
 
     def __init__(self, address: int, type: Type) -> None:
         self.type = type
@@ -189,7 +201,7 @@ class Memory:
 
 def _cast(x: Any, type: Type) -> Any:
     if type == I8 or type.kind == "p":
-        return int(x) if np.isfinite(x) else np.iinfo(np.int64).min
+        return int(x) if np.isfinite(x) else np.iinfo(np.int64).min  # as x86 does; LLVM leaves it open
     return np.asarray(x).astype(type.dtype)[()]
 
 
@@ -206,30 +218,35 @@ def _multiply_add(x: Any, y: Any, z: Any) -> Any:
 
 
 def _library(name: str) -> Callable[..., Any]:
+    """NumPy's function for a function of the C library."""
     functions: dict[str, Any] = {"pow": np.power, "erf": lambda x: type(x)(math.erf(x))}
     return functions.get(name) or getattr(np, f"arc{name[1:]}" if name[0] == "a" else name)  # type: ignore[no-any-return]
 
 
 class _TypeName(Type):
-    """A type that the rendered text also calls to write constants, as in `f4(0.5)`."""
+    """A type as a name in the rendered text, which also calls it to write constants, as in `f4(0.5)`."""
 
     def __call__(self, x: Any) -> Any:
         return self.dtype.type(x)
 
 
 def executable(kernel: Kernel) -> Callable[..., None]:
-    """The kernel as a Python function."""
-    names = (
+    """The kernel as a Python function of its arguments, which are integers.
+
+    Raises:
+        NotImplementedError: see `render`.
+    """
+    library_names = (
         "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "sinh",
         "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "pow", "fmod",
     )  # fmt: skip
     namespace: dict[str, Any] = {
         "np": np, "array": Memory, "cast": _cast, "bitcast": _bitcast, "invert": _invert, "multiply_add": _multiply_add,
-        **{name: _library(name) for name in names}, **{f"{name}f": _library(name) for name in names},
+        **{name: _library(name) for name in library_names}, **{f"{name}f": _library(name) for name in library_names},
     }  # fmt: skip
-    for name in ("f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1", "p8"):
-        namespace[name] = _TypeName(name[0], int(name[1]))
-    exec(render(kernel), namespace)  # noqa: S102  # our own text
+    for type_name in ("f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1", "p8"):
+        namespace[type_name] = _TypeName(type_name[0], int(type_name[1]))
+    exec(render(kernel), namespace)  # noqa: S102  # text that this file has written
     function = namespace[kernel.name]
 
     def run(*arguments: int) -> None:

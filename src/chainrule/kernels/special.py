@@ -1,6 +1,6 @@
-"""Functions that NumPy lacks, applied elementwise.
+"""The error function, which NumPy lacks, for arrays.
 
-Called by `ops.networks`; in compiled programs they are fused like ufuncs.
+Called by `ops.networks`. Compiled programs do not call this kernel: they fuse `functions.erf` into loops, like a ufunc.
 """
 
 from __future__ import annotations
@@ -24,9 +24,13 @@ ERF_FIELDS = DescriptorLayout("x out", "")
 
 
 def erf(x: NDArray[Any]) -> NDArray[Any]:
-    """The error function, 2/√π ∫₀ˣ exp(-t²) dt, of float32 or float64 of any shape, to a few units in the last place.
+    """The error function of each element, 2/√π ∫₀ˣ exp(-t²) dt, accurate to a few units in the last place.
 
-    The result has the memory order of x, without gaps.
+    Args:
+        x: an array of float32 or float64, of any shape.
+
+    Returns:
+        An array of the same shape and type, with the memory order of x but without gaps.
     """
     out = np.empty_like(x, subok=False)
     dense = x if x.strides == out.strides else x.copy(order="K")

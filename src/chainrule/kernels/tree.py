@@ -1,7 +1,7 @@
 """A kernel as data: a small tree of loops, conditions and instructions, which a renderer turns into code.
 
-Python arithmetic builds it. An `Expr` is one number that the kernel computes; adding two expressions appends an
-addition to the block that is being written:
+Python arithmetic builds the tree. An `Expr` is one number that the kernel computes; adding two expressions appends an
+addition to the current block:
 
     kernel = Kernel("double", {"x": ADDRESS, "out": ADDRESS, "n": I8})
     x, out = kernel.array("x", F4), kernel.array("out", F4)
@@ -11,11 +11,13 @@ addition to the block that is being written:
 So a scalar function such as exp is an ordinary Python function of expressions (`kernels.functions`). `kernels.llvm`
 renders a kernel to LLVM IR, `kernels.python` to Python for reading and testing.
 
-Semantics: instructions run in the order in which they were written. Floats follow IEEE 754 and are neither reordered
-nor contracted; only the order of additions in `Variable.accumulate` and `Kernel.add_lanes` is left to the compiler, and
-`Kernel.multiply_add` may round once. Integers wrap around.
+Semantics: instructions run in the order in which they were appended. Arithmetic on floats follows IEEE 754. It is
+neither reordered nor contracted, with two exceptions: the compiler chooses the order of additions in
+`Variable.accumulate` and `Kernel.add_lanes`, and `Kernel.multiply_add` may round once instead of twice. Integers wrap
+around; `//` and `%` are for integers that are not negative.
 
-Built by `lower.loops` and by the hand-written kernels. This file knows nothing of renderers, NumPy arrays and threads.
+Trees are built by `lower.loops`, by the hand-written kernels, and for the driver and the threads. This file does not
+depend on renderers, arrays or threads.
 """
 
 from __future__ import annotations
@@ -37,8 +39,8 @@ class Type:
 
     Attributes:
         kind: NumPy's letter: "f" float, "i" signed, "u" unsigned, "b" boolean; or "p", an address.
-        bytes: size in memory.
-        lanes: numbers in a vector, or 1.
+        bytes: the size of one number in memory.
+        lanes: how many numbers the vector has; 1 for a single number.
     """
 
     kind: str
@@ -47,17 +49,18 @@ class Type:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The corresponding NumPy dtype."""
+        """The NumPy dtype of one number; not defined for addresses."""
         return np.dtype("?" if self.kind == "b" else f"{self.kind}{self.bytes}")
 
     def vector(self, lanes: int) -> Type:
-        """The type of a vector of such numbers."""
+        """The type of a vector of numbers of this type."""
         return Type(self.kind, self.bytes, lanes)
 
     def __str__(self) -> str:
         return f"{self.kind}{self.bytes}" + (f"x{self.lanes}" if self.lanes > 1 else "")
 
 
+# names as in NumPy's type strings: kind and bytes
 F4, F8 = Type("f", 4), Type("f", 8)
 I1, I2, I4, I8 = Type("i", 1), Type("i", 2), Type("i", 4), Type("i", 8)
 U1, U2, U4, U8 = Type("u", 1), Type("u", 2), Type("u", 4), Type("u", 8)
@@ -66,7 +69,7 @@ ADDRESS = Type("p", 8)
 
 
 def computes_with(dtype: np.dtype[Any]) -> bool:
-    """Whether kernels can compute with a dtype."""
+    """Whether kernels can compute with a dtype: integers, booleans, float32 and float64, in native byte order."""
     return dtype.isnative and (dtype.kind in "iub" or (dtype.kind == "f" and dtype.itemsize in (4, 8)))
 
 
@@ -85,13 +88,13 @@ def type_of(dtype: Any) -> Type:
 
 @dataclass(eq=False, slots=True)
 class Expr:
-    """One number of a kernel, and the instruction that computes it.
+    """One number (or vector) of a kernel, and the instruction that computes it.
 
     Attributes:
-        op: the instruction.
-        args: its operands: expressions, and settings such as a type.
-        type: the number's type; meaningless if the instruction has an effect but no result.
-        kernel: the kernel it belongs to.
+        op: the name of the instruction.
+        args: the instruction's operands: expressions, arrays, and settings such as a type.
+        type: the result's type; meaningless if the instruction has an effect but no result.
+        kernel: the kernel that it belongs to.
     """
 
     op: str
@@ -100,11 +103,18 @@ class Expr:
     kernel: Kernel
 
     def _append_binary(self, op: str, other: Any, type: Type | None = None, swapped: bool = False) -> Expr:
-        """Append a binary instruction."""
+        """Append a binary instruction.
+
+        Args:
+            op: the name of the instruction.
+            other: the other operand: an expression, or a Python number, which is converted.
+            type: the result's type; by default the operands' type.
+            swapped: whether `other` is the first operand.
+        """
         other = self.kernel.lift(other, self.type)
         if other.type != self.type:
             raise TypeError(f"{op}: operands have types {self.type} and {other.type}; convert one of them with to()")
-        if self.type == I8 and not swapped:  # index arithmetic: drop + 0 and * 1
+        if self.type == I8 and not swapped:  # omit + 0 and * 1, which index arithmetic often has
             if op == "add" and 0 in (_constant_value(self), _constant_value(other)):
                 return other if _constant_value(self) == 0 else self
             if op == "mul" and 1 in (_constant_value(self), _constant_value(other)):
@@ -174,7 +184,7 @@ class Expr:
         return self._compare("ge", other)
 
     def equals(self, other: Any) -> Expr:
-        """Compare two numbers for equality; `==` compares the Python objects."""
+        """Whether two numbers are equal; `==` would compare the Python objects."""
         return self._compare("eq", other)
 
     def differs(self, other: Any) -> Expr:
@@ -193,17 +203,17 @@ class Expr:
         raise TypeError("an expression has no value while the kernel is built: use select, when or loop_while")
 
     def to(self, type: Type) -> Expr:
-        """Convert to another type, as C does; to a boolean: x != 0."""
+        """Convert to a different type, as C does; to a boolean: x != 0."""
         if type == self.type:
             return self
         return self.differs(0) if type.kind == "b" else self.kernel.append("cast", (self,), type)
 
     def bits_as(self, type: Type) -> Expr:
-        """Reinterpret the bits as another type."""
+        """Reinterpret the bits as a different type of the same size."""
         return self.kernel.append("bitcast", (self,), type)
 
     def apply(self, name: str, *others: Any) -> Expr:
-        """Apply an LLVM intrinsic on floats: sqrt, floor, ceil, trunc, rint, fabs, maximum, minimum, copysign ..."""
+        """Apply an LLVM intrinsic to floats: sqrt, floor, ceil, trunc, rint, fabs, maximum, minimum or copysign."""
         if self.type.kind != "f":
             raise TypeError(f"{name}: takes floats, not {self.type}")
         return self.kernel.append(name, (self, *(self.kernel.lift(x, self.type) for x in others)), self.type)
@@ -216,10 +226,7 @@ def _constant_value(expr: Expr) -> Any:
 
 @dataclass(eq=False)
 class Loop:
-    """A loop, `for index in range(start, stop, step): body`.
-
-    If `as_written`, LLVM neither unrolls nor vectorizes it.
-    """
+    """`for index in range(start, stop, step): body`, with a positive step (see `Kernel.loop`)."""
 
     index: Expr
     start: Expr
@@ -248,7 +255,7 @@ class If:
 
 
 class Variable:
-    """A mutable number, held in a register."""
+    """A number that can be assigned again. The compiler holds it in a register."""
 
     def __init__(self, kernel: Kernel, type: Type, initial: Any) -> None:
         self.kernel, self.type = kernel, type
@@ -258,7 +265,7 @@ class Variable:
 
     @property
     def value(self) -> Expr:
-        """Its current value."""
+        """The current value."""
         return self.kernel.append("get", (self.number,), self.type)
 
     def set(self, value: Any) -> None:
@@ -266,7 +273,7 @@ class Variable:
         self.kernel.effect("set", (self.number, self.kernel.lift(value, self.type)))
 
     def accumulate(self, value: Expr) -> None:
-        """Add a value. The compiler may reorder such additions, so that a loop of them can be vectorized."""
+        """Add a value. The compiler may reorder such additions of floats, so that it can vectorize a loop of them."""
         self.set(self.kernel.append("sum" if self.type.kind == "f" else "add", (self.value, value), self.type))
 
 
@@ -277,14 +284,14 @@ class Array:
         kernel: the kernel that reads or writes them.
         address: the address of the first number.
         type: the type of each number.
-        alias_scope: a name states that the array overlaps no array with another name and none without a name. Arrays
-            without a name may overlap each other.
+        alias_scope: a name, or None. The caller promises that arrays with different names do not overlap, and that an
+            array with a name does not overlap arrays without one. Arrays without a name may overlap each other.
     """
 
     def __init__(self, kernel: Kernel, address: Expr, type: Type, alias_scope: str | None = None) -> None:
         self.kernel, self.address, self.type, self.alias_scope = kernel, address, type, alias_scope
-        if alias_scope is not None and alias_scope not in kernel.scopes:
-            kernel.scopes.append(alias_scope)
+        if alias_scope is not None and alias_scope not in kernel.alias_scopes:
+            kernel.alias_scopes.append(alias_scope)
 
     def __getitem__(self, index: Any) -> Expr:
         return self.vector(index, 1)
@@ -293,11 +300,11 @@ class Array:
         self.kernel.effect("store", (self, self.kernel.lift(index, I8), self.kernel.lift(value, self.type)))
 
     def vector(self, index: Any, lanes: int) -> Expr:
-        """Load `lanes` neighboring numbers as one vector. `array[index] = vector` stores one."""
+        """Load `lanes` neighboring numbers as one vector; `array[index] = vector` stores a vector."""
         return self.kernel.append("load", (self, self.kernel.lift(index, I8)), self.type.vector(lanes))
 
     def at(self, index: Any) -> Array:
-        """The same memory, starting at an index."""
+        """The array that starts at an index of this array."""
         address = self.kernel.append("offset", (self.address, self.kernel.lift(index, I8), self.type), ADDRESS)
         return Array(self.kernel, address, self.type, self.alias_scope)
 
@@ -306,7 +313,7 @@ class Array:
         self.kernel.effect("prefetch", (self, self.kernel.lift(index, I8), for_writing))
 
     def fill_zero(self, count: Any) -> None:
-        """Set the first `count` numbers to 0; none if the count is negative."""
+        """Set the first `count` numbers to 0. A negative count sets none."""
         count = self.kernel.lift(count, I8)
         count = self.kernel.select(count > 0, count, 0)
         self.kernel.effect("memset", (self, count * self.type.bytes))
@@ -323,13 +330,13 @@ class Kernel:
         name: the function's name.
         arguments: names and types, in order.
         result: the return type, if any.
-        internal: whether only kernels of the same LLVM module call it.
+        internal: whether it is called only by kernels of its own LLVM module.
 
     Attributes:
-        body: statements, in order: expressions, loops, conditions.
+        body: statements, in order: `Expr`, `Loop`, `While` and `If`.
         variables: the types of its variables.
-        scopes: the alias scopes of its arrays.
-        calls: other kernels that it calls.
+        alias_scopes: the alias scopes of its arrays.
+        callees: other kernels that it calls.
         attributes: LLVM function attributes, such as optsize.
         names: readable names of expressions, by identity, for the Python rendering.
     """
@@ -340,8 +347,8 @@ class Kernel:
         self.name, self.result, self.internal = name, result, internal
         self.body: list[Any] = []
         self.variables: list[Type] = []
-        self.scopes: list[str] = []
-        self.calls: list[Kernel] = []
+        self.alias_scopes: list[str] = []
+        self.callees: list[Kernel] = []
         self.attributes: list[str] = []
         self.names: dict[int, str] = {}
         self.arguments = {key: Expr("argument", (key,), type, self) for key, type in arguments.items()}
@@ -363,11 +370,11 @@ class Kernel:
         self.append(op, args, BOOL)
 
     def lift(self, x: Any, type: Type) -> Expr:
-        """Make a Python number a constant; leave an expression as it is."""
+        """The constant expression for a Python number; an expression is returned unchanged."""
         return x if isinstance(x, Expr) else Expr("constant", (x,), type, self)
 
     def array(self, address: Any, type: Type, alias_scope: str | None = None) -> Array:
-        """The array at an address, or at the address in an argument."""
+        """The array at an address, which is an expression or the name of an argument."""
         return Array(self, self.arguments[address] if isinstance(address, str) else address, type, alias_scope)
 
     def variable(self, type: Type, initial: Any = 0) -> Variable:
@@ -379,17 +386,17 @@ class Kernel:
         return Array(self, self.append("alloca", (type, count), ADDRESS), type)
 
     def select(self, test: Expr, yes: Any, no: Any) -> Expr:
-        """`yes` where the test holds, else `no`; both are computed."""
+        """`yes` if the test holds, else `no`; both are computed. At least one of them must be an expression."""
         type = next(x.type for x in (yes, no) if isinstance(x, Expr))
         return self.append("select", (test, self.lift(yes, type), self.lift(no, type)), type)
 
     def minimum(self, x: Expr, y: Any) -> Expr:
-        """The smaller of two integers."""
+        """The smaller of two integers; for floats, see `functions.minimum`."""
         y = self.lift(y, x.type)
         return self.select(x < y, x, y)
 
     def maximum(self, x: Expr, y: Any) -> Expr:
-        """The larger of two integers."""
+        """The larger of two integers; for floats, see `functions.maximum`."""
         y = self.lift(y, x.type)
         return self.select(x > y, x, y)
 
@@ -398,21 +405,21 @@ class Kernel:
         return x if lanes == 1 else self.append("broadcast", (x,), x.type.vector(lanes))
 
     def shuffle(self, x: Expr, y: Expr, order: Sequence[int]) -> Expr:
-        """Pick lanes from x followed by y."""
+        """A vector of lanes picked from x and y: `order` holds their indices in x followed by y."""
         return self.append("shuffle", (x, y, tuple(order)), x.type.vector(len(order)))
 
     def add_lanes(self, x: Expr) -> Expr:
-        """The sum of a vector's lanes, in an order that the compiler chooses."""
+        """The sum of the lanes of a vector of floats, in an order that the compiler chooses."""
         return x if x.type.lanes == 1 else self.append("add_lanes", (x,), x.type.vector(1))
 
     def multiply_add(self, x: Expr, y: Expr, z: Expr) -> Expr:
-        """x y + z, rounded once where the processor has a fused multiply-add."""
+        """x y + z for floats, rounded once where the processor has a fused multiply-add, else twice."""
         return self.append("fmuladd", (x, y, z), x.type)
 
     def call(self, kernel: Kernel, *args: Any) -> Expr:
-        """Call another kernel, which becomes part of the same module."""
-        if kernel not in self.calls:
-            self.calls.append(kernel)
+        """Call a different kernel, which becomes part of the same module."""
+        if kernel not in self.callees:
+            self.callees.append(kernel)
         operands = [self.lift(x, a.type) for x, a in zip(args, kernel.arguments.values(), strict=True)]
         return self.append("call", (kernel, *operands), kernel.result or BOOL)
 
@@ -425,22 +432,30 @@ class Kernel:
         return self.append("call_library", (name, *args), result)
 
     def atomic(self, op: str, address: Expr, *args: Any) -> Expr:
-        """Append an atomic instruction on a 64-bit word.
+        """Append an atomic instruction on the 64-bit integer at an address.
 
-        It is load, store, add (returns the old value), or compare_exchange (returns whether it stored the new one).
+        `op` is "load"; "store", with the new value; "add", which returns the old value; or "compare_exchange", which
+        takes an expected and a new value, stores the new one if the expected one is there, and returns whether it did.
         """
         result = BOOL if op == "compare_exchange" else I8
         return self.append(f"atomic_{op}", (address, *(self.lift(x, I8) for x in args)), result)
 
     def return_(self, value: Any) -> None:
-        """Return from the kernel. It must be the last instruction of its block."""
+        """Return from the kernel. This must be the last instruction of its block.
+
+        Args:
+            value: the result; ignored if the kernel has none.
+        """
         self.effect("return", () if self.result is None else (self.lift(value, self.result),))
 
     # Blocks
 
     @contextmanager
     def loop(self, start: Any, stop: Any, step: int = 1, as_written: bool = False) -> Iterator[Expr]:
-        """Context manager: run the statements inside for each index in range(start, stop, step)."""
+        """Context manager: run the statements inside for each index in range(start, stop, step).
+
+        If `as_written`, LLVM neither unrolls nor vectorizes the loop.
+        """
         index = Expr("index", (), I8, self)
         loop = Loop(index, self.lift(start, I8), self.lift(stop, I8), step, as_written)
         self._blocks[-1].append(loop)
