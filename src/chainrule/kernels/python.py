@@ -34,8 +34,8 @@ def render(kernel: Kernel) -> str:
     """Render a kernel as the text of a Python function.
 
     Raises:
-        NotImplementedError: the kernel uses vectors, while loops, calls of other kernels or other instructions that this
-            renderer does not support.
+        NotImplementedError: the kernel uses vectors, while loops, calls of other kernels, or other instructions that
+            this renderer does not support.
     """
     return _PythonRenderer(kernel).render()
 

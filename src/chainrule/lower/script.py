@@ -1,7 +1,7 @@
 """Writes the scripts that the driver interprets to run a program's stages (see `kernels.driver`).
 
-Here it is decided what each thread does, and where threads wait for each other. `program` writes its scripts with this
-file, and `capture.report` writes scripts that time single stages.
+This file decides what each thread does, and where threads wait for each other. `program` uses it for all its scripts,
+`capture.report` for scripts that time groups of stages.
 """
 
 from __future__ import annotations
