@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     EntryOf = Callable[[Value], int]
 
 MAX_FEW_ROWS = 24
-"""With more rows, BLAS computes a product, although it packs the weights first (see `kernels.product`)."""
+"""With more rows, BLAS computes a product, although it packs the weights first (see `kernels.product`). The number of
+rows from which BLAS is faster depends on the processor: about thirty with AVX2, more than 48 with AVX-512."""
 MIN_SHARED_WORK = 4_000
 """Threads divide only stages with more work than this (see `schedule.work`)."""
 PRODUCT_FACTOR = 8

@@ -263,8 +263,8 @@ def _order(stage: Stage, reads: Sequence[Value]) -> list[int]:
 
 def _strides(value: Value, shape: tuple[int, ...]) -> list[int]:
     """A value's stride in each dimension of the loops' shape: 0 where the value is broadcast."""
-    missing = len(shape) - len(value.shape)
-    return [0] * missing + [s if n != 1 else 0 for s, n in zip(value.strides, value.shape, strict=True)]
+    n_missing = len(shape) - len(value.shape)
+    return [0] * n_missing + [s if n != 1 else 0 for s, n in zip(value.strides, value.shape, strict=True)]
 
 
 def _reduced_strides(step: Value) -> list[int]:

@@ -66,7 +66,7 @@ class Program:
         table: the program's table (see `kernels.driver`).
         table_view: the same memory as a memoryview.
         arrays: the arrays of values, by identity.
-        order: what a run executes: indices of segments, and functions that are Python calls.
+        run_order: what a run executes, in order: indices of segments, and functions that are Python calls.
     """
 
     def __init__(
@@ -91,14 +91,14 @@ class Program:
         self.scalars = np.zeros(max(1, scalar_count))
         self.scalars_view = self.scalars.data
         self.buffers: list[NDArray[np.int64]] = []  # descriptors and scripts
-        self.allocate = {id(v): _allocator(v) for v in map(base_of, outputs) if v.kind not in INPUT_KINDS}
+        self.allocators = {id(v): _allocator(v) for v in map(base_of, outputs) if v.kind not in INPUT_KINDS}
         self._allocate(outputs, n_private, allocate_arena or (lambda n_bytes: np.empty(n_bytes, np.uint8)))
         self.argument_entries = [(i, self.entries[id(v)], v) for i, v in enumerate(arguments) if id(v) in self.entries]
-        self.order = self._write_scripts()
+        self.run_order = self._write_scripts()
         self.enter = partial(machine.function(_driver_address()), self.table.ctypes.data)  # calls the driver
         self.table_view = self.table.data
-        self.is_single_segment = self.order == [0]  # without Python calls
-        self.progress_per_run = 1 if self.is_single_segment else 1 + len(self.order)
+        self.is_single_segment = self.run_order == [0]  # without Python calls
+        self.progress_per_run = 1 if self.is_single_segment else 1 + len(self.run_order)
 
     @property
     def code(self) -> str:
@@ -138,7 +138,7 @@ class Program:
             elif value.kind == "argument" or (is_python_result(value) and key not in output_ids):
                 continue
             elif key in output_ids:
-                array = self.allocate[key]()
+                array = self.allocators[key]()
             else:
                 offset = start + self.plan.offsets[key]
                 if key in self.plan.block_buffers:
@@ -155,8 +155,8 @@ class Program:
     def allocate_output(self, value: Value) -> None:
         """Allocate new memory for an output, because the result of the last run belongs to that run's caller."""
         key = id(base_of(value))
-        if key in self.allocate:
-            array = self.arrays[key] = self.allocate[key]()
+        if key in self.allocators:
+            array = self.arrays[key] = self.allocators[key]()
             self.table_view[self.entries[key]] = data_pointer(array)
 
     def release(self, outputs: Sequence[Value]) -> None:
@@ -192,15 +192,15 @@ class Program:
     # Scripts
 
     def _write_scripts(self) -> list[Any]:
-        """Write all scripts, and return `order`."""
-        order: list[Any] = []
+        """Write all scripts, and return `run_order`."""
+        run_order: list[Any] = []
         segments: list[list[KernelCall]] = []
         for index, stage in enumerate(self.plan.stages):
             if stage.kind == "call":
-                order.append(self._python_call(stage))
+                run_order.append(self._python_call(stage))
                 continue
-            if not order or not isinstance(order[-1], int):
-                order.append(len(segments))
+            if not run_order or not isinstance(run_order[-1], int):
+                run_order.append(len(segments))
                 segments.append([])
             segments[-1].append(self.kernel_calls[index])
         scripts = [self._script([], 0, 1, has_checks=True)]
@@ -211,7 +211,7 @@ class Program:
                 self._script(calls, thread_id, self.thread_count, has_checks) for thread_id in range(self.thread_count)
             ]
         self.table[driver.SCRIPTS] = self._keep(np.array(scripts, np.int64))
-        return order
+        return run_order
 
     def _script(self, calls: Sequence[KernelCall], thread_id: int, thread_count: int, has_checks: bool) -> int:
         """Write a script, and return its address."""
@@ -255,10 +255,11 @@ class Program:
         def run() -> None:
             inputs = [self.array(v) for v in step.inputs]
             result = step.options["function"](*inputs)
-            for v, array in ((v, result[v.options["position"]]) for v in items) if items else ((step, result),):
+            results = [(v, result[v.options["position"]]) for v in items] if items else [(step, result)]
+            for value, array in results:
                 if any(array is x for x in inputs):  # an input's memory may be reused while the result is needed
                     array = array.copy()
-                self._store_result(v, array)
+                self._store_result(value, array)
 
         return run
 
@@ -308,7 +309,7 @@ class Program:
             self.enter(driver.CHECK_ARGUMENTS, 0, 0, 1, 0)
         self.table_view[driver.PROGRESS] += 1
         with blas.one_thread():
-            for item in self.order:
+            for item in self.run_order:
                 if type(item) is int:
                     self._run(item)
                 else:

@@ -159,16 +159,16 @@ class Recorder:
         operand_types = [e if isinstance(e, (bool, int, float)) else e.dtype for e in examples]
         if ufunc is np.where:
             operand_types = operand_types[1:]
-        result = np.asarray(example).dtype
+        result_type = np.asarray(example).dtype
         # functions with boolean results compute in the common type of their inputs, all others in the result's type
-        common = _comparison_type(operand_types) if result.kind == "b" else result
-        if common.kind not in "biuf" or result.itemsize > 8:
-            raise Untraceable(f"np.{ufunc.__name__} of numbers of type {common}")
-        if common.kind != "f" and ufunc in FLOATS_ONLY and not (ufunc is np.power and operands[1] in (1, 2, 3)):
-            raise Untraceable(f"np.{ufunc.__name__} of {common}")
-        if common.kind == "f":
+        compute_type = _comparison_type(operand_types) if result_type.kind == "b" else result_type
+        if compute_type.kind not in "biuf" or result_type.itemsize > 8:
+            raise Untraceable(f"np.{ufunc.__name__} of numbers of type {compute_type}")
+        if compute_type.kind != "f" and ufunc in FLOATS_ONLY and not (ufunc is np.power and operands[1] in (1, 2, 3)):
+            raise Untraceable(f"np.{ufunc.__name__} of {compute_type}")
+        if compute_type.kind == "f":
             operands = [float(x) if type(x) is int else x for x in operands]
-        return self.add_value("elementwise", ufunc, operands, example, type=common)
+        return self.add_value("elementwise", ufunc, operands, example, type=compute_type)
 
     def cast(self, x: Any, dtype: Any) -> Tracer:
         """Convert x to a different type."""
@@ -209,8 +209,8 @@ class Recorder:
         value = self.view_value(x.value, function, x.layout)
         if x.base is None:
             return Tracer(self, value, x, function)
-        outer = x.view_function
-        return Tracer(self, value, x.base, lambda *inputs: function(outer(*inputs)), x.index_tracers)
+        base_function = x.view_function
+        return Tracer(self, value, x.base, lambda *inputs: function(base_function(*inputs)), x.index_tracers)
 
     def refresh_view(self, x: Tracer) -> Value:
         """The value of a view after its base was changed in place."""
@@ -242,8 +242,8 @@ class Recorder:
             example = function(source)
             if not np.may_share_memory(example, source):
                 raise Untraceable("elements picked by an array")
-        start = example.__array_interface__["data"][0] - source.__array_interface__["data"][0]
-        offset = start // source.itemsize if example.size else 0
+        n_bytes = example.__array_interface__["data"][0] - source.__array_interface__["data"][0]
+        offset = n_bytes // source.itemsize if example.size else 0
         return self.add_value("view", None, (value,), example, view=function, offset=offset).value
 
     def matmul(self, x: Any, y: Any) -> Tracer:
