@@ -7,11 +7,11 @@ float64.
 
 **Error**, as a fraction of the sum of absolute values. An addition in float32 rounds by up to 2⁻²⁴ = 6e-8 of its
 result. Fewer than 64 additions of rows follow one another, and up to 37 more where NumPy first sums neighbors pairwise.
-In the worst case, where each rounds by that much in the same direction, the error is below 4e-6 for a sum over one
-dimension, and below 6e-6 for a sum over several. For equal and for uniformly distributed numbers, all errors were below
-1e-6. `tests/kernels/test_sums.py` checks these three figures. One exception: where contiguous numbers are not aligned
-or not in native byte order, and in older versions always, NumPy sums 8,192 of them pairwise, and then adds these sums
-one after the other. For 2²⁰ numbers, the worst case is then 1e-5.
+In the worst case, where all of them round by that much in the same direction, the error is below 4e-6 for a sum over
+one dimension, and below 6e-6 for a sum over several. For equal and for uniformly distributed numbers, all errors were
+below 1e-6. `tests/kernels/test_sums.py` checks these three figures. One exception: where contiguous numbers are not
+aligned or not in native byte order, and in older versions always, NumPy sums 8,192 of them pairwise, and then adds
+these sums one after the other. For 2²⁰ numbers, the worst case is then 1e-5.
 
 These sums are used where no generated loop runs: for small arrays, and on machines without a compiler. Generated loops
 also continue long sums in double precision (`lower.loops`).

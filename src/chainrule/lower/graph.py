@@ -203,7 +203,7 @@ def reachable(values: Sequence[Value], roots: Sequence[Value]) -> list[Value]:
 
 _LIBRARIES = sys.stdlib_module_names - {"__main__"} | {"numpy"}
 """Libraries whose objects are interchangeable if they are equal and have the same repr. Equality alone is not enough:
-Decimal(0) == Decimal("-0"), a time == the same time in another zone, and range(0, 3, 2) == range(0, 4, 2)."""
+Decimal(0) == Decimal("-0"), a time == the same time in a different zone, and range(0, 3, 2) == range(0, 4, 2)."""
 
 _PLAIN_VALUE: dict[Any, Callable[[Any], Any]] = {
     float.__eq__: float.__repr__, complex.__eq__: complex.__repr__, int.__eq__: int.__index__, str.__eq__: str.__str__,

@@ -84,7 +84,7 @@ def prepare_call(stage: Stage) -> KernelCall:
     if stage.kind == "kernel":
         return _handwritten(stage)
     nest = Nest(stage)
-    is_parallel = nest.outermost_parallel and work(stage) > MIN_SHARED_WORK and nest.row_count > 1
+    is_parallel = nest.is_outermost_parallel and work(stage) > MIN_SHARED_WORK and nest.row_count > 1
 
     def descriptor(entry_of: EntryOf) -> Descriptor:
         return np.array(nest.descriptor(entry_of), np.int64)

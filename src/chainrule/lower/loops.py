@@ -94,7 +94,7 @@ class Nest:
         reductions: the steps that reduce.
         levels: for each reduction, by identity: how many loops enclose its register, from 0 if the register lasts for
             the whole nest; len(sizes) if the reduction has no register, but is accumulated in memory.
-        outermost_parallel: whether the iterations of the outermost loop are independent, so that threads can divide it.
+        is_outermost_parallel: whether the iterations of the outermost loop are independent. Then threads can divide it.
         is_empty: whether the loops have no iterations. Sums are 0 then.
     """
 
@@ -121,14 +121,14 @@ class Nest:
                 level -= 1
             self.levels[id(step)] = level
         complete = [step for step in self.reductions if not is_partial(step)]
-        self.outermost_parallel = depth > 0 and all(self.strides[id(r)][0] for r in complete if self.sizes[0] > 1)
+        self.is_outermost_parallel = depth > 0 and all(self.strides[id(r)][0] for r in complete if self.sizes[0] > 1)
 
     @property
     def row_count(self) -> int:
         """The number of rows that threads can divide: iterations of the outermost loop."""
         return self.sizes[0] if self.sizes else 1
 
-    def in_memory(self, r: Value) -> bool:
+    def is_in_memory(self, r: Value) -> bool:
         """Whether a reduction is accumulated in memory while the loops run."""
         return bool(self.sizes) and self.levels[id(r)] == len(self.sizes)
 
@@ -142,9 +142,9 @@ class Nest:
         if len(self.sizes) < 2:
             return False
         sums = [r for r in self.reductions if not self.strides[id(r)][-2]]
-        return bool(sums) and len(sums) == len(self.reductions) and all(map(self.in_memory, sums))
+        return bool(sums) and len(sums) == len(self.reductions) and all(map(self.is_in_memory, sums))
 
-    def additions(self, r: Value, in_blocks: bool) -> int:
+    def addition_count(self, r: Value, in_blocks: bool) -> int:
         """How many additions to memory, each of which rounds, contribute to one result.
 
         Such an addition adds a number, a sum of ROW_BLOCK rows, or the contents of a register.
@@ -286,7 +286,16 @@ def build(nest: Nest) -> Kernel:
 
 
 class _Builder:
-    """Builds the kernel of a nest."""
+    """Builds the kernel of a nest.
+
+    Attributes:
+        sizes: the size of each loop, as an expression.
+        arrays: the array of each operand, by the identity of its value.
+        strides: the stride of each operand in each loop, by identity: 0, 1 or an expression.
+        scalars: the scalars that the stage reads, by their indices among the program's scalars.
+        constants: the constants that are arguments, by type and text.
+        variables: the registers in which reductions are accumulated, by identity.
+    """
 
     def __init__(self, nest: Nest) -> None:
         self.nest, self.stage = nest, nest.stage
@@ -318,7 +327,7 @@ class _Builder:
         self.write()
 
     def write(self) -> None:
-        """Write the whole kernel: initial values of sums in memory, then the loops."""
+        """Write the whole kernel: the initial values of reductions in memory, then the loops."""
         nest, kernel = self.nest, self.kernel
         depth = len(nest.sizes)
         if nest.is_empty:
@@ -327,7 +336,7 @@ class _Builder:
                     self.clear(r)
             return
         for r in nest.reductions:
-            if depth and (nest.in_memory(r) or nest.is_revisited(r)):
+            if depth and (nest.is_in_memory(r) or nest.is_revisited(r)):
                 if is_partial(r):
                     with kernel.when(kernel["overwrite"].differs(0)):
                         self.clear(r)
@@ -344,7 +353,7 @@ class _Builder:
 
     def range(self, level: int) -> tuple[Any, Any]:
         """The start and stop of a loop: this thread's rows for the outermost loop, if threads divide it."""
-        if level == 0 and self.nest.outermost_parallel:
+        if level == 0 and self.nest.is_outermost_parallel:
             return self.kernel["first"], self.kernel["last"]
         return 0, self.sizes[level]
 

@@ -1,4 +1,4 @@
-"""The recorder: builds the graph of what NumPy does with Tracers.
+"""The recorder: builds the graph of the NumPy functions that are called with Tracers.
 
 `Recorder` handles arrays only. The subclass in `capture.trace` adds what else a training step uses: Tensors,
 parameters, optimizers. The subclass in `eager` records single operations.

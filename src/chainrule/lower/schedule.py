@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 ALIGNMENT = 64
 """Arrays in the arena begin at multiples of this many bytes: a cache line."""
 N_PARTS = 8
-"""Into how many partial sums a sum over rows is split. A constant, so that results do not depend on the threads."""
+"""The number of partial sums into which a sum over rows is split. It is a constant, so that results do not depend on
+the number of threads."""
 MIN_SPLIT_WORK = 200_000
 """Sums of stages with less work than this (see `work`) are not split."""
 CACHE_BYTES = 32_768
@@ -51,7 +52,7 @@ MAX_STAGES_SEARCHED = 24
 
 @dataclass(eq=False)
 class Group:
-    """Stages that run together, block by block, so that what they pass on stays in the cache.
+    """Stages that run together, block by block, so that the results they pass on stay in the cache.
 
     Attributes:
         n_images: the size of the first dimension, which is divided into blocks: the number of images, or of rows of a
@@ -76,14 +77,14 @@ class Group:
 
 @dataclass(eq=False)
 class Stage:
-    """Steps that run together, in one kernel.
+    """Steps that run together, in one kernel; or a Python call with its results.
 
     Attributes:
         kind: "loop", "matmul", "call" or "kernel".
         shape: the shape that its loops run over.
         steps: the steps, in order.
         stored_values: its results that are stored in memory, because other stages read them, or because they are
-            outputs; reductions and results of kernels always are.
+            outputs; results of reductions, kernels and calls always are.
         writes: external memory to update: pairs (the value of that memory, captured or an argument; its new value).
         n_parts: the number of partial sums over its rows; 0 if it computes none.
         group: the group that it belongs to, or None.
@@ -237,14 +238,14 @@ def _split_sums(stages: list[Stage], outputs: Sequence[Value]) -> list[Stage]:
             continue
         nest = Nest(stage)
         stage.order = nest.order
-        can_split = not nest.outermost_parallel and len(nest.sizes) > 1 and nest.sizes[0] >= N_PARTS
+        can_split = not nest.is_outermost_parallel and len(nest.sizes) > 1 and nest.sizes[0] >= N_PARTS
         if can_split and work(stage) >= MIN_SPLIT_WORK:
             stage.n_parts = N_PARTS
         for position, step in enumerate(stage.steps):
             if step.kind != "reduce":
                 continue
             is_split = stage.n_parts > 0 and not nest.strides[id(step)][0]
-            is_long = nest.additions(step, in_blocks=is_split) > sums.SHORT
+            is_long = nest.addition_count(step, in_blocks=is_split) > sums.SHORT
             in_double = step.op == "sum" and step.dtype == np.float32 and is_long
             if not (is_split or in_double):
                 continue
@@ -359,7 +360,7 @@ def _runs_by_image(stage: Stage, n_images: int, group_ids: set[int]) -> bool:
     outermost = next((d for d in nest.order if stage.shape[d] > 1), None)
     whole_steps = [step for step in stage.steps if not is_partial(step)]
     return (
-        nest.outermost_parallel
+        nest.is_outermost_parallel
         and outermost == 0
         and nest.sizes[0] % n_images == 0
         and all(step.shape[:1] == (n_images,) and _is_split_by_image(step, n_images) for step in whole_steps)
@@ -392,7 +393,7 @@ def work(stage: Stage) -> float:
 
 
 def _can_join(shape: tuple[int, ...], stage: Stage, inputs_from_stage: Sequence[Value]) -> bool:
-    """Whether a step with loops over this shape can run in a stage's loop: it may read only the same element there."""
+    """Whether a step with loops over this shape can run in a stage's loop, whose iterations compute what it reads."""
     if stage.kind != "loop" or stage.shape != shape or not shape:
         return False
     return all(v.kind == "elementwise" and v.shape == shape for v in inputs_from_stage)

@@ -1,4 +1,4 @@
-"""Tracers: stand-ins for arrays, which record what NumPy does with them.
+"""Tracers: stand-ins for arrays, which record the NumPy functions that are called with them.
 
 A formula of `chainrule.ops` called with Tracers runs unchanged. NumPy's protocols dispatch each function that it calls
 to this file, where the function is computed once, for this call's example values, and recorded for all later calls.
