@@ -127,7 +127,7 @@ def _product(stage: Stage) -> KernelCall:
     if stack:
         split, count = product.BY_MATRIX, math.prod(stack)
     elif base_of(y).kind == "captured" and rows <= columns:
-        # y is a layer's weights: each thread reads, and later updates, only its own part of them, and all of x
+        # y is a matrix of weights: each thread reads all of x, but only its own part of y, which it updates later
         split, count = product.BY_COLUMNS, columns
     else:
         split, count = product.BY_ROWS, rows

@@ -242,8 +242,8 @@ class Recorder:
             example = function(source)
             if not np.may_share_memory(example, source):
                 raise Untraceable("elements picked by an array")
-        n_bytes = example.__array_interface__["data"][0] - source.__array_interface__["data"][0]
-        offset = n_bytes // source.itemsize if example.size else 0
+        byte_offset = example.__array_interface__["data"][0] - source.__array_interface__["data"][0]
+        offset = byte_offset // source.itemsize if example.size else 0
         return self.add_value("view", None, (value,), example, view=function, offset=offset).value
 
     def matmul(self, x: Any, y: Any) -> Tracer:
