@@ -28,9 +28,7 @@ _UNSIGNED = {"quotient": "udiv", "remainder": "urem", "shift_right": "lshr"}
 _COMPARISONS = {"lt": "slt", "le": "sle", "gt": "sgt", "ge": "sge", "eq": "eq", "ne": "ne"}
 _UNSIGNED_COMPARISONS = {"lt": "ult", "le": "ule", "gt": "ugt", "ge": "uge", "eq": "eq", "ne": "ne"}
 _FLOAT_COMPARISONS = {"lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge", "eq": "oeq", "ne": "une"}
-_INTRINSICS = {
-    "sqrt", "floor", "ceil", "trunc", "rint", "fabs", "maximum", "minimum", "fmuladd", "copysign",
-}  # fmt: skip
+_INTRINSICS = {"sqrt", "floor", "ceil", "trunc", "rint", "fabs", "maximum", "minimum", "fmuladd", "copysign"}
 
 
 def llvm_type(type: Type) -> str:

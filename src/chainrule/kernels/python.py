@@ -24,9 +24,8 @@ _OPERATORS = {
     "eq": "==", "ne": "!=",
 }  # fmt: skip
 _FUNCTIONS = {
-    "fabs": "abs", "fmuladd": "multiply_add", "trunc": "np.trunc", "floor": "np.floor",
-    "ceil": "np.ceil", "rint": "np.rint", "sqrt": "np.sqrt", "maximum": "np.maximum", "minimum": "np.minimum",
-    "copysign": "np.copysign",
+    "fabs": "abs", "fmuladd": "multiply_add", "trunc": "np.trunc", "floor": "np.floor", "ceil": "np.ceil",
+    "rint": "np.rint", "sqrt": "np.sqrt", "maximum": "np.maximum", "minimum": "np.minimum", "copysign": "np.copysign",
 }  # fmt: skip
 
 
