@@ -20,7 +20,7 @@ from chainrule.errors import DataError, RunError
 from chainrule.files import folder_lock
 from chainrule.tensor import from_numpy
 from chainrule.training import run as runs
-from chainrule.training.progress import ACCURACY
+from chainrule.training.progress import ACCURACY_COLUMNS
 from chainrule.training.trainer import Trainer
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -122,7 +122,7 @@ def test_lines_without_a_bar_where_there_is_no_terminal(train, monkeypatch):
     lines = done.out.splitlines()
     assert lines[0].startswith("mlp: 784-128-10, ReLU, cross entropy: the default; 19,850 parameters")
     assert re.search(r"my images: 250 training images; adamw, lr 0.02 \(one-cycle\), batch size 256, seed 0", lines[1])
-    table = lines.index(ACCURACY.header)
+    table = lines.index(ACCURACY_COLUMNS.header)
     assert [line.split()[0] for line in lines[table + 1 : table + 3]] == ["1", "2"]
     assert re.search(r"^best epoch     [12] of 2, by validation accuracy; its weights are saved$", done.out, re.M)
     assert re.search(r"^test accuracy  \d+\.\d\d%  \(loss \d\.\d{4}\)$", done.out, re.M)
@@ -478,7 +478,7 @@ def test_resume_of_a_finished_run_says_so(command, copy):
     assert (done.code, done.err) == (0, "")
     assert "all 2 epochs are complete; evaluating again" in done.out
     assert "resuming" not in done.out
-    assert done.out.count(ACCURACY.header) == 1
+    assert done.out.count(ACCURACY_COLUMNS.header) == 1
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="locks of POSIX")
@@ -571,7 +571,7 @@ def test_more_epochs(command, copy, images):
         "settings (the one-cycle schedule spanned 2 epochs until then)"
     )
     assert lines[3] == "resuming from epoch 3, step 1 of 1"
-    table = lines.index(ACCURACY.header)
+    table = lines.index(ACCURACY_COLUMNS.header)
     assert [line.split()[0] for line in lines[table + 1 : table + 5]] == ["1", "2", "3", "4"]
     config = runs.Run(copy).config
     assert config["training"]["epochs"] == 4

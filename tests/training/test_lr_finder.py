@@ -64,7 +64,7 @@ def test_what_makes_no_sense(make_trainer, options, error, message):
 
 
 def test_shards_and_losses_that_are_not_finite_are_refused(make_trainer):
-    with pytest.raises(UserError, match="on whole batches: leave out the 2 shards"):
+    with pytest.raises(UserError, match="whole batches, but this trainer divides them into 2 shards"):
         find_learning_rate(make_trainer(shards=2))
     trainer = make_trainer()
     nn.init.constant_(trainer.network[0].weight, float("nan"))

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from chainrule.training import Callback, Interrupted
-from chainrule.training.progress import ACCURACY, Bar, EpochLines
+from chainrule.training.progress import ACCURACY_COLUMNS, Bar, EpochLines
 
 RECORD = {
     "epoch": 3,
@@ -23,26 +23,26 @@ RECORD = {
 
 
 def test_a_line_stands_under_the_header():
-    said = ACCURACY.format_line(RECORD)
+    said = ACCURACY_COLUMNS.format_line(RECORD)
     assert said.split() == ["3", "0.5124", "90.00%", "12.5000", "87.43%", "2.0"]
-    ends = [match.end() for match in re.finditer(r"\S+( \S+)*", ACCURACY.header)]
+    ends = [match.end() for match in re.finditer(r"\S+( \S+)*", ACCURACY_COLUMNS.header)]
     assert [match.end() for match in re.finditer(r"\S+", said)] == ends
 
 
 def test_what_was_not_measured_is_a_dash():
     short = {key: RECORD[key] for key in ("epoch", "train_loss", "seconds")}
-    assert ACCURACY.format_line(short).split() == ["3", "0.5124", "-", "-", "-", "2.0"]
-    assert len(ACCURACY.format_line(short)) == len(ACCURACY.header)
+    assert ACCURACY_COLUMNS.format_line(short).split() == ["3", "0.5124", "-", "-", "-", "2.0"]
+    assert len(ACCURACY_COLUMNS.format_line(short)) == len(ACCURACY_COLUMNS.header)
 
 
 def test_lines_are_said_one_an_epoch_those_done_before_first(make_trainer):
     said = []
     trainer = make_trainer(callbacks=[EpochLines(said.append)])
     trainer.fit(2)
-    assert said == [ACCURACY.header, *map(ACCURACY.format_line, trainer.history)]
+    assert said == [ACCURACY_COLUMNS.header, *map(ACCURACY_COLUMNS.format_line, trainer.history)]
     said.clear()
     trainer.fit(3)
-    assert said == [ACCURACY.header, *map(ACCURACY.format_line, trainer.history)]
+    assert said == [ACCURACY_COLUMNS.header, *map(ACCURACY_COLUMNS.format_line, trainer.history)]
 
 
 @pytest.fixture
@@ -137,4 +137,4 @@ def test_a_training_without_validation_has_a_bar_too(make_trainer, screen):
 
 def test_the_line_of_an_epoch_stays_when_the_bar_goes(make_trainer, screen):
     make_trainer(callbacks=[EpochLines(screen.print), Bar(screen)]).fit(2)
-    assert shown(screen).count(ACCURACY.header) == 1
+    assert shown(screen).count(ACCURACY_COLUMNS.header) == 1

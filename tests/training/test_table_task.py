@@ -12,9 +12,9 @@ from chainrule.data.tables import NumberTarget
 from chainrule.errors import DataError, RunError
 from chainrule.training import experiment, run
 from chainrule.training.fine_tuning import write_start
-from chainrule.training.regression import Regression, evaluate_numbers
+from chainrule.training.regression import Regression, evaluate_regression
 from chainrule.training.resume import resume
-from chainrule.training.table_task import CLASSES, NUMBERS
+from chainrule.training.table_task import CLASSIFICATION, REGRESSION
 
 from .killing import KillAt, Killed
 
@@ -63,8 +63,8 @@ def test_the_network_learns(tmp_path, classes, prices):
         assert run.Run(this_run.folder).task.diagnose(this_run, table) is None
     assert results[0]["test_accuracy"] >= 14 / 15
     assert results[1]["test_r2"] > 0.8
-    assert CLASSES.headline(results[0]).startswith("test ")
-    assert NUMBERS.headline({"test_r2": 0.87654}) == "test R² 0.8765"
+    assert CLASSIFICATION.headline(results[0]).startswith("test ")
+    assert REGRESSION.headline({"test_r2": 0.87654}) == "test R² 0.8765"
 
 
 @pytest.mark.parametrize("which", ["classes", "prices"])
@@ -118,7 +118,7 @@ def test_error_and_r2(tmp_path, prices):
     assert Regression(0.0, constant + 1, constant).r2 == 0
     this_run = create(tmp_path / "run", prices, epochs=1)
     network, target = this_run.build_network(np.random.default_rng(0)), prices.encoder.target
-    found = evaluate_numbers(network, this_run.model, prices.test.inputs, prices.test.targets, target)
+    found = evaluate_regression(network, this_run.model, prices.test.inputs, prices.test.targets, target)
     lines = (tmp_path / "t.csv").read_text(encoding="utf-8").split("\n")
     true = [float(lines[line - 1].split(",")[-1]) for line in prices.test.lines]
     np.testing.assert_allclose(found.targets, true, rtol=1e-6)

@@ -12,7 +12,7 @@ from chainrule.cli.output import json_number, print_json, print_lines
 from chainrule.errors import DataError, RunError, join_names
 from chainrule.training.evaluation import evaluate, nan_message
 from chainrule.training.image_task import IMAGES
-from chainrule.training.progress import ACCURACY
+from chainrule.training.progress import ACCURACY_COLUMNS
 
 if TYPE_CHECKING:
     from chainrule.data import ImageData
@@ -31,7 +31,7 @@ there. In random order, such a class is missing by chance once in 160,000 times 
 class ImageReport:
     """Accuracy and loss, in total and by class; see `reports.Report`."""
 
-    epoch_table = ACCURACY
+    epoch_table = ACCURACY_COLUMNS
     charts: tuple[tuple[str, str, float], ...] = (
         ("validation loss", "validation_loss", 1.0),
         ("validation accuracy, %", "validation_accuracy", 100.0),

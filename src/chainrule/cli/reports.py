@@ -8,7 +8,7 @@ from chainrule.cli.image_report import ImageReport
 from chainrule.cli.table_report import ClassReport, NumberReport
 from chainrule.cli.text_report import TextReport
 from chainrule.training.image_task import IMAGES
-from chainrule.training.table_task import CLASSES, NUMBERS
+from chainrule.training.table_task import CLASSIFICATION, REGRESSION
 from chainrule.training.text_task import TEXT
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ class Report(Protocol[D]):
 REPORTS: dict[str, Report[Any]] = {
     IMAGES.name: ImageReport(),
     TEXT.name: TextReport(),
-    CLASSES.name: ClassReport(),
-    NUMBERS.name: NumberReport(),
+    CLASSIFICATION.name: ClassReport(),
+    REGRESSION.name: NumberReport(),
 }
 """The reports by task name."""
 

@@ -12,8 +12,8 @@ from chainrule.cli.class_metrics import class_document, print_classes
 from chainrule.cli.output import json_number, print_json, print_lines
 from chainrule.errors import DataError, RunError, join_names, shorten
 from chainrule.training.evaluation import evaluate_rows, nan_message
-from chainrule.training.progress import ACCURACY, NUMBERS
-from chainrule.training.regression import evaluate_numbers
+from chainrule.training.progress import ACCURACY_COLUMNS, REGRESSION_COLUMNS
+from chainrule.training.regression import evaluate_regression
 
 if TYPE_CHECKING:
     from chainrule.data.tables import ClassTable, NumberTable, TableData
@@ -68,7 +68,7 @@ def _describe(trainer: Trainer, data: TableData, target: str) -> str:
 class ClassReport(TableReport):
     """Accuracy and loss of a classifier, in total and by class."""
 
-    epoch_table = ACCURACY
+    epoch_table = ACCURACY_COLUMNS
     charts: tuple[tuple[str, str, float], ...] = (
         ("validation loss", "validation_loss", 1.0),
         ("validation accuracy, %", "validation_accuracy", 100.0),
@@ -112,7 +112,7 @@ class ClassReport(TableReport):
 class NumberReport(TableReport):
     """Root mean squared error (RMSE) and R² of a regression."""
 
-    epoch_table = NUMBERS
+    epoch_table = REGRESSION_COLUMNS
     charts: tuple[tuple[str, str, float], ...] = (
         ("validation loss", "validation_loss", 1.0),
         ("validation RMSE", "validation_rmse", 1.0),
@@ -136,7 +136,7 @@ class NumberReport(TableReport):
             raise click.UsageError(f"--confusion and --mistakes are for classes, but {run.folder} predicts numbers")
         data: NumberTable = self._load_test(run)
         target: Any = data.encoder.target
-        result = evaluate_numbers(run.load_network(), run.model, data.test.inputs, data.test.targets, target)
+        result = evaluate_regression(run.load_network(), run.model, data.test.inputs, data.test.targets, target)
         if result.nan_count:
             raise RunError(f"{run.weights_file}: {nan_message(result.nan_count, len(result.targets), 'rows')}")
         rmse_of_mean = float(np.sqrt(np.mean((result.targets - target.mean) ** 2)))

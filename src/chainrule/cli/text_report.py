@@ -12,7 +12,7 @@ from chainrule.cli.generate import continuation
 from chainrule.cli.output import json_number, print_json, print_lines, terminal_width
 from chainrule.errors import shorten
 from chainrule.text import Sampler
-from chainrule.training.progress import PERPLEXITY
+from chainrule.training.progress import PERPLEXITY_COLUMNS
 from chainrule.training.text_task import TEXT, block_size
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ MAX_SAMPLE_LINES = 8
 class TextReport:
     """Loss per token and perplexity; see `reports.Report`."""
 
-    epoch_table = PERPLEXITY
+    epoch_table = PERPLEXITY_COLUMNS
     charts: tuple[tuple[str, str, float], ...] = (("validation loss", "validation_loss", 1.0),)
     metric_label = "validation loss"
 

@@ -16,7 +16,7 @@ from chainrule.data.tables import SUFFIXES, ClassTarget, NumberTarget, TableData
 from chainrule.errors import DataError, join_names
 from chainrule.text import TextData
 from chainrule.training import tasks
-from chainrule.training.table_task import CLASSES, NUMBERS, TableTask
+from chainrule.training.table_task import CLASSIFICATION, REGRESSION, TableTask
 from chainrule.training.text_task import TEXT
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from chainrule.training.run import Run
     from chainrule.training.task import Data, Task
 
-_DEFAULT_MODELS = {CLASSES.data_type: "mlp_classifier", NUMBERS.data_type: "mlp_regressor", TextData: "gpt"}
+_DEFAULT_MODELS = {CLASSIFICATION.data_type: "mlp_classifier", REGRESSION.data_type: "mlp_regressor", TextData: "gpt"}
 """The default model for each type of data; for other types, it is mlp."""
 
 _TABLE_OPTIONS = (

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class CSV(Callback):
-    """Writes the history as a file of comma-separated values: a line of names, and a line per epoch.
+    """Writes the history as a file of comma-separated values: a line of column names, and a line per epoch.
 
         from pathlib import Path
 
@@ -35,13 +35,13 @@ class CSV(Callback):
         history = trainer.fit(2)
         Path("metrics.csv").read_text().splitlines()[0]  # 'epoch,train_loss,seconds,learning_rate'
 
-    The columns are the entries of the records, in the order in which they first appear. A metric that not every epoch
-    has, and a value that is not finite, leave an empty cell. Numbers are written with all their digits: reading them
-    gives the same floats.
+    The columns are the entries of the records, in the order in which they first appear. A cell is empty if an epoch
+    does not have the metric, or its value is not finite. Numbers are written with all their digits: reading them gives
+    the same floats.
 
     Args:
-        path: the file. It is rewritten from the trainer's history after each epoch, so that a resumed run repeats no
-            line.
+        path: the file. It is rewritten from the trainer's history after each epoch, so a resumed run does not repeat
+            lines.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -60,12 +60,12 @@ class CSV(Callback):
 
 
 def write_table(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
-    """Write rows as comma-separated values, below a line of names; what is missing or not finite is an empty cell.
+    """Write rows as comma-separated values, below a line of column names; missing and non-finite values are empty.
 
     Args:
         path: the file, which is replaced atomically.
-        rows: numbers and texts by name.
-        columns: the first names; the others follow in the order in which they appear.
+        rows: numbers and texts by column name.
+        columns: the names of the first columns; other columns follow in the order in which their names first appear.
     """
     names = list(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
     table = io.StringIO(newline="")
@@ -76,4 +76,5 @@ def write_table(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]],
 
 
 def _cell(value: Any) -> Any:
-    return "" if value is None or (isinstance(value, float) and not math.isfinite(value)) else value
+    is_empty = value is None or (isinstance(value, float) and not math.isfinite(value))
+    return "" if is_empty else value

@@ -1,4 +1,4 @@
-"""Evaluates a network on labeled images, or rows of a table: loss, accuracy, confusion matrix, mistakes."""
+"""Evaluates a network that classifies images or rows of a table: loss, accuracy, confusion matrix, calibration."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from chainrule.tensor import Tensor
 
 
-BATCH = 1000
-"""Rows of a table per batch, or images, if they are no larger than 28×28 pixels."""
+BATCH_SIZE = 1000
+"""Number of rows of a table per batch, or of images of at most 28×28 pixels."""
 
 BATCH_PIXELS = 500_000
-"""Pixels per batch, if images are larger than 28×28: a few hundred megabytes in a convolutional network."""
+"""Number of pixels per batch of larger images: they need a few hundred megabytes in a convolutional network."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model's predictions for N labeled images, or rows of a table.
+    """A model's predictions for N labeled examples: images, or rows of a table.
 
     Attributes:
         loss: the mean loss.
@@ -49,44 +49,45 @@ class Evaluation:
 
     @property
     def accuracy(self) -> float:
-        """The fraction of correct predictions."""
+        """The fraction of correct predictions; an example without a prediction counts as wrong."""
         return float(np.mean(self.predictions == self.labels))
 
     @property
     def nan_count(self) -> int:
-        """The number of images without a prediction, because the outputs are not finite."""
+        """The number of examples without a prediction, because the network's outputs are not finite."""
         return int((self.predictions < 0).sum())
 
     @property
     def confusion(self) -> NDArray[np.int64]:
-        """(classes, classes): the number of images of each class (row) per predicted class (column).
+        """(classes, classes): the number of examples of each class (row) per predicted class (column).
 
         Raises:
-            ValueError: some images have no prediction.
+            ValueError: some examples have no prediction.
         """
         if self.nan_count:
             raise ValueError(f"confusion: {self.nan_count:,} of {len(self.labels):,} images have no prediction (NaN)")
-        classes = self.probabilities.shape[1]
-        return np.bincount(self.labels * classes + self.predictions, minlength=classes**2).reshape(classes, classes)
+        n_classes = self.probabilities.shape[1]
+        cells = self.labels * n_classes + self.predictions
+        return np.bincount(cells, minlength=n_classes**2).reshape(n_classes, n_classes)
 
     @property
     def calibration_error(self) -> float:
         """The `expected_calibration_error` of the probabilities.
 
         Raises:
-            ValueError: some images have no prediction.
+            ValueError: some examples have no prediction.
         """
         return expected_calibration_error(self.probabilities, self.labels)
 
     @property
     def mistakes(self) -> NDArray[np.int64]:
-        """Indices of wrong predictions, the most confident first, images without a prediction last."""
+        """Indices of wrong predictions, the most confident first, and then of examples without a prediction."""
         wrong = np.flatnonzero(self.predictions != self.labels)
         return wrong[np.argsort(-self.probabilities[wrong].max(axis=1), kind="stable")]
 
 
 def expected_calibration_error(probabilities: NDArray[Any], labels: NDArray[Any], bins: int = 15) -> float:
-    """Measure how far confidence is from accuracy: 0 if 90% of predictions with 90% confidence are correct, and so on.
+    """Measure how much confidence and accuracy differ: 0 if 90% of predictions with 90% confidence are correct, etc.
 
         import numpy as np
         from chainrule.training.evaluation import expected_calibration_error
@@ -94,8 +95,8 @@ def expected_calibration_error(probabilities: NDArray[Any], labels: NDArray[Any]
         expected_calibration_error(np.array([[0.75, 0.25], [0.375, 0.625]]), np.array([0, 0]))  # 0.4375
 
     The confidence of a prediction is the largest probability. Predictions are grouped by confidence into bins of equal
-    width, ((i - 1) / bins, i / bins]; the result is the mean over all predictions of the difference between their bin's
-    mean confidence and its accuracy.
+    width, ((i - 1) / bins, i / bins]. The result is the mean, weighted by the number of predictions in each bin, of the
+    absolute difference between the bin's mean confidence and its accuracy.
 
     Args:
         probabilities: (N, classes), each row summing to 1.
@@ -106,7 +107,8 @@ def expected_calibration_error(probabilities: NDArray[Any], labels: NDArray[Any]
         The expected calibration error, from 0 to 1.
 
     Raises:
-        ValueError: there are no predictions, some are not finite or not from 0 to 1, or the arguments do not fit.
+        ValueError: there are no predictions, probabilities are not from 0 to 1 or not finite, `bins` is below 1, or the
+            shapes do not fit.
 
     Source: Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks" (2017), equation 3.
     """
@@ -121,14 +123,20 @@ def expected_calibration_error(probabilities: NDArray[Any], labels: NDArray[Any]
     if not ((probabilities >= 0) & (probabilities <= 1 + 1e-6)).all():
         raise ValueError("expected_calibration_error: probabilities must be from 0 to 1, and some are not")
     confidence = probabilities.max(axis=1).astype(np.float64)
-    correct = probabilities.argmax(axis=1) == labels
-    index = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    differences = np.bincount(index, confidence - correct, minlength=bins)  # the sum per bin
-    return float(np.abs(differences).sum() / len(labels))
+    is_correct = probabilities.argmax(axis=1) == labels
+    bin_indices = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    summed_differences = np.bincount(bin_indices, confidence - is_correct, minlength=bins)  # (bins,)
+    return float(np.abs(summed_differences).sum() / len(labels))
 
 
 def nan_message(nan_count: int, count: int, noun: str = "images") -> str:
-    """Return the message for a network whose outputs are not finite for some images."""
+    """Return the error message for a network whose outputs are not finite for some examples.
+
+    Args:
+        nan_count: the number of these examples.
+        count: the number of all examples.
+        noun: what the examples are.
+    """
     return (
         f"the network outputs NaN for {nan_count:,} of {count:,} {noun}: its weights are too large; "
         f"train with a smaller learning rate"
@@ -143,7 +151,7 @@ def evaluate(
     Args:
         network: the network; it runs in eval mode, and each module's mode is restored.
         model: defines the loss and the probabilities.
-        images: (N, H, W) uint8; a memory-mapped file is read batch by batch.
+        images: (N, H, W) or (N, C, H, W) uint8; a memory-mapped file is read batch by batch.
         labels: (N,) integers.
         batch_size: images per batch; by default 1000, or `BATCH_PIXELS` pixels of images larger than 28×28.
 
@@ -164,20 +172,24 @@ def evaluate(
 
 
 def images_per_batch(images: NDArray[np.uint8]) -> int:
-    """Return the number of these images to evaluate per batch, at least one."""
-    size = images[0].size
-    return BATCH if size <= 28 * 28 else max(1, min(BATCH, BATCH_PIXELS // size))
+    """Return how many images of this size to evaluate per batch.
+
+    Args:
+        images: (N, H, W) or (N, C, H, W), with at least one image.
+    """
+    image_size = images[0].size
+    return BATCH_SIZE if image_size <= 28 * 28 else max(1, min(BATCH_SIZE, BATCH_PIXELS // image_size))
 
 
 def evaluate_rows(
-    network: Module, model: Model, inputs: NDArray[Any], labels: NDArray[Any], batch_size: int = BATCH
+    network: Module, model: Model, inputs: NDArray[Any], labels: NDArray[Any], batch_size: int = BATCH_SIZE
 ) -> Evaluation:
-    """Evaluate a network on labeled rows of a table, or on other inputs that it takes as they are.
+    """Evaluate a network on labeled rows of a table, or on other inputs that need no conversion.
 
     Args:
         network: the network; it runs in eval mode, and each module's mode is restored.
         model: defines the loss and the probabilities.
-        inputs: (N, inputs), as `data.load_table` makes them; or (N, ...).
+        inputs: (N, inputs), as `data.load_table` returns them; or (N, ...).
         labels: (N,) integers.
         batch_size: rows per batch.
 
@@ -192,16 +204,18 @@ def evaluate_rows(
 def _evaluate(
     network: Module, model: Model, inputs: Callable[[slice], Tensor], labels: NDArray[Any], batch_size: int
 ) -> Evaluation:
-    """Evaluate a network on the examples whose inputs a function returns by batch."""
-    total, probabilities = 0.0, []
+    """Evaluate a network on labeled examples; `inputs` returns the inputs of those in a slice."""
+    total_loss = 0.0
+    batch_probabilities = []
     with restore_modes(network), no_grad():
         network.eval()
         for start in range(0, len(labels), batch_size):
             batch = slice(start, start + batch_size)
             outputs = network(inputs(batch))
             targets = from_numpy(labels[batch].astype(np.int64))
-            total += model.loss(outputs, targets).item() * len(targets)
-            probabilities.append(model.probabilities(outputs).numpy())
-    rows = np.concatenate(probabilities)  # (N, classes)
-    predictions = np.where(np.isfinite(rows).all(axis=1), rows.argmax(axis=1), -1)  # NaN would win the argmax
-    return Evaluation(total / len(labels), predictions, rows, labels.astype(np.int64))
+            total_loss += model.loss(outputs, targets).item() * len(targets)
+            batch_probabilities.append(model.probabilities(outputs).numpy())
+    probabilities = np.concatenate(batch_probabilities)  # (N, classes)
+    is_finite = np.isfinite(probabilities).all(axis=1)
+    predictions = np.where(is_finite, probabilities.argmax(axis=1), -1)  # `argmax` would return a NaN's index
+    return Evaluation(total_loss / len(labels), predictions, probabilities, labels.astype(np.int64))

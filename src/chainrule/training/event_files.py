@@ -1,10 +1,10 @@
-"""TensorBoard's event files: a folder to which each session of a training run adds a file.
+"""TensorBoard's event files: a folder to which each process that trains or resumes a run adds a file.
 
 A file is a sequence of records: the length of an event (8 bytes, little-endian), a checksum of the length, the event as
-a protocol buffer, and its checksum. A killed process leaves a prefix of what it wrote.
+a protocol buffer, and its checksum. If a process is killed, its file may end in the middle of a record.
 
-A session begins by cutting off what earlier sessions wrote after the epoch that it resumes from. Its own file begins
-with an event that says so (`SessionLog.START`), for a TensorBoard that is open and has read the removed events already.
+A process that resumes a run first removes all events after the epoch that it resumes from. Its own file starts with an
+event that says so (`SessionLog.START`), for a TensorBoard that is open and has already read the removed events.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _NAME = re.compile(r"events\.out\.tfevents\.(\d{6})\.chainrule")
-_HEADER, _CHECKSUM_SIZE = struct.Struct("<QI"), 4
+_HEADER = struct.Struct("<QI")  # the length of an event, and the checksum of the length
+_CHECKSUM_SIZE = 4  # bytes
 
 
 def check_library() -> None:
@@ -44,54 +45,59 @@ def check_library() -> None:
 
 
 @dataclass(frozen=True)
-class Earlier:
-    """What earlier sessions left in a folder.
+class ExistingEvents:
+    """The events that are left in a folder.
 
     Attributes:
-        epoch: the last epoch with events.
+        epoch: the last epoch with events; 0 if there are none.
         has_graph: whether there is a graph.
-        sessions: the number of the last session.
+        last_number: the highest number of a file before files were removed; 0 if there were none.
     """
 
     epoch: int = 0
     has_graph: bool = False
-    sessions: int = 0
+    last_number: int = 0
 
 
-def cut(folder: Path, epoch: int) -> Earlier:
-    """Remove from a folder's files what was written after an epoch, and what is damaged or incomplete.
+def remove_events_after(folder: Path, epoch: int) -> ExistingEvents:
+    """Remove from a folder's event files all events after an epoch, and those that are damaged or incomplete.
 
-    Files of other programs stay as they are.
+    In a file, everything from the first such event on is removed, and then all later files. Files of other programs are
+    not changed.
 
     Raises:
         RunError: a file cannot be read or changed.
     """
-    last, has_graph, is_complete = 0, False, True
+    last_epoch = 0
+    has_graph = False
+    is_complete = True  # whether nothing had to be removed so far
     matches = [(_NAME.fullmatch(file.name), file) for file in folder.iterdir()]
     files = sorted((int(match[1]), file) for match, file in matches if match)
     try:
         for _, file in files:
-            end = 0
-            for stop, event in _events(file) if is_complete else ():
+            kept_size = 0
+            for end, event in _events(file) if is_complete else ():
                 if event.WhichOneof("what") in ("summary", "graph_def") and event.step <= epoch:
-                    last, has_graph, end = max(last, event.step), has_graph or event.HasField("graph_def"), stop
-            is_complete = is_complete and end == file.stat().st_size
-            if not end:
+                    last_epoch = max(last_epoch, event.step)
+                    has_graph = has_graph or event.HasField("graph_def")
+                    kept_size = end
+            is_complete = is_complete and kept_size == file.stat().st_size
+            if not kept_size:
                 file.unlink()
             elif not is_complete:
-                os.truncate(file, end)
+                os.truncate(file, kept_size)
     except OSError as error:
         raise RunError(f"{error.filename or folder}: cannot be changed ({error.strerror})") from None
-    return Earlier(last, has_graph, max((number for number, _ in files), default=0))
+    return ExistingEvents(last_epoch, has_graph, max((number for number, _ in files), default=0))
 
 
 def _events(file: Path) -> Iterator[tuple[int, Any]]:
-    """Yield each event of a file with the position of its end, up to the first that is incomplete or damaged."""
+    """Yield the end offset of each event of a file, and the event, up to the first that is incomplete or damaged."""
     from google.protobuf.message import DecodeError  # tensorboardX depends on it
     from tensorboardX.proto import event_pb2
     from tensorboardX.record_writer import masked_crc32c
 
-    position = 0
+    offset = 0
     with open_regular(file) as stream:
         while len(header := stream.read(_HEADER.size)) == _HEADER.size:
             length, checksum = _HEADER.unpack(header)
@@ -100,43 +106,43 @@ def _events(file: Path) -> Iterator[tuple[int, Any]]:
             content = stream.read(length)
             if len(content) < length or len(stream.read(_CHECKSUM_SIZE)) < _CHECKSUM_SIZE:
                 return
-            position += _HEADER.size + length + _CHECKSUM_SIZE
+            offset += _HEADER.size + length + _CHECKSUM_SIZE
             try:
-                yield position, event_pb2.Event.FromString(content)
+                yield offset, event_pb2.Event.FromString(content)
             except DecodeError:
                 return
 
 
-class Session:
-    """The file of one session.
+class EventFile:
+    """An event file that is being written. TensorBoard's steps are epochs here.
 
     Args:
         folder: the folder.
-        number: the session's number, from 1.
-        step: the first step that it may write.
+        number: the number of the file, from 1.
+        first_epoch: the first epoch whose events it may contain.
 
     Raises:
         OSError: the file cannot be written.
     """
 
-    def __init__(self, folder: Path, number: int, step: int) -> None:
+    def __init__(self, folder: Path, number: int, first_epoch: int) -> None:
         from tensorboardX.proto import event_pb2
         from tensorboardX.record_writer import RecordWriter
 
         self._event = event_pb2.Event
-        # An absolute path: the writer takes what precedes a colon for the scheme of a URL
-        self._file = RecordWriter(str(folder.absolute() / f"events.out.tfevents.{number:06}.chainrule"))
+        # An absolute path, because the writer mistakes the part of a path before a colon for the scheme of a URL
+        self._writer = RecordWriter(str(folder.absolute() / f"events.out.tfevents.{number:06}.chainrule"))
         self.add(file_version="brain.Event:2")
-        self.add(step, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START))
+        self.add(first_epoch, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START))
 
-    def add(self, step: int = 0, **content: Any) -> None:
-        """Add an event: a `summary`, a `graph_def`, ..."""
-        self._file.write(self._event(wall_time=time.time(), step=step, **content).SerializeToString())
+    def add(self, epoch: int = 0, **content: Any) -> None:
+        """Add an event with one field of the protocol buffer `Event` as content, such as `summary=...`."""
+        self._writer.write(self._event(wall_time=time.time(), step=epoch, **content).SerializeToString())
 
     def flush(self) -> None:
-        """Write to the disk."""
-        self._file.flush()
+        """Write buffered events to the file."""
+        self._writer.flush()
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        self._writer.close()

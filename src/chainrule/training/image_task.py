@@ -34,13 +34,19 @@ if TYPE_CHECKING:
     from chainrule.training.run import Run
 
 
-SHOWN_IMAGES, MAX_CONFUSION_CLASSES = 25, 40
-"""In the figures of an epoch: the number of images, and of classes up to which a confusion matrix is readable."""
+SHOWN_IMAGES = 25
+"""Number of images in the figure of predictions."""
 
-PREFETCH_BYTES, PREFETCH_FACTOR = 1 << 30, 2
-"""Minimum bytes of training images for which batches are prefetched, and the number of batches prepared in advance.
-Larger data are likely to be read from disk in every epoch. Smaller ones stay in memory, where gathering a batch takes
-less time than passing it between threads."""
+MAX_CONFUSION_CLASSES = 40
+"""Maximum number of classes for which a confusion matrix is drawn: a larger one is not readable."""
+
+PREFETCH_BYTES = 1 << 30
+"""Batches are prefetched if the training images are larger than this: they are then likely to be read from disk in
+every epoch. Smaller data sets stay in memory, where gathering a batch takes less time than passing it between
+threads."""
+
+PREFETCH_FACTOR = 2
+"""Number of batches that are prefetched."""
 
 
 class ImageValidator:
@@ -62,9 +68,10 @@ class ImageValidator:
         return {"validation_loss": evaluation.loss, "validation_accuracy": evaluation.accuracy}
 
     def figures(self) -> dict[str, Figure]:
-        """Draw the first images with the network's predictions, and the confusion matrix.
+        """Draw the first images with the network's predictions, and the confusion matrix, as last measured.
 
-        Draws nothing if an output was not finite, and no confusion matrix of more than `MAX_CONFUSION_CLASSES` classes.
+        Without a measurement, or if an output was not finite, nothing is drawn. The confusion matrix is left out if
+        there are more than `MAX_CONFUSION_CLASSES` classes.
         """
         from chainrule.plots.evaluation import confusion_matrix, predictions  # imports matplotlib
 
@@ -73,14 +80,14 @@ class ImageValidator:
             return {}
         shown = slice(SHOWN_IMAGES)
         images = self._data.split().validation.images[shown]
-        sheet = predictions(images, evaluation.labels[shown], evaluation.predictions[shown], classes)
-        if len(classes) > MAX_CONFUSION_CLASSES:
-            return {"predictions": sheet}
-        return {"predictions": sheet, "confusion": confusion_matrix(evaluation.confusion, classes)}
+        figures = {"predictions": predictions(images, evaluation.labels[shown], evaluation.predictions[shown], classes)}
+        if len(classes) <= MAX_CONFUSION_CLASSES:
+            figures["confusion"] = confusion_matrix(evaluation.confusion, classes)
+        return figures
 
 
 class ImageTask:
-    """Images in classes: trained on passes over the training images, measured by accuracy."""
+    """Image classification: an epoch is a pass over the training images; the best epoch has the highest accuracy."""
 
     name = "images"
     data_type = ImageData
@@ -104,7 +111,7 @@ class ImageTask:
         return datasets.load_test(run.config["data"]["name"], **_load_options(run))
 
     def defaults(self, model: Model, data: ImageData) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return default options of a new model for the data set, and default overrides of fields of its recipe."""
+        """Return default options of a new model for the data set, and overrides of the model's recipe."""
         shape = data.train_images.shape[1:]
         takes_colors = len(shape) == 3 and "channels" in inspect.signature(model.build).parameters
         channels = {"channels": shape[0]} if takes_colors else {}
@@ -152,7 +159,7 @@ class ImageTask:
         """Check that a model's network, in eval mode, accepts the images.
 
         Raises:
-            RunError: it does not.
+            RunError: the network does not accept them.
         """
         check_model_input(model.name, network, data.train_images.shape[1:])
 
@@ -160,15 +167,15 @@ class ImageTask:
         """Check that a run's network accepts images of the config's size and has an output per class.
 
         Raises:
-            RunError: it does not.
+            RunError: the network does not fit the config.
         """
         shape, classes = _image_shape(run), run.config["data"]["classes"]
         try:
-            outputs = check_model_input(run.model.name, network, shape)
+            n_outputs = check_model_input(run.model.name, network, shape)
         except RunError as error:
             raise RunError(f"{run.config_file}: {error}") from None
-        if outputs != len(classes):
-            raise RunError(f"{run.config_file}: has {len(classes)} classes, but its model has {outputs} outputs")
+        if n_outputs != len(classes):
+            raise RunError(f"{run.config_file}: has {len(classes)} classes, but its model has {n_outputs} outputs")
 
     def check_result(self, result: Mapping[str, Any], source: str) -> None:
         """Check the values of result.json.
@@ -180,7 +187,7 @@ class ImageTask:
             raise RunError(f"{source}: test_accuracy must be from 0 to 1, not {result['test_accuracy']}")
 
     def changed_part(self, run: Run, data: ImageData) -> str | None:
-        """Return "images" or "test images" if they have changed since a run was started, else None."""
+        """Return "images" or "test images" if these have changed since a run was started, else None."""
         if run.config["data"]["crc32"] != data.train_crc32:
             return "images"
         return "test images" if self.test_images_changed(run, data) else None
@@ -197,7 +204,7 @@ class ImageTask:
     def loader(
         self, run: Run, recipe: Recipe, data: ImageData, network: Module, generator: np.random.Generator
     ) -> DataLoader:
-        """Return the loader of the training images, augmented as the recipe says."""
+        """Return the loader of the training images, with the recipe's augmentation."""
         images, labels = data.split().train
         limit = run.config["data"]["limit"]
         dataset = TensorDataset(images[:limit], labels[:limit], scale=models.PIXEL_SCALE)
@@ -255,11 +262,11 @@ def _image_shape(run: Run) -> list[int]:
         RunError: the config's shape is not that of an image.
     """
     shape: list[int] = run.config["data"]["image_shape"]
-    # The limit keeps the blank image in check_model_input small
+    # The limit on pixels keeps the blank image in `check_model_input` small
     if len(shape) not in (2, 3) or min(shape) < 1 or math.prod(shape) > models.MOST_PARAMETERS:
         raise RunError(
-            f"{run.config_file}: data.image_shape must be a height and a width, or 3 before them, of "
-            f"{models.MOST_PARAMETERS:,} pixels at most, not {shorten(str(shape))}"
+            f"{run.config_file}: data.image_shape must be (H, W) or (3, H, W), of at most {models.MOST_PARAMETERS:,} "
+            f"values, not {shorten(str(shape))}"
         )
     return shape
 
@@ -283,5 +290,5 @@ def check_model_input(name: str, network: Module, shape: Sequence[int]) -> int:
             outputs = network(models.images_to_inputs(from_numpy(np.zeros((1, *shape), np.uint8))))  # (1, classes)
     except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
         raise RunError(f"model {name!r} does not take images of {'×'.join(map(str, shape))}: {error}") from None
-    classes: int = outputs.shape[1]
-    return classes
+    n_classes: int = outputs.shape[1]
+    return n_classes

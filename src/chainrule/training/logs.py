@@ -1,4 +1,4 @@
-"""The logs that a run can name, besides metrics.jsonl, which every run has."""
+"""The logs that a run can keep in addition to metrics.jsonl, which every run has; its config has their names."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Log:
-    """A log that a run can name.
+    """A log that a run can keep.
 
     Attributes:
-        make: makes the callback, from the run's folder and its validator.
+        make: makes the callback that writes the log, from the run's folder and its validator.
         check: raises a `MissingLibraryError` if a library that the log needs is not installed.
     """
 
@@ -42,11 +42,11 @@ LOGS = {
 
 
 def check_logs(names: Sequence[str]) -> None:
-    """Check the names of logs, and that the libraries that they need are installed.
+    """Check that logs exist, and that the libraries that they need are installed.
 
     Raises:
         MissingLibraryError: a library is missing.
-        RunError: there is no such log.
+        RunError: there is no log of one of the names.
     """
     for name in names:
         if name not in LOGS:
@@ -58,7 +58,7 @@ def make_logs(names: Sequence[str], folder: Path, validate: Validator) -> list[C
     """Make the callbacks that write a run's logs.
 
     Args:
-        names: the names of the logs.
+        names: the names of the logs; a repeated name counts once.
         folder: the run's folder.
         validate: measures the metrics of an epoch, and draws its figures.
     """

@@ -1,4 +1,4 @@
-"""A learning-rate finder: a short training whose rate grows from step to step, until the loss does as well."""
+"""A learning-rate finder: a short training in which the rate grows at each step, until the loss diverges."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 SMOOTHING = 0.9
 """Decay factor of the moving average of the losses."""
-DIVERGED = 4.0
-"""The search ends where the smoothed loss is this many times the lowest."""
+DIVERGENCE_FACTOR = 4.0
+"""The search ends when the smoothed loss exceeds this many times the lowest one."""
 
 
 @dataclass(frozen=True)
 class RateSearch:
-    """What the search found.
+    """The result of a search for a learning rate.
 
     Attributes:
         rates: the learning rate of each step.
-        losses: its loss, before the update.
+        losses: the loss of each step, before its update.
         smoothed: an exponential moving average of the losses, with bias correction.
         suggestion: a tenth of the rate with the lowest smoothed loss.
     """
@@ -39,23 +39,24 @@ class RateSearch:
 
 
 def find_learning_rate(trainer: Trainer, low: float = 1e-6, high: float = 10.0, steps: int = 100) -> RateSearch:
-    """Train for some steps with rates from `low` to `high`, each a constant factor above the last.
+    """Train for some steps with rates from `low` to `high`, each a constant factor higher than the one before.
 
-    The search ends early where the loss has become much larger or is not finite. Afterwards the trainer is in the state
-    it was in before; its callbacks are not called.
+    The search ends early when the loss has become much larger or is not finite. The trainer's state is restored
+    afterwards, and its callbacks are not called.
 
     Args:
         trainer: a trainer, usually a new one.
         low: the first rate.
         high: the last rate.
-        steps: the number of steps.
+        steps: the number of steps, at least 10.
 
     Returns:
-        The rates and losses, with a suggestion: a tenth of the rate with the lowest loss, where it is still falling.
+        The rates and losses, with a suggestion: a tenth of the rate with the lowest smoothed loss. There, the loss is
+        still falling.
 
     Raises:
-        ValueError: a rate that is not above 0, `high` not above `low`, or too few steps.
-        UserError: the trainer's batches are in shards, or its first loss is not finite.
+        ValueError: a rate is not positive or not finite, `high` is not above `low`, or there are too few steps.
+        UserError: the trainer divides batches into shards, or the first loss is not finite.
 
     Source: Smith, Cyclical learning rates for training neural networks (2017), section 3.3.
     """
@@ -64,25 +65,27 @@ def find_learning_rate(trainer: Trainer, low: float = 1e-6, high: float = 10.0, 
         raise ValueError(f"find_learning_rate: needs 0 < low < high, got {low} and {high}")
     check_integer("find_learning_rate", "steps", steps, minimum=10)
     if trainer.shards:
-        raise UserError(f"the learning rate is searched for on whole batches: leave out the {trainer.shards} shards")
+        raise UserError(
+            f"the learning-rate finder needs whole batches, but this trainer divides them into {trainer.shards} shards"
+        )
     state = copy.deepcopy(trainer.state_dict())
     rates: list[float] = []
     losses: list[float] = []
     smoothed: list[float] = []
-    mean = 0.0
+    moving_average = 0.0
     try:
-        for number, (inputs, targets) in zip(range(steps), _batches(trainer), strict=False):
-            rate = low * (high / low) ** (number / (steps - 1))
+        for index, (inputs, targets) in zip(range(steps), _batches(trainer), strict=False):
+            rate = low * (high / low) ** (index / (steps - 1))
             for group in trainer.optimizer.param_groups:
                 group["lr"] = rate
             loss = _step(trainer, inputs, targets)
             if not math.isfinite(loss):
                 break
-            mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
+            moving_average = SMOOTHING * moving_average + (1 - SMOOTHING) * loss
             rates.append(rate)
             losses.append(loss)
-            smoothed.append(mean / (1 - SMOOTHING ** (number + 1)))
-            if smoothed[-1] > DIVERGED * min(smoothed):
+            smoothed.append(moving_average / (1 - SMOOTHING ** (index + 1)))
+            if smoothed[-1] > DIVERGENCE_FACTOR * min(smoothed):
                 break
     finally:
         trainer.load_state_dict(state)
@@ -95,16 +98,16 @@ def find_learning_rate(trainer: Trainer, low: float = 1e-6, high: float = 10.0, 
 
 
 def _batches(trainer: Trainer) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield full batches from passes over the loader, without end; smaller ones only if there are no others."""
-    has_full = trainer.loader.examples >= trainer.loader.batch_size
+    """Yield full batches from repeated passes over the loader, without end; smaller ones if no batch is full."""
+    has_full_batch = trainer.loader.examples >= trainer.loader.batch_size
     while True:
         for inputs, targets in trainer.loader:
-            if len(targets) == trainer.loader.batch_size or not has_full:
+            if len(targets) == trainer.loader.batch_size or not has_full_batch:
                 yield inputs, targets
 
 
 def _step(trainer: Trainer, inputs: Tensor, targets: Tensor) -> float:
-    """Take a step, and return its loss."""
+    """Take a training step and return its loss before the update."""
     step = trainer._compiled_step if trainer.compiled else trainer._forward_and_update
     loss, _ = step(inputs, targets)
     return float(loss)

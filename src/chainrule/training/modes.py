@@ -1,4 +1,4 @@
-"""Saves and restores the training or eval mode of each module."""
+"""Saves and restores whether each module of a network is in training or eval mode."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 def restore_modes(network: Module) -> Iterator[None]:
     """Restore the mode of each module of a network at the end of the block, also after an error.
 
-    `network.train()` would also switch the modules that the user has put in eval mode.
+    Calling `network.train()` instead would also switch the modules that the user has put in eval mode.
     """
     modes = [(module, module.training) for module in network.modules()]
     try:
         yield
     finally:
-        for module, training in modes:
-            module.training = training
+        for module, is_training in modes:
+            module.training = is_training

@@ -1,8 +1,9 @@
 """The graph of a network's operations, for TensorBoard.
 
-The network is run once, on one batch. While it runs, `mode.trace` is an `OperationGraph`, so that every operation on
-Tensors calls `run`, which computes it and adds a node. Tensors hold arrays as usual, so any Python code runs. The scope
-of a node is the module whose forward pass is running.
+The network is run once, on one batch. While it runs, the active trace of this thread is an `OperationGraph`: every
+operation on Tensors calls `record_operation`, which computes the result and adds a node. Unlike in a trace of
+`chainrule.jit`, Tensors hold arrays as usual, so any Python code can run. The scope of a node is the module whose
+forward pass is running.
 """
 
 from __future__ import annotations
@@ -44,19 +45,24 @@ class OperationGraph:
         from tensorboardX.proto import graph_pb2  # an extra
 
         self.definition: Any = graph_pb2.GraphDef()
-        self._scopes = [type(network).__name__]
-        self._uses: dict[str, int] = {}  # how often each name was requested for a node
-        self._names: dict[int, str] = {}  # of the node that computed an array, by id
-        self._arrays: list[Any] = []  # kept, so that no other array gets the same id
-        self._state = {id(t._data): name for name, t in reversed([*network.state_dict().items()])}
-        self._paths = {id(module): path for path, module in network.named_modules() if path}
+        self._scopes = [type(network).__name__]  # the scopes of the modules whose forward passes are running
+        self._name_counts: dict[str, int] = {}  # how often each name was requested for a node
+        self._node_names: dict[int, str] = {}  # the name of the node that computed an array, by the array's id
+        self._arrays: list[Any] = []  # keeps these arrays alive, so that no other array gets the same id
+        # Reversed, so that an array with several names gets the first one
+        self._state_names = {id(t._data): name for name, t in reversed([*network.state_dict().items()])}
+        self._module_paths = {id(module): path for path, module in network.named_modules() if path}
 
     def record(self, network: Module, inputs: Tensor) -> None:
-        """Run the network on inputs, in evaluation mode, and record it."""
+        """Run the network on inputs, in evaluation mode, and record its operations.
+
+        Raises:
+            GraphError: the forward pass contains something that a graph cannot show.
+        """
         handles = [
             handle
             for module in network.modules()
-            if id(module) in self._paths
+            if id(module) in self._module_paths
             for handle in (module.register_forward_pre_hook(self._enter), module.register_forward_hook(self._leave))
         ]
         self._add("input", "Placeholder", (), inputs._data, scope="")
@@ -75,51 +81,62 @@ class OperationGraph:
             self._add("output", "Identity", (output._data,), np.array(output._data), scope="")
 
     def _enter(self, module: Module, _: Any) -> None:
-        self._scopes.append(f"{self._scopes[0]}/{self._paths[id(module)].replace('.', '/')}")
+        self._scopes.append(f"{self._scopes[0]}/{self._module_paths[id(module)].replace('.', '/')}")
 
     def _leave(self, *_: Any) -> None:
         self._scopes.pop()
 
-    def _add(self, name: str, kind: str, inputs: Sequence[Any], array: Any, *, scope: str) -> None:
-        """Add a node that computes an array from others."""
-        sources = [self._name(x) for x in inputs if isinstance(x, np.ndarray)]
-        node = self.definition.node.add(op=kind, name=self._unique(f"{scope}/{name}" if scope else name))
-        node.input.extend(sources)
+    def _add(self, name: str, operation: str, inputs: Sequence[Any], array: Any, *, scope: str) -> None:
+        """Add a node.
+
+        Args:
+            name: its name in the scope; a number is appended if the name is taken.
+            operation: the name of the operation that it shows.
+            inputs: the operation's inputs; those that are not arrays are left out.
+            array: the operation's result.
+            scope: the scope, or "" for none.
+        """
+        input_names = [self._node_name(x) for x in inputs if isinstance(x, np.ndarray)]
+        node = self.definition.node.add(op=operation, name=self._unique(f"{scope}/{name}" if scope else name))
+        node.input.extend(input_names)
         shape = node.attr["_output_shapes"].list.shape.add()
         for size in array.shape:
             shape.dim.add(size=size)
-        self._names[id(array)] = node.name
+        self._node_names[id(array)] = node.name
         self._arrays.append(array)
 
-    def _name(self, array: NDArray[Any]) -> str:
-        """Return the name of the node of an array; add one if it is a parameter or a constant."""
-        if id(array) not in self._names:
-            if id(array) in self._state:
-                path, kind = f"{self._scopes[0]}/{self._state[id(array)].replace('.', '/')}", "Variable"
+    def _node_name(self, array: NDArray[Any]) -> str:
+        """Return the name of an array's node. Adds a node if the array is a parameter, a buffer or a constant."""
+        if id(array) not in self._node_names:
+            if id(array) in self._state_names:
+                path = f"{self._scopes[0]}/{self._state_names[id(array)].replace('.', '/')}"
+                operation = "Variable"
             else:
-                path, kind = f"{self._scopes[-1]}/constant", "Const"
+                path = f"{self._scopes[-1]}/constant"
+                operation = "Const"
             scope, _, name = path.rpartition("/")
-            self._add(name, kind, (), array, scope=scope)
-        return self._names[id(array)]
+            self._add(name, operation, (), array, scope=scope)
+        return self._node_names[id(array)]
 
     def _unique(self, name: str) -> str:
-        count = self._uses[name] = self._uses.get(name, 0) + 1
+        """Return the name, or, if it was requested before, the name with a number appended."""
+        count = self._name_counts[name] = self._name_counts.get(name, 0) + 1
         return name if count == 1 else self._unique(f"{name}_{count - 1}")
 
-    # Methods that operations on Tensors call
+    # The protocol of a trace (`autograd.mode.Tracing`)
 
     def record_operation(
         self, operation: Operation[...], inputs: Sequence[Any], options: dict[str, Any]
     ) -> tuple[Any, Any, Any]:
         """Compute an operation and add its node; return its inputs as arrays, its result and its extra result."""
-        sources = [self.lift(x) for x in inputs]
-        arrays = sources if operation.promote is None else promote(sources, operation.promote, operation.name)
+        unpromoted = [self.lift(x) for x in inputs]  # promotion may copy; a node is found by its array's id
+        arrays = unpromoted if operation.promote is None else promote(unpromoted, operation.promote, operation.name)
         with np.errstate(all="ignore"):
-            result = operation.compute(*arrays, **options)
-        array, extra = result if operation.extra is not None else (result, None)
-        array = np.asarray(array)
-        self._add(operation.name, operation.name, sources, array, scope=self._scopes[-1])
-        return arrays, array, extra
+            output = operation.compute(*arrays, **options)
+        result, extra = output if operation.extra is not None else (output, None)
+        result = np.asarray(result)
+        self._add(operation.name, operation.name, unpromoted, result, scope=self._scopes[-1])
+        return arrays, result, extra
 
     def lift(self, x: Any, detached: bool = False) -> Any:
         """Return a Tensor's array, and anything else unchanged."""
@@ -128,16 +145,16 @@ class OperationGraph:
     as_tracer = add_array = lift
 
     def index(self, index: Any) -> Any:
-        """Return an index as an array or an int, as operations without a trace get it."""
+        """Return an index as an array or an int, as operations receive it without a trace."""
         array = self.lift(index)
         return np.array(array) if array.ndim or array.dtype.kind == "b" else int(array)
 
     def from_data(self, data: Any, array: NDArray[Any]) -> Any:
-        """Return what a new Tensor holds."""
+        """Return the array, which a new Tensor holds."""
         return array
 
     def match_layout(self, x: Any, like: Any) -> Any:
-        """Return the same array: its layout makes no difference to the graph."""
+        """Return `x`: memory layout makes no difference to the graph."""
         return x
 
     def example_at(self, array: Any, index: Any) -> Any:
@@ -145,7 +162,7 @@ class OperationGraph:
         return array[index]
 
     def random_draw(self, name: str, generator: np.random.Generator, function: Callable[[], NDArray[Any]]) -> Any:
-        """Draw random numbers, and reset the generator: drawing the graph changes no later number."""
+        """Draw random numbers, and reset the generator, so that recording the graph does not affect later draws."""
         state = generator.bit_generator.state
         try:
             return function()

@@ -21,10 +21,10 @@ class NamedOptimizer:
     """An optimizer that a run can name.
 
     Attributes:
-        make: makes it from a network and a recipe.
-        settings: the defaults, with "lr", of a recipe that uses this optimizer instead of its model's.
-        has_momentum: whether the recipe's momentum is an option of it.
-        has_weight_decay: whether the recipe's weight decay is an option of it.
+        make: makes the optimizer from a network and a recipe.
+        settings: the recipe's settings, among them "lr", if this optimizer replaces the one of the model's recipe.
+        has_momentum: whether the optimizer has a momentum.
+        has_weight_decay: whether the optimizer has a weight decay.
     """
 
     make: Callable[[Module, Recipe], optim.Optimizer]
@@ -34,7 +34,7 @@ class NamedOptimizer:
 
 
 class CombinedOptimizer(optim.Optimizer):
-    """Several optimizers, each with its own parameters, that act as one, with one list of groups and one state.
+    """Several optimizers that act as one, with one list of parameter groups and one state; each has its own parameters.
 
     Args:
         optimizers: the optimizers.
@@ -51,7 +51,7 @@ class CombinedOptimizer(optim.Optimizer):
             optimizer.zero_grad(set_to_none)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update each parameter that has a gradient, after a call of `closure`, whose result is returned."""
+        """Call `closure`, if given, and update each parameter that has a gradient; return the closure's result."""
         loss = self.optimizers[0].step(closure) if closure is not None else self.optimizers[0].step()
         for optimizer in self.optimizers[1:]:
             optimizer.step()
@@ -59,30 +59,36 @@ class CombinedOptimizer(optim.Optimizer):
 
     def start(self, value: Array, group: dict[str, Any]) -> dict[str, Any]:
         """Return the initial state of a parameter of one of the groups."""
-        (owner,) = (o for o in self.optimizers if any(group is other for other in o.param_groups))
+        (owner,) = (o for o in self.optimizers if any(group is own_group for own_group in o.param_groups))
         return owner.start(value, group)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the states of all optimizers, as if one had all groups."""
+        """Return the states of all optimizers as that of a single one with all groups.
+
+        The indices of an optimizer's parameters are offset by the number of parameters of the optimizers before it.
+        """
         state: dict[int, Any] = {}
         groups: list[dict[str, Any]] = []
-        start = 0
+        offset = 0
         for optimizer in self.optimizers:
-            part = optimizer.state_dict()
-            state |= {start + position: entries for position, entries in part["state"].items()}
-            groups += [{**g, "params": [start + position for position in g["params"]]} for g in part["param_groups"]]
-            start += sum(len(group["params"]) for group in part["param_groups"])
+            own = optimizer.state_dict()
+            state |= {offset + index: entries for index, entries in own["state"].items()}
+            groups += [{**group, "params": [offset + i for i in group["params"]]} for group in own["param_groups"]]
+            offset += sum(len(group["params"]) for group in own["param_groups"])
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Load such a state."""
-        groups, positions = list(state_dict["param_groups"]), 0
+        """Load a result of `state_dict`."""
+        groups = list(state_dict["param_groups"])
+        state = {int(index): entries for index, entries in state_dict["state"].items()}
+        offset = 0
         for optimizer in self.optimizers:
-            count = sum(len(group["params"]) for group in optimizer.param_groups)
-            entries = {int(key): value for key, value in state_dict["state"].items()}
-            own = {key - positions: entries[key] for key in entries if positions <= key < positions + count}
-            optimizer.load_state_dict({"state": own, "param_groups": groups[: len(optimizer.param_groups)]})
-            positions, groups = positions + count, groups[len(optimizer.param_groups) :]
+            n_groups = len(optimizer.param_groups)
+            end = offset + sum(len(group["params"]) for group in optimizer.param_groups)
+            own_state = {index - offset: entries for index, entries in state.items() if offset <= index < end}
+            optimizer.load_state_dict({"state": own_state, "param_groups": groups[:n_groups]})
+            groups = groups[n_groups:]
+            offset = end
 
 
 def _trainable(network: Module) -> list[nn.Parameter]:
@@ -90,30 +96,49 @@ def _trainable(network: Module) -> list[nn.Parameter]:
     return [parameter for parameter in network.parameters() if parameter.requires_grad]
 
 
-def _without_momentum(kind: Callable[..., optim.Optimizer], **settings: float) -> NamedOptimizer:
-    return NamedOptimizer(
-        lambda network, recipe: kind(_trainable(network), recipe.lr, weight_decay=recipe.weight_decay), settings
-    )
+def _without_momentum(optimizer_class: Callable[..., optim.Optimizer], **settings: float) -> NamedOptimizer:
+    """Return the entry of an optimizer that has a weight decay, but no momentum."""
 
-
-def _with_momentum(kind: Callable[..., optim.Optimizer], **settings: float) -> NamedOptimizer:
     def make(network: Module, recipe: Recipe) -> optim.Optimizer:
-        return kind(_trainable(network), recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+        return optimizer_class(_trainable(network), recipe.lr, weight_decay=recipe.weight_decay)
+
+    return NamedOptimizer(make, settings)
+
+
+def _with_momentum(optimizer_class: Callable[..., optim.Optimizer], **settings: float) -> NamedOptimizer:
+    """Return the entry of an optimizer that has a momentum and a weight decay."""
+
+    def make(network: Module, recipe: Recipe) -> optim.Optimizer:
+        parameters = _trainable(network)
+        return optimizer_class(parameters, recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
 
     return NamedOptimizer(make, settings, has_momentum=True)
 
 
 def _muon(network: Module, recipe: Recipe) -> optim.Optimizer:
-    """Muon for all matrices but embeddings, AdamW for the other parameters; both take steps of the same size."""
-    embeddings = {id(module.weight) for module in network.modules() if isinstance(module, nn.Embedding)}
-    parameters = _trainable(network)
-    matrices = [p for p in parameters if p.ndim == 2 and id(p) not in embeddings]
+    """Make Muon for all matrices except embeddings, and AdamW for the other parameters.
+
+    "match_rms_adamw" makes Muon's steps as large as AdamW's, so that the same learning rate suits both.
+
+    Raises:
+        RunError: the network has no such matrices.
+    """
+    embedding_ids = {id(module.weight) for module in network.modules() if isinstance(module, nn.Embedding)}
+    matrices, others = [], []
+    for parameter in _trainable(network):
+        if parameter.ndim == 2 and id(parameter) not in embedding_ids:
+            matrices.append(parameter)
+        else:
+            others.append(parameter)
     if not matrices:
-        raise RunError("muon is for networks with matrices, such as the weights of linear layers, and this has none")
-    others = [p for p in parameters if not any(p is matrix for matrix in matrices)]
+        raise RunError("muon is for networks with matrices, such as the weights of linear layers; this one has none")
     decay, momentum = recipe.weight_decay, recipe.momentum
-    muon = optim.Muon(matrices, recipe.lr, decay, momentum, adjust_lr_fn="match_rms_adamw")
-    return CombinedOptimizer([muon, *([optim.AdamW(others, recipe.lr, weight_decay=decay)] if others else [])])
+    optimizers: list[optim.Optimizer] = [
+        optim.Muon(matrices, recipe.lr, decay, momentum, adjust_lr_fn="match_rms_adamw")
+    ]
+    if others:
+        optimizers.append(optim.AdamW(others, recipe.lr, weight_decay=decay))
+    return CombinedOptimizer(optimizers)
 
 
 OPTIMIZERS = {
@@ -139,16 +164,16 @@ def make_optimizer(network: Module, recipe: Recipe) -> optim.Optimizer:
     """Make the optimizer that a recipe names.
 
     Raises:
-        RunError: it does not fit the network.
+        RunError: the optimizer does not suit the network.
     """
     return OPTIMIZERS[recipe.optimizer].make(network, recipe)
 
 
 def check_optimizer(recipe: Recipe) -> None:
-    """Check a recipe's optimizer, and that its options exist.
+    """Check that a recipe's optimizer exists, and has the momentum and the weight decay that the recipe sets.
 
     Raises:
-        RunError: an unknown name, or a momentum or a weight decay that the optimizer does not have.
+        RunError: the name is unknown, or the optimizer lacks a setting.
     """
     if recipe.optimizer not in OPTIMIZERS:
         raise RunError(f"unknown optimizer {recipe.optimizer!r}; choose from {', '.join(OPTIMIZERS)}")
@@ -162,7 +187,7 @@ def check_has_momentum(recipe: Recipe) -> None:
     """Check that a recipe's optimizer has a momentum.
 
     Raises:
-        RunError: it has none.
+        RunError: the optimizer has none.
     """
     if not OPTIMIZERS[recipe.optimizer].has_momentum:
         names = join_names([name for name, entry in OPTIMIZERS.items() if entry.has_momentum])

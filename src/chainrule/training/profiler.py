@@ -1,4 +1,4 @@
-"""Where the time of a training step goes: by layer, and by kernel of the compiled step."""
+"""Measures a training step: the time of each layer, and of each stage of the compiled step."""
 
 from __future__ import annotations
 
@@ -21,15 +21,20 @@ if TYPE_CHECKING:
     from chainrule.tensor import Tensor
 
 
+WARM_UP_CALLS = 2
+"""Number of calls before those that are measured: the first one compiles."""
+
+
 @dataclass
 class Profile:
-    """The times of a step, medians of several; `str()` is the report.
+    """The times of a training step; `str()` returns the report.
 
     Attributes:
-        compiled: seconds of a compiled step.
-        eager: seconds of an eager step.
-        layers: for each module that calls no other, its path and the seconds of its forward pass, run eagerly.
-        kernels: `explain()` of the compiled step: its stages with their times.
+        compiled: the median time of a compiled step, in seconds.
+        eager: the median time of an eager step, in seconds.
+        layers: for each module that does not call other modules, its path and class, and the mean time of its eager
+            forward pass, in seconds.
+        kernels: the report of the compiled step's `explain()`, with its stages and their times.
         examples: the number of examples in the batch.
     """
 
@@ -60,15 +65,15 @@ def profile(
     network: Module, loss: Callable[[Tensor, Tensor], Tensor], optimizer: Optimizer, inputs: Tensor, targets: Tensor,
     repeats: int = 10,
 ) -> Profile:  # fmt: skip
-    """Measure a training step: forward, backward and update, which change the network's parameters.
+    """Measure a training step: forward, backward and update. The steps change the network's parameters.
 
     Args:
         network: the network.
-        loss: maps its outputs and the targets to a scalar.
-        optimizer: updates its parameters.
-        inputs: a batch.
-        targets: its targets.
-        repeats: how many steps of each kind are measured, after two that are not.
+        loss: maps the network's outputs and the targets to a scalar.
+        optimizer: updates the network's parameters.
+        inputs: the inputs of a batch.
+        targets: the targets of the batch.
+        repeats: the number of compiled steps, of eager steps and of forward passes that are measured.
     """
     check_integer("profile", "repeats", repeats, minimum=1)
 
@@ -79,38 +84,39 @@ def profile(
         optimizer.step()
         return value
 
-    compiled = jit(step)
-    seconds = [_measure(partial(function, inputs, targets), repeats) for function in (compiled, step)]
+    compiled_step = jit(step)
+    compiled_time = _measure(partial(compiled_step, inputs, targets), repeats)
+    eager_time = _measure(partial(step, inputs, targets), repeats)
     layers = _forward_times(network, inputs, repeats)
-    return Profile(seconds[0], seconds[1], layers, str(compiled.explain()), len(targets))
+    return Profile(compiled_time, eager_time, layers, str(compiled_step.explain()), len(targets))
 
 
 def _measure(call: Callable[[], Any], repeats: int) -> float:
-    """Return the median time of a call, after two that are not measured."""
+    """Return the median time of a call in seconds, after `WARM_UP_CALLS`."""
     times = []
-    for number in range(repeats + 2):
+    for index in range(WARM_UP_CALLS + repeats):
         start = time.perf_counter()
         call()
-        if number >= 2:
+        if index >= WARM_UP_CALLS:
             times.append(time.perf_counter() - start)
     return median(times)
 
 
 def _forward_times(network: Module, inputs: Tensor, repeats: int) -> list[tuple[str, float]]:
-    """Return the time of each module's forward pass, of those that call no other, in the order of their calls."""
+    """Return name and mean time per forward pass of each module that does not call other modules, in call order."""
     names = {id(module): f"{path}: {type(module).__name__}" for path, module in network.named_modules()}
     times: dict[int, list[float]] = {}
-    started: list[tuple[int, float]] = []
-    outer: set[int] = set()
+    running: list[tuple[int, float]] = []  # id and start time of the modules whose forward passes are running
+    callers: set[int] = set()  # ids of the modules that call other modules
 
     def before(module: Module, _: Any) -> None:
-        if started:
-            outer.add(started[-1][0])
-        started.append((id(module), time.perf_counter()))
+        if running:
+            callers.add(running[-1][0])
+        running.append((id(module), time.perf_counter()))
 
     def after(module: Module, _: Any, __: Any) -> None:
-        key, start = started.pop()
-        times.setdefault(key, []).append(time.perf_counter() - start)
+        module_id, start = running.pop()
+        times.setdefault(module_id, []).append(time.perf_counter() - start)
 
     with ExitStack() as stack, no_grad():
         for module in network.modules():
@@ -118,5 +124,7 @@ def _forward_times(network: Module, inputs: Tensor, repeats: int) -> list[tuple[
                 stack.callback(handle.remove)
         for _ in range(repeats):
             network(inputs)
-    inner = [(names[key], sum(values) / repeats) for key, values in times.items() if key not in outer]
-    return inner or [(names[key], sum(values) / repeats) for key, values in times.items()]
+    # A module that is called several times in a forward pass has the sum of these times
+    means = {module_id: sum(values) / repeats for module_id, values in times.items()}
+    innermost = [(names[module_id], mean) for module_id, mean in means.items() if module_id not in callers]
+    return innermost or [(names[module_id], mean) for module_id, mean in means.items()]

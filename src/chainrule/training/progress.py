@@ -1,4 +1,4 @@
-"""Progress output: a live bar in a terminal, and a line per epoch."""
+"""Progress output: a live progress bar in a terminal, and a line per epoch."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class EpochTable(NamedTuple):
     """The columns of the progress output: the metrics shown for each epoch.
 
     Attributes:
-        columns: title and key of each, and the format of its value.
-        bar: label, key and format of the metric beside the progress bar, of the last epoch.
+        columns: for each metric, its title, its key in an epoch's record, and the format of its value.
+        bar: the metric that is shown beside the progress bar, with its value in the last epoch: label, key and format.
     """
 
     columns: tuple[tuple[str, str, str], ...]
@@ -28,20 +28,20 @@ class EpochTable(NamedTuple):
 
     @property
     def header(self) -> str:
-        """The titles, above the lines."""
+        """The line of titles above the epochs' lines."""
         return "  ".join(["epoch", "train loss", *(title for title, _, _ in self.columns), "seconds"])
 
     def format_line(self, record: dict[str, Any]) -> str:
-        """Format an epoch's record as a line under the header; without validation, it has no metrics."""
+        """Format an epoch's record as a line under the header; "-" stands for a metric that the record lacks."""
         values = [
-            f"{'-' if record.get(key) is None else format(record[key], style):>{len(title)}}"
-            for title, key, style in self.columns
+            f"{'-' if record.get(key) is None else format(record[key], spec):>{len(title)}}"
+            for title, key, spec in self.columns
         ]
         cells = [f"{record['epoch']:5d}", f"{record['train_loss']:10.4f}", *values, f"{record['seconds']:7.1f}"]
         return "  ".join(cells)
 
 
-ACCURACY = EpochTable(
+ACCURACY_COLUMNS = EpochTable(
     (
         ("train accuracy", "train_accuracy", ".2%"),
         ("validation loss", "validation_loss", ".4f"),
@@ -49,11 +49,11 @@ ACCURACY = EpochTable(
     ),
     ("accuracy", "validation_accuracy", ".2%"),
 )
-PERPLEXITY = EpochTable(
+PERPLEXITY_COLUMNS = EpochTable(
     (("validation loss", "validation_loss", ".4f"), ("perplexity", "perplexity", ".2f")),
     ("perplexity", "perplexity", ".2f"),
 )
-NUMBERS = EpochTable(
+REGRESSION_COLUMNS = EpochTable(
     (
         ("validation loss", "validation_loss", ".4f"),
         ("validation RMSE", "validation_rmse", ".4g"),
@@ -67,15 +67,15 @@ class EpochLines(Callback):
     """Prints a line after each epoch.
 
     Args:
-        say: called with each line.
+        say: prints a line.
         table: the metrics to print.
     """
 
-    def __init__(self, say: Callable[[str], None], table: EpochTable = ACCURACY) -> None:
+    def __init__(self, say: Callable[[str], None], table: EpochTable = ACCURACY_COLUMNS) -> None:
         self.say, self.table = say, table
 
     def on_start(self, trainer: Trainer) -> None:
-        """Print the table header and the lines of completed epochs."""
+        """Print the header, and the lines of completed epochs."""
         self.say(self.table.header)
         for record in trainer.history:
             self.say(self.table.format_line(record))
@@ -86,20 +86,16 @@ class EpochLines(Callback):
 
 
 class Bar(Callback):
-    """A live progress bar over all epochs, with remaining time, loss and a metric of the last epoch.
+    """A live progress bar over all epochs, with the remaining time, the loss, and a metric of the last epoch.
 
     Args:
         console: the terminal.
-        table: says which metric.
+        table: its `bar` is the metric.
     """
 
-    def __init__(self, console: Console, table: EpochTable = ACCURACY) -> None:
-        from rich.progress import (
-            BarColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )  # imported only if there is a terminal
+    def __init__(self, console: Console, table: EpochTable = ACCURACY_COLUMNS) -> None:
+        # Imported only if there is a terminal
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._bar = Progress(
             TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
@@ -133,12 +129,13 @@ class Bar(Callback):
             self._bar.remove_task(task)
 
     def _fields(self, trainer: Trainer) -> dict[str, Any]:
-        _, key, style = self._table.bar
-        last = trainer.history[-1].get(key) if trainer.history else None
+        """Return the values of the bar's fields."""
+        _, key, spec = self._table.bar
+        metric = trainer.history[-1].get(key) if trainer.history else None
         return {
             "completed": trainer.epoch * len(trainer.loader) + trainer.step,
             "epoch": min(trainer.epoch + 1, trainer.epochs),
             "epochs": trainer.epochs,
             "loss": f"{trainer.mean_loss:.4f}" if trainer.step else "-",
-            "metric": "-" if last is None else format(last, style),
+            "metric": "-" if metric is None else format(metric, spec),
         }

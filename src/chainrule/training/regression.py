@@ -9,7 +9,7 @@ import numpy as np
 
 from chainrule.autograd import no_grad
 from chainrule.tensor import from_numpy
-from chainrule.training.evaluation import BATCH
+from chainrule.training.evaluation import BATCH_SIZE
 from chainrule.training.modes import restore_modes
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Regression:
-    """A model's predictions of N numbers.
+    """A model's predictions of N numbers, such as those of a table's column.
 
     Attributes:
-        loss: the mean loss, of the scaled numbers.
+        loss: the mean loss of the scaled numbers, which the network predicts.
         predictions: (N,) float64, in the units of the column.
         targets: (N,) float64, the true numbers.
     """
@@ -36,21 +36,21 @@ class Regression:
 
     @property
     def rmse(self) -> float:
-        """The root of the mean squared error, in the units of the column."""
+        """The root mean squared error, in the units of the column."""
         return float(np.sqrt(np.mean((self.predictions - self.targets) ** 2)))
 
     @property
     def r2(self) -> float:
-        """The coefficient of determination R²: the fraction of the variance that is predicted.
+        """The coefficient of determination R²: the fraction of the targets' variance that the predictions explain.
 
-        It is 1 for perfect predictions, 0 for those of the mean, and negative for worse ones. If all targets are equal,
-        it is 1 if they are predicted exactly, else 0.
+        It is 1 for perfect predictions, 0 if the mean of the targets is always predicted, and negative for worse
+        predictions. If all targets are equal, it is 1 if they are predicted exactly, else 0.
         """
-        errors = float(np.sum((self.predictions - self.targets) ** 2))
-        variance = float(np.sum((self.targets - self.targets.mean()) ** 2))
-        if variance == 0:
-            return float(errors == 0)
-        return 1 - errors / variance
+        squared_errors = float(np.sum((self.predictions - self.targets) ** 2))
+        squared_deviations = float(np.sum((self.targets - self.targets.mean()) ** 2))
+        if squared_deviations == 0:
+            return float(squared_errors == 0)
+        return 1 - squared_errors / squared_deviations
 
     @property
     def nan_count(self) -> int:
@@ -58,17 +58,17 @@ class Regression:
         return int((~np.isfinite(self.predictions)).sum())
 
 
-def evaluate_numbers(
+def evaluate_regression(
     network: Module, model: Model, inputs: NDArray[np.float32], targets: NDArray[Any], target: NumberTarget
 ) -> Regression:
-    """Evaluate a network on rows of a table whose numbers are known.
+    """Evaluate a network on labeled rows of a table.
 
     Args:
         network: the network; it runs in eval mode, and each module's mode is restored.
         model: defines the loss.
-        inputs: (N, inputs), as `data.load_table` makes them.
-        targets: (N, 1), the scaled numbers.
-        target: turns scaled numbers into those of the column.
+        inputs: (N, inputs), as `data.load_table` returns them.
+        targets: (N, 1), the true numbers, scaled.
+        target: the column that is predicted; its `decode` converts scaled numbers to the units of the column.
 
     Raises:
         ValueError: there are no rows.
@@ -80,7 +80,9 @@ def evaluate_numbers(
 
 
 def predict_rows(network: Module, inputs: NDArray[np.float32]) -> NDArray[Any]:
-    """Return a network's outputs for rows of a table, (N, outputs); it runs in eval mode.
+    """Return a network's outputs for rows of a table, (N, outputs).
+
+    The network runs in eval mode, and each module's mode is restored.
 
     Raises:
         ValueError: there are no rows.
@@ -89,5 +91,6 @@ def predict_rows(network: Module, inputs: NDArray[np.float32]) -> NDArray[Any]:
         raise ValueError("predict_rows: there are no rows")
     with restore_modes(network), no_grad():
         network.eval()
-        batches = [network(from_numpy(inputs[start : start + BATCH])) for start in range(0, len(inputs), BATCH)]
-        return np.concatenate([outputs.numpy() for outputs in batches])
+        starts = range(0, len(inputs), BATCH_SIZE)
+        outputs = [network(from_numpy(inputs[start : start + BATCH_SIZE])).numpy() for start in starts]
+        return np.concatenate(outputs)

@@ -14,8 +14,8 @@ from chainrule.errors import DataError, RunError, shorten
 from chainrule.tensor import from_numpy
 from chainrule.training.callbacks import best_index
 from chainrule.training.evaluation import evaluate_rows, nan_message
-from chainrule.training.regression import evaluate_numbers
-from chainrule.training.table_validation import ClassValidator, NumberValidator
+from chainrule.training.regression import evaluate_regression
+from chainrule.training.table_validation import ClassificationValidator, RegressionValidator
 from chainrule.training.task import Metric
 
 if TYPE_CHECKING:
@@ -29,12 +29,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound="TableData")
 
-FEW_ROWS, MANY_ROWS = 500, 20_000
-"""Training rows below and above which the default batches are smaller and larger."""
+FEW_ROWS = 500
+"""With fewer training rows, the default batch size is smaller than the model's."""
+
+MANY_ROWS = 20_000
+"""With more training rows, the default batch size is larger than the model's."""
 
 
 class TableTask(Generic[T]):
-    """What the tasks on tables have in common; `T` is the type of a loaded table."""
+    """The base of the tasks on tables; `T` is the type of a loaded table."""
 
     data_type: type[T]
     target_type: type[Any]
@@ -72,7 +75,7 @@ class TableTask(Generic[T]):
             raise RunError(f"{run.config_file}: data.target.kind does not fit model {run.model.name!r}")
         return encoder
 
-    def outputs(self, target: Any) -> int:
+    def output_count(self, target: Any) -> int:
         """Return the number of outputs that a network needs for a target."""
         raise NotImplementedError
 
@@ -92,10 +95,14 @@ class TableTask(Generic[T]):
         """Write nothing: a run on a table needs only its config."""
 
     def defaults(self, model: Model, data: T) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return default options of a new model for the table, and default overrides of fields of its recipe."""
-        rows = len(data.train.inputs)
-        changes = {"batch_size": 16} if rows < FEW_ROWS else {"batch_size": 256} if rows > MANY_ROWS else {}
-        return {"inputs": data.train.inputs.shape[1]}, changes
+        """Return default options of a new model for the table, and overrides of the model's recipe."""
+        n_rows, n_inputs = data.train.inputs.shape
+        overrides = {}
+        if n_rows < FEW_ROWS:
+            overrides["batch_size"] = 16
+        elif n_rows > MANY_ROWS:
+            overrides["batch_size"] = 256
+        return {"inputs": n_inputs}, overrides
 
     def check_settings(self, recipe: Recipe, limit: int | None, data: T) -> None:
         """Check the settings that depend on the table.
@@ -109,43 +116,43 @@ class TableTask(Generic[T]):
             )
         if recipe.augment:
             raise RunError("augmentation is for images; a table has none")
-        rows = len(data.train.inputs)
-        if limit is not None and limit > rows:
-            raise RunError(f"the limit is {limit:,}, but {data.name} has {rows:,} training rows")
+        n_rows = len(data.train.inputs)
+        if limit is not None and limit > n_rows:
+            raise RunError(f"the limit is {limit:,}, but {data.name} has {n_rows:,} training rows")
 
     def check_model(self, model: Model, network: Module, data: T) -> None:
-        """Check that a model's network, in eval mode, takes the rows and has the right outputs.
+        """Check that a model's network, in eval mode, accepts the rows and has the right number of outputs.
 
         Raises:
-            RunError: it does not.
+            RunError: the network does not fit the table.
         """
         self._check(model.name, network, data.encoder)
 
     def check_network(self, run: Run, network: Module) -> None:
-        """Check that a run's network fits the columns in its config.
+        """Check that a run's network, in eval mode, fits the columns in the run's config.
 
         Raises:
-            RunError: it does not.
+            RunError: the network does not fit the columns, or the config's entries are invalid.
         """
+        encoder = self.encoder(run)
         try:
-            self._check(run.model.name, network, self.encoder(run))
+            self._check(run.model.name, network, encoder)
         except RunError as error:
-            if str(error).startswith(str(run.config_file)):
-                raise
             raise RunError(f"{run.config_file}: {error}") from None
 
     def _check(self, name: str, network: Module, encoder: TableEncoder) -> None:
-        inputs, expected = len(encoder.input_names), self.outputs(encoder.target)
+        """Check the inputs and outputs of the network of a model that is called `name`."""
+        n_inputs, n_outputs = len(encoder.input_names), self.output_count(encoder.target)
         try:
             with no_grad():
-                shape = network(from_numpy(np.zeros((1, inputs), np.float32))).shape
+                shape = network(from_numpy(np.zeros((1, n_inputs), np.float32))).shape
         except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
-            raise RunError(f"model {name!r} does not take rows of {inputs:,} inputs: {error}") from None
-        if shape != (1, expected):
-            raise RunError(f"model {name!r} has outputs {shape} for one row, which must be (1, {expected})")
+            raise RunError(f"model {name!r} does not take rows of {n_inputs:,} inputs: {error}") from None
+        if shape != (1, n_outputs):
+            raise RunError(f"model {name!r} has outputs {shape} for one row, which must be (1, {n_outputs})")
 
     def changed_part(self, run: Run, data: T) -> str | None:
-        """Return "rows" or "test rows" if they have changed since a run was started, else None."""
+        """Return "rows" or "test rows" if these have changed since a run was started, else None."""
         section = run.config["data"]
         if section["crc32"] != data.train_crc32 or section["target"] != data.encoder.target.describe():
             return "rows"
@@ -162,8 +169,8 @@ class TableTask(Generic[T]):
         return DataLoader(dataset, recipe.batch_size, shuffle=True, generator=generator)
 
 
-class ClassTask(TableTask[ClassTable]):
-    """Rows in classes, measured by accuracy; the best epoch is that with the lowest validation loss."""
+class ClassificationTask(TableTask[ClassTable]):
+    """Classification of rows, measured by accuracy; the best epoch is the one with the lowest validation loss."""
 
     name = "tables with classes"
     data_type = ClassTable
@@ -171,14 +178,14 @@ class ClassTask(TableTask[ClassTable]):
     target_type = ClassTarget
     result_schema: Mapping[str, Any] = {"test_accuracy": float, "test_loss": float}
 
-    def outputs(self, target: ClassTarget) -> int:
+    def output_count(self, target: ClassTarget) -> int:
         """Return the number of classes."""
         return len(target.classes)
 
     def defaults(self, model: Model, data: ClassTable) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return default options of a new model for the table, and default overrides of fields of its recipe."""
-        options, changes = super().defaults(model, data)
-        return {**options, "classes": len(data.classes)}, changes
+        """Return default options of a new model for the table, and overrides of the model's recipe."""
+        options, overrides = super().defaults(model, data)
+        return {**options, "classes": len(data.classes)}, overrides
 
     def check_result(self, result: Mapping[str, Any], source: str) -> None:
         """Check the values of result.json.
@@ -189,9 +196,9 @@ class ClassTask(TableTask[ClassTable]):
         if not 0 <= result["test_accuracy"] <= 1:
             raise RunError(f"{source}: test_accuracy must be from 0 to 1, not {result['test_accuracy']}")
 
-    def validator(self, network: Module, model: Model, data: ClassTable, *, compiled: bool) -> ClassValidator:
+    def validator(self, network: Module, model: Model, data: ClassTable, *, compiled: bool) -> ClassificationValidator:
         """Return a function that measures loss and accuracy on the validation rows."""
-        return ClassValidator(network, model, data)
+        return ClassificationValidator(network, model, data)
 
     def counter(self) -> Callable[[Any, Any], Any]:
         """Return a function that counts the rows whose class has the largest output."""
@@ -209,18 +216,19 @@ class ClassTask(TableTask[ClassTable]):
         return {"test_accuracy": evaluation.accuracy, "test_loss": evaluation.loss}
 
     def diagnose(self, run: Run, data: ClassTable) -> str | None:
-        """Return a sentence if no epoch is better than always giving the most frequent class; else None."""
+        """Return a sentence if no epoch is better than always predicting the most frequent class; else None."""
         history = run.history
         if not history or any("validation_accuracy" not in record for record in history):
             return None
         counts = np.bincount(data.validation.targets)
-        guessing = float(counts.max()) / len(data.validation.targets)
-        highest = max(record["validation_accuracy"] for record in history)
-        if highest > guessing or guessing == 1:
+        guessing_accuracy = float(counts.max()) / len(data.validation.targets)
+        best_accuracy = max(record["validation_accuracy"] for record in history)
+        if best_accuracy > guessing_accuracy or guessing_accuracy == 1:
             return None
-        name = shorten(data.classes[int(counts.argmax())], 60)
+        most_frequent = shorten(data.classes[int(counts.argmax())], 60)
         return (
-            f"the best validation accuracy, {highest:.2%}, is no better than that of always answering {name!r}; "
+            f"the best validation accuracy, {best_accuracy:.2%}, is no better than that of always answering "
+            f"{most_frequent!r}; "
             f"the columns may say nothing about {shorten(data.encoder.target.name, 60)}, or {_advice(run)}"
         )
 
@@ -229,8 +237,8 @@ class ClassTask(TableTask[ClassTable]):
         return f"test {result['test_accuracy']:.2%}"
 
 
-class NumberTask(TableTask[NumberTable]):
-    """Rows with a number to predict, measured by the root mean squared error and R²."""
+class RegressionTask(TableTask[NumberTable]):
+    """Regression on rows, measured by RMSE and R²; the best epoch is the one with the lowest validation loss."""
 
     name = "tables with numbers"
     data_type = NumberTable
@@ -238,15 +246,15 @@ class NumberTask(TableTask[NumberTable]):
     target_type = NumberTarget
     result_schema: Mapping[str, Any] = {"test_rmse": float, "test_r2": float, "test_loss": float}
 
-    def outputs(self, target: NumberTarget) -> int:
-        """Return 1."""
+    def output_count(self, target: NumberTarget) -> int:
+        """Return 1: the network predicts one number."""
         return 1
 
     def check_result(self, result: Mapping[str, Any], source: str) -> None:
         """Check the values of result.json.
 
         Raises:
-            RunError: an error is negative, or R² above 1.
+            RunError: the RMSE is negative, or R² is above 1.
         """
         if not result["test_rmse"] >= 0 or not result["test_r2"] <= 1:
             raise RunError(
@@ -254,9 +262,9 @@ class NumberTask(TableTask[NumberTable]):
                 f"{result['test_r2']}"
             )
 
-    def validator(self, network: Module, model: Model, data: NumberTable, *, compiled: bool) -> NumberValidator:
-        """Return a function that measures loss, error and R² on the validation rows."""
-        return NumberValidator(network, model, data)
+    def validator(self, network: Module, model: Model, data: NumberTable, *, compiled: bool) -> RegressionValidator:
+        """Return a function that measures loss, RMSE and R² on the validation rows."""
+        return RegressionValidator(network, model, data)
 
     def counter(self) -> None:
         """Return None: a predicted number is not simply right or wrong."""
@@ -269,7 +277,7 @@ class NumberTask(TableTask[NumberTable]):
             RunError: there are no weights, they do not fit, or the network's outputs are not finite.
         """
         target = _number_target(data.encoder)
-        result = evaluate_numbers(run.load_network(), run.model, data.test.inputs, data.test.targets, target)
+        result = evaluate_regression(run.load_network(), run.model, data.test.inputs, data.test.targets, target)
         if result.nan_count:
             raise RunError(f"{run.weights_file}: {nan_message(result.nan_count, len(result.targets), 'rows')}")
         return {"test_rmse": result.rmse, "test_r2": result.r2, "test_loss": result.loss}
@@ -279,11 +287,11 @@ class NumberTask(TableTask[NumberTable]):
         history = run.history
         if not history or any("validation_r2" not in record for record in history):
             return None
-        best = history[best_index(history, self.metric.name, self.metric.mode)]["validation_r2"]
-        if best > 0:
+        r2 = history[best_index(history, self.metric.name, self.metric.mode)]["validation_r2"]
+        if r2 > 0:
             return None
         return (
-            f"the best epoch's validation R², {best:.3g}, is no better than that of the mean; the columns may "
+            f"the best epoch's validation R², {r2:.3g}, is no better than that of the mean; the columns may "
             f"say nothing about {shorten(data.encoder.target.name, 60)}, or {_advice(run)}"
         )
 
@@ -293,15 +301,17 @@ class NumberTask(TableTask[NumberTable]):
 
 
 def _number_target(encoder: TableEncoder) -> NumberTarget:
-    return cast("NumberTarget", encoder.target)  # as `TableTask.encoder` checks
+    return cast("NumberTarget", encoder.target)  # `TableTask.encoder` checks the type
 
 
 def _advice(run: Run) -> str:
+    """Return what to try after a run whose network has learned nothing."""
     rate, epochs = run.config["training"]["lr"], run.config["training"]["epochs"]
-    usual = run.model.recipe.lr
-    if rate > usual:
-        return f"try a smaller learning rate than {rate:g}, such as {usual:g}"
+    recipe_rate = run.model.recipe.lr
+    if rate > recipe_rate:
+        return f"try a smaller learning rate than {rate:g}, such as {recipe_rate:g}"
     return f"try more epochs than {epochs}"
 
 
-CLASSES, NUMBERS = ClassTask(), NumberTask()
+CLASSIFICATION = ClassificationTask()
+REGRESSION = RegressionTask()

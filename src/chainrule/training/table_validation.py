@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from chainrule.training.evaluation import evaluate_rows
 from chainrule.training.image_task import MAX_CONFUSION_CLASSES
-from chainrule.training.regression import evaluate_numbers
+from chainrule.training.regression import evaluate_regression
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from chainrule.training.evaluation import Evaluation
 
 
-class ClassValidator:
+class ClassificationValidator:
     """Measures loss and accuracy on the validation rows.
 
     Args:
@@ -37,7 +37,11 @@ class ClassValidator:
         return {"validation_loss": evaluation.loss, "validation_accuracy": evaluation.accuracy}
 
     def figures(self) -> dict[str, Figure]:
-        """Draw the confusion matrix, unless an output was not finite or there are more than 40 classes."""
+        """Draw the confusion matrix, as last measured.
+
+        Without a measurement, if an output was not finite, or if there are more than `MAX_CONFUSION_CLASSES` classes,
+        nothing is drawn.
+        """
         from chainrule.plots.evaluation import confusion_matrix  # imports matplotlib
 
         evaluation, classes = self._evaluation, self._data.classes
@@ -46,8 +50,8 @@ class ClassValidator:
         return {"confusion": confusion_matrix(evaluation.confusion, classes)}
 
 
-class NumberValidator:
-    """Measures loss, error and R² on the validation rows.
+class RegressionValidator:
+    """Measures loss, RMSE and R² on the validation rows.
 
     Args:
         network: the network.
@@ -62,7 +66,7 @@ class NumberValidator:
         """Return the metrics."""
         target = cast("NumberTarget", self._data.encoder.target)
         inputs, targets, _ = self._data.validation
-        result = evaluate_numbers(self._network, self._model, inputs, targets, target)
+        result = evaluate_regression(self._network, self._model, inputs, targets, target)
         return {"validation_loss": result.loss, "validation_rmse": result.rmse, "validation_r2": result.r2}
 
     def figures(self) -> dict[str, Figure]:

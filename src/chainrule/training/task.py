@@ -1,6 +1,6 @@
-"""Task: what differs between training on images, on text and on tables.
+"""Task: everything that differs between training on images, on text and on tables.
 
-A run's model says which task it is for. All else (settings, checkpoints, the loop, resuming) is common to all.
+A run's model determines its task. Settings, checkpoints, the training loop and resuming are common to all tasks.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     """A loaded data set."""
 
 D = TypeVar("D")
+"""The type of a loaded data set."""
 Mode = Literal["max", "min"]
 """Whether larger or smaller values of a metric are better."""
 
@@ -43,29 +44,29 @@ class Metric:
 
 
 class Validator(Protocol):
-    """Measures the metrics of an epoch, and draws what it has measured."""
+    """Measures the metrics of an epoch, and draws figures of the last measurement."""
 
     def __call__(self) -> dict[str, float]:
-        """Return the metrics by name."""
+        """Measure the metrics, and return them by name."""
 
     def figures(self) -> dict[str, Figure]:
-        """Return figures of what the last call has measured, by name, for logs that can show them."""
+        """Return figures of the last measurement by name, for logs that can show them."""
 
 
 class Task(Protocol[D]):
-    """What a run's data section holds, how a loader is built from it, and what validation and evaluation measure.
+    """A kind of data: how it is described in a run's config, loaded, checked, trained on and evaluated.
 
     `D` is the type of a loaded data set.
 
     Attributes:
         name: the value of `Model.task` that selects this task, such as "images".
         data_type: the type of a loaded data set.
-        data_noun: what a data set is, for messages.
+        data_noun: the noun for a data set in messages, such as "a set of images".
         metric: decides which epoch's weights are kept.
         data_schema: the entries of "data" in config.json (see `run.check_schema`).
         result_schema: the entries of result.json.
-        files: the names of the files that `write_files` writes, before the config.
-        default_data: the name of the data set to train on if none is given.
+        files: the names of the files that `write_files` writes.
+        default_data: the name of the data set to train on if none is given; "" if one must be given.
     """
 
     name: str
@@ -81,16 +82,22 @@ class Task(Protocol[D]):
         """Load the data set that a run was started with."""
 
     def defaults(self, model: Model, data: D) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return default options of a new model for the data set, and default overrides of fields of its recipe."""
+        """Return default options of a new model for the data set, and overrides of the model's recipe.
+
+        Both are dicts of values by name; they apply unless the user sets these options and settings.
+        """
 
     def describe(self, data: D, limit: int | None) -> dict[str, Any]:
         """Return the data section of a new run's config."""
 
     def write_files(self, data: D, folder: Path) -> None:
-        """Write what a run needs besides its config into its folder."""
+        """Write the `files` that a run needs in addition to its config into its folder."""
 
     def check_settings(self, recipe: Recipe, limit: int | None, data: D) -> None:
-        """Check the settings that depend on the data set; raise a `RunError` if one is invalid."""
+        """Check the settings that depend on the data set; raise a `RunError` if one is invalid.
+
+        `limit` is the number of examples (tokens of a text) to train on, or None for all.
+        """
 
     def check_model(self, model: Model, network: Module, data: D) -> None:
         """Check that a model's network, in eval mode, can be trained on a data set; raise a `UserError` if not."""
@@ -99,7 +106,7 @@ class Task(Protocol[D]):
         """Check that a run's network, in eval mode, matches the run's config; raise a `UserError` if not."""
 
     def check_result(self, result: Mapping[str, Any], source: str) -> None:
-        """Check the values of result.json; raise a `RunError` that begins with `source` if one is impossible."""
+        """Check the values of result.json; raise a `RunError` that starts with `source` if one is impossible."""
 
     def changed_part(self, run: Run, data: D) -> str | None:
         """Return which part of a data set has changed since a run was started, such as "test images", or None."""
@@ -111,16 +118,16 @@ class Task(Protocol[D]):
         """Return the loader of the training examples."""
 
     def validator(self, network: Module, model: Model, data: D, *, compiled: bool) -> Validator:
-        """Return the validator for an epoch; `compiled` says whether the training steps are compiled."""
+        """Return the validator of a training run; `compiled` is whether its training steps are compiled."""
 
     def counter(self) -> Callable[[Any, Any], Any] | None:
-        """Return a function that counts a batch's right answers (see `Trainer`); None if none is right or wrong."""
+        """Return a function that counts a batch's correct predictions (see `Trainer`), or None if there are none."""
 
     def evaluate_run(self, run: Run, data: D) -> dict[str, float]:
-        """Measure a run's best weights; raise a `RunError` if the network's outputs are not finite."""
+        """Measure a run's best weights; raise a `RunError` if the outputs or the loss are not finite."""
 
     def diagnose(self, run: Run, data: D) -> str | None:
         """Return a sentence on what went wrong in a completed run and what to try; None if nothing did."""
 
     def headline(self, result: Mapping[str, Any]) -> str:
-        """Return a result in two words, for lists of runs."""
+        """Return the main metric of a result in a few words, for lists of runs."""

@@ -1,4 +1,4 @@
-"""The task of each model: images, text or tables."""
+"""The tasks by name, and the task of each model."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Any
 from chainrule import models
 from chainrule.errors import RunError
 from chainrule.training.image_task import IMAGES
-from chainrule.training.table_task import CLASSES, NUMBERS
+from chainrule.training.table_task import CLASSIFICATION, REGRESSION
 from chainrule.training.text_task import TEXT
 
 if TYPE_CHECKING:
     from chainrule.training.task import Data, Task
 
-TASKS: dict[str, Task[Any]] = {IMAGES.name: IMAGES, TEXT.name: TEXT, CLASSES.name: CLASSES, NUMBERS.name: NUMBERS}
-"""The tasks by `Model.task`."""
+TASKS: dict[str, Task[Any]] = {task.name: task for task in (IMAGES, TEXT, CLASSIFICATION, REGRESSION)}
+"""The tasks by name, which is also the value of `Model.task`."""
 
 
 def of(model: models.Model) -> Task[Any]:
     """Return the task of a model.
 
     Raises:
-        RunError: the model is trained by a script of its own.
+        RunError: the model has no task, as it is trained by a script of its own.
     """
     if model.task not in TASKS:
         raise RunError(
@@ -31,19 +31,22 @@ def of(model: models.Model) -> Task[Any]:
 
 
 def find(name: str) -> Task[Any]:
-    """Return the task of a model by name.
+    """Return the task of the model of a name, which may be an alias.
 
-    A run of an unknown model counts as one on images, so that it can be opened and listed; `Run.model` raises.
+    An unknown model counts as one for images, so that its runs can be opened and listed; `Run.model` raises an error.
+
+    Raises:
+        RunError: the model has no task, as it is trained by a script of its own.
     """
     model = models.REGISTRY.get(models.ALIASES.get(name, name))
     return IMAGES if model is None else of(model)
 
 
 def check_data_type(model: models.Model, data: Data) -> None:
-    """Check that a model reads what a data set holds.
+    """Check that a model is for the kind of a data set.
 
     Raises:
-        RunError: it does not; the message names the models that do.
+        RunError: it is for a different kind; the message names the models for this kind.
     """
     for task in TASKS.values():
         if isinstance(data, task.data_type) and task is not of(model):

@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from chainrule.training.trainer import Trainer
 
     FigureOrPixels = Figure | NDArray[np.uint8]
-    """What TensorBoard can show as an image."""
+    """A picture for TensorBoard: a figure of matplotlib, or an image (H, W) or (H, W, 3)."""
 
 _BINS = 64
 """Number of bins of a histogram."""
 
 _PICTURE_DPI = 80
-"""Dots per inch of a figure."""
+"""Resolution of a figure, in dots per inch."""
 
 
 class TensorBoard(Callback):
@@ -47,18 +47,19 @@ class TensorBoard(Callback):
         network = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
         examples = data.TensorDataset(zeros(8, 4), zeros(8, dtype="int64"))
         optimizer = optim.SGD(network.parameters(), lr=0.1)
-        watch = TensorBoard("runs/first/tensorboard")  # look with: tensorboard --logdir runs
-        trainer = Trainer(network, nn.CrossEntropyLoss(), optimizer, data.DataLoader(examples, 4), callbacks=[watch])
+        log = TensorBoard("runs/first/tensorboard")  # to view it, run: tensorboard --logdir runs
+        trainer = Trainer(network, nn.CrossEntropyLoss(), optimizer, data.DataLoader(examples, 4), callbacks=[log])
         history = trainer.fit(2)
 
     The scalars of epoch E are the entries of its record in `trainer.history`, under their names, at step E. There is a
-    histogram of each parameter, "weights/0.weight", and of its gradient, "gradients/0.weight": that of the loss on the
-    first batch of the training examples, without augmentation and in evaluation mode. The graph has a node for each
-    operation of the network, in the scope of its module. None of this changes the training: its bits stay the same.
+    histogram of each parameter, such as "weights/0.weight", and of its gradient, "gradients/0.weight": the gradient of
+    the loss on the first batch of the training examples, without augmentation and in evaluation mode. The graph has a
+    node for each operation of the network, in the scope of its module. The result of training is bitwise identical with
+    and without this callback.
 
-    Put it before `Checkpoint` in the list of callbacks. A run that was killed and is resumed then has each epoch once:
-    events after the epoch that training resumes from are removed, and epochs that are missing are added, though without
-    histograms. Each run therefore needs a folder of its own.
+    Put it before `Checkpoint` in the list of callbacks. A run that was killed and resumed then has each epoch once:
+    events after the epoch that training resumes from are removed, and the scalars of epochs that are missing are added.
+    Each run therefore needs a folder of its own.
 
     Args:
         folder: the folder of the event files.
@@ -81,56 +82,56 @@ class TensorBoard(Callback):
     ) -> None:
         event_files.check_library()
         self.folder, self.histograms, self.graph, self.pictures = Path(folder), histograms, graph, pictures
-        self._session: event_files.Session | None = None
+        self._file: event_files.EventFile | None = None
 
     def on_start(self, trainer: Trainer) -> None:
-        """Begin a file: with the graph, and with completed epochs that earlier files lack.
+        """Start a file with the graph, and with the completed epochs that are missing in the existing files.
 
         Raises:
             RunError: the folder cannot be read or written.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            earlier = event_files.cut(self.folder, trainer.epoch)
-            session = event_files.Session(self.folder, earlier.sessions + 1, earlier.epoch + 1)
+            existing = event_files.remove_events_after(self.folder, trainer.epoch)
+            file = event_files.EventFile(self.folder, existing.last_number + 1, existing.epoch + 1)
         except OSError as error:
             raise RunError(f"{error.filename or self.folder}: cannot be written ({error.strerror})") from None
-        self._session = session
-        if self.graph and not earlier.has_graph:
-            self._add_graph(session, trainer)
+        self._file = file
+        if self.graph and not existing.has_graph:
+            self._add_graph(file, trainer)
         for record in trainer.history:
-            if record["epoch"] > earlier.epoch:
-                self._add_scalars(session, record)
-        session.flush()
+            if record["epoch"] > existing.epoch:
+                self._add_scalars(file, record)
+        file.flush()
 
     def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
-        """Write the epoch's numbers, histograms and pictures to disk."""
-        session = self._session
-        if session is None:
+        """Write the epoch's scalars, histograms and pictures."""
+        file = self._file
+        if file is None:
             raise RuntimeError("TensorBoard: on_epoch was called before on_start")
-        self._add_scalars(session, record)
+        self._add_scalars(file, record)
         if self.histograms:
-            values = {f"weights/{name}": p.numpy() for name, p in trainer.network.named_parameters()}
-            values |= {f"gradients/{name}": array for name, array in _gradients(trainer).items()}
-            summaries = [_histogram(name, array) for name, array in values.items() if np.isfinite(array).any()]
-            session.add(record["epoch"], summary=_summary(summaries))
+            arrays = {f"weights/{name}": p.numpy() for name, p in trainer.network.named_parameters()}
+            arrays |= {f"gradients/{name}": gradient for name, gradient in _gradients(trainer).items()}
+            histograms = [_histogram(name, array) for name, array in arrays.items() if np.isfinite(array).any()]
+            file.add(record["epoch"], summary=_summary(histograms))
         if self.pictures is not None:
             pictures = [_picture(name, picture) for name, picture in self.pictures().items()]
-            session.add(record["epoch"], summary=_summary(pictures))
-        session.flush()
+            file.add(record["epoch"], summary=_summary(pictures))
+        file.flush()
 
     def on_end(self, trainer: Trainer) -> None:
         """Close the file."""
-        if self._session is not None:
-            self._session.close()
-            self._session = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
-    def _add_scalars(self, session: event_files.Session, record: Mapping[str, Any]) -> None:
-        numbers = [{"tag": name, "simple_value": value} for name, value in record.items() if name != "epoch"]
-        session.add(record["epoch"], summary=_summary(numbers))
+    def _add_scalars(self, file: event_files.EventFile, record: Mapping[str, Any]) -> None:
+        scalars = [{"tag": name, "simple_value": value} for name, value in record.items() if name != "epoch"]
+        file.add(record["epoch"], summary=_summary(scalars))
 
-    def _add_graph(self, session: event_files.Session, trainer: Trainer) -> None:
-        from chainrule.training.operation_graph import OperationGraph  # needs the library
+    def _add_graph(self, file: event_files.EventFile, trainer: Trainer) -> None:
+        from chainrule.training.operation_graph import OperationGraph  # needs tensorboardX
 
         inputs, _ = _sample(trainer)
         graph = OperationGraph(trainer.network)
@@ -139,7 +140,7 @@ class TensorBoard(Callback):
         except Exception as error:  # raised by the network's own code, in a forward pass that only the graph needs
             warnings.warn(f"TensorBoard: the network's graph cannot be drawn: {error}", stacklevel=2)
             return
-        session.add(trainer.epoch + 1, graph_def=graph.definition.SerializeToString())
+        file.add(trainer.epoch + 1, graph_def=graph.definition.SerializeToString())
 
 
 def _sample(trainer: Trainer) -> Any:
@@ -148,7 +149,7 @@ def _sample(trainer: Trainer) -> Any:
 
 
 def _gradients(trainer: Trainer) -> dict[str, NDArray[Any]]:
-    """Return the gradient of the loss on the sample in evaluation mode, by parameter; frozen ones have none."""
+    """Return the gradients of the loss on the sample in evaluation mode, by parameter name, without frozen ones."""
     network = trainer.network
     parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
     if not parameters:
@@ -164,7 +165,7 @@ def _gradients(trainer: Trainer) -> dict[str, NDArray[Any]]:
 
 @contextmanager
 def _keep_generators(network: Module) -> Iterator[None]:
-    """Restore the states of all generators at the end of the block: what it draws changes no later number."""
+    """Restore the states of all generators at the end of the block, so that its draws do not affect later ones."""
     generators = [*network_generators(network), default_generator()]
     states = [generator.bit_generator.state for generator in generators]
     try:
@@ -175,13 +176,14 @@ def _keep_generators(network: Module) -> Iterator[None]:
 
 
 def _summary(values: list[dict[str, Any]]) -> Any:
+    """Return the protocol buffer `Summary` of scalars, histograms or pictures, each given by its fields."""
     from tensorboardX.proto import summary_pb2
 
     return summary_pb2.Summary(value=[summary_pb2.Summary.Value(**value) for value in values])
 
 
 def _histogram(name: str, array: NDArray[Any]) -> dict[str, Any]:
-    """Count the finite values of an array in bins of equal width."""
+    """Count the finite values of an array in bins of equal width; return the fields of a `Summary.Value`."""
     values = array[np.isfinite(array)].astype(np.float64)
     counts, edges = np.histogram(values, _BINS)
     return {
@@ -199,7 +201,7 @@ def _histogram(name: str, array: NDArray[Any]) -> dict[str, Any]:
 
 
 def _picture(name: str, picture: FigureOrPixels) -> dict[str, Any]:
-    """Encode a picture as PNG.
+    """Encode a picture as PNG; return the fields of a `Summary.Value`.
 
     Raises:
         TypeError: it is neither a figure nor an image of uint8.
@@ -219,5 +221,5 @@ def _picture(name: str, picture: FigureOrPixels) -> dict[str, Any]:
         width, height = Image.open(content).size
     else:
         raise TypeError(f"TensorBoard: picture {name!r} must be a figure or an array, not {type(picture).__name__}")
-    encoded = {"height": height, "width": width, "colorspace": 3, "encoded_image_string": content.getvalue()}
+    encoded = {"height": height, "width": width, "colorspace": 3, "encoded_image_string": content.getvalue()}  # 3: RGB
     return {"tag": name, "image": encoded}

@@ -35,18 +35,21 @@ if TYPE_CHECKING:
 TOKENIZER = "tokenizer.json"
 """The file of a run's tokenizer."""
 
-MAX_WINDOWS, EPOCH_WINDOWS = 2000, 500
-"""Maximum number of windows of the validation part to evaluate, evenly spaced: at the end, and after each epoch."""
+MAX_WINDOWS = 2000
+"""Maximum number of windows of the validation part that are evaluated at the end of a run; they are evenly spaced."""
+
+EPOCH_WINDOWS = 500
+"""Maximum number of windows that are evaluated after each epoch."""
 
 MIN_COMPILED_BATCHES = 10
-"""Number of batches from which compiling an evaluation saves time."""
+"""Minimum number of batches for which compiling an evaluation saves time."""
 
 BATCH_TOKENS = 1024
 """Tokens per batch in an evaluation: few enough to stay in the processor's caches."""
 
 
 class TextValidator:
-    """Measures loss and perplexity on `EPOCH_WINDOWS` windows of the validation part.
+    """Measures loss and perplexity on at most `EPOCH_WINDOWS` windows of the validation part.
 
     Args:
         network: the network.
@@ -65,12 +68,12 @@ class TextValidator:
         return {"validation_loss": loss, "perplexity": perplexity(loss)}
 
     def figures(self) -> dict[str, Figure]:
-        """Draw nothing: the metrics of a text are two numbers."""
+        """Draw nothing: the metrics of a language model are two numbers."""
         return {}
 
 
 class TextTask:
-    """Text, as tokens: trained on windows drawn at random, measured by the loss per token on the validation part."""
+    """Language models: trained on random windows of tokens, measured by the loss per token on the validation part."""
 
     name = "text"
     data_type = TextData
@@ -82,30 +85,31 @@ class TextTask:
     default_data = "everyday"
 
     def load(self, run: Run) -> TextData:
-        """Load the text that a run was started with, as tokens of the run's tokenizer."""
+        """Load the text that a run was started with, encoded by the run's tokenizer."""
         return text.load(run.config["data"]["name"], self.load_tokenizer(run))
 
     def load_tokenizer(self, run: Run) -> Tokenizer:
         """Return a run's tokenizer.
 
         Raises:
-            DataError: its file is missing, damaged, or does not fit the model.
+            DataError: its file is missing or damaged, or it does not have the `vocab_size` of the run's config.
         """
         file = run.folder / TOKENIZER
         tokenizer = text.load_tokenizer(file)
-        size = run.config["model"]["options"].get("vocab_size")
-        if tokenizer.vocab_size != size:
+        vocab_size = run.config["model"]["options"].get("vocab_size")
+        if tokenizer.vocab_size != vocab_size:
             raise DataError(
-                f"{file}: has {tokenizer.vocab_size:,} tokens, but the run's model has vocab_size {shorten(str(size))}"
+                f"{file}: has {tokenizer.vocab_size:,} tokens, but the run's model has vocab_size "
+                f"{shorten(str(vocab_size))}"
             )
         return tokenizer
 
     def defaults(self, model: Model, data: TextData) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return default options of a new model for the text, and default overrides of fields of its recipe."""
-        options, changes = CORPUS_DEFAULTS.get(data.name, ({}, {}))
+        """Return default options of a new model for the text, and overrides of the model's recipe."""
+        options, overrides = CORPUS_DEFAULTS.get(data.name, ({}, {}))
         accepted = inspect.signature(model.build).parameters
         options = {name: value for name, value in options.items() if name in accepted}
-        return {**options, "vocab_size": data.tokenizer.vocab_size}, dict(changes)
+        return {**options, "vocab_size": data.tokenizer.vocab_size}, dict(overrides)
 
     def describe(self, data: TextData, limit: int | None) -> dict[str, Any]:
         """Return the data section of a new run's config."""
@@ -134,16 +138,18 @@ class TextTask:
         """Check that both parts of a text have at least one window of the network's block size.
 
         Raises:
-            DataError: one is too short.
+            DataError: a part is too short.
         """
         for part, tokens in (("training", data.train), ("validation", data.validation)):
             TokenWindows(tokens, block_size(network), f"the {part} part of {data.name}")
 
     def check_network(self, run: Run, network: Module) -> None:
-        """Check that a run's network has an output for each token of its tokenizer.
+        """Check that a run's tokenizer has the `vocab_size` of the run's config.
+
+        The network is not looked at: it was built with this `vocab_size`.
 
         Raises:
-            DataError: it does not, or the tokenizer's file is missing or damaged.
+            DataError: the sizes differ, or the tokenizer's file is missing or damaged.
         """
         self.load_tokenizer(run)
 
@@ -157,10 +163,11 @@ class TextTask:
             raise RunError(f"{source}: perplexity must be at least 1, not {result['perplexity']}")
 
     def changed_part(self, run: Run, data: TextData) -> str | None:
-        """Return "tokens of the text" if they have changed since a run was started, else None."""
+        """Return "tokens of the text" if these have changed since a run was started, else None."""
         config = run.config["data"]
-        same = (config["crc32"], config["validation_crc32"]) == (_crc32(data.train), _crc32(data.validation))
-        return None if same else "tokens of the text"
+        if config["crc32"] == _crc32(data.train) and config["validation_crc32"] == _crc32(data.validation):
+            return None
+        return "tokens of the text"
 
     def examples_per_epoch(self, recipe: Recipe, limit: int | None, data: TextData) -> int:
         """Return the number of windows per epoch."""
@@ -176,18 +183,18 @@ class TextTask:
         return DataLoader(windows, recipe.batch_size, shuffle=True, generator=generator, num_samples=count)
 
     def validator(self, network: Module, model: Model, data: TextData, *, compiled: bool) -> TextValidator:
-        """Return a function that measures loss and perplexity on `EPOCH_WINDOWS` windows of the validation part."""
+        """Return a function that measures loss and perplexity on windows of the validation part."""
         return TextValidator(network, model, data, compiled)
 
     def counter(self) -> None:
-        """Return None: a text has many possible next tokens, and perplexity says how well they are predicted."""
+        """Return None: a text can continue in many ways, so a prediction is not simply right or wrong."""
         return
 
     def evaluate_run(self, run: Run, data: TextData) -> dict[str, float]:
         """Evaluate a run's best weights on the validation part.
 
         Raises:
-            RunError: there are no weights, they do not fit, or the network's outputs are not finite.
+            RunError: there are no weights, they do not fit, or the loss is not finite.
         """
         network = run.load_network()
         loss = mean_loss(network, run.model, data.validation, jit(window_loss(network, run.model)))
@@ -199,24 +206,23 @@ class TextTask:
         return {"validation_loss": loss, "perplexity": perplexity(loss)}
 
     def diagnose(self, run: Run, data: TextData) -> str | None:
-        """Return a sentence if the best epoch is no better than guessing tokens by their frequency; else None."""
+        """Return a sentence if the best epoch is no better than predicting tokens by their frequency; else None."""
         history = run.history
         if not history or any(self.metric.name not in record for record in history):
             return None
-        lowest = history[best_index(history, self.metric.name, self.metric.mode)][self.metric.name]
-        guessing = guessing_loss(data.train, data.validation, data.tokenizer.vocab_size)
-        if lowest < guessing:
+        best_loss = history[best_index(history, self.metric.name, self.metric.mode)][self.metric.name]
+        baseline_loss = guessing_loss(data.train, data.validation, data.tokenizer.vocab_size)
+        if best_loss < baseline_loss:
             return None
-        rate = run.config["training"]["lr"]
-        usual_rate = CORPUS_DEFAULTS.get(data.name, ({}, {}))[1].get("lr", run.model.recipe.lr)
-        advice = (
-            f"a smaller learning rate than {rate:g}, such as {min(usual_rate, rate / 10):.2g}"
-            if rate > usual_rate
-            else f"more epochs than {run.config['training']['epochs']}, or a larger learning rate than {rate:g}"
-        )
+        rate, epochs = run.config["training"]["lr"], run.config["training"]["epochs"]
+        default_rate = CORPUS_DEFAULTS.get(data.name, ({}, {}))[1].get("lr", run.model.recipe.lr)
+        if rate > default_rate:
+            advice = f"a smaller learning rate than {rate:g}, such as {min(default_rate, rate / 10):.2g}"
+        else:
+            advice = f"more epochs than {epochs}, or a larger learning rate than {rate:g}"
         return (
-            f"training did not work: the best validation loss, {lowest:.4g}, is no better than that of guessing tokens "
-            f"by their frequency, {guessing:.4g}; try {advice}"
+            f"training did not work: the best validation loss, {best_loss:.4g}, is no better than that of guessing "
+            f"tokens by their frequency, {baseline_loss:.4g}; try {advice}"
         )
 
     def headline(self, result: Mapping[str, Any]) -> str:
@@ -230,7 +236,7 @@ CORPUS_DEFAULTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "names": ({"size": "names"}, {"batch_size": 32, "lr": 0.003}),
     "everyday": ({"size": "names", "block_size": 64}, {"epochs": 4, "lr": 0.003}),
 }
-"""By corpus: default options of a new model, and changes to its recipe. ("names" is also the name of a small size.)"""
+"""By corpus: default options of a new model, and overrides of its recipe. ("names" is also a model size.)"""
 
 
 def block_size(network: Module) -> int:
@@ -241,7 +247,7 @@ def block_size(network: Module) -> int:
 
 
 def window_loss(network: Module, model: Model) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the function from windows and their targets, (N, T) each, to their mean loss."""
+    """Return a function from windows and their targets, (N, T) each, to the mean loss."""
     return lambda inputs, targets: model.loss(network(inputs), targets)
 
 
@@ -254,22 +260,23 @@ def mean_loss(
 ) -> float:
     """Return the mean loss per token of a text, in nats.
 
-    The text is cut into windows of the network's block size, each evaluated on its own. If there are more
-    than `max_windows`, that number of evenly spaced windows is evaluated.
+    The text is split into windows of the network's block size, which are evaluated independently. If there are more
+    than `max_windows`, only that number of evenly spaced windows is evaluated.
 
     Args:
         network: the network; it runs in eval mode, and each module's mode is restored.
         model: defines the loss.
         tokens: (N,), at least one more than the block size.
-        compiled_loss: `window_loss`, compiled, for texts of at least `MIN_COMPILED_BATCHES` whole batches.
+        compiled_loss: `window_loss`, compiled, which is used for texts of at least `MIN_COMPILED_BATCHES` full batches.
         max_windows: the maximum number of windows to evaluate.
     """
-    block = block_size(network)
-    windows = TokenWindows(tokens, block)
-    starts = np.arange(0, len(windows), block)
+    window_size = block_size(network)
+    windows = TokenWindows(tokens, window_size)
+    starts = np.arange(0, len(windows), window_size)
     if len(starts) > max_windows:
         starts = starts[np.linspace(0, len(starts) - 1, max_windows).astype(np.int64)]
-    total, batch_size = 0.0, max(1, BATCH_TOKENS // block)
+    total_loss = 0.0
+    batch_size = max(1, BATCH_TOKENS // window_size)
     eager_loss = window_loss(network, model)
     if compiled_loss is None or len(starts) < MIN_COMPILED_BATCHES * batch_size:
         compiled_loss = eager_loss
@@ -277,21 +284,21 @@ def mean_loss(
         network.eval()
         for first in range(0, len(starts), batch_size):
             inputs, targets = windows[starts[first : first + batch_size]]
-            loss_of = compiled_loss if len(targets) == batch_size else eager_loss
-            total += loss_of(inputs, targets).item() * len(targets)
-    return total / len(starts)
+            compute_loss = compiled_loss if len(targets) == batch_size else eager_loss
+            total_loss += compute_loss(inputs, targets).item() * len(targets)
+    return total_loss / len(starts)
 
 
 def perplexity(loss: float) -> float:
-    """Return e^loss for a mean loss in nats per token: the number of equally likely tokens with that loss.
+    """Return e^loss for a mean loss in nats per token: guessing among so many equally likely tokens has that loss.
 
-    It is at most e^709, almost the largest float: a history holds no infinity.
+    The loss is clipped to 709, since e^709 is almost the largest float: a history must not contain infinity.
     """
     return math.exp(min(loss, 709.0))
 
 
 def guessing_loss(train: NDArray[Any], validation: NDArray[Any], vocab_size: int) -> float:
-    """Return the loss of predicting each token by its frequency in the training part; 1 is added to each count."""
+    """Return the mean loss of predicting each token by its frequency in the training part; 1 is added to each count."""
     counts = np.bincount(train, minlength=vocab_size) + 1
     return float(-np.log(counts / counts.sum())[validation].mean())
 

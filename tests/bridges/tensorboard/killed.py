@@ -56,6 +56,6 @@ def after(owner: Any, name: str, event: str) -> None:
 import tensorboardX.record_writer  # noqa: E402  # patched below
 
 tensorboardX.record_writer.RecordWriter = Writer
-after(event_files.Session, "flush", "flush")
+after(event_files.EventFile, "flush", "flush")
 after(trainer.Trainer, "_finish_step", "step")
 main()

@@ -288,4 +288,4 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
         Trainer(network, loss, optimizer, loader, callbacks=[TensorBoard(tmp_path / "file")]).fit(1)
     (tmp_path / "log" / "events.out.tfevents.000001.chainrule").mkdir(parents=True)
     with pytest.raises(RunError, match="cannot be changed"):
-        event_files.cut(tmp_path / "log", 0)
+        event_files.remove_events_after(tmp_path / "log", 0)
