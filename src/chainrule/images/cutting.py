@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     from chainrule.images.raster import Gray
 
     Box = tuple[float, float, float, float]  # left, top, right, bottom
-    Margins = tuple[
-        float, float, float, float
-    ]  # how many pixels the photo shows to the left, above, right, below a box
+    Margins = tuple[float, float, float, float]
+    """How many pixels of the photo a window shows to the left of a box, above it, to its right and below it."""
 
 # Lengths in pixels are measured in the window.
 DIGIT_HEIGHT = 40  # pixels: the height of a digit
@@ -61,9 +60,9 @@ class Cutout(NamedTuple):
         clarity: `contrast` minus the window's median ink, in standard deviations of the paper's noise.
         leaving: the share of the ink, the digit's and all ink connected to it, that lies above or below the box, and
             the share to its left or right. They are high for a part of a letter, and for a digit that touches another.
-        joined: the share of the width beside the box along which lines connected to the digit run at the height of the
-            box's upper end, or the same for its lower end, whichever is smaller. It is high for the side of a cell in a
-            table, which meets other lines at both ends.
+        joined: how much of the width beside the box is covered by lines that touch the digit near the top of the box,
+            and how much near its bottom: the smaller of the two shares. It is high for the side of a cell in a table,
+            which meets other lines at both ends.
     """
 
     image: NDArray[np.uint8]

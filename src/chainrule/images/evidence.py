@@ -104,7 +104,10 @@ def digit_probability(features: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _best_neighbor_scores(detections: Sequence[Detection]) -> NDArray[np.float64]:
-    """Return the confidence of the surest neighbor of each detection: in a line with it and about as tall, else 0."""
+    """Return the highest confidence of each detection's neighbors: those in a line with it, and about as tall.
+
+    It is 0 for a detection without neighbors.
+    """
     boxes = np.array([(d.left, d.top, d.right, d.bottom) for d in detections]).reshape(-1, 4)
     scores = np.array([d.score for d in detections])
     height, middle = boxes[:, 3] - boxes[:, 1], (boxes[:, 1] + boxes[:, 3]) / 2

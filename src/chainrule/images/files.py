@@ -93,7 +93,7 @@ def open_gray_photo(path: str | os.PathLike[str], name: str | None = None) -> tu
         name: the file's name in error messages; by default, its path.
 
     Returns:
-        The gray values, uint8 `(height, width)`, and their scale, as in `Photo`.
+        The gray values, uint8 `(height, width)`, and the scale, as in `Photo.scale`.
 
     Raises:
         PictureError, MemoryError: as in `open_digit`.

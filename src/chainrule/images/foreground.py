@@ -170,9 +170,8 @@ def _stretch(ink: Gray, mask: NDArray[np.bool_]) -> Gray:
     threshold = otsu_threshold(values)
     full_ink, paper = float(np.median(values[values > threshold])), values[values <= threshold]
     paper_ink = float(np.median(paper))
-    noise = 1.4826 * float(
-        np.median(np.abs(paper - paper_ink))
-    )  # standard deviation from the median absolute deviation
+    # The standard deviation, estimated from the median absolute deviation
+    noise = 1.4826 * float(np.median(np.abs(paper - paper_ink)))
     if full_ink - paper_ink < max(MIN_CONTRAST, MIN_CLARITY * noise):
         raise BlankError
     zero_ink = min(paper_ink + 3 * noise, full_ink / 2)

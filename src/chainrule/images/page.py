@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 MIN_DIGIT_PROBABILITY = 0.5  # minimum probability of being a digit with which a detection counts as one of the page's
-SURE_DIGIT_PROBABILITY = 0.95  # a detection with at least this probability of being a digit is always returned
+SURE_DIGIT_PROBABILITY = 0.95  # with at least this probability, a detection is kept however doubtful its class is
 MIN_READ_PROBABILITY = 0.5  # else its probability of being a digit, times that of its class, must reach this
 GIANT_RATIO = 6.0  # a detection is a giant if it is taller than this many times the median height of the page's digits
 MIN_DIGITS_FOR_GIANTS = 5  # minimum number of digits on a page for this median
@@ -41,18 +41,15 @@ MIN_OTHER_LEVEL_SCORE = 0.4  # with less confidence at a different level, a digi
 MIN_RELATIVE_CONTRAST = 0.25  # of doubtful ink, relative to the page's usual ink: pencil has a third of a marker's
 MAX_JOINED = 0.4  # limit of `Cutout.joined`, which is higher for the side of a cell
 MAX_STROKE_ASPECT = 0.35  # width over height: a 1 that is narrower counts as a straight stroke
-STROKE_HEIGHTS = (
-    0.5,
-    1.8,
-)  # limits of a straight stroke's height, relative to the median of the other digits in its line
+# Minimum and maximum height of a straight stroke, relative to the median height of the other digits in its line
+STROKE_HEIGHTS = (0.5, 1.8)
 MIN_HEIGHTS = 2  # minimum number of digits from which a median height is computed
-LONE_STROKE_CONFIDENCE = 0.9  # minimum confidence in a line of straight strokes only, if there are other lines
-LONE_STROKE_HEIGHTS = (
-    0.75,
-    1.3,
-)  # relative to the median of the page's digits: within these limits, any confidence will do
-DOUBTFUL_PROBABILITY = 0.97  # a digit whose class has a lower probability is cut out and classified again
-BOX_CHANGES = (0.05, -0.04)  # relative to its height: by how much its box is extended on each side for that, in turn
+# Minimum confidence in a line of straight strokes only, if there are other lines; and the minimum and maximum height,
+# relative to the median height of the page's digits, of strokes that need no such confidence
+LONE_STROKE_CONFIDENCE = 0.9
+LONE_STROKE_HEIGHTS = (0.75, 1.3)
+DOUBTFUL_PROBABILITY = 0.97  # a digit whose class has a lower probability is cut out and classified twice more
+BOX_CHANGES = (0.05, -0.04)  # these two times, its box is extended on each side by this share of its height
 MIN_PROBABILITY = 1e-12  # lower limit of probabilities, so that their logarithms are finite
 
 
