@@ -256,7 +256,7 @@ def test_what_a_run_on_a_table_refuses(command, here, sold):
         ),
         (
             ["read", "--sample"],
-            "sold: mlp_classifier reads tables with classes and no pictures; for a table: chainrule",
+            "sold: mlp_classifier reads tables with classes, not pictures; for a table: chainrule",
         ),
     ):
         done = command(*arguments, "--run", "sold")

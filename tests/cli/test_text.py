@@ -172,7 +172,7 @@ def test_a_model_of_text_reads_no_picture(command, story, name, here, write):
     picture.save(here / "picture.png")
     done = command(name, "picture.png", "--run", "run")
     assert (done.code, done.out) == (2, "")
-    message = "run: gpt is a language model and reads no pictures; for text: chainrule generate run"
+    message = "run: gpt is a language model and does not read pictures; for text: chainrule generate run"
     assert done.err == f"chainrule: {message}\n"
 
 

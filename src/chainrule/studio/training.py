@@ -205,7 +205,7 @@ class Training:
         run = self.shelf.run(name)
         data = run.task.load(run)
         if not isinstance(data, ImageData):
-            raise RunError(f"{run.model.name} reads {run.task.name}, and no pictures")
+            raise RunError(f"{run.model.name} reads {run.task.name}, not pictures")
         label = None
         if isinstance(what, int):
             index = what % len(data.test_images)
