@@ -17,7 +17,7 @@ NO_DIGIT = "none"
 def split_probabilities(
     probabilities: NDArray[np.floating], classes: Sequence[str]
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Divide class probabilities into those of the digits and that of "no digit".
+    """Split class probabilities into those of the digits and that of "no digit".
 
         import numpy as np
         from chainrule.images.digits import split_probabilities

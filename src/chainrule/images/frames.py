@@ -115,9 +115,9 @@ def find_panels(gray: Gray, mask: NDArray[np.bool_]) -> Iterator[Panel]:
 
 
 def _convex_hull(region: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], float]:
-    """Return the convex hull of a region as a mask, and its rectangularity.
+    """Return the convex hull of a region as a mask, and the hull's rectangularity.
 
-    That is its area relative to the smallest rectangle around it, whose orientation may be any.
+    The rectangularity is the area relative to that of the smallest rectangle around the hull, of any orientation.
     """
     rows = np.flatnonzero(region.any(axis=1))
     left, right = region[rows].argmax(axis=1), region.shape[1] - 1 - region[rows, ::-1].argmax(axis=1)
@@ -202,7 +202,11 @@ def find_frame(labels: NDArray[np.intp], bounds: NDArray[np.float64]) -> int | N
 
 
 def _surrounds(labels: NDArray[np.intp], bounds: NDArray[np.float64], outer: int, inner: int) -> bool:
-    """Whether a part is a frame around another: in nearly all directions, or, if it runs along its own box, in many."""
+    """Whether the part `outer` is a frame around the part `inner`.
+
+    Seen from the center of `inner`, the pixels of a frame lie in nearly all directions. Those of the axes of a plot,
+    which run along the sides of their own bounding box, may leave more directions free.
+    """
     top, left, bottom, right = (int(side) for side in bounds[:, outer] * (1, 1, -1, -1))
     y, x = np.nonzero(labels[top : bottom + 1, left : right + 1] == outer)
     center = (bounds[:2, inner] - bounds[2:, inner]) / 2 - (top, left)

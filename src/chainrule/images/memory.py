@@ -102,11 +102,11 @@ def _coefficients_per_pixel(image: Any) -> float:
 def _strip_bytes(image: Any) -> int:
     """Return the size in bytes of a TIFF's strip or tile, which is decoded as a whole and then copied to the image."""
     tags = image.tag_v2
-    bits = int(max(tags.get(BITS_PER_SAMPLE, (1,)))) * int(tags.get(SAMPLES_PER_PIXEL, 1))
+    bits_per_pixel = int(max(tags.get(BITS_PER_SAMPLE, (1,)))) * int(tags.get(SAMPLES_PER_PIXEL, 1))
     width, height = tags.get(TILE_WIDTH), tags.get(TILE_LENGTH)
     if not (width and height):
         width, height = image.width, min(tags.get(ROWS_PER_STRIP, image.height), image.height)
-    return math.ceil(int(width) * int(height) * bits / 8)
+    return math.ceil(int(width) * int(height) * bits_per_pixel / 8)
 
 
 def _count_scans(image: Any) -> int:
