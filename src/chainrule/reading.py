@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 MIN_SECOND_CONFIDENCE = 0.1
 """A second guess with at least this confidence is reported."""
+NEAR = MIN_SECOND_CONFIDENCE  # former name
 
 
 def classifier(run: Run) -> Classifier:
