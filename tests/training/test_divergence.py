@@ -121,6 +121,20 @@ def test_outputs_that_are_too_large_for_the_loss(digits, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
+@pytest.mark.parametrize("eager", [False, True], ids=["compiled", "eager"])
+def test_the_layer_is_unknown_with_shards(digits, tmp_path, eager):
+    """The outputs are too large for the loss, as above, but each shard has computed its own."""
+    this = begin(digits, tmp_path / "run", lr=0.1, shards=2, eager=eager)
+    train(this, digits, until=3)
+    state = checkpoint.load(this.checkpoint_file)
+    state["network"]["3.bias"][:] = [3e38, -3e38] * 5
+    checkpoint.save(state, this.checkpoint_file)
+    found = locate(this, digits)
+    assert (found.step, found.last_good) == (4, None)
+    assert found.where == "the layer is unknown, since the run divides each batch into shards"
+
+
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
 @pytest.mark.parametrize("diverged", [True], indirect=True, ids=["eager"])
 def test_the_search_can_be_canceled_in_both_its_passes(diverged, digits):
     """It looks after each step, and leaves the run as it was."""

@@ -481,8 +481,11 @@ def _fork_run(
 ) -> tuple[Run, Data]:
     """Create a run that continues from a step of an existing run, and load its data."""
     refused = _given_options(unchangeable)
+    fixed = [name for name in refused if name != "--eager"]
+    if fixed:
+        raise click.UsageError(f"{', '.join(fixed)} cannot be changed in a fork")
     if refused:
-        raise click.UsageError(f"{', '.join(refused)} cannot be changed in a fork")
+        raise click.UsageError("--eager is for a new run; to change the setting: --override eager=VALUE")
     if epoch is not None and step is not None:
         raise click.UsageError("--epoch and --step are mutually exclusive: give one of them")
     if world.is_launched:

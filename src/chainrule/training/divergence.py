@@ -1,9 +1,12 @@
-"""Finds the step and the layer where a training run diverged, by replaying it from its last checkpoint.
+"""Finds the step and the layer where a training run diverged, by training again from its last checkpoint.
 
-A compiled step has updated the weights before its loss is known to be NaN, so the cause must be found afterwards. A
-first replay repeats the run's steps, with bitwise identical results, until the loss or the weights are not finite. A
-second replay keeps the state before the faulty update, so that `change_run` can go back to it, and takes the failing
-step eagerly to find the layer.
+A compiled step has updated the weights before its loss is known to be NaN, so the cause must be found afterwards. The
+steps after the checkpoint are taken twice, with bitwise identical results. The first pass ends when the loss or the
+weights are not finite. The second pass keeps the state before the faulty update, so that `change_run` can go back to
+it, and takes the failing step eagerly to find the layer. In a run with shards, it takes this step as the run did: if
+the loss is not finite, the layer remains unknown.
+
+`RunReplay` is not used: it writes no files, and goes to any step of a run, not only to those after its checkpoint.
 """
 
 from __future__ import annotations
@@ -50,12 +53,12 @@ class Divergence:
 
 
 def locate(run: Run, data: Data, is_canceled: Callable[[], bool] = lambda: False) -> Divergence | None:
-    """Replay a run that diverged, and keep the state before the faulty update (see `Checkpoint.keep_state`).
+    """Find where a run diverged, and keep the state before the faulty update (see `Checkpoint.keep_state`).
 
     Args:
-        run: the run; the replays start from its last checkpoint.
+        run: the run; the search starts from its last checkpoint.
         data: the data set named in its config.
-        is_canceled: called after each step of a replay; if it returns True, the search ends.
+        is_canceled: called after each step; if it returns True, the search ends.
 
     Returns:
         Where the run diverged; None if all steps up to the end of the checkpoint's epoch are finite. Then only the
@@ -66,7 +69,7 @@ def locate(run: Run, data: Data, is_canceled: Callable[[], bool] = lambda: False
         RunError: the checkpoint is missing or damaged.
     """
     finder = _Finder(is_canceled)
-    trainer = _replay(run, data, finder)
+    trainer = _train_again(run, data, finder)
     if finder.step is None:
         return None
     epoch = (finder.step - 1) // len(trainer.loader) + 1
@@ -75,11 +78,11 @@ def locate(run: Run, data: Data, is_canceled: Callable[[], bool] = lambda: False
     # If the loss is not finite although the weights are, the previous step's update has made the weights too large
     last_good = finder.step - 1 if finder.is_in_update else finder.step - 2
     examiner = _Examiner(last_good, finder.step, is_canceled)
-    _replay(run, data, examiner)
+    _train_again(run, data, examiner)
     return Divergence(finder.step, epoch, examiner.where, last_good if last_good >= finder.start else None)
 
 
-def _replay(run: Run, data: Data, callback: Callback) -> Trainer:
+def _train_again(run: Run, data: Data, callback: Callback) -> Trainer:
     """Continue training from the last checkpoint until `callback` ends it, without calling the callbacks that write."""
     trainer = experiment.prepare(run, data)
     resuming.resume(run, trainer)
@@ -119,8 +122,8 @@ class _Finder(Callback):
 
     Attributes:
         start: the step of the checkpoint.
-        step: the first step whose loss or update is not finite; None if all of the epoch are finite; `start` if the
-            weights in the checkpoint are not.
+        step: the first step whose loss or update is not finite; None if the losses and updates up to the end of the
+            epoch are finite; `start` if the weights in the checkpoint are not.
         is_in_update: whether the loss of this step is finite, but its update is not.
     """
 
@@ -152,7 +155,9 @@ class _Finder(Callback):
 
 
 class _Examiner(Callback):
-    """Keeps the state after step `last_good`, and takes step `failing_step` eagerly to see where it fails.
+    """Keeps the state after step `last_good`, and finds out where step `failing_step` fails.
+
+    It takes this step eagerly, or, with shards, as the run did.
 
     Attributes:
         where: see `Divergence`.
@@ -167,7 +172,9 @@ class _Examiner(Callback):
 
     def on_loss(self, trainer: Trainer, inputs: Tensor | None, loss: float) -> None:
         if not math.isfinite(loss):
-            if inputs is not None:  # None if the run trains in shards
+            if inputs is None:
+                self.where = "the layer is unknown, since the run divides each batch into shards"
+            else:
                 self.where = _large_output(trainer, inputs) or first_bad_layer(trainer.network, inputs)
             raise Interrupted
 
@@ -178,7 +185,7 @@ class _Examiner(Callback):
             checkpoint = next(callback for callback in originals if isinstance(callback, Checkpoint))
             checkpoint.keep_state(trainer)
         if step == self.failing_step - 1:
-            trainer.compiled = False
+            trainer.compiled = False  # has no effect with shards
         if step == self.failing_step:
             self.where = _bad_gradient(trainer.network) or _bad_weight(trainer.network) or self.where
             raise Interrupted
