@@ -491,7 +491,7 @@ class Tensor(metaclass=_TensorType):
             views.change(self, lambda: new().to(self.dtype))  # with a new array: operations may have saved the old one
             return self
         array = _values(self)
-        if not (array if type(array) is _ndarray else array.layout).flags.writeable:
+        if not (array if type(array) is _ndarray else array.layout_array).flags.writeable:
             raise read_only_error(self.shape)
         with np.errstate(all="ignore"):
             write(array)
@@ -654,7 +654,7 @@ class Tensor(metaclass=_TensorType):
     def contiguous(self) -> Tensor:
         """The elements in C order: this Tensor if its elements are in C order already, else a copy."""
         array = _values(self)
-        is_contiguous = (array if type(array) is _ndarray else array.layout).flags.c_contiguous
+        is_contiguous = (array if type(array) is _ndarray else array.layout_array).flags.c_contiguous
         return self if is_contiguous else ops.shape.contiguous_copy(self)
 
     def permute(self, *dims: int | Sequence[int]) -> Tensor:

@@ -182,7 +182,7 @@ def wait_for_interrupts():
 
 def main(number=1000, seed=0):
     """Make the interrupts; return the number of wrong results in each case."""
-    program.WORK_PER_THREAD = kernel_call.MIN_SHARED_WORK = team.ITERATIONS_PER_THREAD = 1
+    program.WORK_PER_THREAD = kernel_call.MIN_PARALLEL_WORK = team.ITERATIONS_PER_THREAD = 1
     signal.signal(signal.SIGALRM, on_alarm)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     choice = random.Random(seed)  # noqa: S311

@@ -41,7 +41,7 @@ def threads(request, monkeypatch):
     """So many threads, even for the least work."""
     monkeypatch.setattr(team, "_threads", request.param)
     monkeypatch.setattr("chainrule.lower.program.WORK_PER_THREAD", 1)
-    monkeypatch.setattr("chainrule.lower.kernel_call.MIN_SHARED_WORK", 1)
+    monkeypatch.setattr("chainrule.lower.kernel_call.MIN_PARALLEL_WORK", 1)
     return request.param
 
 

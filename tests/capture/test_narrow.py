@@ -20,7 +20,7 @@ ROWS = 43
 def threads(monkeypatch):
     """So many threads, even for the least work, and all sums over rows in parts."""
     monkeypatch.setattr("chainrule.lower.program.WORK_PER_THREAD", 1)
-    monkeypatch.setattr("chainrule.lower.kernel_call.MIN_SHARED_WORK", 1)
+    monkeypatch.setattr("chainrule.lower.kernel_call.MIN_PARALLEL_WORK", 1)
     monkeypatch.setattr("chainrule.lower.schedule.MIN_SPLIT_WORK", 1)
     return lambda number: monkeypatch.setattr(team, "_threads", number)
 
@@ -85,7 +85,7 @@ def build_network():
 def test_what_loops_take_for_apart_is_apart(number, monkeypatch, interpreted):
     """Where the program keeps an array while a loop runs, no other of the loop's arrays lies."""
     monkeypatch.setattr(team, "_threads", number)
-    monkeypatch.setattr("chainrule.lower.kernel_call.MIN_SHARED_WORK", 1)
+    monkeypatch.setattr("chainrule.lower.kernel_call.MIN_PARALLEL_WORK", 1)
     net = build_network()
     optimizer = optim.Adam(net.parameters(), lr=0.01)
 

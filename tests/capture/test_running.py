@@ -54,7 +54,7 @@ def trained(steps=4, compiled=True):
 def eager_threads(monkeypatch):
     """Threads share even the least work."""
     monkeypatch.setattr(program, "WORK_PER_THREAD", 1)
-    monkeypatch.setattr(kernel_call, "MIN_SHARED_WORK", 1)
+    monkeypatch.setattr(kernel_call, "MIN_PARALLEL_WORK", 1)
 
     def use(number):
         monkeypatch.setattr(team, "_threads", number)

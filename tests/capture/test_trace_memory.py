@@ -17,9 +17,9 @@ def peak_of(monkeypatch):
     """The peak of the memory that a call allocates until it ends or, if it traces, the trace does: in arrays of N."""
     peaks = []
 
-    def restore(trace, restore=Trace.restore):
+    def end(trace, end=Trace.end):
         peaks.append(tracemalloc.get_traced_memory()[1])
-        restore(trace)
+        end(trace)
 
     def measure(call):
         peaks.clear()
@@ -30,7 +30,7 @@ def peak_of(monkeypatch):
         finally:
             tracemalloc.stop()
 
-    monkeypatch.setattr(Trace, "restore", restore)
+    monkeypatch.setattr(Trace, "end", end)
     return measure
 
 

@@ -142,7 +142,8 @@ class Calls:
             kind = self._kinds.get(id(code))
             if kind is None:
                 kind = self._kinds[id(code)] = self._kind(code)
-                # mostly generated code, such as the `__init__` of a dataclass; a formula is examined with its operation
+                # Functions that the compiler calls are not examined here: generated code, such as a dataclass's
+                # `__init__`, needs no guards, and a formula is examined with its operation.
                 is_called_by_compiler = frame.f_back is not None and is_in_compiler(frame.f_back.f_code.co_filename)
                 if kind is _USER_CODE and not is_called_by_compiler:
                     self._observer.enter_function(frame)

@@ -71,15 +71,15 @@ def has_default_lookup(cls: type) -> bool:
     return getattr(lookup, "original", lookup) is object.__getattribute__ and cls.__dictoffset__ != 0
 
 
-def stored_attribute(owner: Any, name: str) -> Any:
+def namespace_attribute(owner: Any, name: str) -> Any:
     """Return a module's, class's or function's attribute without calling descriptors; MISSING if there is none."""
     if isinstance(owner, EnumType):
         return owner._member_map_.get(name, class_attribute(owner, name))
     return class_attribute(owner, name) if isinstance(owner, type) else vars(owner).get(name, MISSING)
 
 
-def needs_attribute_guards(owner: Any) -> bool:
-    """Whether the attributes that `stored_attribute` returns may change between calls, and so need guards.
+def needs_namespace_guards(owner: Any) -> bool:
+    """Whether the attributes that `namespace_attribute` returns may change between calls, and so need guards.
 
     True for functions, and for modules and classes outside STABLE_PACKAGES; False for all other objects.
     """

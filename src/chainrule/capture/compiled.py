@@ -24,7 +24,7 @@ from chainrule.capture import report
 from chainrule.capture.frames import at_user_line, user_line, warn
 from chainrule.capture.guards import DictEntries, ListEntries, format_value
 from chainrule.capture.observe import has_tracer
-from chainrule.capture.optimizer_state import LazyStateError, OptimizerScalar
+from chainrule.capture.optimizer_state import OptimizerScalar, UncompilableStateError
 from chainrule.capture.trace import STALE_GRADIENT, Trace
 from chainrule.errors import CaptureError, check, type_name
 from chainrule.kernels import team
@@ -47,7 +47,7 @@ PROGRAMS_PER_SIGNATURE = 4
 """Specializations kept per signature, for example for a module that alternates between train and eval."""
 
 MIN_SIGNATURES = 4
-"""The specializations of the latest signatures, this many, are kept, however large they are."""
+"""How many signatures keep their specializations, however large these are: the latest ones."""
 
 MAX_PROGRAM_BYTES = 1 << 28
 """Specializations of earlier signatures are kept while all specializations together use at most this much memory."""
@@ -175,7 +175,7 @@ class Compiled(Generic[P, Out]):
         def to_placeholder(x: Any) -> Any:
             if isinstance(x, np.ndarray):
                 raise trace.capture_error("an array is returned, which would be a constant: return a Tensor")
-            if isinstance(x, (list, tuple, dict)):  # external and kept whole: `_map_tree` descends into all others
+            if isinstance(x, (list, tuple, dict)):  # only if `is_external_container`: `_map_tree` descends into others
                 return _Constant(x)
             if type(x) is OptimizerScalar:
                 return _ScalarRef(trace.glue.scalar_index(x), type(x.value))
@@ -220,7 +220,7 @@ class Compiled(Generic[P, Out]):
             if trace.error is not None:  # also if the function has caught it
                 raise trace.error
             specialization = Specialization(trace, argument_values, outputs, structure, assigned)
-        except LazyStateError:
+        except UncompilableStateError:
             self.retrace_reason = "an optimizer creates new state in it, so it runs eagerly"
         except Untraceable as error:
             raise CaptureError(f"jit: this cannot be compiled: {error}{_line(error)}") from error
@@ -228,7 +228,7 @@ class Compiled(Generic[P, Out]):
             mode.trace = None
             mode.recording, mode.anomaly = initial_mode
             observer.stop()
-            trace.restore()
+            trace.end()
             if specialization is None:
                 trace.undo_state_creation()
             observer.undo(failed=specialization is None)
@@ -240,7 +240,6 @@ class Compiled(Generic[P, Out]):
         except CannotCompileError as error:
             self.is_rejected = isinstance(error, KernelRejectedError)
             warn_and_fall_back(error, _name(self.function))
-            trace.restore()
             observer.undo(failed=True)
             return self.function(*arguments, **options)
         except Exception:  # raised by the run itself, for example because an index is out of range

@@ -291,8 +291,8 @@ PLAIN = (
     bool, int, float, complex, str, bytes, range, slice, frozenset, Enum, np.number, np.bool_, np.character,
     np.datetime64, np.dtype, type(None), type(...),
 )  # fmt: skip
-"""Types whose objects guards compare by value, like tuples. Objects of other types are compared by identity, also of
-`np.void`, which is a view of an array."""
+"""Types whose objects guards compare by value, like tuples. Objects of other types are compared by identity,
+including those of `np.void`, which are views of arrays."""
 
 
 def is_plain(x: Any) -> bool:

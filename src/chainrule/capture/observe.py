@@ -68,10 +68,10 @@ from chainrule.capture.classes import (
     is_descriptor,
     is_heap_type,
     is_observable,
-    needs_attribute_guards,
+    namespace_attribute,
+    needs_namespace_guards,
     package_of,
     patch,
-    stored_attribute,
     unpatch,
     user_bases,
 )
@@ -188,7 +188,7 @@ class Observer:
         self._attribute_assignments: dict[tuple[int, str], Assignment] = {}  # by identity of the object, and name
         self._variables: dict[str, _Variable] = {}  # variables that a function may assign, by their expressions
         # guarded attributes of modules, classes and functions, by their expressions: (owner, name, value, label)
-        self._stored_attributes: dict[str, tuple[Any, str, Any, str]] = {}
+        self._namespace_attributes: dict[str, tuple[Any, str, Any, str]] = {}
         self._containers: list[tuple[Any, Entries, str, str]] = []  # (container, snapshot, code of its guard, label)
         self._arrays: dict[int, tuple[NDArray[Any], str]] = {}  # arrays that the call may read: (array, label)
         self._large_array: str | None = None  # the label of the first array or buffer that is too large to compare
@@ -320,7 +320,7 @@ class Observer:
         if type(member) in _SELF_RETURNING and type(cls) is type:  # this guard is cheaper
             code = f"{self.names[cls]}.{name}"
         if _is_user_defined(cls, name):
-            self._guard_stored(code, label, cls, name, member)
+            self._guard_namespace_attribute(code, label, cls, name, member)
         for part in _functions_of(member):
             self._track(part, label)
 
@@ -446,8 +446,8 @@ class Observer:
             for container, entries, _, _ in self._containers:
                 if not entries.unchanged(container):
                     entries.restore(container)
-            for owner, name, value, _ in self._stored_attributes.values():
-                if stored_attribute(owner, name) is not value:
+            for owner, name, value, _ in self._namespace_attributes.values():
+                if namespace_attribute(owner, name) is not value:
                     setattr(owner, name, value)
             for thing, attributes, _ in self._callables:
                 if not attributes.unchanged(attributes_of(thing)):
@@ -473,8 +473,8 @@ class Observer:
             if not entries.unchanged(_without_tracers(container)):
                 return f"it changes {label}, a {type(container).__name__} from outside"
             self.guards.remove(code)
-        for owner, name, value, label in self._stored_attributes.values():
-            if stored_attribute(owner, name) is not value:
+        for owner, name, value, label in self._namespace_attributes.values():
+            if namespace_attribute(owner, name) is not value:
                 return f"it assigns {label}, an attribute of a class, a module or a function"
         for thing, attributes, label in self._callables:
             if not attributes.unchanged(attributes_of(thing)):
@@ -653,7 +653,7 @@ class Observer:
         self.guards.add(f"len({code}) == {len(vars(module))}", label, f"has {len(vars(module))} attributes")
         for name, value in [*vars(module).items()]:
             if name[:2] != "__" and not isinstance(value, ModuleType):
-                self._guard_stored(f"{code}[{name!r}]", f"{label}.{name}", module, name, value)
+                self._guard_namespace_attribute(f"{code}[{name!r}]", f"{label}.{name}", module, name, value)
 
     def _guard_plain_class_attributes(self, cls: type) -> None:
         """Guard a class's attributes that are plain values or classes, because the call may read any of them."""
@@ -681,12 +681,12 @@ class Observer:
 
     def _guard_member(self, cls: type, name: str, member: Any) -> None:
         """Guard an attribute of a class."""
-        self._guard_stored(f"{self.names[cls]}.{name}", f"{cls.__name__}.{name}", cls, name, member)
+        self._guard_namespace_attribute(f"{self.names[cls]}.{name}", f"{cls.__name__}.{name}", cls, name, member)
 
-    def _guard_stored(self, code: str, label: str, owner: Any, name: str, value: Any) -> None:
+    def _guard_namespace_attribute(self, code: str, label: str, owner: Any, name: str, value: Any) -> None:
         """Guard the attribute `name` of a module, class or function, to which `code` evaluates."""
-        if code not in self._stored_attributes:
-            self._stored_attributes[code] = owner, name, value, label
+        if code not in self._namespace_attributes:
+            self._namespace_attributes[code] = owner, name, value, label
             self.guard_value(code, label, value.__func__ if isinstance(value, staticmethod) else value)
 
     # Functions
@@ -837,7 +837,7 @@ class Observer:
                 self.calls.set_retrace_reason("it looks for modules in sys.modules")
             if owner is sys and name in _VOLATILE_SYS_ATTRIBUTES:
                 return
-            value = stored_attribute(owner, name) if needs_attribute_guards(owner) else MISSING
+            value = namespace_attribute(owner, name) if needs_namespace_guards(owner) else MISSING
             if isinstance(owner, ModuleType) and package_of(owner) in STABLE_PACKAGES:  # users may patch it
                 value = vars(owner).get(name, MISSING)
                 if value is MISSING:
@@ -851,7 +851,7 @@ class Observer:
             elif isinstance(value, ModuleType):
                 self.guards.add_value(code, label, value)
             elif value is not MISSING:
-                self._guard_stored(code, label, owner, name, value)
+                self._guard_namespace_attribute(code, label, owner, name, value)
             elif isinstance(owner, type) and _is_user_defined(type(owner), name):
                 self._guard_metaclass_attribute(code, label, owner, name)
                 return
@@ -866,7 +866,7 @@ class Observer:
         if is_descriptor(member):
             self._read_descriptor(type(cls), name, member)
         else:
-            self._guard_stored(code, label, type(cls), name, member)
+            self._guard_namespace_attribute(code, label, type(cls), name, member)
 
     def _track_assigned_variable(self, variable: _Variable) -> None:
         """Record a global or closure variable that a function may assign, and guard its current value."""
@@ -886,7 +886,9 @@ class Observer:
             for thing, entries, label in [*self._callables]:
                 for name, value in zip(entries.keys, entries.values, strict=True):
                     if name in names:
-                        self._guard_stored(f"{self.names[thing]}.{name}", f"{label}.{name}", thing, name, value)
+                        self._guard_namespace_attribute(
+                            f"{self.names[thing]}.{name}", f"{label}.{name}", thing, name, value
+                        )
             for cls in [*(self._classes_of_objects if self._reads_classes else ())]:
                 self._guard_plain_class_attributes(cls)
             for name, chains in [*self._imported_modules.items()]:

@@ -29,8 +29,12 @@ _NUMBERS = (bool, int, float, np.generic)
 too."""
 
 
-class LazyStateError(BaseException):  # so that the user's `except Exception` does not catch it
-    """Raised if an optimizer creates state in the traced call: `jit` runs this call eagerly and compiles the next."""
+class UncompilableStateError(BaseException):  # so that the user's `except Exception` does not catch it
+    """Raised if the traced call creates optimizer state that a program could not create again.
+
+    This is the state of an optimizer that the call itself creates, or an entry that the optimizer's `start` has not
+    created. `jit` runs this call eagerly.
+    """
 
 
 class OptimizerScalar(Scalar):
@@ -253,7 +257,7 @@ class TracedMapping(MutableMapping[str, Any]):
 
     def __setitem__(self, key: str, value: Any) -> None:
         if key not in self.mapping and key not in self.assigned:
-            raise LazyStateError
+            raise UncompilableStateError
         if type(value) is Tracer:
             self._set_array(key, value)
         elif type(value) is OptimizerScalar:

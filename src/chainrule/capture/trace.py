@@ -25,7 +25,7 @@ from chainrule.capture.frames import at_user_line, is_chainrule
 from chainrule.capture.glue import Glue
 from chainrule.capture.lowering_rules import RULES
 from chainrule.capture.observe import Observer
-from chainrule.capture.optimizer_state import LazyStateError, OptimizerScalar, TracedMapping
+from chainrule.capture.optimizer_state import OptimizerScalar, TracedMapping, UncompilableStateError
 from chainrule.errors import CaptureError, LeakedTracerError
 from chainrule.kernels.tree import computes_with
 from chainrule.lower.graph import (
@@ -174,7 +174,7 @@ class Trace(Recorder):
                 tracer = self.add_array(array)
             else:  # compiled code cannot read it in place
                 tracer = self.add_call("copy", partial(native_copy, array), (), {})
-                tracer.layout = array
+                tracer.layout_array = array
             capture = self.captures[id(array)] = tracer, tracer.value, array
         return capture[0]
 
@@ -270,16 +270,16 @@ class Trace(Recorder):
         base = out if out.base is None else out.base
         if id(base) in self.arguments:
             raise Untraceable("a change in place of an argument")
-        if not out.layout.flags.writeable:
+        if not out.layout_array.flags.writeable:
             raise ValueError("assignment destination is read-only")  # NumPy's message
-        if elements_overlap(base.layout):
+        if elements_overlap(base.layout_array):
             raise Untraceable("a change in place of memory in which elements overlap")
         result = self.as_tracer(result)
         if result.shape != out.shape:
             result = self.record_view(result, lambda array: np.broadcast_to(array, out.shape))
         if result.dtype != out.dtype:
             result = self.cast(result, out.dtype)
-        axes = axes_in_order(base.layout)
+        axes = axes_in_order(base.layout_array)
         if base is not out:  # a view: some elements of the base
             change = ElementChange(partial(_set_view, out.view_function), axes)
             result = self.add_call("a change of some elements", change, (base, result, *out.index_tracers), {})
@@ -335,7 +335,8 @@ class Trace(Recorder):
         """Record the derivative of a node; return the gradients of its inputs."""
         self.free_examples()
         rule, saved, parents = node.operation.rule, node.saved or (), node.parents
-        has_hook = any(map(callable, saved))  # a module's hook, user code, is recorded as an operation that saves it
+        # a module's hook is user code; the operation that records it has the hook among its saved values
+        has_hook = any(map(callable, saved))
         with self.observer.calls.paused(_belongs_to_chainrule(rule) and not has_hook):
             try:
                 parts = rule(grad, *saved)  # type: ignore[misc]  # the node has a rule and is not freed
@@ -447,11 +448,11 @@ class Trace(Recorder):
     # External state
 
     def begin(self) -> None:
-        """Begin the trace; `restore` ends it."""
+        """Begin the trace."""
         with _lock:
             _active_traces.append(self)
 
-    def restore(self) -> None:
+    def end(self) -> None:
         """End the trace, and undo its gradients and random draws; each run of the program repeats them."""
         for leaf in self.leaves.values():
             if _grad_tracer(leaf.grad) is not None:
@@ -603,7 +604,7 @@ class Trace(Recorder):
         if position not in optimizer.state:
             optimizer.state[position] = optimizer.start(parameter._data, group.mapping)
             if optimizer.state[position] and not self.observer.is_external(optimizer):
-                raise LazyStateError  # each call creates the optimizer, with new state
+                raise UncompilableStateError  # each call creates the optimizer, with new state
         state = optimizer.state[position]
         value, gradient = self.lift(parameter), self.lift(parameter.grad)
         for tracer in (value, gradient):

@@ -179,8 +179,8 @@ def partial_sums(type: Type) -> Kernel:
     """The product of x's windows and grad (N, positions, O), summed over the images of each part.
 
     `sums` is (parts, pieces, groups, rows, columns): a part is a share of the images; a piece is a share of the rows,
-    with a table of terms of its own. The kernel computes pairs first … last - 1 of a part and a piece; their number is
-    part · piece_count + piece.
+    with a table of terms of its own. The kernel computes pairs first … last - 1, where pair
+    part · piece_count + piece is that part and that piece.
     """
     kernel = stage_kernel(f"partial_sums_{type}")
     d = SUM_FIELDS.read(kernel)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Dtype = np.dtype[Any]
     Shape = tuple[int, ...]
 
-PARTS = 8  # the largest number of partial sums of a weight gradient: as many threads can share the work
+PARTS = 8  # the largest number of partial sums of a weight gradient, so also of threads that share its work
 PARTS_ELEMENTS = 2**20  # the largest total size of these partial sums, in elements
 
 
@@ -138,7 +138,8 @@ def _correlation(
     )  # fmt: skip
     covered = np.concatenate([pass_.positions for pass_ in pass_tables])
     uncovered = np.setdiff1d(np.arange(out_shape[1] * out_shape[2]), covered)
-    share_count = max(pass_.positions.size for pass_ in pass_tables)  # so threads can share even a single image
+    # the threads of a compiled program can share even a single image
+    share_count = max(pass_.positions.size for pass_ in pass_tables)
     scratch_size = (
         pass_tables[0].frame[2] * pass_tables[0].frame[3] * shape[1] + (registers().slab_rows + SPARE_ROWS) * columns
     )

@@ -8,7 +8,8 @@ of 64-bit integers:
     SET entry address                                    store an address in the table
     CHECK number check descriptor end                    run a check; if it fails, jump to the position `end`, with
                                                          `number` as the script's result
-    GROUP first last move_count member_count ...         for each block of rows, call the members (kernels) in turn,
+    GROUP first_block last_block move_count member_count ...
+                                                         for each block of rows, call the members (kernels) in turn,
                                                          then move the addresses of block buffers back by one block
     BARRIER                                              wait until all threads have arrived
     END                                                  end the script

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.kernels.geometry import channels_first, channels_last, output_size
-from chainrule.kernels.sums import SHORT as SHORT_SUM
+from chainrule.kernels.sums import SHORT_SUM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +65,7 @@ def convolve_weight_gradient(
 
 
 def max_pool(x: Array, out: Array, argmax: Array, kernel: Any, stride: Any, padding: Any, dilation: Any) -> None:
-    """See `pooling.max_pool`."""
+    """See `pooling.max_pool`; takes the arguments of `pooling._max_pool`, channels last."""
     is_first = np.ones((*out.shape[1:3], 1), bool)  # whether no tap has been inside the image so far
     for tap, pixels, positions in _taps(x.shape, out.shape, kernel, stride, padding, dilation):
         value, largest = x[pixels], out[positions]
@@ -78,14 +78,14 @@ def max_pool(x: Array, out: Array, argmax: Array, kernel: Any, stride: Any, padd
 def max_pool_gradient(
     grad: Array, argmax: Array, out: Array, kernel: Any, stride: Any, padding: Any, dilation: Any
 ) -> None:
-    """See `pooling.max_pool_gradient`."""
+    """See `pooling.max_pool_gradient`; takes the arguments of `pooling._max_pool_gradient`, channels last."""
     out[:] = 0
     for tap, pixels, positions in _taps(out.shape, grad.shape, kernel, stride, padding, dilation):
         out[pixels] += np.where(argmax[positions] == tap, grad[positions], 0)
 
 
 def avg_pool(x: Array, divisors: Array, out: Array, kernel: Any, stride: Any, padding: Any) -> None:
-    """See `pooling.avg_pool`."""
+    """See `pooling.avg_pool`; takes the arguments of `pooling._avg_pool`, channels last."""
     total = np.zeros(out.shape, out.dtype if kernel[0] * kernel[1] <= SHORT_SUM else np.float64)
     for _, pixels, positions in _taps(x.shape, out.shape, kernel, stride, padding, (1, 1)):
         total[positions] += x[pixels]
@@ -93,7 +93,7 @@ def avg_pool(x: Array, divisors: Array, out: Array, kernel: Any, stride: Any, pa
 
 
 def avg_pool_gradient(grad: Array, divisors: Array, out: Array, kernel: Any, stride: Any, padding: Any) -> None:
-    """See `pooling.avg_pool_gradient`."""
+    """See `pooling.avg_pool_gradient`; takes the arguments of `pooling._avg_pool_gradient`, channels last."""
     pixel_grad = grad / divisors[:, :, None]  # of each pixel in a window
     out[:] = 0
     for _, pixels, positions in _taps(out.shape, grad.shape, kernel, stride, padding, (1, 1)):

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from chainrule.kernels.calling import DescriptorLayout, stage_kernel
 from chainrule.kernels.job import KernelTemplate
 from chainrule.kernels.processor import CACHE_LINE
-from chainrule.kernels.sums import SHORT as SHORT_SUM
+from chainrule.kernels.sums import SHORT_SUM
 from chainrule.kernels.tree import F8, I8, Type
 
 if TYPE_CHECKING:

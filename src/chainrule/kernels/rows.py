@@ -56,15 +56,15 @@ def gather_scaled(table: NDArray[Any], indices: NDArray[np.integer[Any]], scale:
     return out
 
 
-def add_rows(rows: NDArray[Any], indices: NDArray[np.integer[Any]], count: int) -> NDArray[Any]:
-    """Zeros (count, D) with each row added at its index: the gradient of gathering rows.
+def add_rows(rows: NDArray[Any], indices: NDArray[np.integer[Any]], result_rows: int) -> NDArray[Any]:
+    """Zeros (result_rows, D) with each row added at its index: the gradient of gathering rows.
 
     Args:
         rows: (..., D).
-        indices: (...), the indices of the rows, from 0 to count - 1; rows with equal indices are summed in order.
-        count: the number of rows of the result.
+        indices: (...), the indices of the rows, from 0 to result_rows - 1; rows with equal indices are summed in order.
+        result_rows: the number of rows of the result.
     """
-    out = np.zeros((count, rows.shape[-1]), rows.dtype)
+    out = np.zeros((result_rows, rows.shape[-1]), rows.dtype)
     if rows.size:
         flat = np.ascontiguousarray(rows).reshape(-1, rows.shape[-1])
         _add_rows(flat, np.ascontiguousarray(indices, np.int64).ravel(), out)

@@ -2,8 +2,8 @@
 
 NumPy sums contiguous numbers pairwise, so the error hardly grows with their count. But where neighbors belong to
 different sums, as in a sum over the rows of a matrix, it adds row after row to one float32 total. Each addition rounds
-this growing total, so the error grows with the number of rows. Here rows are added in blocks, and many blocks in
-float64.
+this growing total, so the error grows with the number of rows. Here the rows are divided into a fixed number of lines.
+The lines are added to each other in float32, then the rows of the resulting line, in float64 if they are many.
 
 **Error**, as a fraction of the sum of absolute values. An addition in float32 rounds by up to 2⁻²⁴ = 6e-8 of its
 result. Fewer than 64 additions of rows follow one another, and up to 37 more where NumPy first sums neighbors pairwise.
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
     Axis = int | tuple[int, ...] | None
 
-BLOCK = 32
-"""How many rows are added in float32 before the sum continues with other blocks."""
-SHORT = 2 * BLOCK
+N_LINES = 32
+"""How many lines the rows are divided into (see `_add_few_rows`)."""
+SHORT_SUM = 2 * N_LINES
 """Sums of at most this many numbers are left to NumPy, even if it adds them one after the other."""
 CACHE_ELEMENTS = 2**20
 """How many numbers are processed at a time: 4 MB in float32, which fit into a cache."""
@@ -58,11 +58,11 @@ def total(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """
     if type(x) is not _ndarray:
         return np.sum(x, axis=axis, keepdims=keepdims)
-    if x.size <= SHORT or x.dtype.char not in "fe":  # neither float32 nor float16
+    if x.size <= SHORT_SUM or x.dtype.char not in "fe":  # neither float32 nor float16
         return _add(x, axis=axis, keepdims=keepdims)
     strategy, contiguous = _strategy(x.shape, axis), x.flags.c_contiguous
     is_pairwise = strategy.is_pairwise if contiguous else axis is None and x.flags.f_contiguous
-    # larger arrays may have longer lines, which older versions of NumPy sum pairwise only in part
+    # larger arrays may have longer runs of neighbors, which older versions of NumPy sum pairwise only in part
     if strategy.is_short or (is_pairwise and x.size <= CACHE_ELEMENTS):
         return _add(x, axis=axis, keepdims=keepdims)
     if not contiguous and type(axis) is int and x.flags.f_contiguous:
@@ -101,7 +101,7 @@ class _SumStrategy(NamedTuple):
         is_short: whether to leave the sum to NumPy, because it has few terms, or because NumPy refuses the axes and
             raises its own error.
         is_pairwise: whether to leave the sum to NumPy if the array is contiguous: NumPy sums the neighbors pairwise,
-            and then adds at most SHORT such sums to each other.
+            and then adds at most SHORT_SUM such sums to each other.
         rows: (A, B, C) if the summed dimensions are adjacent: B is their product, A and C are the products of the
             dimensions before and after them. Otherwise None.
         lines: how to sum in two steps if B = n · m. The array is viewed as n lines of m rows each; the first step adds
@@ -135,15 +135,15 @@ def _strategy(shape: tuple[int, ...], axis: Axis) -> _SumStrategy:
     count = math.prod(shape) // math.prod(keepdims_shape)
     trailing_axis = next((d for d in reversed(range(ndim)) if d not in axes), -1) + 1
     n_neighbors = math.prod(shape[trailing_axis:])  # contiguous numbers of one sum
-    is_pairwise = count <= SHORT * n_neighbors and n_neighbors > 1
+    is_pairwise = count <= SHORT_SUM * n_neighbors and n_neighbors > 1
     is_adjacent = last - first == len(axes)
     lines = None
-    for n_lines in range(BLOCK, BLOCK // 4, -1):  # the largest number of lines that divides the rows evenly
+    for n_lines in range(N_LINES, N_LINES // 4, -1):  # the largest number of lines that divides the rows evenly
         n_rows = rows[1] // n_lines  # of a line
-        if is_adjacent and lines is None and n_rows * n_lines == rows[1] and n_rows + n_lines <= SHORT:
+        if is_adjacent and lines is None and n_rows * n_lines == rows[1] and n_rows + n_lines <= SHORT_SUM:
             lines = (*shape[:first], n_lines, n_rows * rows[2]), (*shape[:first], n_rows, *shape[last:]), first
     rows_if_adjacent = rows if is_adjacent else None
-    return _SumStrategy(axes, count <= SHORT, is_pairwise, rows_if_adjacent, lines, keepdims_shape, result_shape)
+    return _SumStrategy(axes, count <= SHORT_SUM, is_pairwise, rows_if_adjacent, lines, keepdims_shape, result_shape)
 
 
 def _sum_any_layout(x: Array, axes: frozenset[int]) -> Any:
@@ -179,7 +179,7 @@ def _sum_in_memory_order(x: Array, axes: list[int]) -> Any:
 def _add_rows(x: Array, out: Array) -> None:
     """Store the sums over B of x (A, B, C), which is contiguous, in `out` (A, C)."""
     a, b, c = x.shape
-    rows_at_once = max(SHORT, CACHE_ELEMENTS // max(1, a * c))
+    rows_at_once = max(SHORT_SUM, CACHE_ELEMENTS // max(1, a * c))
     if b <= rows_at_once:
         _add_few_rows(x, out)
         return
@@ -193,16 +193,16 @@ def _add_rows(x: Array, out: Array) -> None:
 def _add_few_rows(x: Array, out: Array) -> None:
     """Store the sums over B of x (A, B, C) in `out` (A, C).
 
-    The rows are divided into BLOCK lines of equally many rows. The lines are added, then the rows of the resulting
+    The rows are divided into N_LINES lines of equally many rows. The lines are added, then the rows of the resulting
     line, then the rows that are left over.
     """
     a, b, c = x.shape
-    n_rows = b // BLOCK  # of a line
+    n_rows = b // N_LINES  # of a line
     if not n_rows:
         _add(x, axis=1, out=out)
         return
-    lines = x[:, : n_rows * BLOCK].reshape(a, BLOCK, n_rows * c)  # NumPy is fast on long lines
+    lines = x[:, : n_rows * N_LINES].reshape(a, N_LINES, n_rows * c)  # NumPy is fast on long lines
     sums = _add(lines, axis=1).reshape(a, n_rows, c)
-    _add(sums, axis=1, dtype=None if n_rows <= BLOCK // 2 else np.float64, out=out)
-    if n_rows * BLOCK < b:
-        out += _add(x[:, n_rows * BLOCK :], axis=1)
+    _add(sums, axis=1, dtype=None if n_rows <= N_LINES // 2 else np.float64, out=out)
+    if n_rows * N_LINES < b:
+        out += _add(x[:, n_rows * N_LINES :], axis=1)

@@ -15,8 +15,8 @@ row, which would cost an addition for each row in the innermost loop.
 
 Loop order in `product`: blocks of columns as wide as a tile, blocks of k, tiles of rows, and k inside a tile. A block
 of w takes about half of the L1 cache and stays there for all rows; a tile's accumulators are loaded and stored once for
-each block. Lines of w are prefetched during the first tile of a block. If results are overwritten, a tile's lines of
-`out` are prefetched when the tile begins.
+each block. The cache lines of w are prefetched during the first tile of a block. If results are overwritten, the rows
+of `out` in a tile are prefetched when the tile begins.
 
 Performance is limited by the multipliers: on one core with AVX-512, 196 rows × 64 columns × 800 terms run at 190 to 200
 GFLOP/s (float32), as fast as a single tile repeated in the L1 cache. OpenBLAS reaches 175 on a 1024 × 1024 × 1024
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from chainrule.kernels.tree import Array, Expr, Type
 
 BLOCK_BYTES = 24 * 1024  # the largest size of a block of w
-PREFETCH_STEPS = 24  # lines of w are prefetched this many steps of k ahead, which take about 250 cycles
+PREFETCH_STEPS = 24  # rows of w are prefetched this many steps of k ahead, which take about 250 cycles
 
 
 @cache
@@ -88,29 +88,29 @@ def _tiles(type: Type, n_rows: int, n_vectors: int) -> Kernel:
         "out": ADDRESS, "stride": I8, "overwrite": I8,
     }, internal=True)  # fmt: skip
     lanes = registers().vector_bytes // type.bytes
-    line_length = CACHE_LINE // type.bytes
+    cache_line_length = CACHE_LINE // type.bytes  # in elements
     stride = kernel["stride"]
     x, w, out = (kernel.array(name, type) for name in ("x", "w", "out"))
     starts, terms = kernel.array("starts", I8), kernel.array("terms", I8)
     zero = kernel.broadcast(kernel.lift(0.0, type), lanes)
     sums = [[kernel.variable(type.vector(lanes), zero) for _ in range(n_vectors)] for _ in range(n_rows)]
 
-    def prefetch(line: Array, for_writing: bool) -> None:
-        for column in range(0, n_vectors * lanes, line_length):
-            line.prefetch(column, for_writing)
+    def prefetch(matrix_row: Array, for_writing: bool) -> None:
+        for column in range(0, n_vectors * lanes, cache_line_length):
+            matrix_row.prefetch(column, for_writing)
 
     with kernel.loop(0, kernel["rows"], n_rows, as_written=True) as row:
         sources = [x.at(starts[row + i]) for i in range(n_rows)]
-        lines = [out.at((row + i) * stride) for i in range(n_rows)]
+        out_rows = [out.at((row + i) * stride) for i in range(n_rows)]
         with kernel.when(kernel["overwrite"].differs(0)):
-            for line, totals in zip(lines, sums, strict=True):
-                prefetch(line, for_writing=True)
+            for out_row, totals in zip(out_rows, sums, strict=True):
+                prefetch(out_row, for_writing=True)
                 for total in totals:
                     total.set(zero)
         with kernel.otherwise():
-            for line, totals in zip(lines, sums, strict=True):
+            for out_row, totals in zip(out_rows, sums, strict=True):
                 for v, total in enumerate(totals):
-                    total.set(line.vector(v * lanes, lanes))
+                    total.set(out_row.vector(v * lanes, lanes))
         with kernel.loop(kernel["first"], kernel["last"], as_written=True) as k:
             offset, weights = terms[k], w.at(k * stride)
             with kernel.when(row.equals(0)):  # later rows find w in the L1 cache
@@ -120,9 +120,9 @@ def _tiles(type: Type, n_rows: int, n_vectors: int) -> Kernel:
                 x_value = kernel.broadcast(source[offset], lanes)
                 for factor, total in zip(factors, totals, strict=True):
                     total.set(kernel.multiply_add(x_value, factor, total.value))
-        for line, totals in zip(lines, sums, strict=True):
+        for out_row, totals in zip(out_rows, sums, strict=True):
             for v, total in enumerate(totals):
-                line[v * lanes] = total.value
+                out_row[v * lanes] = total.value
     return kernel
 
 
@@ -133,16 +133,16 @@ def transpose_square(kernel: Kernel, x: Array, row_stride: Expr, out: Array, row
     columns.
     """
     lanes = registers().vector_bytes // x.type.bytes
-    lines = [x.vector(row_stride * i, lanes) for i in range(lanes)]
+    vectors = [x.vector(row_stride * i, lanes) for i in range(lanes)]  # the rows, then the columns
     distance = 1
-    while distance < lanes:  # exchange the off-diagonal blocks of each pair of lines at this distance
+    while distance < lanes:  # exchange the off-diagonal blocks of each pair of vectors at this distance
         for i in range(lanes):
             if not i & distance:
-                first, second = lines[i], lines[i + distance]
+                first, second = vectors[i], vectors[i + distance]
                 first_order = [n if not n & distance else lanes + n - distance for n in range(lanes)]
                 second_order = [n + distance if not n & distance else lanes + n for n in range(lanes)]
-                lines[i] = kernel.shuffle(first, second, first_order)
-                lines[i + distance] = kernel.shuffle(first, second, second_order)
+                vectors[i] = kernel.shuffle(first, second, first_order)
+                vectors[i + distance] = kernel.shuffle(first, second, second_order)
         distance *= 2
-    for i, line in enumerate(lines):
-        out[rows[i] * columns] = line
+    for i, column in enumerate(vectors):
+        out[rows[i] * columns] = column

@@ -1,10 +1,11 @@
-"""Runs eager operations on large arrays as small compiled programs.
+"""Runs the formulas of some eager operations and optimizers on large arrays as small compiled programs.
 
 NumPy makes a pass over whole arrays for each step of a formula. Here the formula is recorded and fused once for each
 signature of arguments, and run as a program; the machine code of its loops serves all shapes. Whether a formula is
 compiled does not depend on the elements, so that repeated computations give bitwise identical results.
 
-`ops.operation` calls `should_compile` and `compute` for operations; optimizers and others call `update`.
+`ops.operation` calls `should_compile` and `compute` for operations with `fused=True`; optimizers and others call
+`update`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LARGE = 16_384
-"""Formulas on arrays of at least this many elements run as programs."""
+"""An operation with `fused=True` runs as a program if an input has at least this many elements."""
 MAX_PROGRAMS = 128
 """How many programs are cached. If there are more, the least recently used is dropped."""
 MAX_NUMPY_UPDATE = 500

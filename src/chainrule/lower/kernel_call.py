@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 MAX_FEW_ROWS = 24
 """With more rows, BLAS computes a product, although it packs the weights first (see `kernels.product`). The number of
 rows from which BLAS is faster depends on the processor: about thirty with AVX2, more than 48 with AVX-512."""
-MIN_SHARED_WORK = 4_000
+MIN_PARALLEL_WORK = 4_000
 """Threads divide only stages with more work than this (see `schedule.work`)."""
 PRODUCT_FACTOR = 8
 """A matrix product must have this many times as much work to be divided: with BLAS, each thread packs all of the matrix
@@ -84,7 +84,7 @@ def prepare_call(stage: Stage) -> KernelCall:
     if stage.kind == "kernel":
         return _handwritten(stage)
     nest = Nest(stage)
-    is_parallel = nest.is_outermost_parallel and work(stage) > MIN_SHARED_WORK and nest.row_count > 1
+    is_parallel = nest.is_outermost_parallel and work(stage) > MIN_PARALLEL_WORK and nest.row_count > 1
 
     def descriptor(entry_of: EntryOf) -> Descriptor:
         return np.array(nest.descriptor(entry_of), np.int64)
@@ -108,7 +108,7 @@ def _handwritten(stage: Stage) -> KernelCall:
         return job.template.layout.bind(job.descriptor, [*bindings, *((entry_of(v), 0) for v in scratch)])
 
     partial_sums = [v for v in stage.steps if stage.n_parts and is_partial(v)]
-    is_parallel = job.row_count > 1 and work(stage) > MIN_SHARED_WORK
+    is_parallel = job.row_count > 1 and work(stage) > MIN_PARALLEL_WORK
     is_replicated = "bytes_per_thread" in step.options
     return KernelCall(stage, job.address, descriptor, job.row_count, is_parallel, partial_sums, is_replicated)
 
@@ -142,7 +142,7 @@ def _product(stage: Stage) -> KernelCall:
     def descriptor(entry_of: EntryOf) -> Descriptor:
         return job.template.layout.bind(job.descriptor, [(entry_of(base_of(v)), offset_of(v)) for v in (x, y, step)])
 
-    is_parallel = count >= MIN_PRODUCT_ROWS and work(stage) > PRODUCT_FACTOR * MIN_SHARED_WORK
+    is_parallel = count >= MIN_PRODUCT_ROWS and work(stage) > PRODUCT_FACTOR * MIN_PARALLEL_WORK
     return KernelCall(stage, job.address, descriptor, count, is_parallel)
 
 

@@ -7,8 +7,8 @@ kernel, so one compilation serves many shapes. The formula is compiled in, with 
 on.
 
 A reduction over the innermost loops is accumulated in a register, others in memory. Long float32 sums continue in
-double precision: SHORT_SUM numbers are summed in float32 before they are added to a double in a register, and ROW_BLOCK
-rows before they are added to doubles in memory.
+double precision: MAX_FLOAT32_TERMS numbers are summed in float32 before they are added to a double in a register, and
+ROW_BLOCK rows before they are added to doubles in memory.
 
 `schedule` uses nests to plan, `kernel_call` compiles them.
 """
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from chainrule.lower.schedule import Stage
 
-SHORT_SUM = 512
+MAX_FLOAT32_TERMS = 512
 """How many numbers of an innermost loop are summed in float32 before the sum continues in double precision."""
 ROW_BLOCK = 8
 """How many rows are summed pairwise before they are added to a sum in memory. A power of 2."""
@@ -387,7 +387,7 @@ class _Builder:
             self.write_back(r, indices)
 
     def innermost(self, level: int, indices: dict[int, Expr], start: Any, stop: Any) -> None:
-        """Write the innermost loop, in chunks of SHORT_SUM iterations if a float32 sum in it continues as a double."""
+        """Write the innermost loop, in chunks of MAX_FLOAT32_TERMS if a float32 sum in it continues as a double."""
         kernel = self.kernel
         totals = {id(r): v for r in self.nest.reductions if (v := self.double_register(r)) is not None}
 
@@ -403,8 +403,8 @@ class _Builder:
         if not totals or self.nest.fixed_sizes[level] is not None:
             write_chunk(start, stop)
             return
-        with kernel.loop(start, stop, SHORT_SUM) as begin:
-            write_chunk(begin, kernel.minimum(begin + SHORT_SUM, stop))
+        with kernel.loop(start, stop, MAX_FLOAT32_TERMS) as begin:
+            write_chunk(begin, kernel.minimum(begin + MAX_FLOAT32_TERMS, stop))
 
     def row_blocks(self, level: int, indices: dict[int, Expr], start: Any, stop: Any) -> None:
         """Write the two inner loops: first over blocks of ROW_BLOCK rows, then over the rows that are left over."""

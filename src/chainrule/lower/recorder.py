@@ -188,25 +188,25 @@ class Recorder:
         return self.add_value("elementwise", "cast", (x.value,), example, type=example.dtype)
 
     def match_layout(self, x: Tracer, like: Tracer) -> Tracer:
-        """A new Tracer for the value of `x` with the `layout` of `like`; nothing is copied.
+        """A new Tracer for the value of `x` with the `layout_array` of `like`; nothing is copied.
 
         Used for in-place changes, which keep the layout of the array that they change.
         """
         out = Tracer(self, x.value)
-        out.layout = like.layout
+        out.layout_array = like.layout_array
         return out
 
     def record_view(self, x: Any, function: Callable[[Any], Any]) -> Tracer:
         """Record a NumPy function that only rearranges elements: the result is a view of x, or a copy."""
         x = self.as_tracer(x)
-        layout = function(x.layout)
-        if not isinstance(layout, np.ndarray):
+        layout_array = function(x.layout_array)
+        if not isinstance(layout_array, np.ndarray):
             raise Untraceable("a single element by its index")
-        if layout.size and not np.may_share_memory(layout, x.layout):
+        if layout_array.size and not np.may_share_memory(layout_array, x.layout_array):
             copy = Tracer(self, self.view_value(x.value, function))
-            copy.layout = layout
+            copy.layout_array = layout_array
             return copy
-        value = self.view_value(x.value, function, x.layout)
+        value = self.view_value(x.value, function, x.layout_array)
         if x.base is None:
             return Tracer(self, value, x, function)
         base_function = x.view_function
@@ -216,11 +216,13 @@ class Recorder:
         """The value of a view after its base was changed in place."""
         base: Any = x.base
         if not x.index_tracers:
-            return self.view_value(base.value, x.view_function, base.layout)
+            return self.view_value(base.value, x.view_function, base.layout_array)
         value: Value = self.add_call("getitem", x.view_function, (Tracer(self, base.value), *x.index_tracers), {}).value
         return value
 
-    def view_value(self, value: Value, function: Callable[[Any], Any], layout: NDArray[Any] | None = None) -> Value:
+    def view_value(
+        self, value: Value, function: Callable[[Any], Any], layout_array: NDArray[Any] | None = None
+    ) -> Value:
         """Apply to a value a NumPy function that only rearranges elements; the result is a view value.
 
         If the memory order of `value` does not allow a view, the value is first copied into a different order.
@@ -228,13 +230,13 @@ class Recorder:
         Args:
             value: the value.
             function: the NumPy function.
-            layout: an array with a memory order in which `function` returns a view; None if no such array is known.
+            layout_array: an array in whose memory order `function` returns a view; None if no such array is known.
         """
         source = value.example
         example = function(source)
         if example.size and not np.may_share_memory(example, source):
-            if layout is not None:
-                source = copy_in_order(source, axes_in_order(layout))
+            if layout_array is not None:
+                source = copy_in_order(source, axes_in_order(layout_array))
             elif example.size == source.size:  # a reshape, which NumPy reads in C order
                 source = np.ascontiguousarray(source)
             value = self.reorder(Tracer(self, value), source).value

@@ -43,7 +43,7 @@ MIN_SPLIT_WORK = 200_000
 """Sums of stages with less work than this (see `work`) are not split."""
 CACHE_BYTES = 32_768
 """The data of one block of rows should fit into this many bytes: an L1 cache."""
-MIN_SHARED_BYTES = 131_072
+MIN_PASSED_BYTES = 131_072
 """Loops are grouped only if they pass at least this many bytes on to each other; with fewer, blocks are not worthwhile.
 """
 MAX_STAGES_SEARCHED = 24
@@ -245,7 +245,7 @@ def _split_sums(stages: list[Stage], outputs: Sequence[Value]) -> list[Stage]:
             if step.kind != "reduce":
                 continue
             is_split = stage.n_parts > 0 and not nest.strides[id(step)][0]
-            is_long = nest.addition_count(step, in_blocks=is_split) > sums.SHORT
+            is_long = nest.addition_count(step, in_blocks=is_split) > sums.SHORT_SUM
             in_double = step.op == "sum" and step.dtype == np.float32 and is_long
             if not (is_split or in_double):
                 continue
@@ -296,13 +296,13 @@ def _block_size(stages: Sequence[Stage], n_images: int) -> int:
     if any(stage.kind == "kernel" for stage in stages):
         return 1 if has_parts or is_balanced(n_images) else 0
     steps_by_id = {id(step): step for stage in stages for step in stage.steps if step.shape[:1] == (n_images,)}
-    shared_ids = {id(base_of(v)) for stage in stages for v in stage.reads()} & steps_by_id.keys()
-    shared_values = [steps_by_id[key] for key in shared_ids]
-    if sum(v.example.nbytes for v in shared_values) < MIN_SHARED_BYTES:
+    passed_ids = {id(base_of(v)) for stage in stages for v in stage.reads()} & steps_by_id.keys()
+    passed_values = [steps_by_id[key] for key in passed_ids]
+    if sum(v.example.nbytes for v in passed_values) < MIN_PASSED_BYTES:
         return 0
     read_values = {id(v): v for stage in stages for v in stage.reads() if v.shape[:1] == (n_images,)}.values()
-    # shared values count twice: once for the stage that writes them, once for the stages that read them
-    bytes_per_image = sum(v.example.nbytes // n_images for v in [*read_values, *shared_values])
+    # passed values count twice: once for the stage that writes them, once for the stages that read them
+    bytes_per_image = sum(v.example.nbytes // n_images for v in [*read_values, *passed_values])
     min_blocks = N_PARTS if has_parts else 4 * team.threads()  # four per thread: their shares are then of similar size
     return max(1, min(CACHE_BYTES // max(1, bytes_per_image), n_images // min_blocks))
 

@@ -2,7 +2,7 @@
 
 A formula of `chainrule.ops` called with Tracers runs unchanged. NumPy's protocols dispatch each function that it calls
 to this file, where the function is computed once, for this call's example values, and recorded for all later calls.
-Code that cannot be recorded, because it depends on a value or calls a function missing from the tables below, raises
+Code that cannot be recorded, because it depends on a value or calls a function that this file does not record, raises
 `Untraceable`. Inside an operation, this exception turns the operation into a Python call of the program; in the user's
 own code, it is an error.
 
@@ -38,8 +38,8 @@ ELEMENTWISE = frozenset({
     np.bitwise_or, np.invert, np.isfinite, np.isnan, np.logaddexp, np.exp2, np.log10, np.arcsin, np.arccos, np.arcsinh,
     np.arccosh, np.arctanh, np.fmod, np.remainder, np.floor_divide, np.isinf, np.logical_xor, np.bitwise_xor,
 })  # fmt: skip
-"""Ufuncs that are recorded. Each needs its formula in `lower.loops.FORMULAS`. (FORMULAS also has np.where, casts and
-`special.erf`, which are not ufuncs.)"""
+"""Ufuncs that are recorded elementwise. Each needs its formula in `lower.loops.FORMULAS`. (FORMULAS also has np.where,
+casts and `special.erf`, which are not ufuncs.)"""
 REDUCTIONS = {np.add: "sum", np.maximum: "max", np.minimum: "min"}
 """Ufuncs whose `reduce` method is recorded, with the name of the reduction."""
 
@@ -73,8 +73,7 @@ class Tracer(NDArrayOperatorsMixin):
             as arguments.
     """
 
-    __slots__ = ("_base_value", "_layout", "_value", "base", "index_tracers", "recorder", "view_function")
-    flags = None
+    __slots__ = ("_base_value", "_layout_array", "_value", "base", "index_tracers", "recorder", "view_function")
 
     def __init__(
         self, recorder: Recorder, value: Value, base: Tracer | None = None,
@@ -85,7 +84,7 @@ class Tracer(NDArrayOperatorsMixin):
         value.n_tracers += 1
         self._base_value = None if base is None else base.value
         # the layout, once it may differ from that of the value's example: an in-place change keeps an array's layout
-        self._layout: NDArray[Any] | None = None
+        self._layout_array: NDArray[Any] | None = None
 
     def __del__(self) -> None:
         self._drop_value()
@@ -113,8 +112,8 @@ class Tracer(NDArrayOperatorsMixin):
 
     @value.setter
     def value(self, value: Value) -> None:
-        if self._layout is None:
-            self._layout = self._value.example
+        if self._layout_array is None:
+            self._layout_array = self._value.example
         self._set_value(value)
 
     def _set_value(self, value: Value) -> None:
@@ -123,7 +122,7 @@ class Tracer(NDArrayOperatorsMixin):
         self._value = value
 
     @property
-    def layout(self) -> NDArray[Any]:
+    def layout_array(self) -> NDArray[Any]:
         """An array with the layout and writability of the array that this Tracer stands in for.
 
         The layout decides which results are views and which are copies. The array's elements may be outdated;
@@ -135,13 +134,15 @@ class Tracer(NDArrayOperatorsMixin):
         if self.recorder.has_ended:
             raise LeakedTracerError
         if self.base is not None:
-            view: NDArray[Any] = self.view_function(self.base.layout, *(x.value.example for x in self.index_tracers))
+            view: NDArray[Any] = self.view_function(
+                self.base.layout_array, *(x.value.example for x in self.index_tracers)
+            )
             return view
-        return self._value.example if self._layout is None else self._layout
+        return self._value.example if self._layout_array is None else self._layout_array
 
-    @layout.setter
-    def layout(self, array: NDArray[Any]) -> None:
-        self._layout = array
+    @layout_array.setter
+    def layout_array(self, array: NDArray[Any]) -> None:
+        self._layout_array = array
 
     # Known without the values
 
@@ -231,7 +232,7 @@ class Tracer(NDArrayOperatorsMixin):
     def copy(self) -> Tracer:
         """A new Tracer for the same value. Values are immutable, so no elements are copied."""
         copy = Tracer(self.recorder, self.value)
-        copy.layout = np.empty_like(self.layout)
+        copy.layout_array = np.empty_like(self.layout_array)
         return copy
 
     def reshape(self, *shape: Any) -> Tracer:
@@ -380,4 +381,4 @@ FUNCTIONS: dict[Any, Any] = {
     **{f: _from_example(f) for f in (np.shape, np.ndim, np.size, np.result_type)},
 }  # fmt: skip
 """For each NumPy function, the function that records it, called with the recorder and the arguments. An operation that
-uses a NumPy function or ufunc missing here and in ELEMENTWISE becomes a Python call."""
+uses a NumPy function missing here, or a ufunc that `Tracer.__array_ufunc__` does not record, becomes a Python call."""
