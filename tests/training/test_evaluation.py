@@ -97,7 +97,7 @@ def test_what_the_network_gives_no_numbers_for_is_read_as_nothing(model, value):
     assert evaluation.accuracy == expected.count(0) / 5
     assert np.isfinite(evaluation.loss) == (evaluation.nan_count == 0)
     if evaluation.nan_count:
-        with pytest.raises(ValueError, match="confusion: 1 of 5 images have no prediction"):
+        with pytest.raises(ValueError, match="confusion: 1 of 5 examples have no prediction"):
             _ = evaluation.confusion
         assert evaluation.mistakes.tolist()[-1] == 1
 

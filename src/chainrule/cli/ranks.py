@@ -1,4 +1,4 @@
-"""`chainrule train` on several ranks: rank 0 owns the run's folder and prints; the others copy the run's settings.
+"""`chainrule train` on several ranks: rank 0 owns the run's folder and prints; the others copy the files they read.
 
 Nothing is trained before all ranks agree on options, versions, settings and data.
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from chainrule.distributed.world import World
 
 _NOT_COPIED = {"model.safetensors", "metrics.jsonl", "result.json", "curves.png"}
-"""Files of a run that the other ranks do not need, as training only writes them."""
+"""Files of a run that the other ranks do not need, since training only writes them."""
 
 _SECONDS_TO_REPORT = 1.0
 """How long ranks above 1 wait before they abort all ranks, so that rank 0 or 1 can print the failure first."""
@@ -84,9 +84,18 @@ def scratch_folder(world: World) -> Iterator[Path | None]:
 
 
 def copy_run(world: World, folder: Path | None, find: Callable[[], Run]) -> Run:
-    """Find a run on rank 0, copy its settings to the other ranks' scratch folders, and return this rank's run."""
+    """Find a run on rank 0, copy the files that training reads to the other ranks, and return this rank's run.
+
+    These files are the config and, if the run has them, the tokenizer and the weights that it starts from. Checkpoints
+    are not copied: rank 0 sends its state to the other ranks (see `Trainer.fit`).
+
+    Args:
+        world: the ranks.
+        folder: the scratch folder of this rank; None on rank 0.
+        find: finds the run.
+    """
     run = on_all_ranks(world, find if folder is None else lambda: None)
-    files = on_rank_zero(world, lambda: {} if run is None else _settings_files(run))
+    files = on_rank_zero(world, lambda: {} if run is None else _files_to_copy(run))
     if run is not None:
         return run
     target = Path(folder or "")
@@ -95,32 +104,33 @@ def copy_run(world: World, folder: Path | None, find: Callable[[], Run]) -> Run:
     return Run(target)
 
 
-def _settings_files(run: Run) -> dict[str, bytes]:
+def _files_to_copy(run: Run) -> dict[str, bytes]:
+    """Return the content of a run's files that the other ranks need, by name."""
     files = [path for path in run.folder.iterdir() if path.is_file() and path.name not in _NOT_COPIED]
     return {path.name: path.read_bytes() for path in files}
 
 
 class KilledMessage:
-    """A context manager on rank 0 of several that prints a sentence if this process is killed inside it.
+    """A context manager that prints a message if rank 0 is killed inside it; on other ranks, it does nothing.
 
-    When a rank is killed, MPICH's mpiexec kills the others at once. A shell survives them, and prints the sentence if
+    When a rank is killed, MPICH's mpiexec kills the others at once. A shell survives them, and prints the message if
     its input ends without the word "done". It waits before it prints: if a rank has reported the failure already,
     mpiexec exits in the meantime and closes the shell's output, so the failure is not reported twice.
 
     Args:
         world: the ranks.
-        sentence: what to print.
+        message: the message.
     """
 
-    def __init__(self, world: World, sentence: str) -> None:
+    def __init__(self, world: World, message: str) -> None:
         self._is_needed = world.size > 1 and world.rank == 0 and sys.platform != "win32"
         script = 'read line; [ "$line" = done ] || { sleep 0.3; echo "$1" >&2; }'
-        self._command = ["/bin/sh", "-c", script, "sh", sentence]
+        self._command = ["/bin/sh", "-c", script, "sh", message]
         self._shell: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> KilledMessage:
         if self._is_needed:
-            self._shell = subprocess.Popen(  # noqa: S603  # the sentence is an argument, not code
+            self._shell = subprocess.Popen(  # noqa: S603  # the message is an argument, not code
                 self._command, stdin=subprocess.PIPE, start_new_session=True, text=True
             )
         return self
@@ -129,22 +139,22 @@ class KilledMessage:
         self.cancel()
 
     def cancel(self) -> None:
-        """Do not print the sentence."""
+        """Do not print the message."""
         shell, self._shell = self._shell, None
         if shell is not None:
             shell.communicate("done\n")
 
 
-def report_failure(world: World, killed_message: KilledMessage, sentence: str) -> None:
-    """Print that a rank has failed: rank 0 does, or rank 1 if it was rank 0."""
+def report_failure(world: World, killed_message: KilledMessage, message: str) -> None:
+    """Print that a rank has failed, on ranks 0 and 1: one of them may be the failed rank."""
     killed_message.cancel()
     if world.rank <= 1:
-        print_lines(f"chainrule: {sentence}", err=True)
+        print_lines(f"chainrule: {message}", err=True)
 
 
-def end_after_failure(world: World, killed_message: KilledMessage, sentence: str) -> NoReturn:
+def end_after_failure(world: World, killed_message: KilledMessage, message: str) -> NoReturn:
     """Report that a rank has failed, and end all ranks."""
-    report_failure(world, killed_message, sentence)
+    report_failure(world, killed_message, message)
     if world.rank > 1:
         time.sleep(_SECONDS_TO_REPORT)
     world.abort()

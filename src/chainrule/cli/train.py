@@ -427,7 +427,7 @@ def _open_run(
 ) -> tuple[Run, Data]:
     """Find the run to resume, make the changes that the options ask for, and load its data.
 
-    Only rank 0 has the run itself, and locks it; the other ranks get a copy of its settings in `folder`.
+    Only rank 0 has the run itself, and locks it; the other ranks get a copy of its files in `folder`.
     """
     refused = _given_options(unchangeable)
     if refused:

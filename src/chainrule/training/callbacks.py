@@ -31,8 +31,8 @@ class History(Callback):
     """Writes one line of JSON per epoch to a file. NaN and infinities, which JSON does not have, become null.
 
     Args:
-        path: the file, such as `metrics.jsonl`. It is rewritten from the trainer's history after each epoch, which
-            repeats no line in a resumed run.
+        path: the file, such as `metrics.jsonl`. It is rewritten from the trainer's history after each epoch, so a
+            resumed run does not repeat lines.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:

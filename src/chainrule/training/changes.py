@@ -125,7 +125,7 @@ def change_run(
         earlier_changes = [
             change for change in run.changes if state is None or (change["epoch"], change["step"]) < position
         ]
-        # Only recorded and requested changes: `resume` refuses settings that were edited by hand in config.json
+        # A setting that was edited by hand in config.json is not recorded here, so `resume` refuses it
         latest = {name: value for change in run.changes for name, (_, value) in change["settings"].items()} | settings
         changed_settings = {
             name: [getattr(old, name), value]
@@ -255,7 +255,7 @@ def check_change_at(epoch: int, step: int, batch_size: int, new: Recipe) -> None
         new: the recipe after it.
 
     Raises:
-        RunError: the batch size would change within an epoch, or more epochs are complete than the recipe has.
+        RunError: the batch size would change within an epoch, or more epochs have begun than the recipe has.
     """
     if step and batch_size != new.batch_size:
         raise RunError(

@@ -1,4 +1,4 @@
-"""Saves and loads a state as one safetensors file: its arrays as tensors, and the rest as JSON in the file's metadata.
+"""Saves and loads a state as one safetensors file: its arrays as tensors, and the rest as JSON in the file's note.
 
 The file is replaced atomically: a process killed at any moment leaves the old state or the new one.
 """
@@ -58,8 +58,8 @@ def save(state: Any, path: str | os.PathLike[str]) -> None:
             return [extract_arrays(element, f"{name}.{index}") for index, element in enumerate(value)]
         return value
 
-    note = json.dumps(extract_arrays(state, "state"))
-    safetensors_io.save(arrays, path, note)
+    state_json = json.dumps(extract_arrays(state, "state"))
+    safetensors_io.save(arrays, path, state_json)
 
 
 def kept_name(kind: str, number: int) -> str:
@@ -92,7 +92,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     Raises:
         RunError: the file is missing or damaged.
     """
-    arrays, note = safetensors_io.load_with_note(path, from_chainrule=True)
+    arrays, state_json = safetensors_io.load_with_note(path, from_chainrule=True)
 
     def insert_arrays(value: Any) -> Any:
         if isinstance(value, dict):
@@ -103,6 +103,6 @@ def load(path: str | os.PathLike[str]) -> Any:
         return [insert_arrays(element) for element in value] if isinstance(value, list) else value
 
     try:
-        return insert_arrays(json.loads(note or ""))
+        return insert_arrays(json.loads(state_json or ""))
     except (ArithmeticError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(f"{path}: is not a checkpoint ({shorten(str(error))})") from None

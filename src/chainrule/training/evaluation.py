@@ -24,10 +24,14 @@ if TYPE_CHECKING:
 
 
 BATCH_SIZE = 1000
-"""Number of rows of a table per batch, or of images of at most 28×28 pixels."""
+"""Number of rows of a table per batch, or of images of at most `SMALL_IMAGE_VALUES` values."""
 
-BATCH_PIXELS = 500_000
-"""Number of pixels per batch of larger images: they need a few hundred megabytes in a convolutional network."""
+SMALL_IMAGE_VALUES = 28 * 28
+"""The number of values of a gray image of MNIST's size."""
+
+BATCH_VALUES = 500_000
+"""Maximum number of values, of all pixels and channels, per batch of larger images: a convolutional network needs a
+few hundred megabytes for them."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class Evaluation:
             ValueError: some examples have no prediction.
         """
         if self.nan_count:
-            raise ValueError(f"confusion: {self.nan_count:,} of {len(self.labels):,} images have no prediction (NaN)")
+            raise ValueError(f"confusion: {self.nan_count:,} of {len(self.labels):,} examples have no prediction (NaN)")
         n_classes = self.probabilities.shape[1]
         cells = self.labels * n_classes + self.predictions
         return np.bincount(cells, minlength=n_classes**2).reshape(n_classes, n_classes)
@@ -153,7 +157,7 @@ def evaluate(
         model: defines the loss and the probabilities.
         images: (N, H, W) or (N, C, H, W) uint8; a memory-mapped file is read batch by batch.
         labels: (N,) integers.
-        batch_size: images per batch; by default 1000, or `BATCH_PIXELS` pixels of images larger than 28×28.
+        batch_size: images per batch; by default that of `images_per_batch`.
 
     Raises:
         ValueError: there are no images.
@@ -164,21 +168,23 @@ def evaluate(
     batch_size = images_per_batch(images) if batch_size is None else batch_size
     files = mapped_files(images, labels)
 
-    def inputs(batch: slice) -> Tensor:
+    def get_inputs(batch: slice) -> Tensor:
         check_files(files)
         return images_to_inputs(from_numpy(images[batch]))
 
-    return _evaluate(network, model, inputs, labels, batch_size)
+    return _evaluate(network, model, get_inputs, labels, batch_size)
 
 
 def images_per_batch(images: NDArray[np.uint8]) -> int:
-    """Return how many images of this size to evaluate per batch.
+    """Return how many images of this size to evaluate per batch: `BATCH_SIZE`, or fewer if they are large.
 
     Args:
         images: (N, H, W) or (N, C, H, W), with at least one image.
     """
-    image_size = images[0].size
-    return BATCH_SIZE if image_size <= 28 * 28 else max(1, min(BATCH_SIZE, BATCH_PIXELS // image_size))
+    image_size = images[0].size  # channels included
+    if image_size <= SMALL_IMAGE_VALUES:
+        return BATCH_SIZE
+    return max(1, min(BATCH_SIZE, BATCH_VALUES // image_size))
 
 
 def evaluate_rows(
@@ -202,16 +208,16 @@ def evaluate_rows(
 
 
 def _evaluate(
-    network: Module, model: Model, inputs: Callable[[slice], Tensor], labels: NDArray[Any], batch_size: int
+    network: Module, model: Model, get_inputs: Callable[[slice], Tensor], labels: NDArray[Any], batch_size: int
 ) -> Evaluation:
-    """Evaluate a network on labeled examples; `inputs` returns the inputs of those in a slice."""
+    """Evaluate a network on labeled examples; `get_inputs` returns the inputs of the examples in a slice."""
     total_loss = 0.0
     batch_probabilities = []
     with restore_modes(network), no_grad():
         network.eval()
         for start in range(0, len(labels), batch_size):
             batch = slice(start, start + batch_size)
-            outputs = network(inputs(batch))
+            outputs = network(get_inputs(batch))
             targets = from_numpy(labels[batch].astype(np.int64))
             total_loss += model.loss(outputs, targets).item() * len(targets)
             batch_probabilities.append(model.probabilities(outputs).numpy())

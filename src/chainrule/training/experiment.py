@@ -258,7 +258,7 @@ def check_data(run: Run, data: Data) -> None:
 
 
 def is_worth_compiling(recipe: Recipe, steps_per_epoch: int) -> bool:
-    """Return whether to compile the training step: not in eager mode, nor for too few steps."""
+    """Return whether to compile the training step: not in eager mode, and not in a run of few steps."""
     return not recipe.eager and recipe.epochs * steps_per_epoch >= MIN_COMPILED_STEPS
 
 

@@ -28,8 +28,8 @@ def describe_start(source: Run, network: Module, freeze: Sequence[str]) -> dict[
         freeze: prefixes of the names of the parameters to freeze (see `_has_prefix`).
 
     Raises:
-        RunError: weights other than those of the last layer do not fit; a prefix is not that of any parameter, or is
-            that of one whose shape differs; or no parameter is left to train.
+        RunError: weights other than those of the last layer do not fit; a prefix matches no parameter, or matches one
+            whose shape differs; or no parameter is left to train.
     """
     source_state = safetensors_io.load(_weights_file(source), from_chainrule=True)
     own_state = network.state_dict()

@@ -2,8 +2,8 @@
 
 The new run's folder is complete from the start: the config, with the run and the step that were forked and the changed
 settings; the state at that step, computed by `replay`; the history and the best weights up to that step. The new run is
-resumed like any other. Its result is bitwise identical to that of the original run if that was changed in the same way
-and resumed from a checkpoint at the same step.
+resumed like any other. Its result is bitwise identical to the result that the original run would have if it were
+changed in the same way and resumed at this step.
 """
 
 from __future__ import annotations
@@ -37,6 +37,11 @@ if TYPE_CHECKING:
     from chainrule.training.run import Run
 
 
+_FIXED_SETTINGS = {"augment", "steps_per_epoch", "shards"}
+"""The settings that a fork cannot change: `augment` and `steps_per_epoch`, as in `change_run`; `shards`, since the
+number of threads, on which the result of a run with shards depends, is recorded only when such a run is configured."""
+
+
 def fork(
     replay: RunReplay,
     step: int,
@@ -49,9 +54,9 @@ def fork(
 ) -> Run:
     """Create a run that continues from a step of an existing run; if this fails, nothing is left behind.
 
-    A different optimizer starts without a state, and with its own default settings where none are given. The batch size
-    can be changed only at the start of an epoch. Without changes, the new run's result is bitwise identical to that of
-    the original.
+    A different optimizer starts without a state. Its default learning rate, momentum and weight decay apply, unless
+    `settings` has others. The batch size can be changed only at the start of an epoch. If nothing is changed, the new
+    run's result is bitwise identical to that of the original run.
 
     Args:
         replay: a replay of the run to fork.
@@ -133,14 +138,17 @@ def fork(
 
 
 def _new_recipe(old: Recipe, settings: Mapping[str, Any]) -> Recipe:
-    """Return the recipe with new settings. Where they choose a different optimizer, its defaults apply to the others.
+    """Return the recipe with new settings.
+
+    If they choose a different optimizer, its default learning rate, momentum and weight decay replace those of the
+    recipe, unless they are among the new settings.
 
     Raises:
         RunError: a setting is unknown, invalid, cannot be changed, or would have no effect.
     """
     check_schema({**asdict(old), **settings}, RECIPE_SCHEMA, "the fork's settings")
     changed = {name: value for name, value in settings.items() if getattr(old, name) != value}
-    fixed = sorted(changed.keys() & {"augment", "steps_per_epoch", "shards"})
+    fixed = sorted(changed.keys() & _FIXED_SETTINGS)
     if fixed:
         raise RunError(f"{join_names(fixed)} cannot be changed in a fork")
     optimizer = settings.get("optimizer", old.optimizer)

@@ -48,6 +48,10 @@ threads."""
 PREFETCH_FACTOR = 2
 """Number of batches that are prefetched."""
 
+MAX_IMAGE_VALUES = 10_000_000
+"""Maximum number of values of an image, of all pixels and channels, so that the blank image in `check_model_input` is
+small even if a config is invalid."""
+
 
 class ImageValidator:
     """Measures loss and accuracy on the validation images.
@@ -262,11 +266,10 @@ def _image_shape(run: Run) -> list[int]:
         RunError: the config's shape is not that of an image.
     """
     shape: list[int] = run.config["data"]["image_shape"]
-    # The limit on pixels keeps the blank image in `check_model_input` small
-    if len(shape) not in (2, 3) or min(shape) < 1 or math.prod(shape) > models.MOST_PARAMETERS:
+    if len(shape) not in (2, 3) or min(shape) < 1 or math.prod(shape) > MAX_IMAGE_VALUES:
         raise RunError(
-            f"{run.config_file}: data.image_shape must be (H, W) or (3, H, W), of at most {models.MOST_PARAMETERS:,} "
-            f"values, not {shorten(str(shape))}"
+            f"{run.config_file}: data.image_shape must be (H, W) or (C, H, W), of at most {MAX_IMAGE_VALUES:,} values, "
+            f"not {shorten(str(shape))}"
         )
     return shape
 

@@ -1,4 +1,4 @@
-"""The logs that a run can keep in addition to metrics.jsonl, which every run has; its config has their names."""
+"""The optional logs of a run, besides metrics.jsonl. The run's config names them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Log:
-    """A log that a run can keep.
+    """An optional log of a run.
 
     Attributes:
         make: makes the callback that writes the log, from the run's folder and its validator.
@@ -42,11 +42,11 @@ LOGS = {
 
 
 def check_logs(names: Sequence[str]) -> None:
-    """Check that logs exist, and that the libraries that they need are installed.
+    """Check that logs of these names exist, and that the libraries that they need are installed.
 
     Raises:
         MissingLibraryError: a library is missing.
-        RunError: there is no log of one of the names.
+        RunError: a name is unknown.
     """
     for name in names:
         if name not in LOGS:

@@ -98,7 +98,7 @@ def find_learning_rate(trainer: Trainer, low: float = 1e-6, high: float = 10.0, 
 
 
 def _batches(trainer: Trainer) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield full batches from repeated passes over the loader, without end; smaller ones if no batch is full."""
+    """Yield the full batches of repeated passes over the loader, endlessly; if no batch is full, yield the others."""
     has_full_batch = trainer.loader.examples >= trainer.loader.batch_size
     while True:
         for inputs, targets in trainer.loader:

@@ -1,4 +1,4 @@
-"""Measures a network while it trains: sizes of gradients and weights, histograms, dead neurons, the curve of the loss.
+"""Measures a network while it trains: magnitudes of gradients and weights, histograms, dead neurons, the loss curve.
 
 Nothing here changes the network: the result of a run is bitwise identical whether or not it is observed between steps.
 
@@ -118,7 +118,7 @@ def dead_neurons(network: Module, inputs: Tensor) -> dict[str, InactiveNeurons]:
     """Return which neurons of each activation layer are dead or saturated for all examples, in eval mode.
 
     Args:
-        network: the network. Of its activations, only the layers `nn.ReLU`, `nn.Sigmoid` and `nn.Tanh` are looked at.
+        network: the network. Only layers of the classes `nn.ReLU`, `nn.Sigmoid` and `nn.Tanh` are examined.
         inputs: the examples.
 
     Returns:
@@ -160,20 +160,18 @@ def _find_inactive(module: Module, output: Tensor) -> InactiveNeurons:
 
 
 class LossCurve:
-    """A curve of bounded length, whose points are means over a number of steps.
-
-    This number doubles whenever the curve gets too long.
+    """A curve of bounded length: each point is the mean over a number of steps, which doubles as the curve gets longer.
 
     Args:
-        max_points: an even number. When the curve has this number of points, every two adjacent ones are merged.
+        max_points: an even number. When the curve has this number of points, adjacent points are merged in pairs.
 
     Attributes:
-        steps_per_point: the number of steps over which each point is now the mean.
+        steps_per_point: the current number of steps per point.
     """
 
     def __init__(self, max_points: int = 512) -> None:
         self.max_points, self.steps_per_point = max_points, 1
-        self._points: list[tuple[float, float]] = []  # the last step of each, and the mean
+        self._points: list[tuple[float, float]] = []  # the last step of each point, and the mean
         self._sum, self._count = 0.0, 0  # of the values since the last point
 
     def add(self, step: int, value: float) -> None:
@@ -189,7 +187,7 @@ class LossCurve:
             self.steps_per_point *= 2
 
     def cut(self, step: int) -> None:
-        """Remove the points after a step to which training goes back."""
+        """Remove the points after a step, because training goes back to it."""
         self._points = [point for point in self._points if point[0] <= step]
         self._sum, self._count = 0.0, 0
 

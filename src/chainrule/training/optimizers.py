@@ -22,9 +22,9 @@ class NamedOptimizer:
 
     Attributes:
         make: makes the optimizer from a network and a recipe.
-        settings: the recipe's settings, among them "lr", if this optimizer replaces the one of the model's recipe.
-        has_momentum: whether the optimizer has a momentum.
-        has_weight_decay: whether the optimizer has a weight decay.
+        settings: its default settings, among them "lr", for a recipe whose own optimizer the user replaces by this one.
+        has_momentum: whether it uses momentum.
+        has_weight_decay: whether it uses weight decay.
     """
 
     make: Callable[[Module, Recipe], optim.Optimizer]
@@ -58,12 +58,12 @@ class CombinedOptimizer(optim.Optimizer):
         return loss
 
     def start(self, value: Array, group: dict[str, Any]) -> dict[str, Any]:
-        """Return the initial state of a parameter of one of the groups."""
+        """Return the initial state of a parameter with this value, which belongs to `group`."""
         (owner,) = (o for o in self.optimizers if any(group is own_group for own_group in o.param_groups))
         return owner.start(value, group)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the states of all optimizers as that of a single one with all groups.
+        """Return the states of all optimizers as the state of a single optimizer with all groups.
 
         The indices of an optimizer's parameters are offset by the number of parameters of the optimizers before it.
         """
@@ -97,7 +97,7 @@ def _trainable(network: Module) -> list[nn.Parameter]:
 
 
 def _without_momentum(optimizer_class: Callable[..., optim.Optimizer], **settings: float) -> NamedOptimizer:
-    """Return the entry of an optimizer that has a weight decay, but no momentum."""
+    """Return the entry of an optimizer that uses weight decay, but not momentum."""
 
     def make(network: Module, recipe: Recipe) -> optim.Optimizer:
         return optimizer_class(_trainable(network), recipe.lr, weight_decay=recipe.weight_decay)
@@ -106,7 +106,7 @@ def _without_momentum(optimizer_class: Callable[..., optim.Optimizer], **setting
 
 
 def _with_momentum(optimizer_class: Callable[..., optim.Optimizer], **settings: float) -> NamedOptimizer:
-    """Return the entry of an optimizer that has a momentum and a weight decay."""
+    """Return the entry of an optimizer that uses momentum and weight decay."""
 
     def make(network: Module, recipe: Recipe) -> optim.Optimizer:
         parameters = _trainable(network)
@@ -170,10 +170,10 @@ def make_optimizer(network: Module, recipe: Recipe) -> optim.Optimizer:
 
 
 def check_optimizer(recipe: Recipe) -> None:
-    """Check that a recipe's optimizer exists, and has the momentum and the weight decay that the recipe sets.
+    """Check that a recipe's optimizer exists, and that it uses momentum and weight decay if the recipe sets them.
 
     Raises:
-        RunError: the name is unknown, or the optimizer lacks a setting.
+        RunError: the name is unknown, or the optimizer does not use a value that the recipe sets.
     """
     if recipe.optimizer not in OPTIMIZERS:
         raise RunError(f"unknown optimizer {recipe.optimizer!r}; choose from {', '.join(OPTIMIZERS)}")
@@ -184,10 +184,10 @@ def check_optimizer(recipe: Recipe) -> None:
 
 
 def check_has_momentum(recipe: Recipe) -> None:
-    """Check that a recipe's optimizer has a momentum.
+    """Check that a recipe's optimizer uses momentum.
 
     Raises:
-        RunError: the optimizer has none.
+        RunError: the optimizer does not use momentum.
     """
     if not OPTIMIZERS[recipe.optimizer].has_momentum:
         names = join_names([name for name, entry in OPTIMIZERS.items() if entry.has_momentum])

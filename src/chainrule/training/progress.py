@@ -67,22 +67,22 @@ class EpochLines(Callback):
     """Prints a line after each epoch.
 
     Args:
-        say: prints a line.
+        print_line: prints a line.
         table: the metrics to print.
     """
 
-    def __init__(self, say: Callable[[str], None], table: EpochTable = ACCURACY_COLUMNS) -> None:
-        self.say, self.table = say, table
+    def __init__(self, print_line: Callable[[str], None], table: EpochTable = ACCURACY_COLUMNS) -> None:
+        self.print_line, self.table = print_line, table
 
     def on_start(self, trainer: Trainer) -> None:
         """Print the header, and the lines of completed epochs."""
-        self.say(self.table.header)
+        self.print_line(self.table.header)
         for record in trainer.history:
-            self.say(self.table.format_line(record))
+            self.print_line(self.table.format_line(record))
 
     def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
         """Print the epoch's line."""
-        self.say(self.table.format_line(record))
+        self.print_line(self.table.format_line(record))
 
 
 class Bar(Callback):
@@ -90,7 +90,7 @@ class Bar(Callback):
 
     Args:
         console: the terminal.
-        table: its `bar` is the metric.
+        table: its `bar` is the metric to show.
     """
 
     def __init__(self, console: Console, table: EpochTable = ACCURACY_COLUMNS) -> None:

@@ -230,7 +230,7 @@ class RunReplay:
                 return
 
     def _trainer_for(self, segment: Segment) -> Trainer:
-        """Return a trainer with a segment's settings, in whatever state: the current one, or a new one if necessary."""
+        """Return a trainer with a segment's settings: the current trainer, or a new one. Its state is unspecified."""
         if self._trainer is None or segment is not self._segment:
             self._trainer = prepare(segment.run, self.data, [_ProgressCallback(self)], read_only=True)
             self._segment = segment
@@ -306,8 +306,8 @@ class RunReplay:
     def _keep(self) -> None:
         """Keep the current state in memory, if a replay can start from it.
 
-        It cannot if the epoch's last step has been taken but the epoch has not been completed, or if the next step has
-        other settings than the trainer.
+        It cannot if the epoch's last step has been taken but the epoch has not been completed, or if the next step is
+        taken with settings that the trainer does not have.
         """
         step = self.step
         if step in self._states or self._ends_epoch() or self.segment_of(step) is not self._segment:
@@ -386,7 +386,7 @@ class _ProgressCallback(Callback):
 
 
 def weights_digest(network: Module) -> str:
-    """Return the SHA-256 of a network's parameters and buffers, which tells whether networks are bitwise identical."""
+    """Return the SHA-256 of a network's parameters and buffers: equal digests mean bitwise identical networks."""
     digest = hashlib.sha256()
     for name, tensor in network.state_dict().items():
         array = np.ascontiguousarray(tensor.numpy())

@@ -42,7 +42,7 @@ class ReplayStates(Callback):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        # When the last save ended; before it, when the first step ended, since compiling this step may take long
+        # When the last save ended; before the first save, when the first step ended, since compiling it may take long
         self._last_time: float | None = None
         self._last_step = 0
         self._interval = MIN_SECONDS  # seconds until the next save

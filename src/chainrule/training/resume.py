@@ -150,7 +150,7 @@ def saved_settings(state: Any) -> dict[str, Any]:
 def finish_going_back(run: Run) -> None:
     """Replace a run's last state by the kept state that "going_back" in config.json names, and remove later states.
 
-    Does nothing without "going_back". Every action can be repeated, since the process may be killed between any two.
+    Does nothing without "going_back". Each action can be repeated, since the process may be killed after any of them.
 
     Raises:
         RunError: the kept state is missing or damaged, or config.json is invalid.
@@ -195,7 +195,7 @@ def _total_steps(kind: str, number: int, steps_per_epoch: int) -> int:
 
 
 def _changed_settings(run: Run, trainer: Trainer, state: dict[str, Any]) -> SettingChanges:
-    """Return the settings changed by `change_run` since the state was saved, and set them to their new values in it.
+    """Return the settings that `change_run` has changed since the state was saved; update their values in the state.
 
     Raises:
         ValueError: a setting differs without a recorded change.
@@ -296,10 +296,10 @@ def _check_optimizer_state(run: Run, trainer: Trainer, state: dict[str, Any], ch
     parameters = [(parameter, group) for group in trainer.optimizer.param_groups for parameter in group["params"]]
     states, progress = state["optimizer"]["state"], state["progress"]
     steps = progress["epoch"] * len(trainer.loader) + progress["step"]
-    # The optimizer's own count is not `steps` if the batch size has changed, and with it the number of steps per epoch,
-    # or if it has replaced a different optimizer
+    # The optimizer's own count differs from `steps` if this optimizer has replaced a different one, or if the number of
+    # steps per epoch has changed with the batch size
     is_count_known = not any({"batch_size", "optimizer"} & change["settings"].keys() for change in run.changes)
-    # After such a replacement, the optimizer has no state before its first step
+    # An optimizer that has replaced a different one has no state before its first step
     has_started = bool(states) or not any(
         "optimizer" in change["settings"] and change["epoch"] * len(trainer.loader) + change["step"] == steps
         for change in run.changes

@@ -14,39 +14,40 @@ if TYPE_CHECKING:
     from chainrule.training.task import Data, Task
 
 TASKS: dict[str, Task[Any]] = {task.name: task for task in (IMAGES, TEXT, CLASSIFICATION, REGRESSION)}
-"""The tasks by name, which is also the value of `Model.task`."""
+"""The tasks by name. `Model.task` is such a name."""
 
 
 def of(model: models.Model) -> Task[Any]:
     """Return the task of a model.
 
     Raises:
-        RunError: the model has no task, as it is trained by a script of its own.
+        RunError: the model has no task, since it is trained by a script of its own.
     """
     if model.task not in TASKS:
         raise RunError(
-            f"model {model.name!r} has a training script of its own, scripts/train_detector.py: make detector-weights"
+            f"model {model.name!r} has a training script of its own, scripts/train_detector.py; run it with: "
+            f"make detector-weights"
         )
     return TASKS[model.task]
 
 
 def find(name: str) -> Task[Any]:
-    """Return the task of the model of a name, which may be an alias.
+    """Return the task of a model, given its name or an alias.
 
     An unknown model counts as one for images, so that its runs can be opened and listed; `Run.model` raises an error.
 
     Raises:
-        RunError: the model has no task, as it is trained by a script of its own.
+        RunError: the model has no task, since it is trained by a script of its own.
     """
     model = models.REGISTRY.get(models.ALIASES.get(name, name))
     return IMAGES if model is None else of(model)
 
 
 def check_data_type(model: models.Model, data: Data) -> None:
-    """Check that a model is for the kind of a data set.
+    """Check that a model can be trained on a data set of this kind.
 
     Raises:
-        RunError: it is for a different kind; the message names the models for this kind.
+        RunError: the model is for a different kind of data; the message names the models for this kind.
     """
     for task in TASKS.values():
         if isinstance(data, task.data_type) and task is not of(model):

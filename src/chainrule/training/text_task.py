@@ -261,7 +261,7 @@ def mean_loss(
     """Return the mean loss per token of a text, in nats.
 
     The text is split into windows of the network's block size, which are evaluated independently. If there are more
-    than `max_windows`, only that number of evenly spaced windows is evaluated.
+    than `max_windows` windows, only `max_windows` evenly spaced ones are evaluated.
 
     Args:
         network: the network; it runs in eval mode, and each module's mode is restored.
@@ -290,9 +290,10 @@ def mean_loss(
 
 
 def perplexity(loss: float) -> float:
-    """Return e^loss for a mean loss in nats per token: guessing among so many equally likely tokens has that loss.
+    """Return e^loss for a mean loss in nats per token.
 
-    The loss is clipped to 709, since e^709 is almost the largest float: a history must not contain infinity.
+    It is the number of equally likely tokens among which guessing would have this loss. The loss is clipped to 709,
+    since e^709 is almost the largest float: a history must not contain infinity.
     """
     return math.exp(min(loss, 709.0))
 

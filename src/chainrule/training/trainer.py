@@ -105,8 +105,8 @@ class Trainer:
             each part. A power of two, at most the batch size; implemented as `shards` on one rank.
 
     Raises:
-        ValueError: `accumulate` is below 1, or is combined with `shards` or several ranks; or the loader has `rows`,
-            although each batch is divided into shards.
+        ValueError: `accumulate` is below 1, or is combined with `shards` or several ranks; or each batch is divided
+            into shards, but the loader already selects a part of it (`rows`).
         TypeError: the loader is not a DataLoader, the loss is not callable, or `accumulate` is not an integer.
         ShardError: the number of shards does not fit the batch size or the number of ranks.
 
@@ -184,7 +184,8 @@ class Trainer:
         self._loss_sum = 0.0  # over the examples
         self._n_examples = 0
         self._seconds = 0.0
-        self._n_correct: int | None = 0  # None until the end of an epoch that was begun by a version that did not count
+        # None during an epoch that was begun with an earlier version of chainrule, which did not count correct answers
+        self._n_correct: int | None = 0
 
     @property
     def mean_loss(self) -> float:
@@ -440,7 +441,8 @@ class Trainer:
         self.epoch, self.step, self.stop = epoch, step, progress["stop"]
         self.history = list(progress["history"])
         self._loss_sum, self._n_examples, self._seconds = progress["total"], progress["seen"], progress["seconds"]
-        self._n_correct = progress.get("correct") if step else 0  # missing in states of versions that did not count
+        # Earlier versions of chainrule did not count correct answers: their states lack "correct"
+        self._n_correct = progress.get("correct") if step else 0
 
     def stateful_callbacks(self) -> list[Callback]:
         """Return the callbacks that have a state, in order: the trainer's state includes theirs."""

@@ -24,7 +24,7 @@ def upgrade(state: dict[str, Any]) -> dict[str, Any]:
     """Convert one dict in a state: a run's settings under former names, or the state of a `OneCycleLR` of 0.1.0.
 
     Other dicts are returned unchanged. In 0.1.0, a `OneCycleLR` stored its first and last rates as fractions of the
-    highest one, and the last step of each phase without the first.
+    highest one, and of each phase only its last step.
     """
     if "batch_size" in state:  # a run's settings
         return rename_settings(state)
@@ -44,8 +44,8 @@ def add_settings(state: Any, config: Mapping[str, Any]) -> None:
 
     Args:
         state: a trainer's state, changed in place.
-        config: the run's config. Its recorded changes are later than the state, since 0.1.0 could not change settings,
-            and so are not part of the settings that are added.
+        config: the run's config. Its recorded changes are later than the state, since 0.1.0 could not change settings.
+            The settings that are added are therefore those before the first change.
     """
     callbacks = state.get("callbacks") if isinstance(state, dict) else None
     was_started_with_010 = config["versions"].get("chainrule") == "0.1.0"
