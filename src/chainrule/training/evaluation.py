@@ -181,7 +181,7 @@ def images_per_batch(images: NDArray[np.uint8]) -> int:
     Args:
         images: (N, H, W) or (N, C, H, W), with at least one image.
     """
-    image_size = images[0].size  # channels included
+    image_size: int = images[0].size  # channels included
     if image_size <= SMALL_IMAGE_VALUES:
         return BATCH_SIZE
     return max(1, min(BATCH_SIZE, BATCH_VALUES // image_size))
