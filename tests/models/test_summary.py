@@ -128,6 +128,7 @@ def test_a_profile_of_a_step():
     result = profile(network, nn.functional.cross_entropy, optim.SGD(network.parameters(), 0.1), x, y, repeats=2)
     assert [name for name, _ in result.layers] == ["0: Linear", "1.0: ReLU", "1.1: Linear"]
     assert all(seconds > 0 for seconds in (result.compiled, result.eager, *(s for _, s in result.layers)))
-    assert "matrix product" in result.kernels
+    assert "matrix product" in result.stages
+    assert result.kernels == result.stages  # the former name
     assert "50×20 @ 20×400" in str(result)
     assert not np.array_equal(network[0].weight.numpy(), before.numpy())  # the step is a whole one

@@ -184,7 +184,7 @@ def test_fine_tuning_keeps_the_columns_and_takes_new_classes(tmp_path, classes):
         ({"options": {"size": "huge"}}, "unknown size 'huge'; choose from small, medium, large"),
         (
             {"model": "mlp"},
-            "model 'mlp' does not read tables with classes, and .* is a table with classes; choose from",
+            "model 'mlp' does not read tables with classes, and .* is a table with classes to predict; choose from",
         ),
         ({"model": "mlp_regressor"}, "model 'mlp_regressor' does not read tables with classes"),
         (

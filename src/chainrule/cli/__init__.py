@@ -35,7 +35,7 @@ COMMANDS = {  # name: (module in chainrule.cli, summary)
     "check": ("check", "Check an answer to an exercise of a lesson."),
     "read": ("read", "Read every digit in a photo of a page."),
     "export": ("export", "Write a model as a file that runs without chainrule."),
-    "profile": ("profile", "Measure a training step by layer and by kernel."),
+    "profile": ("profile", "Measure a training step by layer and by stage."),
     "models": ("listings", "List the available models, or describe one."),
     "data": ("listings", "List the data sets."),
     "runs": ("runs", "List and compare the runs, newest last."),

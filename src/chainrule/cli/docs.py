@@ -89,7 +89,7 @@ def _show(address: str, only_print: bool) -> None:
 
 
 def find_site() -> Path:
-    """Find the site's folder: what `make docs` built in a checkout, else the package's archive unpacked into the cache.
+    """Find the site's folder: in a checkout, the output of `make docs`, else the package's archive, unpacked.
 
     Raises:
         UserError: the site was not built or is not in the package, or the archive is damaged.

@@ -27,8 +27,8 @@ Examples:
 def evaluate(run: str | None, as_json: bool, confusion: str | None, mistakes: str | None) -> None:
     """Evaluate a trained model on its test data.
 
-    For images and tables with classes: accuracy and loss, in total and by class. For tables with numbers: RMSE and R².
-    For a text: loss and perplexity.
+    For images and tables with classes to predict: accuracy and loss, in total and by class. For tables with a numeric
+    target: RMSE and R². For a text: loss and perplexity.
 
     RUN is a run's folder, or a folder of runs (the newest is used); by default the newest run in runs/. "shipped" is
     the pretrained network included with chainrule.

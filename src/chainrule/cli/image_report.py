@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 _MAX_COUNTED_LABELS = 1_000_000
-"""Above this number of labels, missing classes are not looked for before training."""
+"""Maximum number of training labels that are counted before training, to find missing classes."""
 _MIN_EXPECTED_IMAGES = 12
 """A class that is missing among the validation images is reported if at least this many of its images were expected
 there. In random order, such a class is missing by chance once in 160,000 times (e⁻¹²)."""

@@ -162,7 +162,7 @@ class _Presenter:
 
 
 def _is_interactive() -> bool:
-    """Whether a person can press a key and read what follows."""
+    """Whether a person can press a key and read the output."""
     return sys.stdin is not None and sys.stdin.isatty() and sys.stdout is not None and sys.stdout.isatty()
 
 

@@ -143,7 +143,7 @@ def _read_digit(picture: Picture | MissingPicture, reader: DigitReader, explain:
 
 
 def _several_digits(picture: Picture, count: int) -> dict[str, Any]:
-    """Return what the JSON entry of a picture says if the picture shows several digits."""
+    """Return the fields of a picture's JSON entry that report several digits."""
     return {
         "digits": count,
         "error": f"{picture.name}: there are {count} digits in this picture, but predict reads only one; to read them "

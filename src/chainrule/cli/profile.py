@@ -1,4 +1,4 @@
-"""`chainrule profile`: measure a training step by layer and by kernel."""
+"""`chainrule profile`: measure a training step by layer and by stage."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ Examples:
     "--repeats", type=click.IntRange(min=1), default=10, show_default=True, help="Number of steps to measure."
 )
 def profile(model: str, batch_size: int | None, optimizer: str | None, repeats: int) -> None:
-    """Measure a training step of a model on random data: in total, by layer, and by kernel of the compiled step.
+    """Measure a training step of a model on random data: in total, by layer, and by stage of the compiled step.
 
-    The times of steps and kernels are medians. Kernels are measured one by one, on one thread.
+    A stage is the call of one kernel. The times of steps and stages are medians. Stages are measured one by
+    one, on one thread.
     """
     entry = models.get(model)
     recipe = entry.recipe

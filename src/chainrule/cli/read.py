@@ -125,7 +125,7 @@ class _Reader:
             gray, scale = open_gray_photo(picture.path, picture.name)
         except PictureError as error:
             return {"file": picture.name, "error": str(error)}
-        # Decoded before `read_page` is called: the memory that it leaves allocated would raise the peak of decoding
+        # Decoded first: `read_page` leaves memory allocated, which would add to the peak of decoding
         photo = None if out is None else open_photo(picture.path, picture.name).image
         lines = read_page(gray, self.classify, self.detect)
         if out is not None and photo is not None:

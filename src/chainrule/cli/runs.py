@@ -172,7 +172,7 @@ def _select(entries: list[Entry], conditions: Sequence[str]) -> list[Entry]:
 
 
 def _meets(value: Value | None, comparison: str, operand: str) -> bool:
-    """Whether a value meets a condition. With = and !=, the operand of a text may have wildcards, as in `mlp*`."""
+    """Whether a value meets a condition. With = and !=, a text may be compared with a pattern, as in `mlp*`."""
     if value is None:  # the run does not have this key
         return comparison == "!="
     if isinstance(value, str):

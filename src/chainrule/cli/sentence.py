@@ -8,7 +8,7 @@ from chainrule.cli.output import ascii_only, print_json, print_lines, terminal_w
 from chainrule.errors import UserError
 
 _MAX_WORDS = 20
-"""Words added to a beginning, at most."""
+"""Maximum number of words that are added to a beginning."""
 
 _SENTENCE_COUNT = 5
 """The number of sentences that are generated without a beginning."""

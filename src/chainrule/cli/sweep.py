@@ -156,12 +156,12 @@ def _introduce(search: Search, folder: Path, data: str, jobs: int) -> None:
 
 
 def _is_unfinished(trial: Trial) -> bool:
-    """Whether a trial was stopped and will be resumed; the study has it as "running"."""
+    """Whether a trial was stopped and will be resumed; the study records it as "running"."""
     return trial.state == "running"
 
 
 def _has_diverged(trial: Trial) -> bool:
-    """Whether training diverged; the study has such a trial as "pruned", with a message."""
+    """Whether training diverged; the study records such a trial as "pruned", with a message."""
     return trial.state == "pruned" and bool(trial.why)
 
 

@@ -27,7 +27,7 @@ class TableReport:
     metric_label = "validation loss"
 
     def samples(self, run: Run) -> list[str]:
-        """Return no lines: the result says it all."""
+        """Return no lines: the next command shows predictions for the rows."""
         return []
 
     def next_command(self, run: Run) -> str:

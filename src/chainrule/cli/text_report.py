@@ -13,7 +13,7 @@ from chainrule.cli.output import json_number, print_json, print_lines, terminal_
 from chainrule.errors import shorten
 from chainrule.text import Sampler
 from chainrule.training.progress import PERPLEXITY_COLUMNS
-from chainrule.training.text_task import TEXT, block_size
+from chainrule.training.text_task import MAX_WINDOWS, TEXT, block_size
 
 if TYPE_CHECKING:
     from chainrule.text import TextData
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SAMPLE_TOKENS = 250
 """The number of tokens that are generated after training."""
 MAX_SAMPLE_LINES = 8
-"""Of the generated text, at most this many lines are printed."""
+"""Maximum number of lines of the generated text that are printed."""
 
 
 class TextReport:
@@ -36,7 +36,8 @@ class TextReport:
 
     def describe_data(self, trainer: Trainer, data: TextData) -> str:
         """Return the number of tokens and of steps per epoch, in words."""
-        # The dataset holds windows: block_size fewer than tokens, as a window includes the token that follows
+        # An example is a window of block_size tokens and the token after it, so one begins at each token but the last
+        # block_size
         token_count = len(trainer.loader.dataset) + block_size(trainer.network)
         vocabulary = f"{data.tokenizer.vocab_size:,} different"
         return f"{token_count:,} training tokens, {vocabulary}; {len(trainer.loader):,} steps per epoch"
@@ -78,10 +79,13 @@ class TextReport:
                     "run": str(run.folder),
                     "loss": loss,
                     "perplexity": json_number(perplexity),
-                    "tokens": token_count,
+                    "tokens": token_count,  # of the whole part, even if only windows of it are evaluated
                 }
             )
             return
-        print_lines(f"{run.folder}: {run.model.name} on the validation part of {data.name}, {token_count:,} tokens")
+        print_lines(
+            f"{run.folder}: {run.model.name} on up to {MAX_WINDOWS:,} windows of the validation part of {data.name}, "
+            f"which has {token_count:,} tokens"
+        )
         print_lines(f"validation loss  {loss:.4f} per token, {loss / math.log(2):.4f} bits")
         print_lines(f"perplexity       {perplexity:.2f}: as uncertain as a guess among {perplexity:.1f} tokens")

@@ -34,15 +34,16 @@ class Profile:
         eager: the median time of an eager step, in seconds.
         layers: for each module that does not call other modules, its path and class, and the mean time of its eager
             forward pass, in seconds.
-        kernels: the report of the compiled step's `explain()`, with its stages and their times.
+        stages: the report of the compiled step's `explain()`: its stages and their times.
         examples: the number of examples in the batch.
     """
 
     compiled: float
     eager: float
     layers: list[tuple[str, float]]
-    kernels: str
+    stages: str
     examples: int
+    kernels = property(lambda self: self.stages)  # the former name
 
     def __str__(self) -> str:
         total = sum(seconds for _, seconds in self.layers) or 1.0
@@ -56,8 +57,8 @@ class Profile:
             "forward pass by layer, eager",
             *layers,
             "",
-            "compiled step by kernel",
-            self.kernels,
+            "compiled step by stage",
+            self.stages,
         ])  # fmt: skip
 
 

@@ -9,9 +9,9 @@ checkpoint/        the last complete state, for an exact resume; up to 16 more, 
                    `replay` computes the state at any step; and with --keep, earlier states to go back to
 start.safetensors  for a run that fine-tunes the network of another run: the weights that it starts from
 result.json        once training is complete, how good the best weights are: loss and accuracy on the test images or
-                   rows; for numbers in tables RMSE and R²; for text loss and perplexity on the validation part
-curves.png         loss and accuracy, or what the task measures instead
-tokenizer.json     for text: from text to tokens
+                   rows; for a numeric target RMSE and R²; for text loss and perplexity on the validation part
+curves.png         the learning curves, once training is complete
+tokenizer.json     for text: the tokenizer
 """
 
 from __future__ import annotations

@@ -174,7 +174,7 @@ class ClassificationTask(TableTask[ClassTable]):
 
     name = "tables with classes"
     data_type = ClassTable
-    data_noun = "a table with classes"
+    data_noun = "a table with classes to predict"
     target_type = ClassTarget
     result_schema: Mapping[str, Any] = {"test_accuracy": float, "test_loss": float}
 
@@ -242,7 +242,7 @@ class RegressionTask(TableTask[NumberTable]):
 
     name = "tables with numbers"
     data_type = NumberTable
-    data_noun = "a table with numbers"
+    data_noun = "a table with a numeric target"
     target_type = NumberTarget
     result_schema: Mapping[str, Any] = {"test_rmse": float, "test_r2": float, "test_loss": float}
 
