@@ -96,11 +96,11 @@ def _missing_classes(data: ImageData) -> tuple[str, ...]:
     validation_counts = np.bincount(validation.labels, minlength=len(data.classes))
     expected_counts = train_counts / max(1, len(train.labels)) * len(validation.labels)
     is_missing = (validation_counts == 0) & (expected_counts >= _MIN_EXPECTED_IMAGES)
-    missing = [data.classes[i] for i in np.flatnonzero(is_missing).tolist()]
-    if not missing:
+    missing_classes = [data.classes[i] for i in np.flatnonzero(is_missing).tolist()]
+    if not missing_classes:
         return ()
-    note = f"the last {len(validation.labels):,}, for validation, include no {join_names(missing)}: shuffle the images"
-    return (note,)
+    n_images, names = len(validation.labels), join_names(missing_classes)
+    return (f"the last {n_images:,}, for validation, include no {names}: shuffle the images",)
 
 
 def _draw(result: Evaluation, data: ImageData, confusion: str | None, mistakes: str | None) -> None:

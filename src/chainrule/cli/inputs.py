@@ -108,9 +108,9 @@ def _expand(argument: str, folder: Path, page: int | None) -> list[Picture]:
         image, count = _render(path, name, page or 1)
         if count > 1:
             name = f"{name}, page {page or 1} of {count}"
-        rendered = folder / f"page {len(list(folder.iterdir()))}.png"
-        image.save(rendered, compress_level=1)
-        return [Picture(name, rendered, f"{_quoted(argument)}{f' --page {page}' if page else ''}")]
+        rendered_file = folder / f"page {len(list(folder.iterdir()))}.png"
+        image.save(rendered_file, compress_level=1)
+        return [Picture(name, rendered_file, f"{_quoted(argument)}{f' --page {page}' if page else ''}")]
     return [Picture(name, path, _quoted(argument))]
 
 

@@ -110,12 +110,12 @@ def _class_predictions(table: Table, target: ClassTarget, probabilities: NDArray
         for name, confidence, row in zip(names, highest_probabilities, probabilities.tolist(), strict=True)
     ]
     summary = ""
-    labeled = _labeled_rows(table, target)
-    if len(labeled):
-        correct_count = int((target.encode(table) == class_indices)[labeled].sum())
+    labeled_rows = _labeled_rows(table, target)
+    if len(labeled_rows):
+        correct_count = int((target.encode(table) == class_indices)[labeled_rows].sum())
         summary = (
-            f"{correct_count:,} of the {len(labeled):,} rows with a {shorten(target.name, 60)} are predicted correctly "
-            f"({correct_count / len(labeled):.2%})"
+            f"{correct_count:,} of the {len(labeled_rows):,} rows with a {shorten(target.name, 60)} are predicted "
+            f"correctly ({correct_count / len(labeled_rows):.2%})"
         )
     columns = [names, [_format_number(confidence, ".4f", table) for confidence in highest_probabilities]]
     return Predictions(columns, entries, summary)
@@ -125,11 +125,11 @@ def _number_predictions(table: Table, target: NumberTarget, outputs: NDArray[Any
     """Return the number predicted for each row, in the units of the target column."""
     values = target.decode(outputs)
     summary = ""
-    labeled = _labeled_rows(table, target)
-    if len(labeled):
-        result = Regression(0.0, values[labeled], target.values(table)[labeled])  # its loss is not needed
+    labeled_rows = _labeled_rows(table, target)
+    if len(labeled_rows):
+        result = Regression(0.0, values[labeled_rows], target.values(table)[labeled_rows])  # its loss is not needed
         name = shorten(target.name, 60)
-        summary = f"RMSE {result.rmse:.4g}, R² {result.r2:.4f} on the {len(labeled):,} rows with a {name}"
+        summary = f"RMSE {result.rmse:.4g}, R² {result.r2:.4f} on the {len(labeled_rows):,} rows with a {name}"
     numbers = values.tolist()
     columns = [[_format_number(number, ".7g", table) for number in numbers]]
     return Predictions(columns, [{PREDICTION: number} for number in numbers], summary)

@@ -247,16 +247,16 @@ def _plot(entries: list[Entry], file: str) -> None:
     """Draw a metric of each run by epoch: the validation accuracy or, if a run has none, the validation loss."""
     from chainrule.plots import charts, style  # imports matplotlib
 
-    plotted = [entry for entry in entries if entry.history]
-    if not plotted:
+    plotted_entries = [entry for entry in entries if entry.history]
+    if not plotted_entries:
         raise UserError("--plot needs a run with at least one complete epoch")
-    if all("validation_accuracy" in entry.history[0] for entry in plotted):
+    if all("validation_accuracy" in entry.history[0] for entry in plotted_entries):
         key, scale, label = "validation_accuracy", 100.0, "validation accuracy (%)"
     else:
         key, scale, label = "validation_loss", 1.0, "validation loss"
-    max_epochs = max(len(entry.history) for entry in plotted)
+    max_epochs = max(len(entry.history) for entry in plotted_entries)
     curves = {}
-    for entry in plotted:
+    for entry in plotted_entries:
         values = [record.get(key) for record in entry.history]
         curve = [math.nan if value is None else scale * value for value in values]
         curves[shorten(entry.run.folder.name, 40)] = curve + [math.nan] * (max_epochs - len(curve))

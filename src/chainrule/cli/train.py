@@ -429,13 +429,17 @@ def _open_run(
 
     Only rank 0 has the run itself, and locks it; the other ranks get a copy of its files in `folder`.
     """
-    refused = _given_options(unchangeable)
-    if refused:
-        overridable = [name for name in refused if name in ("--batch-size", "--eager", "--lr", "--shards")]
+    refused_options = _given_options(unchangeable)
+    if refused_options:
+        overridable_options = [
+            name for name in refused_options if name in ("--batch-size", "--eager", "--lr", "--shards")
+        ]
         hint = (
-            f"; to change the setting: --override {overridable[0][2:].replace('-', '_')}=VALUE" if overridable else ""
+            f"; to change the setting: --override {overridable_options[0][2:].replace('-', '_')}=VALUE"
+            if overridable_options
+            else ""
         )
-        raise click.UsageError(f"--resume keeps the run's settings: leave out {', '.join(refused)}{hint}")
+        raise click.UsageError(f"--resume keeps the run's settings: leave out {', '.join(refused_options)}{hint}")
     if log:
         raise click.UsageError("--log is for a new run: --resume continues the run's logs")
     if source is not None or freeze:
@@ -480,11 +484,11 @@ def _fork_run(
     **unchangeable: Any,
 ) -> tuple[Run, Data]:
     """Create a run that continues from a step of an existing run, and load its data."""
-    refused = _given_options(unchangeable)
-    fixed = [name for name in refused if name != "--eager"]
-    if fixed:
-        raise click.UsageError(f"{', '.join(fixed)} cannot be changed in a fork")
-    if refused:
+    refused_options = _given_options(unchangeable)
+    fixed_options = [name for name in refused_options if name != "--eager"]
+    if fixed_options:
+        raise click.UsageError(f"{', '.join(fixed_options)} cannot be changed in a fork")
+    if refused_options:
         raise click.UsageError("--eager is for a new run; to change the setting: --override eager=VALUE")
     if epoch is not None and step is not None:
         raise click.UsageError("--epoch and --step are mutually exclusive: give one of them")

@@ -86,7 +86,7 @@ def change_run(
         settings: new values of recipe fields, such as {"lr": 0.001}.
         epoch: go back to the end of this epoch, counted from 1. Its state must have been kept.
         step: go back to the state after this step, counted from the start of training. It must have been kept.
-        keep: how many states to keep from now on (see `Checkpoint`); None to leave this as it is.
+        keep: how many states to keep from now on (see `Checkpoint`); None to leave the number unchanged.
 
     Returns:
         The run with its new config.

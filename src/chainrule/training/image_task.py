@@ -82,9 +82,13 @@ class ImageValidator:
         evaluation, classes = self._evaluation, self._data.classes
         if evaluation is None or evaluation.nan_count:
             return {}
-        shown = slice(SHOWN_IMAGES)
-        images = self._data.split().validation.images[shown]
-        figures = {"predictions": predictions(images, evaluation.labels[shown], evaluation.predictions[shown], classes)}
+        first_images = slice(SHOWN_IMAGES)
+        images = self._data.split().validation.images[first_images]
+        figures = {
+            "predictions": predictions(
+                images, evaluation.labels[first_images], evaluation.predictions[first_images], classes
+            )
+        }
         if len(classes) <= MAX_CONFUSION_CLASSES:
             figures["confusion"] = confusion_matrix(evaluation.confusion, classes)
         return figures

@@ -39,7 +39,7 @@ class RateSearch:
 
 
 def find_learning_rate(trainer: Trainer, low: float = 1e-6, high: float = 10.0, steps: int = 100) -> RateSearch:
-    """Train for some steps with rates from `low` to `high`, each a constant factor higher than the one before.
+    """Train for some steps with rates from `low` to `high`, which grow by a constant factor at each step.
 
     The search ends early when the loss has become much larger or is not finite. The trainer's state is restored
     afterwards, and its callbacks are not called.

@@ -175,7 +175,7 @@ class OperationGraph:
         Raises:
             GraphError: always.
         """
-        raise GraphError(f"its forward pass contains what a graph cannot show: {what}")
+        raise GraphError(f"its forward pass contains something that a graph cannot show: {what}")
 
     def refuse_value(self, what: str) -> Any:
         """Do nothing: Tensors have values here, unlike in other traces."""

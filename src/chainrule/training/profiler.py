@@ -104,24 +104,24 @@ def _measure(call: Callable[[], Any], repeats: int) -> float:
 
 
 def _forward_times(network: Module, inputs: Tensor, repeats: int) -> list[tuple[str, float]]:
-    """Return name and mean time per forward pass of each module that does not call other modules, in call order."""
+    """Return the name and mean time per forward pass of each module that does not call other modules, in call order."""
     names = {id(module): f"{path}: {type(module).__name__}" for path, module in network.named_modules()}
     times: dict[int, list[float]] = {}
-    running: list[tuple[int, float]] = []  # id and start time of the modules whose forward passes are running
+    running_calls: list[tuple[int, float]] = []  # module id and start time of each forward pass that is running
     callers: set[int] = set()  # ids of the modules that call other modules
 
-    def before(module: Module, _: Any) -> None:
-        if running:
-            callers.add(running[-1][0])
-        running.append((id(module), time.perf_counter()))
+    def start_timer(module: Module, _: Any) -> None:
+        if running_calls:
+            callers.add(running_calls[-1][0])
+        running_calls.append((id(module), time.perf_counter()))
 
-    def after(module: Module, _: Any, __: Any) -> None:
-        module_id, start = running.pop()
+    def stop_timer(module: Module, _: Any, __: Any) -> None:
+        module_id, start = running_calls.pop()
         times.setdefault(module_id, []).append(time.perf_counter() - start)
 
     with ExitStack() as stack, no_grad():
         for module in network.modules():
-            for handle in (module.register_forward_pre_hook(before), module.register_forward_hook(after)):
+            for handle in (module.register_forward_pre_hook(start_timer), module.register_forward_hook(stop_timer)):
                 stack.callback(handle.remove)
         for _ in range(repeats):
             network(inputs)

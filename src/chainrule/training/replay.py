@@ -127,7 +127,7 @@ class RunReplay:
         self._memory_limit = memory
         self._states: dict[int, dict[str, Any]] = {}  # those kept in memory, by step
         self._trainer: Trainer | None = None
-        self._segment = self.segments[0]  # the one whose settings the trainer has
+        self._segment = self.segments[0]  # the trainer has its settings
         self._target = 0  # the step to train up to
         self._has_noted_difference = False
         self._is_canceled: Callable[[], bool] = lambda: False

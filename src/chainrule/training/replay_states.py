@@ -88,5 +88,5 @@ def least_needed_step(steps: Iterable[int]) -> int:
     """
     ordered = [0, *sorted(steps)]
     neighbors = zip(ordered, ordered[1:], ordered[2:], strict=False)
-    _, step = min((after - before, step) for before, step, after in neighbors)
+    _, step = min((next_step - previous_step, step) for previous_step, step, next_step in neighbors)
     return step

@@ -305,7 +305,7 @@ def _number_target(encoder: TableEncoder) -> NumberTarget:
 
 
 def _advice(run: Run) -> str:
-    """Return what to try after a run whose network has learned nothing."""
+    """Return advice for a run whose network has learned nothing."""
     rate, epochs = run.config["training"]["lr"], run.config["training"]["epochs"]
     recipe_rate = run.model.recipe.lr
     if rate > recipe_rate:

@@ -91,7 +91,7 @@ class Task(Protocol[D]):
         """Return the data section of a new run's config."""
 
     def write_files(self, data: D, folder: Path) -> None:
-        """Write the `files` that a run needs in addition to its config into its folder."""
+        """Write `files`, which a run needs in addition to its config, into the run's folder."""
 
     def check_settings(self, recipe: Recipe, limit: int | None, data: D) -> None:
         """Check the settings that depend on the data set; raise a `RunError` if one is invalid.
@@ -121,7 +121,7 @@ class Task(Protocol[D]):
         """Return the validator of a training run; `compiled` is whether its training steps are compiled."""
 
     def counter(self) -> Callable[[Any, Any], Any] | None:
-        """Return a function that counts a batch's correct predictions (see `Trainer`), or None if there are none."""
+        """Return a function that counts a batch's correct predictions (see `Trainer`); None if the task has none."""
 
     def evaluate_run(self, run: Run, data: D) -> dict[str, float]:
         """Measure a run's best weights; raise a `RunError` if the outputs or the loss are not finite."""

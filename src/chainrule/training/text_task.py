@@ -146,7 +146,7 @@ class TextTask:
     def check_network(self, run: Run, network: Module) -> None:
         """Check that a run's tokenizer has the `vocab_size` of the run's config.
 
-        The network is not looked at: it was built with this `vocab_size`.
+        The network itself is not checked, since it was built with this `vocab_size`.
 
         Raises:
             DataError: the sizes differ, or the tokenizer's file is missing or damaged.

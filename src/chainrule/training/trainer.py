@@ -318,7 +318,7 @@ class Trainer:
             self.loader.rows = self._sharded.own_rows
         for inputs, targets in self._current_pass():
             self._sharded.interrupt = self.interrupt
-            # Of all ranks: `targets` has only those of this rank
+            # The examples of all ranks, while `targets` has only those of this rank
             n_examples = min(self.loader.batch_size, self.loader.examples - self.step * self.loader.batch_size)
             loss = self._sharded.gradients(inputs, targets, n_examples)
             self._call("on_loss", None, loss)

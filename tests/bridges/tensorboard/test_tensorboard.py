@@ -211,7 +211,7 @@ def test_a_graph_that_cannot_be_drawn_is_said_and_training_goes_on(tmp_path):
     trainer = Trainer(network, loss, optim.SGD(network.parameters(), lr=0.1), loader, callbacks=[TensorBoard(tmp_path)])
     with pytest.warns(
         UserWarning,
-        match=r"the network's graph cannot be drawn: its forward pass contains what a graph cannot show: manual_seed\(\)",
+        match=r"the network's graph cannot be drawn: its forward pass contains something that a graph cannot show: manual_seed\(\)",
     ):
         trainer.fit(1)
     assert len(scalars(tmp_path)) == 1
