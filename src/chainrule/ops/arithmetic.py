@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.errors import check, check_booleans
+from chainrule.errors import check, check_booleans, check_floats
 from chainrule.ops.activations import sigmoid
 from chainrule.ops.operation import Array, Input, Operand, Tensor, operation
 
@@ -25,7 +25,7 @@ def add(input: Operand, other: Operand, *, alpha: float = 1) -> Array:
 
 
 @add.derivative
-def _(grad: Array, alpha: Any) -> Array:
+def _(grad: Array, alpha: Any) -> Any:
     """∂(x + α y)/∂x = 1, ∂(x + α y)/∂y = α."""
     return grad, lambda: grad if alpha == 1 else grad * alpha
 
@@ -37,7 +37,7 @@ def sub(input: Operand, other: Operand, *, alpha: float = 1) -> Array:
 
 
 @sub.derivative
-def _(grad: Array, alpha: Any) -> Array:
+def _(grad: Array, alpha: Any) -> Any:
     """∂(x - α y)/∂x = 1, ∂(x - α y)/∂y = -α."""
     return grad, lambda: -grad if alpha == 1 else grad * -alpha
 
@@ -49,7 +49,7 @@ def mul(input: Operand, other: Operand) -> Array:
 
 
 @mul.derivative
-def _(grad: Array, input: Array, other: Array) -> Array:
+def _(grad: Array, input: Array, other: Array) -> Any:
     """∂(x y)/∂x = y, ∂(x y)/∂y = x."""
     return lambda: grad * other, lambda: grad * input
 
@@ -61,7 +61,7 @@ def true_divide(input: Operand, other: Operand) -> Array:
 
 
 @true_divide.derivative
-def _(grad: Array, input: Array, other: Array) -> Array:
+def _(grad: Array, input: Array, other: Array) -> Any:
     """∂(x / y)/∂x = 1 / y, ∂(x / y)/∂y = -x / y²."""
     return lambda: grad / other, lambda: -grad * (input / other) / other
 
@@ -85,7 +85,7 @@ def pow(input: Operand, exponent: Operand) -> Array:
 
 
 @pow.derivative
-def _(grad: Array, out: Array, input: Array, exponent: Array) -> Array:
+def _(grad: Array, out: Array, input: Array, exponent: Array) -> Any:
     """∂xʸ/∂x = y xʸ⁻¹ (0 where y = 0); ∂xʸ/∂y = xʸ ln x (0 where x = 0 and y ≥ 0)."""
 
     def base_grad() -> Array:
@@ -257,10 +257,10 @@ def minimum(input: Input, other: Input) -> Array:
 
 
 def _select_gradients(grad: Array, out: Array, input: Array, other: Array) -> Any:
-    """1 for the selected input, 0 for the other, ½ for each where they are equal."""
+    """1 for the selected input, 0 for the other; ½ for each where they are equal, 1 for both where either is NaN."""
 
     def gradient_of(x: Array) -> Array:
-        # not `x != out`, which is true for a selected NaN: that NaN must get the gradient
+        # not `x != out`, which is also true where the result is NaN: there, both inputs get the gradient, as in PyTorch
         return np.where(input == other, grad / 2, np.where((x < out) | (x > out), 0, grad))
 
     return lambda: gradient_of(input), lambda: gradient_of(other)
@@ -282,7 +282,7 @@ def where(condition: Input, input: Operand, other: Operand) -> Array:
 
 
 @where.derivative
-def _(grad: Array, condition: Array) -> Array:
+def _(grad: Array, condition: Array) -> Any:
     """1 for the selected input, 0 for the other."""
     return None, lambda: np.where(condition, grad, 0), lambda: np.where(condition, 0, grad)
 
@@ -317,5 +317,10 @@ def clamp(input: Input, min: Operand | None = None, max: Operand | None = None) 
 
 
 def lerp(input: Input, end: Operand, weight: Operand) -> Tensor:
-    """Linear interpolation from x to `end`: x + weight (end - x)."""
+    """Linear interpolation from x to `end`: x + weight (end - x).
+
+    Raises:
+        TypeError: the input is not floating.
+    """
+    check_floats("lerp", input)
     return add(input, mul(weight, sub(end, input)))

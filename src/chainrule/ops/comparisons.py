@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import check
-from chainrule.ops.arithmetic import abs, sub
+from chainrule.ops.arithmetic import abs, maximum, minimum, sub
 from chainrule.ops.operation import Array, Input, Operand, Tensor, check_tensors, operation
+from chainrule.ops.shape import cast
 
 __all__ = [
     "allclose", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "eq", "ge", "gt", "isclose", "isfinite",
@@ -146,10 +147,10 @@ def _check_bits(name: str, *values: Array) -> None:
             raise TypeError(f"{name}: takes booleans and integers, not floats: compare them first, as in x > 0")
 
 
-def isclose(
-    input: Input, other: Input, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
-) -> Tensor:  # fmt: skip
+def isclose(input: Input, other: Input, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
     """Whether |x - y| ≤ atol + rtol |y|; an infinity is close only to the same infinity.
+
+    The difference of integers is exact; then both sides are compared as float64.
 
     Args:
         input: x, any shape.
@@ -162,16 +163,12 @@ def isclose(
         ValueError: a tolerance is negative.
         TypeError: the types differ.
     """
-    close: Tensor = _compare("isclose", input, other, rtol, atol, equal_nan)
-    return close
+    return _compare("isclose", input, other, rtol, atol, equal_nan)  # type: ignore[no-any-return]
 
 
-def allclose(
-    input: Input, other: Input, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
-) -> bool:  # fmt: skip
+def allclose(input: Input, other: Input, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
     """Whether `isclose` holds for all elements. Arguments and errors are those of `isclose`."""
-    close: Any = _compare("allclose", input, other, rtol, atol, equal_nan)
-    return bool(close.all())
+    return bool(_compare("allclose", input, other, rtol, atol, equal_nan).all())
 
 
 def _compare(name: str, input: Array, other: Array, rtol: float, atol: float, equal_nan: bool) -> Any:
@@ -183,7 +180,11 @@ def _compare(name: str, input: Array, other: Array, rtol: float, atol: float, eq
     close: Array = eq(input, other)
     if equal_nan:
         close = logical_or(close, logical_and(isnan(input), isnan(other)))
-    if (rtol == 0 and atol == 0) or input.dtype.kind == "b":
+    if rtol == 0 and atol == 0:
         return close
-    difference = abs(sub(input, other))
+    if input.dtype.kind == "f":
+        difference = abs(sub(input, other))
+    else:  # x - y and |y| might wrap around, but as uint64 the larger minus the smaller is exact for all integers
+        larger, smaller = (cast(extreme(input, other), dtype=np.uint64) for extreme in (maximum, minimum))
+        difference, other = sub(larger, smaller), cast(other, dtype=np.float64)
     return logical_or(close, logical_and(isfinite(difference), le(difference, atol + rtol * abs(other))))

@@ -19,7 +19,7 @@ from chainrule.ops.elementwise import log
 from chainrule.ops.indexing import check_indices
 from chainrule.ops.operation import Array, DTypeLike, Input, Tensor, check_tensors, operation
 from chainrule.ops.reductions import mean, sum
-from chainrule.ops.shape import reshape, wrap_dim
+from chainrule.ops.shape import cast, reshape, wrap_dim
 
 __all__ = [
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "huber_loss", "kl_div", "l1_loss",
@@ -64,7 +64,7 @@ def _(grad: Array, out: Array, dim: int) -> Array:
 @takes_axis
 def softmin(input: Input, dim: int = -1, dtype: DTypeLike | None = None) -> Tensor:
     """`softmax` of -x: the smallest element gets the largest weight."""
-    return softmax(neg(input), dim, dtype=dtype)
+    return softmax(neg(input if dtype is None else cast(input, dtype=dtype)), dim)
 
 
 def _scores(name: str, input: Array, dim: int, dtype: Any) -> tuple[Array, int]:
@@ -91,6 +91,7 @@ def mse_loss(input: Input, target: Input, reduction: str = "mean") -> Tensor:
 
     Raises:
         ValueError: the shapes differ, or the reduction is unknown.
+        TypeError: neither the predictions nor the target are floating.
     """
     return _reduce("mse_loss", _difference("mse_loss", input, target) ** 2, reduction)
 
@@ -111,6 +112,7 @@ def smooth_l1_loss(input: Input, target: Input, reduction: str = "mean", beta: f
 
     Raises:
         ValueError: the shapes differ, the reduction is unknown, or β is negative.
+        TypeError: neither the predictions nor the target are floating.
 
     Source: Girshick, Fast R-CNN (2015).
     """
@@ -133,6 +135,7 @@ def huber_loss(
 
     Raises:
         ValueError: the shapes differ, the reduction is unknown, or δ is not above 0.
+        TypeError: neither the predictions nor the target are floating.
 
     Source: Huber, Robust estimation of a location parameter (1964).
     """
@@ -170,10 +173,10 @@ def binary_cross_entropy(input: Input, target: Input, weight: Input | None = Non
 @operation(promote="floating_only")
 def elementwise_binary_cross_entropy(input: Array, target: Array) -> Array:
     """-(y ln p + (1 - y) ln(1 - p)), with each logarithm at least -100, unreduced."""
-    if input.size and not (input.min() >= 0 and input.max() <= 1):
-        raise ValueError(
-            f"binary_cross_entropy: probabilities must be 0 to 1, but are {input.min():g} to {input.max():g}"
-        )
+    if input.size:
+        low, high = input.min(), input.max()
+        problem = f"probabilities must be 0 to 1, but are {low:g} to {high:g}"
+        check("binary_cross_entropy", low >= 0 and high <= 1, problem)
     return -(target * np.maximum(np.log(input), -100) + (1 - target) * np.maximum(np.log1p(-input), -100))
 
 
@@ -221,11 +224,13 @@ def kl_div(input: Input, target: Input, reduction: str = "mean", log_target: boo
 
     Raises:
         ValueError: the reduction is unknown.
+        TypeError: the input is not floating.
 
     Source: Kullback and Leibler, On information and sufficiency (1951).
     """
     if reduction not in ("mean", "batchmean", "sum", "none"):
         raise ValueError(f'kl_div: reduction must be "mean", "batchmean", "sum" or "none", not {reduction!r}')
+    check_floats("kl_div", input)
     losses: Array
     if log_target:
         losses = np.exp(target) * (target - input)
@@ -293,39 +298,40 @@ def cross_entropy(
         _check_reduction(name, reduction)
         return softmax_cross_entropy(input, classes, dim=dim, ignore_index=ignore_index, reduction=reduction)
     check(name, 0 <= label_smoothing <= 1, f"label_smoothing must be 0 to 1, got {label_smoothing}")
-    scores = log_softmax(input, dim=dim)
+    log_probs = log_softmax(input, dim=dim)
     if has_class_indices:
-        return _index_loss(name, scores, target, weight, ignore_index, reduction, label_smoothing)
+        return _index_loss(name, log_probs, target, weight, ignore_index, reduction, label_smoothing)
     problem = f"ignore_index={ignore_index} is for class indices, but the target holds probabilities"
     check(name, ignore_index < 0, problem)
     if target.shape != input.shape:
         raise ValueError(f"{name}: a target of floats {target.shape} must be probabilities of shape {input.shape}")
     if label_smoothing:
         target = target * (1 - label_smoothing) + label_smoothing / input.shape[dim]
-    return _reduce(name, -sum(scores * target * _weight_by_class(weight, dim, input.ndim), dim=dim), reduction)
+    return _reduce(name, -sum(log_probs * target * _weight_by_class(weight, dim, input.ndim), dim=dim), reduction)
 
 
 def _index_loss(
-    name: str, scores: Array, target: Array, weight: Array, ignore_index: int, reduction: str, smoothing: float = 0.0
+    name: str, log_probs: Array, target: Array, weight: Array, ignore_index: int, reduction: str, smoothing: float = 0.0
 ) -> Tensor:
-    """-(1 - ε) x[class] - ε mean(x) for class indices: x are the scores times the class weights, and ε is `smoothing`.
+    """-(1 - ε) x[class] - ε mean(x) for class indices.
 
-    The reduction "mean" divides the sum of the losses by the sum of the weights of the target classes.
+    x are the log-probabilities times the class weights, and ε is `smoothing`. The reduction "mean" divides the sum of
+    the losses by the sum of the weights of the target classes.
     """
-    dim = _class_dim(name, scores)
-    classes = _class_indices(name, scores, target, weight, ignore_index)
+    dim = _class_dim(name, log_probs)
+    classes = _class_indices(name, log_probs, target, weight, ignore_index)
     is_valid = ne(classes, ignore_index)
-    one_hot = _one_hot(classes, scores.shape[dim], dim)
-    weights = _weight_by_class(weight, dim, scores.ndim)
-    weighted_scores = scores if weight is None else scores * weights
-    losses = -sum(where(one_hot, weighted_scores, 0.0), dim=dim)
+    one_hot = _one_hot(classes, log_probs.shape[dim], dim)
+    weights = _weight_by_class(weight, dim, log_probs.ndim)
+    weighted_log_probs = log_probs if weight is None else log_probs * weights
+    losses = -sum(where(one_hot, weighted_log_probs, 0.0), dim=dim)
     if smoothing:
-        losses = (1 - smoothing) * losses - smoothing * mean(weighted_scores, dim=dim)
+        losses = (1 - smoothing) * losses - smoothing * mean(weighted_log_probs, dim=dim)
     losses = where(is_valid, losses, 0.0)
     if reduction != "mean":
         return _reduce(name, losses, reduction)
-    class_weight = 1.0 if weight is None else sum(where(one_hot, weights, 0.0), dim=dim)
-    return sum(losses) / sum(where(is_valid, class_weight, 0.0))
+    target_weights = 1.0 if weight is None else sum(where(one_hot, weights, 0.0), dim=dim)
+    return sum(losses) / sum(where(is_valid, target_weights, 0.0))
 
 
 @operation(fused=True)
@@ -365,8 +371,8 @@ def _class_indices(name: str, scores: Array, target: Array, weight: Array, ignor
     if target.dtype.kind not in "iu":
         types = "integers (class indices)" + (" or floats (probabilities)" if name == "cross_entropy" else "")
         raise TypeError(f"{name}: target must be {types}, not {target.dtype}")
-    if target.shape != target_shape:
-        raise ValueError(f"{name}: target {target.shape} does not fit input {shape}: it must be {target_shape}")
+    problem = f"target {target.shape} does not fit input {shape}: it must be {target_shape}"
+    check(name, target.shape == target_shape, problem)
     if weight is not None and weight.dtype != scores.dtype:
         raise TypeError(f"{name}: weight is {weight.dtype}, but must be {scores.dtype} like the input")
     if weight is not None and weight.shape != (class_count,):
@@ -377,8 +383,7 @@ def _class_indices(name: str, scores: Array, target: Array, weight: Array, ignor
 def _class_dim(name: str, scores: Array) -> int:
     """Return the dimension of the classes in scores (C,), (N, C) or (N, C, d1, ...)."""
     check_floats(name, scores)
-    if not scores.ndim:
-        raise ValueError(f"{name}: input is a single number, but must have a dimension of classes: (C,) or (N, C)")
+    check(name, scores.ndim, "input is a single number, but must have a dimension of classes: (C,) or (N, C)")
     return 1 if scores.ndim > 1 else 0
 
 
@@ -391,8 +396,9 @@ def _weight_by_class(weight: Array, dim: int, ndim: int) -> Any:
 
 
 def _difference(name: str, input: Array, target: Array) -> Any:
-    """Return input - target, after checking that the shapes are equal."""
+    """Return input - target, after checking that the shapes are equal and the difference is floating."""
     _check_same_shape(name, input, target)
+    check_floats(name, np.result_type(input.dtype, target.dtype))  # a difference of integers might wrap around
     return input - target
 
 

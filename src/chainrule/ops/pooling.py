@@ -75,6 +75,7 @@ def _image_indices(argmax: Array, width: int, params: PoolParams) -> Any:
 @operation
 def avg_pool(input: Array, *, params: PoolParams, divisor: tuple[bool, int | None]) -> Array:
     """The mean of each window, (N, C, H, W) to (N, C, H′, W′); `divisor` is (count_include_pad, divisor_override)."""
+    check_floats("avg_pool", input)
     kernel, stride, padding, _, ceil_mode = params
     return kernels.avg_pool(input, kernel, stride, padding, ceil_mode, *divisor)
 
@@ -190,6 +191,7 @@ def avg_pool2d(
 
     Raises:
         ValueError: the parameters do not fit.
+        TypeError: the input is not floating.
     """
     images, params = _pool_params("avg_pool", 2, input, kernel_size, stride, padding, 1, ceil_mode)
     check("avg_pool2d", divisor_override != 0, "divisor_override must not be 0")

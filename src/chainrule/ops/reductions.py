@@ -182,8 +182,10 @@ def _(grad: Array, input: Array, dim: Dim, correction: float) -> Array:
 def vector_norm(input: Input, *, p: float, dim: Dim = None, keepdim: bool = False) -> Array:
     """(Σ |x|ᵖ)^(1/p); for p = inf the largest |x|, for -inf the smallest, for 0 the number of nonzero elements.
 
-    Powers are computed and summed in float64, so that a norm that fits the type neither overflows nor underflows.
+    Powers are computed and summed in float64, so that for p = 2 a norm of float16 or float32 that fits the type neither
+    overflows nor underflows. Float64 is not scaled first, as in PyTorch: its powers may overflow or underflow.
     """
+    check_floats("norm", input)
     axes = _axes(input, dim, "norm")
     if np.isinf(p):
         out = (np.max if p > 0 else np.min)(np.absolute(input), axis=axes, keepdims=keepdim)
@@ -250,7 +252,7 @@ def std(
 def _variance(
     name: str, input: Array, dim: Dim, unbiased: bool | None, keepdim: bool, correction: float | None
 ) -> Tensor:  # fmt: skip
-    """Check the arguments of `var` or `std`, which is `name`, and return the variance."""
+    """Check the arguments of `var` or `std` (`name` says which), and return the variance."""
     if isinstance(dim, bool) and unbiased is None:  # x.var(False): PyTorch also takes `unbiased` as the first argument
         dim, unbiased = None, dim
     if correction is None:
@@ -280,7 +282,6 @@ def norm(
     check("norm", p == "fro" or not isinstance(p, str), f"p must be a number, 'fro' or None, not {p!r}")
     if dtype is not None:
         input = cast(input, dtype=dtype)
-    check_floats("norm", input)
     return vector_norm(input, p=2.0 if p is None or isinstance(p, str) else p, dim=dim, keepdim=keepdim)
 
 
@@ -321,7 +322,7 @@ def min(input: Input, dim: Any = None, keepdim: bool = False) -> Any:
 
 
 def _extreme(name: str, input: Array, dim: Any, keepdim: bool, reduce: Any, arg_reduce: Any, elementwise: Any) -> Any:
-    """Implement `max` or `min`, which is `name`, with the three operations for its three cases."""
+    """Implement `max` or `min` (`name` says which), with the three operations for its three cases."""
     if dim is None:
         return reduce(input)
     if not isinstance(dim, (int, np.integer)):  # a tensor; `maximum` refuses anything else
