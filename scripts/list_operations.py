@@ -16,14 +16,14 @@ ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "operations.md"
 FAMILIES = [
     "elementwise", "activations", "arithmetic", "comparisons", "reductions", "cumulative", "sorting", "shape",
-    "indexing", "slicing", "scattering", "linalg", "stacking", "losses", "networks", "normalization", "attention",
+    "indexing", "slicing", "scattering", "linalg", "stacking", "losses", "padding", "normalization", "attention",
     "convolution", "pooling", "resizing", "recurrent",
 ]  # fmt: skip
-FUNCTIONAL_FAMILIES = {"losses", "networks", "normalization", "attention", "convolution", "pooling", "resizing"}
+FUNCTIONAL_FAMILIES = {"losses", "padding", "normalization", "attention", "convolution", "pooling", "resizing"}
 """The families whose operations PyTorch has in torch.nn.functional. Names of other families are in torch."""
 FUNCTIONAL_NAMES = {
-    "celu", "elu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "logsigmoid", "mish", "prelu", "relu", "relu6",
-    "selu", "silu", "softplus", "softsign",
+    "celu", "elu", "embedding", "gelu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "logsigmoid", "mish",
+    "prelu", "relu", "relu6", "selu", "silu", "softplus", "softsign",
 }  # fmt: skip
 """Operations of other families that are in torch.nn.functional."""
 TORCH_NAMES = {

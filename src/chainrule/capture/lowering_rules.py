@@ -29,7 +29,7 @@ from chainrule.kernels.tree import computes_with, type_of
 from chainrule.lower.graph import Value, base_of
 from chainrule.lower.schedule import is_balanced
 from chainrule.lower.tracer import Tracer, Untraceable
-from chainrule.ops import attention, convolution, indexing, networks, pooling, recurrent, shape
+from chainrule.ops import attention, convolution, elementwise, indexing, pooling, recurrent, shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -321,7 +321,7 @@ RULES: dict[Any, Callable[..., Any]] = {
     indexing.add_at: _add_at,
     indexing.index_put: _index_put,
     shape.concatenate: _concatenate,
-    networks.erf: lambda trace, input: trace.elementwise(special.erf, input),
+    elementwise.erf: lambda trace, input: trace.elementwise(special.erf, input),
     attention.fused_attention: _fused_attention,
     attention.fused_attention_gradients: _fused_attention_gradients,
     convolution.convolution: _convolution,

@@ -1,6 +1,7 @@
 """The error function, which NumPy lacks, for arrays.
 
-Called by `ops.networks`. Compiled programs do not call this kernel: they fuse `functions.erf` into loops, like a ufunc.
+Called by `ops.elementwise`. Compiled programs do not call this kernel: like a ufunc, `functions.erf` is fused into
+their loops.
 """
 
 from __future__ import annotations

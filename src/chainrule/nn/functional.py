@@ -13,10 +13,11 @@ from chainrule.ops.activations import *
 from chainrule.ops.attention import *
 from chainrule.ops.convolution import *
 from chainrule.ops.elementwise import tanh
+from chainrule.ops.indexing import embedding
 from chainrule.ops.linalg import linear
 from chainrule.ops.losses import *
-from chainrule.ops.networks import *
 from chainrule.ops.normalization import *
+from chainrule.ops.padding import *
 from chainrule.ops.pooling import *
 from chainrule.ops.resizing import *
 from chainrule.random import draw

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from chainrule.ops import (  # isort: skip
     activations as _activations, arithmetic as _arithmetic, attention as _attention, comparisons as _comparisons,
     convolution as _convolution, cumulative as _cumulative, elementwise as _elementwise, indexing as _indexing,
-    linalg as _linalg, losses as _losses, networks as _networks, normalization as _normalization,
+    linalg as _linalg, losses as _losses, normalization as _normalization, padding as _padding,
     pooling as _pooling, reductions as _reductions, resizing as _resizing,
     scattering as _scattering, shape as _shape, slicing as _slicing, sorting as _sorting,
     stacking as _stacking,
@@ -27,11 +27,11 @@ from chainrule.ops.elementwise import *
 from chainrule.ops.indexing import *
 from chainrule.ops.linalg import *
 from chainrule.ops.losses import *
-from chainrule.ops.networks import *
 from chainrule.ops.normalization import *
 from chainrule.ops.operation import NUMPY_FUNCTIONS as NUMPY_FUNCTIONS
 from chainrule.ops.operation import Operation as Operation
 from chainrule.ops.operation import operation as operation
+from chainrule.ops.padding import *
 from chainrule.ops.pooling import *
 from chainrule.ops.reductions import *
 from chainrule.ops.resizing import *
@@ -53,7 +53,7 @@ if not TYPE_CHECKING:  # type checkers read the literal lists of the families
         name
         for family in (
             _activations, _arithmetic, _attention, _comparisons, _convolution, _cumulative, _elementwise, _indexing,
-            _linalg, _losses, _networks, _normalization, _pooling, _reductions, _resizing, _scattering, _shape,
+            _linalg, _losses, _normalization, _padding, _pooling, _reductions, _resizing, _scattering, _shape,
             _slicing, _sorting, _stacking,
         )
         for name in family.__all__

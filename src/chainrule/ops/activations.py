@@ -1,20 +1,22 @@
-"""Activation functions, elementwise: relu and its relatives, sigmoid, softplus, mish.
+"""Activation functions, elementwise: relu and its relatives, sigmoid, softplus, mish, GELU.
 
 Each derivative stands below its formula. `inplace=True` also writes the result into the input, as in PyTorch, but it
 does not save memory: the values that the derivative needs are kept.
 """
 
-from math import prod
+import math
+from typing import Any
 
 import numpy as np
 
 from chainrule.errors import check, check_floats
+from chainrule.ops.elementwise import erf, tanh
 from chainrule.ops.operation import Array, Input, Tensor, check_tensors, operation
 from chainrule.ops.shape import reshape
 
 __all__ = [
-    "celu", "elu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "logsigmoid", "mish", "prelu", "relu",
-    "relu6", "selu", "sigmoid", "silu", "softplus", "softsign",
+    "celu", "elu", "gelu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "logsigmoid", "mish", "prelu",
+    "relu", "relu6", "selu", "sigmoid", "silu", "softplus", "softsign",
 ]  # fmt: skip
 
 
@@ -83,7 +85,10 @@ def _(grad: Array, input: Array, negative_slope: float) -> Array:
 
 @operation(input_count=1, promote="floating_only")
 def softplus(input: Input, beta: float = 1.0, threshold: float = 20.0) -> Array:
-    """ln(1 + e^(βx)) / β, a smooth relu. If βx is above `threshold`, x, which is less by at most e^-threshold / β."""
+    """ln(1 + e^(βx)) / β, a smooth relu.
+
+    Where βx is above `threshold`, the result is x itself, too small by at most e^-threshold / β.
+    """
     beta_x = input * beta
     return np.where(beta_x > threshold, input, np.log1p(np.exp(np.minimum(beta_x, threshold))) / beta)
 
@@ -234,6 +239,42 @@ def _(grad: Array, input: Array) -> Array:
     return grad / np.square(1 + np.absolute(input))
 
 
+@operation
+def gelu(input: Input, *, approximate: str = "none") -> Array:
+    """x Φ(x), where Φ is the cumulative distribution function of the standard normal distribution.
+
+    Args:
+        input: any shape.
+        approximate: "none" to compute Φ with erf; "tanh" to approximate it with tanh.
+
+    Raises:
+        ValueError: `approximate` is unknown.
+
+    Source: Hendrycks and Gimpel, Gaussian error linear units (2016).
+    """
+    check_floats("gelu", input)
+    check("gelu", approximate in ("none", "tanh"), f'approximate must be "none" or "tanh", not {approximate!r}')
+    return input * _normal_cdf(input, approximate)
+
+
+@gelu.derivative
+def _(grad: Array, input: Array, approximate: str) -> Array:
+    """d(x Φ(x))/dx = Φ(x) + x φ(x), where φ is the derivative of Φ: e^(-x²/2) / √2π, or that of the approximation."""
+    cdf = _normal_cdf(input, approximate)
+    if approximate == "none":
+        density = np.exp(-0.5 * input * input) / math.sqrt(2 * math.pi)
+    else:
+        density = 2 * cdf * (1 - cdf) * (math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * input * input))
+    return grad * (cdf + input * density)
+
+
+def _normal_cdf(x: Array, approximate: str) -> Any:
+    """Φ(x), or its approximation with tanh."""
+    if approximate == "none":
+        return 0.5 * (1 + erf(x * math.sqrt(0.5)))
+    return 0.5 * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+
+
 @operation(promote="floating_only")
 def sloped_relu(input: Array, weight: Array) -> Array:
     """x if x > 0, else weight · x; see `prelu`."""
@@ -263,7 +304,7 @@ def prelu(input: Input, weight: Input) -> Tensor:
     check_floats("prelu", input)
     if weight.dtype != input.dtype:
         raise TypeError(f"prelu: both must have the same type, not {input.dtype} and {weight.dtype}")
-    weight_count = prod(weight.shape)
+    weight_count = math.prod(weight.shape)
     if weight.ndim > 1 or (weight_count != 1 and input.shape[1:2] != (weight_count,)):
         requirement = "it must be (1,), or (C,) with one weight for each channel"
         raise ValueError(f"prelu: weight {weight.shape} does not fit input {input.shape}: {requirement}")

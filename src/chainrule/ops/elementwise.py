@@ -1,17 +1,18 @@
-"""Elementwise functions of one input: exponentials, logarithms, roots, trigonometry.
+"""Elementwise functions of one input: exponentials, logarithms, roots, trigonometry, the error function.
 
-Each derivative stands below its formula. Source of the derivatives: Abramowitz and Stegun, chapters 3 and 4.
+Each derivative stands below its formula. Source of the derivatives: Abramowitz and Stegun, chapters 3, 4 and 7.
 """
 
 import math
 
 import numpy as np
 
+from chainrule.kernels import special
 from chainrule.ops.operation import Array, Input, operation
 
 __all__ = [
-    "acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "exp", "exp2", "expm1", "log", "log1p", "log2",
-    "log10", "reciprocal", "rsqrt", "sin", "sinh", "sqrt", "square", "tan", "tanh",
+    "acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "erf", "exp", "exp2", "expm1", "log", "log1p",
+    "log2", "log10", "reciprocal", "rsqrt", "sin", "sinh", "sqrt", "square", "tan", "tanh",
 ]  # fmt: skip
 
 
@@ -295,3 +296,18 @@ def atanh(input: Input) -> Array:
 def _(grad: Array, input: Array) -> Array:
     """d atanh(x)/dx = 1 / (1 - x²)."""
     return grad / (1 - input * input)
+
+
+# The error function
+
+
+@operation(promote="floating")
+def erf(input: Input) -> Array:
+    """The error function, 2/√π ∫₀ˣ e^(-t²) dt. Source: Abramowitz and Stegun, 7.1.1."""
+    return special.erf(input)  # type: ignore[arg-type]  # a formula gets arrays
+
+
+@erf.derivative
+def _(grad: Array, input: Array) -> Array:
+    """d erf(x)/dx = 2/√π e^(-x²)."""
+    return grad * (2 / math.sqrt(math.pi) * np.exp(-input * input))

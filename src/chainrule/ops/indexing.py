@@ -16,10 +16,12 @@ from chainrule.kernels import rows as row_kernels
 from chainrule.kernels.memory import writable_diagonal
 from chainrule.ops.argument_aliases import takes_axis
 from chainrule.ops.arithmetic import where
-from chainrule.ops.operation import NUMPY_FUNCTIONS, Array, Input, Ints, Tensor, operation
+from chainrule.ops.operation import NUMPY_FUNCTIONS, Array, Input, Ints, Tensor, operation, stop_gradient
 from chainrule.ops.shape import along, cat, clone, contiguous, int_tuple, movedim, reshape, wrap_dim, wrap_dims
 
-__all__ = ["diagonal", "flip", "gather", "getitem", "index_select", "roll", "take_along_dim", "tril", "triu"]
+__all__ = [
+    "diagonal", "embedding", "flip", "gather", "getitem", "index_select", "roll", "take_along_dim", "tril", "triu",
+]  # fmt: skip
 
 
 @operation(view=True)
@@ -378,6 +380,29 @@ def add_rows(source: Array, index: Array, *, count: int) -> Array:
 def _(grad: Array, index: Array) -> Any:
     """The rows of the gradient at the indices."""
     return lambda: embedding_lookup(grad, index), None
+
+
+def embedding(input: Input, weight: Input, padding_idx: int | None = None) -> Tensor:
+    """Look up rows of the weight: indices (...) and a weight (V, D) give (..., D).
+
+    Args:
+        input: indices from 0 to V - 1.
+        weight: the rows, (V, D).
+        padding_idx: the index of a row that gets no gradient; a negative index counts from the end.
+
+    Raises:
+        IndexError: an index is out of range.
+        TypeError: the indices are not integers.
+        ValueError: the weight is not a matrix, or `padding_idx` is out of range.
+    """
+    check("embedding", weight.ndim == 2, f"the weight must be (V, D), not {weight.shape}")
+    size = weight.shape[0]
+    index = check_indices(input, size=size, name="embedding")
+    out = embedding_lookup(weight, index)
+    if padding_idx is None:
+        return out
+    check("embedding", -size <= padding_idx < size, f"padding_idx {padding_idx} is out of range for {size} rows")
+    return where(np.expand_dims(index == padding_idx % size, -1), stop_gradient(out), out)
 
 
 def int64_copy(index: Array, name: str) -> Any:

@@ -15,7 +15,7 @@ import numpy as np
 from chainrule.errors import check
 
 from chainrule.ops import (  # isort: skip
-    arithmetic, comparisons, cumulative, indexing, linalg, networks, reductions, scattering, shape as shapes, sorting,
+    arithmetic, comparisons, cumulative, indexing, linalg, padding, reductions, scattering, shape as shapes, sorting,
     stacking,
 )  # fmt: skip
 from chainrule.ops.operation import (  # isort: skip
@@ -98,7 +98,7 @@ def split(ary: Array, indices_or_sections: Ints, axis: int = 0) -> list[Tensor]:
 
 
 def pad(array: Array, pad_width: Any, mode: str = "constant", *, constant_values: Any = 0) -> Tensor:
-    modes = {numpy_mode: our_mode for our_mode, numpy_mode in networks.PAD_MODES.items()}
+    modes = {numpy_mode: our_mode for our_mode, numpy_mode in padding.PAD_MODES.items()}
     check("pad", mode in modes, f"mode must be one of {', '.join(modes)}, not {mode!r}")
     is_number = isinstance(constant_values, (int, float, np.number))
     check("pad", is_number, f"constant_values must be one number, not {constant_values!r}")
@@ -114,7 +114,7 @@ def pad(array: Array, pad_width: Any, mode: str = "constant", *, constant_values
             raise ValueError(f"pad: pad_width must be {requirement}, not {pad_width!r}") from None
     flat_widths = shapes.int_tuple([width for pair in reversed(widths) for width in pair], "pad")  # last axis first
     check("pad", min(flat_widths, default=0) >= 0, f"pad_width must not be negative, got {pad_width!r}")
-    return networks.pad(array, flat_widths, modes[mode], constant_values if mode == "constant" else None)
+    return padding.pad(array, flat_widths, modes[mode], constant_values if mode == "constant" else None)
 
 
 def norm(x: Array, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> Tensor:
