@@ -488,7 +488,8 @@ class Tensor(metaclass=_TensorType):
         has_history = self._node is not None or base._node is not None or getattr(value, "_node", None) is not None
         if has_history and mode.recording:
             self._check_changeable(base)
-            views.change(self, lambda: new().to(self.dtype))  # with a new array: operations may have saved the old one
+            # `change` gives this Tensor a new array, because operations may have saved the old one
+            views.change(self, lambda: new().to(self.dtype))
             return self
         array = _values(self)
         if not (array if type(array) is _ndarray else array.layout_array).flags.writeable:

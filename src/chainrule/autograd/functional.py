@@ -1,8 +1,8 @@
 """Derivatives of functions: Jacobians, Hessians, and their products with vectors.
 
-Each of them takes a function and the point at which to differentiate it: a floating Tensor, or a tuple of them if the
-function has several arguments. Where `inputs` or the outputs are a tuple, the result is a tuple with an entry for each
-Tensor. The point need not require gradients, and its `.grad` does not change.
+Each function here takes the function to differentiate and the point at which to differentiate it: a floating Tensor, or
+a tuple of Tensors if that function has several arguments. Where `inputs` or the outputs are a tuple, the result is a
+tuple with an entry for each Tensor. The point need not require gradients, and its `.grad` does not change.
 
 Common arguments:
     func: takes Tensors and returns a Tensor or a tuple of them.
@@ -12,7 +12,7 @@ Common arguments:
         PyTorch, each output must require gradients, and each input must affect an output; `jacobian` requires that each
         input affects each output. With `create_graph`, the derivatives must depend on the inputs, too.
 
-They record operations even under `no_grad()`, as in PyTorch.
+All functions here record operations even under `no_grad()`, as in PyTorch.
 
 The products are computed without the matrix. `vjp` takes one backward pass, with v as the gradient of the outputs.
 `hvp` and `jvp` take two passes. `hvp` differentiates gradient · v. `jvp` uses that uᵀ J is linear in u: the derivative
@@ -223,9 +223,9 @@ class _Run:
         return _without_none(grads, self.inputs)
 
     def check_strict(self, result: Tensor | None, must_require_grad: bool, dependent: str, source: str) -> None:
-        """With `strict`, raise an error that says that `dependent` does not depend on `source`.
+        """With `strict`, raise an error if `dependent` does not depend on `source`.
 
-        It does not if there is no result, or if the result should require gradients and does not.
+        That is the case if there is no result, or if the result should require gradients and does not.
         """
         depends = result is not None and (result.requires_grad or not must_require_grad)
         problem = f"{dependent} does not depend on {source}, which strict=True forbids"

@@ -36,8 +36,8 @@ class Anomaly:
 
     Attributes:
         check_nan: whether NaN from a derivative is an error.
-        frames: the frames to store with operations that the derivative of an earlier operation records: those of the
-            earlier operation. None to look at the call stack.
+        frames: while a derivative is recorded (`create_graph`), the frames of the operation that it belongs to, which
+            the derivative's operations store as theirs; otherwise None: `user_frames` looks at the call stack.
     """
 
     def __init__(self, check_nan: bool, frames: tuple[FrameSummary, ...] | None = None) -> None:
@@ -83,20 +83,20 @@ class Tracing(Protocol):
         """Record a random draw; each run of the program draws again, from the generator's current state."""
 
     def add_array(self, array: Any) -> Any:
-        """Return a tracer of an array whose values are the same in all runs."""
+        """Return a tracer of an array that the library creates (`zeros`), whose values are the same in all runs."""
 
     def from_data(self, data: Any, array: NDArray[Any]) -> Any:
         """Return the tracer for a new Tensor whose array was made from the user's data."""
 
     def lift(self, x: Any, detached: bool = False) -> Any:
-        """Return the tracer of a Tensor or an array; return a number unchanged.
+        """Check a value of the user, a Tensor or an array, and return its tracer; return a number unchanged.
 
         A result of operations that were recorded outside is refused, because no gradient could reach their graph. With
         `detached` it is accepted, because the caller does not need its gradient.
         """
 
     def as_tracer(self, x: Any) -> Any:
-        """Return the tracer of an array; return a tracer unchanged."""
+        """Return the tracer of a gradient, an array, without the checks of `lift`; return a tracer unchanged."""
 
     def match_layout(self, x: Any, like: Any) -> Any:
         """Return a new tracer of the value of `x`, which later operations treat as laid out in memory like `like`."""

@@ -1,10 +1,11 @@
 """The tape: records operations, and computes gradients by applying the chain rule backwards.
 
 Each operation on Tensors that require gradients creates a `Node` with the operation, the values that its derivative
-needs, and the nodes of its inputs. A Tensor that the user created with `requires_grad` has a `Leaf`. `walk` starts at a
-result with dL/d(result) and visits the nodes from the latest to the earliest: when it visits a node, the gradient of
-the node is complete. There is no recursion, so chains can have any length. Nothing depends on the order of sets or on
-memory addresses: each run of the same program gives bitwise identical gradients.
+needs, and the nodes of its inputs. The tape is not a list: nodes point to their parents. A Tensor that the user created
+with `requires_grad` has a `Leaf`. `walk` starts at a result with dL/d(result) and visits the nodes from the latest to
+the earliest: when it visits a node, the gradient of the node is complete. There is no recursion, so chains can have any
+length. Nothing depends on the order of sets or on memory addresses: each run of the same program gives bitwise
+identical gradients.
 
 Source of the method: Griewank and Walther, Evaluating Derivatives (2008), chapter 3, "reverse mode".
 """
@@ -343,7 +344,7 @@ def unit_gradients(tensor: Tensor) -> Iterator[Tensor]:
 
 
 def history(nodes: Sequence[Node | Leaf]) -> list[Node]:
-    """Return those of the nodes and of all their ancestors that are recorded operations, in execution order."""
+    """Return the nodes and all their ancestors, without leaves, in execution order."""
     ancestors: dict[Node, None] = {}
     stack: list[Node | Leaf | None] = [*nodes]
     while stack:
@@ -420,7 +421,7 @@ def _unbroadcast(grad: Any, shape: tuple[int, ...], node: Node) -> Any:
         raise ValueError(_rule_error(node, f"{shapes}; it must have that shape or one that the input broadcasts to"))
     repeated_dims = [added + d for d, size in enumerate(shape) if size == 1 and grad.shape[added + d] != 1]
     dims = (*range(added), *repeated_dims)
-    # for arrays, the formula alone, without the checks of a call
+    # for arrays, `compute`, which skips the checks of a call
     total = reductions.sum.compute(grad, dim=dims) if type(grad) is np.ndarray else np.sum(grad, axis=dims)
     return np.reshape(total, shape)
 

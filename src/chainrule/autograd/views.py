@@ -41,7 +41,8 @@ class Aliases:
 
     Attributes:
         references: weak references to these Tensors, of which some may be dead.
-        limit: the length of `references` above which dead ones are removed: twice the length after the last removal.
+        limit: the length of `references` above which dead ones are removed: twice the length after the last removal,
+            but at least 32.
     """
 
     __slots__ = ("limit", "references")

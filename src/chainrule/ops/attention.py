@@ -44,7 +44,8 @@ def _(
     grad: Array, query: Array, key: Array, value: Array, out: Array, logsumexp: Any, is_causal: bool, scale: float
 ) -> Any:
     """dV = Pᵀ G, dS = P ∘ (G Vᵀ - Σ G out), dQ = scale dS K, dK = scale dSᵀ Q, for P = softmax(scale Q Kᵀ)."""
-    if is_tensor(grad):  # with `create_graph`: this function consists of operations that have derivatives
+    if is_tensor(grad):
+        # with `create_graph`: `attention_gradients` consists of operations that have derivatives, unlike the kernel
         return numpy_fallback.attention_gradients(grad, query, key, value, out, logsumexp, is_causal, scale)
     return fused_attention_gradients(grad, query, key, value, out, logsumexp, is_causal=is_causal, scale=scale)
 
@@ -53,7 +54,10 @@ def _(
 def fused_attention_gradients(
     grad: Array, query: Array, key: Array, value: Array, out: Array, logsumexp: Array, *, is_causal: bool, scale: float
 ) -> Any:
-    """The three gradients of fused attention, in one pass over blocks of keys."""
+    """The tuple of the three gradients of fused attention, in one pass over blocks of keys.
+
+    Called on arrays and tracers only: the result is a tuple.
+    """
     return kernels.attention_gradients(grad, query, key, value, out, logsumexp, is_causal, scale)
 
 

@@ -56,7 +56,10 @@ def _(grad: Array, out: Array, input: Array, dim: int) -> Array:
 
 
 def _accumulate(ufunc: Any, name: str, input: Array, dim: int, dtype: Any) -> Any:
-    """Apply a ufunc cumulatively, to floats in float64; the result has `dtype`, or the default type if that is None."""
+    """Apply a ufunc cumulatively, to floats in float64.
+
+    The result has `dtype` or, if that is None, int64 for integers and booleans, and the input's type for floats.
+    """
     out_dtype = np.dtype(dtype or ACCUMULATION_DTYPES.get(input.dtype.kind) or input.dtype)
     axis = wrap_dim(input, dim, name)
     if not input.ndim:
@@ -91,7 +94,7 @@ def cummin(input: Input, dim: int) -> tuple[Tensor, Tensor]:
 
 
 def _running_extreme(name: str, input: Array, dim: int) -> tuple[Tensor, Tensor]:
-    """Implement `cummax` or `cummin`, which is `name`."""
+    """Implement `cummax` or `cummin`; `name` says which."""
     check_tensors(name, input)
     dim = wrap_dim(input, dim, name)
     indices = running_extreme_indices(input, dim=dim, largest=name == "cummax")

@@ -217,7 +217,8 @@ def einsum(equation: str, *operands: Input) -> Tensor:
 def _letters(equation: str, tensors: list[Any]) -> tuple[list[list[str]], list[str]]:
     """Return the letters of each operand and of the result.
 
-    The dimensions of "..." get names, counted from the last one, since they are aligned there: ..., ".1", ".0".
+    The dimensions of "..." have a name each. Three dimensions are named ".2", ".1", ".0": the last one is always ".0",
+    because operands are aligned at it.
     """
     left, arrow, right = equation.replace(" ", "").partition("->")
     terms = left.split(",")

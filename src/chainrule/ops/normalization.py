@@ -218,7 +218,7 @@ def instance_norm(
     Args:
         input: (N, C, ...), with at least one further dimension.
         running_mean: (C,), updated in place with the mean of the examples' means if `use_input_stats`; or None.
-        running_var: (C,), updated in place with the mean of the examples' unbiased variances likewise; or None.
+        running_var: (C,), likewise with the mean of the examples' unbiased variances; or None.
         weight: the scale, (C,), or None.
         bias: the shift, (C,), or None.
         use_input_stats: normalize by the statistics of the input; otherwise by the running statistics.

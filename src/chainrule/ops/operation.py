@@ -100,7 +100,8 @@ class Operation(Generic[P]):
 
     Attributes:
         name: the formula's name.
-        formula: takes arrays and returns an array (or a pair, see `extra`).
+        formula: takes arrays and returns an array, or a pair (see `extra`). An operation that only rules call may
+            return a tuple of arrays; it must not be called with Tensors, which would stack them.
         input_names: the names of the inputs, in order.
         input_defaults: maps each optional input to its default. Optional inputs come last.
         input_default_values: the values of `input_defaults`.
@@ -274,7 +275,7 @@ class Operation(Generic[P]):
     ) -> Callable[MethodP, Tensor]: ...
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
-        """Make an operation that is an attribute of a class a method: `tensor.sum()`."""
+        """Bind the operation to an instance, so that it works as a method: `tensor.sum()`."""
         return self if instance is None else MethodType(self, instance)
 
     def __repr__(self) -> str:
@@ -319,7 +320,7 @@ def operation(formula: Callable[..., Any] | None = None, **options: Any) -> Any:
 
 
 def _is_array(x: Any) -> bool:
-    """Whether x is an array, a Tensor or a tracer; the dtype of a PyTorch tensor is not an `np.dtype`."""
+    """Whether x is an array, a Tensor or a tracer. A PyTorch tensor is not: its dtype is not an `np.dtype`."""
     return isinstance(getattr(x, "dtype", None), np.dtype)
 
 

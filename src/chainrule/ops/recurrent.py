@@ -7,7 +7,7 @@ which runs as one fused loop (`eager.update`). The projection of the inputs, one
 Its derivative runs the steps backwards. The loop computes the gradients of the projections of each step, from the saved
 gates. The gradient of the weight, one product for all steps, comes after the loop.
 
-T is the number of steps, B the number of sequences, H the size of the hidden state, and n the number of gates.
+T is the number of steps, B the number of sequences, H the size of the hidden state, and K the number of gates.
 """
 
 from collections.abc import Callable, Sequence
@@ -39,16 +39,16 @@ class Cell:
     `step` has these parameters, in this order. It returns the new states and the values to save.
 
         _hidden, ...        to be overwritten: the new states, and the values to save for the derivative
-        x_r, x_z, x_n       the n parts of the projected input (in these examples, of the GRU)
-        h_r, h_z, h_n       the n parts of the projected hidden state
+        x_r, x_z, x_n       the K parts of the projected input (in these examples, of the GRU)
+        h_r, h_z, h_n       the K parts of the projected hidden state
         hidden, ...         the states
 
     `gradient` has these. It returns the gradients of the projections and the new carries.
 
         _r, _z, _n, _h_n    to be overwritten: the gradients of the projections
-        direct_carry        the carries: gradients that this function returned for the next step
+        direct_carry        the carries: what the call for step t + 1 returned; zeros for the last step
         hidden_grad, ...    the gradients of the new states
-        projected_grad      the gradient of the new hidden state through the projection of the next step
+        recurrent_grad      the gradient of the new hidden state through the projection of step t + 1
         r, z, n, h_n        the saved values
         new_hidden, ...     the new states
         hidden, ...         the states
@@ -56,9 +56,9 @@ class Cell:
     Attributes:
         step: the formula.
         gradient: its derivative.
-        hidden_grad_indices: the indices of the projected hidden state's gradients among those that `gradient` returns;
-            the first n gradients are those of the projected input.
-        num_gates: n.
+        projected_grad_indices: the indices of the projected hidden state's gradients among the gradients that
+            `gradient` returns, of which the first K are the projected input's.
+        num_gates: K.
         num_states: the number of states; the first is the hidden state.
         num_saved: the number of values that `step` saves for the derivative.
         num_carries: the number of carries. The LSTM has one, the gradient of the cell state. The GRU has one, the part
@@ -67,7 +67,7 @@ class Cell:
 
     step: Callable[..., Any]
     gradient: Callable[..., Any]
-    hidden_grad_indices: tuple[int, ...]
+    projected_grad_indices: tuple[int, ...]
     num_gates: int
     num_states: int
     num_saved: int
@@ -76,10 +76,10 @@ class Cell:
     @property
     def num_gradients(self) -> int:
         """The number of gradients of projections that `gradient` returns."""
-        return max(self.hidden_grad_indices) + 1
+        return max(self.projected_grad_indices) + 1
 
     @property
-    def has_separate_hidden_gradients(self) -> bool:
+    def has_separate_projected_gradients(self) -> bool:
         """Whether the projected hidden state's gradients differ from the projected input's.
 
         They do if a gate scales the projected hidden state (GRU). Then the two projections need separate biases.
@@ -98,10 +98,10 @@ def _lstm_step(
 
 
 def _lstm_gradient(
-    _i: Any, _f: Any, _g: Any, _o: Any, cell_carry: Any, hidden_grad: Any, cell_grad: Any, projected_grad: Any,
+    _i: Any, _f: Any, _g: Any, _o: Any, cell_carry: Any, hidden_grad: Any, cell_grad: Any, recurrent_grad: Any,
     i: Any, f: Any, g: Any, o: Any, new_hidden: Any, new_cell: Any, hidden: Any, cell: Any,
 ) -> Any:  # fmt: skip
-    hidden_grad = hidden_grad + projected_grad
+    hidden_grad = hidden_grad + recurrent_grad
     activated = tanh(new_cell)
     cell_grad = cell_grad + cell_carry + hidden_grad * o * (1 - activated * activated)
     return (
@@ -124,10 +124,10 @@ def _gru_step(
 
 
 def _gru_gradient(
-    _r: Any, _z: Any, _n: Any, _h_n: Any, direct_carry: Any, hidden_grad: Any, projected_grad: Any,
+    _r: Any, _z: Any, _n: Any, _h_n: Any, direct_carry: Any, hidden_grad: Any, recurrent_grad: Any,
     r: Any, z: Any, n: Any, h_n: Any, new_hidden: Any, hidden: Any,
 ) -> Any:  # fmt: skip
-    grad = hidden_grad + projected_grad + direct_carry
+    grad = hidden_grad + recurrent_grad + direct_carry
     n_grad = grad * (1 - z) * (1 - n * n)
     return n_grad * h_n * (r * (1 - r)), grad * (hidden - n) * (z * (1 - z)), n_grad, n_grad * r, grad * z
 
@@ -137,8 +137,8 @@ def _tanh_step(_hidden: Any, x: Any, h: Any, hidden: Any) -> Any:
     return (tanh(x + h),)
 
 
-def _tanh_gradient(_x: Any, hidden_grad: Any, projected_grad: Any, new_hidden: Any, hidden: Any) -> Any:
-    return ((hidden_grad + projected_grad) * (1 - new_hidden * new_hidden),)
+def _tanh_gradient(_x: Any, hidden_grad: Any, recurrent_grad: Any, new_hidden: Any, hidden: Any) -> Any:
+    return ((hidden_grad + recurrent_grad) * (1 - new_hidden * new_hidden),)
 
 
 def _relu_step(_hidden: Any, x: Any, h: Any, hidden: Any) -> Any:
@@ -146,8 +146,8 @@ def _relu_step(_hidden: Any, x: Any, h: Any, hidden: Any) -> Any:
     return (relu(x + h),)
 
 
-def _relu_gradient(_x: Any, hidden_grad: Any, projected_grad: Any, new_hidden: Any, hidden: Any) -> Any:
-    return (where(new_hidden > 0, hidden_grad + projected_grad, 0),)
+def _relu_gradient(_x: Any, hidden_grad: Any, recurrent_grad: Any, new_hidden: Any, hidden: Any) -> Any:
+    return (where(new_hidden > 0, hidden_grad + recurrent_grad, 0),)
 
 
 LSTM = Cell(_lstm_step, _lstm_gradient, (0, 1, 2, 3), num_gates=4, num_states=2, num_saved=4, num_carries=1)
@@ -160,8 +160,8 @@ RNN_RELU = Cell(_relu_step, _relu_gradient, (0,), num_gates=1, num_states=1, num
 def recurrent_scan(input: Array, state: Array, weight: Array, bias: Array = None, *, cell: Cell) -> Any:
     """The states of a recurrent layer after each step: (T, S, B, H) for a cell with S states.
 
-    `input` (T, B, n·H) is projected already; `state` (S, B, H) holds the initial states; `weight` (n·H, H) and `bias`
-    (n·H,) project the hidden state. `saved` (T, `cell.num_saved`, B, H) holds the values that `cell.step` saves.
+    `input` (T, B, K·H) is projected already; `state` (S, B, H) holds the initial states; `weight` (K·H, H) and `bias`
+    (K·H,) project the hidden state. `saved` (T, `cell.num_saved`, B, H) holds the values that `cell.step` saves.
     """
     steps, (_, batch, size) = len(input), state.shape
     out = np.empty((steps, cell.num_states, batch, size), input.dtype)
@@ -180,7 +180,10 @@ def recurrent_scan(input: Array, state: Array, weight: Array, bias: Array = None
 
 @recurrent_scan.derivative
 def _(grad: Array, input: Array, state: Array, weight: Array, bias: Array, out: Array, saved: Any, cell: Cell) -> Any:
-    """Backpropagation through time: the gradients of the projections, from the last step on, give all the others."""
+    """Backpropagation through time.
+
+    The gradients of the projections, computed from the last step back to the first, give all the others.
+    """
     has_bias = bias is not None
     if not is_tensor(grad):
         results = recurrent_scan_gradients(grad, state, weight, out, saved, cell=cell, has_bias=has_bias)
@@ -200,7 +203,10 @@ def _(grad: Array, input: Array, state: Array, weight: Array, bias: Array, out: 
 def recurrent_scan_gradients(
     grad: Array, state: Array, weight: Array, out: Array, saved: Array, *, cell: Cell, has_bias: bool
 ) -> Any:
-    """The gradients of the inputs of `recurrent_scan`: input, state, weight and, if there is one, bias."""
+    """The gradients of the inputs of `recurrent_scan`: input, state, weight and, if there is one, bias.
+
+    Called on arrays and tracers only: the result is a tuple.
+    """
     steps, _, batch, size = out.shape
     projection_grads = np.empty((steps, cell.num_gradients, batch, size), out.dtype)
     return _gradients(np.asarray(grad), state, weight, out, _unbind(saved, 1), cell, has_bias, projection_grads)
@@ -219,11 +225,11 @@ def _gradients(
     weights = reshape(weight, (cell.num_gates, size, size))
     previous = concatenate(reshape(state, (1, *state.shape)), out[:-1])
     values = [*saved, *_unbind(out, 1), *_unbind(previous, 1)]  # (T, B, H) each
-    projected_grad: Array = np.zeros((batch, size), out.dtype)
+    recurrent_grad: Array = np.zeros((batch, size), out.dtype)
     carries = [np.zeros((batch, size), out.dtype) for _ in range(cell.num_carries)]
     grads_by_step = []  # from the last step to the first
     for t in range(steps - 1, -1, -1):
-        inputs = [*_unbind(grad[t], 0), projected_grad, *(value[t] for value in values)]
+        inputs = [*_unbind(grad[t], 0), recurrent_grad, *(value[t] for value in values)]
         if projection_grads is None:
             results = cell.gradient(*[None] * cell.num_gradients, *carries, *inputs)
             carries = list(results[cell.num_gradients :])
@@ -231,31 +237,31 @@ def _gradients(
         else:
             update(cell.gradient, [*projection_grads[t], *carries], inputs)
             grads_by_step.append(projection_grads[t])
-        hidden_grads = grads_by_step[-1]
-        if cell.has_separate_hidden_gradients:
-            hidden_grads = stack([hidden_grads[i] for i in cell.hidden_grad_indices])
-        projected_grad = sum(matmul(hidden_grads, weights), 0)
+        projected_grads = grads_by_step[-1]
+        if cell.has_separate_projected_gradients:
+            projected_grads = stack([projected_grads[i] for i in cell.projected_grad_indices])
+        recurrent_grad = sum(matmul(projected_grads, weights), 0)
     if projection_grads is None:
         projection_grads = stack(grads_by_step[::-1])
-    input_grad = hidden_grad = _join(projection_grads[:, : cell.num_gates])
-    if cell.has_separate_hidden_gradients:
-        hidden_grad = _join(stack([projection_grads[:, i] for i in cell.hidden_grad_indices], 1))
-    hidden_grad = reshape(hidden_grad, (steps * batch, cell.num_gates * size))
-    weight_grad = matmul(transpose(hidden_grad, 0, 1), reshape(previous[:, 0], (steps * batch, size)))
+    input_grad = projected_grad = _join(projection_grads[:, : cell.num_gates])
+    if cell.has_separate_projected_gradients:
+        projected_grad = _join(stack([projection_grads[:, i] for i in cell.projected_grad_indices], 1))
+    projected_grad = reshape(projected_grad, (steps * batch, cell.num_gates * size))
+    weight_grad = matmul(transpose(projected_grad, 0, 1), reshape(previous[:, 0], (steps * batch, size)))
     if len(carries) == cell.num_states:  # GRU: add the part of the gradient that does not go through the projection
-        projected_grad = projected_grad + carries.pop()
-    results = input_grad, stack([projected_grad, *carries]), weight_grad
-    return (*results, sum(hidden_grad, 0)) if has_bias else results
+        recurrent_grad = recurrent_grad + carries.pop()
+    results = input_grad, stack([recurrent_grad, *carries]), weight_grad
+    return (*results, sum(projected_grad, 0)) if has_bias else results
 
 
 def _split(array: Array, num_gates: int) -> list[Array]:
-    """Return the parts of an array (..., n·H), one for each gate, (..., H)."""
+    """Return the parts of an array (..., K·H), one for each gate, (..., H)."""
     size = array.shape[-1] // num_gates
     return [array[..., gate * size : (gate + 1) * size] for gate in range(num_gates)]
 
 
 def _join(parts: Array) -> Array:
-    """Return (T, n, B, H) as (T, B, n·H)."""
+    """Return (T, K, B, H) as (T, B, K·H)."""
     steps, num_gates, batch, size = parts.shape
     return reshape(transpose(parts, 1, 2), (steps, batch, num_gates * size))
 

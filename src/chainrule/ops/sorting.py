@@ -64,7 +64,7 @@ def topk(input: Input, k: int, dim: int = -1, largest: bool = True, sorted: bool
         k: the number of elements to return.
         dim: the dimension.
         largest: whether to return the largest elements; otherwise the smallest.
-        sorted: has no effect: the elements are always sorted, by `largest` from the largest or from the smallest.
+        sorted: has no effect: the elements are always sorted, in descending order if `largest`, else ascending.
 
     Returns:
         The pair (values, indices), of the input's shape with k in `dim`.
