@@ -280,8 +280,7 @@ def norm(
         TypeError: the input is not floating.
     """
     check("norm", p == "fro" or not isinstance(p, str), f"p must be a number, 'fro' or None, not {p!r}")
-    if dtype is not None:
-        input = cast(input, dtype=dtype)
+    input = input if dtype is None else cast(input, dtype=dtype)
     return vector_norm(input, p=2.0 if p is None or isinstance(p, str) else p, dim=dim, keepdim=keepdim)
 
 
