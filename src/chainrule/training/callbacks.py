@@ -128,10 +128,10 @@ class SettingsCheck(Callback):
         Raises:
             ValueError: some settings differ; the message gives old and new values.
         """
-        changed = self.differences(state)
-        if changed:
+        differences = self.differences(state)
+        if differences:
             raise ValueError(
-                ", ".join(f"{name} was {old!r} and is now {new!r}" for name, (old, new) in changed.items())
+                ", ".join(f"{name} was {old!r} and is now {new!r}" for name, (old, new) in differences.items())
             )
 
 

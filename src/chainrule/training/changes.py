@@ -139,9 +139,9 @@ def change_run(
         config["going_back"] = {"kind": kept_key[0], "number": kept_key[1], "steps_per_epoch": steps_per_epoch}
     if config != run.config:
         write_config(config, run.folder)
-    changed = Run(run.folder)
-    finish_going_back(changed)
-    return changed
+    changed_run = Run(run.folder)
+    finish_going_back(changed_run)
+    return changed_run
 
 
 def describe_change(
@@ -221,8 +221,8 @@ def _find_state(run: Run, epoch: int | None, step: int | None, steps_per_epoch: 
 
 def _saved_recipe(file: Path, state: Any, current: Recipe) -> Recipe:
     """Return the recipe under which a state was saved; fields that it lacks are those of the current recipe."""
-    saved = saved_settings(state)
-    values = {name: saved[name] for name in asdict(current) if name in saved}
+    settings = saved_settings(state)
+    values = {name: settings[name] for name in asdict(current) if name in settings}
     check_schema({**asdict(current), **values}, RECIPE_SCHEMA, str(file))
     return replace(current, **values)
 

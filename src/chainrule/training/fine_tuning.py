@@ -33,18 +33,18 @@ def describe_start(source: Run, network: Module, freeze: Sequence[str]) -> dict[
     """
     source_state = safetensors_io.load(_weights_file(source), from_chainrule=True)
     own_state = network.state_dict()
-    unmatched = sorted(source_state.keys() ^ own_state.keys())
-    if unmatched:
+    unmatched_names = sorted(source_state.keys() ^ own_state.keys())
+    if unmatched_names:
         raise RunError(
-            f"{source.folder}: its weights do not fit the model: only one of the two has {join_names(unmatched)}; "
-            f"leave out --model to use the run's own"
+            f"{source.folder}: its weights do not fit the model: only one of the two has "
+            f"{join_names(unmatched_names)}; leave out --model to use the run's own"
         )
     parameter_names = [name for name, _ in network.named_parameters()]
     last_layer = parameter_names[-1].rpartition(".")[0]
-    replaced = [name for name, tensor in own_state.items() if source_state[name].shape != tensor.shape]
+    replaced_names = [name for name, tensor in own_state.items() if source_state[name].shape != tensor.shape]
     misfits = [
         f"{name} is {source_state[name].shape}, must be {own_state[name].shape}"
-        for name in replaced
+        for name in replaced_names
         if name.rpartition(".")[0] != last_layer
     ]
     if misfits:
@@ -56,13 +56,13 @@ def describe_start(source: Run, network: Module, freeze: Sequence[str]) -> dict[
             )
     if all(any(_has_prefix(name, prefix) for prefix in freeze) for name in parameter_names):
         raise RunError("--freeze leaves no parameter to train")
-    frozen_and_replaced = [name for name in replaced if any(_has_prefix(name, prefix) for prefix in freeze)]
+    frozen_and_replaced = [name for name in replaced_names if any(_has_prefix(name, prefix) for prefix in freeze)]
     if frozen_and_replaced:
         raise RunError(
             f"{join_names(frozen_and_replaced)} cannot be frozen: the shape differs from that of the run's weights, so "
             f"training starts from random values"
         )
-    return {"run": str(source.folder), "replaced": replaced, "freeze": list(freeze)}
+    return {"run": str(source.folder), "replaced": replaced_names, "freeze": list(freeze)}
 
 
 def write_start(source: Run, folder: Path) -> None:

@@ -147,8 +147,8 @@ def _new_recipe(old: Recipe, settings: Mapping[str, Any]) -> Recipe:
         RunError: a setting is unknown, invalid, cannot be changed, or would have no effect.
     """
     check_schema({**asdict(old), **settings}, RECIPE_SCHEMA, "the fork's settings")
-    changed = {name: value for name, value in settings.items() if getattr(old, name) != value}
-    fixed = sorted(changed.keys() & _FIXED_SETTINGS)
+    changed_settings = {name: value for name, value in settings.items() if getattr(old, name) != value}
+    fixed = sorted(changed_settings.keys() & _FIXED_SETTINGS)
     if fixed:
         raise RunError(f"{join_names(fixed)} cannot be changed in a fork")
     optimizer = settings.get("optimizer", old.optimizer)
@@ -157,7 +157,7 @@ def _new_recipe(old: Recipe, settings: Mapping[str, Any]) -> Recipe:
         defaults = {"momentum": 0.0, "weight_decay": 0.0, **OPTIMIZERS[optimizer].settings}
     new = replace(old, **{**defaults, **settings})
     check_optimizer(new)
-    check_effect(new, changed)
+    check_effect(new, changed_settings)
     return new
 
 

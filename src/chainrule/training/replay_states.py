@@ -86,7 +86,7 @@ def least_needed_step(steps: Iterable[int]) -> int:
 
         least_needed_step([10, 20, 25, 40])  # 20
     """
-    ordered = [0, *sorted(steps)]
-    neighbors = zip(ordered, ordered[1:], ordered[2:], strict=False)
+    ordered_steps = [0, *sorted(steps)]
+    neighbors = zip(ordered_steps, ordered_steps[1:], ordered_steps[2:], strict=False)
     _, step = min((next_step - previous_step, step) for previous_step, step, next_step in neighbors)
     return step

@@ -105,14 +105,14 @@ def restore(run: Run, trainer: Trainer, state: Any, file: Path) -> None:
                 f"{source}: each epoch of its history needs a train_loss and only finite values, not {record}"
             )
     try:
-        changed = _changed_settings(run, trainer, state)
-        _check_progress(run, trainer, state["progress"], changed)
+        changed_settings = _changed_settings(run, trainer, state)
+        _check_progress(run, trainer, state["progress"], changed_settings)
         _advance_schedule(trainer, state["progress"])
-        if changed:
-            _replace_options(trainer, state, changed)
+        if changed_settings:
+            _replace_options(trainer, state, changed_settings)
         else:
             _check_options(trainer, state)
-        _check_optimizer_state(run, trainer, state, changed)
+        _check_optimizer_state(run, trainer, state, changed_settings)
         trainer.load_state_dict(state)
         _check_best(trainer)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
@@ -202,20 +202,20 @@ def _changed_settings(run: Run, trainer: Trainer, state: dict[str, Any]) -> Sett
     """
     (settings_check,) = (callback for callback in trainer.callbacks if isinstance(callback, SettingsCheck))
     saved = saved_settings(state)
-    changed = settings_check.differences(saved)
+    changed_settings = settings_check.differences(saved)
     recorded_values: dict[str, list[Any]] = {}  # the values that each setting has had, in order
     for change in run.changes:
         for name, (old, new) in change["settings"].items():
             recorded_values[name] = [*recorded_values.get(name, [old]), new]
-    for name, (saved_value, current_value) in changed.items():
+    for name, (saved_value, current_value) in changed_settings.items():
         values = recorded_values.get(name)
         if values is None or saved_value not in values or current_value != values[-1]:
             settings_check.load_state_dict(saved)  # raises a ValueError with all differences
-    saved.update({name: current_value for name, (_, current_value) in changed.items()})
-    return changed
+    saved.update({name: current_value for name, (_, current_value) in changed_settings.items()})
+    return changed_settings
 
 
-def _check_progress(run: Run, trainer: Trainer, progress: dict[str, Any], changed: SettingChanges) -> None:
+def _check_progress(run: Run, trainer: Trainer, progress: dict[str, Any], changed_settings: SettingChanges) -> None:
     """Check that the state's progress is consistent with the config and the loader."""
     epoch, step, epochs = progress["epoch"], progress["step"], run.config["training"]["epochs"]
     for change in run.changes:
@@ -226,10 +226,10 @@ def _check_progress(run: Run, trainer: Trainer, progress: dict[str, Any], change
             )
     if not 0 <= epoch <= epochs or not 0 <= step <= len(trainer.loader):
         raise ValueError(f"it is at step {step} of {len(trainer.loader)} after {epoch} of {epochs} epochs")
-    if step and "batch_size" in changed:
+    if step and "batch_size" in changed_settings:
         raise ValueError(
-            f"it was saved within an epoch, with batches of {changed['batch_size'][0]}: the batch size can only "
-            f"be changed between epochs"
+            f"it was saved within an epoch, with batches of {changed_settings['batch_size'][0]}: the batch size "
+            f"can only be changed between epochs"
         )
     n_examples = min(step * trainer.loader.batch_size, trainer.loader.examples)
     is_count_possible = 0 <= (progress.get("correct") or 0) <= n_examples
@@ -248,12 +248,12 @@ def _advance_schedule(trainer: Trainer, progress: dict[str, Any]) -> None:
             trainer.scheduler.step()
 
 
-def _replace_options(trainer: Trainer, state: dict[str, Any], changed: SettingChanges) -> None:
+def _replace_options(trainer: Trainer, state: dict[str, Any], changed_settings: SettingChanges) -> None:
     """Replace the scheduler state and optimizer options in a state by those of the trainer, which has new settings."""
     state["scheduler"] = None if trainer.scheduler is None else trainer.scheduler.state_dict()
     state["optimizer"]["param_groups"] = trainer.optimizer.state_dict()["param_groups"]
     state["progress"]["stop"] = False  # a decision to stop was made under the old settings
-    if "optimizer" in changed:
+    if "optimizer" in changed_settings:
         state["optimizer"]["state"] = {}  # the new optimizer has no use for the old one's state
 
 
@@ -291,7 +291,7 @@ _NON_NEGATIVE_ENTRIES = {"acc_delta", "exp_avg_sq", "exp_inf", "mu_product", "sq
 """Entries of optimizers' states that cannot be negative, such as averages of squares."""
 
 
-def _check_optimizer_state(run: Run, trainer: Trainer, state: dict[str, Any], changed: SettingChanges) -> None:
+def _check_optimizer_state(run: Run, trainer: Trainer, state: dict[str, Any], changed_settings: SettingChanges) -> None:
     """Check that the optimizer's state is complete and plausible for the number of steps."""
     parameters = [(parameter, group) for group in trainer.optimizer.param_groups for parameter in group["params"]]
     states, progress = state["optimizer"]["state"], state["progress"]
@@ -305,14 +305,14 @@ def _check_optimizer_state(run: Run, trainer: Trainer, state: dict[str, Any], ch
         for change in run.changes
     )
     for index, (parameter, group) in enumerate(parameters):
-        required = set(trainer.optimizer.start(parameter.numpy(), group))
-        if group.get("momentum") and "momentum" not in changed:
-            required.add("momentum_buffer")
+        required_entries = set(trainer.optimizer.start(parameter.numpy(), group))
+        if group.get("momentum") and "momentum" not in changed_settings:
+            required_entries.add("momentum_buffer")
         entries = states.get(str(index), {})
         check_schema(entries, dict, f"the optimizer's state of parameter {index}")
-        missing = required - entries.keys()
-        if steps and has_started and "optimizer" not in changed and missing:
-            raise ValueError(f"the optimizer's state of parameter {index} lacks {min(missing)}")
+        missing_entries = required_entries - entries.keys()
+        if steps and has_started and "optimizer" not in changed_settings and missing_entries:
+            raise ValueError(f"the optimizer's state of parameter {index} lacks {min(missing_entries)}")
         for name, value in entries.items():
             if name != "step":
                 array = np.asarray(value)

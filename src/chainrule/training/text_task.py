@@ -107,8 +107,8 @@ class TextTask:
     def defaults(self, model: Model, data: TextData) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return default options of a new model for the text, and overrides of the model's recipe."""
         options, overrides = CORPUS_DEFAULTS.get(data.name, ({}, {}))
-        accepted = inspect.signature(model.build).parameters
-        options = {name: value for name, value in options.items() if name in accepted}
+        accepted_options = inspect.signature(model.build).parameters
+        options = {name: value for name, value in options.items() if name in accepted_options}
         return {**options, "vocab_size": data.tokenizer.vocab_size}, dict(overrides)
 
     def describe(self, data: TextData, limit: int | None) -> dict[str, Any]:
