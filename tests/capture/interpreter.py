@@ -40,5 +40,6 @@ def address_of(key, build):
     if not key.startswith("loops "):
         return _compiled(key, build)
     if key not in _callbacks:
-        _callbacks[key] = _CALLBACK(_unprofiled(python.executable(build())))
+        # never replace a callback: another thread may have built it meanwhile, and its program calls it by its address
+        _callbacks.setdefault(key, _CALLBACK(_unprofiled(python.executable(build()))))
     return ctypes.cast(_callbacks[key], ctypes.c_void_p).value

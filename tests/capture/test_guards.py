@@ -17,8 +17,12 @@ from chainrule import nn, optim
 from chainrule.capture import jit
 from chainrule.capture.guards import Guards, Names
 from chainrule.errors import CaptureError
+from chainrule.kernels.calling import stage_kernel
 from chainrule.nn import functional as F  # noqa: N812
 from chainrule.nn.module import Module
+
+from ..threads import call_in_two_threads
+from . import interpreter
 
 pytestmark = pytest.mark.usefixtures("interpreted")
 
@@ -209,6 +213,20 @@ def test_two_threads_trace_at_once():
     assert sorted(results) == [(0, 0.0), (0, 1.0), (1, 0.0), (1, 1.0)]
     assert all(len(values) == 1 for values in results.values())
     assert "__getattribute__" not in vars(Module)
+
+
+def test_a_callback_of_the_interpreter_lives_on_when_another_thread_builds_the_same_one(monkeypatch):
+    monkeypatch.setattr(interpreter, "_callbacks", {})
+
+    def build_callback(in_the_middle):
+        def build():
+            in_the_middle()
+            return stage_kernel("empty")
+
+        return interpreter.address_of("loops that two threads build", build)
+
+    first, second = call_in_two_threads(build_callback)
+    assert first == second
 
 
 # Compiled in nearly every call
