@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 
 import chainrule
-from chainrule import nn
+from chainrule import nn, random
 from chainrule.creation import one_hot
+
+from .threads import call_in_two_threads
 
 
 @pytest.mark.parametrize(("make", "value"), [(chainrule.zeros, 0), (chainrule.ones, 1)])
@@ -260,3 +263,20 @@ def test_the_number_of_threads_is_a_whole_one():
     for number in ("a", 1.5, None):
         with pytest.raises(TypeError, match="set_num_threads: the number must be an integer, not "):
             chainrule.set_num_threads(number)
+
+
+def test_two_threads_that_draw_first_share_the_default_generator(monkeypatch):
+    monkeypatch.setattr(random, "default_generator", functools.cache(random.default_generator.__wrapped__))
+    monkeypatch.setattr(random, "_generators", {})
+    default_rng = np.random.default_rng
+
+    def generator(in_the_middle):
+        def create():
+            in_the_middle()
+            return default_rng()
+
+        monkeypatch.setattr(np.random, "default_rng", create)
+        return random.default_generator()
+
+    first, second = call_in_two_threads(generator)
+    assert first is second is random.default_generator()

@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+_generators: dict[str, np.random.Generator] = {}  # holds the default generator: `cache` alone could create two
+
+
 @cache  # created on first use: numpy.random is slow to load
 def default_generator() -> np.random.Generator:
     """Return the generator that is used when none is passed."""
-    return np.random.default_rng()
+    return _generators.setdefault("default", np.random.default_rng())
 
 
 def draw(name: str, shape: Any, generator: np.random.Generator | None = None, **options: Any) -> Any:

@@ -1,6 +1,7 @@
 """The thread pool."""
 
 import ctypes
+import functools
 import math
 import os
 import signal
@@ -17,6 +18,8 @@ from chainrule.errors import SettingError
 from chainrule.kernels import machine, team, team_loops
 from chainrule.kernels.special import erf
 from chainrule.kernels.tree import ADDRESS, I4, I8, Kernel
+
+from ..threads import call_in_two_threads
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 7])
@@ -65,6 +68,51 @@ def test_several_threads_may_call_at_once(threads):
     for caller in callers:
         caller.join()
     assert not wrong
+
+
+def test_two_threads_that_use_the_team_first_share_its_words(monkeypatch):
+    monkeypatch.setattr(team, "_words", functools.cache(team._words.__wrapped__))
+    monkeypatch.setattr(team, "_shared_words", {})
+    zeros = np.zeros
+
+    def words(in_the_middle):
+        def allocate(*arguments):
+            in_the_middle()
+            return zeros(*arguments)
+
+        monkeypatch.setattr(np, "zeros", allocate)
+        return team._words()
+
+    first, second = call_in_two_threads(words)
+    assert first is second is team._words()
+
+
+FIRST_USE = """
+import sys, threading
+from chainrule.kernels import team
+
+team.set_num_threads(2)
+team._control()
+sys.setswitchinterval(1e-6)
+barrier = threading.Barrier(2)
+
+def work():
+    barrier.wait()
+    for _ in range(20):
+        team.parallel_for(lambda begin, end: None, 2, 10**6)
+
+threads = [threading.Thread(target=work) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_two_threads_may_use_the_team_first():
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-X", "faulthandler", "-c", FIRST_USE], timeout=60, check=False)
+        assert done.returncode == 0
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

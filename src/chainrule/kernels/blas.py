@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -41,11 +41,8 @@ def _address(function: Any) -> int:
 
 def _gemm_address(name: str) -> int:
     for symbol_name in (f"scipy_{name}64_", f"{name}64_", f"{name}$NEWLAPACK$ILP64"):
-        try:
-            symbol = getattr(_library(), symbol_name)
-        except AttributeError:
-            continue
-        return _address(symbol)
+        with suppress(AttributeError):
+            return _address(getattr(_library(), symbol_name))
     raise NoBlasError(f"NumPy's BLAS library has no {name} with 64-bit sizes")
 
 

@@ -16,6 +16,7 @@ import hashlib
 import os
 import stat
 import sys
+import threading
 import time
 import warnings
 from contextlib import suppress
@@ -45,6 +46,11 @@ _addresses: dict[str, int] = {}  # of machine code in memory, by key
 _engines: list[Any] = []  # LLVM's execution engines: each owns its machine code in memory
 _rejections: dict[str, KernelRejectedError] = {}  # by key
 _available = True
+
+_lock = threading.RLock()
+"""Held while a kernel is built and compiled. Kernels that other kernels call are cached when they are first built. If
+two threads built at once, one of them could get two copies of such a kernel, and LLVM rejects a module with both.
+"""
 
 
 def available() -> bool:
@@ -107,16 +113,16 @@ def address_of(key: str, build: Build) -> int:
         CannotCompileError: LLVM is missing or broken.
         KernelRejectedError: LLVM rejects the kernel.
     """
-    address = _addresses.get(key)
-    if address is None:
-        if key in _rejections:
-            raise _rejections[key]
-        try:
-            address = _addresses[key] = _load_or_compile(key, build)
-        except KernelRejectedError as error:
-            _rejections[key] = error
-            raise
-    return address
+    if key not in _addresses:
+        with _lock:
+            if key in _rejections:
+                raise _rejections[key]
+            try:
+                _addresses[key] = _addresses.get(key) or _load_or_compile(key, build)  # another thread may have done it
+            except KernelRejectedError as error:
+                _rejections[key] = error
+                raise
+    return _addresses[key]
 
 
 def function(address: int) -> Callable[..., None]:
@@ -128,8 +134,7 @@ def _load_or_compile(key: str, build: Build) -> int:
     """Link a kernel from the disk cache, or compile it and cache it."""
     identity = f"{_machine()} {key}".encode()
     digest = hashlib.sha256(identity).hexdigest()[:40]
-    cached = _read(digest, identity)
-    if cached is not None:
+    if (cached := _read(digest, identity)) is not None:
         return _link(*cached)
     kernel = build()
     code = _compile(kernel)
@@ -172,10 +177,8 @@ def _target() -> Any:
     binding = llvm_binding()
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
-    processor_name, features = _target_settings()
-    return binding.Target.from_default_triple().create_target_machine(
-        cpu=processor_name, features=features, opt=3, jit=True
-    )
+    cpu, features = _target_settings()
+    return binding.Target.from_default_triple().create_target_machine(cpu=cpu, features=features, opt=3, jit=True)
 
 
 def _target_settings() -> tuple[str, str]:
@@ -193,13 +196,12 @@ def _machine() -> str:
     """What machine code depends on besides the key: processor, compiler, and the sources that build kernels."""
     from importlib.metadata import version  # slow to import
 
-    binding = llvm_binding()
     digest = hashlib.sha256()
     package = Path(__file__).parent.parent
     for source in sorted([*package.glob("kernels/*.py"), *package.glob("lower/*.py")]):
         digest.update(source.read_bytes())
     feature_names = [name for name, is_enabled in sorted(processor.features().items()) if is_enabled]
-    parts = [binding.get_process_triple(), *_target_settings(), *feature_names, version("llvmlite")]
+    parts = [llvm_binding().get_process_triple(), *_target_settings(), *feature_names, version("llvmlite")]
     return " ".join([*parts, digest.hexdigest()])
 
 
@@ -278,3 +280,7 @@ def _make_room(folder: Path) -> None:
                 return
             Path(path).unlink()
             total_bytes -= status.st_size
+
+
+if hasattr(os, "register_at_fork"):  # a thread that compiles would not exist in the forked process, but hold the lock
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)

@@ -94,6 +94,10 @@ def _control() -> Callable[[int, int, int, int], object]:
     return lambda team, operation, a, b: call(team, operation, a, b, 0, 0)
 
 
+_shared_words: dict[str, np.ndarray[Any, np.dtype[np.int64]]] = {}
+"""The result of `_words`: `cache` alone would give each of two threads that call it first at once words of its own."""
+
+
 @functools.cache
 def _words() -> np.ndarray[Any, np.dtype[np.int64]]:
     """The words that all threads share."""
@@ -101,9 +105,8 @@ def _words() -> np.ndarray[Any, np.dtype[np.int64]]:
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(memory))  # workers read it even while the process exits
     words = memory[-memory.ctypes.data // memory.itemsize % team_loops.LINE_WORDS :]  # from the first whole cache line
     for offset, name in ((team_loops.ACQUIRE_LOCK, "acquire"), (team_loops.RELEASE_LOCK, "release")):
-        address = ctypes.cast(getattr(ctypes.pythonapi, f"PyThread_{name}_lock"), ctypes.c_void_p).value
-        words[offset] = address or 0
-    return words
+        words[offset] = ctypes.cast(getattr(ctypes.pythonapi, f"PyThread_{name}_lock"), ctypes.c_void_p).value or 0
+    return _shared_words.setdefault("words", words)
 
 
 class _Task:
@@ -185,6 +188,7 @@ def _after_fork() -> None:
     _start_lock = threading.Lock()
     _started_workers.clear()
     _thread_idents.clear()
+    _shared_words.clear()
     _words.cache_clear()
 
 
