@@ -85,7 +85,9 @@ def test_a_run_that_stops_halfway_leaves_no_gradient():
 
 def test_blas_has_its_threads_again(monkeypatch):
     threads = [7]
-    monkeypatch.setattr(blas, "_threads", lambda: (lambda: threads[0], lambda number: threads.__setitem__(0, number)))
+    functions = (lambda: threads[0], lambda number: threads.__setitem__(0, number))
+    blas.thread_count_addresses()  # those of the real functions, for compiled code
+    monkeypatch.setattr(blas, "_thread_count_functions", lambda: functions)
     case = Interrupting()
     assert threads == [7]
     case.interrupts.put("now")
