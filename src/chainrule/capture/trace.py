@@ -189,7 +189,7 @@ class Trace(Recorder):
         tracer = self.capture_array(data)
         if array is data:
             return tracer
-        return tracer.copy() if array.dtype == data.dtype else self.cast(tracer, array.dtype)
+        return tracer.copy("K") if array.dtype == data.dtype else self.cast(tracer, array.dtype)
 
     def lift(self, x: Any, detached: bool = False) -> Any:
         """Return the Tracer of a Tensor or an array; return numbers unchanged.

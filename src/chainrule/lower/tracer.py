@@ -229,10 +229,10 @@ class Tracer(NDArrayOperatorsMixin):
         """Convert to a different type."""
         return self if self.dtype == dtype and not copy else self.recorder.cast(self, dtype)
 
-    def copy(self) -> Tracer:
+    def copy(self, order: Any = "C") -> Tracer:
         """A new Tracer for the same value. Values are immutable, so no elements are copied."""
         copy = Tracer(self.recorder, self.value)
-        copy.layout_array = np.empty_like(self.layout_array)
+        copy.layout_array = np.empty_like(self.layout_array, order=order)
         return copy
 
     def reshape(self, *shape: Any) -> Tracer:
@@ -358,11 +358,6 @@ def _view_function(function: Any) -> Any:
     )
 
 
-def _contiguous(recorder: Recorder, x: Any, dtype: Any = None) -> Tracer:
-    x = x if dtype is None else x.astype(dtype, copy=False)
-    return x if x.value.example.flags.c_contiguous else recorder.reorder(x, np.ascontiguousarray(x.value.example))
-
-
 def _from_example(function: Any) -> Any:
     """Record nothing: `function` depends on shapes and types only, so it is called with the example arrays."""
     return lambda _, *inputs: function(*(x.value.example if isinstance(x, Tracer) else x for x in inputs))
@@ -371,9 +366,9 @@ def _from_example(function: Any) -> Any:
 FUNCTIONS: dict[Any, Any] = {
     np.sum: _reduce("sum"), np.max: _reduce("max"), np.min: _reduce("min"), np.mean: _mean,
     np.any: _any, np.all: _all,
-    np.where: _where, np.clip: _clip, np.reshape: _reshape, np.ascontiguousarray: _contiguous,
+    np.where: _where, np.clip: _clip, np.reshape: _reshape,
     np.zeros_like: _constant_like(0), np.ones_like: _constant_like(1), np.empty_like: _constant_like(0),
-    np.copy: lambda _, x: x.copy(),
+    np.copy: lambda _, x, order="K": x.copy(order),
     **{f: _view_function(f) for f in (
         np.transpose, np.swapaxes, np.moveaxis, np.expand_dims, np.squeeze, np.broadcast_to, np.ravel,
     )},
