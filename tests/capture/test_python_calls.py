@@ -68,3 +68,47 @@ def test_a_contiguous_copy_is_not_changed_with_its_source():
         np.testing.assert_array_equal(copy, expected)
         np.testing.assert_array_equal(view, x + 1)
         np.testing.assert_array_equal(source, x.T + 1)
+
+
+ARITHMETIC = {
+    **{f"round to {n}": (lambda x, n=n: ops.round(x, decimals=n), lambda x, n=n: np.round(x, n)) for n in (0, 2, -1)},
+    "maximum of booleans": (lambda x: ops.amax(x > 0, 1), lambda x: np.max(x > 0, 1)),
+    "minimum of booleans": (lambda x: ops.amin(x > -11, 2, keepdim=True), lambda x: np.min(x > -11, 2, keepdims=True)),
+    "maxima of no rows": (lambda x: ops.amax(x[:, :0], 2), lambda x: np.max(x[:, :0], 2)),
+    "empty product": (lambda x: x[:, :, :0] @ x[:, :0], lambda x: x * 0),
+    "empty linear layer": (
+        lambda x: ops.linear(x[:, :, :0], x[0, :, :0], x[0, :, 0]),
+        lambda x: np.broadcast_to(x[0, :, 0], (2, 3, 3)),
+    ),
+}
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("name", ARITHMETIC)
+def test_arithmetic_is_compiled(name, dtype):
+    function, plain = ARITHMETIC[name]
+    compiled = jit(function)
+    for call in range(3):
+        x = np.roll(X.astype(dtype), call) * (1 + call / 7)
+        out, expected = compiled(chainrule.from_numpy(x)).numpy(), plain(x)
+        assert out.dtype == expected.dtype
+        np.testing.assert_array_equal(out, expected)
+    assert "Python" not in compiled.explain()
+
+
+def test_the_gradient_of_an_assignment_to_a_slice_is_compiled():
+    parameter = chainrule.from_numpy(X.copy()).requires_grad_()
+
+    @jit
+    def step(value):
+        parameter.grad = None
+        x = parameter * 2
+        x[:, 1] = value
+        (x * x).sum().backward()
+
+    for call in range(2):
+        step(chainrule.from_numpy(X[:, 0] + call))
+        expected = 8 * X
+        expected[:, 1] = 0
+        np.testing.assert_allclose(parameter.grad.numpy(), expected, rtol=1e-13)
+    assert "index_put′" not in step.explain()

@@ -271,8 +271,8 @@ def _add_at(trace: Trace, input: Any, *, index: Any, shape: Any) -> Tracer:
 def _index_put(trace: Trace, input: Any, value: Any, *, index: Any) -> Tracer:
     """Copy an array, and set the elements of the copy at an index."""
     _require(indexing.is_basic(index))
-    x, value = trace.as_tracer(input), trace.as_tracer(value)
-    _require(value.dtype == x.dtype)
+    x = trace.as_tracer(input)
+    value = trace.as_tracer(value).astype(x.dtype, copy=False)
     out = np.array(x.value.example)
     return copies(trace, out, [(x, out), (value, out[index])])
 

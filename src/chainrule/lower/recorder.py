@@ -252,11 +252,13 @@ class Recorder:
         """Record a matrix product, or a stack of them; a vector counts as a matrix with one row or column, as in NumPy.
 
         Raises:
-            Untraceable: it is empty, or not of floats of one type.
+            Untraceable: the elements are not floats of one type.
         """
         x, y = self._as_blas_matrix(self.as_tracer(x)), self._as_blas_matrix(self.as_tracer(y))
-        if x.dtype != y.dtype or x.dtype.kind != "f" or not x.size or not y.size:
-            raise Untraceable("a matrix product that is empty or not of floats of one type")
+        if x.dtype != y.dtype or x.dtype.kind != "f":
+            raise Untraceable("a matrix product of numbers that are not floats of one type")
+        if not x.size or not y.size:  # the result is empty, or 0
+            return self.add_array(np.asarray(np.matmul(x.value.example, y.value.example)))
         if x.ndim == 1:
             return self.matmul(x.reshape(1, -1), y)[..., 0, :] if y.ndim > 1 else (x * y).sum()
         if y.ndim == 1:

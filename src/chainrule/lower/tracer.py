@@ -300,15 +300,15 @@ def _reduce(op: str) -> Any:
             raise Untraceable(f"np.{op} with out or where")
         x = recorder.as_tracer(x)
         x = x if dtype is None or x.dtype == dtype else recorder.cast(x, dtype)
-        if op != "sum" and x.dtype.kind == "b":
-            raise Untraceable("the maximum or minimum of booleans")
         if op == "sum" and x.dtype.kind in "biu" and x.dtype != np.int64:
             x = recorder.cast(x, np.int64)
         initial = None if initial is np._NoValue else initial
         axes = tuple(range(x.ndim)) if axis is None else tuple(sorted(normalize_axis_tuple(axis, x.ndim or 1)))
         axes = axes if x.ndim else ()
-        if op != "sum" and initial is None and 0 in x.shape:
-            raise Untraceable("the maximum or minimum of an empty array")
+        if op != "sum" and x.dtype.kind == "b":
+            return recorder.cast(
+                record(recorder, recorder.cast(x, np.uint8), axis, None, None, keepdims, initial), np.bool_
+            )
         function: Any = {"sum": np.sum, "max": np.max, "min": np.min}[op]
         initial_option = {} if op == "sum" or 0 not in x.shape else {"initial": initial}
         example = function(x.value.example, axis=axes, keepdims=keepdims, **initial_option)
@@ -333,6 +333,13 @@ def _any(_: Recorder, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
 def _all(_: Recorder, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     return np.sum(x == 0, axis=axis, keepdims=keepdims) == 0
+
+
+def _round(_: Recorder, x: Any, decimals: int = 0) -> Any:
+    if x.dtype.kind != "f" or abs(decimals) > 22:  # larger powers of ten are not exact
+        raise Untraceable(f"np.round of {x.dtype} to {decimals} decimals")
+    factor = 10.0 ** abs(decimals)
+    return np.rint(x * factor) / factor if decimals >= 0 else np.rint(x / factor) * factor
 
 
 def _reshape(recorder: Recorder, x: Any, shape: Any, **options: Any) -> Tracer:
@@ -365,7 +372,7 @@ def _from_example(function: Any) -> Any:
 
 FUNCTIONS: dict[Any, Any] = {
     np.sum: _reduce("sum"), np.max: _reduce("max"), np.min: _reduce("min"), np.mean: _mean,
-    np.any: _any, np.all: _all,
+    np.any: _any, np.all: _all, np.round: _round,
     np.where: _where, np.clip: _clip, np.reshape: _reshape,
     np.zeros_like: _constant_like(0), np.ones_like: _constant_like(1), np.empty_like: _constant_like(0),
     np.copy: lambda _, x, order="K": x.copy(order),
