@@ -134,9 +134,8 @@ class Tracer(NDArrayOperatorsMixin):
         if self.recorder.has_ended:
             raise LeakedTracerError
         if self.base is not None:
-            view: NDArray[Any] = self.view_function(
-                self.base.layout_array, *(x.value.example for x in self.index_tracers)
-            )
+            indices = [x.value.example for x in self.index_tracers]
+            view: NDArray[Any] = self.view_function(self.base.layout_array, *indices)
             return view
         return self._value.example if self._layout_array is None else self._layout_array
 
@@ -237,7 +236,7 @@ class Tracer(NDArrayOperatorsMixin):
 
     def reshape(self, *shape: Any) -> Tracer:
         """Change the shape."""
-        return _reshape(self.recorder, self, shape[0] if len(shape) == 1 else shape)
+        return np.reshape(self, shape[0] if len(shape) == 1 else shape)  # type: ignore[return-value]  # dispatched
 
     def transpose(self, *axes: Any) -> Tracer:
         """Permute the dimensions."""
@@ -306,9 +305,7 @@ def _reduce(op: str) -> Any:
         axes = tuple(range(x.ndim)) if axis is None else tuple(sorted(normalize_axis_tuple(axis, x.ndim or 1)))
         axes = axes if x.ndim else ()
         if op != "sum" and x.dtype.kind == "b":
-            return recorder.cast(
-                record(recorder, recorder.cast(x, np.uint8), axis, None, None, keepdims, initial), np.bool_
-            )
+            return record(recorder, x.astype(np.uint8), axis, None, None, keepdims, initial).astype(np.bool_)
         function: Any = {"sum": np.sum, "max": np.max, "min": np.min}[op]
         initial_option = {} if op == "sum" or 0 not in x.shape else {"initial": initial}
         example = function(x.value.example, axis=axes, keepdims=keepdims, **initial_option)
@@ -342,10 +339,6 @@ def _round(_: Recorder, x: Any, decimals: int = 0) -> Any:
     return np.rint(x * factor) / factor if decimals >= 0 else np.rint(x / factor) * factor
 
 
-def _reshape(recorder: Recorder, x: Any, shape: Any, **options: Any) -> Tracer:
-    return recorder.record_view(x, lambda array: np.reshape(array, shape, **options))
-
-
 def _where(recorder: Recorder, condition: Any, x: Any, y: Any) -> Tracer:
     return recorder.elementwise(np.where, condition, x, y)
 
@@ -373,11 +366,11 @@ def _from_example(function: Any) -> Any:
 FUNCTIONS: dict[Any, Any] = {
     np.sum: _reduce("sum"), np.max: _reduce("max"), np.min: _reduce("min"), np.mean: _mean,
     np.any: _any, np.all: _all, np.round: _round,
-    np.where: _where, np.clip: _clip, np.reshape: _reshape,
+    np.where: _where, np.clip: _clip,
     np.zeros_like: _constant_like(0), np.ones_like: _constant_like(1), np.empty_like: _constant_like(0),
     np.copy: lambda _, x, order="K": x.copy(order),
     **{f: _view_function(f) for f in (
-        np.transpose, np.swapaxes, np.moveaxis, np.expand_dims, np.squeeze, np.broadcast_to, np.ravel,
+        np.reshape, np.transpose, np.swapaxes, np.moveaxis, np.expand_dims, np.squeeze, np.broadcast_to, np.ravel,
     )},
     np.diagonal: _view_function(writable_diagonal),
     **{f: _from_example(f) for f in (np.shape, np.ndim, np.size, np.result_type)},
