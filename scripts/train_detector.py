@@ -29,6 +29,7 @@ from chainrule.images.classification import classify_detections
 from chainrule.images.detection import detect_digits
 from chainrule.images.files import to_gray_bytes
 from chainrule.images.pyramid import make_levels, normalize_contrast
+from chainrule.images.rescoring import rescore
 from chainrule.models import load_detector
 from chainrule.models.digit_detector import SHIPPED
 from chainrule.nn.utils import clip_grad_norm_
@@ -61,7 +62,10 @@ MORE = (
 CALIBRATION_SEED, CALIBRATION_PAGES = 10_000, 8  # of each kind: no page of these seeds is trained on
 CALIBRATION_PIXELS = 1_000_000
 NEAR = 10.0  # how strongly the weights of the evidence are held near those before
-RARE = 0.5  # weight of a detection on a page without a digit: such pages are many here, but people read few of them
+NEAR_FIRST = (
+    1.0  # the same for doubtful detections: near the weights for all; of 1, 10 and 30, best in cross-validation
+)
+RARE = 0.25  # weight of a detection on a page without a digit: with it, they are one in twenty, more than people read
 
 
 class Examples:
@@ -223,9 +227,10 @@ def greatest_mistakes(maps: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 
 def calibrate(folder: Path) -> None:
-    """Fit `images.evidence.WEIGHTS` on pages that were not trained on, and print them."""
+    """Fit the weights in `images.evidence` on pages that were not trained on, and print them."""
     detect, classify = load_detector(folder), classifier(runs.shipped())
     rows, right, counts = [], [], []
+    rescored: dict[int, float] = {}  # by row: the log odds of a doubtful detection that was scored again
     for number in range(CALIBRATION_PAGES):
         for i, kind in enumerate((*KINDS, *MORE)):
             seed = CALIBRATION_SEED + number * len((*KINDS, *MORE)) + i
@@ -233,16 +238,25 @@ def calibrate(folder: Path) -> None:
             levels = make_levels(np.asarray(to_gray_bytes(page.image), np.float32) / 255)
             detections = detect_digits(levels, detect)
             detections, _, _, features = classify_detections(levels, detections, classify)
-            for detection, row in zip(detections, features, strict=True):
+            is_doubtful = evidence.is_doubtful(features)
+            for detection, row, doubtful in zip(detections, features, is_doubtful, strict=True):
                 box = (detection.left, detection.top, detection.right, detection.bottom)
                 is_digit = max((overlap(box, digit.box) for digit in page.digits), default=0) > 0.4
                 is_labeled = is_digit or max((share_inside(box, other) for other in page.ignored), default=0) < 0.3
                 if row.any() and is_labeled:
+                    if doubtful:
+                        rescored[len(rows)] = rescore(levels, [detection], detect).item()
                     rows.append(row)
                     right.append(is_digit)
                     counts.append(1.0 if page.digits else RARE)
-    weights = fit_logistic(np.array(rows), np.array(right, float), np.array(counts), evidence.WEIGHTS)
+    inputs, outputs, times = np.array(rows), np.array(right, float), np.array(counts)
+    weights = fit_logistic(inputs, outputs, times, evidence.WEIGHTS, NEAR)
     print(f"{len(rows)} detections, {sum(right)} of them digits: WEIGHTS = {np.round(weights, 2).tolist()}")
+    doubtful = list(rescored)
+    more_inputs = evidence.rescored_features(inputs[doubtful], np.array(list(rescored.values())))
+    start = np.insert(evidence.WEIGHTS, -1, 0.0)  # as if the second score told nothing
+    weights = fit_logistic(more_inputs, outputs[doubtful], times[doubtful], start, NEAR_FIRST)
+    print(f"{len(doubtful)} of them are doubtful: RESCORED_WEIGHTS = {np.round(weights, 2).tolist()}")
 
 
 def overlap(one: Extent, other: Extent) -> float:
@@ -265,14 +279,16 @@ def widen(box: Extent) -> Extent:
     return left - more, top, right + more, bottom
 
 
-def fit_logistic(rows: np.ndarray, right: np.ndarray, counts: np.ndarray, start: np.ndarray) -> np.ndarray:
+def fit_logistic(
+    rows: np.ndarray, right: np.ndarray, counts: np.ndarray, start: np.ndarray, strength: float
+) -> np.ndarray:
     """The weights of logistic regression, by Newton's method; each row counts as often as `counts` says.
 
-    They are held near `start`, those of the detector before: some evidence is the same on nearly all pages, which tell
-    little about its weight. The last one, of the constant, is not: how many digits there are is another matter.
+    They are held near `start`, by `strength`: some evidence is the same on nearly all pages, which tell little about
+    its weight. The last one, of the constant, is not: how many digits there are is a different matter.
     """
     weights = start.copy()
-    near = np.full(len(weights), NEAR)
+    near = np.full(len(weights), strength)
     near[-1] = 0.01
     for _ in range(50):
         p = 1 / (1 + np.exp(-np.clip(rows @ weights, -50, 50)))

@@ -15,18 +15,28 @@ from chainrule.images.detection import (
     _suppress_duplicates,
     detect_digits,
 )
-from chainrule.images.evidence import WEIGHTS, detection_features
+from chainrule.images.evidence import RESCORED_WEIGHTS, WEIGHTS, detection_features
 from chainrule.images.page import _without_cell_sides, read_page
 from chainrule.images.pyramid import Level, make_levels, normalize_contrast
+from chainrule.images.rescoring import WINDOW_SIDE
 
 
-def planted(digits):
-    """A detector that finds digits in a level of 256×200 pixels: (left, top, right, bottom, score, digit)."""
+AGAIN = 1.0  # the log odds of a doubtful detection that is scored again
+
+
+def planted(digits, again=AGAIN):
+    """A detector that finds digits in a level of 256×200 pixels: (left, top, right, bottom, score, digit).
+
+    In a window of its own, every detection has the log odds `again`.
+    """
 
     def detect(contrast):
         height, width = contrast.shape
         maps = np.zeros((15, height // 4, width // 4), np.float32)
         maps[0] = -9
+        if (height, width) == (WINDOW_SIDE, WINDOW_SIDE):
+            maps[0] = again
+            return maps
         if (height, width) != (200 + 2 * PADDING, 256 + 2 * PADDING):
             return maps
         for left, top, right, bottom, score, digit in digits:
@@ -195,7 +205,9 @@ def test_confidence_is_that_of_a_digit_times_both_opinions():
     digit = read_one([0, 0.9, 0, 0, 0.1, 0, 0, 0, 0, 0], 0.95)
     # Clear, dark, 34 pixels high, on a photo of 200 pixels; found at one level only, and nothing else on the page
     odds = [0.95 / 0.05, 30, 0.3, 34, 34 / 200, opinion[4] / (1 - opinion[4]), 1]
-    center = 1 / (1 + np.exp(-WEIGHTS @ [*np.log(odds), 0, 0, 0.6, 0, 0, 1, 0, 1]))
+    features = [*np.log(odds), 0, 0, 0.6, 0, 0, 1, 0]
+    assert 0.02 < 1 / (1 + np.exp(-WEIGHTS @ [*features, 1])) < 0.98  # so it is scored again
+    center = 1 / (1 + np.exp(-RESCORED_WEIGHTS @ [*features, AGAIN, 1]))
     assert (digit.digit, digit.second_digit) == (4, 1)
     assert digit.confidence == pytest.approx(center * opinion[4], abs=1e-3)
     assert digit.second_confidence == pytest.approx(center * opinion[1], abs=1e-3)
@@ -344,7 +356,7 @@ def test_a_doubtful_stroke_in_a_line_of_its_own_is_a_one_if_it_is_as_tall_as_the
     gray[40:70, 40:60] = gray[40:70, 100:120] = 0.2
     gray[130 : 130 + height, 180:184] = 0.2
     digits = [(40, 40, 60, 70, 0.95, 3), (100, 40, 120, 70, 0.94, 8), (180, 130, 184, 130 + height, 0.93, 1)]
-    lines = read_page(gray, lambda images: np.eye(10)[[3, 8, 1][: len(images)]], planted(digits))
+    lines = read_page(gray, lambda images: np.eye(10)[[3, 8, 1][: len(images)]], planted(digits, again=0.5))
     assert [digit.digit for line in lines for digit in line] == ([3, 8, 1] if kept else [3, 8])
     if kept:
         assert lines[1][0].confidence < 0.9
@@ -367,7 +379,7 @@ def test_ink_much_fainter_than_the_others_is_no_digit_unless_it_is_surely_one(sc
     gray = sheet()
     gray[60:90, 30:34] = 0.75
     digits = [(100, 58, 112, 92, 0.95, 4), (26, 58, 38, 92, score, 4)]
-    lines = read_page(gray, lambda images: np.eye(10)[[4] * len(images)], planted(digits))
+    lines = read_page(gray, lambda images: np.eye(10)[[4] * len(images)], planted(digits, again=0.5))
     assert [digit.box[0] for line in lines for digit in line] == ([26, 100] if kept else [100])
 
 

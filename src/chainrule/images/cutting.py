@@ -15,6 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from chainrule.images.foreground import STROKE_INK, BlankError
+from chainrule.images.pyramid import choose_level, crop
 from chainrule.images.ruled_lines import remove_horizontal_lines
 from chainrule.images.steps import ink_to_mnist
 
@@ -96,27 +97,15 @@ def _window(levels: Sequence[Level], detection: Detection) -> tuple[Gray, Box, M
 
     Beyond the photo, its border is repeated.
     """
-    from PIL import Image  # imported on first use
-
     digit_height = max(detection.height, detection.width / 2)
     scale = DIGIT_HEIGHT / digit_height
-    finer = [level for level in levels if level.scale >= scale]
-    level = finer[-1] if finer else levels[0]
+    level = choose_level(levels, scale)
     margin = MARGIN * digit_height
-    sides = np.array(
-        [detection.left - margin, detection.top - margin, detection.right + margin, detection.bottom + margin]
-    )
-    left, top, right, bottom = (sides * level.scale).tolist()
-    x = np.arange(math.floor(left) - 2, math.ceil(right) + 2)
-    y = np.arange(math.floor(top) - 2, math.ceil(bottom) + 2)
+    sides = (detection.left - margin, detection.top - margin, detection.right + margin, detection.bottom + margin)
+    window = crop(level, sides, scale)
+    height, width = window.shape
     level_height, level_width = level.gray.shape
-    rows, columns = np.clip(y, 0, level_height - 1), np.clip(x, 0, level_width - 1)
-    region = np.ascontiguousarray(level.gray[np.ix_(rows, columns)], np.float32)
-    width = max(4, round((right - left) * scale / level.scale))
-    height = max(4, round((bottom - top) * scale / level.scale))
-    method = Image.Resampling.BICUBIC if scale > level.scale else Image.Resampling.BOX
-    source_box = (left - x[0], top - y[0], right - x[0], bottom - y[0])
-    window = np.asarray(Image.fromarray(region).resize((width, height), method, source_box))
+    left, top, right, bottom = (level.scale * side for side in sides)
     border = margin * scale
     beyond = (-left, -top, right - level_width, bottom - level_height)  # how far the window exceeds the level
     shown = tuple(border - max(0.0, distance) * scale / level.scale for distance in beyond)

@@ -42,6 +42,14 @@ MIN_SAME_OVERLAP = 0.5  # minimum intersection over union of boxes of the same d
 MIN_LARGER_SHARE = 0.8  # minimum share of a box that lies in a larger box of the same digit
 MIN_LARGER_SCORE = 0.75  # minimum confidence of this larger box, relative to that of the smaller one
 MAX_LARGER = 3  # maximum number of larger boxes of a detection
+# A detection that covers two digits: it is taller than MERGED_HEIGHT times the median height of the page's detections
+# with at least MIN_USUAL_SCORE, if there are MIN_USUAL of them; and in it are detections of about that height, within a
+# factor of USUAL_FACTOR, that overlap by at most MAX_PAIR_SHARED of the smaller one
+MERGED_HEIGHT = 1.6
+MIN_USUAL_SCORE = 0.6
+MIN_USUAL = 5
+USUAL_FACTOR = 1.4
+MAX_PAIR_SHARED = 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +95,52 @@ def detect_digits(levels: Sequence[Level], detect: Detector) -> list[Detection]:
         detect: the detector.
     """
     candidates = [detection for level in levels for detection in _detect_at(level, detect)]
-    return _suppress_duplicates(sorted(candidates, key=lambda detection: -detection.score)[:MAX_DETECTIONS])
+    candidates = sorted(candidates, key=lambda detection: -detection.score)[:MAX_DETECTIONS]
+    distinct = _suppress_duplicates(candidates)
+    separate = _without_merged(candidates, distinct)
+    return distinct if len(separate) == len(candidates) else _suppress_duplicates(separate)
+
+
+def _without_merged(candidates: Sequence[Detection], distinct: Sequence[Detection]) -> list[Detection]:
+    """Return the candidates without those that cover two digits, as a 1 below a 0 looks like a 9.
+
+    Args:
+        candidates: the detections at all levels, the most confident first.
+        distinct: those that remain without duplicates.
+    """
+    heights = [detection.height for detection in distinct if detection.score >= MIN_USUAL_SCORE]
+    if len(heights) < MIN_USUAL:
+        return list(candidates)
+    usual_height = float(np.median(heights))
+    usual = [
+        candidate
+        for candidate in candidates
+        if candidate.score >= MIN_SCORE and usual_height / USUAL_FACTOR < candidate.height < usual_height * USUAL_FACTOR
+    ]
+    merged = []
+    for tall in distinct:
+        if tall.height > MERGED_HEIGHT * usual_height:
+            inside = [d for d in usual if _common_area(d, tall) > MAX_SMALLER_SHARED * d.width * d.height]
+            if any(_share_of_smaller(d, other) < MAX_PAIR_SHARED for d in inside for other in inside):
+                merged.append(tall)
+    return [
+        candidate
+        for candidate in candidates
+        if candidate.height <= MERGED_HEIGHT * usual_height
+        or all(_share_of_smaller(candidate, tall) < MAX_SMALLER_SHARED for tall in merged)
+    ]
+
+
+def _common_area(first: Detection, second: Detection) -> float:
+    """Return the area that the boxes of two detections have in common."""
+    width = min(first.right, second.right) - max(first.left, second.left)
+    height = min(first.bottom, second.bottom) - max(first.top, second.top)
+    return max(width, 0.0) * max(height, 0.0)
+
+
+def _share_of_smaller(first: Detection, second: Detection) -> float:
+    """Return the area that two boxes have in common, relative to the smaller one's."""
+    return _common_area(first, second) / min(first.width * first.height, second.width * second.height)
 
 
 def _detect_at(level: Level, detect: Detector) -> list[Detection]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 WEIGHTS = np.array([1.85, -0.22, -0.96, -0.69, 1.3, 0.47, 0.54, 4.12, 4.06, 2.32, -2.02, -0.75, 0.66, 0.65, -3.81])
 """The weights of `detection_features` in the log odds that a detection is a digit."""
+RESCORED_WEIGHTS = np.array(
+    [0.6, -0.16, -1.91, -0.78, 1.66, 0.44, 0.6, 4.0, 3.74, 3.39, -2.0, -1.74, 1.65, 2.28, 2.31, -3.61]
+)
+"""The weights of `rescored_features`, the same for doubtful detections."""
+DOUBTFUL = (0.02, 0.98)  # limits of the probabilities with which a detection is doubtful
+MAX_RESCORED = 60  # maximum number of detections of a photo that are scored again, so that it takes less than a second
 MAX_PROBABILITY = 0.999  # upper limit of probabilities before their log odds are taken, so that none decides alone
 MAX_NEIGHBOR_GAP = 2.5  # maximum distance of neighbors in a line, in heights of the shorter one
 MAX_HEIGHT_RATIO = 2.5  # maximum ratio of the heights of neighbors: an exponent is a neighbor, too
@@ -97,10 +103,44 @@ def detection_features(
     return features
 
 
-def digit_probability(features: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the probability (N,) that each detection is a digit, from its features; 0 where there is no ink."""
-    probability = 1 / (1 + np.exp(-np.clip(features @ WEIGHTS, -50, 50)))
-    return np.asarray(np.where(features[:, -1] == 1, probability, 0.0))
+def digit_probability(
+    features: NDArray[np.float64], rescore: Callable[[Sequence[int]], NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    """Return the probability (N,) that each detection is a digit; 0 where there is no ink.
+
+    Args:
+        features: see `detection_features`.
+        rescore: a function from the indices of doubtful detections to their log odds (see `rescoring`).
+    """
+    probability = _first_probability(features)
+    doubtful = np.flatnonzero(is_doubtful(features))
+    if len(doubtful) > MAX_RESCORED:  # the most doubtful
+        doubtful = doubtful[np.argsort(np.abs(probability[doubtful] - 0.5), kind="stable")[:MAX_RESCORED]]
+    if len(doubtful):
+        rescored = rescored_features(features[doubtful], rescore(doubtful.tolist()))
+        probability[doubtful] = _logistic(rescored @ RESCORED_WEIGHTS)
+    return probability
+
+
+def rescored_features(features: NDArray[np.float64], log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the features (N, 16): those before with the log odds (N,) of `rescoring.rescore`, before the constant."""
+    return np.insert(features, -1, log_odds, axis=1)
+
+
+def is_doubtful(features: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which detections (N,) are scored again."""
+    low, high = DOUBTFUL
+    probability = _first_probability(features)
+    return np.asarray((probability > low) & (probability < high))
+
+
+def _first_probability(features: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the probability (N,) that each detection is a digit before any is scored again."""
+    return np.asarray(np.where(features[:, -1] == 1, _logistic(features @ WEIGHTS), 0.0))
+
+
+def _logistic(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(1 / (1 + np.exp(-np.clip(log_odds, -50, 50))))
 
 
 def _best_neighbor_scores(detections: Sequence[Detection]) -> NDArray[np.float64]:

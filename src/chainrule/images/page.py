@@ -17,6 +17,7 @@ from chainrule.images.detection import detect_digits
 from chainrule.images.evidence import digit_probability
 from chainrule.images.lines import group_into_lines
 from chainrule.images.pyramid import PAGE_LONGEST_SIDE, make_levels
+from chainrule.images.rescoring import rescore
 from chainrule.images.steps import normalize_gray
 
 if TYPE_CHECKING:
@@ -98,7 +99,8 @@ def read_page(photo: NDArray[np.floating | np.uint8], classify: Classifier, dete
     detections, cutouts, class_probabilities, features = classify_detections(
         levels, detect_digits(levels, detect), classify
     )
-    is_digit = _without_cell_sides(digit_probability(features), detections, cutouts)
+    probability = digit_probability(features, lambda indices: rescore(levels, [detections[i] for i in indices], detect))
+    is_digit = _without_cell_sides(probability, detections, cutouts)
     is_digit = _without_giants(_without_faint_ink(is_digit, cutouts), detections)
     class_probabilities = _reread_doubtful(
         levels, detections, class_probabilities, is_digit >= MIN_DIGIT_PROBABILITY, classify

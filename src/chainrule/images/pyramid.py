@@ -18,6 +18,8 @@ import numpy as np
 from chainrule.images.raster import resize, shrink
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from chainrule.images.raster import Gray
@@ -69,6 +71,34 @@ def _level(gray: Gray, scale: float) -> Level:
         return Level(scale, np.asarray(shrink(gray, round(scale * max(gray.shape))), np.float32))
     height, width = (round(scale * side) for side in gray.shape)
     return Level(scale, np.asarray(np.clip(resize(gray, (height, width), "BICUBIC"), 0, 1), np.float32))
+
+
+def choose_level(levels: Sequence[Level], scale: float) -> Level:
+    """Return the coarsest level that has at least a scale, or the finest one if none has."""
+    return next((level for level in reversed(levels) if level.scale >= scale), levels[0])
+
+
+def crop(level: Level, sides: tuple[float, float, float, float], scale: float) -> Gray:
+    """Return a part of the photo at a scale. Beyond the photo, its border is repeated.
+
+    Args:
+        level: the photo at a scale near that.
+        sides: left, top, right and bottom in pixels of the photo; they need not be whole numbers.
+        scale: pixels of the result per pixel of the photo.
+    """
+    from PIL import Image  # imported on first use
+
+    left, top, right, bottom = (level.scale * side for side in sides)
+    x = np.arange(math.floor(left) - 2, math.ceil(right) + 2)
+    y = np.arange(math.floor(top) - 2, math.ceil(bottom) + 2)
+    level_height, level_width = level.gray.shape
+    rows, columns = np.clip(y, 0, level_height - 1), np.clip(x, 0, level_width - 1)
+    region = np.ascontiguousarray(level.gray[np.ix_(rows, columns)], np.float32)
+    width = max(4, round((right - left) * scale / level.scale))
+    height = max(4, round((bottom - top) * scale / level.scale))
+    method = Image.Resampling.BICUBIC if scale > level.scale else Image.Resampling.BOX
+    source_box = (left - x[0], top - y[0], right - x[0], bottom - y[0])
+    return np.asarray(Image.fromarray(region).resize((width, height), method, source_box))
 
 
 def normalize_contrast(gray: Gray) -> NDArray[np.float32]:
