@@ -27,7 +27,7 @@ from chainrule.files import atomic_write
 from chainrule.images import evidence
 from chainrule.images.classification import classify_detections
 from chainrule.images.detection import detect_digits
-from chainrule.images.files import to_gray_bytes
+from chainrule.images.files import to_gray_image
 from chainrule.images.pyramid import make_levels, normalize_contrast
 from chainrule.images.rescoring import rescore
 from chainrule.models import load_detector
@@ -91,7 +91,7 @@ class Examples:
     def _page(self, number: int):
         kind = self.kinds[number % len(self.kinds)]
         page = make_page(kind, number, train=True, max_pixels=MAX_PIXELS)
-        page.image = to_gray_bytes(page.image)
+        page.image = to_gray_image(page.image)
         return page
 
     def add_page(self) -> None:
@@ -235,7 +235,7 @@ def calibrate(folder: Path) -> None:
         for i, kind in enumerate((*KINDS, *MORE)):
             seed = CALIBRATION_SEED + number * len((*KINDS, *MORE)) + i
             page = make_page(kind, seed, train=True, max_pixels=CALIBRATION_PIXELS)
-            levels = make_levels(np.asarray(to_gray_bytes(page.image), np.float32) / 255)
+            levels = make_levels(np.asarray(to_gray_image(page.image), np.float32) / 255)
             detections = detect_digits(levels, detect)
             detections, _, _, features = classify_detections(levels, detections, classify)
             is_doubtful = evidence.is_doubtful(features)

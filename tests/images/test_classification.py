@@ -34,7 +34,7 @@ def test_the_larger_box_is_read_if_the_surer_one_cuts_strokes():
     assert [sides(one) for one in found] == [sides(FOUR)]
     assert (found[0].score, found[0].other_level_score) == (0.7, 0.6)
     assert opinions[0].argmax() == 4
-    assert sum(cuts[0].leaving) < 0.02
+    assert sum(cuts[0].ink_outside) < 0.02
     alone = looked_at([replace(FOUR, other_level_score=0.6)])
     assert np.array_equal(cuts[0].image, alone[1][0].image)
     assert np.array_equal(rows, alone[3])

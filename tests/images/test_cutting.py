@@ -130,15 +130,15 @@ def test_broad_strokes_on_a_narrow_panel(dark):
 
 
 def test_how_much_of_the_ink_goes_on_beyond_the_box():
-    assert cut(draw_digits("0", (260, 200), 80, 6, BOX[:2], 0)).leaving == pytest.approx((0, 0), abs=1e-5)
+    assert cut(draw_digits("0", (260, 200), 80, 6, BOX[:2], 0)).ink_outside == pytest.approx((0, 0), abs=1e-5)
     bowl = draw_digits("0", (260, 200), 40, 6, (100, 80), 0)
     ImageDraw.Draw(bowl).line((100, 80, 100, 160), fill=0, width=6)  # the stem of a p
-    down, aside = cut(bowl, (98, 77, 127, 123)).leaving
+    down, aside = cut(bowl, (98, 77, 127, 123)).ink_outside
     assert 0.08 < down < 0.3
     assert aside == pytest.approx(0, abs=1e-5)
     touching = three()
     ImageDraw.Draw(touching).line((140, 119, 200, 119), fill=0, width=6)
-    down, aside = cut(touching).leaving
+    down, aside = cut(touching).ink_outside
     assert down == pytest.approx(0, abs=1e-5)
     assert 0.05 < aside < 0.4
 
@@ -151,10 +151,10 @@ def test_the_line_between_two_cells_joins_others_at_both_ends():
         pen.line((0, y, 260, y), fill=60, width=3)
     for x in (44, 124, 204):
         pen.line((x, 58, x, 142), fill=60, width=3)
-    assert cut(sheet, (120, 60, 128, 140)).joined > 0.9
+    assert cut(sheet, (120, 60, 128, 140)).joined_share > 0.9
     pen.line((164, 70, 164, 130), fill=60, width=3)  # a 1 in a cell
-    assert cut(sheet, (160, 70, 168, 130)).joined == 0
+    assert cut(sheet, (160, 70, 168, 130)).joined_share == 0
     pen.line((84, 70, 84, 142), fill=60, width=3)  # one that stands on the line
-    assert cut(sheet, (80, 70, 88, 142)).joined == 0
+    assert cut(sheet, (80, 70, 88, 142)).joined_share == 0
     for number in (1, 4, 7):
-        assert cut(draw_digits(str(number), (260, 200), 80, 6, BOX[:2], 0)).joined < 0.1
+        assert cut(draw_digits(str(number), (260, 200), 80, 6, BOX[:2], 0)).joined_share < 0.1

@@ -20,7 +20,6 @@ from chainrule.images.page import _without_cell_sides, read_page
 from chainrule.images.pyramid import Level, make_levels, normalize_contrast
 from chainrule.images.rescoring import WINDOW_SIDE
 
-
 AGAIN = 1.0  # the log odds of a doubtful detection that is scored again
 
 
@@ -279,8 +278,8 @@ def test_evidence_of_the_line_and_the_page(count):
             assert not row.any()
             continue
         assert row[8:10] == pytest.approx(plain_surroundings(detections, inked, i))
-        assert row[10] == pytest.approx(opinions[i, 0] * min(cut.leaving[0] / 0.08, 1))
-        assert row[11] == pytest.approx(0.2 if cut.leaving[1] == 0.06 else 1)
+        assert row[10] == pytest.approx(opinions[i, 0] * min(cut.ink_outside[0] / 0.08, 1))
+        assert row[11] == pytest.approx(0.2 if cut.ink_outside[1] == 0.06 else 1)
         assert row[12:14] == pytest.approx(plain_likeness(detections, cuts, i))
         assert row[14] == 1
 
@@ -390,5 +389,5 @@ def test_ink_much_fainter_than_the_others_is_no_digit_unless_it_is_surely_one(sc
 def test_a_stroke_that_joins_lines_at_both_ends_is_no_one_unless_two_levels_show_it(width, joined, again, kept):
     """Regression: the sides of cells as high as the digits in them were read as 1."""
     detections = [Detection(10, 10, 10 + width, 50, 0.8, np.eye(10)[1], other_level_score=again)] * 2
-    cuts = [Cutout(np.zeros((28, 28), np.uint8), 0.2, 20.0, joined=joined), None]
+    cuts = [Cutout(np.zeros((28, 28), np.uint8), 0.2, 20.0, joined_share=joined), None]
     assert _without_cell_sides(np.array([0.9, 0.0]), detections, cuts).tolist() == [0.9 * kept, 0.0]

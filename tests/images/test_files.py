@@ -336,7 +336,7 @@ def test_too_little_memory_is_no_damage(tmp_path: Path, monkeypatch: pytest.Monk
         (b"8BPS\0\1", "Photoshop documents cannot be opened"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'>", "SVG drawings cannot be opened; export the drawing as PNG"),
         (b"<?xml version='1.0'?>\n<!-- a drawing -->\n<svg>", "SVG drawings cannot be opened"),
-        (b"%PDF-1.7", "PDF documents as a whole cannot be opened; choose a page"),
+        (b"%PDF-1.7", "a whole PDF document cannot be opened; choose a page"),
         (b"hello", "not an image in one of the formats PNG, JPEG"),
     ],
     ids=["heic", "avif", "jxl", "raw", "psd", "svg", "svg in xml", "pdf", "text"],

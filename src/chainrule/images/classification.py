@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 DETECTOR_WEIGHT = 0.5  # the weight of the detector's class probabilities; the classifier's have the rest
 PROBABILITY_FLOOR = 1e-4  # added to each probability before pooling, so that no network alone can exclude a class
 DIGITS = 10  # number of classes of a classifier of digits; an 11th is "no digit"
-MIN_GAIN = 0.02  # minimum share of the ink by which a larger box must contain more of it to be chosen
+MIN_GAIN = 0.02  # a larger box is chosen only if it contains at least this much more of the ink, as a share of it
 MIN_CLASS_PROBABILITY = 0.7  # minimum probability of the class in a larger box
 MIN_NEIGHBOR_SCORE = 0.5  # minimum confidence of a detection that a larger box must not contain
 MAX_SHARED = 0.5  # maximum share of such a detection that a larger box may contain
@@ -55,11 +55,11 @@ def classify_detections(
     levels: Sequence[Level], detections: Sequence[Detection], classify: Classifier
 ) -> Classification:
     """Cut out and classify each detection."""
-    boxes, cutouts = _replace_truncating_boxes(levels, detections, cut_out(levels, detections), classify)
-    class_probabilities, no_digit = pool_probabilities(boxes, cutouts, classify)
+    chosen, cutouts = _replace_truncating_boxes(levels, detections, cut_out(levels, detections), classify)
+    class_probabilities, no_digit = pool_probabilities(chosen, cutouts, classify)
     side = min(levels[0].gray.shape) / levels[0].scale if levels else 1.0
-    features = detection_features(boxes, cutouts, class_probabilities, no_digit, side)
-    return Classification(boxes, cutouts, class_probabilities, features)
+    features = detection_features(chosen, cutouts, class_probabilities, no_digit, side)
+    return Classification(chosen, cutouts, class_probabilities, features)
 
 
 def _replace_truncating_boxes(
@@ -75,22 +75,22 @@ def _replace_truncating_boxes(
     candidates = [
         (i, larger)
         for i, (detection, cutout) in enumerate(zip(detections, cutouts, strict=True))
-        if cutout is not None and sum(cutout.leaving) > MIN_GAIN
+        if cutout is not None and sum(cutout.ink_outside) > MIN_GAIN
         for larger in detection.larger
         if (_shares_inside(larger, sides) * is_sure)[np.arange(len(sides)) != i].max(initial=0) <= MAX_SHARED
     ]
     if not candidates:
         return chosen, chosen_cutouts
-    larger_boxes = [larger for _, larger in candidates]
-    larger_cutouts = cut_out(levels, larger_boxes)
-    class_probabilities, no_digit = pool_probabilities(larger_boxes, larger_cutouts, classify)
+    larger_detections = [larger for _, larger in candidates]
+    larger_cutouts = cut_out(levels, larger_detections)
+    class_probabilities, no_digit = pool_probabilities(larger_detections, larger_cutouts, classify)
     probabilities = (class_probabilities.max(axis=1) * (1 - no_digit)).tolist()
     # In reverse: of several larger boxes of one detection, the first, the surest, replaces the others
     for (i, larger), cutout, probability in reversed(list(zip(candidates, larger_cutouts, probabilities, strict=True))):
         original = cutouts[i]
         if cutout is None or original is None or probability <= MIN_CLASS_PROBABILITY:
             continue
-        if sum(original.leaving) - sum(cutout.leaving) > MIN_GAIN:
+        if sum(original.ink_outside) - sum(cutout.ink_outside) > MIN_GAIN:
             chosen[i] = replace(larger, other_level_score=detections[i].other_level_score)
             chosen_cutouts[i] = cutout
     return chosen, chosen_cutouts

@@ -83,7 +83,7 @@ def _parts(clean: Gray) -> list[_Part]:
 
 
 def _are_apart(parts: list[_Part], overlap: float) -> bool:
-    """Whether any two parts overlap by at most `overlap` pixels, either horizontally or vertically."""
+    """Whether no two parts overlap by more than `overlap` pixels both horizontally and vertically."""
     return all(
         max(part.left, other.left) - min(part.right, other.right) >= -overlap
         or max(part.top, other.top) - min(part.bottom, other.bottom) >= -overlap

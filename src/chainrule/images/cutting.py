@@ -30,14 +30,15 @@ if TYPE_CHECKING:
 
     Box = tuple[float, float, float, float]  # left, top, right, bottom
     Margins = tuple[float, float, float, float]
-    """How many pixels of the photo a window shows to the left of a box, above it, to its right and below it."""
+    """Widths of the strips to the left of a box, above it, to its right and below it that show the photo and not its
+    repeated border, in pixels of the window."""
 
 # Lengths in pixels are measured in the window.
 DIGIT_HEIGHT = 40  # pixels: the height of a digit
 MARGIN = 0.35  # width of the margin around the digit, relative to its height
 SLACK = 3  # pixels by which a digit may exceed its box
 RING_REACH = 5  # pixels: the outer limit of the ring around a box whose brightness counts as the paper's
-MAX_SKEWNESS = 1.5  # limit of the skewness, so that it cannot outvote the brightness around the box (see `_lightness`)
+MAX_SKEWNESS = 1.5  # limit of the skewness: against a brightness score of 1, at most 0.5 remains, which is doubtful
 MAX_STROKE_WIDTH = 17  # pixels: anything wider is paper
 LOCAL_WINDOW = 9  # pixels: the side of the window in which the darkest ink nearby is looked for
 MIN_PIXELS = 4  # minimum number of pixels of a digit's strokes
@@ -59,9 +60,10 @@ class Cutout(NamedTuple):
         image: (28, 28), in MNIST's format.
         contrast: the difference in brightness between its ink and the paper, from 0 to 1.
         clarity: `contrast` minus the window's median ink, in standard deviations of the paper's noise.
-        leaving: the share of the ink, the digit's and all ink connected to it, that lies above or below the box, and
-            the share to its left or right. They are high for a part of a letter, and for a digit that touches another.
-        joined: how much of the width beside the box is covered by lines that touch the digit near the top of the box,
+        ink_outside: the share of the ink, the digit's and all ink connected to it, that lies above or below the box,
+            and the share to its left or right. They are high for a part of a letter, and for a digit that touches
+            another.
+        joined_share: how much of the width beside the box is covered by lines that touch the digit near the box's top,
             and how much near its bottom: the smaller of the two shares. It is high for the side of a cell in a table,
             which meets other lines at both ends.
     """
@@ -69,8 +71,8 @@ class Cutout(NamedTuple):
     image: NDArray[np.uint8]
     contrast: float
     clarity: float
-    leaving: tuple[float, float] = (0.0, 0.0)
-    joined: float = 0.0
+    ink_outside: tuple[float, float] = (0.0, 0.0)
+    joined_share: float = 0.0
 
 
 def cut_out(levels: Sequence[Level], detections: Sequence[Detection]) -> list[Cutout | None]:
@@ -157,7 +159,7 @@ def _cut_out_of_window(gray: Gray, box: Box, shown: Margins) -> Cutout | None:
     full_ink = float(np.percentile(ink[inside], 95))
     if full_ink < MIN_INK:
         return None
-    joined = _joined(ink > MIN_LINE_INK * full_ink, box, shown)
+    joined_share = _joined_share(ink > MIN_LINE_INK * full_ink, box, shown)
     ink = _without_ruled_lines(ink / full_ink, shown) * full_ink
     median_ink = float(np.median(ink))
     noise = 1.4826 * float(np.median(np.abs(ink - median_ink)))  # standard deviation from the median absolute deviation
@@ -174,11 +176,11 @@ def _cut_out_of_window(gray: Gray, box: Box, shown: Margins) -> Cutout | None:
         image = ink_to_mnist(np.pad(digit_ink, 2))
     except BlankError:  # a hair in a large window
         return None
-    leaving = _leaving(even_ink * is_connected * _within(gray, box, math.inf, shown), box)
-    return Cutout(image, full_ink, (full_ink - median_ink) / max(noise, 1e-3), leaving, joined)
+    ink_outside = _ink_outside(even_ink * is_connected * _within(gray, box, math.inf, shown), box)
+    return Cutout(image, full_ink, (full_ink - median_ink) / max(noise, 1e-3), ink_outside, joined_share)
 
 
-def _leaving(ink: Gray, box: Box) -> tuple[float, float]:
+def _ink_outside(ink: Gray, box: Box) -> tuple[float, float]:
     """Return the share of the ink that lies above or below a box, and the share to its left or right."""
     left, top, right, bottom = (round(side) for side in box)
     row_ink, column_ink = ink.sum(axis=1), ink.sum(axis=0)
@@ -188,8 +190,8 @@ def _leaving(ink: Gray, box: Box) -> tuple[float, float]:
     return max(0.0, 1 - inside_rows / total), max(0.0, 1 - inside_columns / total)
 
 
-def _joined(dark: NDArray[np.bool_], box: Box, shown: Margins) -> float:
-    """Return `Cutout.joined` for a mask of ink that is at least as dark as a line."""
+def _joined_share(dark: NDArray[np.bool_], box: Box, shown: Margins) -> float:
+    """Return `Cutout.joined_share` for a mask of ink that is at least as dark as a line."""
     left, top, right, bottom = (round(side) for side in box)
     labels, n_parts = ndimage.label(dark, np.ones((3, 3)))
     sizes = np.bincount(labels[top:bottom, left : right + 1].ravel(), minlength=n_parts + 1)

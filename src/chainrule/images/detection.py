@@ -33,9 +33,9 @@ SIDE_MULTIPLE = 8  # the sides of the detector's input are multiples of this
 PADDING = 16  # pixels around a level, which repeat its border: a digit may touch it
 TYPICAL_HEIGHT = 22.0  # pixels: the detector returns the logarithms of heights and widths relative to this
 MIN_SCORE = 0.35  # minimum confidence of a detection
-MIN_SUPPORT_SCORE = 0.2  # minimum confidence of a detection at a different level that only supports a detection
+MIN_SUPPORT_SCORE = 0.2  # from here to `MIN_SCORE`, a detection is not returned, but supports one at a different level
 MAX_DETECTIONS = 3000  # of one photo: a page with more is not a page of digits
-MAX_UNION_SHARED = 0.35  # maximum share of the union of two boxes that they have in common; else one is dropped
+MAX_IOU = 0.35  # maximum intersection over union of two digits' boxes; else the less confident one is dropped
 MAX_SMALLER_SHARED = 0.65  # the same, as a share of the smaller box
 MIN_SPACING = 0.1  # minimum horizontal distance of centers in the same row, relative to the shorter digit's height
 MIN_SAME_OVERLAP = 0.5  # minimum intersection over union of boxes of the same digit at different levels
@@ -200,7 +200,7 @@ def _suppress_duplicates(detections: Sequence[Detection]) -> list[Detection]:
         is_larger[index] = False
         larger = tuple(detections[other] for other in np.flatnonzero(is_larger)[:MAX_LARGER].tolist())
         distinct.append(replace(detection, other_level_score=float(scores[same_digit].max(initial=0.0)), larger=larger))
-        remaining &= (common <= MAX_UNION_SHARED * union) & (common <= MAX_SMALLER_SHARED * smaller)
+        remaining &= (common <= MAX_IOU * union) & (common <= MAX_SMALLER_SHARED * smaller)
         # A 1 is narrow: a coarse level may detect it so far beside its position that the boxes hardly overlap
         distance = np.abs(boxes[:, 0] + boxes[:, 2] - detection.left - detection.right) / 2
         same_row = overlap[:, 1] > MAX_SMALLER_SHARED * np.maximum(heights, detection.height)

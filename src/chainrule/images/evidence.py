@@ -31,9 +31,9 @@ MAX_PROBABILITY = 0.999  # upper limit of probabilities before their log odds ar
 MAX_NEIGHBOR_GAP = 2.5  # maximum distance of neighbors in a line, in heights of the shorter one
 MAX_HEIGHT_RATIO = 2.5  # maximum ratio of the heights of neighbors: an exponent is a neighbor, too
 PRIOR_MEAN = 0.6  # prior of the mean confidence of the other detections on the page
-PRIOR_COUNT = 1.5  # number of detections as which this prior counts
-FULL_VERTICAL_LEAVING = 0.08  # of the ink: with at least as much above or below the box, it is likely a letter
-FULL_HORIZONTAL_LEAVING = 0.3  # the same to the left or right; it is higher because digits touch and lines run there
+PRIOR_COUNT = 1.5  # weight of this prior, in detections
+FULL_INK_ABOVE_OR_BELOW = 0.08  # of the ink: with at least as much above or below the box, it is likely a letter
+FULL_INK_LEFT_OR_RIGHT = 0.3  # the same to the left or right; it is higher because digits touch and lines run there
 HEIGHT_STD = 0.25  # standard deviation of the logarithms of the heights of one page's digits
 PRIOR_ALIKE = 0.5  # number of detections as tall as this one that are assumed in addition to those on the page
 MIN_CONTRAST = 0.005  # fainter ink counts as this faint
@@ -88,14 +88,14 @@ def detection_features(
                 max(1 - no_digit[i], 1e-3),
             ]
         )
-        above_or_below, left_or_right = cutout.leaving
+        above_or_below, left_or_right = cutout.ink_outside
         features[i] = (
             *logarithms,
             detection.other_level_score,
             neighbor_scores[i],
             mean_scores[i],
-            float(class_probabilities[i, ZERO_CLASS]) * min(above_or_below / FULL_VERTICAL_LEAVING, 1.0),
-            min(left_or_right / FULL_HORIZONTAL_LEAVING, 1.0),
+            float(class_probabilities[i, ZERO_CLASS]) * min(above_or_below / FULL_INK_ABOVE_OR_BELOW, 1.0),
+            min(left_or_right / FULL_INK_LEFT_OR_RIGHT, 1.0),
             alike[i],
             fainter[i],
             1,

@@ -44,7 +44,7 @@ FOREIGN_FORMATS = (  # a regular expression for how such a file starts, the name
     (rb"II\*\0.{4}CR|.{4}ftypcrx |FUJIFILMCCD-RAW|IIU\0|II?R[OS]|MMOR", "RAW photos", "develop the photo to JPEG"),
     (rb"8BPS", "Photoshop documents", AS_JPEG),
     (rb"\s*(<\?xml.*)?<svg|\s*<\?xml.*<svg", "SVG drawings", "export the drawing as PNG"),
-    (rb"%PDF-", "PDF documents as a whole", "choose a page of it with chainrule read FILE --page N"),
+    (rb"%PDF-", "a whole PDF document", "choose a page with chainrule read FILE --page N"),
 )
 UPRIGHT = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 """Pillow's `Image.Transpose` that makes an image upright, by EXIF orientation; 1 is upright already."""
@@ -98,7 +98,7 @@ def open_gray_photo(path: str | os.PathLike[str], name: str | None = None) -> tu
     Raises:
         PictureError, MemoryError: as in `open_digit`.
     """
-    image, size = _open_image(path, _photo_factor, to_gray_bytes, name)
+    image, size = _open_image(path, _photo_factor, to_gray_image, name)
     return np.asarray(image), max(size) / max(image.size)
 
 
@@ -237,8 +237,9 @@ def _foreign_format(file: io.BufferedReader) -> str:
 def _digit_factor(width: int, height: int) -> int:
     """Return the factor by which a picture of one digit is downsampled before `thumbnail` reduces it to its final size.
 
-    The result is at least 1.5 times as large as the final size, so that `thumbnail`, which is not limited to integer
-    factors, can average pixels with exact weights. A phone's 12 megapixels, 4000×3000, are decoded at half their size.
+    A picture that is downsampled at all is still at least 1.5 times as large as `DIGIT_LONGEST_SIDE`, so that
+    `thumbnail`, which is not limited to integer factors, can average pixels with exact weights. A phone's 12
+    megapixels, 4000×3000, are decoded at half their size.
     """
     return max(1, 2 * max(width, height) // (3 * DIGIT_LONGEST_SIDE))
 
@@ -265,7 +266,7 @@ def _to_gray(image: Image.Image, factor: int) -> Image.Image:
     return gray if gray.mode == "F" else Image.fromarray(np.asarray(gray, np.float32) / np.float32(255))
 
 
-def to_gray_bytes(image: Image.Image, factor: int = 1) -> Image.Image:
+def to_gray_image(image: Image.Image, factor: int = 1) -> Image.Image:
     """Convert a decoded image of any mode to gray values in mode L, as `open_gray_photo` does."""
     if _has_high_depth(image):
         return _to_rgb(image, factor).convert("L")

@@ -168,10 +168,10 @@ def _stretch(ink: Gray, mask: NDArray[np.bool_]) -> Gray:
     if np.ptp(values) < MIN_CONTRAST:
         raise BlankError
     threshold = otsu_threshold(values)
-    full_ink, paper = float(np.median(values[values > threshold])), values[values <= threshold]
-    paper_ink = float(np.median(paper))
+    full_ink, paper_values = float(np.median(values[values > threshold])), values[values <= threshold]
+    paper_ink = float(np.median(paper_values))
     # The standard deviation, estimated from the median absolute deviation
-    noise = 1.4826 * float(np.median(np.abs(paper - paper_ink)))
+    noise = 1.4826 * float(np.median(np.abs(paper_values - paper_ink)))
     if full_ink - paper_ink < max(MIN_CONTRAST, MIN_CLARITY * noise):
         raise BlankError
     zero_ink = min(paper_ink + 3 * noise, full_ink / 2)
@@ -180,14 +180,14 @@ def _stretch(ink: Gray, mask: NDArray[np.bool_]) -> Gray:
 
 
 def _without_residue(ink: Gray) -> Gray:
-    """Subtract the local mean of the paper's ink: gradual changes of the lighting, which are not noise."""
+    """Subtract the local mean of `ink` over pixels of paper: gradual changes of the lighting, which are not noise."""
     if max(ink.shape) < MIN_DETAIL_SIDE:
         return ink
     width = 2 ** round(math.log2(RESIDUE_WINDOW * max(ink.shape)))
     stroke = ink > otsu_threshold(ink)
-    paper = (~sliding_reduce(stroke, 5, np.maximum)).astype(np.float32)
-    paper_share = box_mean(paper, width)
-    residue = box_mean(ink * paper, width) / np.maximum(paper_share, 1e-3)
+    is_paper = (~sliding_reduce(stroke, 5, np.maximum)).astype(np.float32)
+    paper_share = box_mean(is_paper, width)
+    residue = box_mean(ink * is_paper, width) / np.maximum(paper_share, 1e-3)
     return np.asarray(ink - np.where(paper_share > 0.1, residue, 0))
 
 
@@ -244,7 +244,7 @@ def _with_faint_parts(ink: Gray, digit: NDArray[np.bool_], excluded: NDArray[np.
         if (grown & excluded).any() or (border(grown) & ~border(digit)).any():
             continue
         added = grown & ~sliding_reduce(digit, 5, np.maximum)
-        # A stain would be wider, and a halo of JPEG's noise narrower
+        # A stain would be wider, and a halo of JPEG artifacts narrower
         if not added.any() or 0.3 <= stroke_width(added) / stroke_width(digit) <= 1.6:
             break
     else:

@@ -29,7 +29,7 @@ MIN_RECTANGULARITY = 0.9  # minimum area of a panel, relative to the smallest re
 MAX_LEAK = 0.1  # of the pixels just outside a panel, the maximum share that the threshold puts in the panel's class
 MIN_SHARPNESS = 0.6  # minimum change in brightness within two pixels of an outline, relative to that within six
 MIN_HOLE_AREA = 0.75  # minimum area of the hole in a ring, relative to the hole's bounding box
-HULL_DIRECTIONS = 60  # number of orientations of the rectangles that are tried around a hull
+HULL_DIRECTIONS = 60  # directions in which a hull is measured; two at right angles give a rectangle around it
 
 # Frames
 MIN_CONTENT_SIZE = 0.2  # minimum length of a frame's content, relative to the frame's shorter side

@@ -42,8 +42,8 @@ MAX_DISTANCE = 0.5  # maximum vertical distance of an item from its line, in hei
 def group_into_lines(items: Sequence[ItemT]) -> list[list[ItemT]]:
     """Group items into lines, from top to bottom; each line is sorted from left to right.
 
-    Items are visited from left to right. Each joins the line whose last items are at about its height, or starts a new
-    line. A line may therefore be sloped or slightly curved.
+    Items are visited from left to right. Each joins the line whose last items are at about the same vertical
+    position, or starts a new line. A line may therefore be sloped or slightly curved.
     """
     if not items:
         return []

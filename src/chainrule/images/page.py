@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     Box = tuple[int, int, int, int]  # left, top, right, bottom
 
-MIN_DIGIT_PROBABILITY = 0.5  # minimum probability of being a digit with which a detection counts as one of the page's
+MIN_DIGIT_PROBABILITY = 0.5  # minimum probability of being a digit with which a detection counts as a digit of the page
 SURE_DIGIT_PROBABILITY = 0.95  # with at least this probability, a detection is kept however doubtful its class is
 MIN_READ_PROBABILITY = 0.5  # else its probability of being a digit, times that of its class, must reach this
 GIANT_RATIO = 6.0  # a detection is a giant if it is taller than this many times the median height of the page's digits
@@ -40,7 +40,7 @@ MIN_DIGITS_FOR_GIANTS = 5  # minimum number of digits on a page for this median
 MIN_DIGITS_BESIDE = 2  # if there are at least so many digits on each side of a giant, it is not a digit
 MIN_OTHER_LEVEL_SCORE = 0.4  # with less confidence at a different level, a digit counts as detected at one level only
 MIN_RELATIVE_CONTRAST = 0.25  # of doubtful ink, relative to the page's usual ink: pencil has a third of a marker's
-MAX_JOINED = 0.4  # limit of `Cutout.joined`, which is higher for the side of a cell
+MAX_JOINED_SHARE = 0.4  # limit of `Cutout.joined_share`, which is higher for the side of a cell
 MAX_STROKE_ASPECT = 0.35  # width over height: a 1 that is narrower counts as a straight stroke
 # Minimum and maximum height of a straight stroke, relative to the median height of the other digits in its line
 STROKE_HEIGHTS = (0.5, 1.8)
@@ -100,19 +100,18 @@ def read_page(photo: NDArray[np.floating | np.uint8], classify: Classifier, dete
         levels, detect_digits(levels, detect), classify
     )
     probability = digit_probability(features, lambda indices: rescore(levels, [detections[i] for i in indices], detect))
-    is_digit = _without_cell_sides(probability, detections, cutouts)
-    is_digit = _without_giants(_without_faint_ink(is_digit, cutouts), detections)
+    probability = _without_cell_sides(probability, detections, cutouts)
+    probability = _without_giants(_without_faint_ink(probability, cutouts), detections)
     class_probabilities = _reread_doubtful(
-        levels, detections, class_probabilities, is_digit >= MIN_DIGIT_PROBABILITY, classify
+        levels, detections, class_probabilities, probability >= MIN_DIGIT_PROBABILITY, classify
     )
     scale = max(photo.shape) / max(gray.shape)
     digits = {
-        id(detection): _digit(detection, cutout.image, probability * row, scale, photo.shape)
-        for detection, cutout, row, probability in zip(
-            detections, cutouts, class_probabilities, is_digit.tolist(), strict=True
+        id(detection): _digit(detection, cutout.image, is_digit * row, scale, photo.shape)
+        for detection, cutout, row, is_digit in zip(
+            detections, cutouts, class_probabilities, probability.tolist(), strict=True
         )
-        if cutout is not None
-        and (probability >= SURE_DIGIT_PROBABILITY or probability * row.max() >= MIN_READ_PROBABILITY)
+        if cutout is not None and (is_digit >= SURE_DIGIT_PROBABILITY or is_digit * row.max() >= MIN_READ_PROBABILITY)
     }
     grouped = group_into_lines([detection for detection in detections if id(detection) in digits])
     lines = [[digits[id(detection)] for detection in line] for line in grouped]
@@ -170,7 +169,7 @@ def _without_cell_sides(
     """
     at_one_level = np.array([d.other_level_score < MIN_OTHER_LEVEL_SCORE for d in detections], bool)
     is_narrow = np.array([d.width < MAX_STROKE_ASPECT * d.height for d in detections], bool)
-    is_joined = np.array([cutout is not None and cutout.joined > MAX_JOINED for cutout in cutouts], bool)
+    is_joined = np.array([cutout is not None and cutout.joined_share > MAX_JOINED_SHARE for cutout in cutouts], bool)
     return np.asarray(np.where(at_one_level & is_narrow & is_joined, 0.0, probability))
 
 

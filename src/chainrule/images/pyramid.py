@@ -1,8 +1,8 @@
 """Scale a photo to several levels, for a detector that was trained on digits of a limited range of heights.
 
 Each level is half the size of the one before, so that any digit has a height between `MIN_HEIGHT` and twice that at
-one of them. Levels of at most `DENSE_SIDE` pixels are 1/√2 of the one before, so that the detector sees large digits,
-and those of small pictures, at twice as many levels.
+one of them. From `DENSE_SIDE` pixels down, there is an additional level of 1/√2 between two, so that the detector sees
+large digits, and those of small pictures, at twice as many levels.
 
 A detector sees contrast, not brightness: the local mean is subtracted, and the difference is divided by the local
 standard deviation, which removes lighting, shadows and the color of the paper.

@@ -44,13 +44,13 @@ def remove_horizontal_lines(ink: Gray, slopes: NDArray[np.float64], max_thicknes
     height, width = ink.shape
     sampled = np.arange(0, width, SAMPLE_STEP)
     n_skipped = round((1 - MIN_LENGTH) * sampled.size)  # samples along a line that may lack ink
-    smooth = sliding_reduce(ink, 2, np.maximum)[:, sampled]
-    upper_limit = np.partition(smooth.max(axis=0), n_skipped)[n_skipped]  # of the ink along any line
-    if float(upper_limit) - float(smooth.min()) <= MIN_LINE_INK:
+    dilated = sliding_reduce(ink, 2, np.maximum)[:, sampled]
+    upper_limit = np.partition(dilated.max(axis=0), n_skipped)[n_skipped]  # of the ink along any line
+    if float(upper_limit) - float(dilated.min()) <= MIN_LINE_INK:
         return ink
     drops = np.rint(slopes[:, None] * (sampled - width / 2)).astype(int)  # (slopes, samples)
     max_drop = int(np.abs(drops).max())
-    extended = _repeat_edges(smooth, max_drop, max_drop)
+    extended = _repeat_edges(dilated, max_drop, max_drop)
     rows, columns = np.arange(max_drop, max_drop + height)[:, None], np.arange(sampled.size)
     # For each row and slope, the ink that is reached or exceeded along MIN_LENGTH of the line
     line_ink = np.empty((height, slopes.size))

@@ -14,7 +14,7 @@ import numpy as np
 from chainrule.data.handwriting.pages import make_page
 from chainrule.images.cutting import cut_out
 from chainrule.images.detection import SIDE_MULTIPLE, Detection
-from chainrule.images.files import to_gray_bytes
+from chainrule.images.files import to_gray_image
 from chainrule.images.pyramid import PAGE_LONGEST_SIDE, make_levels, normalize_contrast
 from chainrule.images.steps import normalize_gray
 
@@ -104,7 +104,7 @@ def _page(kind: str, generator: np.random.Generator, train: bool) -> Page:
 
 def _levels(page: Page) -> list[Level]:
     """The page at several scales, as `read_page` sees it; pages are small enough for it to read at full size."""
-    return make_levels(np.asarray(normalize_gray(np.asarray(to_gray_bytes(page.image)), PAGE_LONGEST_SIDE), np.float32))
+    return make_levels(np.asarray(normalize_gray(np.asarray(to_gray_image(page.image)), PAGE_LONGEST_SIDE), np.float32))
 
 
 def _is_stroke(image: Images) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from chainrule.data.handwriting.crops import Crop
 from chainrule.data.handwriting.rows import SIDE
 from chainrule.images.detection import PADDING, STRIDE, TYPICAL_HEIGHT
-from chainrule.images.files import to_gray_bytes
+from chainrule.images.files import to_gray_image
 from chainrule.images.raster import resize
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def detection_targets(crop: Crop) -> NDArray[np.float32]:
 
 def crop_page(page: Page, random: np.random.Generator) -> Crop:
     """Cut a crop out of a page: most often around one of its digits, at a size that the detector is to find."""
-    gray = np.asarray(to_gray_bytes(page.image))
+    gray = np.asarray(to_gray_image(page.image))
     boxes = np.array([digit.box for digit in page.digits] + list(page.ignored), np.float64).reshape(-1, 4)
     labels = np.array([digit.label for digit in page.digits] + [-1] * len(page.ignored), np.int64)
     count = len(page.digits)
