@@ -53,7 +53,7 @@ class Symbol(NDArrayOperatorsMixin):
         return len(self.example)
 
     @property
-    def layout(self) -> NoReturn:
+    def layout_array(self) -> NoReturn:
         """The layout of the array, which tells whether it may be changed in place.
 
         Raises:
