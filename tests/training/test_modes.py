@@ -172,7 +172,7 @@ def test_a_network_in_evaluation_mode_is_trained_so_and_told(make_trainer):
     trainer = make_trainer()
     trainer.network.eval()
     frozen = running(trainer.network)
-    with pytest.warns(UserWarning, match=r"Trainer: the network is trained in evaluation mode, .*network.train\(\)"):
+    with pytest.warns(UserWarning, match=r"Trainer: the network is trained in eval mode, .*network.train\(\)"):
         trainer.fit(1)
     assert_same(running(trainer.network), frozen)
     assert not any(modes(trainer.network))
