@@ -211,7 +211,7 @@ def test_the_page_lists_the_python_calls_for_floats(python_calls):
     assert operations & set(ops.__all__) - {"getitem"} == listed - only_gradients - {"embedding"}
 
 
-def test_the_page_lists_the_python_calls_for_integers_besides(python_calls):
+def test_the_page_lists_the_python_calls_for_integers(python_calls):
     steps = set()
     for case in CASES:
         is_pooling = "pool" in case.operation  # which refuses integers, or computes with them in its own kernel
@@ -224,4 +224,4 @@ def test_the_page_lists_the_python_calls_for_integers_besides(python_calls):
         except (TypeError, ValueError):  # an operation on floats
             continue
         steps |= python_calls(case.call, *integers) - python_calls(case.call, *arrays)
-    assert steps == listed_names(page_section().split("Besides, ")[1])
+    assert steps == listed_names(page_section().split("For integers, ")[1])

@@ -11,7 +11,7 @@
 | `guards` | the conditions that must hold for a program to run, checked before each run |
 | `glue` | the generated Python code around each run |
 | `report` | `explain()` |
-| `frames` | whose code a source file holds: the user's, a library's or chainrule's |
+| `frames` | whether a source file is the user's, a library's or chainrule's |
 
 **External** means: existing before the traced call. The package `lower` turns the graph into loops, compiles them and
 runs them.

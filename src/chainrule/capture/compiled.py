@@ -47,7 +47,7 @@ PROGRAMS_PER_SIGNATURE = 4
 """Specializations kept per signature, for example for a module that alternates between train and eval."""
 
 MIN_SIGNATURES = 4
-"""How many signatures keep their specializations, however large these are: the latest ones."""
+"""The specializations of this many latest signatures are kept, however large they are."""
 
 MAX_PROGRAM_BYTES = 1 << 28
 """Specializations of earlier signatures are kept while all specializations together use at most this much memory."""

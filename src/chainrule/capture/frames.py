@@ -1,4 +1,4 @@
-"""Tells whose code a source file holds: the user's, chainrule's, an installed package's, or Python's and NumPy's.
+"""Classifies source files: the user's, chainrule's, an installed package's, or Python's and NumPy's.
 
 Also finds the user's current line for error messages and warnings. Nothing in this file depends on a trace.
 """

@@ -3,10 +3,10 @@
 External means: existing before the call. What the call reads becomes a guard. Attributes of modules, optimizers and
 other objects are observed when they are read (`classes`). Global and closure variables are found in the bytecode of the
 functions that may run (`code`). Functions to which no variable leads are examined when they start to run (`calls`).
-Before each run, a guard checks, for example, whether `net.head` is still this layer, or `drop.p` still 0.5. Guards
-compare the contents of lists, dicts, sets, arrays, tuples, frozensets and slices. Plain values (numbers, strings, None,
-tuples of them) must be equal; any other object must be the same object, and so must a plain value with attributes, such
-as an object of a subclass of `str`.
+Before each run, a guard checks, for example, whether `net.head` is still the same layer and `drop.p` is still 0.5.
+Guards compare the contents of lists, dicts, sets, arrays, tuples, frozensets and slices. Plain values (numbers,
+strings, None, tuples of them) must be equal; any other object must be the same object, and so must a plain value with
+attributes, such as an object of a subclass of `str`.
 
 Assignments to external attributes and variables are undone after the trace, and each run of the program repeats them.
 Most changes of an external list, dict or set cannot be repeated, so that the trace is used only once: see

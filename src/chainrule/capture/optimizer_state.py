@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from chainrule.capture.trace import Trace
 
 _NUMBERS = (bool, int, float, np.generic)
-"""Types of the operands in an `OptimizerScalar`'s arithmetic; for `isinstance`, an `OptimizerScalar` has such a type,
-too."""
+"""Types of the operands in an `OptimizerScalar`'s arithmetic. `isinstance(scalar, _NUMBERS)` is also true for an
+`OptimizerScalar`, because of its `__class__`."""
 
 
 class UncompilableStateError(BaseException):  # so that the user's `except Exception` does not catch it

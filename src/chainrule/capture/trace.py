@@ -73,8 +73,8 @@ _lock = threading.RLock()
 """Held while a trace or a program draws from a generator, and while a trace reads or sets a generator's state."""
 
 _active_traces: list[Trace] = []
-"""The traces of all threads. Each must know the draws of the others, because it refuses a generator whose state has
-changed in other ways."""
+"""The traces of all threads. A trace refuses a generator whose state something other than chainrule has changed, so
+`_update_generator_state` stores the new state in each of them after every draw of a trace or a program."""
 
 
 @dataclass
@@ -335,7 +335,7 @@ class Trace(Recorder):
         """Record the derivative of a node; return the gradients of its inputs."""
         self.free_examples()
         rule, saved, parents = node.operation.rule, node.saved or (), node.parents
-        # a module's hook is user code; the operation that records it has the hook among its saved values
+        # a module's hook is user code; on the tape, it is a node that has the hook among its saved values
         has_hook = any(map(callable, saved))
         with self.observer.calls.paused(_belongs_to_chainrule(rule) and not has_hook):
             try:
@@ -545,7 +545,7 @@ class Trace(Recorder):
         shape, dtype, write = array.shape, array.dtype, step.options["write"]
 
         def check(*inputs: NDArray[Any]) -> NDArray[Any]:
-            # the stand-in has the array's shape, but all its elements are one
+            # the stand-in has the array's shape, but all its elements share the memory of one number
             write(np.lib.stride_tricks.as_strided(np.zeros((), dtype), shape, (0,) * len(shape)), *inputs)
             return np.zeros(())
 

@@ -109,7 +109,7 @@ class Blocks:
         self, x: Array, rows: Array, count: Expr, terms: Array, term_count: Expr, w: Array, out: Array, columns: Expr,
         stride: Expr | int, overwrite: Expr | int,
     ) -> None:  # fmt: skip
-        """The product of `tile`; `rows` and `terms` are two of the tables of multiples, with which x is a matrix."""
+        """The product of `tile`; `rows` and `terms` are two of the tables of TABLES, with which x is a matrix."""
         self.kernel.call(
             product(self.type), x.address, rows.address, count, terms.address, term_count, w.address, out.address,
             columns, stride, overwrite,

@@ -19,8 +19,9 @@ plus m is stored for the gradient (`logsumexp`).
 There are five products: scores, dP = G Vᵀ, and additions to dV, dK and dQ (see `attention`). dK and dV of the block of
 keys stay in the cache; dQ of a head, with the packed Q and G, takes about L (2 E + F) numbers for each thread.
 
-All products are those of `tile`: with a table of multiples of a row's length, its left factor is a block of a matrix
-or, for Pᵀ and dSᵀ, its transpose. The right factors are packed with zeros up to whole vectors, or transposed.
+All products are those of `tile`, whose tables hold the multiples of a row's length and of 1: so its left factor is a
+block of a matrix or, for Pᵀ and dSᵀ, its transpose. The right factors are packed with zeros up to whole vectors, or
+transposed.
 
 Threads divide heads and, forward, blocks of queries. One thread computes each block, so the result does not depend on
 the number of threads. Performance is limited by the multipliers: on one core with AVX-512, causal attention with 48

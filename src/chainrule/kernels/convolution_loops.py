@@ -1,11 +1,12 @@
 """Convolution and its gradients as matrix products whose rows are positions in an image.
 
-Loop order: images and shares of an image (divided among threads), groups, slabs (`slab_rows` positions), blocks of
-columns a few vector registers wide, blocks of taps and channels, small tiles of positions; inside a tile, taps and
-channels. Each image is first copied into a zero-padded frame, which fits into the L2 cache, so that no loop has to test
-for borders. Tables (`geometry`) hold the offset at which each position's window begins, and the offset of each tap's
-channels from that offset. So strides, dilation, padding, and a first layer with a single channel need no loops of their
-own, and one product (`tile`) serves three purposes:
+Loop order: images and shares of an image (divided among threads), groups, slabs (runs of `slab_rows` consecutive
+positions; one call of `tile.product` multiplies one slab), blocks of columns a few vector registers wide, blocks of
+taps and channels, small tiles of positions; inside a tile, taps and channels. Each image is first copied into a
+zero-padded frame, which fits into the L2 cache, so that no loop has to test for borders. Tables (`geometry`) hold the
+offset at which each position's window begins, and the offset of each tap's channels from that offset. So strides,
+dilation, padding, and a first layer with a single channel need no loops of their own, and one product (`tile`) serves
+three purposes:
 
 - forward: rows are positions, columns output channels, the sum runs over taps and input channels;
 - gradient of the input: the same product of grad and the flipped filter. With a stride, the input's positions fall into

@@ -14,6 +14,8 @@ of 64-bit integers:
     BARRIER                                              wait until all threads have arrived
     END                                                  end the script
 
+`first` is the first row and `last` the row after the last one; `first_block` and `last_block` count blocks likewise.
+
 The first thread wakes the other threads (`team_loops`), which also enter the driver; each runs its own script.
 
 `lower.script` writes the scripts and `lower.program` the table; both use the constants below.

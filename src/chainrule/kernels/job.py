@@ -55,7 +55,10 @@ class KernelTemplate:
         self, types: Sequence[Type], row_count: int, work: int, scratch_elements: int = 0, rows_per_image: int = 1,
         /, **fields: Any,
     ) -> Job:  # fmt: skip
-        """Create a `Job`. The arguments are its attributes (see there) and the descriptor's fields."""
+        """Create a `Job`. The arguments are its attributes and the descriptor's fields.
+
+        `scratch_elements` counts elements of the first type; the attribute `scratch_bytes` counts bytes.
+        """
         scratch_bytes = scratch_elements * types[0].bytes
         return Job(self, tuple(types), self.layout.encode(**fields), row_count, work, scratch_bytes, rows_per_image)
 

@@ -48,8 +48,9 @@ _rejections: dict[str, KernelRejectedError] = {}  # by key
 _available = True
 
 _lock = threading.RLock()
-"""Held while a kernel is built and compiled. Kernels that other kernels call are cached when they are first built. If
-two threads built at once, one of them could get two copies of such a kernel, and LLVM rejects a module with both.
+"""Held while a kernel is built and compiled. The builders of kernels that other kernels call are decorated with
+`cache`, which may call a builder twice if two threads build at once. A kernel could then refer to two copies of such a
+kernel, and LLVM rejects a module with both.
 """
 
 

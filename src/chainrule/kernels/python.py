@@ -107,7 +107,8 @@ class _PythonRenderer:
     def expr(self, expr: Expr, depth: int) -> None:
         """Write a statement for an expression; if it is used at most once, only keep its text for that use.
 
-        Reads of memory and variables are always written here: a later write must not change what they read.
+        Reads of memory and of variables always get a statement of their own, because a later write must not change
+        what they read.
         """
         if expr.op == "set":
             self.line(depth, f"r{expr.args[0]} = {self.text(expr.args[1])}")

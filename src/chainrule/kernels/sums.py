@@ -2,19 +2,20 @@
 
 NumPy sums contiguous numbers pairwise, so the error hardly grows with their count. But where neighbors belong to
 different sums, as in a sum over the rows of a matrix, it adds row after row to one float32 total. Each addition rounds
-this growing total, so the error grows with the number of rows. Here the rows are divided into a fixed number of lines.
-The lines are added to each other in float32, then the rows of the resulting line, in float64 if they are many.
+this growing total, so the error grows with the number of rows. Here the rows are divided into equal blocks, at most
+N_BLOCKS of them. The blocks are added to each other in float32, then the rows of the resulting block, in float64 if
+they are many.
 
 **Error**, as a fraction of the sum of absolute values. An addition in float32 rounds by up to 2⁻²⁴ = 6e-8 of its
 result. Fewer than 64 additions of rows follow one another, and up to 37 more where NumPy first sums neighbors pairwise.
 In the worst case, where all of them round by that much in the same direction, the error is below 4e-6 for a sum over
 one dimension, and below 6e-6 for a sum over several. For equal and for uniformly distributed numbers, all errors were
 below 1e-6. `tests/kernels/test_sums.py` checks these three figures. One exception: where contiguous numbers are not
-aligned or not in native byte order, and in older versions always, NumPy sums 8,192 of them pairwise, and then adds
-these sums one after the other. For 2²⁰ numbers, the worst case is then 1e-5.
+aligned or not in native byte order (in older versions of NumPy: always), NumPy sums runs of 8,192 of them pairwise,
+and then adds these sums one after the other. For 2²⁰ numbers, the worst case is then 1e-5.
 
-These sums are used where no generated loop runs: for small arrays, and on machines without a compiler. Generated loops
-also continue long sums in double precision (`lower.loops`).
+These sums are used where no generated loop runs: for small arrays, in operations that are not fused, and on machines
+without a compiler. Generated loops also continue long sums in double precision (`lower.loops`).
 
 Source: Higham, The accuracy of floating point summation (1993).
 """
@@ -33,9 +34,9 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
     Axis = int | tuple[int, ...] | None
 
-N_LINES = 32
-"""How many lines the rows are divided into (see `_add_few_rows`)."""
-SHORT_SUM = 2 * N_LINES
+N_BLOCKS = 32
+"""The largest number of blocks that rows are divided into."""
+SHORT_SUM = 2 * N_BLOCKS
 """Sums of at most this many numbers are left to NumPy, even if it adds them one after the other."""
 CACHE_ELEMENTS = 2**20
 """How many numbers are processed at a time: 4 MB in float32, which fit into a cache."""
@@ -70,9 +71,9 @@ def total(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     if strategy.rows is None or not contiguous or x.dtype is not _FLOAT32:
         sums = _sum_any_layout(x, strategy.axes)
         return sums.reshape(strategy.keepdims_shape) if keepdims else sums
-    if strategy.lines and x.size <= CACHE_ELEMENTS:
-        lines_shape, line_shape, line_axis = strategy.lines
-        sums = _add(_add(x.reshape(lines_shape), axis=line_axis).reshape(line_shape), axis=line_axis)
+    if strategy.blocks and x.size <= CACHE_ELEMENTS:
+        blocks_shape, block_shape, block_axis = strategy.blocks
+        sums = _add(_add(x.reshape(blocks_shape), axis=block_axis).reshape(block_shape), axis=block_axis)
         return sums.reshape(strategy.keepdims_shape) if keepdims else sums
     out = np.empty(strategy.keepdims_shape if keepdims else strategy.result_shape, np.float32)
     _add_rows(x.reshape(strategy.rows), out.reshape(strategy.rows[0], strategy.rows[2]))
@@ -104,9 +105,10 @@ class _SumStrategy(NamedTuple):
             and then adds at most SHORT_SUM such sums to each other.
         rows: (A, B, C) if the summed dimensions are adjacent: B is their product, A and C are the products of the
             dimensions before and after them. Otherwise None.
-        lines: how to sum in two steps if B = n · m. The array is viewed as n lines of m rows each; the first step adds
-            the lines, the second adds the m rows of the resulting line. The tuple holds the shape of the array as
-            lines, the shape of the resulting line as rows, and the axis of both sums. None if B has no such factors.
+        blocks: how to sum in two steps if B = n · m. The array is viewed as n blocks of m rows each; the first step
+            adds the blocks, the second adds the m rows of the resulting block. The tuple holds the shape of the array
+            as blocks, the shape of the resulting block as rows, and the axis of both sums. None if B has no such
+            factors.
         keepdims_shape: the shape of the result if keepdims is true.
         result_shape: the shape of the result if keepdims is false.
     """
@@ -115,7 +117,7 @@ class _SumStrategy(NamedTuple):
     is_short: bool
     is_pairwise: bool
     rows: tuple[int, int, int] | None
-    lines: tuple[tuple[int, ...], tuple[int, ...], int] | None
+    blocks: tuple[tuple[int, ...], tuple[int, ...], int] | None
     keepdims_shape: tuple[int, ...]
     result_shape: tuple[int, ...]
 
@@ -137,13 +139,13 @@ def _strategy(shape: tuple[int, ...], axis: Axis) -> _SumStrategy:
     n_neighbors = math.prod(shape[trailing_axis:])  # contiguous numbers of one sum
     is_pairwise = count <= SHORT_SUM * n_neighbors and n_neighbors > 1
     is_adjacent = last - first == len(axes)
-    lines = None
-    for n_lines in range(N_LINES, N_LINES // 4, -1):  # the largest number of lines that divides the rows evenly
-        n_rows = rows[1] // n_lines  # of a line
-        if is_adjacent and lines is None and n_rows * n_lines == rows[1] and n_rows + n_lines <= SHORT_SUM:
-            lines = (*shape[:first], n_lines, n_rows * rows[2]), (*shape[:first], n_rows, *shape[last:]), first
+    blocks = None
+    for n_blocks in range(N_BLOCKS, N_BLOCKS // 4, -1):  # the largest number that divides the rows evenly
+        n_rows = rows[1] // n_blocks  # of a block
+        if is_adjacent and blocks is None and n_rows * n_blocks == rows[1] and n_rows + n_blocks <= SHORT_SUM:
+            blocks = (*shape[:first], n_blocks, n_rows * rows[2]), (*shape[:first], n_rows, *shape[last:]), first
     rows_if_adjacent = rows if is_adjacent else None
-    return _SumStrategy(axes, count <= SHORT_SUM, is_pairwise, rows_if_adjacent, lines, keepdims_shape, result_shape)
+    return _SumStrategy(axes, count <= SHORT_SUM, is_pairwise, rows_if_adjacent, blocks, keepdims_shape, result_shape)
 
 
 def _sum_any_layout(x: Array, axes: frozenset[int]) -> Any:
@@ -183,26 +185,26 @@ def _add_rows(x: Array, out: Array) -> None:
     if b <= rows_at_once:
         _add_few_rows(x, out)
         return
-    sums, block_sums = np.zeros((a, c)), np.empty((a, c))  # in float64
+    sums, chunk_sums = np.zeros((a, c)), np.empty((a, c))  # in float64
     for begin in range(0, b, rows_at_once):
-        _add_few_rows(x[:, begin : begin + rows_at_once], block_sums)
-        sums += block_sums
+        _add_few_rows(x[:, begin : begin + rows_at_once], chunk_sums)
+        sums += chunk_sums
     out[...] = sums
 
 
 def _add_few_rows(x: Array, out: Array) -> None:
     """Store the sums over B of x (A, B, C) in `out` (A, C).
 
-    The rows are divided into N_LINES lines of equally many rows. The lines are added, then the rows of the resulting
-    line, then the rows that are left over.
+    The rows are divided into N_BLOCKS blocks of equally many rows. The blocks are added, then the rows of the resulting
+    block, then the rows that are left over.
     """
     a, b, c = x.shape
-    n_rows = b // N_LINES  # of a line
+    n_rows = b // N_BLOCKS  # of a block
     if not n_rows:
         _add(x, axis=1, out=out)
         return
-    lines = x[:, : n_rows * N_LINES].reshape(a, N_LINES, n_rows * c)  # NumPy is fast on long lines
-    sums = _add(lines, axis=1).reshape(a, n_rows, c)
-    _add(sums, axis=1, dtype=None if n_rows <= N_LINES // 2 else np.float64, out=out)
-    if n_rows * N_LINES < b:
-        out += _add(x[:, n_rows * N_LINES :], axis=1)
+    blocks = x[:, : n_rows * N_BLOCKS].reshape(a, N_BLOCKS, n_rows * c)  # NumPy is fast on long rows
+    sums = _add(blocks, axis=1).reshape(a, n_rows, c)
+    _add(sums, axis=1, dtype=None if n_rows <= N_BLOCKS // 2 else np.float64, out=out)
+    if n_rows * N_BLOCKS < b:
+        out += _add(x[:, n_rows * N_BLOCKS :], axis=1)

@@ -95,7 +95,8 @@ def _control() -> Callable[[int, int, int, int], object]:
 
 
 _shared_words: dict[str, np.ndarray[Any, np.dtype[np.int64]]] = {}
-"""The result of `_words`: `cache` alone would give each of two threads that call it first at once words of its own."""
+"""The result of `_words`. With `cache` alone, two threads that make the first call at once would each get their own
+words."""
 
 
 @functools.cache

@@ -7,7 +7,7 @@ The state of the team consists of 64-bit words that all threads share. `team` al
 the constants below are their offsets. Words on which different threads spin are on different cache lines.
 
 A worker that has run a program spins for about as long as it takes to load a batch of data, and then sleeps on a lock:
-to call a spinning worker takes less than a microsecond, to wake a sleeping worker twenty microseconds or more.
+calling a spinning worker takes less than a microsecond, waking a sleeping one twenty microseconds or more.
 
 `driver` calls these kernels from compiled code, `team` from Python (through `control`).
 """

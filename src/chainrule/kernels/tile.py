@@ -5,7 +5,8 @@
 In a convolution, i is a position in the image, j is an output channel, and k runs over the filter's taps and the input
 channels; the tables hold the offset at which a position's window begins, and the offset of each term from that one. The
 gradient of the weights is the same product with the tables exchanged: i is a tap and an input channel, and k runs over
-positions (see `convolution_loops`). Attention uses tables of multiples, with which x is an ordinary matrix.
+positions (see `convolution_loops`). Attention passes starts[i] = i · row length and terms[k] = k, with which x is an
+ordinary matrix; the same two tables exchanged give its transpose.
 
 A tile is a few rows by a few vector registers of columns. Its accumulators stay in registers while k runs: each step
 loads the vectors of the columns, broadcasts one number for each row, and does rows × vectors multiply-adds, about two

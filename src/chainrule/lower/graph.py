@@ -1,10 +1,10 @@
 """The graph of a program: which array is computed from which, before loops and memory are decided.
 
-A `Value` is one array: an argument, external memory (a parameter, a running mean), or the result of a step. There are
-six kinds of steps: elementwise, reduction, view, matrix product, hand-written kernel (convolution, pooling, attention
-and others), and a Python call for everything else. Values are immutable: an in-place change creates a new value, and if
-it changes external memory, the program writes the new value there. So a value can be scheduled anywhere after its
-inputs, or removed as dead code.
+A `Value` is one array: an argument, captured memory, or the result of a step. Captured memory is external (a parameter,
+a running mean) or a constant that the trace has created. There are six kinds of steps: elementwise, reduction, view,
+matrix product, hand-written kernel (convolution, pooling, attention and others), and a Python call for everything else.
+Values are immutable: an in-place change creates a new value, and if it changes external memory, the program writes the
+new value there. So a value can be scheduled anywhere after its inputs, or removed as dead code.
 
 The graph is built by `recorder`. The second half of this file holds helpers: for the memory layout of arrays, and for
 keys of caches (`exact_key`).
@@ -53,8 +53,9 @@ class Value:
         kind: "argument", "captured", "elementwise", "reduce", "view", "matmul", "kernel", "call",
             "tuple_item" (a result of a call that returns several, or a further result of a kernel) or "scratch"
             (working memory of a kernel).
-        op: for elementwise, the ufunc, or "cast" for a conversion or a copy in a different memory order; for reduce,
-            "sum", "max" or "min"; for a kernel or call, its name; otherwise None.
+        op: for elementwise, the ufunc, `np.where`, `special.erf`, or "cast" for a conversion or a copy in a different
+            memory order; for reduce, "sum", "max" or "min"; for a kernel or call, and for its tuple items and scratch,
+            its name; otherwise None.
         inputs: Values; for elementwise steps also Python numbers, and pairs (Scalar, its index among the program's
             scalars).
         example: the array in the traced call, with the memory order that the program's array will have; an `ArraySpec`
@@ -238,6 +239,8 @@ def exact_key(x: Any) -> Any:
 
     x itself cannot be the key: 0.0 == -0.0, 1 == True == 1.0, NaN is not equal to itself, and the comparison of a
     user-defined class may ignore attributes. The key of an object of such a class equals only keys of the same object.
+    An exception is a frozen dataclass whose objects have no attributes but the fields: the key consists of the fields'
+    keys.
     """
     kind = type(x)
     if kind is bool or kind is int or kind is str or x is None:

@@ -127,7 +127,9 @@ def _product(stage: Stage) -> KernelCall:
     if stack:
         split, count = product.BY_MATRIX, math.prod(stack)
     elif base_of(y).kind == "captured" and rows <= columns:
-        # y is a matrix of weights: each thread reads all of x, but only its own part of y, which it updates later
+        # y is a matrix of weights. Each thread reads all of x, but only its own columns of y. If y is the transpose of
+        # a parameter, these columns are rows of the parameter. An optimizer step gives each thread about the same rows,
+        # so they may still be in its cache.
         split, count = product.BY_COLUMNS, columns
     else:
         split, count = product.BY_ROWS, rows

@@ -3,8 +3,8 @@
 A `Nest` decides how the loops run: the order of dimensions, which of them are merged, the strides of each operand, and
 where each reduction is accumulated. `build` writes the nest as a kernel. **Sizes and strides are arguments** of the
 kernel, so one compilation serves many shapes. The formula is compiled in, with the element types, the strides that are
-0 or 1, and the sizes of short inner loops (which LLVM unrolls). `Nest.structure` is everything that the kernel depends
-on.
+0 or 1, and the size of a short innermost loop (which LLVM unrolls). `Nest.structure` is everything that the kernel
+depends on.
 
 A reduction over the innermost loops is accumulated in a register, others in memory. Long float32 sums continue in
 double precision: MAX_FLOAT32_TERMS numbers are summed in float32 before they are added to a double in a register, and
@@ -39,7 +39,7 @@ MAX_FLOAT32_TERMS = 512
 ROW_BLOCK = 8
 """How many rows are summed pairwise before they are added to a sum in memory. A power of 2."""
 MAX_UNROLLED = 16
-"""Inner loops of at most this size are unrolled."""
+"""The innermost of several loops is unrolled if it has at most this size."""
 VECTOR_ROW_LENGTHS = (8, 16)
 """Row lengths that are one or two vectors of float32."""
 
@@ -133,7 +133,7 @@ class Nest:
         return bool(self.sizes) and self.levels[id(r)] == len(self.sizes)
 
     def is_revisited(self, r: Value) -> bool:
-        """Whether a register may serve the same result several times, so that its contents are added to memory."""
+        """Whether a result is stored from its register more than once, so that each store must add to memory."""
         return is_partial(r) or 0 in self.strides[id(r)][: self.levels[id(r)]]
 
     @cached_property
@@ -162,7 +162,7 @@ class Nest:
 
     @cached_property
     def fixed_sizes(self) -> list[int | None]:
-        """For each loop, its size if it is compiled in (short inner loops), else None."""
+        """For each loop, its size if it is compiled in (a short innermost loop), else None."""
         innermost = len(self.sizes) - 1
         return [n if n <= MAX_UNROLLED and d == innermost > 0 else None for d, n in enumerate(self.sizes)]
 

@@ -108,7 +108,8 @@ class Recorder:
         """Free large examples that no Tracer needs any more.
 
         So a trace needs little more memory than an eager call.
-        Results of Python calls are kept: such a result may be a copy of external memory, which `Trace.finish` reads.
+        Results of Python calls are kept: `Trace.finish` may need the elements of a result that is a copy of external
+        memory.
         """
         while self.unreferenced_values:
             value = self.unreferenced_values.pop()

@@ -30,7 +30,8 @@ class ThreadMemory:
 
     Attributes:
         entry_of: returns the index of a value's table entry.
-        address_of: returns the address of this thread's copy of a value; called for partial sums and block buffers.
+        address_of: returns the address of this thread's block buffer of a value, or of an array of partial sums, which
+            all threads share.
         block_bytes_of: returns the size of one block of a value that has a block buffer (see `kernels.driver`); 0 for
             all other values.
         keep: keeps an integer array alive, and returns its address.
