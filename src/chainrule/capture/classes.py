@@ -178,9 +178,9 @@ def _observing_getattribute(original: Any) -> Any:
         try:
             value = original(self, name)
         except AttributeError:
-            trace.observer.read_missing(self, name)
+            trace.observer.after_failed_read(self, name)
             raise
-        return trace.observer.read(self, name, value, sys._getframe(1).f_code.co_filename)
+        return trace.observer.after_read(self, name, value, sys._getframe(1).f_code.co_filename)
 
     __getattribute__.original = original  # type: ignore[attr-defined]
     return __getattribute__

@@ -240,7 +240,7 @@ class Observer:
 
     # Reads of attributes
 
-    def read(self, thing: Any, name: str, value: Any, reader: str) -> Any:
+    def after_read(self, thing: Any, name: str, value: Any, reader: str) -> Any:
         """Handle a read of an attribute by code in the file `reader`; return the value that this code gets."""
         if isinstance(thing, Optimizer) and name in ("param_groups", "state"):
             return self._groups_or_state(thing, name, value, reader)
@@ -248,12 +248,12 @@ class Observer:
         if (id(thing), name) not in self._observed_attributes and (name != "__dict__" or reader != functools.__file__):
             with self.calls.paused():
                 if name == "__dict__":
-                    self._read_all(thing, value, is_chainrule(reader))
+                    self._guard_all_attributes(thing, value, is_chainrule(reader))
                 else:
-                    self._read(thing, name, value, reader)
+                    self._guard_read(thing, name, value, reader)
         return value
 
-    def _read(self, thing: Any, name: str, value: Any, reader: str) -> None:
+    def _guard_read(self, thing: Any, name: str, value: Any, reader: str) -> None:
         """Handle the first read of an attribute."""
         self._observed_attributes.add((id(thing), name))
         member = class_attribute(type(thing), name)
@@ -263,7 +263,7 @@ class Observer:
         label = f"{self.label(thing)}.{name}"
         # the call has computed and cached a Tensor: each run must assign it, too
         if is_own and isinstance(member, functools.cached_property) and has_tracer(value) and self.is_external(thing):
-            self._read_descriptor(type(thing), name, member)
+            self._guard_descriptor(type(thing), name, member)
             self._guard_class_attribute(thing, name, label)
             undo = functools.partial(attributes_of(thing).pop, name, None)
             self.after_assign(thing, name, Assignment(f"{self.names[thing]}.{name}", label, value, undo))
@@ -272,10 +272,10 @@ class Observer:
             if id(thing) not in self._created_objects:
                 self._guard_attribute(thing, name, label, value, is_own)
         elif isinstance(value, MethodType):
-            self._read_method(thing, name, label, value.__func__, reader)
+            self._guard_method(thing, name, label, value.__func__, reader)
             return
         else:  # a descriptor may return a different object at each read, so that its value cannot be guarded
-            self._read_descriptor(type(thing), name, member)
+            self._guard_descriptor(type(thing), name, member)
         self._track(value, label, skip_elements=id(thing) in self._created_objects)
 
     def _guard_attribute(self, thing: Any, name: str, label: str, value: Any, is_own: bool) -> None:
@@ -299,7 +299,7 @@ class Observer:
         if name == "forward" or _is_user_defined(cls, name):
             self._guard_member(cls, name, class_attribute(cls, name))
 
-    def _read_method(self, thing: Any, name: str, label: str, function: Any, reader: str) -> None:
+    def _guard_method(self, thing: Any, name: str, label: str, function: Any, reader: str) -> None:
         """Guard a method, and the methods of the same name in the bases, which it may call through `super()`."""
         self._track(function, label)
         bases = [base for base in user_bases(type(thing)) if isinstance(vars(base).get(name), FunctionType)]
@@ -314,7 +314,7 @@ class Observer:
         else:
             self.guards.add_value(f"{self.names[thing]}.{name}.__func__", label, function)
 
-    def _read_descriptor(self, cls: type, name: str, member: Any) -> None:
+    def _guard_descriptor(self, cls: type, name: str, member: Any) -> None:
         """Handle a read of a descriptor, such as a property; guard it if it belongs to a user's class."""
         label, code = f"{cls.__name__}.{name}", f"{self.names[class_attribute]}({self.names[cls]}, {name!r})"
         if type(member) in _SELF_RETURNING and type(cls) is type:  # this guard is cheaper
@@ -335,7 +335,7 @@ class Observer:
             return self.trace.traced_groups(optimizer, value)
         return value if is_chainrule(reader) else self.trace.traced_mapping(value, f"{self.label(optimizer)}.state")
 
-    def read_missing(self, thing: Any, name: str) -> None:
+    def after_failed_read(self, thing: Any, name: str) -> None:
         """Guard that an attribute is missing, after a failed read."""
         if (id(thing), name) in self._observed_attributes or self._is_created(thing):
             return
@@ -346,7 +346,7 @@ class Observer:
             code = f"{name!r} not in {self.names[attributes_of(thing)]}"
         self.guards.add(code, self.label(thing), f"has no {name}")
 
-    def _read_all(self, thing: Any, attributes: dict[str, Any], by_chainrule: bool) -> None:
+    def _guard_all_attributes(self, thing: Any, attributes: dict[str, Any], by_chainrule: bool) -> None:
         """Guard all attributes of an object; if chainrule reads those of a module, ignore changes of plain values."""
         members_only = by_chainrule and isinstance(thing, Module)
         key = id(thing), "members" if members_only else "__dict__"
@@ -677,7 +677,7 @@ class Observer:
                 if isinstance(member, (FunctionType, staticmethod, *_LISTS, *_DICTS)):
                     self._guard_member(cls, name, member)
                 elif isinstance(member, (classmethod, property)):
-                    self._read_descriptor(cls, name, member)
+                    self._guard_descriptor(cls, name, member)
 
     def _guard_member(self, cls: type, name: str, member: Any) -> None:
         """Guard an attribute of a class."""
@@ -744,7 +744,7 @@ class Observer:
     def before_copy(self, thing: Any) -> None:
         """Guard all attributes of an object that is about to be copied."""
         if is_observable(type(thing)) and attributes_of(thing) and self.is_external(thing):
-            self._read_all(thing, attributes_of(thing), by_chainrule=False)
+            self._guard_all_attributes(thing, attributes_of(thing), by_chainrule=False)
 
     def before_library_method(self, thing: Any) -> None:
         """Handle a call of a library's method by user code: the state of an external object may change its result."""
@@ -846,7 +846,7 @@ class Observer:
                 if isinstance(value, (*_DICTS, *_LISTS)):
                     self._track(value, label)
             elif isinstance(owner, type) and isinstance(value, (classmethod, property)):
-                self._read_descriptor(owner, name, value)
+                self._guard_descriptor(owner, name, value)
                 return
             elif isinstance(value, ModuleType):
                 self.guards.add_value(code, label, value)
@@ -864,7 +864,7 @@ class Observer:
         """Guard an attribute of a class that its metaclass defines."""
         member = class_attribute(type(cls), name)
         if is_descriptor(member):
-            self._read_descriptor(type(cls), name, member)
+            self._guard_descriptor(type(cls), name, member)
         else:
             self._guard_namespace_attribute(code, label, type(cls), name, member)
 
