@@ -53,7 +53,7 @@ class _Recurrent(Module):
     def _scan(self, x: Tensor, state: Tensor, suffix: str) -> Tensor:
         """Run all steps of one cell: x (T, B, inputs), state (S, B, H) to the states after each step, (T, S, B, H)."""
         weight_ih, weight_hh, bias_ih, bias_hh = self._parameters(suffix)
-        if bias_ih is not None and not self.cell.has_separate_projected_gradients:  # one bias for both projections
+        if bias_ih is not None and not self.cell.has_separate_projection_grads:  # one bias for both projections
             bias_ih, bias_hh = bias_ih + bias_hh, None
         return recurrent.recurrent_scan(F.linear(x, weight_ih, bias_ih), state, weight_hh, bias_hh, cell=self.cell)
 

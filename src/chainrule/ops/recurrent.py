@@ -56,35 +56,35 @@ class Cell:
     Attributes:
         step: the formula.
         gradient: its derivative.
-        projected_grad_indices: the indices of the projected hidden state's gradients among the gradients that
-            `gradient` returns, of which the first K are the projected input's.
+        hidden_projection_grad_indices: the indices of the gradients of the projected hidden state among the gradients
+            that `gradient` returns, of which the first K are the gradients of the projected input.
         num_gates: K.
         num_states: the number of states; the first is the hidden state.
         num_saved: the number of values that `step` saves for the derivative.
-        num_carries: the number of carries. The LSTM has one, the gradient of the cell state. The GRU has one, the part
-            of the hidden state's gradient that does not go through the projection.
+        has_direct_carry: whether the hidden state has a carry, too: the part of its gradient that does not go through
+            the projection (GRU). It is the last carry. Each of the other states has one carry: its gradient (LSTM).
     """
 
     step: Callable[..., Any]
     gradient: Callable[..., Any]
-    projected_grad_indices: tuple[int, ...]
+    hidden_projection_grad_indices: tuple[int, ...]
     num_gates: int
     num_states: int
     num_saved: int
-    num_carries: int
+    has_direct_carry: bool
 
     @property
-    def num_gradients(self) -> int:
-        """The number of gradients of projections that `gradient` returns."""
-        return max(self.projected_grad_indices) + 1
+    def num_projection_grads(self) -> int:
+        """The number of gradients of both projections that `gradient` returns."""
+        return max(self.hidden_projection_grad_indices) + 1
 
     @property
-    def has_separate_projected_gradients(self) -> bool:
-        """Whether the projected hidden state's gradients differ from the projected input's.
+    def has_separate_projection_grads(self) -> bool:
+        """Whether the gradients of the projected hidden state differ from those of the projected input.
 
         They do if a gate scales the projected hidden state (GRU). Then the two projections need separate biases.
         """
-        return self.num_gradients > self.num_gates
+        return self.num_projection_grads > self.num_gates
 
 
 def _lstm_step(
@@ -150,10 +150,10 @@ def _relu_gradient(_x: Any, hidden_grad: Any, recurrent_grad: Any, new_hidden: A
     return (where(new_hidden > 0, hidden_grad + recurrent_grad, 0),)
 
 
-LSTM = Cell(_lstm_step, _lstm_gradient, (0, 1, 2, 3), num_gates=4, num_states=2, num_saved=4, num_carries=1)
-GRU = Cell(_gru_step, _gru_gradient, (0, 1, 3), num_gates=3, num_states=1, num_saved=4, num_carries=1)
-RNN_TANH = Cell(_tanh_step, _tanh_gradient, (0,), num_gates=1, num_states=1, num_saved=0, num_carries=0)
-RNN_RELU = Cell(_relu_step, _relu_gradient, (0,), num_gates=1, num_states=1, num_saved=0, num_carries=0)
+LSTM = Cell(_lstm_step, _lstm_gradient, (0, 1, 2, 3), num_gates=4, num_states=2, num_saved=4, has_direct_carry=False)
+GRU = Cell(_gru_step, _gru_gradient, (0, 1, 3), num_gates=3, num_states=1, num_saved=4, has_direct_carry=True)
+RNN_TANH = Cell(_tanh_step, _tanh_gradient, (0,), num_gates=1, num_states=1, num_saved=0, has_direct_carry=False)
+RNN_RELU = Cell(_relu_step, _relu_gradient, (0,), num_gates=1, num_states=1, num_saved=0, has_direct_carry=False)
 
 
 @operation(extra="saved")
@@ -208,7 +208,7 @@ def recurrent_scan_gradients(
     Called on arrays and tracers only: the result is a tuple.
     """
     steps, _, batch, size = out.shape
-    projection_grads = np.empty((steps, cell.num_gradients, batch, size), out.dtype)
+    projection_grads = np.empty((steps, cell.num_projection_grads, batch, size), out.dtype)
     return _gradients(np.asarray(grad), state, weight, out, _unbind(saved, 1), cell, has_bias, projection_grads)
 
 
@@ -219,39 +219,39 @@ def _gradients(
     """Return the gradients of input, state, weight and, if there is one, bias.
 
     `saved` holds the saved values, (T, B, H) each. On arrays, the gradients of the projections are written into
-    `projection_grads` (T, `cell.num_gradients`, B, H). On Tensors, it must be None.
+    `projection_grads` (T, `cell.num_projection_grads`, B, H). On Tensors, it must be None.
     """
     steps, _, batch, size = out.shape
     weights = reshape(weight, (cell.num_gates, size, size))
     previous = concatenate(reshape(state, (1, *state.shape)), out[:-1])
     values = [*saved, *_unbind(out, 1), *_unbind(previous, 1)]  # (T, B, H) each
     recurrent_grad: Array = np.zeros((batch, size), out.dtype)
-    carries = [np.zeros((batch, size), out.dtype) for _ in range(cell.num_carries)]
+    carries = [np.zeros((batch, size), out.dtype) for _ in range(cell.num_states - 1 + cell.has_direct_carry)]
     grads_by_step = []  # from the last step to the first
     for t in range(steps - 1, -1, -1):
         inputs = [*_unbind(grad[t], 0), recurrent_grad, *(value[t] for value in values)]
         if projection_grads is None:
-            results = cell.gradient(*[None] * cell.num_gradients, *carries, *inputs)
-            carries = list(results[cell.num_gradients :])
-            grads_by_step.append(stack(results[: cell.num_gradients]))
+            results = cell.gradient(*[None] * cell.num_projection_grads, *carries, *inputs)
+            carries = list(results[cell.num_projection_grads :])
+            grads_by_step.append(stack(results[: cell.num_projection_grads]))
         else:
             update(cell.gradient, [*projection_grads[t], *carries], inputs)
             grads_by_step.append(projection_grads[t])
-        projected_grads = grads_by_step[-1]
-        if cell.has_separate_projected_gradients:
-            projected_grads = stack([projected_grads[i] for i in cell.projected_grad_indices])
-        recurrent_grad = sum(matmul(projected_grads, weights), 0)
+        hidden_projection_grads = grads_by_step[-1]
+        if cell.has_separate_projection_grads:
+            hidden_projection_grads = stack([hidden_projection_grads[i] for i in cell.hidden_projection_grad_indices])
+        recurrent_grad = sum(matmul(hidden_projection_grads, weights), 0)
     if projection_grads is None:
         projection_grads = stack(grads_by_step[::-1])
-    input_grad = projected_grad = _join(projection_grads[:, : cell.num_gates])
-    if cell.has_separate_projected_gradients:
-        projected_grad = _join(stack([projection_grads[:, i] for i in cell.projected_grad_indices], 1))
-    projected_grad = reshape(projected_grad, (steps * batch, cell.num_gates * size))
-    weight_grad = matmul(transpose(projected_grad, 0, 1), reshape(previous[:, 0], (steps * batch, size)))
-    if len(carries) == cell.num_states:  # GRU: add the part of the gradient that does not go through the projection
+    input_grad = hidden_projection_grad = _join(projection_grads[:, : cell.num_gates])
+    if cell.has_separate_projection_grads:
+        hidden_projection_grad = _join(stack([projection_grads[:, i] for i in cell.hidden_projection_grad_indices], 1))
+    hidden_projection_grad = reshape(hidden_projection_grad, (steps * batch, cell.num_gates * size))
+    weight_grad = matmul(transpose(hidden_projection_grad, 0, 1), reshape(previous[:, 0], (steps * batch, size)))
+    if cell.has_direct_carry:
         recurrent_grad = recurrent_grad + carries.pop()
     results = input_grad, stack([recurrent_grad, *carries]), weight_grad
-    return (*results, sum(projected_grad, 0)) if has_bias else results
+    return (*results, sum(hidden_projection_grad, 0)) if has_bias else results
 
 
 def _split(array: Array, num_gates: int) -> list[Array]:
