@@ -16,7 +16,7 @@ from chainrule.ops.operation import NUMPY_FUNCTIONS, Array, DTypeLike, Input, In
 
 __all__ = [
     "broadcast_to", "cast", "cat", "chunk", "expand", "flatten", "movedim", "permute", "repeat", "reshape",
-    "split", "squeeze", "stack", "tile", "transpose", "unbind", "unflatten", "unsqueeze",
+    "split", "squeeze", "stack", "t", "tile", "transpose", "unbind", "unflatten", "unsqueeze",
 ]  # fmt: skip
 
 
@@ -141,6 +141,17 @@ def transpose(input: Input, dim0: int, dim1: int) -> Tensor:
     if dims:
         dims[first], dims[second] = second, first
     return permute(input, dims=dims)
+
+
+def t(input: Input) -> Tensor:
+    """A matrix transposed, (n, m) to (m, n); a vector or a number unchanged.
+
+    Raises:
+        ValueError: the input has more than two dimensions.
+    """
+    check_tensors("t", input)
+    check("t", input.ndim < 3, f"takes a matrix, not shape {input.shape}: use transpose or permute")
+    return transpose(input, 0, 1) if input.ndim == 2 else reshape(input, shape=input.shape)
 
 
 def movedim(input: Input, source: Ints, destination: Ints) -> Tensor:

@@ -6,9 +6,9 @@ from chainrule.errors import check, check_integer
 from chainrule.ops.argument_aliases import takes_axis
 from chainrule.ops.indexing import getitem
 from chainrule.ops.operation import Input, Tensor, check_tensors
-from chainrule.ops.shape import along, reshape, stack, transpose, wrap_dim
+from chainrule.ops.shape import along, reshape, stack, wrap_dim
 
-__all__ = ["narrow", "select", "t"]  # not `unfold`, which is a method of Tensor only, as in PyTorch
+__all__ = ["narrow", "select"]  # not `unfold`, which is a method of Tensor only, as in PyTorch
 
 
 @takes_axis
@@ -49,17 +49,6 @@ def select(input: Input, dim: int, index: int) -> Tensor:
     size = input.shape[dim]
     check("select", -size <= index < size, f"index {index} is out of range for size {size} of dim {dim}", IndexError)
     return getitem(input, index=along(dim, operator.index(index)))
-
-
-def t(input: Input) -> Tensor:
-    """A matrix transposed, (n, m) to (m, n); a vector or a number unchanged.
-
-    Raises:
-        ValueError: the input has more than two dimensions.
-    """
-    check_tensors("t", input)
-    check("t", input.ndim < 3, f"takes a matrix, not shape {input.shape}: use transpose or permute")
-    return transpose(input, 0, 1) if input.ndim == 2 else reshape(input, shape=input.shape)
 
 
 def unfold(input: Input, dimension: int, size: int, step: int) -> Tensor:
