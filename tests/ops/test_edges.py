@@ -329,7 +329,7 @@ class TestShapesThatDoNotFit:
             (lambda z: z(2, 3).sum(2), IndexError, "sum: dim 2 is out of range for shape (2, 3): use -2 to 1"),
             (lambda z: z(2, 3).sum((0, 0)), ValueError, "sum: a dimension is named twice in (0, 0)"),
             (lambda z: z(2, 3).softmax(2), IndexError, "softmax: dim 2 is out of range for shape (2, 3)"),
-            (lambda z: ops.gather(z(2, 3), 0, np.array([1])), ValueError, "gather: index (1,) does not fit input (2, 3): it must have as many dimensions and be no longer, except in dim 0"),
+            (lambda z: ops.gather(z(2, 3), 0, np.array([1])), ValueError, "gather: index (1,) does not fit input (2, 3): it must have the same number of dimensions and be no larger, except in dim 0"),
             (lambda z: ops.gather(z(2, 3), 0, np.zeros((1, 4), int)), ValueError, "gather: index (1, 4) does not fit input (2, 3)"),
             (lambda z: ops.einsum("...i,...i->...", z(2, 3), z(4, 3)), ValueError, 'einsum: a dimension of "..." is 2 in one operand and 4 in another'),
             (lambda z: ops.einsum("ij,jk", z(2, 3), z(4, 3)), ValueError, "einsum: 'j' is 3 in one operand and 4 in another"),

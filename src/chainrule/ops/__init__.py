@@ -43,7 +43,7 @@ from chainrule.ops.stacking import *
 
 import chainrule.ops.numpy_functions  # isort: skip  # noqa: F401  # adds to NUMPY_FUNCTIONS
 
-put = _indexing.add_at  # its former name
+put = _indexing.add_at  # an older name
 replace = _indexing.index_put  # its former name
 NUMPY = NUMPY_FUNCTIONS  # its former name
 

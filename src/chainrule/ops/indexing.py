@@ -56,7 +56,7 @@ def add_at(source: Array, *, index: Any, shape: Any) -> Array:
     return out
 
 
-# the former name of `add_at`; PyTorch's `scatter_add` is `scatter_reduce(..., reduce="sum")` here
+# an older name of `add_at`; PyTorch's `scatter_add` is `scatter_reduce(..., reduce="sum")` here
 scatter_add = add_at
 
 
@@ -100,7 +100,7 @@ def gather(input: Input, dim: int, index: Input) -> Tensor:
     sizes = zip(index.shape, source.shape, strict=False)
     is_too_long = [index_size > size and d != dim for d, (index_size, size) in enumerate(sizes)]
     if any(is_too_long) or source.ndim != (index.ndim or 1):
-        requirement = f"it must have as many dimensions and be no longer, except in dim {dim}"
+        requirement = f"it must have the same number of dimensions and be no larger, except in dim {dim}"
         raise ValueError(f"gather: index {index.shape} does not fit input {input.shape}: {requirement}")
     return pick(source, index, dim=dim, name="gather", sizes=index.shape)
 
@@ -272,7 +272,8 @@ def split_index(index: tuple[Any, ...], ndim: int) -> tuple[tuple[Any, ...], tup
         parts[position : position + 1] = [slice(None)] * (ndim - sum(_dimension_count(part) for part in parts))
     is_number = [_is_integer(part) for part in parts]
     is_array = [not number and not is_basic(part) for part, number in zip(parts, is_number, strict=True)]
-    advanced = [i for i in range(len(parts)) if is_number[i] or is_array[i]]  # as arrays in NumPy
+    # the positions of the entries that NumPy treats as arrays: arrays and integers
+    advanced = [i for i in range(len(parts)) if is_number[i] or is_array[i]]
     if not any(is_number) or advanced[-1] - advanced[0] + 1 == len(advanced):  # none, or nothing separates them
         return (), tuple(parts)
     first: list[Any] = []
@@ -305,12 +306,12 @@ def _as_index(index: Any) -> Any:
 def pick(
     input: Array, index: Array, *, dim: int, name: str, sizes: tuple[int, ...] | None = None, from_end: bool = False
 ) -> Any:
-    """Read elements by their index along one dimension; return them and the checked indices.
+    """Read elements by their index along one dimension.
 
     If `sizes` is None, whole slices are read: out[i] = input[index[i]] for dim 0. If it is a tuple, single elements are
     read: out[i, j] = input[index[i, j], j] for dim 0. `index` then broadcasts, and each dimension d other than `dim` is
     read from 0 to sizes[d] - 1; sizes[dim] is ignored. With `from_end`, negative indices count from the end. `name` is
-    the name in error messages.
+    the name in error messages. For the derivative, the formula also returns `positions`, the checked indices.
 
     Raises:
         TypeError: the indices are not integers.

@@ -101,7 +101,7 @@ class Operation(Generic[P]):
     Attributes:
         name: the formula's name.
         formula: takes arrays and returns an array, or a pair (see `extra`). An operation that only rules call may
-            return a tuple of arrays; it must not be called with Tensors, which would stack them.
+            return a tuple of arrays; it must not be called with Tensors: the call would make one array of the tuple.
         input_names: the names of the inputs, in order.
         input_defaults: maps each optional input to its default. Optional inputs come last.
         input_default_values: the values of `input_defaults`.
@@ -118,7 +118,8 @@ class Operation(Generic[P]):
         view: whether the result may share memory with the first input.
         fused: whether the formula and the rule run as compiled programs on large arrays (`lower.eager`).
         compute: the formula; if `fused`, the method that runs it as a compiled program where possible.
-        extra: the name by which the rule requests the formula's second result; None if there is only one result.
+        extra: the name by which the rule requests the formula's second result, which a call does not return; None if
+            the formula has only one result.
     """
 
     def __init__(
@@ -173,7 +174,10 @@ class Operation(Generic[P]):
         return self
 
     def __call__(self, *inputs: P.args, **options: P.kwargs) -> Tensor:
-        """Run the formula. The result is a Tensor if an input is one, and an array otherwise."""
+        """Run the formula and return its result: a Tensor if an input is one, and an array otherwise.
+
+        If the formula returns a pair (see `extra`), return only its first element.
+        """
         # options by position, as in x.sum(0), or inputs by name, as in linear(x, weight=w)
         has_positional_options = len(inputs) > len(self.input_names) and not self.is_variadic
         if has_positional_options or (options and not options.keys().isdisjoint(self._bound_keywords)):
@@ -308,7 +312,7 @@ def operation(formula: Callable[..., Any] | None = None, **options: Any) -> Any:
             view: the result may share memory with the first input, as a reshaped array does.
             fused: on large arrays, run the formula and the rule as compiled programs if they can be compiled.
             extra: set if the formula returns a pair: the result, and a value that is not differentiated, such as
-                indices. The rule requests that value by this name.
+                indices. The rule requests that value by this name; a call does not return it.
 
     Raises:
         ValueError: `promote` is none of the three words.

@@ -34,7 +34,10 @@ class PoolParams(NamedTuple):
 
 @operation(extra="argmax")
 def max_pool(input: Array, *, params: PoolParams) -> Any:
-    """The maximum of each window, (N, C, H, W) to (N, C, H′, W′), and `argmax`, its position in the window."""
+    """The maximum of each window, (N, C, H, W) to (N, C, H′, W′).
+
+    For the derivative, the formula also returns `argmax`, the position of the maximum in the window.
+    """
     return kernels.max_pool(input, *params)
 
 

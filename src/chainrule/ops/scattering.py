@@ -1,7 +1,8 @@
 """Scattering: writes, or adds, elements of one tensor at indices along one dimension of another.
 
 `scatter` is the counterpart of `gather`, which reads at such indices. Compiled programs call the operations in this
-file as Python functions. The primitive operations return their result and, for their derivatives, the checked indices.
+file as Python functions. The formulas of the primitive operations also return `positions`, the checked indices, for
+the derivatives.
 """
 
 from typing import Any
@@ -20,7 +21,7 @@ __all__ = ["repeat_interleave", "scatter", "scatter_reduce"]
 
 @operation(extra="positions")
 def scatter_values(input: Array, index: Array, source: Array, *, dim: int, name: str) -> Any:
-    """A copy of the input with the source written at indices along one dimension, and the checked indices."""
+    """A copy of the input with the source written at indices along one dimension."""
     positions = _positions(index, input.shape[dim], name)
     out = np.array(input, order="C")
     out[grid_index(dim, positions, positions.shape)] = source
@@ -36,7 +37,7 @@ def _(grad: Array, positions: Any, dim: int) -> Any:
 
 @operation(extra="positions")
 def scatter_sum(input: Array, index: Array, source: Array, *, dim: int, name: str) -> Any:
-    """The input with the source added at indices along one dimension, and the checked indices."""
+    """The input with the source added at indices along one dimension."""
     positions = _positions(index, input.shape[dim], name)
     out = np.array(input, order="C")
     np.add.at(out, grid_index(dim, positions, positions.shape), source)
@@ -51,7 +52,7 @@ def _(grad: Array, positions: Any, dim: int) -> Any:
 
 @operation(extra="positions")
 def scatter_product(input: Array, index: Array, source: Array, *, dim: int, name: str) -> Any:
-    """The input multiplied by the source at indices along one dimension, and the checked indices."""
+    """The input multiplied by the source at indices along one dimension."""
     positions = _positions(index, input.shape[dim], name)
     out = np.array(input, order="C")
     np.multiply.at(out, grid_index(dim, positions, positions.shape), source)
@@ -83,7 +84,7 @@ def _(grad: Array, input: Array, source: Array, positions: Any, dim: int) -> Any
 
 @operation(extra="positions")
 def scatter_extreme(input: Array, index: Array, source: Array, *, dim: int, name: str, largest: bool) -> Any:
-    """The maximum, or minimum, of the input and the source at indices along one dimension, and the checked indices."""
+    """The maximum, or minimum, of the input and the source at indices along one dimension."""
     positions = _positions(index, input.shape[dim], name)
     out = np.array(input, order="C")
     (np.maximum if largest else np.minimum).at(out, grid_index(dim, positions, positions.shape), source)
@@ -201,9 +202,9 @@ def _scatter_inputs(name: str, input: Any, dim: int, index: Any, src: Any) -> tu
         if fits and hasattr(source, "dtype"):
             fits = source.ndim == index.ndim and all(i <= n for i, n in zip(index.shape, source.shape, strict=True))
         if not fits:
-            shapes = f"index {index.shape}, input {shape} and src {getattr(src, 'shape', ())}"
-            requirement = f"the index must be no larger than src, nor than input except in dim {dim}"
-            raise ValueError(f"{name}: {shapes} must have as many dimensions, and {requirement}")
+            others = f"input {shape} and src {src.shape}" if hasattr(src, "dtype") else f"input {shape}"
+            requirement = f"the same number of dimensions, and the index must be no larger except in dim {dim} of input"
+            raise ValueError(f"{name}: index {index.shape} does not fit {others}: they must have {requirement}")
         if hasattr(source, "dtype") and source.shape != index.shape:
             source = getitem(source, index=tuple(slice(n) for n in index.shape))
     return input, dim, index, source, shape

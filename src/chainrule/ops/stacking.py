@@ -69,8 +69,8 @@ def diag(input: Input, diagonal: int = 0) -> Tensor:
         return diagonal_of(input, offset)
     check("diag", input.ndim == 1, f"takes a vector or a matrix, not shape {input.shape}")
     size = input.shape[0] + abs(offset)
-    if offset:  # column j of the matrix holds element j - offset of the vector
-        start = max(offset, 0)
+    if offset:
+        start = max(offset, 0)  # column j of the matrix holds element j - start of the vector
         input = add_at(input, index=slice(start, start + input.shape[0]), shape=(size,))
     return where(np.eye(size, k=offset, dtype=bool), input, False)  # False becomes 0 in the input's type
 
