@@ -800,10 +800,13 @@ def _as_array(data: Any, dtype: DTypeLike | None, copy: bool) -> NDArray[Any]:
     elif hasattr(data, "__array__") and not isinstance(data, (np.ndarray, np.generic)):
         data = np.asarray(data)
     array = _numeric_array(data)
-    if dtype is None and not hasattr(data, "__array__"):  # not an array, so that its type follows from its numbers
+    # Arrays and NumPy's numbers: convert the type if there is a dtype. Python numbers without a dtype: floats become
+    # float32. Python integers and booleans with a dtype: convert `data`, not `array`, so that NumPy refuses integers
+    # that do not fit. Python floats with a dtype: convert `array`.
+    if dtype is None and not hasattr(data, "__array__"):
         if array.dtype == np.float64 and not isinstance(_first_number(data), (np.ndarray, np.generic, Tensor)):
-            array = array.astype(DEFAULT)  # Python floats
-    elif array.dtype.kind != "f" or hasattr(data, "__array__"):  # NumPy raises an error for integers that do not fit
+            array = array.astype(DEFAULT)
+    elif array.dtype.kind != "f" or hasattr(data, "__array__"):
         array = np.array(data, dtype, order="C") if copy else np.asarray(data, dtype)
     else:
         array = array.astype(dtype)
@@ -863,7 +866,10 @@ def _sizes(name: str, sizes: tuple[Any, ...]) -> tuple[int, ...]:
 
 
 def _values(other: Any) -> Any:
-    """Return the array of a Tensor, or its tracer during tracing; return any other operand unchanged."""
+    """Return the array of a Tensor; return any other operand unchanged.
+
+    During tracing, return the tracer of a Tensor or an array instead, and a NumPy number as a Python number.
+    """
     if mode.trace is not None:
         return mode.trace.lift(other)
     return other._data if isinstance(other, Tensor) else other
@@ -878,7 +884,7 @@ def _comparable(other: object) -> bool:
 
 
 def _array_to_assign(value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return a value that is assigned to elements of `dtype` as an array.
+    """Return, as an array, a value that is to be assigned to elements of type `dtype`.
 
     Raises:
         TypeError: the value is not numeric: NumPy would turn None into NaN, and "3" into 3.

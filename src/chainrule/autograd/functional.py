@@ -15,8 +15,8 @@ Common arguments:
 All functions here record operations even under `no_grad()`, as in PyTorch.
 
 The products are computed without the matrix. `vjp` takes one backward pass, with v as the gradient of the outputs.
-`hvp` and `jvp` take two passes. `hvp` differentiates gradient · v. `jvp` uses that uᵀ J is linear in u: the derivative
-of uᵀ J v with respect to u is J v.
+`hvp` and `jvp` take two passes. `hvp` differentiates gradient · v. `jvp` uses the fact that uᵀ J is linear in u: the
+derivative of uᵀ J v with respect to u is J v.
 
 Sources: Pearlmutter, Fast Exact Multiplication by the Hessian (1994); Townsend, A new trick for calculating Jacobian
 vector products (2017).

@@ -154,7 +154,10 @@ Function = TypeVar("Function", bound="Callable[..., Any]")
 
 
 class _Recording(ContextDecorator):
-    """Sets whether operations are recorded in a block. It must be fast: a small network predicts in microseconds."""
+    """Sets whether operations are recorded in a block; at the end, restores recording and anomaly detection.
+
+    It must be fast: a small network predicts in microseconds.
+    """
 
     def __init__(self, setting: Any) -> None:
         self._setting = setting  # the constructor's argument: here, whether to record; subclasses take others
@@ -223,7 +226,10 @@ class _Switch(_Recording):
 
 
 def set_grad_enabled(enabled: bool) -> _Switch:
-    """Turn recording on or off from now on, or only in a `with` block or a decorated function."""
+    """Turn recording on or off from now on, or only in a `with` block or a decorated function.
+
+    At the end of the block or the function, anomaly detection is restored as well.
+    """
     return _Switch(lambda: (bool(enabled), mode.anomaly))
 
 

@@ -168,7 +168,8 @@ class Node:
 
     def _differentiable_vjp(self, grad: Tensor, wrap: Callable[[Any], Tensor]) -> Any:
         """Run the rule on Tensors, so that it is recorded."""
-        # operations that the rule records get the frames of this node; the callers of `walk` restore the mode
+        # operations that the rule records get the frames of this node; `set_grad_enabled`, in the callers of `walk`,
+        # restores `mode.anomaly`
         if mode.anomaly is not None:
             mode.anomaly = Anomaly(mode.anomaly.check_nan, getattr(self, "recorded_at", None))
         values = list(self.saved)  # type: ignore[arg-type]  # `vjp` has checked that they are not freed
@@ -443,7 +444,8 @@ def _accumulate(node: Node | Leaf, grad: Tensor) -> None:
     if mode.trace is not None:
         mode.trace.check_gradient(node)
     while True:
-        previous = node.grad  # without the lock, since this may wait for a compiled function
+        # without the lock, because the sum takes long; `Leaf.grad` takes the lock if it must fetch a deferred gradient
+        previous = node.grad
         total = grad if previous is None else previous + grad
         with _grad_lock:
             if getattr(node, "deferred_grad", None) is None and node.grad is previous:

@@ -160,7 +160,9 @@ def change(tensor: Tensor, compute: Callable[[], Tensor]) -> None:
         else:  # a view that was taken under `no_grad`, or a Tensor with its own history
             with no_grad():
                 other._data = _take_view(base, own_steps)._data
-            # increase the counter that earlier operations have saved, so that backward() refuses to use the old value
+            # `other` keeps its Node but no longer holds the value that this Node computed. A rule that needs the value,
+            # such as the rule of exp, would return the gradient for the old value. Increase the counter of the old
+            # value, so that backward() refuses, as in PyTorch. A Leaf has no rule.
             if isinstance(other._node, tape.Node):
                 old_version[0] += 1
 
@@ -224,7 +226,7 @@ def _take_view(base: Tensor, steps: Steps) -> Tensor:
 
 
 def _update_base(base: Tensor, steps: Steps, part: Tensor) -> Tensor:
-    """Return the new value of the base, given `part`, the new value of its view that these steps give."""
+    """Return the new value of the base after `part` has been assigned to the view that `steps` lead to."""
     sources = [_take_view(base, steps[:i]) for i in range(len(steps))]
     for source, (operation, options) in zip(reversed(sources), reversed(steps), strict=True):
         if operation is getitem:

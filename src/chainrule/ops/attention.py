@@ -73,7 +73,7 @@ def scaled_dot_product_attention(
         value: (..., S, F).
         attn_mask: of a shape that broadcasts to (..., L, S): booleans, False for keys to ignore; or floats to add to
             the scores.
-        dropout_p: must be 0; dropout needs a generator, so apply it in your own module.
+        dropout_p: must be 0: dropout of the attention weights needs a generator; `nn.MultiheadAttention` has it.
         is_causal: whether query i attends to keys 0 to i only.
         scale: the factor of the scores; 1/√E if None.
         enable_gqa: grouped-query attention: several query heads share a key and value head; dimension -3 is the heads.

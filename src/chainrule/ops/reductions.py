@@ -183,7 +183,8 @@ def vector_norm(input: Input, *, p: float, dim: Dim = None, keepdim: bool = Fals
     """(Σ |x|ᵖ)^(1/p); for p = inf the largest |x|, for -inf the smallest, for 0 the number of nonzero elements.
 
     Powers are computed and summed in float64, so that for p = 2 a norm of float16 or float32 that fits the type neither
-    overflows nor underflows. Float64 is not scaled first, as in PyTorch: its powers may overflow or underflow.
+    overflows nor underflows. As in PyTorch, float64 is not divided by the largest element first, so its powers may
+    overflow or underflow.
     """
     check_floats("norm", input)
     axes = _axes(input, dim, "norm")
