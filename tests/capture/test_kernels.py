@@ -197,7 +197,7 @@ def test_one_image_of_what_is_handed_on_is_enough():
         with chainrule.no_grad():
             np.testing.assert_allclose(read(x).numpy(), net(x).numpy(), rtol=1e-5, atol=1e-5)
     [[specialization]] = read.specializations.values()
-    assert specialization.program.plan.arena_size < 400_000  # the first convolution's result is five million
+    assert specialization.program.schedule.arena_size < 400_000  # the first convolution's result is five million
 
 
 def test_explain_tells_their_arithmetic():

@@ -109,7 +109,7 @@ def test_what_loops_take_for_apart_is_apart(number, monkeypatch, interpreted):
         memory = {}
         bases = Nest(call.stage).bases
         for value in bases:
-            window = id(value) in program.plan.block_buffers
+            window = id(value) in program.schedule.block_buffers
             size = value.example.nbytes // (value.shape[0] if window else 1)
             start = int(program.table[program.entries[id(value)]])
             memory[value] = start, start + size

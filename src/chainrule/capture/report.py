@@ -38,7 +38,7 @@ def explain(program: Program) -> str:
     rows = [("stage", "what it does", "over", "Mflop", "kB", "µs", "Gflop/s")]
     total_flops = total_bytes = total_seconds = group_flops = 0.0
     group_numbers: list[int] = []  # the stages of the current group so far
-    stages, copy = program.plan.stages, MemoryCopy(program)
+    stages, copy = program.schedule.stages, MemoryCopy(program)
     for number, stage in enumerate(stages):
         flops, byte_count = _flops(stage), _bytes(stage)
         seconds = _seconds(program, number, stage, copy)
@@ -67,7 +67,7 @@ def explain(program: Program) -> str:
     threads = (
         "one thread" if program.thread_count == 1 else f"{program.thread_count} threads, which share each long stage"
     )
-    ending = f"memory for intermediate results: {program.plan.arena_size / 1000:,.0f} kB; runs on {threads}"
+    ending = f"memory for intermediate results: {program.schedule.arena_size / 1000:,.0f} kB; runs on {threads}"
     return "\n".join(
         [lines[0].rstrip(), ruler, *(line.rstrip() for line in lines[1:-1]), ruler, lines[-1].rstrip(), ending]
     )
@@ -103,7 +103,7 @@ class MemoryCopy:
             self.keep_alive.append(words)
             return int(words.ctypes.data)
 
-        entries, buffers = self.program.entries, self.program.plan.block_buffers
+        entries, buffers = self.program.entries, self.program.schedule.block_buffers
         memory = ThreadMemory(
             lambda value: entries[id(value)],
             lambda value: int(self.arrays[id(value)].ctypes.data),

@@ -1,4 +1,4 @@
-"""A compiled program: kernels, memory and scripts of a plan, ready to run again and again.
+"""A compiled program: kernels, memory and scripts of a schedule, ready to run again and again.
 
 A run stores the arguments' addresses in the program's table and calls the driver (`kernels.driver`): once if the
 program has no Python calls, else once to check the arguments and once for each segment between Python calls. If a check
@@ -23,7 +23,7 @@ from chainrule.kernels.tree import type_of
 from chainrule.lower.graph import INPUT_KINDS, Value, base_of, byte_bounds, is_python_result, share_memory
 from chainrule.lower.kernel_call import KernelCall, prepare_call
 from chainrule.lower.loops import is_partial
-from chainrule.lower.schedule import ALIGNMENT, Plan, work
+from chainrule.lower.schedule import ALIGNMENT, Schedule, work
 from chainrule.lower.script import Script, ThreadMemory
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Program:
     """A compiled program.
 
     Args:
-        plan: the stages and their memory.
+        schedule: the stages and their memory.
         scalar_count: the number of scalars: numbers that change from call to call, such as a learning rate.
         index_checks: arrays that must hold integers from 0 to size - 1, or `ignore_index` if that is not None, as
             tuples (value, size, ignore_index, validate); `validate` raises the error for an array with invalid ones.
@@ -56,7 +56,7 @@ class Program:
     Attributes:
         thread_count: how many threads run it.
         progress_per_run: by how much table_view[driver.PROGRESS] grows in a complete run.
-        kernel_calls: the call of each stage's kernel, by the stage's index in the plan; Python calls have none.
+        kernel_calls: the call of each stage's kernel, by the stage's index in the schedule; Python calls have none.
         bases: the values that have a table entry.
         entries: the index of each value's table entry, by identity.
         entries_of_threads: for each thread, the entries that it uses in place of those in `entries`, for values of
@@ -70,18 +70,18 @@ class Program:
     """
 
     def __init__(
-        self, plan: Plan, scalar_count: int, index_checks: Sequence[IndexCheck], arguments: Sequence[Value],
+        self, schedule: Schedule, scalar_count: int, index_checks: Sequence[IndexCheck], arguments: Sequence[Value],
         outputs: Sequence[Value], changed: Sequence[NDArray[Any]] = (),
         allocate_arena: Callable[[int], NDArray[np.uint8]] | None = None,
     ) -> None:  # fmt: skip
-        self.plan, self.arguments, self.changed = plan, list(arguments), list(changed)
+        self.schedule, self.arguments, self.changed = schedule, list(arguments), list(changed)
         self.index_checks = list(index_checks)
-        self.kernel_calls = {n: prepare_call(stage) for n, stage in enumerate(plan.stages) if stage.kind != "call"}
+        self.kernel_calls = {n: prepare_call(stage) for n, stage in enumerate(schedule.stages) if stage.kind != "call"}
         self.thread_count = thread_count(self.kernel_calls.values())
-        self.bases = _bases(plan, [*outputs, *(value for value, *_ in index_checks)])
+        self.bases = _bases(schedule, [*outputs, *(value for value, *_ in index_checks)])
         self.entries = {id(value): driver.FIRST_ARRAY + n for n, value in enumerate(self.bases)}
         private_values = [
-            v for v in self.bases if "bytes_per_thread" in v.options or id(v) in plan.block_buffers or is_partial(v)
+            v for v in self.bases if "bytes_per_thread" in v.options or id(v) in schedule.block_buffers or is_partial(v)
         ]
         first_private, n_private = driver.FIRST_ARRAY + len(self.bases), len(private_values)
         self.entries_of_threads = [
@@ -123,11 +123,11 @@ class Program:
         self.table[driver.SCALARS] = self.scalars.ctypes.data
         self.table[driver.DRIVER] = _driver_address()
         self.table[driver.THREAD_COUNT] = self.thread_count
-        if any(stage.writes for stage in self.plan.stages):
+        if any(stage.writes for stage in self.schedule.stages):
             self.table[driver.SUBNORMAL_MODE] = driver.FLUSH_SUBNORMALS
         bounds = [(*byte_bounds(array), flags_address(array)) for array in self.changed]
         self.table[driver.CHANGED_ARRAYS] = self._keep(np.array(bounds, np.int64))
-        arena = self.memory = allocate_arena(self.plan.arena_size + ALIGNMENT)
+        arena = self.memory = allocate_arena(self.schedule.arena_size + ALIGNMENT)
         start = -arena.ctypes.data % ALIGNMENT
         self.arrays: dict[int, NDArray[Any]] = {}
         output_ids = {id(base_of(v)) for v in outputs}
@@ -140,8 +140,8 @@ class Program:
             elif key in output_ids:
                 array = self.allocators[key]()
             else:
-                offset = start + self.plan.offsets[key]
-                if key in self.plan.block_buffers:
+                offset = start + self.schedule.offsets[key]
+                if key in self.schedule.block_buffers:
                     self.table[self.entries[key]] = arena[offset:].ctypes.data
                     continue
                 array = array_in(arena[offset : offset + value.example.nbytes], value)
@@ -167,7 +167,7 @@ class Program:
     def _address(self, thread_id: int, value: Value) -> int:
         """The address of a thread's copy or block buffer of a value; of other values, the address of their memory."""
         return int(self.table[self.entries[id(value)]]) + thread_id * (
-            value.options.get("bytes_per_thread", 0) or self.plan.block_buffers.get(id(value), (0, 0))[0]
+            value.options.get("bytes_per_thread", 0) or self.schedule.block_buffers.get(id(value), (0, 0))[0]
         )
 
     def _keep(self, array: NDArray[np.int64]) -> int:
@@ -180,7 +180,7 @@ class Program:
         own_entries = self.entries_of_threads[thread_id]
 
         def block_bytes_of(value: Value) -> int:
-            return self.plan.block_buffers.get(id(value), (0, 0))[1]
+            return self.schedule.block_buffers.get(id(value), (0, 0))[1]
 
         return ThreadMemory(
             lambda value: own_entries.get(id(value)) or self.entries[id(value)],
@@ -195,7 +195,7 @@ class Program:
         """Write all scripts, and return `run_order`."""
         run_order: list[Any] = []
         segments: list[list[KernelCall]] = []
-        for index, stage in enumerate(self.plan.stages):
+        for index, stage in enumerate(self.schedule.stages):
             if stage.kind == "call":
                 run_order.append(self._python_call(stage))
                 continue
@@ -361,18 +361,18 @@ def _driver_address() -> int:
     return machine.address_of("driver", driver.driver)
 
 
-def _bases(plan: Plan, others: Sequence[Value]) -> list[Value]:
+def _bases(schedule: Schedule, others: Sequence[Value]) -> list[Value]:
     """The values whose memory the stages or the values `others` use, each once.
 
     Results of steps that stay in registers are not among them.
     """
     bases: dict[int, Value] = {}
-    for stage in plan.stages:
+    for stage in schedule.stages:
         for v in [*stage.reads(), *stage.steps, *stage.stored_values, *(target for target, _ in stage.writes)]:
             bases[id(base_of(v))] = base_of(v)
     for v in others:
         bases[id(base_of(v))] = base_of(v)
-    stored_ids = {id(v) for stage in plan.stages for v in stage.stored_values}
+    stored_ids = {id(v) for stage in schedule.stages for v in stage.stored_values}
     kinds = (*INPUT_KINDS, "call", "tuple_item", "scratch")
     return [v for v in bases.values() if id(v) in stored_ids or v.kind in kinds]
 

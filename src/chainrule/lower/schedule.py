@@ -109,7 +109,7 @@ class Stage:
 
 
 @dataclass
-class Plan:
+class Schedule:
     """The stages of a program, and where its arrays are in memory.
 
     Attributes:
@@ -126,7 +126,7 @@ class Plan:
     block_buffers: dict[int, tuple[int, int]]
 
 
-def plan(values: Sequence[Value], outputs: Sequence[Value], writes: Sequence[tuple[Value, Value]]) -> Plan:
+def plan(values: Sequence[Value], outputs: Sequence[Value], writes: Sequence[tuple[Value, Value]]) -> Schedule:
     """Put the steps that the outputs and writes depend on into stages, and their results into memory.
 
     Args:
@@ -447,7 +447,7 @@ def _block_buffers(stages: list[Stage], outputs: Sequence[Value]) -> dict[int, V
     }
 
 
-def _plan_memory(stages: list[Stage], outputs: Sequence[Value]) -> Plan:
+def _plan_memory(stages: list[Stage], outputs: Sequence[Value]) -> Schedule:
     """Assign memory to each stored value by lifetime.
 
     A lifetime is a list [size in bytes, index of the first stage, index of the last stage].
@@ -482,7 +482,7 @@ def _plan_memory(stages: list[Stage], outputs: Sequence[Value]) -> Plan:
         for group, (block_offsets, size) in layouts.items()
         for key in block_offsets
     }
-    return Plan(stages, offsets, arena_size, block_buffers)
+    return Schedule(stages, offsets, arena_size, block_buffers)
 
 
 def _assign_offsets(lifetimes: dict[int, list[int]]) -> tuple[dict[int, int], int]:
