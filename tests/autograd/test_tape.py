@@ -12,7 +12,9 @@ import pytest
 import chainrule
 from chainrule import Tensor, nn, no_grad, ops
 from chainrule.autograd import tape
+from chainrule.autograd.mode import mode
 
+from ..entries import interrupted_at_each_entry
 from .nodes import count_nodes
 
 
@@ -664,3 +666,19 @@ def test_a_gradient_that_comes_while_an_older_one_is_fetched_stays():
     assert node.grad.tolist() == [1.0]
     assert w.grad.tolist() == [7.0]
     assert w.grad is w.grad
+
+
+def test_operations_are_recorded_after_a_backward_pass_was_interrupted():
+    w = chainrule.ones(2, requires_grad=True)
+
+    def differentiate():
+        w.grad = None
+        (w * w).sum().backward()
+        chainrule.autograd.grad((w * w).sum(), w, create_graph=True)
+
+    number = 0
+    for number in interrupted_at_each_entry(differentiate):
+        assert mode.recording, number
+        assert mode.anomaly is None, number
+    assert number > 20
+    np.testing.assert_array_equal(w.grad.numpy(), [2, 2])

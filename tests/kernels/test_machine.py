@@ -101,3 +101,32 @@ def test_a_process_that_is_forked_while_a_thread_compiles_can_compile(tmp_path):
     environment = {**os.environ, "CHAINRULE_CACHE": str(tmp_path)}
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", FORKED], env=environment, timeout=60, check=False)
     assert done.returncode == 0
+
+
+INTERRUPTED_LINK = """
+from chainrule.kernels import machine, team_loops
+
+binding = machine.llvm_binding()
+add_object_file = binding.ExecutionEngine.add_object_file
+
+def interrupt(engine, object_file):
+    raise KeyboardInterrupt
+
+for _ in range(5):
+    binding.ExecutionEngine.add_object_file = interrupt
+    try:
+        machine.address_of("team", team_loops.control)
+    except KeyboardInterrupt:
+        pass
+    else:
+        raise AssertionError
+    machine._compile(team_loops.control())
+binding.ExecutionEngine.add_object_file = add_object_file
+assert machine.address_of("team", team_loops.control)
+"""
+
+
+def test_kernels_compile_after_an_interrupt_while_one_was_linked(tmp_path):
+    environment = {**os.environ, "CHAINRULE_CACHE": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED_LINK], env=environment, timeout=60, check=False)
+    assert done.returncode == 0

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from functools import partial
 
@@ -19,6 +20,7 @@ from chainrule.kernels import machine, team, team_loops
 from chainrule.kernels.special import erf
 from chainrule.kernels.tree import ADDRESS, I4, I8, Kernel
 
+from ..entries import interrupted_at_each_entry
 from ..threads import call_in_two_threads
 
 
@@ -213,6 +215,26 @@ def test_an_interrupt_waits_for_all_workers(signals):
     code = INTERRUPTED.format(signals=[int(number) for number in signals])
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_an_interrupt_at_the_entry_of_a_function_waits_for_all_workers(monkeypatch):
+    monkeypatch.setattr(team, "_threads", 2)
+    team.parallel_for(lambda begin, end: None, 2, 10**6)
+    events = []
+
+    def record(begin, end):
+        if begin:
+            events.append("begin")
+            time.sleep(0.02)
+            events.append("end")
+
+    number = 0
+    for number in interrupted_at_each_entry(lambda: team.parallel_for(record, 2, 10**6)):
+        assert team._words()[team_loops.OWNER] == 0, number
+        assert events in ([], ["begin", "end"]), number
+        events.clear()
+    assert number > 3
+    assert events == ["begin", "end"]
 
 
 def test_an_exception_thrown_into_a_worker_is_raised_here(monkeypatch):

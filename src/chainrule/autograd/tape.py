@@ -22,7 +22,7 @@ import numpy as np
 
 from chainrule.autograd import hooks
 from chainrule.autograd.hooks import gradient_as_tensor
-from chainrule.autograd.mode import Anomaly, error_suffix, mode, set_grad_enabled
+from chainrule.autograd.mode import Anomaly, error_suffix, mode
 from chainrule.errors import check, type_name
 from chainrule.ops import reductions
 from chainrule.ops.operation import is_tensor
@@ -219,9 +219,8 @@ def walk(
     def add_gradient(node: Node | Leaf, grad: Any) -> None:
         if grad.dtype is not node.dtype and grad.dtype != node.dtype:
             grad = cast(grad, dtype=node.dtype)
-        total = grads.get(node)
-        if total is not None:
-            grads[node] = total + grad
+        if node in grads:
+            grads[node] = grads[node] + grad
             return
         grads[node] = grad
         if type(node) is Node:
@@ -270,11 +269,28 @@ def backward(
     """Implement `Tensor.backward`: compute gradients and add them to the `grad` of the leaves, or of `inputs`."""
     targets = None if inputs is None else [node_of(x, "backward") for x in _nonempty("backward: inputs", inputs)]
     roots = [_make_root("backward", root, gradient, create_graph)]
-    with set_grad_enabled(create_graph), np.errstate(all="ignore"):
+
+    def accumulate_gradients() -> None:
         # a dict: a Tensor that occurs twice in `inputs` gets its gradient once
         for node, grad in dict(walk(roots, targets, root._wrap, retain_graph, create_graph)).items():
             if grad is not None and not (node.hooks and RETAIN in node.hooks):  # `walk` has stored retained gradients
                 _accumulate(node, grad)
+
+    _with_recording(create_graph, accumulate_gradients)
+
+
+def _with_recording(recording: bool, function: Callable[[], Any]) -> Any:
+    """Call a function with recording on or off, without NumPy's warnings.
+
+    This is not `set_grad_enabled`: an interrupt at the entry of its `__exit__` would leave recording as it was inside.
+    """
+    previous_mode = mode.recording, mode.anomaly
+    try:
+        mode.recording = bool(recording)
+        with np.errstate(all="ignore"):
+            return function()
+    finally:
+        mode.recording, mode.anomaly = previous_mode
 
 
 def grad(
@@ -306,13 +322,12 @@ def grad(
     check("grad", len(seeds) == len(outputs), f"{len(outputs)} outputs but {len(seeds)} grad_outputs")
     targets = [node_of(x, "grad") for x in _nonempty("grad: inputs", inputs)]
     roots = [_make_root("grad", out, seed, create_graph) for out, seed in zip(outputs, seeds, strict=True)]
-    with set_grad_enabled(create_graph), np.errstate(all="ignore"):
-        pairs = walk(roots, targets, outputs[0]._wrap, retain_graph, create_graph)
+    pairs = _with_recording(create_graph, lambda: walk(roots, targets, outputs[0]._wrap, retain_graph, create_graph))
     for position, (target, grad) in enumerate(pairs):
         if grad is None and not allow_unused:
             problem = f"the outputs do not depend on input {position}, of shape {target.shape}"
             raise RuntimeError(f"grad: {problem}; use allow_unused=True to get None for it")
-    return tuple(grad for _, grad in pairs)  # type: ignore[misc]  # None only with allow_unused
+    return tuple(grad for _, grad in pairs)  # None only with allow_unused
 
 
 def as_list(tensors: Any) -> list[Tensor]:

@@ -72,11 +72,9 @@ def one_thread() -> Iterator[None]:
 def _thread_count_functions() -> tuple[Any, Any] | None:
     """OpenBLAS's functions that get and set its number of threads; None for any other BLAS."""
     for prefix, suffix in (("scipy_", "64_"), ("", "64_"), ("", "")):
-        try:
+        with suppress(AttributeError):
             get_count = getattr(_library(), f"{prefix}openblas_get_num_threads{suffix}")
             return get_count, getattr(_library(), f"{prefix}openblas_set_num_threads{suffix}")
-        except AttributeError:
-            continue
     return None
 
 

@@ -172,9 +172,8 @@ def _link(name: str, code: bytes) -> int:
     return int(engine.get_function_address(name))
 
 
-@functools.cache
 def _target() -> Any:
-    """LLVM's target machine for this processor."""
+    """A new target machine of LLVM for this processor: an execution engine owns its target machine, and frees it."""
     binding = llvm_binding()
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
@@ -182,6 +181,7 @@ def _target() -> Any:
     return binding.Target.from_default_triple().create_target_machine(cpu=cpu, features=features, opt=3, jit=True)
 
 
+@functools.cache
 def _target_settings() -> tuple[str, str]:
     """LLVM's name of the processor, and a text with its features."""
     binding = llvm_binding()

@@ -59,15 +59,15 @@ def parallel_for(function: Callable[..., Any], count: int, iterations: int, *arg
     ]
     _start_workers(thread_count - 1)
     try:
-        control(address, team_loops.ACQUIRE, ticket, 0)
+        control(address, team_loops.ACQUIRE, ticket, 0, 0, 0)
         if words[team_loops.OWNER] != ticket:  # another thread owns the team: run alone
             function(*arguments, 0, count)
             return
         _tasks[1:thread_count] = tasks
-        control(address, team_loops.START, 0, thread_count)
+        control(address, team_loops.START, 0, thread_count, 0, 0)
         function(*arguments, 0, count // thread_count)
     finally:
-        control(address, team_loops.RELEASE, ticket, thread_count)
+        control(address, team_loops.RELEASE, ticket, thread_count, 0, 0)
     for task in tasks:
         task.check()
 
@@ -88,10 +88,12 @@ _tickets = itertools.count(1)  # the owner's number for each `parallel_for`
 
 
 @functools.cache
-def _control() -> Callable[[int, int, int, int], object]:
-    """The team's operations, for Python (see `team_loops.control`). Each call is atomic with respect to interrupts."""
-    call = machine.function(machine.address_of("team", team_loops.control))
-    return lambda team, operation, a, b: call(team, operation, a, b, 0, 0)
+def _control() -> Callable[[int, int, int, int, int, int], object]:
+    """The team's operations, for Python (see `team_loops.control`). Each call is atomic with respect to interrupts.
+
+    Python must not enter a function of its own on the way: an interrupt there would leave the operation out.
+    """
+    return machine.function(machine.address_of("team", team_loops.control))
 
 
 _shared_words: dict[str, np.ndarray[Any, np.dtype[np.int64]]] = {}
@@ -172,15 +174,15 @@ def _work(thread_id: int, words: np.ndarray[Any, np.dtype[np.int64]]) -> None:
     while True:
         try:
             while True:
-                control(address, team_loops.SERVE, thread_id, 0)
+                control(address, team_loops.SERVE, thread_id, 0, 0, 0)
                 task, _tasks[thread_id] = _tasks[thread_id], None
                 if task is not None:
                     task.run()
                 del task  # keep no arrays alive while sleeping
-                control(address, team_loops.FINISH, thread_id, 0)
+                control(address, team_loops.FINISH, thread_id, 0, 0, 0)
         except BaseException:  # raised asynchronously in this thread; `_Task.check` reports the unfinished task
             _tasks[thread_id] = None
-            control(address, team_loops.FINISH, thread_id, 0)
+            control(address, team_loops.FINISH, thread_id, 0, 0, 0)
 
 
 def _after_fork() -> None:
@@ -226,6 +228,4 @@ def set_num_threads(number: int) -> None:
 
 def _processors() -> int:
     """The number of processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

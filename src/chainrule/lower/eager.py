@@ -229,14 +229,13 @@ def _lookup(key: Any, record: Callable[[], _FormulaProgram]) -> _FormulaProgram 
     if key in _programs:
         _programs.move_to_end(key)
         return _programs[key]
-    program: _FormulaProgram | None
+    program: _FormulaProgram | None = None
     try:
         program = record()
     except Untraceable:
-        program = None
+        pass
     except CannotCompileError as error:
         machine.warn_and_fall_back(error, key[0].__name__)
-        program = None
     _programs[key] = program
     if len(_programs) > MAX_PROGRAMS:
         _programs.popitem(last=False)
