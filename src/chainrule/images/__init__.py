@@ -7,9 +7,10 @@ stage: `frames` finds the sheet, panel or box around the digit, `foreground` sep
 
 A page of digits: `documents` renders a page of a PDF document, `pyramid` scales the photo to the levels that a detector
 sees, `detection` finds the digits in the detector's maps, `cutting` cuts them out, `classification` classifies them,
-`evidence` gives the probability that each is a digit, `rescoring` gives it a second opinion of the detector, `page`
-combines these steps, `lines` groups the digits into lines, and `drawing` annotates the photo. Import these modules by
-name, as in `from chainrule.images.page import read_page`: several of them need SciPy, which is slow to import.
+`evidence` gives the probability that each is a digit, `rescoring` runs the detector again on the doubtful ones, scaled
+to about the height that it knows best, `page` combines these steps, `lines` groups the digits into lines, and `drawing`
+annotates the photo. Import these modules by name, as in `from chainrule.images.page import read_page`: several of them
+need SciPy, which is slow to import.
 
 `digits` separates the probabilities of digits from that of the class "no digit", and `raster` has array functions.
 """

@@ -67,7 +67,8 @@ def _replace_truncating_boxes(
 ) -> tuple[list[Detection], list[Cutout | None]]:
     """Replace boxes that truncate a digit, and their cut-outs, by larger ones that contain more of its ink.
 
-    The level at which the detector is most confident may hardly show faint strokes, and take one stroke of a 4 for a 1.
+    At the level at which the detector is most confident, faint strokes may hardly be visible; it may then take one
+    stroke of a 4 for a 1.
     """
     chosen, chosen_cutouts = list(detections), list(cutouts)
     sides = np.array([(d.left, d.top, d.right, d.bottom) for d in detections]).reshape(-1, 4)

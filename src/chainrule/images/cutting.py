@@ -38,7 +38,9 @@ DIGIT_HEIGHT = 40  # pixels: the height of a digit
 MARGIN = 0.35  # width of the margin around the digit, relative to its height
 SLACK = 3  # pixels by which a digit may exceed its box
 RING_REACH = 5  # pixels: the outer limit of the ring around a box whose brightness counts as the paper's
-MAX_SKEWNESS = 1.5  # limit of the skewness: against a brightness score of 1, at most 0.5 remains, which is doubtful
+MAX_SKEWNESS = 1.5
+"""Limits the skewness in `_lightness`: if the brightness score contradicts it fully, their sum is at most 0.5, and
+`cut_out` uses the median of all digits instead."""
 MAX_STROKE_WIDTH = 17  # pixels: anything wider is paper
 LOCAL_WINDOW = 9  # pixels: the side of the window in which the darkest ink nearby is looked for
 MIN_PIXELS = 4  # minimum number of pixels of a digit's strokes

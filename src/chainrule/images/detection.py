@@ -1,10 +1,10 @@
 """Find the boxes of digits at every scale, with a detector that is passed as a function.
 
-The detector takes contrast (height, width) and returns maps (15, height / 4, width / 4). For each position, they hold
-the logit of "here is the center of a digit", the logarithms of the digit's height and width (relative to
-`TYPICAL_HEIGHT`), the center's horizontal and vertical offset (in positions), and the logits of the ten digits. Digits
-are the peaks of the first map (Zhou, Wang and Krähenbühl, "Objects as points", 2019). Of several detections of the same
-digit, the one with the highest confidence is kept.
+The detector takes an image with normalized contrast (height, width; see `pyramid.normalize_contrast`) and returns maps
+(15, height / 4, width / 4). For each position, they hold the logit of "here is the center of a digit", the logarithms
+of the digit's height and width (relative to `TYPICAL_HEIGHT`), the center's horizontal and vertical offset (in
+positions), and the logits of the ten digits. Digits are the peaks of the first map (Zhou, Wang and Krähenbühl, "Objects
+as points", 2019). Of several detections of the same digit, the one with the highest confidence is kept.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from chainrule.images.pyramid import Level
 
     Detector = Callable[[NDArray[np.float32]], NDArray[np.floating]]
-    """From contrast (H, W) to maps (15, H / 4, W / 4)."""
+    """From an image with normalized contrast (H, W) to maps (15, H / 4, W / 4)."""
 
 STRIDE = 4  # pixels of a level per position of the maps
 SIDE_MULTIPLE = 8  # the sides of the detector's input are multiples of this

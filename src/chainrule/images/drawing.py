@@ -207,7 +207,7 @@ def _percentage(digit: Digit) -> str:
 
 
 def _moved_inside(box: Rectangle, size: tuple[int, int]) -> Rectangle:
-    """Return a rectangle moved into a picture of a size (width, height)."""
+    """Return a rectangle moved into a picture of size `size` (width, height)."""
     left = min(max(box[0], 0), max(0, size[0] - (box[2] - box[0])))
     top = min(max(box[1], 0), max(0, size[1] - (box[3] - box[1])))
     return left, top, left + box[2] - box[0], top + box[3] - box[1]

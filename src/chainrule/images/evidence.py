@@ -32,8 +32,10 @@ MAX_NEIGHBOR_GAP = 2.5  # maximum distance of neighbors in a line, in heights of
 MAX_HEIGHT_RATIO = 2.5  # maximum ratio of the heights of neighbors: an exponent is a neighbor, too
 PRIOR_MEAN = 0.6  # prior of the mean confidence of the other detections on the page
 PRIOR_COUNT = 1.5  # weight of this prior, in detections
-FULL_INK_ABOVE_OR_BELOW = 0.08  # of the ink: with at least as much above or below the box, it is likely a letter
-FULL_INK_LEFT_OR_RIGHT = 0.3  # the same to the left or right; it is higher because digits touch and lines run there
+MAX_SHARE_ABOVE_OR_BELOW = 0.08
+"""Share of the ink above or below the box at which it counts in full: the ink is then likely that of a letter."""
+MAX_SHARE_LEFT_OR_RIGHT = 0.3
+"""The same to the left or right of the box; it is higher because digits touch, and lines run there."""
 HEIGHT_STD = 0.25  # standard deviation of the logarithms of the heights of one page's digits
 PRIOR_ALIKE = 0.5  # number of detections as tall as this one that are assumed in addition to those on the page
 MIN_CONTRAST = 0.005  # fainter ink counts as this faint
@@ -94,8 +96,8 @@ def detection_features(
             detection.other_level_score,
             neighbor_scores[i],
             mean_scores[i],
-            float(class_probabilities[i, ZERO_CLASS]) * min(above_or_below / FULL_INK_ABOVE_OR_BELOW, 1.0),
-            min(left_or_right / FULL_INK_LEFT_OR_RIGHT, 1.0),
+            float(class_probabilities[i, ZERO_CLASS]) * min(above_or_below / MAX_SHARE_ABOVE_OR_BELOW, 1.0),
+            min(left_or_right / MAX_SHARE_LEFT_OR_RIGHT, 1.0),
             alike[i],
             fainter[i],
             1,
@@ -123,7 +125,7 @@ def digit_probability(
 
 
 def rescored_features(features: NDArray[np.float64], log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the features (N, 16): those before with the log odds (N,) of `rescoring.rescore`, before the constant."""
+    """Return `features` with the log odds (N,) of `rescoring.rescore` inserted before the constant: (N, 16)."""
     return np.insert(features, -1, log_odds, axis=1)
 
 

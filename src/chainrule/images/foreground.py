@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from chainrule.images.raster import Gray
 
 PLANE_SIDE = 64  # pixels of the longer side of the reduced copy to which a plane is fitted
-# Relative to the mean of the picture's sides. The first window is wider than a stroke and narrower than a shadow; the
-# others are fallbacks
-WINDOWS = (0.35, 0.15, 0.8)
+CLOSING_WINDOWS = (0.35, 0.15, 0.8)
+"""Widths of the window of the closing that estimates the paper, relative to the mean of the picture's sides. The first
+is wider than a stroke and narrower than a shadow; the others are fallbacks."""
 MIN_CONTRAST = 0.06  # minimum contrast of ink, relative to the paper's brightness
 MIN_CLARITY = 3.5  # minimum contrast of ink, in standard deviations of the paper's noise
 STROKE_INK = 0.3  # relative to full ink: the threshold for pixels of a stroke
@@ -69,9 +69,10 @@ def ink_is_dark(gray: Gray) -> bool:
 def find_foreground(gray: Gray, mask: NDArray[np.bool_]) -> Foreground:
     """Find the dark ink of a digit.
 
-    With a window wide enough for any stroke, a narrow shadow at the border can be mistaken for a stroke, and a digit
-    that fills the picture can be wider than the window. If the ink reaches the border, the other windows are tried, and
-    the ink whose outline coincides best with edges in the picture is used.
+    The paper is estimated by a closing (see `_paper`). With a window wide enough for any stroke, a narrow shadow at the
+    border can be mistaken for a stroke, and a digit that fills the picture can be wider than the window. If the ink
+    reaches the border, the other windows are tried, and the ink whose outline coincides best with edges in the picture
+    is used.
 
     Args:
         gray: brightness `(height, width)`.
@@ -82,8 +83,8 @@ def find_foreground(gray: Gray, mask: NDArray[np.bool_]) -> Foreground:
     """
     results: list[tuple[float, Foreground]] = []
     edge = mask & ~sliding_reduce(np.pad(mask, 1), 3, np.minimum)[1:-1, 1:-1]
-    for window in WINDOWS:
-        if window == max(WINDOWS) and not results:
+    for window in CLOSING_WINDOWS:
+        if window == max(CLOSING_WINDOWS) and not results:
             break  # with so wide a window, changes of the lighting would be mistaken for ink
         paper = _paper(gray, window)
         ink = np.where(mask, 1 - gray / np.maximum(paper, 0.05), 0)
@@ -212,9 +213,9 @@ def _drop_specks(ink: Gray) -> Gray:
         mass = np.where(is_inner, mass, 0)
     is_digit = mass >= 0.15 * mass.max()
     # Keep smaller parts only if they are in the bounding box of the large ones, extended by a tenth of its longer side
-    near = bounds[:, is_digit].min(axis=1)
-    near -= 0.1 * max(-near[2] - near[0], -near[3] - near[1])
-    is_digit |= (bounds >= near[:, None]).all(axis=0) & (mass > 0.01 * mass.max())
+    digit_bounds = bounds[:, is_digit].min(axis=1)
+    digit_bounds -= 0.1 * max(-digit_bounds[2] - digit_bounds[0], -digit_bounds[3] - digit_bounds[1])
+    is_digit |= (bounds >= digit_bounds[:, None]).all(axis=0) & (mass > 0.01 * mass.max())
     is_excluded = touches_border & ~is_digit
     is_excluded[0] = False
     if frame is not None:

@@ -83,8 +83,8 @@ def read_page(photo: NDArray[np.floating | np.uint8], classify: Classifier, dete
             darker or brighter than the paper.
         classify: the network that reads, a function from images `(N, 28, 28)`, uint8, in MNIST's format, to class
             probabilities `(N, classes)`. With 11 classes, the last one is "no digit".
-        detect: the network that finds digits, a function from contrast `(H, W)` to maps `(15, H / 4, W / 4)`, as
-            `detection` describes them: `chainrule.models.load_detector()`.
+        detect: the network that finds digits, a function from an image with normalized contrast `(H, W)` to maps
+            `(15, H / 4, W / 4)`, as `detection` describes them: `chainrule.models.load_detector()`.
 
     Returns:
         The lines from top to bottom, each a list of digits from left to right; an empty list for an empty page.
@@ -107,11 +107,12 @@ def read_page(photo: NDArray[np.floating | np.uint8], classify: Classifier, dete
     )
     scale = max(photo.shape) / max(gray.shape)
     digits = {
-        id(detection): _digit(detection, cutout.image, is_digit * row, scale, photo.shape)
-        for detection, cutout, row, is_digit in zip(
+        id(detection): _digit(detection, cutout.image, own_probability * class_row, scale, photo.shape)
+        for detection, cutout, class_row, own_probability in zip(
             detections, cutouts, class_probabilities, probability.tolist(), strict=True
         )
-        if cutout is not None and (is_digit >= SURE_DIGIT_PROBABILITY or is_digit * row.max() >= MIN_READ_PROBABILITY)
+        if cutout is not None
+        and (own_probability >= SURE_DIGIT_PROBABILITY or own_probability * class_row.max() >= MIN_READ_PROBABILITY)
     }
     grouped = group_into_lines([detection for detection in detections if id(detection) in digits])
     lines = [[digits[id(detection)] for detection in line] for line in grouped]

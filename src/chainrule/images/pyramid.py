@@ -66,7 +66,7 @@ def make_levels(gray: Gray) -> list[Level]:
 
 
 def _level(gray: Gray, scale: float) -> Level:
-    """Resample the photo to a scale."""
+    """Return the photo resampled to `scale`."""
     if scale <= 1:
         return Level(scale, np.asarray(shrink(gray, round(scale * max(gray.shape))), np.float32))
     height, width = (round(scale * side) for side in gray.shape)
@@ -74,15 +74,15 @@ def _level(gray: Gray, scale: float) -> Level:
 
 
 def choose_level(levels: Sequence[Level], scale: float) -> Level:
-    """Return the coarsest level that has at least a scale, or the finest one if none has."""
+    """Return the coarsest level whose scale is at least `scale`, or the finest level if there is none."""
     return next((level for level in reversed(levels) if level.scale >= scale), levels[0])
 
 
 def crop(level: Level, sides: tuple[float, float, float, float], scale: float) -> Gray:
-    """Return a part of the photo at a scale. Beyond the photo, its border is repeated.
+    """Return a part of the photo, resampled to `scale`. Beyond the photo, its border is repeated.
 
     Args:
-        level: the photo at a scale near that.
+        level: the photo at a scale near `scale`.
         sides: left, top, right and bottom in pixels of the photo; they need not be whole numbers.
         scale: pixels of the result per pixel of the photo.
     """

@@ -1,8 +1,9 @@
 """Score detections again, each in a window in which it has the height that the detector knows best.
 
-In the level at which a digit was detected (see `pyramid`), it is 16 to 32 pixels tall; in its own window, it is as tall
-as a typical digit that the detector was trained on, and a little smaller and larger. The detector's confidences there
-tell digits from other marks better than the one at a level, which changes with the digit's height.
+At the level at which a digit was detected (see `pyramid`), it is 16 to 32 pixels tall. It is scored again in three
+windows of its own: scaled to the typical height of the detector's training digits, to a little less, and to a little
+more. The detector's confidences in these windows tell digits from other marks better than its confidence at the level,
+which changes with the digit's height.
 """
 
 from __future__ import annotations
@@ -41,7 +42,10 @@ def rescore(levels: Sequence[Level], detections: Sequence[Detection], detect: De
 
 
 def _score_at(levels: Sequence[Level], detection: Detection, relative_height: float, detect: Detector) -> float:
-    """Return the log odds that a detection is a digit, in a window in which it has a height relative to the typical."""
+    """Return the log odds that a detection is a digit, in a window where its height is scaled.
+
+    Its height there is `relative_height` times `TYPICAL_HEIGHT`.
+    """
     scale = relative_height * TYPICAL_HEIGHT / max(detection.height, detection.width / 2)
     x, y = (detection.left + detection.right) / 2, (detection.top + detection.bottom) / 2
     reach = WINDOW_SIDE / 2 / scale
