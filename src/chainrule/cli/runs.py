@@ -42,7 +42,7 @@ LOWER_IS_BETTER = ("loss", "perplexity", "rmse", "seconds")
 
 @dataclass(frozen=True)
 class Entry:
-    """A run, with the files that are listed and compared, read once."""
+    """A run, with its history and its result, which are read only once."""
 
     run: Run
     history: list[dict[str, Any]]

@@ -33,8 +33,8 @@ def say(words: tuple[str, ...], temperature: float | None, seed: int, as_json: b
     """Complete a sentence, word by word, and show what the model expects next.
 
     The model is that of the lesson the-next-word, about 200 lines of NumPy. Whenever this command runs, the model is
-    trained on 380 everyday sentences, in about a second; it knows only their words. To see how it works: chainrule
-    lesson the-next-word, or python -m chainrule.first_principles.language.
+    trained on about 380 everyday sentences, in about a second; it knows only their words. To see how it works:
+    chainrule lesson the-next-word, or python -m chainrule.first_principles.language.
     """
     if temperature is not None and not temperature >= 0:
         raise UserError(f"the temperature must be at least 0, not {temperature}; 0 takes the likeliest word")

@@ -135,11 +135,11 @@ class NumberReport(TableReport):
         if confusion is not None or mistakes is not None:
             raise click.UsageError(f"--confusion and --mistakes are for classes, but {run.folder} predicts numbers")
         data: NumberTable = self._load_test(run)
-        target: Any = data.encoder.target
-        result = evaluate_regression(run.load_network(), run.model, data.test.inputs, data.test.targets, target)
+        column: Any = data.encoder.target
+        result = evaluate_regression(run.load_network(), run.model, data.test.inputs, data.test.targets, column)
         if result.nan_count:
             raise RunError(f"{run.weights_file}: {nan_message(result.nan_count, len(result.targets), 'rows')}")
-        rmse_of_mean = float(np.sqrt(np.mean((result.targets - target.mean) ** 2)))
+        rmse_of_mean = float(np.sqrt(np.mean((result.targets - column.mean) ** 2)))
         if as_json:
             print_json(
                 {

@@ -56,7 +56,7 @@ def table_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @dataclass(frozen=True)
 class DataOptions:
-    """The values of `--data` and of the options on how to read the data; None for options that are left out."""
+    """The values of `--data` and of the options on how to read the data; an option that is left out has its default."""
 
     data: str | None
     seed: int

@@ -116,7 +116,7 @@ CORPORA = {
     for source in (
         CorpusSource(
             "everyday",
-            "380 everyday sentences, written for chainrule (MIT); comes with chainrule",
+            "about 380 everyday sentences, written for chainrule (MIT); comes with chainrule",
             _everyday,
             lines=True,
         ),

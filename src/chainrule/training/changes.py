@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from chainrule.training.task import Data
 
 
-_FIXED_SETTINGS = ("optimizer", "augment", "steps_per_epoch")
+_UNCHANGEABLE_SETTINGS = ("optimizer", "augment", "steps_per_epoch")
 """The settings that cannot be changed: `optimizer`, since a new one could not use the saved state (in a `fork`, it
 starts without a state); `augment`, since NAME=VALUE cannot express a dict; `steps_per_epoch`, since kept states are
 named by epoch."""
-_SETTING_TYPES = {name: kind for name, kind in get_type_hints(Recipe).items() if name not in _FIXED_SETTINGS}
+_SETTING_TYPES = {name: kind for name, kind in get_type_hints(Recipe).items() if name not in _UNCHANGEABLE_SETTINGS}
 """The types of the settings that can be changed."""
 
 

@@ -1,4 +1,4 @@
-"""Saves and loads a state as one safetensors file: its arrays as tensors, and the rest as JSON in the file's note.
+"""Saves and loads a state as one safetensors file: its arrays as tensors, the rest as JSON in the metadata.
 
 The file is replaced atomically: a process killed at any moment leaves the old state or the new one.
 """

@@ -6,7 +6,8 @@ weights are not finite. The second pass keeps the state before the faulty update
 it, and takes the failing step eagerly to find the layer. In a run with shards, it takes this step as the run did: if
 the loss is not finite, the layer remains unknown.
 
-`RunReplay` is not used: it writes no files, and goes to any step of a run, not only to those after its checkpoint.
+`RunReplay` does not fit: it never writes, while this search must keep a state in the run's folder. It is also more
+general than needed, since all steps searched are after the run's last checkpoint.
 """
 
 from __future__ import annotations

@@ -147,7 +147,7 @@ def prepare(
         data: the data set named in its config.
         callbacks: additional callbacks, called after `StopOnNaN` and `StopAugmentation`, and before the callbacks that
             write files.
-        read_only: write no files and do not validate; the trainer only takes the same steps as one that does.
+        read_only: write no files and do not validate; the steps are the same as those of a trainer that does both.
         replayable: also save states to start a replay from (see `ReplayStates`).
 
     Raises:
@@ -176,7 +176,7 @@ def prepare(
     compiled = is_worth_compiling(recipe, len(loader))
     validate = task.validator(network, model, data, compiled=compiled)
     checkpoint_folder = run.checkpoint_file.parent
-    settings_check = SettingsCheck({**_fixed_settings(config), **asdict(recipe)})
+    settings_check = SettingsCheck({**_settings_outside_recipe(config), **asdict(recipe)})
     writers: list[Callback] = [
         BestModel(run.weights_file, task.metric.name, task.metric.mode),
         History(run.folder / "metrics.jsonl"),
@@ -210,7 +210,7 @@ def prepare(
     )
 
 
-def _fixed_settings(config: dict[str, Any]) -> dict[str, Any]:
+def _settings_outside_recipe(config: dict[str, Any]) -> dict[str, Any]:
     """Return the settings on which a state depends, other than the recipe."""
     data = config["data"]
     examples = {"limit": data["limit"], "validation": data.get("validation")}
@@ -281,9 +281,9 @@ def finish(run: Run, data: Data, seconds: float) -> dict[str, Any]:
 def _make_scheduler(recipe: Recipe, optimizer: Optimizer, n_steps: int) -> LRScheduler | None:
     """Return the scheduler of a recipe for a run of `n_steps` steps; None for a constant rate."""
     if recipe.schedule == "one-cycle":
-        has_momentum = all(group.get("betas") or group.get("momentum") for group in optimizer.param_groups)
+        can_cycle_momentum = all(group.get("betas") or group.get("momentum") for group in optimizer.param_groups)
         # One step more than the run has: the scheduler is also stepped after the last one
-        return OneCycleLR(optimizer, recipe.lr, total_steps=n_steps + 1, cycle_momentum=has_momentum)
+        return OneCycleLR(optimizer, recipe.lr, total_steps=n_steps + 1, cycle_momentum=can_cycle_momentum)
     if recipe.schedule == "warmup-cosine":
         n_warmup_steps = max(1, round(WARMUP_FRACTION * n_steps))
         warmup = LinearLR(optimizer, start_factor=1 / (n_warmup_steps + 1), total_iters=n_warmup_steps)

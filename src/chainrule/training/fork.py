@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from chainrule.training.run import Run
 
 
-_FIXED_SETTINGS = {"augment", "steps_per_epoch", "shards"}
+_UNCHANGEABLE_SETTINGS = {"augment", "steps_per_epoch", "shards"}
 """The settings that a fork cannot change: `augment` and `steps_per_epoch`, as in `change_run`; `shards`, since the
 number of threads, on which the result of a run with shards depends, is recorded only when such a run is configured."""
 
@@ -148,7 +148,7 @@ def _new_recipe(old: Recipe, settings: Mapping[str, Any]) -> Recipe:
     """
     check_schema({**asdict(old), **settings}, RECIPE_SCHEMA, "the fork's settings")
     changed_settings = {name: value for name, value in settings.items() if getattr(old, name) != value}
-    fixed = sorted(changed_settings.keys() & _FIXED_SETTINGS)
+    fixed = sorted(changed_settings.keys() & _UNCHANGEABLE_SETTINGS)
     if fixed:
         raise RunError(f"{join_names(fixed)} cannot be changed in a fork")
     optimizer = settings.get("optimizer", old.optimizer)

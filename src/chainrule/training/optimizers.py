@@ -23,8 +23,8 @@ class NamedOptimizer:
     Attributes:
         make: makes the optimizer from a network and a recipe.
         settings: its default settings, among them "lr", for a recipe whose own optimizer the user replaces by this one.
-        has_momentum: whether it uses momentum.
-        has_weight_decay: whether it uses weight decay.
+        has_momentum: whether it takes the recipe's `momentum`; an optimizer with betas does not.
+        has_weight_decay: whether it takes the recipe's `weight_decay`.
     """
 
     make: Callable[[Module, Recipe], optim.Optimizer]
@@ -97,7 +97,7 @@ def _trainable(network: Module) -> list[nn.Parameter]:
 
 
 def _without_momentum(optimizer_class: Callable[..., optim.Optimizer], **settings: float) -> NamedOptimizer:
-    """Return the entry of an optimizer that uses weight decay, but not momentum."""
+    """Return the entry of an optimizer that takes the recipe's weight decay, but not its momentum."""
 
     def make(network: Module, recipe: Recipe) -> optim.Optimizer:
         return optimizer_class(_trainable(network), recipe.lr, weight_decay=recipe.weight_decay)
@@ -106,7 +106,7 @@ def _without_momentum(optimizer_class: Callable[..., optim.Optimizer], **setting
 
 
 def _with_momentum(optimizer_class: Callable[..., optim.Optimizer], **settings: float) -> NamedOptimizer:
-    """Return the entry of an optimizer that uses momentum and weight decay."""
+    """Return the entry of an optimizer that takes the recipe's momentum and weight decay."""
 
     def make(network: Module, recipe: Recipe) -> optim.Optimizer:
         parameters = _trainable(network)
@@ -170,10 +170,10 @@ def make_optimizer(network: Module, recipe: Recipe) -> optim.Optimizer:
 
 
 def check_optimizer(recipe: Recipe) -> None:
-    """Check that a recipe's optimizer exists, and that it uses momentum and weight decay if the recipe sets them.
+    """Check that a recipe's optimizer exists, and that it takes momentum and weight decay if the recipe sets them.
 
     Raises:
-        RunError: the name is unknown, or the optimizer does not use a value that the recipe sets.
+        RunError: the name is unknown, or the optimizer does not take a value that the recipe sets.
     """
     if recipe.optimizer not in OPTIMIZERS:
         raise RunError(f"unknown optimizer {recipe.optimizer!r}; choose from {', '.join(OPTIMIZERS)}")
@@ -184,10 +184,10 @@ def check_optimizer(recipe: Recipe) -> None:
 
 
 def check_has_momentum(recipe: Recipe) -> None:
-    """Check that a recipe's optimizer uses momentum.
+    """Check that a recipe's optimizer takes the recipe's momentum.
 
     Raises:
-        RunError: the optimizer does not use momentum.
+        RunError: the optimizer does not take it.
     """
     if not OPTIMIZERS[recipe.optimizer].has_momentum:
         names = join_names([name for name, entry in OPTIMIZERS.items() if entry.has_momentum])

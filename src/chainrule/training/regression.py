@@ -59,7 +59,7 @@ class Regression:
 
 
 def evaluate_regression(
-    network: Module, model: Model, inputs: NDArray[np.float32], targets: NDArray[Any], target: NumberTarget
+    network: Module, model: Model, inputs: NDArray[np.float32], targets: NDArray[Any], column: NumberTarget
 ) -> Regression:
     """Evaluate a network on labeled rows of a table.
 
@@ -68,7 +68,7 @@ def evaluate_regression(
         model: defines the loss.
         inputs: (N, inputs), as `data.load_table` returns them.
         targets: (N, 1), the true numbers, scaled.
-        target: the column that is predicted; its `decode` converts scaled numbers to the units of the column.
+        column: the column that is predicted; its `decode` converts scaled numbers to the units of the column.
 
     Raises:
         ValueError: there are no rows.
@@ -76,7 +76,7 @@ def evaluate_regression(
     outputs = predict_rows(network, inputs)
     with no_grad():
         loss = model.loss(from_numpy(outputs), from_numpy(targets)).item()
-    return Regression(loss, target.decode(outputs), target.decode(targets))
+    return Regression(loss, column.decode(outputs), column.decode(targets))
 
 
 def predict_rows(network: Module, inputs: NDArray[np.float32]) -> NDArray[Any]:

@@ -126,7 +126,9 @@ class Run:
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """A dict of metrics per completed epoch. Values that are null in the file, since they are not finite, are NaN.
+        """A list with a dict of metrics for each completed epoch.
+
+        Values that are null in the file, since they are not finite, are NaN.
 
         Raises:
             RunError: metrics.jsonl is damaged.

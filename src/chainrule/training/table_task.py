@@ -276,8 +276,8 @@ class RegressionTask(TableTask[NumberTable]):
         Raises:
             RunError: there are no weights, they do not fit, or the network's outputs are not finite.
         """
-        target = _number_target(data.encoder)
-        result = evaluate_regression(run.load_network(), run.model, data.test.inputs, data.test.targets, target)
+        column = _number_target(data.encoder)
+        result = evaluate_regression(run.load_network(), run.model, data.test.inputs, data.test.targets, column)
         if result.nan_count:
             raise RunError(f"{run.weights_file}: {nan_message(result.nan_count, len(result.targets), 'rows')}")
         return {"test_rmse": result.rmse, "test_r2": result.r2, "test_loss": result.loss}

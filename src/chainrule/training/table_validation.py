@@ -64,9 +64,9 @@ class RegressionValidator:
 
     def __call__(self) -> dict[str, float]:
         """Return the metrics."""
-        target = cast("NumberTarget", self._data.encoder.target)
+        column = cast("NumberTarget", self._data.encoder.target)
         inputs, targets, _ = self._data.validation
-        result = evaluate_regression(self._network, self._model, inputs, targets, target)
+        result = evaluate_regression(self._network, self._model, inputs, targets, column)
         return {"validation_loss": result.loss, "validation_rmse": result.rmse, "validation_r2": result.r2}
 
     def figures(self) -> dict[str, Figure]:

@@ -278,13 +278,14 @@ def mean_loss(
     total_loss = 0.0
     batch_size = max(1, BATCH_TOKENS // window_size)
     eager_loss = window_loss(network, model)
-    if compiled_loss is None or len(starts) < MIN_COMPILED_BATCHES * batch_size:
-        compiled_loss = eager_loss
+    full_batch_loss = compiled_loss
+    if full_batch_loss is None or len(starts) < MIN_COMPILED_BATCHES * batch_size:
+        full_batch_loss = eager_loss
     with restore_modes(network), no_grad():
         network.eval()
         for first in range(0, len(starts), batch_size):
             inputs, targets = windows[starts[first : first + batch_size]]
-            compute_loss = compiled_loss if len(targets) == batch_size else eager_loss
+            compute_loss = full_batch_loss if len(targets) == batch_size else eager_loss
             total_loss += compute_loss(inputs, targets).item() * len(targets)
     return total_loss / len(starts)
 

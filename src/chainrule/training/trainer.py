@@ -114,7 +114,7 @@ class Trainer:
         epoch: number of completed epochs.
         epochs: the number of epochs to train in total, as passed to `fit`.
         step: number of completed steps in the current epoch.
-        history: a dict of metrics per completed epoch.
+        history: a list with a dict of metrics for each completed epoch.
         stop: set to True to end training after the current epoch.
         interrupt: set to True, e.g. in a signal handler, to save the state and end training after the current step.
     """
@@ -347,7 +347,8 @@ class Trainer:
             self._call("on_loss", inputs, loss_value)
             self._update(loss)
         n_correct = 0
-        if self.count_correct is not None and outputs is not None:  # outside the compiled step: argmax would split it
+        # Outside the compiled step: argmax is not compiled, and would interrupt the program with a Python call
+        if self.count_correct is not None and outputs is not None:
             n_correct = int(self.count_correct(outputs.numpy(), targets.numpy()))
         self._finish_step(loss_value, len(targets), n_correct)
 

@@ -24,7 +24,7 @@ def upgrade(state: dict[str, Any]) -> dict[str, Any]:
     """Convert one dict in a state: a run's settings under former names, or the state of a `OneCycleLR` of 0.1.0.
 
     Other dicts are returned unchanged. In 0.1.0, a `OneCycleLR` stored its first and last rates as fractions of the
-    highest one, and of each phase only its last step.
+    highest one, and for each phase its last step, but not its first.
     """
     if "batch_size" in state:  # a run's settings
         return rename_settings(state)
@@ -56,5 +56,5 @@ def add_settings(state: Any, config: Mapping[str, Any]) -> None:
     settings = asdict(Recipe(**config["training"]))
     for change in reversed(config.get("changes", [])):
         settings.update({name: old for name, (old, _) in change["settings"].items()})
-    fixed_settings = {"model": config["model"], "limit": config["data"]["limit"], "seed": config["seed"]}
-    callbacks.append(fixed_settings | settings)
+    settings_outside_recipe = {"model": config["model"], "limit": config["data"]["limit"], "seed": config["seed"]}
+    callbacks.append(settings_outside_recipe | settings)
