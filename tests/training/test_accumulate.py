@@ -11,7 +11,7 @@ from chainrule import nn, optim
 from chainrule.data.dataset import TensorDataset
 from chainrule.data.loader import DataLoader
 from chainrule.distributed.sharded import ShardError
-from chainrule.training import Callback, Trainer
+from chainrule.training import Callback, DivergedError, StopOnNaN, Trainer
 from chainrule.training.trainer import Interrupted
 
 
@@ -105,3 +105,18 @@ def test_needs_the_memory_of_a_part():
 def test_what_makes_no_sense(options, error, message):
     with pytest.raises(error, match=message):
         trainer(**options)
+
+
+@pytest.mark.parametrize(
+    ("compiled", "advice"),
+    [
+        (False, "run with neither shards nor gradient accumulation to find the layer"),
+        (True, "run with neither shards nor gradient accumulation and without compiling (--eager) to find the layer"),
+    ],
+)
+def test_a_loss_that_is_nan_advises_only_what_would_help(compiled, advice):
+    diverging = trainer(callbacks=[StopOnNaN()], accumulate=4, compiled=compiled)
+    diverging.network[0].weight.detach().fill_(np.nan)
+    with pytest.raises(DivergedError) as caught:
+        diverging.fit(1)
+    assert f"the loss is nan; {advice};" in str(caught.value)

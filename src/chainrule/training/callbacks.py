@@ -272,7 +272,8 @@ class StopOnNaN(Callback):
     """Ends training if the loss is not finite, and names the first layer with invalid values.
 
     The layer is unknown if the step was compiled, since it has already updated the weights, or if the batch is divided
-    into shards. This must be the first callback, so that no other callback saves invalid weights.
+    into shards or, for gradient accumulation, into parts. This must be the first callback, so that no other callback
+    saves invalid weights.
     """
 
     every_rank = True
@@ -291,8 +292,10 @@ class StopOnNaN(Callback):
 
     def _stop(self, trainer: Trainer, completed_epochs: int, event: str, inputs: Tensor | None) -> None:
         if inputs is None:
-            shards = "without shards and " if trainer.shards else ""
-            origin = f"run {shards}without compiling (--eager) to find the layer"
+            remedies = ["with neither shards nor gradient accumulation"] if trainer.shards else []
+            if trainer.compiled:
+                remedies.append("without compiling (--eager)")
+            origin = f"run {' and '.join(remedies)} to find the layer"
         else:
             origin = first_bad_layer(trainer.network, inputs)
         kept_weights = "the best weights so far are kept; " if completed_epochs else ""
