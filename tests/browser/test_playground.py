@@ -25,6 +25,16 @@ def settled(page: Any) -> Any:
     return page
 
 
+def click_plane(page: Any, across: float, down: float) -> None:
+    """Click at a place in the plane, in shares of its sides, once the page no longer moves it."""
+    plane = settled(page).locator("canvas.plane")
+    box = None
+    while box != (box := plane.bounding_box()):
+        page.wait_for_timeout(200)
+    plane.click(position={"x": box["width"] * across, "y": box["height"] * down})
+    settled(page)
+
+
 def step_of(page: Any) -> int:
     return int(settled(page).locator(".count .quiet").inner_text().removeprefix("step ").replace(",", ""))
 
@@ -147,13 +157,9 @@ def test_own_points_and_a_network_by_keyboard_alone(view):
 
 def test_points_by_pointer_and_from_a_csv_file_and_what_is_none(view, tmp_path):
     page = settled(view("playground", "data=points&own=").page)
-    box = page.locator("canvas.plane").bounding_box()
-    page.mouse.click(box["x"] + box["width"] * 0.25, box["y"] + box["height"] * 0.25)
+    click_plane(page, 0.25, 0.25)
     press(page, "Class 2")
-    settled(page)
-    box = page.locator("canvas.plane").bounding_box()  # what is said above it may have moved it
-    page.mouse.click(box["x"] + box["width"] * 0.75, box["y"] + box["height"] * 0.5)
-    settled(page)
+    click_plane(page, 0.75, 0.5)
     page.wait_for_url(re.compile("own=.{14}$"))
     run = PlaygroundRun(read_setup({"data": "points", "own": page.url[-14:]}))
     assert run.points == pytest.approx(np.array([[-0.6, 0.6], [0.6, 0]]), abs=0.02)
