@@ -90,20 +90,21 @@ def test_a_batch_that_was_right_is_shown_less_often_and_a_new_crop_as_one_that_w
     assert examples.mistakes[20] == pytest.approx(0.5)
 
 
-def test_the_weights_of_the_evidence_are_those_of_rows_that_stand_as_often_as_they_count(script):
+@pytest.mark.parametrize("strength", [10.0, 1.0])
+def test_the_weights_of_the_evidence_are_those_of_rows_that_stand_as_often_as_they_count(script, strength):
     random = np.random.default_rng(2)
     rows = np.concatenate([random.normal(0, 1, (60, 3)), np.ones((60, 1))], axis=1)
     right = (rows @ [1, -2, 0.5, 0.3] + random.logistic(0, 1, 60) > 0).astype(float)
     start, counts = np.array([0.5, -0.5, 0, 0]), random.integers(1, 4, 60)
     repeated = np.repeat(np.arange(60), counts)
-    weights = script.fit_logistic(rows, right, counts.astype(float), start)
-    once = script.fit_logistic(rows[repeated], right[repeated], np.ones(len(repeated)), start)
+    weights = script.fit_logistic(rows, right, counts.astype(float), start, strength)
+    once = script.fit_logistic(rows[repeated], right[repeated], np.ones(len(repeated)), start, strength)
     np.testing.assert_allclose(weights, once, rtol=1e-8)
     # Where the loss, written out, is the least: its differences in each direction vanish
     signs = 2 * right - 1
 
     def loss(w):
-        held = 10 * ((w - start)[:3] ** 2).sum() / 2 + 0.01 * (w - start)[3] ** 2 / 2
+        held = strength * ((w - start)[:3] ** 2).sum() / 2 + 0.01 * (w - start)[3] ** 2 / 2
         return (counts * np.log1p(np.exp(-signs * (rows @ w)))).sum() + held
 
     for direction in np.eye(4) * 1e-4:
