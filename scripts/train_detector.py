@@ -238,7 +238,7 @@ def calibrate(folder: Path) -> None:
             levels = make_levels(np.asarray(to_gray_image(page.image), np.float32) / 255)
             detections = detect_digits(levels, detect)
             detections, _, _, features = classify_detections(levels, detections, classify)
-            is_doubtful = evidence.is_doubtful(features)
+            is_doubtful = evidence.is_doubtful(evidence.first_probability(features))
             for detection, row, doubtful in zip(detections, features, is_doubtful, strict=True):
                 box = (detection.left, detection.top, detection.right, detection.bottom)
                 is_digit = max((overlap(box, digit.box) for digit in page.digits), default=0) > 0.4

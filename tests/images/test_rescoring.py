@@ -12,6 +12,7 @@ from chainrule.images.evidence import (
     RESCORED_WEIGHTS,
     WEIGHTS,
     digit_probability,
+    first_probability,
     is_doubtful,
 )
 from chainrule.images.pyramid import Level, choose_level, crop, make_levels
@@ -131,7 +132,7 @@ def test_what_is_doubtful_has_limits():
     low, high = DOUBTFUL
     edge = [np.log(low / (1 - low)), np.log(high / (1 - high))]
     rows = features([edge[0] - 1e-6, edge[0] + 1e-6, 0, edge[1] - 1e-6, edge[1] + 1e-6])
-    assert is_doubtful(rows).tolist() == [False, True, True, True, False]
+    assert is_doubtful(first_probability(rows)).tolist() == [False, True, True, True, False]
 
 
 def a_page(*more):

@@ -114,8 +114,8 @@ def digit_probability(
         features: see `detection_features`.
         rescore: a function from the indices of doubtful detections to their log odds (see `rescoring`).
     """
-    probability = _first_probability(features)
-    doubtful = np.flatnonzero(is_doubtful(features))
+    probability = first_probability(features)
+    doubtful = np.flatnonzero(is_doubtful(probability))
     if len(doubtful) > MAX_RESCORED:  # the most doubtful
         doubtful = doubtful[np.argsort(np.abs(probability[doubtful] - 0.5), kind="stable")[:MAX_RESCORED]]
     if len(doubtful):
@@ -129,14 +129,13 @@ def rescored_features(features: NDArray[np.float64], log_odds: NDArray[np.float6
     return np.insert(features, -1, log_odds, axis=1)
 
 
-def is_doubtful(features: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return which detections (N,) are scored again."""
+def is_doubtful(probability: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which detections (N,) are scored again, from their `first_probability`."""
     low, high = DOUBTFUL
-    probability = _first_probability(features)
     return np.asarray((probability > low) & (probability < high))
 
 
-def _first_probability(features: NDArray[np.float64]) -> NDArray[np.float64]:
+def first_probability(features: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the probability (N,) that each detection is a digit before any is scored again."""
     return np.asarray(np.where(features[:, -1] == 1, _logistic(features @ WEIGHTS), 0.0))
 
