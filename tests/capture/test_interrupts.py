@@ -14,6 +14,8 @@ from chainrule.capture import jit
 from chainrule.kernels import blas
 from chainrule.ops import operation
 
+from ..entries import interrupted_at_each_entry
+
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the signals are those of Unix")
@@ -81,6 +83,30 @@ def test_a_run_that_stops_halfway_leaves_no_gradient():
     np.testing.assert_allclose(loss.item(), (2 * before * x * x).sum())
     np.testing.assert_allclose(case.w.grad.numpy(), 2 * x * x)
     np.testing.assert_allclose(case.w.numpy(), before - 0.125 * (0.5 * momentum + 2 * x * x))
+
+
+def test_a_step_interrupted_at_any_entry_is_made_whole_or_not_at_all():
+    """The reference is Adam on the gradient 1 (Kingma and Ba, 2015), which moves each step by about lr."""
+    w = chainrule.zeros(4, requires_grad=True)
+    state = chainrule.zeros(6)  # its even elements are changed after the run, by NumPy
+    optimizer = optim.Adam([w], 0.125)
+
+    @jit
+    def step():
+        optimizer.zero_grad()
+        state[np.array([0, 2, 4])] = state[0] + 1
+        w.sum().backward()
+        optimizer.step()
+
+    for _ in range(3):  # the first creates the optimizer state
+        step()
+    interrupted = 0
+    for interrupted in interrupted_at_each_entry(step):
+        steps = optimizer.state[0]["step"]
+        np.testing.assert_allclose(w.numpy(), np.full(4, -0.125 * steps), rtol=1e-5, err_msg=str(interrupted))
+        np.testing.assert_array_equal(state.numpy(), [steps, 0] * 3, err_msg=str(interrupted))
+    assert interrupted > 3
+    np.testing.assert_array_equal(w.grad.numpy(), np.ones(4))
 
 
 def test_blas_has_its_threads_again(monkeypatch):

@@ -413,12 +413,20 @@ class Specialization:
         finally:  # also after an interrupt, such as Ctrl-C, which may come during the run or just after it
             progress = program.table_view[PROGRESS] - initial_progress
             if progress == program.progress_per_run:
-                for update, values in self.outcome.updates:
-                    update(*map(program.array, values))
-                self.store(pending)
+                try:
+                    self._finish(pending)
+                except BaseException:  # an interrupt: the step is completed before it goes on
+                    self._finish(pending)
+                    raise
             elif progress:
                 self._handle_interrupted_run()
         return self._result(self.structure)
+
+    def _finish(self, pending: Any) -> None:
+        """Store what a complete run has computed; a repetition changes nothing."""
+        for update, values in self.outcome.updates:
+            update(*map(self.program.array, values))
+        self.store(pending)
 
     def _result(self, structure: Any) -> Any:
         """Return a structure (the function's result or a value that it assigns) with the contents of the last run."""
