@@ -51,6 +51,51 @@ def test_full():
     assert chainrule.full([1, 2], 2.0, dtype=np.float64, requires_grad=True).tolist() == [[2, 2]]
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int32, np.int64])
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, 2.0**64, -1e30, 300.0, -1.0, 127.0, 2, 2**40])
+def test_a_number_that_no_integer_type_holds_is_refused_as_in_pytorch(dtype, number):
+    torch = pytest.importorskip("torch")
+    torch_type = getattr(torch, np.dtype(dtype).name)
+    cases = [
+        (lambda: chainrule.tensor([1, number], dtype=dtype), lambda: torch.tensor([1, number], dtype=torch_type)),
+        (lambda: chainrule.as_tensor(number, dtype), lambda: torch.as_tensor(number, dtype=torch_type)),
+        (lambda: chainrule.full((2,), number, dtype), lambda: torch.full((2,), number, dtype=torch_type)),
+        (lambda: chainrule.zeros(1, dtype=dtype).fill_(number), lambda: torch.zeros(1, dtype=torch_type).fill_(number)),
+    ]
+    for ours, theirs in cases:
+        try:
+            expected = theirs().tolist()
+        except RuntimeError:
+            with pytest.raises(OverflowError):
+                ours()
+        else:
+            assert ours().tolist() == expected
+
+
+def test_the_largest_numbers_with_fractions_that_are_cut_off():
+    assert chainrule.tensor([255.9, -0.5], dtype=np.uint8).tolist() == [255, 0]
+    assert chainrule.full((1,), -128.5, np.int8).tolist() == [-128]
+    with pytest.raises(OverflowError, match="does not fit into int64"):
+        chainrule.tensor([2.0**63], dtype=np.int64)
+
+
+def test_full_and_arange_refuse_numbers_that_do_not_fit():
+    for number in (1e39, -1e300):
+        with pytest.raises(OverflowError, match=f"{re.escape(str(number))} does not fit into float32"):
+            chainrule.full((2,), number)
+    assert chainrule.full((1,), -math.inf).tolist() == [-math.inf]
+    assert math.isnan(chainrule.full((), math.nan).item())
+    for bounds in ((0, 300, 100), (300, 0, -100), (0, 300.0, 100)):
+        assert chainrule.arange(*bounds, dtype=np.int16).tolist() == list(range(*map(int, bounds)))
+        last = list(range(*map(int, bounds)))
+        if max(last) > 255:
+            with pytest.raises(OverflowError, match=r"300(\.0)? does not fit into uint8"):
+                chainrule.arange(*bounds, dtype=np.uint8)
+        else:
+            assert chainrule.arange(*bounds, dtype=np.uint8).tolist() == last
+    assert chainrule.arange(5, 5, dtype=np.uint8).tolist() == []
+
+
 def test_arange():
     assert (chainrule.arange(3).tolist(), chainrule.arange(3).dtype) == ([0, 1, 2], np.int64)
     assert (chainrule.arange(1, 2, 0.25).tolist(), chainrule.arange(1, 2, 0.25).dtype) == (

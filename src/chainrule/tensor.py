@@ -588,7 +588,9 @@ class Tensor(metaclass=_TensorType):
             if first:
                 self[first][index] = value
                 return
-        array = _values(value) if isinstance(value, Tensor) else _array_to_assign(value, self.dtype)
+        array = _values(value) if isinstance(value, Tensor) else _numeric_array(value)
+        if not isinstance(value, (Tensor, np.ndarray)):
+            check_fits(array, self.dtype)
         shape = self.shape if index is ... else _shape_at(self._data, index)
         try:
             np.broadcast_to(array, shape)
@@ -809,6 +811,8 @@ def _as_array(data: Any, dtype: DTypeLike | None, copy: bool) -> NDArray[Any]:
     elif array.dtype.kind != "f" or hasattr(data, "__array__"):
         array = np.array(data, dtype, order="C") if copy else np.asarray(data, dtype)
     else:
+        if np.dtype(dtype).kind != "f":  # in a floating type, too large a number becomes infinite, with a warning
+            check_fits(array, np.dtype(dtype))
         array = array.astype(dtype)
     return array.astype(storable_dtype(array.dtype).newbyteorder("="), copy=False)
 
@@ -817,7 +821,7 @@ def _numeric_array(data: Any) -> NDArray[Any]:
     """Return the data as NumPy converts it, which gives an array of objects for integers that are too large.
 
     Raises:
-        TypeError: the data is not numeric.
+        TypeError: the data is not numeric: NumPy would turn None into NaN, and "3" into 3.
     """
     array = np.asarray(data)
     if array.dtype.kind != "O" or not all(isinstance(number, int) for number in array.flat):
@@ -856,8 +860,7 @@ def _to_numpy_index(index: Any) -> Any:
 
 def _shape_at(array: Any, index: Any) -> tuple[int, ...]:
     """Return the shape of the elements at an index."""
-    elements = array[index] if mode.trace is None else mode.trace.example_at(array, index)
-    return elements.shape  # type: ignore[no-any-return]
+    return (array[index] if mode.trace is None else mode.trace.example_at(array, index)).shape  # type: ignore[no-any-return]
 
 
 def _sizes(name: str, sizes: tuple[Any, ...]) -> tuple[int, ...]:
@@ -883,31 +886,28 @@ def _comparable(other: object) -> bool:
     return isinstance(other, (Tensor, np.ndarray, np.generic, bool, int, float))
 
 
-def _array_to_assign(value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return, as an array, a value that is to be assigned to elements of type `dtype`.
+def check_fits(array: NDArray[Any], dtype: np.dtype[Any]) -> None:
+    """Check that the numbers in an array can be converted to a type.
 
     Raises:
-        TypeError: the value is not numeric: NumPy would turn None into NaN, and "3" into 3.
-        OverflowError: a Python number is too large for the type, or NaN is assigned to integers. A negative number is
-            not an error for an unsigned type: -1 becomes the largest number, as in C and PyTorch.
+        OverflowError: a number is too large, or NaN is to become an integer. A negative integer is not an error for an
+            unsigned type: -1 becomes the largest number, as in C and PyTorch.
     """
-    array = _numeric_array(value)
-    if dtype.kind not in "iuf" or not isinstance(value, (int, float, np.generic, list, tuple)):
-        return array
+    if dtype.kind not in "iuf":
+        return
     lowest, highest = _limits(dtype)
-    for number in array.ravel().tolist():
-        if (highest < abs(number) < math.inf) if dtype.kind == "f" else not lowest <= number < highest + 1:
+    lowest = lowest if array.dtype.kind == "f" else lowest or -highest
+    for number in array.ravel().tolist():  # whose fraction will be cut off if the type holds integers
+        if (highest < abs(number) < math.inf) if dtype.kind == "f" else not lowest - 1 < number < highest + 1:
             raise OverflowError(f"{number} does not fit into {dtype}")
-    return array
 
 
 @functools.cache
 def _limits(dtype: np.dtype[Any]) -> tuple[float, float]:
-    """Return the smallest and the largest number that can be assigned to elements of a type."""
+    """Return the smallest and the largest number of an integer or floating type."""
     if dtype.kind == "f":
-        return -float(np.finfo(dtype).max), float(np.finfo(dtype).max)
-    # an unsigned type, whose minimum is 0, accepts negative numbers as well: -1 becomes its largest number
-    return int(np.iinfo(dtype).min) or -int(np.iinfo(dtype).max), int(np.iinfo(dtype).max)
+        return float(np.finfo(dtype).min), float(np.finfo(dtype).max)
+    return np.iinfo(dtype).min, np.iinfo(dtype).max
 
 
 def explain_error(

@@ -153,8 +153,7 @@ class ListEntries:
     def restore(self, container: Any) -> None:
         """Set the contents back to the snapshot."""
         container.clear()
-        add_all = container.update if isinstance(container, (set, WeakSet)) else container.extend
-        add_all(self.values)
+        (container.update if isinstance(container, (set, WeakSet)) else container.extend)(self.values)
 
 
 class DictEntries:

@@ -665,10 +665,6 @@ class Observer:
                 if isinstance(value, (*PLAIN, type)) and not is_member and not name.startswith(hidden_prefix):
                     self._guard_member(cls, name, value)
 
-    def _attribute_names(self) -> set[str]:
-        """Return the names of all attributes that the examined functions read or assign."""
-        return {name for code in self._codes.values() for name in variables(code).attributes} - PATCHED_METHODS.keys()
-
     def _guard_named_members(self, cls: type, names: set[str]) -> None:
         """Guard those methods, properties and containers of a class whose names are among `names`."""
         for base in [] if isinstance(cls, EnumType) else user_bases(cls):
@@ -880,7 +876,8 @@ class Observer:
         self.calls.stop()
         previous_count, count = -1, 0
         while previous_count != count:  # each round may lead to more functions
-            names = self._attribute_names()
+            read_or_assigned = {name for code in self._codes.values() for name in variables(code).attributes}
+            names = read_or_assigned - PATCHED_METHODS.keys()
             for cls in [*self._classes_as_values, *(self._classes_of_objects if self._reads_classes else ())]:
                 self._guard_named_members(cls, names)
             for thing, entries, label in [*self._callables]:

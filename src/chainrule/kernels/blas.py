@@ -81,5 +81,5 @@ def _thread_count_functions() -> tuple[Any, Any] | None:
 @functools.cache
 def _library() -> ctypes.CDLL:
     """The module of NumPy that is linked with BLAS; symbols of its dependencies can be looked up in it too."""
-    core = import_module("numpy._core._multiarray_umath")  # private, but no public module is linked with BLAS
-    return ctypes.CDLL(core.__file__)
+    # A private module, but no public one is linked with BLAS
+    return ctypes.CDLL(import_module("numpy._core._multiarray_umath").__file__)

@@ -145,8 +145,7 @@ class _FunctionRenderer:
 
     def is_terminated(self) -> bool:
         """Whether the current basic block has its terminator already."""
-        opcode = self.lines[-1].split()[0] if self.lines else ""
-        return opcode in ("br", "ret", "unreachable")
+        return bool(self.lines) and self.lines[-1].split()[0] in ("br", "ret", "unreachable")
 
     def new(self, prefix: str = "v") -> str:
         """A name that the function does not use yet."""

@@ -85,8 +85,7 @@ def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     if type(x) is not _ndarray:
         return np.mean(x, axis=axis, keepdims=keepdims)
     sums = total(widen_float16(x), axis, keepdims)
-    n_terms = x.size // max(1, sums.size)
-    return (sums / (n_terms or np.nan)).astype(x.dtype, copy=False)
+    return (sums / (x.size // max(1, sums.size) or np.nan)).astype(x.dtype, copy=False)
 
 
 def widen_float16(x: Any) -> Any:

@@ -206,7 +206,8 @@ def threads() -> int:
         SettingError: CHAINRULE_THREADS is not a positive integer.
     """
     if _threads is None:
-        setting = os.environ.get("CHAINRULE_THREADS") or str(_processors())
+        processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        setting = os.environ.get("CHAINRULE_THREADS") or str(processors)
         if not setting.isdecimal() or int(setting) < 1:
             raise SettingError(f"CHAINRULE_THREADS is {setting!r}: it must be an integer of at least 1")
         set_num_threads(int(setting))
@@ -224,8 +225,3 @@ def set_num_threads(number: int) -> None:
     global _threads
     check_integer("set_num_threads", "the number", number, minimum=1)
     _threads = min(number, MAX_THREADS)
-
-
-def _processors() -> int:
-    """The number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -24,8 +24,7 @@ _NUMPY_WORDS = {"dim": "axis", "dims": "axes", "keepdim": "keepdims", "dimension
 
 def qualified_name(function: Any) -> str:
     """Return a NumPy function's name as users write it: np.sum, np.linalg.norm."""
-    module = function.__module__.partition("numpy")[2]
-    return f"np{module}.{function.__name__}"
+    return f"np{function.__module__.partition('numpy')[2]}.{function.__name__}"
 
 
 def translate_arguments(function: Callable[..., Any], name: str, options: Mapping[str, Any]) -> dict[str, Any]:

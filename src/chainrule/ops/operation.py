@@ -266,8 +266,7 @@ class Operation(Generic[P]):
         """Write the result into the first input, and return that input."""
         if hasattr(type(inputs[0]), "__in_place__"):
             return inputs[0].__in_place__(self, inputs, options)
-        out = self(*inputs, **options)
-        inputs[0][...] = out
+        inputs[0][...] = self(*inputs, **options)
         return inputs[0]
 
     @overload
