@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageGrab
 
 from chainrule.cli import main
 from chainrule.training import run as runs
@@ -75,6 +77,59 @@ def test_predict(desk, trained, capsys):
     assert sum(entry["confidences"].values()) == pytest.approx(1)
     assert run_command("predict", str(desk / "nothing.png"), "--run", str(trained.folder)) == 2
     assert "nothing.png" in capsys.readouterr().err
+
+
+def predict_json(capsys, run, *arguments):
+    """The exit code of `predict --json` with a run, and the name of each picture with its class or its error."""
+    code = run_command("predict", *arguments, "--run", str(run.folder), "--json")
+    return code, [
+        (entry["file"], entry.get("class", entry.get("error"))) for entry in json.loads(capsys.readouterr().out)
+    ]
+
+
+def test_predict_names_a_missing_picture_as_it_was_given(desk, trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    draw("bar", 998).save(tmp_path / "bar.png")
+    assert predict_json(capsys, trained, "empty", "bar.png", "missing.png") == (
+        2,
+        [
+            ("empty", "empty: this folder contains no pictures"),
+            ("bar.png", "bar"),
+            ("missing.png", "missing.png: there is no such file"),
+        ],
+    )
+    assert run_command("predict", "empty", "--run", str(trained.folder)) == 2
+    assert capsys.readouterr().err == "chainrule: empty: this folder contains no pictures\n"
+
+
+def test_predict_from_the_clipboard(trained, monkeypatch, capsys):
+    monkeypatch.setattr(ImageGrab, "grabclipboard", lambda: draw("bar", 998))
+    assert predict_json(capsys, trained, "--clipboard") == (0, [("clipboard", "bar")])
+    monkeypatch.setattr(ImageGrab, "grabclipboard", lambda: None)
+    assert predict_json(capsys, trained, "--clipboard") == (2, [("clipboard", "clipboard: it contains no picture")])
+
+
+def pipe(monkeypatch, data):
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(data), isatty=lambda: False))
+
+
+def test_predict_from_standard_input(desk, trained, monkeypatch, capsys):
+    pipe(monkeypatch, (desk / "new.webp").read_bytes())
+    assert predict_json(capsys, trained, "-") == (0, [("standard input", "disk")])
+    pipe(monkeypatch, b"nothing")
+    code, ((file, error),) = predict_json(capsys, trained, "-")
+    assert (code, file) == (2, "standard input")
+    assert error.startswith("standard input: not an image in one of the formats")
+
+
+def test_predict_the_page_of_a_document(trained, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("pypdfium2", reason="the extra pdf is not installed")
+    monkeypatch.chdir(tmp_path)
+    draw("bar", 998).save("pages.pdf", save_all=True, append_images=[draw("disk", 999)])
+    assert predict_json(capsys, trained, "pages.pdf", "--page", "2") == (0, [("pages.pdf, page 2 of 2", "disk")])
+    missing_page = "pages.pdf: there is no page 3; the document has 2 pages"
+    assert predict_json(capsys, trained, "pages.pdf", "--page", "3") == (2, [("pages.pdf", missing_page)])
 
 
 def test_validation_images_without_some_classes_are_told(tmp_path, monkeypatch, capsys):

@@ -98,8 +98,7 @@ def predict(
         if explain is not None and len(pictures) != 1:
             raise click.UsageError("--explain takes a single IMAGE")
         if run.task is IMAGES and run.config["data"].get("photos"):
-            files = [picture.name if isinstance(picture, MissingPicture) else str(picture.path) for picture in pictures]
-            return predict_pictures(run, files, as_json, explain)
+            return predict_pictures(run, pictures, as_json, explain)
         reader = DigitReader(run)
         entries = [_read_digit(picture, reader, explain) for picture in pictures]
     if as_json:

@@ -8,6 +8,7 @@ import click
 import numpy as np
 
 from chainrule.autograd import no_grad
+from chainrule.cli.inputs import MissingPicture
 from chainrule.cli.output import ascii_only, class_names, print_json, print_lines, terminal_width
 from chainrule.data.pictures import read_square
 from chainrule.errors import PictureError, RunError
@@ -20,15 +21,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from chainrule.cli.inputs import Picture
     from chainrule.training.run import Run
 
 
-def predict_pictures(run: Run, files: Sequence[str], as_json: bool, explain: str | None) -> int:
+def predict_pictures(run: Run, pictures: Sequence[Picture | MissingPicture], as_json: bool, explain: str | None) -> int:
     """Print the class of each picture, which is prepared as the training pictures were; return the exit code.
 
     Args:
         run: a run on a folder of pictures.
-        files: the pictures.
+        pictures: the pictures; the error of each that is missing is reported in its place.
         as_json: print JSON instead.
         explain: the value of `--explain`, which this kind of run does not support.
 
@@ -42,13 +44,16 @@ def predict_pictures(run: Run, files: Sequence[str], as_json: bool, explain: str
         )
     names, shape, network = class_names(run), run.config["data"]["image_shape"], run.load_network()
     entries: list[dict[str, Any]] = []
-    for file in files:
-        try:
-            picture = read_square(file, shape[-1])  # (3, size, size)
-        except PictureError as error:
-            entries.append({"file": file, "error": str(error)})
+    for picture in pictures:
+        if isinstance(picture, MissingPicture):
+            entries.append({"file": picture.name, "error": picture.error})
             continue
-        image = picture if len(shape) == 3 else luminance(picture)
+        try:
+            colors = read_square(picture.path, shape[-1], picture.name)  # (3, size, size)
+        except PictureError as error:
+            entries.append({"file": picture.name, "error": str(error)})
+            continue
+        image = colors if len(shape) == 3 else luminance(colors)
         with no_grad():
             outputs = network(images_to_inputs(from_numpy(image[None])))  # (1, classes)
             probabilities = run.model.probabilities(outputs).numpy()[0].astype(np.float64)  # (classes,)
@@ -58,7 +63,7 @@ def predict_pictures(run: Run, files: Sequence[str], as_json: bool, explain: str
         best_index = int(probabilities.argmax())
         entries.append(
             {
-                "file": file,
+                "file": picture.name,
                 "class": names[best_index],
                 "confidence": probabilities[best_index].item(),
                 "confidences": dict(zip(names, probabilities.tolist(), strict=True)),

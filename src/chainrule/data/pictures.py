@@ -100,17 +100,22 @@ def _in_several_classes(contents: list[bytes], labels: list[int], classes: list[
     return []
 
 
-def read_square(file: str | os.PathLike[str], size: int) -> NDArray[np.uint8]:
-    """Read a picture as (3, size, size), 0 to 255: resized to its shorter side, with the middle cut out.
+def read_square(file: str | os.PathLike[str], size: int, name: str | None = None) -> NDArray[np.uint8]:
+    """Read a picture as (3, size, size), 0 to 255: its largest centered square, resized.
+
+    Args:
+        file: the picture.
+        size: height and width of the result in pixels.
+        name: the picture's name in error messages; by default, the file's path.
 
     Raises:
-        PictureError: it cannot be read; the message names it.
+        PictureError: the picture cannot be read.
     """
     from PIL import Image  # loaded with the first picture
 
     from chainrule.images import open_photo
 
-    image = open_photo(file).image
+    image = open_photo(file, name).image
     side = min(image.size)
     left, top = (image.width - side) / 2, (image.height - side) / 2
     box = (left, top, left + side, top + side)
