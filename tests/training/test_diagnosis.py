@@ -10,6 +10,8 @@ import pytest
 from chainrule.data import ImageData
 from chainrule.training import experiment, run
 from chainrule.training.diagnosis import diagnose, guessing_accuracy
+from chainrule.training.evaluation import evaluate
+from chainrule.training.fine_tuning import write_start
 
 
 @pytest.fixture
@@ -90,6 +92,21 @@ def test_a_network_that_always_answers_the_same(train, digits):
 def test_a_learning_rate_that_is_far_too_small(train, digits):
     said = diagnose(train(lr=1e-9), digits)
     assert said.startswith("training did not work: the loss has hardly moved, from 2.3")
+    assert said.endswith("try more epochs than 2, or a larger learning rate than 1e-09, such as 0.02")
+
+
+def test_a_run_that_starts_from_weights_is_compared_with_these_weights(train, digits, tmp_path):
+    """They are sure of labels that the new data set does not have: their loss is far above an untrained network's."""
+    source = train(epochs=8, batch_size=10)
+    data = other_labels(digits, np.random.default_rng(2).permutation(digits.train_labels))
+    config = experiment.configure("mlp", data, source=source, epochs=2, lr=1e-9, augment={})
+    this_run = run.create(config, tmp_path / "tuned", lambda folder: write_start(source, folder))
+    experiment.prepare(this_run, data).fit(2)
+    before = evaluate(source.load_network(), source.model, *data.split().train).loss
+    untrained = evaluate(this_run.build_network(this_run.generators()[0]), source.model, *data.split().train).loss
+    assert before > 1.1 * untrained
+    said = diagnose(this_run, data)
+    assert said.startswith(f"training did not work: the loss has hardly moved, from {before:.4g} before training to ")
     assert said.endswith("try more epochs than 2, or a larger learning rate than 1e-09, such as 0.02")
 
 

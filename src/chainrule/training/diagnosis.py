@@ -13,6 +13,7 @@ import numpy as np
 
 from chainrule.training.callbacks import best_index
 from chainrule.training.evaluation import evaluate
+from chainrule.training.fine_tuning import build_initial_network
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,7 +75,7 @@ def diagnose(run: Run, data: ImageData) -> str | None:
             f"training did not work: {no_better}, though {on_training_images.accuracy:.2%} of the training images "
             f"are classified correctly; check that each image has the right label, and train on more images"
         )
-    initial_loss = evaluate(run.build_network(run.generators()[0]), run.model, images, labels).loss
+    initial_loss = evaluate(build_initial_network(run, run.generators()[0]), run.model, images, labels).loss
     peak_index = int(np.argmax(losses))
     if losses[peak_index] > initial_loss * (1 + _MIN_CHANGE):
         highest_loss = f"{losses[peak_index]:.4g} in epoch {peak_index + 1}"

@@ -29,7 +29,7 @@ from chainrule.files import write_text
 from chainrule.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, OneCycleLR, SequentialLR
 from chainrule.training import tasks
 from chainrule.training.callbacks import BestModel, Checkpoint, History, SettingsCheck, StopAugmentation, StopOnNaN
-from chainrule.training.fine_tuning import describe_start, start_from
+from chainrule.training.fine_tuning import build_initial_network, describe_start
 from chainrule.training.logs import check_logs, make_logs
 from chainrule.training.optimizers import OPTIMIZERS, check_optimizer, make_optimizer
 from chainrule.training.replay_states import ReplayStates
@@ -169,8 +169,7 @@ def prepare(
     if recipe.shards:
         set_threads(_thread_count(run))
     weights_generator, order_generator = run.generators()
-    network, model = run.build_network(weights_generator), run.model
-    start_from(run, network)
+    network, model = build_initial_network(run, weights_generator), run.model
     loader = task.loader(run, recipe, data, network, order_generator)
     optimizer = make_optimizer(network, recipe)
     compiled = is_worth_compiling(recipe, len(loader))

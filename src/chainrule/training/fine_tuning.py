@@ -10,13 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from chainrule import safetensors_io
 from chainrule.errors import RunError, join_names
-from chainrule.training.run import START_FILE, Run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    import numpy as np
+
     from chainrule.nn import Module
+    from chainrule.training.run import Run
+
+START_FILE = "start.safetensors"
+"""The file in a run's folder with the weights that it starts from, if it fine-tunes another run's network."""
 
 
 def describe_start(source: Run, network: Module, freeze: Sequence[str]) -> dict[str, Any]:
@@ -68,6 +73,24 @@ def describe_start(source: Run, network: Module, freeze: Sequence[str]) -> dict[
 def write_start(source: Run, folder: Path) -> None:
     """Copy a run's best weights into the folder of a new run."""
     safetensors_io.save(safetensors_io.load(_weights_file(source), from_chainrule=True), folder / START_FILE)
+
+
+def build_initial_network(run: Run, generator: np.random.Generator) -> Module:
+    """Build a run's network as it is before the first step.
+
+    Its weights are those of `start_from`, or, for a run that does not start from an existing run, random.
+
+    Args:
+        run: the run.
+        generator: draws the random weights, and, during training, the dropout masks.
+
+    Raises:
+        RunError: there is no such model, its options are invalid, or the weights to start from are missing or do not
+            fit.
+    """
+    network = run.build_network(generator)
+    start_from(run, network)
+    return network
 
 
 def start_from(run: Run, network: Module) -> None:

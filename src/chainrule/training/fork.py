@@ -24,10 +24,11 @@ from chainrule.training import checkpoint
 from chainrule.training.callbacks import BestModel, best_index
 from chainrule.training.changes import check_change_at, check_effect, describe_change
 from chainrule.training.experiment import check_settings, versions
+from chainrule.training.fine_tuning import START_FILE
 from chainrule.training.logs import check_logs
 from chainrule.training.optimizers import OPTIMIZERS, check_optimizer
 from chainrule.training.replay import copy_state
-from chainrule.training.run import RECIPE_SCHEMA, START_FILE, check_empty, check_schema, create
+from chainrule.training.run import RECIPE_SCHEMA, check_empty, check_schema, create
 
 if TYPE_CHECKING:
     import os
@@ -39,7 +40,9 @@ if TYPE_CHECKING:
 
 _UNCHANGEABLE_SETTINGS = {"augment", "steps_per_epoch", "shards"}
 """The settings that a fork cannot change: `augment` and `steps_per_epoch`, as in `change_run`; `shards`, since the
-number of threads, on which the result of a run with shards depends, is recorded only when such a run is configured."""
+result also depends on the number of threads, which only `configure` records: a run with shards but without this record
+trains with one thread (see `experiment._thread_count`). `change_run` accepts this, so that several ranks can continue a
+run that was started without shards; a new run is to be configured with shards instead."""
 
 
 def fork(

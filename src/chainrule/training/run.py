@@ -32,6 +32,7 @@ from chainrule.errors import RunError, join_names
 from chainrule.files import open_regular, remove_leftovers, write_text
 from chainrule.nn.init import skip_init
 from chainrule.training import checkpoint, tasks
+from chainrule.training.fine_tuning import START_FILE
 from chainrule.training.upgrade import FORMER_SETTINGS, rename_settings
 
 if TYPE_CHECKING:
@@ -43,9 +44,6 @@ if TYPE_CHECKING:
 
 RUNS = Path("runs")
 """The default folder of runs, relative to the current folder."""
-
-START_FILE = "start.safetensors"
-"""The file in a run's folder with the weights that it starts from, if it fine-tunes another run's network."""
 
 SHIPPED = Path(models.__file__).with_name("shipped")
 """The folder of the run shipped with chainrule."""
@@ -190,7 +188,9 @@ class Run:
         return np.random.default_rng(weights_seed), np.random.default_rng(order_seed)
 
     def build_network(self, generator: np.random.Generator | None = None) -> Module:
-        """Build the untrained network, with initial weights drawn from a generator.
+        """Build the untrained network, with random weights drawn from a generator.
+
+        Training starts from these weights unless the run fine-tunes (see `fine_tuning.build_initial_network`).
 
         Raises:
             RunError: there is no such model, or its options are invalid.
