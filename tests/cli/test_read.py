@@ -56,7 +56,7 @@ def test_json_has_a_second_guess_that_is_near(command, page, monkeypatch):
     monkeypatch.setattr("chainrule.cli.read.classifier", lambda run: lambda images: rows[: len(images)])
     monkeypatch.setattr("chainrule.images.classification.DETECTOR_WEIGHT", 0)
     monkeypatch.setattr("chainrule.images.classification.PROBABILITY_FLOOR", 0)
-    monkeypatch.setattr("chainrule.images.page.DOUBTFUL_PROBABILITY", 0)  # each is read once
+    monkeypatch.setattr("chainrule.images.page.UNSURE_CLASS_PROBABILITY", 0)  # each is read once
     entries = [e for line in json.loads(command("read", page(["44"]), "--json").out)["lines"] for e in line]
     near, sure = sorted(entries, key=lambda entry: "second" not in entry)
     assert list(near) == ["digit", "confidence", "box", "second"]

@@ -16,7 +16,7 @@ from chainrule.images.detection import (
     detect_digits,
 )
 from chainrule.images.evidence import RESCORED_WEIGHTS, WEIGHTS, detection_features
-from chainrule.images.page import _without_cell_sides, read_page
+from chainrule.images.page import _without_table_lines, read_page
 from chainrule.images.pyramid import Level, make_levels, normalize_contrast
 from chainrule.images.rescoring import WINDOW_SIDE
 
@@ -390,4 +390,4 @@ def test_a_stroke_that_joins_lines_at_both_ends_is_no_one_unless_two_levels_show
     """Regression: the sides of cells as high as the digits in them were read as 1."""
     detections = [Detection(10, 10, 10 + width, 50, 0.8, np.eye(10)[1], other_level_score=again)] * 2
     cuts = [Cutout(np.zeros((28, 28), np.uint8), 0.2, 20.0, joined_share=joined), None]
-    assert _without_cell_sides(np.array([0.9, 0.0]), detections, cuts).tolist() == [0.9 * kept, 0.0]
+    assert _without_table_lines(np.array([0.9, 0.0]), detections, cuts).tolist() == [0.9 * kept, 0.0]

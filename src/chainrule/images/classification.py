@@ -41,7 +41,7 @@ class Classification(NamedTuple):
     Attributes:
         detections: the detections, with a larger box where the original one truncates the digit.
         cutouts: their cut-outs; None for a detection without ink.
-        class_probabilities: (N, classes), the probabilities of the digits, given that it is a digit.
+        class_probabilities: (N, classes), the probability of each digit, given that the detection is a digit.
         features: (N, 15), see `evidence.detection_features`.
     """
 

@@ -50,7 +50,7 @@ MAX_LINE_THICKNESS = 8  # pixels, a fifth of a digit's height; this includes the
 MIN_SHOWN = 8  # pixels of the photo beside a digit that are needed to tell a ruled line, which continues, from a stroke
 MIN_STROKE_INK = 0.18  # relative to the digit's full ink: fainter pixels are blur
 MIN_LINE_INK = 0.3  # relative to the digit's full ink: a printed line beside the digit is at least as dark
-END_REACH = 8  # pixels above and below an end of the box: other lines of a table meet the side of a cell there
+EDGE_REACH = 8  # pixels above and below the box's top edge, and its bottom edge, where `joined_share` looks for lines
 MAX_LEFTOVER = 0.3  # relative to the digit's largest piece: a smaller piece at the side of the box is a neighbor's
 MIN_LOCAL_INK = 0.35  # relative to the digit's full ink: strokes down to this are made as dark as the others
 
@@ -66,8 +66,8 @@ class Cutout(NamedTuple):
             and the share to its left or right. They are high for a part of a letter, and for a digit that touches
             another.
         joined_share: how much of the width beside the box is covered by lines that touch the digit near the box's top,
-            and how much near its bottom: the smaller of the two shares. It is high for the side of a cell in a table,
-            which meets other lines at both ends.
+            and how much near its bottom: the smaller of the two shares. It is high for a vertical line of a table,
+            which may be detected as a 1, but meets horizontal lines at both ends.
     """
 
     image: NDArray[np.uint8]
@@ -89,7 +89,7 @@ def cut_out(levels: Sequence[Level], detections: Sequence[Detection]) -> list[Cu
     median_lightness = float(np.median(lightness)) if lightness else 0.0
     cutouts: list[Cutout | None] = []
     for (window, box, shown), own_lightness in zip(windows, lightness, strict=True):
-        # A page may have dark and light digits (paper beside a blackboard). If a digit's own score is doubtful, the
+        # A page may have dark and light digits (paper beside a blackboard). If a digit's own score is close to 0, the
         # median decides
         is_dark = (own_lightness if abs(own_lightness) > 0.5 else median_lightness) < 0
         cutouts.append(_cut_out_of_window(window if is_dark else 1 - window, box, shown))
@@ -201,12 +201,12 @@ def _joined_share(dark: NDArray[np.bool_], box: Box, shown: Margins) -> float:
     if not sizes.any():
         return 0.0
     connected = labels == sizes.argmax()
-    beside = _within(dark, box, math.inf, shown)[top]  # which columns beside the box the photo shows
-    beside[max(0, left - SLACK) : right + SLACK] = False
-    if not beside.any():
+    is_beside = _within(dark, box, math.inf, shown)[top]  # which columns beside the box the photo shows
+    is_beside[max(0, left - SLACK) : right + SLACK] = False
+    if not is_beside.any():
         return 0.0
-    ends = [connected[max(0, y - END_REACH) : y + END_REACH].any(axis=0) for y in (top, bottom)]
-    return min(float(end[beside].mean()) for end in ends)
+    covered_columns = [connected[max(0, y - EDGE_REACH) : y + EDGE_REACH].any(axis=0) for y in (top, bottom)]
+    return min(float(is_covered[is_beside].mean()) for is_covered in covered_columns)
 
 
 def _without_ruled_lines(ink: Gray, shown: Margins) -> Gray:

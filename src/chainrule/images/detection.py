@@ -43,8 +43,8 @@ MIN_LARGER_SHARE = 0.8  # minimum share of a box that lies in a larger box of th
 MIN_LARGER_SCORE = 0.75  # minimum confidence of this larger box, relative to that of the smaller one
 MAX_LARGER = 3  # maximum number of larger boxes of a detection
 # A detection that covers two digits: it is taller than MERGED_HEIGHT times the median height of the page's detections
-# with at least MIN_USUAL_SCORE, if there are MIN_USUAL of them; and in it are detections of about that height, within a
-# factor of USUAL_FACTOR, that overlap by at most MAX_PAIR_SHARED of the smaller one
+# with at least MIN_USUAL_SCORE, if there are MIN_USUAL of them; and it contains two detections of about the median
+# height (within a factor of USUAL_FACTOR) that overlap by less than MAX_PAIR_SHARED of the smaller one
 MERGED_HEIGHT = 1.6
 MIN_USUAL_SCORE = 0.6
 MIN_USUAL = 5
@@ -201,7 +201,7 @@ def _suppress_duplicates(detections: Sequence[Detection]) -> list[Detection]:
         larger = tuple(detections[other] for other in np.flatnonzero(is_larger)[:MAX_LARGER].tolist())
         distinct.append(replace(detection, other_level_score=float(scores[same_digit].max(initial=0.0)), larger=larger))
         remaining &= (common <= MAX_IOU * union) & (common <= MAX_SMALLER_SHARED * smaller)
-        # A 1 is narrow: a coarse level may detect it so far beside its position that the boxes hardly overlap
+        # A 1 is narrow: a coarse level may misplace it sideways by so much that the boxes hardly overlap
         distance = np.abs(boxes[:, 0] + boxes[:, 2] - detection.left - detection.right) / 2
         same_row = overlap[:, 1] > MAX_SMALLER_SHARED * np.maximum(heights, detection.height)
         remaining &= ~(same_row & (distance < MIN_SPACING * np.minimum(heights, detection.height)))

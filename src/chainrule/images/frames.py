@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SEARCH_SIDE = 128  # pixels of the longer side of the reduced copy in which panels are looked for
 MIN_PANEL_AREA = 0.08  # relative to the picture's area
 MAX_PANEL_AREA = 0.97  # relative to the picture's area
-MIN_PANEL_SIDE = 14  # pixels: a digit in a smaller panel or frame cannot be read
+MIN_PANEL_SIDE = 14  # pixels of the reduced copy: a digit in a smaller panel cannot be read
 EDGE_WIDTH = 2  # pixels of the reduced copy: the soft edge of a panel
 MIN_RECTANGULARITY = 0.9  # minimum area of a panel, relative to the smallest rectangle around it: an ellipse has 0.79
 MAX_LEAK = 0.1  # of the pixels just outside a panel, the maximum share that the threshold puts in the panel's class
@@ -32,6 +32,7 @@ MIN_HOLE_AREA = 0.75  # minimum area of the hole in a ring, relative to the hole
 HULL_DIRECTIONS = 60  # directions in which a hull is measured; two at right angles give a rectangle around it
 
 # Frames
+MIN_FRAME_SIDE = 14  # pixels of the picture that `find_frame` searches: a digit in a smaller frame cannot be read
 MIN_CONTENT_SIZE = 0.2  # minimum length of a frame's content, relative to the frame's shorter side
 DIRECTIONS = 48  # number of directions, as seen from the content, in which the frame is looked for
 MIN_SURROUNDED = 0.8  # minimum share of these directions in which there is a part of the frame
@@ -48,8 +49,7 @@ class Panel(NamedTuple):
         mask: the region without its edge, in the crop.
         background: the region's median brightness.
         surroundings: the median brightness just outside the region.
-        is_closed: whether other pixels surround the region on at least three sides; on the other side, it may reach the
-            picture's border.
+        is_closed: whether at most one side of the region lies at the picture's border.
     """
 
     gray: Gray
@@ -188,7 +188,7 @@ def find_frame(labels: NDArray[np.intp], bounds: NDArray[np.float64]) -> int | N
     innermost = None
     for outer in np.argsort(heights * widths)[::-1]:
         shorter_side = min(heights[outer], widths[outer])
-        if shorter_side < MIN_PANEL_SIDE:
+        if shorter_side < MIN_FRAME_SIDE:
             break
         if innermost is not None and not (bounds[:, outer] > bounds[:, innermost]).all():
             continue

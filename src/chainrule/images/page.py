@@ -32,15 +32,21 @@ if TYPE_CHECKING:
 
     Box = tuple[int, int, int, int]  # left, top, right, bottom
 
-MIN_DIGIT_PROBABILITY = 0.5  # minimum probability of being a digit with which a detection counts as a digit of the page
-SURE_DIGIT_PROBABILITY = 0.95  # with at least this probability, a detection is kept however doubtful its class is
-MIN_READ_PROBABILITY = 0.5  # else its probability of being a digit, times that of its class, must reach this
-GIANT_RATIO = 6.0  # a detection is a giant if it is taller than this many times the median height of the page's digits
-MIN_DIGITS_FOR_GIANTS = 5  # minimum number of digits on a page for this median
-MIN_DIGITS_BESIDE = 2  # if there are at least so many digits on each side of a giant, it is not a digit
+# From this probability of being a digit, a detection is a likely digit: it counts in the usual height and contrast of
+# the page's digits, and its class may be read again
+LIKELY_DIGIT_PROBABILITY = 0.5
+# From this probability of being a digit, a detection is returned whatever its class; with a lower probability, it is
+# returned only if the product with that of its class is at least MIN_READ_PROBABILITY
+SURE_DIGIT_PROBABILITY = 0.95
+MIN_READ_PROBABILITY = 0.5
+GIANT_RATIO = 6.0  # a detection is a giant if it is taller than this many times the median height of the likely digits
+MIN_DIGITS_FOR_GIANTS = 5  # minimum number of likely digits on a page for this median
+MIN_DIGITS_BESIDE = 2  # a giant with at least this many likely digits on each side is not a digit
 MIN_OTHER_LEVEL_SCORE = 0.4  # with less confidence at a different level, a digit counts as detected at one level only
-MIN_RELATIVE_CONTRAST = 0.25  # of doubtful ink, relative to the page's usual ink: pencil has a third of a marker's
-MAX_JOINED_SHARE = 0.4  # limit of `Cutout.joined_share`, which is higher for the side of a cell
+# Minimum contrast of a detection below SURE_DIGIT_PROBABILITY, relative to the usual contrast of the page's digits:
+# pencil has a third of a marker's
+MIN_RELATIVE_CONTRAST = 0.25
+MAX_JOINED_SHARE = 0.4  # limit of `Cutout.joined_share`, which is higher for a vertical line of a table
 MAX_STROKE_ASPECT = 0.35  # width over height: a 1 that is narrower counts as a straight stroke
 # Minimum and maximum height of a straight stroke, relative to the median height of the other digits in its line
 STROKE_HEIGHTS = (0.5, 1.8)
@@ -49,8 +55,8 @@ MIN_HEIGHTS = 2  # minimum number of digits from which a median height is comput
 # relative to the median height of the page's digits, of strokes that need no such confidence
 LONE_STROKE_CONFIDENCE = 0.9
 LONE_STROKE_HEIGHTS = (0.75, 1.3)
-DOUBTFUL_PROBABILITY = 0.97  # a digit whose class has a lower probability is cut out and classified twice more
-BOX_CHANGES = (0.05, -0.04)  # these two times, its box is extended on each side by this share of its height
+UNSURE_CLASS_PROBABILITY = 0.97  # a likely digit whose class is less probable is read again with two other boxes
+BOX_MARGINS = (0.05, -0.04)  # of these boxes, relative to the digit's height: the first is larger, the second smaller
 MIN_PROBABILITY = 1e-12  # lower limit of probabilities, so that their logarithms are finite
 
 
@@ -59,11 +65,11 @@ class Digit:
     """A digit on a page.
 
     Attributes:
-        digit: the index of its class.
+        digit: the digit that was read, from 0 to 9; for a network with other classes, the index of its class.
         confidence: the probability that it is a digit, and of this class.
         box: left, top, right, bottom in pixels of the photo; right and bottom are exclusive.
         image: (28, 28), the classifier's input.
-        second_digit: the index of the second most probable class.
+        second_digit: the second most probable digit, or the index of the second most probable class.
         second_confidence: the probability that it is a digit, and of this second class.
     """
 
@@ -100,10 +106,10 @@ def read_page(photo: NDArray[np.floating | np.uint8], classify: Classifier, dete
         levels, detect_digits(levels, detect), classify
     )
     probability = digit_probability(features, lambda indices: rescore(levels, [detections[i] for i in indices], detect))
-    probability = _without_cell_sides(probability, detections, cutouts)
+    probability = _without_table_lines(probability, detections, cutouts)
     probability = _without_giants(_without_faint_ink(probability, cutouts), detections)
-    class_probabilities = _reread_doubtful(
-        levels, detections, class_probabilities, probability >= MIN_DIGIT_PROBABILITY, classify
+    class_probabilities = _reread_unsure_classes(
+        levels, detections, class_probabilities, probability >= LIKELY_DIGIT_PROBABILITY, classify
     )
     scale = max(photo.shape) / max(gray.shape)
     digits = {
@@ -121,27 +127,27 @@ def read_page(photo: NDArray[np.floating | np.uint8], classify: Classifier, dete
     return [line for line in lines if line]
 
 
-def _reread_doubtful(
+def _reread_unsure_classes(
     levels: Sequence[Level],
     detections: Sequence[Detection],
     class_probabilities: NDArray[np.float64],
-    is_digit: NDArray[np.bool_],
+    is_likely_digit: NDArray[np.bool_],
     classify: Classifier,
 ) -> NDArray[np.float64]:
-    """Return the class probabilities (N, classes); those of doubtful digits are pooled over three boxes.
+    """Return the class probabilities (N, classes), pooled over three boxes for likely digits whose class is unsure.
 
     The two additional boxes are a little larger and a little smaller: a box that is some pixels off truncates a stroke,
     or contains a part of a neighbor.
     """
-    is_doubtful = is_digit & (class_probabilities.max(axis=1, initial=0.0) < DOUBTFUL_PROBABILITY)
-    doubtful = np.flatnonzero(is_doubtful).tolist()
-    if not doubtful:
+    is_unsure = is_likely_digit & (class_probabilities.max(axis=1, initial=0.0) < UNSURE_CLASS_PROBABILITY)
+    unsure_indices = np.flatnonzero(is_unsure).tolist()
+    if not unsure_indices:
         return class_probabilities
-    changed = [_extended(detections[i], share) for i in doubtful for share in BOX_CHANGES]
-    cutouts = cut_out(levels, changed)
-    rereadings = pool_probabilities(changed, cutouts, classify)[0].reshape(len(doubtful), len(BOX_CHANGES), -1)
+    resized = [_with_margin(detections[i], relative_margin) for i in unsure_indices for relative_margin in BOX_MARGINS]
+    cutouts = cut_out(levels, resized)
+    rereadings = pool_probabilities(resized, cutouts, classify)[0].reshape(len(unsure_indices), len(BOX_MARGINS), -1)
     pooled = class_probabilities.copy()
-    for i, rows in zip(doubtful, rereadings, strict=True):
+    for i, rows in zip(unsure_indices, rereadings, strict=True):
         has_ink = rows.any(axis=1)
         logarithms = np.log(np.maximum([class_probabilities[i], *rows[has_ink]], MIN_PROBABILITY))
         geometric_mean = np.exp(logarithms.mean(axis=0))
@@ -149,9 +155,9 @@ def _reread_doubtful(
     return pooled
 
 
-def _extended(detection: Detection, share: float) -> Detection:
-    """Return a detection whose box is extended on each side by a share of its height."""
-    margin = share * detection.height
+def _with_margin(detection: Detection, relative_margin: float) -> Detection:
+    """Return a detection with a margin around its box, relative to its height; a negative margin shrinks the box."""
+    margin = relative_margin * detection.height
     return replace(
         detection,
         left=detection.left - margin,
@@ -161,10 +167,10 @@ def _extended(detection: Detection, share: float) -> Detection:
     )
 
 
-def _without_cell_sides(
+def _without_table_lines(
     probability: NDArray[np.float64], detections: Sequence[Detection], cutouts: Sequence[Cutout | None]
 ) -> NDArray[np.float64]:
-    """Return the probabilities of being a digit, 0 for sides of a table's cells: strokes joined to lines at both ends.
+    """Return the probabilities of being a digit, 0 for vertical lines of a table: strokes joined to lines at both ends.
 
     A 1 that fills a square of squared paper looks the same, but it is detected at more than one level.
     """
@@ -175,12 +181,15 @@ def _without_cell_sides(
 
 
 def _without_faint_ink(probability: NDArray[np.float64], cutouts: Sequence[Cutout | None]) -> NDArray[np.float64]:
-    """Return the probabilities of being a digit, 0 for doubtful ink much fainter than the page's usual ink."""
+    """Return the probabilities of being a digit, 0 for detections much fainter than the page's digits.
+
+    Those that are surely digits keep their probability.
+    """
     contrasts = np.array([0.0 if cutout is None else cutout.contrast for cutout in cutouts])
-    is_digit = probability >= MIN_DIGIT_PROBABILITY
-    if not is_digit.any():
+    is_likely_digit = probability >= LIKELY_DIGIT_PROBABILITY
+    if not is_likely_digit.any():
         return probability
-    usual_contrast = np.percentile(contrasts[is_digit], 75, method="higher")
+    usual_contrast = np.percentile(contrasts[is_likely_digit], 75, method="higher")
     is_faint = contrasts < MIN_RELATIVE_CONTRAST * usual_contrast
     return np.asarray(np.where(is_faint & (probability < SURE_DIGIT_PROBABILITY), 0.0, probability))
 
@@ -191,18 +200,18 @@ def _without_giants(probability: NDArray[np.float64], detections: Sequence[Detec
     Such a detection is a pen on the page, for example. It is dropped if it was detected at one level only, or if there
     are digits on both sides of it: a large digit in a plot has the numbers of the axis on one side only.
     """
-    is_digit = probability >= MIN_DIGIT_PROBABILITY
-    if np.count_nonzero(is_digit) < MIN_DIGITS_FOR_GIANTS:
+    is_likely_digit = probability >= LIKELY_DIGIT_PROBABILITY
+    if np.count_nonzero(is_likely_digit) < MIN_DIGITS_FOR_GIANTS:
         return probability
     heights = np.array([detection.height for detection in detections])
-    is_giant = heights > GIANT_RATIO * np.median(heights[is_digit])
+    is_giant = heights > GIANT_RATIO * np.median(heights[is_likely_digit])
     is_dropped = np.array([d.other_level_score < MIN_OTHER_LEVEL_SCORE for d in detections], bool)
-    usual = [detection for detection, is_usual in zip(detections, is_digit & ~is_giant, strict=True) if is_usual]
+    usual = [detection for detection, is_usual in zip(detections, is_likely_digit & ~is_giant, strict=True) if is_usual]
     for i in np.flatnonzero(is_giant & ~is_dropped).tolist():
         giant = detections[i]
-        beside = [other for other in usual if giant.top < (other.top + other.bottom) / 2 < giant.bottom]
-        n_left = sum(other.right < giant.left + giant.width / 2 for other in beside)
-        is_dropped[i] = min(n_left, len(beside) - n_left) >= MIN_DIGITS_BESIDE
+        same_rows = [other for other in usual if giant.top < (other.top + other.bottom) / 2 < giant.bottom]
+        n_left = sum(other.right < giant.left + giant.width / 2 for other in same_rows)
+        is_dropped[i] = min(n_left, len(same_rows) - n_left) >= MIN_DIGITS_BESIDE
     return np.asarray(np.where(is_dropped & is_giant, 0.0, probability))
 
 

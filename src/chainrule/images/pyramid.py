@@ -28,7 +28,9 @@ PAGE_LONGEST_SIDE = 2000  # pixels: larger photos are downsampled; a page of sma
 ENLARGED_SIDE = 900  # pixels of the longer side: smaller pictures get a level of twice their size, for small digits
 DENSE_SIDE = 1000  # pixels of the longer side: up to this size, an extra level is inserted between adjacent ones
 MIN_HEIGHT = 16  # pixels: the smallest height at which a digit is detected well; the largest is twice that
-MIN_SIDE = 10  # pixels of the shorter side of the last level: in it, a digit that fills the photo is small enough
+# Pixels: the minimum shorter side of a level that is smaller than the photo. The last level is then small enough to
+# detect a digit that fills the photo
+MIN_SIDE = 10
 BLOCK = 4  # pixels: the local mean and standard deviation are computed from means of blocks of 4×4
 WINDOW = 13  # blocks: the side of the window of the local mean
 MIN_DEVIATION = 0.02  # its square is added to the local variance, so that the noise of empty paper stays small

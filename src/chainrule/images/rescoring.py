@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from chainrule.images.detection import Detection, Detector
     from chainrule.images.pyramid import Level
 
-WINDOW_SIDE = 96  # pixels: more than the detector sees around a position, beside a digit of the typical height
+WINDOW_SIDE = 96  # pixels: a digit of the typical height has a margin of 37, which is less than the detector sees
 RELATIVE_HEIGHTS = (0.8, 1.0, 1.25)  # of the digit in its windows, relative to `TYPICAL_HEIGHT`
 CENTER_SIDE = 16  # pixels: the side of the square around the window's center in which the digit's center may be
 MAX_LOG_ODDS = 6.0  # limit of the absolute value, so that no window decides alone
