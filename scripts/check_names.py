@@ -22,7 +22,7 @@ EVERYWHERE = {
     "told": "what it does: error_suffix, decode_descriptor, data_pointer, call_c",
     "entrance": "entry_point, link, make_wrapper",
     **dict.fromkeys(("place", "places", "place_of"), "axis, class_index, position, data_pointer, slot"),
-    "spread": "parallel_for, broadcast, std, unpool",
+    "spread": "parallel_for, broadcast, std",
     "turned": "transposed, flipped, reversed, rotated",
     "together": "run_parallel",
     "Host": "Guards",

@@ -756,9 +756,11 @@ for pictures, kernel, stride, padding, dilation in POOLS:
     )
     argmax = ops.pooling.max_pool.formula(picture, **how)[1]
     case(
-        ops.pooling.max_unpool,
-        f"max_unpool {pictures} {kernel}",
-        lambda x, how=how, argmax=argmax, shape=pictures: ops.pooling.max_unpool(x, **how, argmax=argmax, shape=shape),
+        ops.pooling.max_pool_gradient,
+        f"max_pool_gradient {pictures} {kernel}",
+        lambda x, how=how, argmax=argmax, shape=pictures: ops.pooling.max_pool_gradient(
+            x, **how, argmax=argmax, shape=shape
+        ),
         lambda x, windows=windows, picture=picture: given_back(x, windows, picture),
         anything(*result),
     )
@@ -791,9 +793,9 @@ for pictures, kernel, stride, padding, dilation in POOLS:
             anything(*pictures),
         )
         case(
-            ops.pooling.avg_unpool,
-            f"avg_unpool {pictures} {kernel} {with_border} {divisor}",
-            lambda x, options=options, shape=pictures: ops.pooling.avg_unpool(x, **options, shape=shape),
+            ops.pooling.avg_pool_gradient,
+            f"avg_pool_gradient {pictures} {kernel} {with_border} {divisor}",
+            lambda x, options=options, shape=pictures: ops.pooling.avg_pool_gradient(x, **options, shape=shape),
             lambda x, windows=windows, shape=pictures, share=share, spread_out=spread_out: spread_out(
                 x, windows, shape, share
             ),

@@ -145,7 +145,7 @@ def _max_pool(trace: Trace, input: Any, *, params: Any) -> tuple[Tracer, Tracer]
     return results[0], results[1]
 
 
-def _max_unpool(trace: Trace, input: Any, *, argmax: Any, shape: Any, params: Any) -> Tracer:
+def _max_pool_gradient(trace: Trace, input: Any, *, argmax: Any, shape: Any, params: Any) -> Tracer:
     grad, argmax = trace.as_tracer(input), trace.as_tracer(argmax)
     job = _pool_job(pooling_loops.MAX_POOL_GRADIENT, shape, grad, params, grad.dtype, argmax.dtype)
     example = pooling_kernels.max_pool_gradient(grad.value.example, argmax.value.example, shape, *params[:4])
@@ -164,7 +164,7 @@ def _avg_pool(trace: Trace, input: Any, *, params: Any, divisor: Any) -> Tracer:
     return record(trace, "avg_pool", job, inputs, example, n_images=x.shape[0])[0]
 
 
-def _avg_unpool(trace: Trace, input: Any, *, shape: Any, params: Any, divisor: Any) -> Tracer:
+def _avg_pool_gradient(trace: Trace, input: Any, *, shape: Any, params: Any, divisor: Any) -> Tracer:
     grad = trace.as_tracer(input)
     kernel, stride, padding, *_ = params
     count_pad, override = divisor
@@ -328,9 +328,9 @@ RULES: dict[Any, Callable[..., Any]] = {
     convolution.convolution_input_gradient: _convolution_input_gradient,
     convolution.convolution_weight_gradient: _convolution_weight_gradient,
     pooling.max_pool: _max_pool,
-    pooling.max_unpool: _max_unpool,
+    pooling.max_pool_gradient: _max_pool_gradient,
     pooling.avg_pool: _avg_pool,
-    pooling.avg_unpool: _avg_unpool,
+    pooling.avg_pool_gradient: _avg_pool_gradient,
     recurrent.recurrent_scan: _python_call(recurrent.recurrent_scan),
     recurrent.recurrent_scan_gradients: _python_call(recurrent.recurrent_scan_gradients),
 }

@@ -44,17 +44,17 @@ def max_pool(input: Array, *, params: PoolParams) -> Any:
 @max_pool.derivative
 def _(grad: Array, argmax: Any, input_shape: Any, params: PoolParams) -> Array:
     """The gradient goes to the maximum of each window."""
-    return max_unpool(grad, argmax=argmax, shape=input_shape, params=params)
+    return max_pool_gradient(grad, argmax=argmax, shape=input_shape, params=params)
 
 
 @operation
-def max_unpool(input: Array, *, argmax: Any, shape: Any, params: PoolParams) -> Array:
+def max_pool_gradient(input: Array, *, argmax: Any, shape: Any, params: PoolParams) -> Array:
     """Zeros of `shape`, with each element of the input added at the position of its window's maximum."""
     kernel, stride, padding, dilation, _ = params
     return kernels.max_pool_gradient(input, argmax, shape, kernel, stride, padding, dilation)
 
 
-@max_unpool.derivative
+@max_pool_gradient.derivative
 def _(grad: Array, argmax: Any, shape: Any, params: PoolParams) -> Array:
     """The gradient at the position of each window's maximum."""
     indices = _image_indices(argmax, shape[3], params)  # (N, C, H′, W′)
@@ -86,16 +86,16 @@ def avg_pool(input: Array, *, params: PoolParams, divisor: tuple[bool, int | Non
 @avg_pool.derivative
 def _(grad: Array, input_shape: Any, params: PoolParams, divisor: Any) -> Array:
     """The gradient is distributed evenly over the window."""
-    return avg_unpool(grad, shape=input_shape, params=params, divisor=divisor)
+    return avg_pool_gradient(grad, shape=input_shape, params=params, divisor=divisor)
 
 
 @operation
-def avg_unpool(input: Array, *, shape: Any, params: PoolParams, divisor: Any) -> Array:
+def avg_pool_gradient(input: Array, *, shape: Any, params: PoolParams, divisor: Any) -> Array:
     """Zeros of `shape`, with each element of the input distributed evenly over its window."""
     return kernels.avg_pool_gradient(input, shape, params.kernel, params.stride, params.padding, *divisor)
 
 
-@avg_unpool.derivative
+@avg_pool_gradient.derivative
 def _(grad: Array, params: PoolParams, divisor: Any) -> Array:
     """The mean of the gradient over each window."""
     return avg_pool(grad, params=params, divisor=divisor)

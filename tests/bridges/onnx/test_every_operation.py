@@ -21,7 +21,7 @@ onnxruntime = pytest.importorskip(
 
 from chainrule.onnx import UnsupportedError, export  # noqa: E402  # needs onnx
 
-GRADIENTS = {"add_at", "add_rows", "index_put", "convolution_weight_gradient", "max_unpool", "avg_unpool"}
+GRADIENTS = {"add_at", "add_rows", "index_put", "convolution_weight_gradient", "max_pool_gradient", "avg_pool_gradient"}
 """Operations of derivatives, which a network in evaluation does not call; padding is the exception."""
 WITHOUT_NODE = {"cumprod", "cummax", "cummin"}
 EMPTY = {"tile (0, 1)", "repeat (0, 1)", "repeat_interleave (2, 3) -2 0"}
