@@ -169,8 +169,8 @@ def run(folder):
     ("name", "layer"),
     [("0.weight", "layer '0', Linear(in_features=6"), ("3.bias", "layer '3', Linear(in_features=8")],
 )
-def test_the_first_bad_weights_are_named(make_trainer, name, layer, value):
-    trainer = make_trainer(callbacks=[StopOnNaN(), Poison(STEPS + 2, name, value)])
+def test_the_first_bad_weights_are_named(make_trainer, tmp_path, name, layer, value):
+    trainer = make_trainer(callbacks=[StopOnNaN(), BestModel(tmp_path / "best"), Poison(STEPS + 2, name, value)])
     with pytest.raises(DivergedError) as caught:
         trainer.fit(EPOCHS)
     assert isinstance(caught.value, UserError)
@@ -179,6 +179,27 @@ def test_the_first_bad_weights_are_named(make_trainer, name, layer, value):
     assert f"the first values that are not finite are in the {name[2:]} of {layer}" in message
     assert "the best weights so far are kept; try a smaller learning rate than 0.05" in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "callbacks", ["none", "a BestModel whose metric is never finite", "a BestModel that comes first"]
+)
+def test_weights_that_are_not_saved_are_not_said_to_be_kept(make_trainer, tmp_path, callbacks):
+    best, options = BestModel(tmp_path / "best"), {}
+    if callbacks == "none":
+        first, later, diverges = [], [], STEPS + 2
+    elif callbacks == "a BestModel whose metric is never finite":
+        first, later, diverges = [], [best], STEPS + 2
+        options = {"validate": lambda: {"validation_accuracy": math.nan}}
+    else:  # it has saved the weights of the epoch that diverged, which is not what "best so far" means
+        first, later, diverges = [best], [], STEPS
+        options = {"validate": lambda: {"validation_loss": math.nan, "validation_accuracy": 0.5}}
+    poison = Poison(diverges, "3.weight")
+    trainer = make_trainer(callbacks=[*first, StopOnNaN(), *later, poison], **options)
+    with pytest.raises(DivergedError) as caught:
+        trainer.fit(EPOCHS)
+    assert "training diverged in epoch " in str(caught.value)
+    assert "kept" not in str(caught.value)
 
 
 def test_nothing_is_saved_once_it_has_gone_bad(make_trainer, tmp_path):

@@ -273,7 +273,7 @@ class StopOnNaN(Callback):
 
     The layer is unknown if the step was compiled, since it has already updated the weights, or if the batch is divided
     into shards or, for gradient accumulation, into parts. This must be the first callback, so that no other callback
-    saves invalid weights.
+    saves invalid weights. If `BestModel` is among the trainer's callbacks and has saved weights, the error says so.
     """
 
     every_rank = True
@@ -298,7 +298,11 @@ class StopOnNaN(Callback):
             origin = f"run {' and '.join(remedies)} to find the layer"
         else:
             origin = first_bad_layer(trainer.network, inputs)
-        kept_weights = "the best weights so far are kept; " if completed_epochs else ""
+        # Whether weights from before the divergence are saved: only rank 0 knows, since the others have no `BestModel`
+        has_best_weights = any(
+            isinstance(callback, BestModel) and 0 < callback.epoch <= completed_epochs for callback in trainer.callbacks
+        )
+        kept_weights = "the best weights so far are kept; " if has_best_weights else ""
         rate = trainer.optimizer.param_groups[0]["lr"]
         raise DivergedError(
             f"training diverged in epoch {completed_epochs + 1}, {event}; {origin}; {kept_weights}"
