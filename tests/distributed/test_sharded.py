@@ -66,6 +66,20 @@ def train(world, build, make_optimizer, *, compiled=False, shards=8, sizes=(24, 
     return digest(network, optimizer), losses, generator.bit_generator.state
 
 
+def test_all_ranks_learn_in_the_next_step_that_one_has_asked_to_stop(in_threads):
+    def stops(world):
+        network = mlp(np.random.default_rng(7))
+        step = ShardedStep(network, F.cross_entropy, optim.SGD(network.parameters()), batch_size=8, processes=world)
+        (batch,), flags = batches([8]), []
+        for step.interrupt in (False, world.rank == 1, False):
+            step(*batch)
+            assert step.stop == step.should_stop  # its former name
+            flags.append(step.should_stop)
+        return flags
+
+    assert in_threads(2, stops) == [[False, True, False]] * 2
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("network", NETWORKS)
 def test_the_same_bits_for_any_number_of_ranks(in_threads, network, optimizer):

@@ -125,7 +125,7 @@ class ShardedStep:
         owned: the numbers of the shards that this rank computes.
         correct: the number of right answers in the last batch, 0 without `count_correct`.
         interrupt: set to True to ask all ranks to stop; they agree in the next step.
-        stop: whether any rank has asked to stop before the last step.
+        should_stop: whether any rank had asked all ranks to stop when the last step was taken.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class ShardedStep:
         self.batch_size, self.shards = batch_size, shards
         count = shards // self._world.size
         self.owned = range(self._world.rank * count, (self._world.rank + 1) * count)
-        self.interrupt = self.stop = False
+        self.interrupt = self.should_stop = False
         self.count_correct, self.correct = count_correct, 0
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self._dtype = np.result_type(*(p.dtype for p in self._parameters))
@@ -159,6 +159,11 @@ class ShardedStep:
         self._update = jit(self._apply) if compiled else self._apply
         self._sizes: set[int] = set()  # of the shards so far: the first of a size may be compiled
         self._bucket: np.ndarray[Any, Any] | None = None
+
+    @property
+    def stop(self) -> bool:
+        """The former name of `should_stop`."""
+        return self.should_stop
 
     def __call__(self, inputs: Tensor, targets: Tensor) -> float:
         """Take a step with a batch, which all ranks pass, and return its mean loss.
@@ -209,7 +214,7 @@ class ShardedStep:
             raise
         for generator, state in zip(generators, states, strict=True):
             _seek(generator, state, self.shards)
-        self.stop, self._bucket = bool(bucket[-1] > 0), bucket
+        self.should_stop, self._bucket = bool(bucket[-1] > 0), bucket
         self.correct = round(float(bucket[-3]) * count)
         return float(bucket[-2])
 

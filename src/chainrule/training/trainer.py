@@ -325,8 +325,8 @@ class Trainer:
             self._sharded.update()
             self._finish_step(loss, n_examples, self._sharded.correct)
             self.step += 1
-            self.interrupt |= self._sharded.stop
-            yield self._sharded.stop
+            self.interrupt |= self._sharded.should_stop
+            yield self._sharded.should_stop
             self._world.enter(Phase.STEP)
 
     def _current_pass(self) -> BatchIterator:
