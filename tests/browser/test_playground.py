@@ -183,7 +183,7 @@ def test_points_by_pointer_and_from_a_csv_file_and_what_is_none(view, tmp_path):
 
 def test_it_stops_by_itself_and_says_where_numbers_break(view):
     page = settled(view("playground", "speed=fast").page)
-    page.locator("label", has_text="Stop").locator("select").select_option("after so many epochs")
+    page.locator("label", has_text="Stop").locator("select").select_option("after this many epochs")
     page.get_by_label("The number to stop at").fill("100")
     page.get_by_label("The number to stop at").press("Tab")
     press(page, "▶ Play")

@@ -47,7 +47,8 @@ class ImageData:
         test_images: uint8 (M, H, W), or (M, 3, H, W).
         test_labels: integers (M,).
         photos: whether a pixel is a brightness, from black to white, and not an amount of ink.
-        validation: how many of the last training images `split` sets aside, unless it is told; None for its default.
+        validation: the number of training images, the last ones, that `split` sets aside for validation, unless its
+            argument is a different number; None for the default of `split`. The images are `split().validation`.
         notes: what the user should know about the data, a phrase each.
     """
 

@@ -166,6 +166,6 @@ class Words:
 
 
 def _equally_likely(chances: NDArray[np.float64]) -> float:
-    """Return e to the power of the entropy: among so many equally likely tokens one would be as unsure."""
+    """Return e to the power of the entropy: the number of equally likely tokens that would be as uncertain."""
     positive = chances[chances > 0]
     return math.exp(-float((positive * np.log(positive)).sum()))

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 
 FEW_TOKENS = 4
-"""So many tokens are read one by one with the compiled step, which for small models is faster than one eager pass."""
+"""At most this many tokens are read one by one, with the compiled step: for small models, this is faster than one eager
+pass."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ a run started with the new settings (`DIFFERS_KEY`). Everything is checked befor
 be killed at any moment: config.json is replaced atomically, and `resume` completes the change.
 
 A change is recorded relative to the settings under which the state to resume from was saved. Changes recorded at the
-step of this state or later have not affected it and are dropped.
+step of this state or later have not affected it: their entries are dropped, and the settings in them that still apply
+are recorded in the entry of the new change.
 """
 
 from __future__ import annotations
@@ -125,11 +126,14 @@ def change_run(
         earlier_changes = [
             change for change in run.changes if state is None or (change["epoch"], change["step"]) < position
         ]
-        # A setting that was edited by hand in config.json is not recorded here, so `resume` refuses it
-        latest = {name: value for change in run.changes for name, (_, value) in change["settings"].items()} | settings
+        # All settings that were ever changed, by name, including those of the entries that are dropped. One that was
+        # edited by hand in config.json is not among them, so it is not recorded, and `resume` refuses it
+        latest_values = {
+            name: value for change in run.changes for name, (_, value) in change["settings"].items()
+        } | settings
         changed_settings = {
             name: [getattr(old, name), value]
-            for name, value in latest.items()
+            for name, value in latest_values.items()
             if value == getattr(new, name) and value != getattr(old, name)
         }
         change = describe_change(old, new, changed_settings, earlier_changes, steps_per_epoch, *position)

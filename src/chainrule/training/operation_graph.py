@@ -158,7 +158,7 @@ class OperationGraph:
         return x
 
     def example_at(self, array: Any, index: Any) -> Any:
-        """Return the elements at an index; a trace of `jit` returns those of the traced call's array."""
+        """Return the elements at an index; as in any trace, the caller uses only their shape."""
         return array[index]
 
     def random_draw(self, name: str, generator: np.random.Generator, function: Callable[[], NDArray[Any]]) -> Any:

@@ -290,11 +290,17 @@ def write_config(config: dict[str, Any], folder: Path) -> None:
 
 
 def _remove_incomplete(folder: Path) -> None:
-    """Remove the folders of runs whose process was killed while it wrote their config."""
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if path.is_dir() and not (path / "config.json").exists() and remove_leftovers(path):
+    """Clean up after processes that were killed while they created a run in a folder of runs.
+
+    Removes temporary files from each run's folder without a config, and then the folder itself, unless it holds other
+    files: those that are written before the config, such as the tokenizer, stay.
+    """
+    for run_folder in folder.iterdir() if folder.is_dir() else ():
+        is_incomplete = run_folder.is_dir() and not (run_folder / "config.json").exists()
+        # A folder without such files may be that of a process that is creating a run at this moment
+        if is_incomplete and remove_leftovers(run_folder):
             with suppress(OSError):  # raised if the folder holds other files
-                path.rmdir()
+                run_folder.rmdir()
 
 
 def find(path: str | os.PathLike[str] | None = None) -> Run:

@@ -13,7 +13,7 @@ DECAYS = (0, 0.0001, 0.001, 0.01, 0.1, 1)
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 0)
 """Sizes of a batch; 0 is all points."""
 STOPS = {
-    "epochs": ("after so many epochs", 300), "loss": ("at a training loss of", 0.05),
+    "epochs": ("after this many epochs", 300), "loss": ("at a training loss of", 0.05),
     "accuracy": ("at an accuracy (%) of", 95),
 }  # fmt: skip
 """When a run stops by itself, by the kind of condition: in words, and a number to begin with."""
