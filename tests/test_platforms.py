@@ -244,7 +244,7 @@ def test_in_a_browser_the_same_formulas_run_in_numpy(tmp_path, linux):
     printed, refusal = done.stdout.splitlines()
     for ours, compiled in zip(json.loads(printed), json.loads(linux["engine"]), strict=True):
         np.testing.assert_allclose(ours, compiled, rtol=1e-5)
-    assert refusal == "kmnist cannot be had in a browser: the data set there is mnist, a tenth of it"
+    assert refusal == "kmnist is not available in a browser: only a tenth of mnist is"
     assert done.stderr.count("Warning") == 1  # said once: LLVM cannot be used here, so ... run in NumPy, more slowly
     assert "RuntimeWarning: LLVM cannot be used here" in done.stderr
 

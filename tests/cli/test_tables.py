@@ -207,7 +207,7 @@ def test_fine_tuning_takes_the_columns_of_the_run(command, here, sold):
         ("train --data homes.csv --target sold --model mlp", "model 'mlp' does not read tables with classes"),
         (
             "train --data homes.csv --target sold --model mlp_regressor",
-            "sold is 'no', which is no number, and regression",
+            "sold is 'no', which is not a number, and regression",
         ),
         (
             "train --data homes.csv --target sold --image-size 8",
@@ -242,7 +242,10 @@ def test_what_a_run_on_a_table_refuses(command, here, sold):
     (here / "few.csv").write_text("area,city\n50,Ulm\n", encoding="utf-8")
     (here / "taken.csv").write_text("area,rooms,city,confidence\n50,2,Ulm,1\n", encoding="utf-8")
     for arguments, message in (
-        (["predict", "letters.csv"], "letters.csv, line 2: area is 'big', which is no number, and this is a column of"),
+        (
+            ["predict", "letters.csv"],
+            "letters.csv, line 2: area is 'big', which is not a number, and this is a column of",
+        ),
         (["predict", "few.csv"], "few.csv has no column 'rooms'"),
         (["predict", "taken.csv"], "taken.csv already has a column 'confidence', which predict adds"),
         (["predict", "homes.csv", "--out", "homes.csv"], "homes.csv: this is the table itself; choose another output"),

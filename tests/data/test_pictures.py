@@ -165,8 +165,13 @@ BAD = {
     "x has shape (6, 4, 4, 2): colored images must be": {"x": np.zeros((6, 4, 4, 2), np.uint8), "y": np.arange(6)},
     "holds 6 images in x, but 5 labels": {"x": IMAGES, "y": np.arange(5)},
     "y holds float64 of shape (6,): labels must be integers or text": {"x": IMAGES, "y": np.arange(6) / 2},
+    "has no images left for the test: at least 3 different ones of a class": {
+        "x": np.arange(64, dtype=np.uint8).reshape(4, 4, 4),
+        "y": np.arange(4) % 2,
+    },
+    "y holds 9223372036854775808: labels must be below 2⁶³": {"x": IMAGES, "y": np.full(6, 2**63, np.uint64)},
     "has 1 classes: there must be 2 to 1,000": {"x": IMAGES, "y": np.zeros(6, int)},
-    "is no .npz file of plain arrays, or damaged": {"x": np.array([{}]), "y": np.arange(6)},
+    "is not an .npz file of plain arrays, or it is damaged": {"x": np.array([{}]), "y": np.arange(6)},
 }
 
 
@@ -179,10 +184,29 @@ def test_npz_refusals(tmp_path, message):
 
 def test_npz_that_is_none(tmp_path):
     (tmp_path / "text.npz").write_text("hello")
-    with pytest.raises(DataError, match="no .npz file of plain arrays, or damaged"):
+    with pytest.raises(DataError, match="not an .npz file of plain arrays, or it is damaged"):
         data.load(tmp_path / "text.npz")
+    np.save(tmp_path / "array.npy", IMAGES)
+    (tmp_path / "array.npy").rename(tmp_path / "array.npz")
+    np.savez_compressed(tmp_path / "damaged.npz", x=np.arange(8000, dtype=np.uint8).reshape(-1, 4, 4), y=np.arange(500))
+    content = bytearray((tmp_path / "damaged.npz").read_bytes())
+    content[60:200] = bytes(byte ^ 0x5A for byte in content[60:200])
+    (tmp_path / "damaged.npz").write_bytes(content)
+    for name in ("array.npz", "damaged.npz"):
+        with pytest.raises(DataError, match="not an .npz file of plain arrays, or it is damaged"):
+            data.load(tmp_path / name)
     with pytest.raises(DataError, match=r"there is no file .*nowhere\.npz"):
         data.load(tmp_path / "nowhere.npz")
+
+
+def test_npz_labels_of_two_integer_types(tmp_path):
+    """NumPy joins uint64 and int64 as float64: the classes would be "5.0" and "6.0"."""
+    x = np.random.default_rng(0).integers(0, 256, (12, 4, 4)).astype(np.uint8)
+    y = np.arange(12) % 2 + 5
+    np.savez(tmp_path / "a.npz", x_train=x[:8], y_train=y[:8].astype(np.uint64), x_test=x[8:], y_test=y[8:])
+    loaded = data.load(tmp_path / "a.npz")
+    assert loaded.classes == ("5", "6")
+    assert loaded.test_labels.tolist() == [0, 1, 0, 1]
 
 
 def test_all_channels_are_augmented_alike():

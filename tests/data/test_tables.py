@@ -60,6 +60,10 @@ def test_files_of_many_programs(write, content, expected):
     assert read_csv(write(content)).columns == expected
 
 
+def test_empty_lines_after_the_separator_line_count(write):
+    assert read_csv(write("sep=;\n\na;b\n1;2\n")).lines == [4]
+
+
 def test_another_encoding_and_lines(write):
     table = read_csv(write("größe,b\n1,2\n\n3,4\n".encode("cp1252")), "cp1252")
     assert table.columns == {"größe": ["1", "3"], "b": ["2", "4"]}
@@ -84,10 +88,10 @@ def test_row_numbers_without_a_name_are_left_out(write):
         ('a,b\n1,"2\n3,4\n', "line 2: a quotation mark is opened and never closed"),
         (
             "größe,b\n1,2\n".encode("latin-1"),
-            "line 1: byte 0xf6 is no UTF-8; save the file as UTF-8, or name its encod",
+            "line 1: byte 0xf6 is not UTF-8; save the file as UTF-8, or name its encod",
         ),
-        (b"PK\x03\x04\0\0\x08\0\xff\xfe", "is no text: a table is a CSV file, as spreadsheets save it"),
-        ("a,b\n1,\x002\n", "line 2: holds a zero byte, so it is no text"),
+        (b"PK\x03\x04\0\0\x08\0\xff\xfe", "is not text: a table is a CSV file, as spreadsheets save it"),
+        ("a,b\n1,\x002\n", "line 2: holds a zero byte, so it is not text"),
     ],
 )
 def test_what_is_no_table(write, content, message):
@@ -290,13 +294,13 @@ def changed(line, at=5, count=30):
         (table_of([f"{i},7.5" for i in range(30)], "x,y"), "y", {}, "y is 7.5 in all rows, so there is nothing to pre"),
         (table_of([f"{i},n{i}" for i in range(30)], "x,y"), "y", {}, "y has 30 different values in 30 rows, too many for"),
         (table_of([f"1,{i % 2}" for i in range(30)], "x,y"), "y", {}, "has no column left to predict from"),
-        (changed("abc,1,a"), "kind", {}, "line 7: x is 'abc', which is no number, as most values of this column are"),
+        (changed("abc,1,a"), "kind", {}, "line 7: x is 'abc', which is not a number, as most values of this column are"),
         (changed("abc,1,a"), "kind", {}, "or take the column as categories with --categorical x"),
         (changed("5,inf,a"), "kind", {}, "line 7: y is inf, which is infinite; leave the field empty if"),
         (changed("5,-1e999,a"), "kind", {}, "line 7: y is -1e999, which is too large for a number"),
-        (changed('"1,500",1,a'), "kind", {}, "x is '1,500', which is no number, as most values of this column are; write "),
-        (changed("5,oops,a"), "y", {}, "line 7: y is 'oops', which is no number, as most values of this column are"),
-        (table_of(rows(30)), "kind", {"task": "regression"}, "kind is 'a', which is no number, and regression predicts"),
+        (changed('"1,500",1,a'), "kind", {}, "x is '1,500', which is not a number, as most values of this column are; write "),
+        (changed("5,oops,a"), "y", {}, "line 7: y is 'oops', which is not a number, as most values of this column are"),
+        (table_of(rows(30)), "kind", {"task": "regression"}, "kind is 'a', which is not a number, and regression predicts"),
         (table_of([f"2024-01-{i},{i % 2}" for i in range(1, 31)], "day,y"), "y", {},
          "day holds dates, such as '2024-01-1'; leave it out with --drop day"),
         (table_of([f"n{i},31.12.{i},{i % 2}" for i in range(10, 40)], "full name,day,y"), "y", {},

@@ -3,7 +3,7 @@
     train, validation, test = chainrule.data.mnist().split()
     images, labels = train
 
-Importing this is cheap: modules for unpacking and downloading are imported when they are needed.
+This package is cheap to import: what unpacks and downloads (lzma, pooch, rich) is imported on first use.
 """
 
 from chainrule.data import idx, npy

@@ -76,8 +76,9 @@ class Augment:
         Args:
             images: (N, H, W), or (N, C, H, W) with several channels; uint8 or floats.
             generator: the only source of randomness: the same state gives the same images.
-            rows: if the images are only a part of a batch, which part: each is then transformed as in the whole batch.
-            batch_size: the number of images in that batch.
+            rows: which rows of a batch the images are, if they are only a part of it: each image is then transformed as
+                in the whole batch. Needs `batch_size`.
+            batch_size: the number of images in the whole batch.
 
         Returns:
             Images of the same shape and dtype.
@@ -102,7 +103,7 @@ class Augment:
         field = self._field((batch_size, *size), generator, rows)
         if images.ndim == 3:
             result = warp(images, maps, field)
-        else:  # all channels of an image alike
+        else:  # all channels of an image are transformed alike
             channels = [np.ascontiguousarray(images[:, c]) for c in range(images.shape[1])]
             result = np.stack([warp(channel, maps, field) for channel in channels], 1)
         return np.rint(result).astype(np.uint8) if images.dtype == np.uint8 else result.astype(images.dtype, copy=False)
@@ -141,10 +142,12 @@ class Augment:
 
 
 @lru_cache(maxsize=16)
-def _gaussian(size: int, deviation: float) -> NDArray[np.float32]:
-    """Return a (size, size) matrix: row i holds Gaussian weights around i. Their squares sum to 1."""
+def _gaussian(size: int, std: float) -> NDArray[np.float32]:
+    """Return a (size, size) matrix: row i holds Gaussian weights around i.
+
+    The squares of a row sum to 1, so that filtering independent noise does not change its variance.
+    """
     distance = np.arange(size)[:, None] - np.arange(size)
-    weights = np.exp(-0.5 * (distance / deviation) ** 2)
-    # The squares of the weights sum to 1, so that filtering independent noise does not change its variance
-    unit: NDArray[np.float32] = (weights / np.linalg.norm(weights, axis=1, keepdims=True)).astype(np.float32)
-    return unit
+    weights = np.exp(-0.5 * (distance / std) ** 2)
+    normalized: NDArray[np.float32] = (weights / np.linalg.norm(weights, axis=1, keepdims=True)).astype(np.float32)
+    return normalized

@@ -1,9 +1,9 @@
 """The cache folder: data sets as plain IDX files, verified once and then memory-mapped.
 
-Hashing 55 MB at every start would dominate the start-up time. So `verified.json` records each file's size and
-modification time when its SHA-256 was verified. A file is trusted while both match. Otherwise it is hashed again, and
-recreated if it is wrong. (Damage that changes neither, such as from a failing disk, goes unnoticed: delete the folder
-if you suspect it.)
+Hashing 55 MB at every start would dominate the start-up time. So `verified.json` records the size and the modification
+time that each file had when its SHA-256 was verified. A file is trusted while both match; otherwise it is hashed again,
+and recreated if it is wrong. (Damage that changes neither, such as that of a failing disk, goes unnoticed: delete the
+folder if you suspect it.)
 
 A file lock lets one process at a time create files, and each file is written atomically; temporary files of a killed
 process are removed at the next start. If the folder cannot be used, the data is kept in memory, with a warning.
@@ -32,7 +32,7 @@ RECORD = "verified.json"
 
 
 class CacheWarning(UserWarning):
-    """The cache folder cannot be used; everything works, but each start is slower."""
+    """The cache folder cannot be used: everything works, but each start is slower."""
 
 
 def load(name: str, checksums: Mapping[str, str], create: Creator, patience: float) -> list[NDArray[Any]]:
@@ -59,11 +59,10 @@ def load(name: str, checksums: Mapping[str, str], create: Creator, patience: flo
     if not _is_verified(folder, checksums):
         try:
             _renew(folder, checksums, create, patience)
-        except (
-            OSError,
-            NotImplementedError,
-        ) as error:  # NotImplementedError: older filelock versions on file systems without locks
-            record = _read_record(folder)  # correct files are usable even if the folder is read-only
+        except (OSError, NotImplementedError) as error:
+            # NotImplementedError comes from older versions of filelock on file systems without locks.
+            # Correct files are usable even if the folder is read-only.
+            record = _read_record(folder)
             if not all(_verified_sha256(folder / file, record, checksum) for file, checksum in checksums.items()):
                 reason = f"the cache folder {folder} cannot be used ({error})"
                 return _in_memory(name, checksums, create, reason)
@@ -100,7 +99,7 @@ def size(name: str) -> int:
 def _is_verified(folder: Path, checksums: Mapping[str, str]) -> bool:
     """Return whether all files in a folder are unchanged since they were verified."""
     record = _read_record(folder)
-    return all(_unchanged(folder / file, record, checksum) for file, checksum in checksums.items())
+    return all(_is_unchanged(folder / file, record, checksum) for file, checksum in checksums.items())
 
 
 def _renew(folder: Path, checksums: Mapping[str, str], create: Creator, patience: float) -> None:
@@ -115,13 +114,17 @@ def _renew(folder: Path, checksums: Mapping[str, str], create: Creator, patience
 
         def remember(file: str, sha256: str) -> None:
             stat = (folder / file).stat()
-            sums = {"published": checksums[file], "sha256": sha256}
-            record[file] = {**sums, "bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+            record[file] = {
+                "published": checksums[file],
+                "sha256": sha256,
+                "bytes": stat.st_size,
+                "mtime_ns": stat.st_mtime_ns,
+            }
             write_text(folder / RECORD, json.dumps(record, indent=1))
 
         missing = []
         for file, checksum in checksums.items():
-            if _unchanged(folder / file, record, checksum):
+            if _is_unchanged(folder / file, record, checksum):
                 continue
             if sha256 := _verified_sha256(folder / file, record, checksum):
                 remember(file, sha256)
@@ -142,7 +145,7 @@ def _read_record(folder: Path) -> Record:
         return {}
 
 
-def _unchanged(path: Path, record: Record, checksum: str) -> bool:
+def _is_unchanged(path: Path, record: Record, checksum: str) -> bool:
     """Return whether the file's size and modification time are those recorded when it was verified."""
     entry = record.get(path.name, {})
     try:

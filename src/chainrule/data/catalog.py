@@ -34,8 +34,8 @@ class Source:
         sha256: checksum of each published file, in the order of `FILES`; for a file that is not published but created
             here, the version of the code that creates it.
         create: yields the names and bytes of the requested files.
-        patience: seconds to wait for another process that is creating them.
-        sample: an `.npz` file with a part of it, which chainrule has in a browser, where there is no cache.
+        patience: seconds to wait for another process that is creating the files.
+        sample: an `.npz` file with a part of the data set, which only the package for browsers contains.
     """
 
     name: str
@@ -47,43 +47,43 @@ class Source:
     sample: Path | None = None
 
     def load(self) -> ImageData:
-        """Load the data set from the cache; create it there if necessary. In a browser, this is its sample.
+        """Load the data set from the cache; create it there if necessary. In a browser, load its sample.
 
         Raises:
-            DataError: it cannot be created: the packed file is damaged, or no mirror has it.
+            DataError: the data set cannot be created, since the packed file is damaged or no mirror has it.
         """
-        return self._in_a_browser() or ImageData(
+        return self._browser_sample() or ImageData(
             self.name, self.classes, *cache.load(self.name, self.sha256, self.create, self.patience)
         )
 
     def load_test(self) -> ImageData:
-        """Load the test images alone, without training images: those of a large data set need not be created."""
-        if sample := self._in_a_browser():
+        """Load the test images alone: the training images, which may take long to create, are not needed."""
+        if sample := self._browser_sample():
             return replace(sample, train_images=sample.train_images[:0], train_labels=sample.train_labels[:0])
-        published = {file: self.sha256[file] for file in FILES[2:]}
-        images, labels = cache.load(self.name, published, self.create, self.patience)
+        checksums = {file: self.sha256[file] for file in FILES[2:]}
+        images, labels = cache.load(self.name, checksums, self.create, self.patience)
         return ImageData(self.name, self.classes, images[:0], labels[:0], images, labels)
 
-    def _in_a_browser(self) -> ImageData | None:
-        """The sample, which only a browser has; None elsewhere.
+    def _browser_sample(self) -> ImageData | None:
+        """Return the sample in a browser; None elsewhere.
 
         Raises:
-            DataError: in a browser, if there is no sample.
+            DataError: in a browser, if the data set has no sample.
         """
         if self.sample is not None and self.sample.exists():
             return replace(load_npz(self.sample, seed=None), name=self.name)
         if sys.platform == "emscripten":
-            raise DataError(f"{self.name} cannot be had in a browser: the data set there is mnist, a tenth of it")
+            raise DataError(f"{self.name} is not available in a browser: only a tenth of mnist is")
         return None
 
     @property
     def cached(self) -> bool:
-        """Whether it is in the cache."""
+        """Whether the data set is in the cache."""
         return cache.is_ready(self.name, self.sha256)
 
     @property
     def bytes(self) -> int:
-        """Its size in the cache."""
+        """The size of the data set in the cache."""
         return cache.size(self.name)
 
 
@@ -170,16 +170,16 @@ def mnist() -> ImageData:
 
 
 def load(name: str | os.PathLike[str], *, image_size: int | None = None, seed: int = 0) -> ImageData:
-    """Load a data set by its name (`available` lists them), or images of one's own.
+    """Load a data set by its name (`available` lists them), or your own images.
 
-    These are a folder of IDX or `.npy` files, which are memory-mapped; a folder of class folders with pictures
-    (`pictures.load_pictures`); or an `.npz` file (`npz.load_npz`). A name takes precedence over a folder of the same
-    name; `./mnist` is always the folder.
+    Your own images are a folder of IDX or `.npy` files, which are memory-mapped; a folder of class folders with
+    pictures (`pictures.load_pictures`); or an `.npz` file (`npz.load_npz`). A name takes precedence over a folder of
+    the same name; `./mnist` is always the folder.
 
     Args:
         name: a name or a path.
-        image_size: of a folder of class folders: height and width in pixels, 32 if None.
-        seed: of the split into training and test images, where the data come in one piece.
+        image_size: height and width in pixels of the images of class folders; 32 if None.
+        seed: of the split into training and test images, and of the order of an `.npz` file's training images.
 
     Raises:
         DataError: no such data set or folder, or it is incomplete, damaged or cannot be downloaded.
@@ -203,9 +203,9 @@ def load(name: str | os.PathLike[str], *, image_size: int | None = None, seed: i
 
 
 def load_test(name: str | os.PathLike[str], *, image_size: int | None = None, seed: int = 0) -> ImageData:
-    """Load the test images of a data set; of one with a name, without the training images.
+    """Load a data set for its test images; a data set with a name comes without its training images.
 
-    Args and errors are those of `load`.
+    Arguments and errors are those of `load`.
     """
     return SOURCES[str(name)].load_test() if name in SOURCES else load(name, image_size=image_size, seed=seed)
 

@@ -1,4 +1,4 @@
-"""TensorDataset: Tensors with a common first dimension, such as images and labels; Dataset: what a loader needs."""
+"""TensorDataset: Tensors with a common first dimension, such as images and labels; Dataset: a loader's protocol."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class TensorDataset:
     """A data set of Tensors, indexed by example; a batch is one gather per Tensor.
 
     Args:
-        tensors: Tensors or arrays of the same length N; they are not copied. Of a memory-mapped file
-            (`idx.memory_map`, `npy.memory_map`), a batch reads only its own examples.
-        scale: factor by which the first Tensor is multiplied when indexed, giving float32: 1/255 for uint8 pixels.
-        transform: maps the Tensors of a batch to those to return.
+        tensors: Tensors or arrays of the same length N; they are not copied. A batch reads only its own examples from a
+            memory-mapped file (`idx.memory_map`, `npy.memory_map`).
+        scale: factor by which the first Tensor of a batch is multiplied, in float32, such as 1/255 for uint8 pixels.
+        transform: called with the Tensors of a batch; returns the tuple of Tensors to use instead.
 
     Raises:
         ValueError: there are no tensors, or their lengths differ.
@@ -56,14 +56,14 @@ class TensorDataset:
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """The whole data; an array that is not in native byte order is copied."""
+        """All data as Tensors; an array that is not in native byte order is copied."""
         return tuple(as_tensor(column) for column in self._columns)
 
     def __getitem__(self, index: Any) -> tuple[Tensor, ...]:
         """Return the example or examples at an index: `dataset[3]`, `dataset[2:5]`, `dataset[[0, 7]]`.
 
         Raises:
-            IndexError: the index does not fit.
+            IndexError: an index is out of range.
             DataError: a memory-mapped file has become shorter.
         """
         raw_index = index._data if isinstance(index, Tensor) else index
@@ -86,13 +86,15 @@ class TensorDataset:
             examples = np.asarray(array[index])
             return examples if array.dtype.isnative else examples.astype(array.dtype.newbyteorder("="))
         is_list = isinstance(index, np.ndarray) and index.ndim == 1 and index.dtype == np.int64
-        if is_list and array.dtype.isnative and array.flags.c_contiguous:  # the kernel would copy any other array whole
+        if (
+            is_list and array.dtype.isnative and array.flags.c_contiguous
+        ):  # the kernel would copy the whole of any other array
             return gather_scaled(array, index, self.scale)
         return np.asarray(np.multiply(array[index], np.float32(self.scale), dtype=np.float32))
 
 
 def _as_column(data: Tensor | ArrayLike) -> Tensor | NDArray[Any]:
-    """Return data as a Tensor, except an array that is not in native byte order: a Tensor would be a copy of it."""
+    """Return data as a Tensor; an array in a foreign byte order stays an array, since a Tensor would be a copy."""
     if isinstance(data, np.ndarray) and data.dtype.kind in "biuf" and not data.dtype.isnative:
         return data
     return as_tensor(data)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress
 
-TIMEOUTS = (10.0, 30.0)  # seconds to connect, and between two chunks
+TIMEOUTS = (10.0, 30.0)  # seconds: to connect, and between two chunks
 MAX_BYTES = 64 << 20  # more than twice the largest file; ends an endless response
 
 
@@ -30,8 +30,8 @@ def fetch(files: Sequence[str], *, sha256: Mapping[str, str], mirrors: Sequence[
     Args:
         files: names of the IDX files, without the `.gz` of the published files.
         sha256: the SHA-256 of each file's gzip, by the name of the IDX file.
-        mirrors: URLs to which `<file>.gz` is appended, in the order to try; one that fails is tried last for the
-            remaining files.
+        mirrors: URLs to which `<file>.gz` is appended, in the order to try; a mirror that fails becomes the last for
+            the remaining files.
 
     Raises:
         DataError: no mirror has a correct file; the message gives the error of each.
@@ -44,7 +44,7 @@ def fetch(files: Sequence[str], *, sha256: Mapping[str, str], mirrors: Sequence[
     console = rich.console.Console(stderr=True)
     for file in files:
         progress = rich.progress.Progress(*columns, console=console)
-        with progress if sys.stderr.isatty() else nullcontext():  # one that is not started draws nothing
+        with progress if sys.stderr.isatty() else nullcontext():  # a bar that is not started draws nothing
             data = _download_from_any(f"{file}.gz", sha256[file], order, progress)
         yield file, idx.encode(idx.decode(data, f"{file}.gz"))
 
@@ -100,7 +100,7 @@ def _reason(fault: OSError) -> str:
 
 
 class _ProgressBar:
-    """A progress bar for pooch, drawn with rich; it also stops a download that grows too large."""
+    """A progress bar for pooch, drawn with rich, which also ends a download that grows too large."""
 
     def __init__(self, progress: Progress, label: str) -> None:
         self.progress = progress

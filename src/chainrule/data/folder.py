@@ -1,7 +1,7 @@
 """Loads a folder of IDX or `.npy` files as a data set.
 
-Files are memory-mapped, so that a data set may be larger than the memory, except where their bytes have to be converted
-first: gzips, and labels of more than one byte in IDX files, which are big-endian.
+Files are memory-mapped, so a data set may be larger than the memory. Files whose bytes have to be converted first are
+read instead: gzips, and labels of more than one byte in IDX files, which are big-endian.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"(train|t10k|test)-(images|labels)(([-.]idx[13](-ubyte)?|\.idx)?(\.gz)?|\.npy)")
 _PARTS = ("training images", "training labels", "test images", "test labels")  # in the order of FILES
 _MAX_CLASSES = 1_000
-_MAX_IMAGES = 4_000_000  # of a gzip: each takes about 30 bytes besides its pixels
+_MAX_IMAGES = 4_000_000  # in a gzip: each takes about 30 bytes besides its pixels
 _MAX_MAPPED_IMAGES = 1_000_000_000  # each takes 4 bytes, its position in the shuffled order
-_MAX_COMPARED_BYTES = 100_000_000  # of images that are searched for copies, in half a second
+_MAX_COMPARED_BYTES = 100_000_000  # images of up to this size are searched for copies, which takes half a second
 _MAX_PROBABILITIES = 25_000_000  # one per test image and class: 100 MB
 
 
@@ -79,7 +79,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _npy_name(file: str) -> str:
-    """Return the name of the `.npy` file that holds the same as one of FILES: train-images.npy."""
+    """Return the name of the `.npy` file for the same array as one of FILES, such as train-images.npy."""
     return "-".join(file.split("-")[:2]).replace("t10k", "test") + ".npy"
 
 
@@ -88,7 +88,7 @@ def _is_gzipped(path: Path) -> bool:
 
 
 def _header(path: Path) -> tuple[np.dtype[Any], tuple[int, ...]]:
-    """Return dtype and shape. Only a gzip's size is limited: any other file must have the size that it declares."""
+    """Return dtype and shape. Only a gzip's size is limited: other files must be as large as their headers declare."""
     if path.suffix == ".npy":
         return npy.header(path)
     return idx.header(path, max_bytes=None if _is_gzipped(path) else sys.maxsize)
@@ -113,9 +113,9 @@ def _check_headers(images: Path, labels: Path) -> tuple[int, ...]:
         raise DataError(f"{labels} holds {label_dtype} in {len(label_shape)} dimensions: labels must be integers in 1")
     if shape[0] != label_shape[0]:
         raise DataError(f"{images} holds {shape[0]:,} images, but {labels} {label_shape[0]:,} labels")
-    most = _MAX_IMAGES if _is_gzipped(images) or _is_gzipped(labels) else _MAX_MAPPED_IMAGES
-    if shape[0] > most:
-        raise DataError(f"{images} holds {shape[0]:,} images: at most {most:,} are allowed")
+    limit = _MAX_IMAGES if _is_gzipped(images) or _is_gzipped(labels) else _MAX_MAPPED_IMAGES
+    if shape[0] > limit:
+        raise DataError(f"{images} holds {shape[0]:,} images: at most {limit:,} are allowed")
     return shape[1:]
 
 

@@ -5,8 +5,8 @@
 
 (Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits".) A file may be gzipped. Files
 are not trusted: magic number, type, dimensions and length are checked before memory is allocated. A gzip is inflated at
-most to the size in its IDX header, and at most to a multiple of its own size (images compress to a fifth, zeros to a
-thousandth). Any fault is a `DataError` that names the file.
+most to the size in its IDX header, and by default at most to a multiple of its own size (images compress to a fifth,
+zeros to a thousandth). Every fault raises a `DataError` that names the file.
 """
 
 from __future__ import annotations
@@ -31,13 +31,18 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
+# The types by their code in the header; multi-byte numbers are big-endian
 TYPES = {code: np.dtype(name) for code, name in {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}.items()}
 CODES = {dtype.newbyteorder("="): code for code, dtype in TYPES.items()}
-MAX_BYTES = 1 << 32  # the largest array, unless the caller allows more
-MAX_INFLATED, MAX_RATIO = 1 << 26, 16  # a gzip may inflate to 64 MB, or 16 times its size
+MAX_BYTES = 1 << 32
+"""Limit on the bytes of an array, unless the caller sets a different one."""
+MAX_INFLATED = 1 << 26
+"""A gzip may always inflate to this many bytes."""
+MAX_RATIO = 16
+"""A gzip of more than `MAX_INFLATED` / 16 bytes may inflate to this many times its size."""
 _MAX_RANK = 64  # NumPy's own limit; the format's is 255
 _GZIP = b"\x1f\x8b"
-_CHUNK = 1 << 20
+_CHUNK = 1 << 20  # bytes read at a time
 
 
 def read(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> NDArray[Any]:
@@ -106,8 +111,8 @@ def encode(array: ArrayLike) -> bytes:
         raise DataError(f"IDX has no type for {array.dtype}: it has {', '.join(map(str, CODES))}")
     if any(size >= 1 << 32 for size in array.shape):
         raise DataError(f"IDX cannot hold shape {array.shape}: dimensions are limited to 32 bits")
-    start = struct.pack(f">HBB{array.ndim}I", 0, code, array.ndim, *array.shape)
-    return start + array.astype(TYPES[code], copy=False).tobytes()
+    header_bytes = struct.pack(f">HBB{array.ndim}I", 0, code, array.ndim, *array.shape)
+    return header_bytes + array.astype(TYPES[code], copy=False).tobytes()
 
 
 def write(path: str | os.PathLike[str], array: ArrayLike) -> None:
@@ -133,10 +138,10 @@ def _decode(
     max_bytes: int | None,
     read: Callable[[io.BufferedIOBase, int | None, str, int], Result],
 ) -> Result:
-    """Call `read` with the file, unzipped if it is a gzip."""
-    start = file.read(2)
+    """Call `read` with the file, its size if it is not a gzip, its name and the limit on the array's bytes."""
+    magic = file.read(2)
     file.seek(0)
-    if start != _GZIP:
+    if magic != _GZIP:
         return read(file, size, name, MAX_BYTES if max_bytes is None else max_bytes)
     import gzip
     import zlib
@@ -159,8 +164,8 @@ def _read_array(file: io.BufferedIOBase, size: int | None, name: str, max_bytes:
     while len(data) <= expected and (chunk := file.read(min(_CHUNK, expected + 1 - len(data)))):
         data += chunk
     if len(data) != expected:
-        what = "more" if len(data) > expected else f"only {len(data):,}"
-        raise DataError(f"{name} should hold {expected:,} bytes of {_describe(dtype, shape)} but holds {what}")
+        actual = "more" if len(data) > expected else f"only {len(data):,}"
+        raise DataError(f"{name} should hold {expected:,} bytes of {_describe(dtype, shape)} but holds {actual}")
     return np.ndarray(shape, dtype, buffer=data).astype(dtype.newbyteorder("="), copy=False)
 
 
@@ -168,19 +173,19 @@ def _read_header(
     file: io.BufferedIOBase, size: int | None, name: str, max_bytes: int
 ) -> tuple[np.dtype[Any], tuple[int, ...]]:
     """Read dtype and shape, checked against the file size if it is known; `file` is left at the first number."""
-    start = file.read(4)
-    if len(start) < 4 or start[:2] != b"\0\0":
+    prefix = file.read(4)
+    if len(prefix) < 4 or prefix[:2] != b"\0\0":
         raise DataError(f"{name} is not an IDX file: it does not begin with two zero bytes, a type and a rank")
-    code, rank = start[2], start[3]
+    code, rank = prefix[2], prefix[3]
     if code not in TYPES:
         codes = ", ".join(f"{valid:#04x}" for valid in TYPES)
         raise DataError(f"{name} is not an IDX file: its type {code:#04x} must be one of {codes}")
     if rank > _MAX_RANK:
         raise DataError(f"{name} has {rank} dimensions: NumPy arrays have at most {_MAX_RANK}")
-    sizes = file.read(4 * rank)
-    if len(sizes) < 4 * rank:
+    dimensions = file.read(4 * rank)
+    if len(dimensions) < 4 * rank:
         raise DataError(f"{name} ends within its header: it must give the sizes of {rank} dimensions")
-    dtype, shape = TYPES[code], struct.unpack(f">{rank}I", sizes)
+    dtype, shape = TYPES[code], struct.unpack(f">{rank}I", dimensions)
     # A dimension of 0 counts as 1, as in NumPy's own limit
     if math.prod(max(length, 1) for length in shape) * dtype.itemsize > max_bytes:
         excess = f"more than the {max_bytes:,} bytes allowed"

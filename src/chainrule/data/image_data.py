@@ -19,7 +19,12 @@ FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3
 
 
 class Part(NamedTuple):
-    """Images, uint8 (N, H, W), 0 for background and 255 for ink; or photos, (N, 3, H, W); and labels, integers (N,)."""
+    """Images and their labels.
+
+    Attributes:
+        images: uint8 (N, H, W), or (N, 3, H, W) in color; 0 is background and 255 ink, or in photos, black and white.
+        labels: integers (N,).
+    """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.integer[Any]]
@@ -40,7 +45,7 @@ class ImageData:
     The arrays may be memory-mapped files that are larger than the memory: nothing here copies them.
 
     Attributes:
-        name: the name or the folder it was loaded by.
+        name: the name or the path that it was loaded by.
         classes: what each label means.
         train_images: uint8 (N, H, W), or (N, 3, H, W) in color; read-only, as are all four arrays.
         train_labels: integers (N,), each an index into `classes`.
@@ -49,7 +54,7 @@ class ImageData:
         photos: whether a pixel is a brightness, from black to white, and not an amount of ink.
         validation: the number of training images, the last ones, that `split` sets aside for validation, unless its
             argument is a different number; None for the default of `split`. The images are `split().validation`.
-        notes: what the user should know about the data, a phrase each.
+        notes: remarks about the data for the user, one phrase each.
     """
 
     name: str
@@ -69,13 +74,10 @@ class ImageData:
             object.__setattr__(self, name, view)
 
     def __repr__(self) -> str:
-        train, test, (*color, height, width) = (
-            len(self.train_images),
-            len(self.test_images),
-            self.train_images.shape[1:],
-        )
-        kind = f"{'color ' if color else ''}images of {height}×{width}"
-        return f"ImageData({self.name}: {train:,} + {test:,} {kind}, {len(self.classes)} classes)"
+        *channels, height, width = self.train_images.shape[1:]
+        kind = f"{'color ' if channels else ''}images of {height}×{width}"
+        counts = f"{len(self.train_images):,} + {len(self.test_images):,}"
+        return f"ImageData({self.name}: {counts} {kind}, {len(self.classes)} classes)"
 
     @cached_property
     def train_crc32(self) -> int:
@@ -90,8 +92,8 @@ class ImageData:
     def split(self, validation: int | None = None) -> Split:
         """Split off the last `validation` training images for validation; all parts are views, not copies.
 
-        The default is the data set's `validation`; without one 10,000, as is usual for MNIST, but at most a sixth of
-        the training images.
+        `validation` defaults to the data set's own; if that is None, to 10,000, as is usual for MNIST, or to a sixth of
+        the training images if that is less.
 
         Raises:
             DataError: `validation` is negative or leaves no training images.

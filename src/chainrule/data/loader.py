@@ -1,7 +1,7 @@
 """DataLoader: a data set in batches, optionally shuffled, with a state from which to resume exactly.
 
-A pass over N examples holds their order, 4 bytes each (8 from 2³¹ examples on), and the batches being prepared: a data
-set of memory-mapped files may be larger than the memory.
+A shuffled pass over N examples holds their order, 4 bytes each (8 from 2³¹ examples on), and only the batches being
+prepared: a data set of memory-mapped files may be larger than the memory.
 """
 
 from __future__ import annotations
@@ -40,24 +40,26 @@ class DataLoader:
         batch_size: examples per batch; the last batch may be smaller.
         shuffle: use a new random order in each pass.
         drop_last: skip a last batch that is smaller.
-        generator: source of the random orders; by default chainrule's default generator. For an exact resume it must
-            not be shared, since the loader's state contains its state.
+        generator: source of the random orders; by default chainrule's default generator. The loader's state contains
+            the generator's, so a generator that is shared with others does not resume exactly.
         num_samples: with `shuffle`, draw this many examples in each pass, independently and with replacement, instead
-            of all of them in a new order (as PyTorch's `RandomSampler(dataset, replacement=True, num_samples=N)`): for
-            the windows of a text, of which there are as many as tokens.
-        augment: called with the first array of each batch and a generator, returns the array to use instead, such as
-            `Augment(shift=2)`. The generator is seeded with a random number, drawn once per pass, and
-            the position of the batch, so that a resumed loader gives the same images.
-        prefetch_factor: how many batches a background thread prepares in advance; None or 0: each is prepared when
-            requested. It pays if examples are read from disk. The batches are the same, and so is the state, whose
-            position counts the batches returned. But a change to the contents of the data set affects only batches
-            that are not prepared yet, and a `transform` must not draw from a generator that others use too.
+            of all of them in a new order, as PyTorch's `RandomSampler(dataset, replacement=True, num_samples=N)` does.
+            Used for windows of a text, of which there are about as many as tokens.
+        augment: a function such as `Augment(shift=2)`: called with the first array of each batch and a generator, it
+            returns the array to use instead. The generator is seeded with the position of the batch and a random number
+            that is drawn once per pass, so a resumed loader gives the same images.
+        prefetch_factor: how many batches a background thread prepares in advance; with None or 0, each batch is
+            prepared when it is requested. Prefetching pays if examples are read from disk. It changes neither the
+            batches nor the state, whose position counts the batches returned. But a change to the contents of the data
+            set affects only batches that are not prepared yet, and a `transform` must not draw from a generator that
+            others use.
         rows: the part of each batch to return, for a process that shares batches with others: maps the number of
             examples in a batch to a slice or array of rows, such as `lambda size: slice(size // 2)`. Only these
             examples are read. `augment` is then also called with `rows` and `batch_size`, as `Augment` takes them.
 
     Raises:
-        ValueError: a batch size below 1, a prefetch factor below 0, or no examples to shuffle.
+        ValueError: a batch size below 1, a prefetch factor below 0, no examples to shuffle, or `num_samples` below 1 or
+            without `shuffle`.
         TypeError: a batch size or prefetch factor that is not an integer, or an argument that is not a data set,
             generator or function.
     """
@@ -112,8 +114,8 @@ class DataLoader:
 
     def __len__(self) -> int:
         """Return the number of batches."""
-        whole, rest = divmod(self.examples, self.batch_size)
-        return whole + (1 if rest and not self.drop_last else 0)
+        full_batches, rest = divmod(self.examples, self.batch_size)
+        return full_batches + (1 if rest and not self.drop_last else 0)
 
     def __iter__(self) -> BatchIterator:
         """Start a new pass, or continue the one whose state was loaded."""
@@ -121,7 +123,7 @@ class DataLoader:
         return batches
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the position and generator state of the running pass: it determines all later batches.
+        """Return the position and the generator's state of the running pass, which determine all later batches.
 
         Raises:
             RuntimeError: several passes are running, each with its own position.
@@ -141,8 +143,8 @@ class DataLoader:
         Passes that are still running are no longer part of the loader's state.
 
         Raises:
-            ValueError: a position past the end, a generator state for a loader without randomness, or one of another
-                kind of generator; nothing is changed.
+            ValueError: the position is past the end, only one of the state and the loader is random, or the state is
+                that of a different kind of generator; nothing is changed.
         """
         position, state = state_dict["position"], state_dict["generator"]
         in_range = isinstance(position, int) and 0 <= position <= len(self)
@@ -153,13 +155,13 @@ class DataLoader:
             )
         current = state_dict.get("current")
         if state is not None and self.generator is not None:
-            before = self.generator.bit_generator.state
+            previous_state = self.generator.bit_generator.state
             try:
                 for saved in (state, current):  # `state` is needed when the pass starts; check it now
                     if saved is not None:
                         self.generator.bit_generator.state = dict(saved)
             except Exception:
-                self.generator.bit_generator.state = before
+                self.generator.bit_generator.state = previous_state
                 raise
         self._passes.clear()
         is_running = position > 0 or current is not None
@@ -201,17 +203,17 @@ class BatchIterator:
 
     def __next__(self) -> tuple[Tensor, ...]:
         order = self._draw_order() if self._order is None else self._order
-        if self.position >= order.batches:
+        if self.position >= order.batch_count:
             self.loader._passes.discard(self)
             self._prefetcher = None
             raise StopIteration
         loader, prepare = self.loader, self._prepare
         if prepare is None or not prepare.fits(loader):
             prepare = self._prepare = _Preparation(order, loader.dataset, loader.augment, loader.rows)
-        # A compiled function records what this thread does, and a browser's Python has no other
+        # Tracing records the operations of this thread only, and Python in a browser has no other thread
         if loader.prefetch_factor and mode.trace is None and sys.platform != "emscripten":
             if self._prefetcher is None or not self._prefetcher.fits(prepare):
-                self._prefetcher = Prefetcher(prepare, order.batches, loader.prefetch_factor)
+                self._prefetcher = Prefetcher(prepare, order.batch_count, loader.prefetch_factor)
             batch = self._prefetcher.take(self.position)
         else:
             batch = prepare(self.position)
@@ -241,9 +243,9 @@ class BatchIterator:
         return self._order
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the position and generator state: they determine the rest of this pass and all later passes.
+        """Return the position and the generator's state, which determine the rest of this pass and all later passes.
 
-        "generator" is the state from which the pass draws its order; "current", if the order is drawn, the state now.
+        "generator" is the state from which the pass draws its order; "current" is the present state, once it is drawn.
         """
         current = self.loader._generator_state()
         if self._start_state is None:
@@ -258,17 +260,17 @@ class _Order:
     """The order of one pass.
 
     Attributes:
-        indices: of the examples, in order; None if they are 0, 1, 2, …
-        count: the number of examples in the pass.
+        indices: the indices of the examples, in order; None if they are 0, 1, 2, …
+        example_count: the number of examples in the pass.
         batch_size: examples per batch.
-        batches: the number of batches.
-        seed: for augmentation.
+        batch_count: the number of batches.
+        seed: of the augmentation.
     """
 
     indices: NDArray[np.integer[Any]] | None
-    count: int
+    example_count: int
     batch_size: int
-    batches: int
+    batch_count: int
     seed: int
 
 
@@ -289,7 +291,7 @@ class _Preparation:
         """Return the batch at a position."""
         order = self.order
         start = position * order.batch_size
-        end = min(start + order.batch_size, order.count)
+        end = min(start + order.batch_size, order.example_count)
         if order.indices is None:
             indices = np.arange(start, end)
         else:

@@ -1,10 +1,10 @@
 """Memory-mapped files: arrays whose pages are loaded from disk when they are used.
 
 Pages of a read-only mapping belong to the system's page cache: they can be dropped at any time, so an array may be many
-times larger than the memory. What cannot be caught is a read of a page that no longer exists: if another process
-shortens a mapped file, the system kills the reader (SIGBUS). `check_files` compares the sizes before each batch, which
-leaves only the time of the gather itself. Replacing a file by renaming another one over it is harmless: the mapping
-keeps the old content.
+times larger than the memory. A read of a page that no longer exists cannot be caught: if another process shortens a
+mapped file, the system kills the reader (SIGBUS). `TensorDataset` calls `check_files` before each batch, so only a file
+that shrinks during the gather itself does harm. Replacing a file by renaming a different one over it is harmless: the
+mapping keeps the old content.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_CHUNK = 1 << 24
+_CHUNK = 1 << 24  # bytes of a piece, about
 
 
 class MappedFile(mmap.mmap):
-    """A read-only mapping of a whole file, which knows its path."""
+    """A read-only mapping of a whole file, with the file's path."""
 
     path: str
 
@@ -63,7 +63,7 @@ def map_array(
 
 
 def mapped_files(*arrays: NDArray[Any]) -> list[MappedFile]:
-    """Return the files whose pages the arrays are, or views of; arrays in memory have none."""
+    """Return the mapped files that back the arrays; an array in memory has none."""
     files = []
     for array in arrays:
         owner: Any = array
@@ -90,7 +90,7 @@ def check_files(files: Iterable[MappedFile]) -> None:
 
 def chunks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
     """Yield an array in consecutive pieces along its first axis, each contiguous and in native byte order."""
-    row = math.prod(array.shape[1:]) * array.itemsize
-    count = max(1, _CHUNK // max(1, row))
-    for start in range(0, len(array), count):
-        yield np.ascontiguousarray(array[start : start + count], array.dtype.newbyteorder("="))
+    row_bytes = math.prod(array.shape[1:]) * array.itemsize
+    row_count = max(1, _CHUNK // max(1, row_bytes))
+    for start in range(0, len(array), row_count):
+        yield np.ascontiguousarray(array[start : start + row_count], array.dtype.newbyteorder("="))

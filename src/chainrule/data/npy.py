@@ -6,7 +6,7 @@
     images = data.npy.memory_map("train-images.npy")
 
 Source: NumPy Enhancement Proposal 1. Files are not trusted: the header is parsed by NumPy without running code, objects
-(which only pickle could read) are refused, and the length must be that of the shape. Any fault is a `DataError` that
+(which only pickle could read) are refused, and the length must match the shape. Every fault raises a `DataError` that
 names the file.
 """
 
@@ -45,7 +45,7 @@ def memory_map(path: str | os.PathLike[str]) -> NDArray[Any]:
         An array in the file's byte order.
 
     Raises:
-        DataError: the file is missing, not a `.npy` file, or its length does not fit its header; or it holds anything
+        DataError: the file is missing, not a `.npy` file, or its length does not match its header; or it holds anything
             but booleans, integers or floats, or is in Fortran order.
     """
     with open_file(path) as (file, size):

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 PACKED = Path(__file__).with_name("mnist.xz")
 SAMPLE = Path(__file__).with_name("mnist_sample.npz")
-"""The first tenth of each part, which chainrule has in a browser instead of `PACKED`."""
-ORIGINALS = {  # size in bytes and SHA-256, in order of concatenation
+"""The first tenth of the training and of the test images, which chainrule has in a browser instead of `PACKED`."""
+# By file name: size in bytes and SHA-256; in the order of concatenation
+ORIGINALS = {
     "train-images-idx3-ubyte": (47_040_016, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
     "train-labels-idx1-ubyte": (60_008, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
     "t10k-images-idx3-ubyte": (7_840_016, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
@@ -27,7 +28,7 @@ ORIGINALS = {  # size in bytes and SHA-256, in order of concatenation
 
 
 def unpack(names: Sequence[str], packed: Path = PACKED) -> Iterator[tuple[str, bytes]]:
-    """Yield the name and the bytes of each named file, checked against its SHA-256.
+    """Yield the name and the bytes of each requested file, checked against its SHA-256.
 
     Raises:
         DataError: the packed file is missing or damaged, or this Python lacks the module lzma.

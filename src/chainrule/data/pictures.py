@@ -1,6 +1,6 @@
 """A folder of class folders with pictures, as a data set: `photos/cat/1.jpg`, `photos/dog/a.png`.
 
-Each picture is resized so that its shorter side fits, and the middle is cut out as a square.
+The central square of each picture is resized to the size of the data set's images.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chainrule.data.image_data import ImageData
-from chainrule.data.splitting import split
+from chainrule.data.splitting import copies_note, split
 from chainrule.errors import DataError, PictureError, join_names
 
 if TYPE_CHECKING:
@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 IMAGE_SIZE = 32
 """The default height and width, in pixels."""
 MAX_SIZE = 512
+"""The largest height and width, in pixels."""
 MAX_BYTES = 4 << 30
-"""Limit on the pixels of all pictures together, which are kept in memory."""
+"""Limit on the bytes of all pictures together, which are kept in memory."""
 
 
 def is_picture_folder(folder: Path) -> bool:
-    """Whether a folder has class folders, and no file that looks like a data set of IDX or `.npy` files."""
+    """Return whether a folder has subfolders, and no file whose name is that of an IDX or `.npy` file."""
     try:
         paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
     except OSError:
@@ -40,29 +41,30 @@ def load_pictures(folder: Path, image_size: int | None = None, seed: int = 0) ->
     """Read all pictures of a folder of class folders; the classes are the names of these folders, sorted.
 
     The pictures are in color, (N, 3, size, size), unless all of them are gray: (N, size, size). A sixth of each class
-    is for the test, chosen by the seed; copies of a picture are all on one side.
+    is chosen for the test by the seed; copies of a picture are all on one side of the split.
 
     Args:
         folder: the folder; hidden files and folders in it are left out.
-        image_size: height and width in pixels; 32 if None.
+        image_size: height and width in pixels, from 4 to 512; 32 if None.
         seed: of the split.
 
     Raises:
-        DataError: there are fewer than two classes, one without pictures, or a file that is no readable picture.
+        DataError: there are fewer than two classes or fewer than three pictures of a class, a file is not a readable
+            picture, a picture is in two classes, or the pictures do not fit into memory.
     """
     size = IMAGE_SIZE if image_size is None else image_size
     if not 4 <= size <= MAX_SIZE:
         raise DataError(f"the image size must be from 4 to {MAX_SIZE} pixels, not {size}")
     classes = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if len(classes) < 2:
-        raise DataError(f"{folder} has only one class folder, {classes[0]}: a class is told from at least one other")
+        raise DataError(f"{folder} has only one class folder, {classes[0]}: at least two are needed")
     files, labels = [], []
     for label, name in enumerate(classes):
-        own = sorted(p for p in (folder / name).rglob("*") if p.is_file() and not p.name.startswith("."))
-        if len(own) < 3:
-            raise DataError(f"{folder / name} has {len(own)} pictures: at least 3 are needed in each class")
-        files += own
-        labels += [label] * len(own)
+        paths = sorted(p for p in (folder / name).rglob("*") if p.is_file() and not p.name.startswith("."))
+        if len(paths) < 3:
+            raise DataError(f"{folder / name} has {len(paths)} pictures: at least 3 are needed in each class")
+        files += paths
+        labels += [label] * len(paths)
     if len(files) * 3 * size**2 > MAX_BYTES:
         raise DataError(f"{folder} has {len(files):,} pictures, which at {size}×{size} do not fit into memory")
     images, faults = [], []
@@ -73,30 +75,31 @@ def load_pictures(folder: Path, image_size: int | None = None, seed: int = 0) ->
             faults.append(str(error))
     if faults:
         more = f" (and {len(faults) - 1} more files)" if len(faults) > 1 else ""
-        raise DataError(f"{faults[0]}{more}: remove what is no picture from {folder}")
+        raise DataError(f"{faults[0]}{more}: remove files that are not pictures from {folder}")
     pixels = np.stack(images)  # (N, 3, size, size)
     if (pixels[:, 1:] == pixels[:, :1]).all():
         pixels = pixels[:, 0]
     contents = [image.tobytes() for image in pixels]
     train, test, duplicates = split(contents, labels, seed)
+    if not len(test):
+        raise DataError(f"{folder} has no picture left for the test: at least 3 different ones of a class are needed")
     targets = np.array(labels)
-    notes = [f"{duplicates} are copies of others"] * (duplicates > 0)
     ambiguous = _in_several_classes(contents, labels, classes)
     if ambiguous:
         raise DataError(f"{folder} has the same picture in the classes {join_names(ambiguous)}: keep one")
     return ImageData(
         str(folder), tuple(classes), pixels[train], targets[train], pixels[test], targets[test],
-        photos=True, notes=tuple(notes),
+        photos=True, notes=copies_note(duplicates),
     )  # fmt: skip
 
 
 def _in_several_classes(contents: list[bytes], labels: list[int], classes: list[str]) -> list[str]:
     """Return the classes of the first picture that is in more than one."""
-    first: dict[bytes, int] = {}
+    first_labels: dict[bytes, int] = {}
     for content, label in zip(contents, labels, strict=True):
-        other = first.setdefault(content, label)
-        if other != label:
-            return [classes[other], classes[label]]
+        first_label = first_labels.setdefault(content, label)
+        if first_label != label:
+            return [classes[first_label], classes[label]]
     return []
 
 

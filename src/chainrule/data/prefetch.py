@@ -1,8 +1,8 @@
 """Prepares the next batches of a pass in a background thread: gathers them from disk, scales and augments them.
 
-One thread, which prepares batches in order and runs kernels alone: more would compete with the training step for the
-processors. A batch depends only on its position, so its bits are the same in any thread. The thread prepares only what
-was requested, a few batches beyond the current one, which bounds the memory.
+A single thread prepares batches in order and does not share the work of a kernel with other threads: these would
+compete with the training step for the processors. A batch depends only on its position, so it is the same in any
+thread. The thread prepares only a few batches beyond the current one, which bounds the memory.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Prefetcher:
         self._process = os.getpid()
 
     def take(self, position: int) -> Batch:
-        """Return the batch at a position, and go on preparing those after it.
+        """Return the batch at a position, and continue to prepare the following ones.
 
         If preparing it failed, the exception is raised here, with the traceback from the thread, and the next call
         tries again. An interrupt (Ctrl-C) while waiting loses nothing.
@@ -52,9 +52,9 @@ class Prefetcher:
         pending = self._pending
         if pending and pending[0][0] != position:
             self._discard()
-        for later in range(position + len(pending), min(position + self._ahead + 1, self._count)):
-            run = copy_context().run  # of NumPy's error handling, for example
-            pending.append((later, self._executor.submit(run, _prepare, self._prepare, later, is_grad_enabled())))
+        for index in range(position + len(pending), min(position + self._ahead + 1, self._count)):
+            run = copy_context().run  # carries context variables into the thread: NumPy's error handling, for example
+            pending.append((index, self._executor.submit(run, _prepare, self._prepare, index, is_grad_enabled())))
         future = pending[0][1]
         try:
             batch = future.result()
@@ -77,6 +77,6 @@ class Prefetcher:
 
 
 def _prepare(prepare: Callable[[int], Batch], position: int, is_recording: bool) -> Batch:
-    background.active = True  # in this thread
+    background.active = True  # in this thread, which then runs kernels alone
     with set_grad_enabled(is_recording):
         return prepare(position)

@@ -36,12 +36,12 @@ PEAK_WIDTH = 0.3
 
 
 def circles(count: int, classes: int = 2, noise: float = 0.0, *, generator: np.random.Generator) -> Classified:
-    """Rings around each other; the first class is the disk in the middle. Points are uniform in radius and angle.
+    """Concentric rings; the first class is the disk in the middle. Points are uniform in radius and angle.
 
     Args:
         count: number of points.
-        classes: number of rings.
-        noise: standard deviation of what is added to each coordinate.
+        classes: number of rings, with the disk.
+        noise: standard deviation of the normal noise added to each coordinate.
         generator: source of the random numbers.
 
     Raises:
@@ -49,24 +49,25 @@ def circles(count: int, classes: int = 2, noise: float = 0.0, *, generator: np.r
         ValueError: fewer than 1 point or 2 classes, or a negative noise.
     """
     labels = _labels("circles", count, classes, noise, generator)
-    width = 0.9 / (classes - 0.25)  # a quarter of each ring's width stays free; the disk's too
+    width = 0.9 / (classes - 0.25)  # a quarter of the width of the disk and of each ring stays free
     radius = width * (labels + generator.uniform(0, 0.75, count))
     angle = generator.uniform(0, 2 * np.pi, count)
     return _with_noise(_polar(radius, angle), noise, generator), labels
 
 
 def spirals(count: int, classes: int = 2, noise: float = 0.0, *, generator: np.random.Generator) -> Classified:
-    """Arms that wind around each other from the center, with `TURNS` turns each. Arguments as in `circles`."""
+    """Arms that wind outward from the center, with `TURNS` turns each. Arguments as in `circles`."""
     labels = _labels("spirals", count, classes, noise, generator)
-    along = (np.arange(count) // classes + 1) / -(-count // classes)
+    points_per_arm = -(-count // classes)  # rounded up
+    along = (np.arange(count) // classes + 1) / points_per_arm
     angle = 2 * np.pi * (TURNS * along + labels / classes)
     return _with_noise(_polar(0.95 * along, angle), noise, generator), labels
 
 
 def blobs(count: int, classes: int = 2, noise: float = 0.0, *, generator: np.random.Generator) -> Classified:
-    """Clouds around equally spaced centers on a circle, normal with standard deviation 0.12. Arguments as in `circles`.
+    """Normal clouds of standard deviation 0.12 around centers that are equally spaced on a circle.
 
-    The noise is added to that.
+    Offsets are limited to ±0.4. Arguments as in `circles`; the noise is added to that of the clouds.
     """
     labels = _labels("blobs", count, classes, noise, generator)
     angle = 2 * np.pi * labels / classes + np.pi / 4
@@ -77,7 +78,8 @@ def blobs(count: int, classes: int = 2, noise: float = 0.0, *, generator: np.ran
 def moons(count: int, noise: float = 0.0, *, generator: np.random.Generator) -> Classified:
     """Two half circles, each with one end inside the other. Arguments as in `circles`."""
     labels = _labels("moons", count, 2, noise, generator)
-    angle = np.pi * (np.arange(count) // 2 + 0.5) / -(-count // 2)
+    points_per_moon = -(-count // 2)  # rounded up
+    angle = np.pi * (np.arange(count) // 2 + 0.5) / points_per_moon
     side = 1 - 2 * labels
     points = np.stack([0.6 * np.cos(angle) * side - 0.3 * side, 0.7 * np.sin(angle) * side - 0.2 * side], axis=1)
     return _with_noise(points, noise, generator), labels
@@ -126,8 +128,8 @@ def _check(name: str, count: int, noise: float, generator: np.random.Generator) 
     check_not_negative(name, noise=noise)
     check(name, np.isfinite(noise), f"noise must be finite, got {noise}")
     is_generator = isinstance(generator, np.random.Generator)
-    what = f"the generator must be a numpy.random.Generator, not {type_name(generator)}"
-    check(name, is_generator, what, TypeError)
+    message = f"the generator must be a numpy.random.Generator, not {type_name(generator)}"
+    check(name, is_generator, message, TypeError)
 
 
 def _polar(radius: NDArray[np.float64], angle: NDArray[np.float64]) -> NDArray[np.float64]:

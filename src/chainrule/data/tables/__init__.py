@@ -1,4 +1,4 @@
-"""CSV tables as data sets: read (`csv_file`), understood (`inference`), split and encoded (`table_data`)."""
+"""CSV tables as data sets: `csv_file` reads, `inference` finds the columns' kinds, `table_data` splits and encodes."""
 
 from chainrule.data.tables.csv_file import SUFFIXES, Table, read_csv
 from chainrule.data.tables.table_data import ClassTable, NumberTable, TableData, TableEncoder, TablePart, load_table

@@ -1,6 +1,6 @@
 """The columns of a table as inputs of a network: numbers are scaled, categories become one input each.
 
-A column is fitted to the training rows, so that the inputs depend on no others, and then encodes any rows.
+A column is fitted to the training rows alone, and can then encode any rows.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Column(Protocol):
 
     @property
     def name(self) -> str:
-        """Its name in the table."""
+        """The name of the column in the table."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -37,10 +37,10 @@ class Column(Protocol):
 
     @property
     def scaling(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """What is subtracted from each input and what it is divided by, (inputs,) each."""
+        """The mean subtracted from each input and the scale it is divided by, (inputs,) each."""
 
     def encode(self, table: Table) -> Encoded:
-        """Return the inputs of all rows, (N, inputs), and what the user should know, a phrase each."""
+        """Return the inputs of all rows, (N, inputs), and remarks for the user, one phrase each."""
 
     def describe(self) -> dict[str, Any]:
         """Return the entries of a config, from which `from_config` builds the column again."""
@@ -48,14 +48,14 @@ class Column(Protocol):
 
 @dataclass(frozen=True)
 class NumberColumn:
-    """A column of numbers: scaled to mean 0 and standard deviation 1; a missing one becomes the median.
+    """A column of numbers, scaled to mean 0 and standard deviation 1; a missing number becomes the median.
 
     Attributes:
         name: the column.
-        median: of the training rows.
-        mean: of the training rows, missing values filled in.
-        std: their standard deviation, 1 if all are equal.
-        has_missing: whether a training row lacks the value; a second input then says in which rows it is missing.
+        median: the median of the training rows.
+        mean: the mean of the training rows, with missing values filled in.
+        std: the standard deviation of these; 1 if all are equal.
+        has_missing: whether a training row lacks the value; if so, a second input is 1 in rows without it.
     """
 
     name: str
@@ -87,20 +87,21 @@ class NumberColumn:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The column's name, and an input for missing values."""
+        """The column's name and, with missing values, the name of a second input."""
         return (self.name, f"{self.name} is missing") if self.has_missing else (self.name,)
 
     @property
     def scaling(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean and standard deviation; 0 and 1 for the input of missing values."""
-        rest = [0.0, 1.0] * self.has_missing
-        return np.array([self.mean, *rest[:1]]), np.array([self.std, *rest[1:]])
+        if self.has_missing:
+            return np.array([self.mean, 0.0]), np.array([self.std, 1.0])
+        return np.array([self.mean]), np.array([self.std])
 
     def encode(self, table: Table) -> Encoded:
         """Return the inputs of all rows.
 
         Raises:
-            DataError: a field is no number.
+            DataError: a field is not a number.
         """
         values = _numbers(table, self.name)
         missing = np.isnan(values)
@@ -116,15 +117,21 @@ class NumberColumn:
 
     def describe(self) -> dict[str, Any]:
         """Return the entries of a config."""
-        numbers = {"median": self.median, "mean": self.mean, "std": self.std}
-        return {"name": self.name, "kind": self.kind, **numbers, "has_missing": self.has_missing}
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "median": self.median,
+            "mean": self.mean,
+            "std": self.std,
+            "has_missing": self.has_missing,
+        }
 
     @staticmethod
     def from_config(entry: Mapping[str, Any]) -> NumberColumn:
         """Build the column from the entries of a config.
 
         Raises:
-            DataError: one is missing or has no possible value.
+            DataError: an entry is missing or invalid.
         """
         median, mean, std = (entry_of(entry, name, float) for name in ("median", "mean", "std"))
         if std <= 0:
@@ -134,12 +141,12 @@ class NumberColumn:
 
 @dataclass(frozen=True)
 class CategoryColumn:
-    """A column of categories, such as texts: one input for each, 1 in its rows and 0 in others ("one-hot").
+    """A column of categories, such as texts: one input for each category, 1 in its rows and 0 in others ("one-hot").
 
     Attributes:
         name: the column.
-        categories: those of the training rows, sorted. Another one is 0 in all inputs.
-        has_missing: whether a training row lacks the value; a missing value then is a category of its own.
+        categories: the categories of the training rows, sorted. Any other category is 0 in all inputs.
+        has_missing: whether a training row lacks the value; if so, a missing value is a category of its own.
     """
 
     name: str
@@ -156,33 +163,35 @@ class CategoryColumn:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """An input for each category, and one for missing values."""
-        missing = (f"{self.name} is missing",) * self.has_missing
-        return tuple(f"{self.name} = {name}" for name in self.categories) + missing
+        """The name of an input for each category and, with missing values, of one for these."""
+        inputs = [f"{self.name} = {name}" for name in self.categories]
+        if self.has_missing:
+            inputs.append(f"{self.name} is missing")
+        return tuple(inputs)
 
     @property
     def scaling(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Nothing is scaled."""
+        """0 and 1: nothing is scaled."""
         return np.zeros(len(self.inputs)), np.ones(len(self.inputs))
 
     def encode(self, table: Table) -> Encoded:
         """Return the inputs of all rows."""
         texts = table.column(self.name)
-        index = {name: position for position, name in enumerate(self.categories)}
+        input_indices = {name: index for index, name in enumerate(self.categories)}
         if self.has_missing:
-            index.update(dict.fromkeys(MISSING, len(self.categories)))
-        positions = np.fromiter((index.get(category(text), -1) for text in texts), np.int64, len(texts))
+            input_indices.update(dict.fromkeys(MISSING, len(self.categories)))
+        indices = np.fromiter((input_indices.get(category(text), -1) for text in texts), np.int64, len(texts))
         inputs = np.zeros((len(texts), len(self.inputs)), np.float32)
-        rows = np.flatnonzero(positions >= 0)
-        inputs[rows, positions[rows]] = 1
-        unknown = np.flatnonzero(positions < 0).tolist()
+        rows = np.flatnonzero(indices >= 0)
+        inputs[rows, indices[rows]] = 1
+        unknown = np.flatnonzero(indices < 0).tolist()
         notes = []
         if unknown:
             others = sorted({texts[row] for row in unknown})
             names = join_names([repr(shorten(other, 40)) for other in others], limit=3)
-            what = "values that no training row has" if len(others) > 1 else "a value that no training row has"
+            values = "values that no training row has" if len(others) > 1 else "a value that no training row has"
             verb = "have" if len(unknown) > 1 else "has"
-            notes.append(f"{_count(len(unknown), 'row')} {verb} {what} in {shorten(self.name)}: {names}")
+            notes.append(f"{_count(len(unknown), 'row')} {verb} {values} in {shorten(self.name)}: {names}")
         return inputs, notes
 
     def describe(self) -> dict[str, Any]:
@@ -195,7 +204,7 @@ class CategoryColumn:
         """Build the column from the entries of a config.
 
         Raises:
-            DataError: one is missing or has no possible value.
+            DataError: an entry is missing or invalid.
         """
         categories, has_missing = texts_of(entry, "categories"), entry_of(entry, "has_missing", bool)
         if not categories and not has_missing:
@@ -211,12 +220,12 @@ def _numbers(table: Table, name: str) -> NDArray[np.float64]:
     """Return the numbers of a column, NaN for missing ones.
 
     Raises:
-        DataError: a field is no number, or infinite.
+        DataError: a field is not a number, or is infinite or too large.
     """
     texts = table.column(name)
-    values, others = numbers(table, texts)
-    if others:
-        raise no_number_error(table, name, texts, others[0], "and this is a column of numbers")
+    values, text_rows = numbers(table, texts)
+    if text_rows:
+        raise no_number_error(table, name, texts, text_rows[0], "and this is a column of numbers")
     check_finite(table, name, texts, values)
     return values
 
@@ -229,7 +238,7 @@ def entry_of(entry: Mapping[str, Any], name: str, kind: type[Any]) -> Any:
     """Return an entry of a config after checking its type; a float must be finite.
 
     Raises:
-        DataError: it is missing or of another type.
+        DataError: the entry is missing or of a different type.
     """
     value: Any = entry.get(name)
     if kind is float and type(value) is int:
@@ -243,7 +252,7 @@ def texts_of(entry: Mapping[str, Any], name: str) -> tuple[str, ...]:
     """Return an entry of a config that is a list of different texts.
 
     Raises:
-        DataError: it is missing or something else.
+        DataError: the entry is missing or not such a list.
     """
     texts: Sequence[Any] = entry_of(entry, name, list)
     if not all(isinstance(text, str) for text in texts) or len(set(texts)) != len(texts):

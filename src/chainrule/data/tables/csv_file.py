@@ -1,4 +1,4 @@
-"""Reads a CSV file as columns of text: encoding, separator, header, and what is wrong with a line."""
+"""Reads a CSV file as columns of text: finds its encoding and separator, and names the line of a fault."""
 
 from __future__ import annotations
 
@@ -21,12 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 SUFFIXES = (".csv", ".tsv")
-"""Extensions of the files that are tables by their name."""
+"""Extensions of the files that count as tables."""
 SEPARATORS = (",", ";", "\t", "|")
-MAX_BYTES, MAX_FIELDS, MAX_COLUMNS = 500_000_000, 20_000_000, 10_000
-"""Limits on a table, which is kept in memory as text: 20 million fields take about 2 GB."""
+MAX_BYTES = 500_000_000
+"""Limit on the size of a file."""
+MAX_FIELDS = 20_000_000
+"""Limit on the fields of a table, which is kept in memory as text: 20 million take about 2 GB."""
+MAX_COLUMNS = 10_000
+"""Limit on the columns of a table."""
 _SAMPLE_RECORDS = 50
-"""Number of records from which the separator is told."""
+"""Number of records by which the separator is recognized."""
 _BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
@@ -36,10 +40,10 @@ class Table:
 
     Attributes:
         name: the file, for messages.
-        columns: the fields of each column by its name, without spaces around them.
+        columns: by its name, the fields of each column, without spaces around them.
         lines: the line on which each row begins, from 1.
         separator: the character between fields.
-        unnamed: the fields of a first column without a name, such as the row numbers that pandas writes; else None.
+        unnamed: the row numbers in a first column without a name, which pandas writes; else None.
     """
 
     name: str
@@ -90,7 +94,7 @@ class Table:
 def read_csv(file: str | os.PathLike[str], encoding: str | None = None, *, content: bytes | None = None) -> Table:
     """Read a CSV file whose first line names the columns.
 
-    The separator is told from the first lines: a comma, semicolon, tab or vertical bar. Fields may be quoted. Empty
+    The separator is recognized by the first lines: a comma, semicolon, tab or vertical bar. Fields may be quoted. Empty
     lines are skipped.
 
     Args:
@@ -99,13 +103,13 @@ def read_csv(file: str | os.PathLike[str], encoding: str | None = None, *, conte
         content: the bytes of the file, if they have been read already; `file` is then for messages only.
 
     Raises:
-        DataError: the file cannot be read or decoded, has no rows, a line with more or fewer fields than the header, or
-            columns without a name or with the same.
+        DataError: the file cannot be read or decoded, is too large, has no rows, has a line with more or fewer fields
+            than the header, or has a column without a name or two of the same name.
     """
     name = str(file)
     text = _decode(name, _read(Path(file)) if content is None else content, encoding)
-    if text[:4].lower() == "sep=" and text[5:6] in ("\r", "\n"):  # how Excel is told the separator
-        separator, text, first_line = text[4], text[5:].lstrip("\r\n"), 2
+    if text[:4].lower() == "sep=" and text[5:6] in ("\r", "\n"):  # a first line that tells Excel the separator
+        separator, text, first_line = text[4], text[5:].removeprefix("\r").removeprefix("\n"), 2
     else:
         separator, first_line = _separator(text), 1
     records = _records(name, text, separator, first_line)
@@ -155,17 +159,20 @@ def _decode(name: str, content: bytes, encoding: str | None) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         if b"\0" in content[:1000]:
-            raise DataError(f"{name} is no text: a table is a CSV file, as spreadsheets save it") from None
+            raise DataError(f"{name} is not text: a table is a CSV file, as spreadsheets save it") from None
         raise DataError(
-            f"{name}, line {line:,}: byte {content[error.start]:#04x} is no {encoding.upper()}; save the file as "
+            f"{name}, line {line:,}: byte {content[error.start]:#04x} is not {encoding.upper()}; save the file as "
             f"UTF-8, or name its encoding, such as --encoding cp1252"
         ) from None
-    except ValueError as error:  # of an encoding for other purposes, or a name that is none
+    except ValueError as error:  # from an encoding for other purposes, or an invalid name
         raise DataError(f"{name} cannot be decoded as {shorten(encoding)}: {error}") from None
 
 
 def _separator(text: str) -> str:
-    """Return the separator by which the first records have the most fields, and all of them the same number."""
+    """Return the separator with which the first records best agree with the header in their number of fields.
+
+    Of separators with which they agree equally, it is the one with the most fields.
+    """
     sample = text[:200_000]
     best, best_key = SEPARATORS[0], (0.0, 0)
     for separator in SEPARATORS:
@@ -179,9 +186,9 @@ def _separator(text: str) -> str:
         except csv.Error:
             continue
         if counts and counts[0] > 1:
-            same = sum(count == counts[0] for count in counts) / len(counts)
-            if (same, counts[0]) > best_key:
-                best, best_key = separator, (same, counts[0])
+            consistency = sum(count == counts[0] for count in counts) / len(counts)
+            if (consistency, counts[0]) > best_key:
+                best, best_key = separator, (consistency, counts[0])
     return best
 
 
@@ -189,7 +196,7 @@ def _records(name: str, text: str, separator: str, first_line: int) -> Iterator[
     """Yield the line and the fields of each record that is not empty."""
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + first_line
-        raise DataError(f"{name}, line {line:,}: holds a zero byte, so it is no text")
+        raise DataError(f"{name}, line {line:,}: holds a zero byte, so it is not text")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
     line = first_line
     try:
@@ -203,20 +210,20 @@ def _records(name: str, text: str, separator: str, first_line: int) -> Iterator[
     except csv.Error as error:
         if "unexpected end of data" in str(error):
             raise DataError(f"{name}, line {line:,}: a quotation mark is opened and never closed") from None
-        raise DataError(f"{name}, line {line:,}: is no line of a CSV file ({error})") from None
+        raise DataError(f"{name}, line {line:,}: is not a line of a CSV file ({error})") from None
 
 
 def _named(
     file: str, names: Sequence[str], columns: list[list[str]]
 ) -> tuple[list[str], list[list[str]], list[str] | None]:
-    """Return the names and columns without those that have neither name nor content, and the nameless row numbers."""
+    """Return the names and fields of the columns with a name, and the row numbers of a first column without one."""
     unnamed = None
     keep = []
     for position, name in enumerate(names):
         if name:
             keep.append(position)
         elif not any(columns[position]):
-            continue  # lines that end with a separator
+            continue  # an empty column: lines end with a separator
         elif position == 0 and _are_row_numbers(columns[0]):
             unnamed = columns[0]
         else:

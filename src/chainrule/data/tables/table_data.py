@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MIN_ROWS = 10
-"""Rows of the smallest table: 7 to train on, 1 for validation, 2 for the test."""
+"""Rows of the smallest table of numbers: 7 for training, 1 for validation, 2 for the test."""
 
 
 @dataclass(frozen=True)
 class TableEncoder:
-    """How the rows of a table become inputs and targets; fitted to training rows, and kept in the config of a run.
+    """Encodes the rows of a table as inputs and targets; fitted to training rows, and stored in the config of a run.
 
     Attributes:
         columns: the columns that are inputs.
-        target: the column that is predicted.
+        target: the column to predict.
     """
 
     columns: tuple[Column, ...]
@@ -47,15 +47,15 @@ class TableEncoder:
 
     @property
     def scaling(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """What is subtracted from each input and what it is divided by, (inputs,) each."""
-        subtracted, divided = zip(*(column.scaling for column in self.columns), strict=True)
-        return np.concatenate(subtracted), np.concatenate(divided)
+        """The mean subtracted from each input and the scale it is divided by, (inputs,) each."""
+        means, scales = zip(*(column.scaling for column in self.columns), strict=True)
+        return np.concatenate(means), np.concatenate(scales)
 
     def encode(self, table: Table) -> tuple[NDArray[np.float32], list[str]]:
-        """Return the inputs of all rows, (N, inputs), and what the user should know, a phrase each.
+        """Return the inputs of all rows, (N, inputs), and remarks for the user, one phrase each.
 
         Raises:
-            DataError: the table lacks a column, or a field is no number.
+            DataError: the table lacks a column, or a field is not a number.
         """
         encoded = [column.encode(table) for column in self.columns]
         return np.concatenate([inputs for inputs, _ in encoded], 1), [note for _, notes in encoded for note in notes]
@@ -69,7 +69,7 @@ class TableEncoder:
         """Build the encoder from the entries of a config.
 
         Raises:
-            DataError: one is missing or has no possible value.
+            DataError: an entry is missing or invalid.
         """
         columns: list[Column] = []
         for position, entry in enumerate(entry_of(entries, "columns", list)):
@@ -89,7 +89,7 @@ def _from_entry(entry: Any, kinds: Mapping[str, Any], name: str) -> Any:
 
 
 class TablePart(NamedTuple):
-    """Some rows of a table: inputs, float32 (N, inputs), targets (see `Target.encode`), and their lines in the file."""
+    """Some rows of a table: inputs, float32 (N, inputs); targets (see `Target.encode`); each row's line in the file."""
 
     inputs: NDArray[np.float32]
     targets: NDArray[Any]
@@ -102,12 +102,12 @@ class TableData:
 
     Attributes:
         name: the file.
-        encoder: how rows become inputs and targets: fitted to the training rows only.
+        encoder: encodes rows as inputs and targets; fitted to the training rows only, unless it was given.
         train: the training rows.
         validation: the rows for choosing the best epoch.
         test: the rows for the evaluation.
-        notes: what the user should know about the data, a phrase each.
-        encoding: the file's text encoding, as it was given.
+        notes: remarks about the data for the user, one phrase each.
+        encoding: the argument `encoding` of `load_table`.
         seed: of the split.
     """
 
@@ -167,10 +167,10 @@ def load_table(
     """Load a CSV file and split it: a sixth of the rows for the test, a sixth of the others for validation.
 
     The first line names the columns. The separator (comma, semicolon, tab or vertical bar), decimal commas and
-    quotation marks are recognized. Columns of numbers are scaled, other columns become an input for each of their
-    categories; what is needed for this is computed from the training rows only. Missing fields are allowed in every
-    column; rows without a target are left out. Of classes, each part has its share. Copies of a row are on one side of
-    the split, unless more than half of the rows are copies.
+    quotation marks are recognized. Columns of numbers are scaled, and other columns become an input for each of their
+    categories; scales and categories come from the training rows only. Missing fields are allowed in every column; rows
+    without a target are left out. Classes have the same fractions in each part. Copies of a row are on one side of the
+    split, unless more than half of the rows are copies.
 
     Args:
         file: the file.
@@ -180,12 +180,12 @@ def load_table(
         categorical: columns of numbers to take as categories.
         encoding: of the file; UTF-8 if None.
         seed: of the split.
-        encoder: use its columns instead of fitting new ones, and its target if that has all classes; `drop` and
-            `categorical` are then not used.
+        encoder: use its columns instead of fitting new ones, and its target if that has all classes of the table;
+            `drop` and `categorical` then only have to name columns.
 
     Raises:
-        DataError: the file cannot be read, lacks the target, is too small, or a column cannot be an input: the message
-            names column and line.
+        DataError: the file cannot be read, lacks the target or is too small, or a column cannot be an input; the
+            message names the column, and where possible the line.
 
     Example:
         table = chainrule.data.load_table("iris.csv", "species")
@@ -232,7 +232,7 @@ def load_table(
 def _target_kind(
     table: Table, target: str, task: str | None, encoder: TableEncoder | None
 ) -> type[ClassTarget | NumberTarget]:
-    """Return what the target is: as the task says, or as it was for the encoder, or by the target's values."""
+    """Return the kind of the target: the task's, else that of the encoder's target, else by the column's values."""
     if task is not None:
         return TARGETS[task]
     if encoder is not None and encoder.target.name == target:
@@ -241,7 +241,7 @@ def _target_kind(
 
 
 def _with_target(table: Table, target: str, notes: list[str]) -> Table:
-    """Return the table without the rows that have no target."""
+    """Return the table without the rows that lack the target; remarks are appended to the notes."""
     texts = table.column(target)
     missing = is_missing(texts)
     if table.unnamed is not None:
@@ -260,9 +260,10 @@ def _with_target(table: Table, target: str, notes: list[str]) -> Table:
 
 
 def _check_names(table: Table, target: str, drop: Sequence[str], categorical: Sequence[str]) -> None:
+    """Check that the columns of both options exist, are not the target, and are not in both."""
     for option, names in (("--drop", drop), ("--categorical", categorical)):
         for name in names:
-            table.column(name)  # raises if there is none
+            table.column(name)  # raises an error if there is no such column
             if name == target:
                 raise DataError(f"{shorten(name)} is the column to predict: leave out {option} {shorten(name)}")
     both = [name for name in drop if name in categorical]
@@ -273,7 +274,7 @@ def _check_names(table: Table, target: str, drop: Sequence[str], categorical: Se
 def _split(
     table: Table, names: Sequence[str], groups: NDArray[np.int64], seed: int, notes: list[str]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return the training, validation and test rows.
+    """Return the training, validation and test rows; a remark on copies is appended to the notes.
 
     Raises:
         DataError: a part would be empty.
@@ -281,10 +282,11 @@ def _split(
     contents: Sequence[Any] = list(zip(*(table.column(name) for name in names), strict=True))
     copies = len(contents) - len(set(contents))
     if copies:
-        sides = "on one side of the split"
-        if 2 * copies > len(contents):  # a few columns with few values each: rows are equal without being copies
-            contents, sides = range(len(contents)), "so many that each counts as an example of its own"
-        notes.append(f"{copies:,} row{'s are copies' if copies > 1 else ' is a copy'} of others, {sides}")
+        treatment = "on one side of the split"
+        if 2 * copies > len(contents):  # a few columns with few values each: equal rows need not be copies
+            contents = range(len(contents))
+            treatment = "so many that each counts as an example of its own"
+        notes.append(f"{copies:,} row{'s are copies' if copies > 1 else ' is a copy'} of others, {treatment}")
     rest, test, _ = split(contents, groups.tolist(), seed)
     train, validation, _ = split([contents[row] for row in rest], groups[rest].tolist(), seed)
     parts = rest[train], rest[validation], test
@@ -292,12 +294,13 @@ def _split(
         if not len(rows):
             raise DataError(
                 f"{table.name} has no row left to {part}: each class needs at least 4 different rows, and the "
-                f"{len(np.unique(groups))} classes have {len(contents) - copies:,} rows in all"
+                f"{len(np.unique(groups))} classes have {len(set(contents)):,} rows in all"
             )
     return parts
 
 
 def _crc32(*arrays: NDArray[Any]) -> int:
+    """Return the CRC-32 of the bytes of arrays, one after the other."""
     checksum = 0
     for array in arrays:
         checksum = zlib.crc32(np.ascontiguousarray(array).data, checksum)

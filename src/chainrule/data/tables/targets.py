@@ -1,4 +1,4 @@
-"""The column of a table that is predicted: classes, or numbers."""
+"""The column of a table to predict: classes or numbers."""
 
 from __future__ import annotations
 
@@ -19,25 +19,26 @@ if TYPE_CHECKING:
     from chainrule.data.tables.csv_file import Table
 
 MAX_CLASSES = 1_000
+"""Limit on the classes of a target."""
 MAX_INTEGER_CLASSES = 20
-"""Integers count as classes if there are at most this many different ones, each on average in two rows or more."""
+"""Integers count as classes if there are at most this many different ones, in two rows or more each on average."""
 
 
 class Target(Protocol):
-    """What is predicted."""
+    """The column to predict, and its encoding."""
 
     @property
     def name(self) -> str:
-        """The column."""
+        """The name of the column."""
 
     def accepts(self, table: Table) -> bool:
         """Return whether all values of a table can be encoded."""
 
     def encode(self, table: Table) -> NDArray[Any]:
-        """Return the targets of all rows, with which a network is trained."""
+        """Return the targets of all rows, for training a network."""
 
     def groups(self, table: Table) -> NDArray[np.int64]:
-        """Return a group of each row, (N,); every part of a split has its share of each."""
+        """Return the group of each row, (N,); a split takes the same fraction of each group."""
 
     def describe(self) -> dict[str, Any]:
         """Return the entries of a config, from which `from_config` builds the target again."""
@@ -58,7 +59,7 @@ class ClassTarget:
 
     @staticmethod
     def fit(table: Table, name: str, rows: NDArray[np.int64]) -> ClassTarget:
-        """Return the target for the values of a table, in all of its rows.
+        """Return the target whose classes are the values in all rows of a table; `rows` is not used.
 
         Raises:
             DataError: there are fewer than two classes, or too many.
@@ -73,23 +74,23 @@ class ClassTarget:
                 f"{table.name}: {shorten(name)} has {len(classes):,} different values in {len(texts):,} rows, too many "
                 f"for classes, such as {join_names([repr(shorten(text, 40)) for text in classes], limit=2)}"
             )
-        values, others = numbers(table, classes)
-        if not others:
+        values, text_rows = numbers(table, classes)
+        if not text_rows:
             classes = [classes[i] for i in np.argsort(values, kind="stable")]
         return ClassTarget(name, tuple(classes))
 
     def accepts(self, table: Table) -> bool:
-        """Return whether a table has no other classes."""
+        """Return whether all values of a table are among the classes."""
         return {category(text) for text in table.column(self.name)} <= set(self.classes)
 
     def encode(self, table: Table) -> NDArray[np.int64]:
-        """Return the class of each row, (N,); -1 for one that the training rows do not have."""
-        index = {name: position for position, name in enumerate(self.classes)}
+        """Return the class index of each row, (N,); -1 for a value that is not one of `classes`."""
+        class_indices = {name: index for index, name in enumerate(self.classes)}
         texts = table.column(self.name)
-        return np.fromiter((index.get(category(text), -1) for text in texts), np.int64, len(texts))
+        return np.fromiter((class_indices.get(category(text), -1) for text in texts), np.int64, len(texts))
 
     def groups(self, table: Table) -> NDArray[np.int64]:
-        """Return the classes: each part of a split has its share of every one."""
+        """Return the class index of each row, (N,)."""
         return self.encode(table)
 
     def describe(self) -> dict[str, Any]:
@@ -101,7 +102,7 @@ class ClassTarget:
         """Build the target from the entries of a config.
 
         Raises:
-            DataError: one is missing or has no possible value.
+            DataError: an entry is missing or invalid.
         """
         classes = texts_of(entry, "classes")
         if not 2 <= len(classes) <= MAX_CLASSES:
@@ -115,8 +116,8 @@ class NumberTarget:
 
     Attributes:
         name: the column.
-        mean: of the training rows.
-        std: of the training rows.
+        mean: the mean of the training rows.
+        std: their standard deviation; 1 if they are all equal.
     """
 
     name: str
@@ -129,7 +130,7 @@ class NumberTarget:
         """Return the target, fitted to the training rows.
 
         Raises:
-            DataError: a value is no number, or all are equal.
+            DataError: a value is not a number, or all are equal.
         """
         values = _target_numbers(table, name)
         if values.min() == values.max():
@@ -141,26 +142,26 @@ class NumberTarget:
         return NumberTarget(name, float(training.mean()), std if std > 0 else 1.0)
 
     def accepts(self, table: Table) -> bool:
-        """Return that every table's numbers can be encoded."""
+        """Return True: the numbers of every table can be encoded."""
         return True
 
     def encode(self, table: Table) -> NDArray[np.float32]:
         """Return the scaled numbers, (N, 1).
 
         Raises:
-            DataError: a value is no number.
+            DataError: a value is not a number.
         """
         return ((_target_numbers(table, self.name)[:, None] - self.mean) / self.std).astype(np.float32)
 
     def decode(self, outputs: NDArray[Any]) -> NDArray[np.float64]:
-        """Return the numbers, (N,), in the units of the column, of a network's outputs, (N, 1)."""
+        """Convert a network's outputs, (N, 1), to numbers in the units of the column, (N,)."""
         return outputs[:, 0].astype(np.float64) * self.std + self.mean
 
     def values(self, table: Table) -> NDArray[np.float64]:
         """Return the numbers of a table, (N,), in the units of the column.
 
         Raises:
-            DataError: a value is no number.
+            DataError: a value is not a number.
         """
         return _target_numbers(table, self.name)
 
@@ -177,7 +178,7 @@ class NumberTarget:
         """Build the target from the entries of a config.
 
         Raises:
-            DataError: one is missing or has no possible value.
+            DataError: an entry is missing or invalid.
         """
         mean, std = entry_of(entry, "mean", float), entry_of(entry, "std", float)
         if std <= 0:
@@ -190,7 +191,7 @@ TARGETS: dict[str, type[ClassTarget | NumberTarget]] = {t.kind: t for t in (Clas
 
 
 def infer(table: Table, name: str) -> type[ClassTarget | NumberTarget]:
-    """Return whether a column holds classes or numbers.
+    """Return the kind of target that a column is.
 
     Text is classes. Numbers are numbers, unless they are few different integers (see `MAX_INTEGER_CLASSES`).
 
@@ -198,21 +199,21 @@ def infer(table: Table, name: str) -> type[ClassTarget | NumberTarget]:
         DataError: most values are numbers, and some are not.
     """
     texts = table.column(name)
-    values, others = numbers(table, texts)
-    if others:
-        if 2 * len(others) <= len(texts):
-            raise no_number_error(table, name, texts, others[0], "as most values of this column are")
+    values, text_rows = numbers(table, texts)
+    if text_rows:
+        if 2 * len(text_rows) <= len(texts):
+            raise no_number_error(table, name, texts, text_rows[0], "as most values of this column are")
         return ClassTarget
     distinct = np.unique(values)
     are_integers = bool((distinct == np.rint(distinct)).all())
-    few = len(distinct) <= MAX_INTEGER_CLASSES and 2 * len(distinct) <= len(texts)
-    return ClassTarget if are_integers and few else NumberTarget
+    are_few = len(distinct) <= MAX_INTEGER_CLASSES and 2 * len(distinct) <= len(texts)
+    return ClassTarget if are_integers and are_few else NumberTarget
 
 
 def _target_numbers(table: Table, name: str) -> NDArray[np.float64]:
     texts = table.column(name)
-    values, others = numbers(table, texts)
-    if others:
-        raise no_number_error(table, name, texts, others[0], "and regression predicts numbers")
+    values, text_rows = numbers(table, texts)
+    if text_rows:
+        raise no_number_error(table, name, texts, text_rows[0], "and regression predicts numbers")
     check_finite(table, name, texts, values)
     return values

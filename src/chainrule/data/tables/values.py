@@ -23,14 +23,14 @@ INFINITE = re.compile(r"[+-]?inf(inity)?|-?1\.#INF", re.IGNORECASE)
 MISSING = frozenset(
     {"", "?", "NA", "N/A", "n/a", "<NA>", "#N/A", "NaN", "nan", "-nan", "-NaN", "NULL", "null", "Null", "None"}
 )
-"""Fields that count as missing: those that common programs write for no value."""
+"""Fields that count as missing: what common programs write for a missing value."""
 DATE = re.compile(
     r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2}))([T ].*)?|\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?",
     re.ASCII,
 )
 _INTEGER_WITH_POINT = re.compile(r"([+-]?\d+)\.0*", re.ASCII)
 MAX_NUMBER = 1e100
-"""Limit on numbers: the square of a larger one may not be a float."""
+"""Limit on numbers: the squares of much larger ones, above 1.3e154, overflow."""
 
 
 def is_missing(texts: Sequence[str]) -> NDArray[np.bool_]:
@@ -39,18 +39,19 @@ def is_missing(texts: Sequence[str]) -> NDArray[np.bool_]:
 
 
 def category(text: str) -> str:
-    """Return the category of a field: "3" for "3.0", as which programs write an integer in a column with gaps."""
+    """Return the category of a field: "3" for "3.0", which is how programs write an integer in a column with gaps."""
     match = _INTEGER_WITH_POINT.fullmatch(text)
     return match[1] if match else text
 
 
 def numbers(table: Table, texts: Sequence[str]) -> tuple[NDArray[np.float64], list[int]]:
-    """Return the numbers of a column, NaN where a field is missing or is none, and the rows that are neither.
+    """Return the numbers of a column, (N,), and the rows whose fields are neither numbers nor missing.
 
-    In a file that is not separated by commas, the decimal point may be a comma. An infinity counts as a number here.
+    The number of a field that is missing or not a number is NaN. In a file that is not separated by commas, the decimal
+    point may be a comma. An infinity counts as a number here.
     """
     values = np.full(len(texts), math.nan)
-    others = []
+    text_rows = []
     for row, text in enumerate(texts):
         if NUMBER.fullmatch(text):
             values[row] = float(text)
@@ -59,19 +60,19 @@ def numbers(table: Table, texts: Sequence[str]) -> tuple[NDArray[np.float64], li
         elif INFINITE.fullmatch(text):
             values[row] = math.inf
         elif text not in MISSING:
-            others.append(row)
-    return values, others
+            text_rows.append(row)
+    return values, text_rows
 
 
 def check_finite(table: Table, name: str, texts: Sequence[str], values: NDArray[np.float64]) -> None:
     """Check that no number of a column is infinite or too large.
 
     Raises:
-        DataError: one is; the message names its line.
+        DataError: a number is infinite or too large; the message names its line.
     """
-    bad = np.flatnonzero(np.abs(values) > MAX_NUMBER)  # false for NaN
-    if len(bad):
-        row = int(bad[0])
+    bad_rows = np.flatnonzero(np.abs(values) > MAX_NUMBER)  # false for NaN
+    if len(bad_rows):
+        row = int(bad_rows[0])
         size = "infinite" if INFINITE.fullmatch(texts[row]) else "too large for a number"
         raise DataError(
             f"{table.name}, line {table.lines[row]:,}: {shorten(name)} is {shorten(texts[row], 40)}, which is {size}; "
@@ -80,11 +81,11 @@ def check_finite(table: Table, name: str, texts: Sequence[str], values: NDArray[
 
 
 def no_number_error(table: Table, name: str, texts: Sequence[str], row: int, reason: str) -> DataError:
-    """Return the error for a field that is no number, where one is needed for a reason."""
+    """Return the error for a field that is not a number; `reason` says why a number is needed."""
     hint = "leave the field empty if the value is not known"
     if re.fullmatch(r"[+-]?\d{1,3}([,.' ]\d{3})+([.,]\d*)?", texts[row]):
         hint = "write it without separators between the thousands"
     return DataError(
-        f"{table.name}, line {table.lines[row]:,}: {shorten(name)} is {shorten(texts[row], 40)!r}, which is no number, "
-        f"{reason}; {hint}"
+        f"{table.name}, line {table.lines[row]:,}: {shorten(name)} is {shorten(texts[row], 40)!r}, which is not a "
+        f"number, {reason}; {hint}"
     )
