@@ -7,7 +7,7 @@ import pytest
 
 from chainrule import models, nn, tensor
 from chainrule.training import evaluate
-from chainrule.training.evaluation import Evaluation, expected_calibration_error
+from chainrule.training.evaluation import Evaluation, evaluate_rows, expected_calibration_error
 
 
 class Fixed(nn.Module):
@@ -105,6 +105,15 @@ def test_what_the_network_gives_no_numbers_for_is_read_as_nothing(model, value):
 def test_nothing_to_judge_by_is_an_error(model):
     with pytest.raises(ValueError, match="evaluate: there are no images"):
         evaluate(Fixed(3), model, np.zeros((0, 2, 3), np.uint8), np.zeros(0, np.uint8))
+
+
+@pytest.mark.parametrize("n_labels", [0, 1, len(LABELS) - 1, len(LABELS) + 1])
+def test_each_example_has_one_label(model, n_labels):
+    labels = np.resize(LABELS, n_labels)
+    with pytest.raises(ValueError, match=f"evaluate: {len(LABELS)} images need as many labels, not {n_labels}"):
+        evaluate(Fixed(3), model, pictures(SCORES), labels)
+    with pytest.raises(ValueError, match=f"evaluate_rows: 7 rows need as many labels, not {n_labels}"):
+        evaluate_rows(Fixed(3), model, np.zeros((7, 4), np.float32), labels)
 
 
 def test_the_images_are_left_as_they_were(model):

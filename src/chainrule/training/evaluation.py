@@ -160,11 +160,10 @@ def evaluate(
         batch_size: images per batch; by default that of `images_per_batch`.
 
     Raises:
-        ValueError: there are no images.
+        ValueError: there are no images, or not as many labels.
         DataError: a memory-mapped file has become shorter.
     """
-    if not len(images):
-        raise ValueError("evaluate: there are no images")
+    _check_labels("evaluate", "images", len(images), len(labels))
     batch_size = images_per_batch(images) if batch_size is None else batch_size
     files = mapped_files(images, labels)
 
@@ -200,11 +199,18 @@ def evaluate_rows(
         batch_size: rows per batch.
 
     Raises:
-        ValueError: there are no rows.
+        ValueError: there are no rows, or not as many labels.
     """
-    if not len(inputs):
-        raise ValueError("evaluate_rows: there are no rows")
+    _check_labels("evaluate_rows", "rows", len(inputs), len(labels))
     return _evaluate(network, model, lambda batch: from_numpy(inputs[batch]), labels, batch_size)
+
+
+def _check_labels(function: str, examples: str, n_examples: int, n_labels: int) -> None:
+    """Raise a ValueError unless there are examples, and one label for each."""
+    if not n_examples:
+        raise ValueError(f"{function}: there are no {examples}")
+    if n_examples != n_labels:
+        raise ValueError(f"{function}: {n_examples} {examples} need as many labels, not {n_labels}")
 
 
 def _evaluate(
