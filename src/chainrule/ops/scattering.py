@@ -1,8 +1,8 @@
 """Scattering: writes, or adds, elements of one tensor at indices along one dimension of another.
 
-`scatter` is the counterpart of `gather`, which reads at such indices. Compiled programs call the operations in this
-file as Python functions. The formulas of the primitive operations also return `positions`, the checked indices, for
-the derivatives.
+`scatter` is the counterpart of `gather`, which reads at such indices. Compiled programs call the primitive operations
+in this file as Python functions. The formulas of these operations also return `positions`, the checked indices, for the
+derivatives. `repeat_interleave`, which copies elements several times, is composed of indexing and broadcasting.
 """
 
 from typing import Any
@@ -251,7 +251,7 @@ def repeat_interleave(
         check(name, counts.shape == (size,), f"repeats {counts.shape} {requirement}")
         check(name, counts.min(initial=0) >= 0, f"repeats must not be negative, got {counts.min(initial=0)}")
         total = int(counts.sum())
-    check(name, output_size in (None, total), f"output_size is {output_size}, but the result has {total} elements")
+    check(name, output_size in (None, total), f"output_size is {output_size}, but dim {dim} would have size {total}")
     if isinstance(counts, int):  # the copy of a broadcast view needs no index
         shape = (*input.shape[:dim], size, counts, *input.shape[dim + 1 :])
         repeated = contiguous_copy(broadcast_to(unsqueeze(input, dim + 1), shape=shape))
