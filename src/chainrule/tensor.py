@@ -401,10 +401,8 @@ class Tensor(metaclass=_TensorType):
             mode.trace.before_grad_read(self._node, outside=type(self._data) is _ndarray)
         node = self._node
         if type(node) is tape.Node and node.grad is None and not (node.hooks and tape.RETAIN in node.hooks):
-            message = (
-                "the .grad of an intermediate result is None unless its retain_grad() was called before backward()"
-            )
-            warnings.warn(message, stacklevel=2)
+            rule = "is None unless its retain_grad() was called before backward()"
+            warnings.warn(f"the .grad of an intermediate result {rule}", stacklevel=2)
         return None if node is None else node.grad
 
     @grad.setter
@@ -507,9 +505,8 @@ class Tensor(metaclass=_TensorType):
             raise RuntimeError(f"{subject} that requires gradients {problem}: do it under no_grad()")
         if base._node is not None and self._node is None:
             solution = "take the view outside of no_grad() too, or change it inside"
-            raise RuntimeError(
-                f"a view that was taken under no_grad() of a result with a history {problem}: {solution}"
-            )
+            subject = "a view that was taken under no_grad() of a result with a history"
+            raise RuntimeError(f"{subject} {problem}: {solution}")
 
     def _update(self, operation: Operation[...], ufunc: Any, other: Operand) -> Self:
         """Apply an arithmetic operation in place; without gradients, `ufunc` writes into memory."""

@@ -69,6 +69,8 @@ CALLS = """
     F.layer_norm(t.tensor([[1, 2]]), (2,))                      | F.layer_norm(t.tensor([[1.0, 2.0]]), (2,))
     F.group_norm(t.tensor([[1, 2]]), 1)                         | F.group_norm(t.tensor([[1.0, 2.0]]), 1)
     F.batch_norm(t.tensor([[1], [2]]), None, None, training=True) | F.batch_norm(t.ones(2, 1), None, None, training=True)
+    F.batch_norm(t.ones(2, 3), t.zeros(3), None, training=True) | F.batch_norm(t.ones(2, 3), None, None, training=True)
+    t.repeat_interleave(t.ones(2, 3), 2, 0, output_size=5)      | t.repeat_interleave(t.ones(2, 3), 2, 0, output_size=4)
     F.cross_entropy(t.tensor([[1, 2]]), t.tensor([0]))          | F.cross_entropy(t.ones(1, 2), t.tensor([0]))
     F.nll_loss(t.tensor([[1, 2]]), t.tensor([0]))               | F.nll_loss(t.ones(1, 2), t.tensor([0]))
     F.mse_loss(t.tensor([1, 2]), t.tensor([1, 2]))              | F.mse_loss(t.ones(2), t.ones(2))

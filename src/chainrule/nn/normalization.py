@@ -61,7 +61,7 @@ class _BatchNorm(Module):
         momentum = self.momentum
         if momentum is None:
             momentum = 0.0 if count is None else 1 / (int(count) + 1)
-        use_batch = self.training or self.running_mean is None
+        use_batch = self.training or (self.running_mean is None and self.running_var is None)
         statistics = (self.running_mean, self.running_var) if tracking or not use_batch else (None, None)
         out = F.batch_norm(input, *statistics, self.weight, self.bias, use_batch, momentum, self.eps)
         if count is not None:
@@ -126,7 +126,7 @@ class InstanceNorm2d(_BatchNorm):
         x = input if input.ndim == batched else input.unsqueeze(0)
         if x.shape[1] != self.num_features:
             raise ValueError(f"{name}: input {input.shape} must have {self.num_features} channels")
-        use_input = self.training or self.running_mean is None
+        use_input = self.training or not self.track_running_stats
         statistics, momentum = (self.running_mean, self.running_var), self.momentum or 0.0
         out = F.instance_norm(x, *statistics, self.weight, self.bias, use_input, momentum, self.eps)
         return out if input.ndim == batched else out.squeeze(0)

@@ -131,8 +131,8 @@ def batch_norm(
 
     Args:
         input: (N, C) or (N, C, ...).
-        running_mean: (C,), updated in place if `training`; or None.
-        running_var: (C,), the unbiased variance, updated in place if `training`; or None.
+        running_mean: (C,), updated in place if `training`. In training, it may be None if `running_var` is None, too.
+        running_var: (C,), the unbiased variance, updated in place if `training`; or None like `running_mean`.
         weight: the scale, (C,), or None.
         bias: the shift, (C,), or None.
         training: normalize by the statistics of the batch; otherwise by the running statistics.
@@ -141,7 +141,7 @@ def batch_norm(
 
     Raises:
         ValueError: the shapes do not fit, a channel has a single value in training, running statistics are missing in
-            evaluation, or eps is not positive (it may be 0 in evaluation).
+            evaluation, only one is given in training, or eps is not positive (it may be 0 in evaluation).
 
     Source: Ioffe and Szegedy, Batch normalization (2015).
     """
@@ -152,13 +152,14 @@ def batch_norm(
     weight, bias, center, variances = _by_channel("batch_norm", input, weight, bias, running_mean, running_var)
     check("batch_norm", eps > 0 or (eps == 0 and not training), f"eps must be positive, got {eps}")
     if not training:
-        if center is None or variances is None:
-            raise ValueError("batch_norm: needs running_mean and running_var when not training")
+        has_statistics = center is not None and variances is not None
+        check("batch_norm", has_statistics, "needs running_mean and running_var when not training")
         return _scale_and_shift((input - stop_gradient(center)) / sqrt(stop_gradient(variances) + eps), weight, bias)
+    check("batch_norm", (center is None) == (variances is None), "needs running_mean and running_var, or neither")
     dim = (0, *range(2, input.ndim))
     count = math.prod(input.shape[d] for d in dim)
     check("batch_norm", count != 1, f"needs more than one value per channel in training, got {input.shape}")
-    if running_mean is not None and running_var is not None and count:
+    if running_mean is not None and count:
         x = stop_gradient(input)
         _ema_update(running_mean, mean(x, dim=dim), momentum)
         _ema_update(running_var, variance(x, dim=dim), momentum)
@@ -217,8 +218,10 @@ def instance_norm(
 
     Args:
         input: (N, C, ...), with at least one further dimension.
-        running_mean: (C,), updated in place with the mean of the examples' means if `use_input_stats`; or None.
-        running_var: (C,), likewise with the mean of the examples' unbiased variances; or None.
+        running_mean: (C,), updated in place with the mean of the examples' means if `use_input_stats`. In this case, it
+            may be None if `running_var` is None, too.
+        running_var: (C,), updated in place with the mean of the examples' unbiased variances if `use_input_stats`; or
+            None like `running_mean`.
         weight: the scale, (C,), or None.
         bias: the shift, (C,), or None.
         use_input_stats: normalize by the statistics of the input; otherwise by the running statistics.
@@ -226,8 +229,8 @@ def instance_norm(
         eps: added to the variance to avoid division by 0.
 
     Raises:
-        ValueError: the shapes do not fit, a channel of an example has a single value, or running statistics are
-            missing where they are used.
+        ValueError: the shapes do not fit, a channel of an example has a single value, running statistics are missing
+            where they are used, or only one is given.
 
     Source: Ulyanov et al., Instance normalization: the missing ingredient for fast stylization (2016).
     """
@@ -238,12 +241,12 @@ def instance_norm(
         if running_mean is None or running_var is None:
             raise ValueError(f"{name}: with use_input_stats=False, running_mean and running_var must be given")
         return batch_norm(input, running_mean, running_var, weight, bias, eps=eps)
+    check(name, (running_mean is None) == (running_var is None), "needs running_mean and running_var, or neither")
     dim = tuple(range(2, input.ndim))
     count = math.prod(input.shape[2:])
     check(name, count != 1, f"needs more than one value per channel and example, got {input.shape}")
-    weight, bias = _by_channel(name, input, weight, bias)
-    _check_shapes(name, (input.shape[1],), (running_mean, running_var))
-    if running_mean is not None and running_var is not None and input.shape[0] and count:
+    weight, bias, *_ = _by_channel(name, input, weight, bias, running_mean, running_var)
+    if running_mean is not None and input.shape[0] and count:
         x = stop_gradient(input)
         _ema_update(running_mean, mean(mean(x, dim=dim), dim=0), momentum)
         _ema_update(running_var, mean(variance(x, dim=dim), dim=0), momentum)
