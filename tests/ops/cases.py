@@ -607,11 +607,11 @@ for label, index, options in [
     ("slices", [2, 0, 2], {}),
     ("slices of one", 1, {}),
     ("one in each column", [[2, 0, 1, 1], [0, 0, 0, 0]], {"sizes": (2, 4)}),
-    ("from the end", [[-1, 0, -3, 2]], {"sizes": (1, 4), "from_end": True}),
+    ("from the end", [[-1, 0, -3, 2]], {"sizes": (1, 4), "allow_negative": True}),
     ("nothing", np.zeros((0, 4), int), {"sizes": (0, 4)}),
 ]:
 
-    def plain_pick(x: np.ndarray, index: Any, sizes: Any = None, from_end: bool = False) -> np.ndarray:
+    def plain_pick(x: np.ndarray, index: Any, sizes: Any = None, allow_negative: bool = False) -> np.ndarray:
         if sizes is None:
             return np.stack([x[i] for i in np.ravel(index)])
         out = np.empty(sizes, x.dtype)
@@ -784,7 +784,7 @@ for pictures, kernel, stride, padding, dilation in POOLS:
                     out[:, :, *pixel] += x[:, :, *position] * share(seen)
             return out
 
-        options = {**how, "divisor": (with_border, divisor)}
+        options = {**how, "divisor_options": (with_border, divisor)}
         case(
             ops.pooling.avg_pool,
             f"avg_pool {pictures} {kernel} {with_border} {divisor}",

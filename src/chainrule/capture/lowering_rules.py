@@ -153,10 +153,10 @@ def _max_pool_gradient(trace: Trace, input: Any, *, argmax: Any, shape: Any, par
     return record(trace, "max_pool_gradient", job, inputs, example, n_images=shape[0])[0]
 
 
-def _avg_pool(trace: Trace, input: Any, *, params: Any, divisor: Any) -> Tracer:
+def _avg_pool(trace: Trace, input: Any, *, params: Any, divisor_options: Any) -> Tracer:
     x = trace.as_tracer(input)
     kernel, stride, padding, _, ceil_mode = params
-    count_pad, override = divisor
+    count_pad, override = divisor_options
     example = pooling_kernels.avg_pool(x.value.example, kernel, stride, padding, ceil_mode, count_pad, override)
     job = _pool_job(pooling_loops.AVG_POOL, x.shape, example, params, x.dtype)
     divisors = pool_divisors(x.shape[2:], example.shape[2:], kernel, stride, padding, count_pad, override, x.dtype)
@@ -164,10 +164,10 @@ def _avg_pool(trace: Trace, input: Any, *, params: Any, divisor: Any) -> Tracer:
     return record(trace, "avg_pool", job, inputs, example, n_images=x.shape[0])[0]
 
 
-def _avg_pool_gradient(trace: Trace, input: Any, *, shape: Any, params: Any, divisor: Any) -> Tracer:
+def _avg_pool_gradient(trace: Trace, input: Any, *, shape: Any, params: Any, divisor_options: Any) -> Tracer:
     grad = trace.as_tracer(input)
     kernel, stride, padding, *_ = params
-    count_pad, override = divisor
+    count_pad, override = divisor_options
     job = _pool_job(pooling_loops.AVG_POOL_GRADIENT, shape, grad, params, grad.dtype)
     example = pooling_kernels.avg_pool_gradient(grad.value.example, shape, kernel, stride, padding, count_pad, override)
     divisors = pool_divisors(shape[2:], grad.shape[2:], kernel, stride, padding, count_pad, override, grad.dtype)

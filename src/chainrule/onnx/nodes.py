@@ -151,10 +151,10 @@ def _window(x: Symbol, params: Any, out: Sequence[int]) -> dict[str, Any]:
     ends = [
         max(p, (o - 1) * s + d * (k - 1) + 1 - n - p)
         for n, o, k, s, p, d in zip(
-            x.shape[2:], out, params.kernel, params.stride, params.padding, params.dilation, strict=True
+            x.shape[2:], out, params.kernel_size, params.stride, params.padding, params.dilation, strict=True
         )
     ]
-    return {"kernel_shape": params.kernel, "strides": params.stride, "pads": (*params.padding, *ends)}
+    return {"kernel_shape": params.kernel_size, "strides": params.stride, "pads": (*params.padding, *ends)}
 
 
 def _max_pool(writer: Writer, x: Symbol, *, params: Any) -> Symbol:
@@ -170,18 +170,18 @@ def _max_pool_indices(writer: Writer, x: Symbol, *, params: Any) -> Any:
     return writer.node("Mod", indices, np.asarray(math.prod(x.shape[2:]), np.int64))
 
 
-def _avg_pool(writer: Writer, x: Symbol, *, params: Any, divisor: tuple[bool, int | None]) -> Any:
+def _avg_pool(writer: Writer, x: Symbol, *, params: Any, divisor_options: tuple[bool, int | None]) -> Any:
     """The mean over the whole window, padding included, times a constant where another divisor is meant."""
-    include_pad, override = divisor
-    out = pooling.avg_pool(x.example, params=params, divisor=divisor)
+    include_pad, override = divisor_options
+    out = pooling.avg_pool(x.example, params=params, divisor_options=divisor_options)
     window = _window(x, params, out.shape[2:])
     if not params.ceil_mode and override is None:
         return writer.node("AveragePool", x, count_include_pad=int(include_pad), **window)
     mean = writer.node("AveragePool", x, example=out, count_include_pad=1, **window)
     ones = np.ones((1, 1, *x.shape[2:]), x.dtype)
-    area = math.prod(params.kernel)
-    factor = pooling.avg_pool(ones, params=params, divisor=divisor) / pooling.avg_pool(
-        ones, params=params, divisor=(True, area)
+    area = math.prod(params.kernel_size)
+    factor = pooling.avg_pool(ones, params=params, divisor_options=divisor_options) / pooling.avg_pool(
+        ones, params=params, divisor_options=(True, area)
     )
     return mean * np.asarray(factor, x.dtype)
 

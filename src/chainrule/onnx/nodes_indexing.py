@@ -133,7 +133,7 @@ def _index_put(writer: Writer, x: Symbol, value: Any, *, index: Any) -> Symbol:
 
 
 def _pick(
-    writer: Writer, x: Symbol, index: Any, *, dim: int, name: str, sizes: Any = None, from_end: bool = False
+    writer: Writer, x: Symbol, index: Any, *, dim: int, name: str, sizes: Any = None, allow_negative: bool = False
 ) -> Symbol:
     index = writer.as_symbol(index, np.int64)
     if sizes == ():  # one element of an array of one dimension

@@ -106,7 +106,7 @@ class Trace(Writer):
         ]
 
     def lift(self, x: Any, detached: bool = False) -> Any:
-        """Return the symbol of a Tensor or an array, and anything else unchanged."""
+        """Return the symbol of a Tensor or an array, a NumPy number as a Python number, and anything else unchanged."""
         array = x._data if isinstance(x, Tensor) else x
         if isinstance(array, np.ndarray):
             return self.state[id(array)] if id(array) in self.state else self.as_constant(array)

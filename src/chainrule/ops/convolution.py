@@ -9,7 +9,7 @@ Source: Dumoulin and Visin, A guide to convolution arithmetic for deep learning 
 
 from typing import Any, NamedTuple
 
-from chainrule.kernels import convolution as kernels
+from chainrule.kernels import convolution as convolution_kernels
 from chainrule.ops.indexing import add_at
 from chainrule.ops.operation import Array, Input, Ints, Tensor, check_tensors, operation
 from chainrule.ops.shape import int_tuple, reshape, squeeze, unsqueeze
@@ -29,7 +29,7 @@ class ConvParams(NamedTuple):
 @operation
 def convolution(input: Array, weight: Array, *, params: ConvParams) -> Array:
     """Convolve an input (N, C, H, W) with a weight (O, C / groups, KH, KW), giving (N, O, H′, W′)."""
-    return kernels.convolve(input, weight, *params)
+    return convolution_kernels.convolve(input, weight, *params)
 
 
 @convolution.derivative
@@ -48,7 +48,7 @@ def convolution_input_gradient(out_grad: Array, weight: Array, *, shape: Any, pa
     It is computed from the gradient of the result of the convolution, `out_grad` (N, O, H′, W′), and the weight.
     `conv_transpose2d` passes its own input as `out_grad`.
     """
-    return kernels.convolve_input_gradient(out_grad, weight, shape, *params)
+    return convolution_kernels.convolve_input_gradient(out_grad, weight, shape, *params)
 
 
 @convolution_input_gradient.derivative
@@ -67,7 +67,7 @@ def convolution_weight_gradient(input: Array, out_grad: Array, *, shape: Any, pa
     It is computed from the input (N, C, H, W) and the gradient of the result of the convolution, `out_grad`
     (N, O, H′, W′).
     """
-    return kernels.convolve_weight_gradient(input, out_grad, shape, *params)
+    return convolution_kernels.convolve_weight_gradient(input, out_grad, shape, *params)
 
 
 @convolution_weight_gradient.derivative
@@ -145,8 +145,8 @@ def _convolve(
     else:
         pads = [(p, p) for p in pair(name, "padding", 0 if padding == "valid" else padding, 0, ndim)]
     if any(n + sum(edges) <= span for n, edges, span in zip(x.shape[2:], pads, spans, strict=True)):
-        kernel = f"{weight.shape[-ndim:]} (dilation {dilation[-ndim:]})"
-        raise ValueError(f"{name}: the filter {kernel} is larger than {input.shape} with padding {pads[-ndim:]}")
+        filter_text = f"{weight.shape[-ndim:]} (dilation {dilation[-ndim:]})"
+        raise ValueError(f"{name}: the filter {filter_text} is larger than {input.shape} with padding {pads[-ndim:]}")
     out = convolution(x, weight, params=ConvParams(stride, (pads[0], pads[1]), dilation, groups))
     return _finish(out, bias, input.ndim, ndim)
 
@@ -260,9 +260,9 @@ def _check(
     """Check that input, weight and bias fit; a transposed convolution exchanges input and output channels."""
     check_tensors(name, input, weight, optional=[bias])
     if weight.ndim != ndim + 2 or input.ndim not in (ndim + 1, ndim + 2) or 0 in weight.shape[2:]:
-        sizes, kernel = ("L", "K") if ndim == 1 else ("H, W", "KH, KW")
+        sizes, filter_sizes = ("L", "K") if ndim == 1 else ("H, W", "KH, KW")
         channels = "C, O / groups" if transposed else "O, C / groups"
-        form = f"(N, C, {sizes}) and weight ({channels}, {kernel}) with at least one element"
+        form = f"(N, C, {sizes}) and weight ({channels}, {filter_sizes}) with at least one element"
         raise ValueError(f"{name}: takes input {form}, not {input.shape} and {weight.shape}")
     dtypes = [array.dtype for array in (input, weight, bias) if array is not None]
     if len(set(dtypes)) > 1 or input.dtype.kind != "f":

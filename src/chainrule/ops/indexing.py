@@ -1,7 +1,8 @@
 """Indexing: operations that read elements at an index, and their derivatives, which add elements at an index.
 
 `getitem` reads elements, and `add_at` adds elements to zeros: each is the derivative of the other. `embedding_lookup`
-and `add_rows` do the same with rows of a matrix. `pick` reads along one dimension. The public functions are composed of
+and `add_rows` do the same with rows of a matrix. `pick` reads along one dimension, and `main_diagonal` reads the
+diagonals of square matrices. `index_put` writes elements into a copy. Most of the public functions are composed of
 these operations.
 """
 
@@ -114,11 +115,11 @@ def take_along_dim(input: Input, indices: Input, dim: int | None = None) -> Tens
     indices = _as_index(indices)
     if dim is None:
         flat, indices = reshape(input, shape=(-1,)), reshape(indices, shape=(-1,))
-        return pick(flat, indices, dim=0, name="take_along_dim", from_end=True)
+        return pick(flat, indices, dim=0, name="take_along_dim", allow_negative=True)
     if indices.ndim != input.ndim:
         raise ValueError(f"take_along_dim: indices {indices.shape} must have as many dimensions as input {input.shape}")
     dim, source = wrap_dim(input, dim, "take_along_dim"), _at_least_1d(input)
-    return pick(source, indices, dim=dim, name="take_along_dim", sizes=input.shape, from_end=True)
+    return pick(source, indices, dim=dim, name="take_along_dim", sizes=input.shape, allow_negative=True)
 
 
 @takes_axis
@@ -274,7 +275,8 @@ def split_index(index: tuple[Any, ...], ndim: int) -> tuple[tuple[Any, ...], tup
     is_array = [not number and not is_basic(part) for part, number in zip(parts, is_number, strict=True)]
     # the positions of the entries that NumPy treats as arrays: arrays and integers
     advanced = [i for i in range(len(parts)) if is_number[i] or is_array[i]]
-    if not any(is_number) or advanced[-1] - advanced[0] + 1 == len(advanced):  # none, or nothing separates them
+    # without integers, and if these entries are adjacent, NumPy gives PyTorch's result
+    if not any(is_number) or advanced[-1] - advanced[0] + 1 == len(advanced):
         return (), tuple(parts)
     first: list[Any] = []
     second: list[Any] = []
@@ -304,21 +306,23 @@ def _as_index(index: Any) -> Any:
 
 @operation(extra="positions")
 def pick(
-    input: Array, index: Array, *, dim: int, name: str, sizes: tuple[int, ...] | None = None, from_end: bool = False
-) -> Any:
+    input: Array, index: Array, *, dim: int, name: str, sizes: tuple[int, ...] | None = None,
+    allow_negative: bool = False,
+) -> Any:  # fmt: skip
     """Read elements by their index along one dimension.
 
     If `sizes` is None, whole slices are read: out[i] = input[index[i]] for dim 0. If it is a tuple, single elements are
     read: out[i, j] = input[index[i, j], j] for dim 0. `index` then broadcasts, and each dimension d other than `dim` is
-    read from 0 to sizes[d] - 1; sizes[dim] is ignored. With `from_end`, negative indices count from the end. `name` is
-    the name in error messages. For the derivative, the formula also returns `positions`, the checked indices.
+    read from 0 to sizes[d] - 1; sizes[dim] is ignored. With `allow_negative`, negative indices count from the end;
+    otherwise they are an error. `name` is the name in error messages. For the derivative, the formula also returns
+    `positions`, the checked indices.
 
     Raises:
         TypeError: the indices are not integers.
         IndexError: an index is out of range.
     """
     positions, size = int64_copy(index, name), input.shape[dim]
-    positions = np.where(positions < 0, positions + size, positions) if from_end else positions
+    positions = np.where(positions < 0, positions + size, positions) if allow_negative else positions
     positions = check_range(positions, size, name)
     return contiguous(np.asarray(input[grid_index(dim, positions, sizes)])), positions
 

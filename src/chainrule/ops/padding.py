@@ -40,13 +40,14 @@ def pad(input: Input, pad: Ints, mode: str = "constant", value: float | None = N
     shape = [n + before + after for n, (before, after) in zip(input.shape, pairs, strict=True)]
     check("pad", min(shape, default=0) >= 0, f"{widths} crops more than the input {input.shape} has")
     if mode in ("constant", "circular"):  # crop first, so that cropped elements do not wrap around
-        inner = [slice(max(-b, 0), max(n + min(a, 0), 0)) for n, (b, a) in zip(input.shape, pairs, strict=True)]
-        input, pairs = getitem(input, index=tuple(inner)), [(max(b, 0), max(a, 0)) for b, a in pairs]
+        crop_index = [slice(max(-b, 0), max(n + min(a, 0), 0)) for n, (b, a) in zip(input.shape, pairs, strict=True)]
+        input, pairs = getitem(input, index=tuple(crop_index)), [(max(b, 0), max(a, 0)) for b, a in pairs]
     if mode == "constant":
-        inside = tuple(slice(b, size - a) for size, (b, a) in zip(shape, pairs, strict=True))
+        # where the input lies in the result
+        input_index = tuple(slice(b, size - a) for size, (b, a) in zip(shape, pairs, strict=True))
         if not value:
-            return add_at(input, index=inside, shape=shape)
-        return index_put(np.full(shape, value, input.dtype), input, index=inside)
+            return add_at(input, index=input_index, shape=shape)
+        return index_put(np.full(shape, value, input.dtype), input, index=input_index)
     if pairs == [(0, 0)] * input.ndim:
         return clone(input)
     for dim, (before, after) in enumerate(pairs):

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, overload
 import numpy as np
 
 from chainrule.errors import check, check_floats
-from chainrule.kernels import pooling as kernels
+from chainrule.kernels import pooling as pooling_kernels
 from chainrule.ops.convolution import pair
 from chainrule.ops.indexing import gather
 from chainrule.ops.linalg import matmul
@@ -22,10 +22,10 @@ __all__ = ["adaptive_avg_pool2d", "avg_pool1d", "avg_pool2d", "max_pool1d", "max
 class PoolParams(NamedTuple):
     """The parameters of pooling, each pair as (vertical, horizontal).
 
-    `ceil_mode` lets the last window extend past the end of the image.
+    `kernel_size` is the window's size. `ceil_mode` lets the last window extend past the end of the image.
     """
 
-    kernel: tuple[int, int]
+    kernel_size: tuple[int, int]
     stride: tuple[int, int]
     padding: tuple[int, int]
     dilation: tuple[int, int] = (1, 1)
@@ -38,7 +38,7 @@ def max_pool(input: Array, *, params: PoolParams) -> Any:
 
     For the derivative, the formula also returns `argmax`, the position of the maximum in the window.
     """
-    return kernels.max_pool(input, *params)
+    return pooling_kernels.max_pool(input, *params)
 
 
 @max_pool.derivative
@@ -50,8 +50,8 @@ def _(grad: Array, argmax: Any, input_shape: Any, params: PoolParams) -> Array:
 @operation
 def max_pool_gradient(input: Array, *, argmax: Any, shape: Any, params: PoolParams) -> Array:
     """Zeros of `shape`, with each element of the input added at the position of its window's maximum."""
-    kernel, stride, padding, dilation, _ = params
-    return kernels.max_pool_gradient(input, argmax, shape, kernel, stride, padding, dilation)
+    kernel_size, stride, padding, dilation, _ = params
+    return pooling_kernels.max_pool_gradient(input, argmax, shape, kernel_size, stride, padding, dilation)
 
 
 @max_pool_gradient.derivative
@@ -65,40 +65,44 @@ def _(grad: Array, argmax: Any, shape: Any, params: PoolParams) -> Array:
 @operation
 def max_pool_indices(input: Array, *, params: PoolParams) -> Array:
     """For each window, the index h W + w of its maximum, which is at row h and column w: (N, C, H′, W′) int64."""
-    _, argmax = kernels.max_pool(input, *params)
+    _, argmax = pooling_kernels.max_pool(input, *params)
     return _image_indices(argmax, input.shape[3], params)
 
 
 def _image_indices(argmax: Array, width: int, params: PoolParams) -> Any:
     """For each window, the index of its maximum in the image, given its position in the window."""
-    kernel, stride, padding, dilation, _ = params
-    return kernels.max_pool_indices(argmax, width, kernel, stride, padding, dilation)
+    kernel_size, stride, padding, dilation, _ = params
+    return pooling_kernels.max_pool_indices(argmax, width, kernel_size, stride, padding, dilation)
 
 
 @operation
-def avg_pool(input: Array, *, params: PoolParams, divisor: tuple[bool, int | None]) -> Array:
-    """The mean of each window, (N, C, H, W) to (N, C, H′, W′); `divisor` is (count_include_pad, divisor_override)."""
+def avg_pool(input: Array, *, params: PoolParams, divisor_options: tuple[bool, int | None]) -> Array:
+    """The mean of each window, (N, C, H, W) to (N, C, H′, W′).
+
+    `divisor_options` is the pair (count_include_pad, divisor_override), which determines the divisor; see `avg_pool2d`.
+    """
     check_floats("avg_pool", input)
-    kernel, stride, padding, _, ceil_mode = params
-    return kernels.avg_pool(input, kernel, stride, padding, ceil_mode, *divisor)
+    kernel_size, stride, padding, _, ceil_mode = params
+    return pooling_kernels.avg_pool(input, kernel_size, stride, padding, ceil_mode, *divisor_options)
 
 
 @avg_pool.derivative
-def _(grad: Array, input_shape: Any, params: PoolParams, divisor: Any) -> Array:
+def _(grad: Array, input_shape: Any, params: PoolParams, divisor_options: Any) -> Array:
     """The gradient is distributed evenly over the window."""
-    return avg_pool_gradient(grad, shape=input_shape, params=params, divisor=divisor)
+    return avg_pool_gradient(grad, shape=input_shape, params=params, divisor_options=divisor_options)
 
 
 @operation
-def avg_pool_gradient(input: Array, *, shape: Any, params: PoolParams, divisor: Any) -> Array:
+def avg_pool_gradient(input: Array, *, shape: Any, params: PoolParams, divisor_options: Any) -> Array:
     """Zeros of `shape`, with each element of the input distributed evenly over its window."""
-    return kernels.avg_pool_gradient(input, shape, params.kernel, params.stride, params.padding, *divisor)
+    kernel_size, stride, padding, _, _ = params
+    return pooling_kernels.avg_pool_gradient(input, shape, kernel_size, stride, padding, *divisor_options)
 
 
 @avg_pool_gradient.derivative
-def _(grad: Array, params: PoolParams, divisor: Any) -> Array:
+def _(grad: Array, params: PoolParams, divisor_options: Any) -> Array:
     """The mean of the gradient over each window."""
-    return avg_pool(grad, params=params, divisor=divisor)
+    return avg_pool(grad, params=params, divisor_options=divisor_options)
 
 
 @overload
@@ -162,17 +166,11 @@ def max_pool1d(
 
 
 def _max_pool(
-    ndim: int,
-    input: Array,
-    kernel: Any,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    ceil_mode: bool,
+    ndim: int, input: Array, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool,
     return_indices: bool,
-) -> Any:
+) -> Any:  # fmt: skip
     """Implement `max_pool1d` and `max_pool2d`."""
-    images, params = _pool_params("max_pool", ndim, input, kernel, stride, padding, dilation, ceil_mode)
+    images, params = _pool_params("max_pool", ndim, input, kernel_size, stride, padding, dilation, ceil_mode)
     out = _pool_images(max_pool, input, ndim, images, params=params)
     return (out, _pool_images(max_pool_indices, input, ndim, images, params=params)) if return_indices else out
 
@@ -198,7 +196,8 @@ def avg_pool2d(
     """
     images, params = _pool_params("avg_pool", 2, input, kernel_size, stride, padding, 1, ceil_mode)
     check("avg_pool2d", divisor_override != 0, "divisor_override must not be 0")
-    return _pool_images(avg_pool, input, 2, images, params=params, divisor=(count_include_pad, divisor_override))
+    divisor_options = count_include_pad, divisor_override
+    return _pool_images(avg_pool, input, 2, images, params=params, divisor_options=divisor_options)
 
 
 def avg_pool1d(
@@ -207,11 +206,11 @@ def avg_pool1d(
 ) -> Tensor:  # fmt: skip
     """The mean of each window of a signal, (N, C, L) to (N, C, L′) or (C, L) to (C, L′); see `avg_pool2d`."""
     images, params = _pool_params("avg_pool", 1, input, kernel_size, stride, padding, 1, ceil_mode)
-    return _pool_images(avg_pool, input, 1, images, params=params, divisor=(count_include_pad, None))
+    return _pool_images(avg_pool, input, 1, images, params=params, divisor_options=(count_include_pad, None))
 
 
 def _pool_params(
-    name: str, ndim: int, input: Array, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
+    name: str, ndim: int, input: Array, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
 ) -> tuple[Array, PoolParams]:
     """Return the input as a batch of images, and the parameters, checked. A signal becomes an image of one row."""
     name = f"{name}{ndim}d"
@@ -219,17 +218,17 @@ def _pool_params(
     if input.ndim not in (ndim + 1, ndim + 2) or 0 in input.shape[-ndim - 1 :]:
         sizes = "L" if ndim == 1 else "H, W"
         raise ValueError(f"{name}: takes (N, C, {sizes}) or (C, {sizes}), where only N may be 0, not {input.shape}")
-    stride = kernel if stride in (None, (), []) else stride
-    kernel, stride = pair(name, "kernel_size", kernel, 1, ndim), pair(name, "stride", stride, 1, ndim)
+    stride = kernel_size if stride in (None, (), []) else stride
+    kernel_size, stride = pair(name, "kernel_size", kernel_size, 1, ndim), pair(name, "stride", stride, 1, ndim)
     padding, dilation = pair(name, "padding", padding, 0, ndim), pair(name, "dilation", dilation, 1, ndim)
-    if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
-        raise ValueError(f"{name}: padding {padding[-ndim:]} must be at most half the kernel_size {kernel[-ndim:]}")
+    if any(2 * p > k for p, k in zip(padding, kernel_size, strict=True)):
+        raise ValueError(f"{name}: padding {padding[-ndim:]} must be at most half of kernel_size {kernel_size[-ndim:]}")
     images = input if input.ndim == ndim + 2 else unsqueeze(input, 0)
     images = unsqueeze(images, 2) if ndim == 1 else images
-    params = PoolParams(kernel, stride, padding, dilation, ceil_mode)
+    params = PoolParams(kernel_size, stride, padding, dilation, ceil_mode)
     size = images.shape[-2], images.shape[-1]
-    if min(kernels.pooled_size(size, *params)) < 1:
-        window = f"{kernel[-ndim:]} (dilation {dilation[-ndim:]})"
+    if min(pooling_kernels.pooled_size(size, *params)) < 1:
+        window = f"{kernel_size[-ndim:]} (dilation {dilation[-ndim:]})"
         raise ValueError(f"{name}: the window {window} is larger than {size[-ndim:]} padded by {padding[-ndim:]}")
     return images, params
 
@@ -242,7 +241,7 @@ def _pool_images(pool: Operation[...], input: Array, ndim: int, images: Array, *
 
 
 def adaptive_avg_pool2d(input: Input, output_size: int | Sequence[int | None]) -> Tensor:
-    """The means of H′ by W′ windows that cover the image: (..., H, W) to (..., H′, W′).
+    """The means of a grid of H′ by W′ windows that together cover the image: (..., H, W) to (..., H′, W′).
 
     Window i of the H′ windows over H rows begins at row ⌊i H / H′⌋ and ends before row ⌈(i + 1) H / H′⌉; columns are
     divided likewise. Two matrix products compute the means.

@@ -179,7 +179,7 @@ class Trace:
             ) from error
 
     def lift(self, x: Any, detached: bool = False) -> Any:
-        """Return the symbol of a Tensor or an array, and anything else unchanged."""
+        """Return the symbol of a Tensor or an array, a NumPy number as a Python number, and anything else unchanged."""
         array = x._data if isinstance(x, Tensor) else x
         if isinstance(array, np.ndarray):
             return Symbol(self, self.state[id(array)]) if id(array) in self.state else self.as_constant(array)
@@ -341,21 +341,22 @@ def _convolution(trace: Trace, x: Symbol, weight: Symbol, *, params: Any) -> Sym
 
 def _max_pool(trace: Trace, x: Symbol, *, params: Any) -> Symbol:
     out = pooling.max_pool(x.example, params=params).shape[2:]
-    options = {"kernel": params.kernel, "stride": params.stride, "padding": _window_padding(x, params, out)}
+    options = {"kernel": params.kernel_size, "stride": params.stride, "padding": _window_padding(x, params, out)}
     return trace.write(runtime.max_pool, (x,), {**options, "dilation": params.dilation})
 
 
-def _avg_pool(trace: Trace, x: Symbol, *, params: Any, divisor: tuple[bool, int | None]) -> Symbol:
-    include_pad, override = divisor
+def _avg_pool(trace: Trace, x: Symbol, *, params: Any, divisor_options: tuple[bool, int | None]) -> Symbol:
+    include_pad, override = divisor_options
     if params.ceil_mode or override is not None or (any(params.padding) and not include_pad):
         raise Unwritable("ceil_mode, count_include_pad=False or divisor_override")
     padding = tuple((p, p) for p in params.padding)
-    return trace.write(runtime.avg_pool, (x,), {"kernel": params.kernel, "stride": params.stride, "padding": padding})
+    options = {"kernel": params.kernel_size, "stride": params.stride, "padding": padding}
+    return trace.write(runtime.avg_pool, (x,), options)
 
 
 def _window_padding(x: Symbol, params: Any, out: Sequence[int]) -> tuple[tuple[int, int], ...]:
     """The padding before and after, with what `ceil_mode` adds at the end."""
-    sizes = zip(x.shape[2:], out, params.kernel, params.stride, params.padding, params.dilation, strict=True)
+    sizes = zip(x.shape[2:], out, params.kernel_size, params.stride, params.padding, params.dilation, strict=True)
     return tuple((p, max(p, (o - 1) * s + d * (k - 1) + 1 - n - p)) for n, o, k, s, p, d in sizes)
 
 

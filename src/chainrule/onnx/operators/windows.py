@@ -224,7 +224,7 @@ def _average_pool(call: Call, x: Any) -> Any:
     window, with_padding = _pool(call, x), bool(call.get("count_include_pad", 0))
     if _is_plain(x, window) and set(window.dilations) == {1}:
         params = PoolParams(window.kernel, window.strides, window.before)  # type: ignore[arg-type]
-        return avg_pool(x, params=params, divisor=(with_padding, None))
+        return avg_pool(x, params=params, divisor_options=(with_padding, None))
     total = _sum_of_windows(_padded(x, window, 0.0), window)
     ones: Any = np.ones((1, 1, *x.shape[2:]), x.dtype)
     if with_padding:  # the padding counts, but not what ceil_mode appends
