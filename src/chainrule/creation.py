@@ -15,7 +15,7 @@ from chainrule.ops.dtypes import DEFAULT, storable_dtype
 from chainrule.ops.operation import check_tensors
 from chainrule.ops.shape import int_tuple
 from chainrule.random import draw
-from chainrule.tensor import Tensor, _numeric_array, _sizes, as_tensor, check_fits
+from chainrule.tensor import Tensor, _numeric_array, _sizes, as_tensor, check_representable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,7 +75,7 @@ def full(
     """A Tensor filled with one value; a Python float gives float32."""
     dtype = DEFAULT if dtype is None and isinstance(fill_value, float) else dtype
     value = _numeric_array(fill_value)  # raises an error unless it is numeric
-    check_fits(value, value.dtype if dtype is None else np.dtype(dtype))
+    check_representable(value, value.dtype if dtype is None else np.dtype(dtype))
     return _create(np.full(_shape("full", size), fill_value, dtype), requires_grad, device)
 
 
@@ -107,7 +107,7 @@ def arange(
     check("arange", step != 0, "the step must not be 0")
     check("arange", 0 <= (stop - begin) / step < math.inf, f"steps of {step} do not lead from {begin} to {stop}")
     array = np.arange(*bounds)  # floats in float64: in float32 rounding errors would accumulate
-    check_fits(array[:: max(len(array) - 1, 1)], array.dtype if dtype is None else np.dtype(dtype))
+    check_representable(array[:: max(len(array) - 1, 1)], array.dtype if dtype is None else np.dtype(dtype))
     return _create(array if dtype is None else array.astype(dtype), device=device)
 
 

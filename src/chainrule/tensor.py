@@ -69,12 +69,12 @@ _ndarray = np.ndarray
 
 def _operator(operation: Operation[...]) -> Callable[[Tensor, Operand], Tensor]:
     """Return the method for a tensor as the left operand, such as `tensor + other`."""
-    return lambda self, other: _record(operation, (self, other), {})
+    return lambda self, other: _run_operation(operation, (self, other), {})
 
 
 def _reflected(operation: Operation[...]) -> Callable[[Tensor, Operand], Tensor]:
     """Return the method for a tensor as the right operand, such as `other + tensor`."""
-    return lambda self, other: _record(operation, (other, self), {})
+    return lambda self, other: _run_operation(operation, (other, self), {})
 
 
 if TYPE_CHECKING:
@@ -245,7 +245,7 @@ class Tensor(metaclass=_TensorType):
             mode.trace.refuse("assigning to .data")
         array = _as_array(value, None, copy=False)
         if self._node is not None:
-            self._check_fits("data: where gradients are required, new data must keep", array)
+            self._check_shape_and_dtype("data: where gradients are required, new data must keep", array)
         self._version[0] += 1
         views.unshare(self)
         self._data, self._version = array, [0]
@@ -386,7 +386,7 @@ class Tensor(metaclass=_TensorType):
 
     @property
     def is_leaf(self) -> builtins.bool:
-        """Whether this Tensor is anything but the result of a recorded operation."""
+        """Whether this Tensor is not the result of a recorded operation."""
         return not isinstance(self._node, tape.Node)
 
     @property
@@ -408,14 +408,14 @@ class Tensor(metaclass=_TensorType):
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
         if value is not None:
-            self._check_fits("grad: must have", value)
+            self._check_shape_and_dtype("grad: must have", value)
             tape.node_of(self, "grad")
         if self._node is not None:
             if mode.trace is not None:
                 value = mode.trace.before_grad_assigned(self._node, value)
             self._node.grad = value
 
-    def _check_fits(self, what: str, new: NDArray[Any] | Tensor) -> None:
+    def _check_shape_and_dtype(self, what: str, new: NDArray[Any] | Tensor) -> None:
         """Raise an error, which begins with `what`, unless a new value has this Tensor's shape and type."""
         if (new.shape, new.dtype) != (self.shape, self.dtype):
             raise ValueError(f"{what} shape {self.shape} and {self.dtype}, not {new.shape} and {new.dtype}")
@@ -446,10 +446,12 @@ class Tensor(metaclass=_TensorType):
         self, gradient: Tensor | None = None, retain_graph: builtins.bool | None = None,
         create_graph: builtins.bool = False, inputs: Tensor | Sequence[Tensor] | None = None,
     ) -> None:  # fmt: skip
-        """Compute dL/dx for each leaf x that this Tensor, L, was computed from, and add it to `x.grad`.
+        """Compute the gradient of each leaf x that this Tensor was computed from, and add it to `x.grad`.
+
+        The gradients are dL/dx for a loss L, which usually is this Tensor itself.
 
         Args:
-            gradient: dL/d(this), in its shape; optional for a Tensor of one element.
+            gradient: dL/d(this), in this Tensor's shape; 1 if None, which is allowed for a Tensor of one element.
             retain_graph: keep the graph for another backward pass; the same as `create_graph` if None.
             create_graph: make the gradients differentiable.
             inputs: compute the gradients of these Tensors only, which may be intermediate results.
@@ -490,7 +492,7 @@ class Tensor(metaclass=_TensorType):
             views.change(self, lambda: new().to(self.dtype))
             return self
         array = _values(self)
-        if not (array if type(array) is _ndarray else array.layout_array).flags.writeable:
+        if not _layout_array(array).flags.writeable:
             raise read_only_error(self.shape)
         with np.errstate(all="ignore"):
             write(array)
@@ -512,7 +514,8 @@ class Tensor(metaclass=_TensorType):
         """Apply an arithmetic operation in place; without gradients, `ufunc` writes into memory."""
         value = _values(other)
         if not isinstance(other, Tensor):
-            # raises an error unless `other` is numeric; in tracing, a Scalar holds its number in `value`
+            # raises an error unless `other` is numeric; during tracing, it may be a `lower.tracer.Scalar`, such as a
+            # learning rate, whose number is its `value`
             promote([getattr(other, "value", other)], "common", operation.name)
 
         def write(array: NDArray[Any]) -> None:
@@ -587,7 +590,7 @@ class Tensor(metaclass=_TensorType):
                 return
         array = _values(value) if isinstance(value, Tensor) else _numeric_array(value)
         if not isinstance(value, (Tensor, np.ndarray)):
-            check_fits(array, self.dtype)
+            check_representable(array, self.dtype)
         shape = self.shape if index is ... else _shape_at(self._data, index)
         try:
             np.broadcast_to(array, shape)
@@ -617,10 +620,10 @@ class Tensor(metaclass=_TensorType):
     __lt__, __le__, __gt__, __ge__ = _operator(ops.lt), _operator(ops.le), _operator(ops.gt), _operator(ops.ge)
 
     def __eq__(self, other: object) -> Tensor:  # type: ignore[override]  # elementwise, as in every array library
-        return _record(ops.eq, (self, other), {}) if _comparable(other) else NotImplemented
+        return _run_operation(ops.eq, (self, other), {}) if _comparable(other) else NotImplemented
 
     def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
-        return _record(ops.ne, (self, other), {}) if _comparable(other) else NotImplemented
+        return _run_operation(ops.ne, (self, other), {}) if _comparable(other) else NotImplemented
 
     __neg__, __abs__ = ops.neg, ops.abs
 
@@ -653,8 +656,7 @@ class Tensor(metaclass=_TensorType):
 
     def contiguous(self) -> Tensor:
         """The elements in C order: this Tensor if its elements are in C order already, else a copy."""
-        array = _values(self)
-        is_contiguous = (array if type(array) is _ndarray else array.layout_array).flags.c_contiguous
+        is_contiguous = _layout_array(_values(self)).flags.c_contiguous
         return self if is_contiguous else ops.shape.contiguous_copy(self)
 
     def permute(self, *dims: int | Sequence[int]) -> Tensor:
@@ -758,7 +760,7 @@ class Tensor(metaclass=_TensorType):
         return ops.where(condition, self, other)
 
 
-_record = Tensor.__operation__
+_run_operation = Tensor.__operation__
 
 
 def tensor(
@@ -809,7 +811,7 @@ def _as_array(data: Any, dtype: DTypeLike | None, copy: bool) -> NDArray[Any]:
         array = np.array(data, dtype, order="C") if copy else np.asarray(data, dtype)
     else:
         if np.dtype(dtype).kind != "f":  # in a floating type, too large a number becomes infinite, with a warning
-            check_fits(array, np.dtype(dtype))
+            check_representable(array, np.dtype(dtype))
         array = array.astype(dtype)
     return array.astype(storable_dtype(array.dtype).newbyteorder("="), copy=False)
 
@@ -875,6 +877,14 @@ def _values(other: Any) -> Any:
     return other._data if isinstance(other, Tensor) else other
 
 
+def _layout_array(array: Any) -> NDArray[Any]:
+    """Return an array with the memory layout and the writability of an array that `_values` has returned.
+
+    This is the array itself. During tracing, it is that of the tracer, whose elements may be outdated.
+    """
+    return array if type(array) is _ndarray else array.layout_array
+
+
 def _no_derivative(name: str) -> TypeError:
     return TypeError(f"{name} has no derivative here; for values alone use {name}(tensor.numpy())")
 
@@ -883,7 +893,7 @@ def _comparable(other: object) -> bool:
     return isinstance(other, (Tensor, np.ndarray, np.generic, bool, int, float))
 
 
-def check_fits(array: NDArray[Any], dtype: np.dtype[Any]) -> None:
+def check_representable(array: NDArray[Any], dtype: np.dtype[Any]) -> None:
     """Check that the numbers in an array can be converted to a type.
 
     Raises:
@@ -893,9 +903,12 @@ def check_fits(array: NDArray[Any], dtype: np.dtype[Any]) -> None:
     if dtype.kind not in "iuf":
         return
     lowest, highest = _limits(dtype)
-    lowest = lowest if array.dtype.kind == "f" else lowest or -highest
-    for number in array.ravel().tolist():  # whose fraction will be cut off if the type holds integers
-        if (highest < abs(number) < math.inf) if dtype.kind == "f" else not lowest - 1 < number < highest + 1:
+    if lowest == 0 and array.dtype.kind != "f":  # an unsigned type takes negative integers, but not negative floats
+        lowest = -highest
+    for number in array.ravel().tolist():
+        # in an integer type, the fraction will be cut off: 255.9 fits into uint8
+        fits = not highest < abs(number) < math.inf if dtype.kind == "f" else lowest - 1 < number < highest + 1
+        if not fits:
             raise OverflowError(f"{number} does not fit into {dtype}")
 
 
@@ -923,7 +936,7 @@ def explain_error(
     if isinstance(error, RuntimeError):
         return error
     message = str(error)
-    # the type of the new error is one of Python's, not a subclass of NumPy's
+    # NumPy's own types of errors, such as AxisError, are subclasses of these; the new error has one of Python's types
     kind = next(kind for kind in (IndexError, ValueError, TypeError, OverflowError) if isinstance(error, kind))
     if message.partition(": ")[0].isidentifier():  # the message names the operation already
         return kind(message)
