@@ -62,7 +62,9 @@ def test_functions(name, training, missing, compiled):
 def test_layers(name, compiled):
     x = np.random.default_rng(0).standard_normal((4, 3, 2)).astype(np.float32)
 
-    def call(library: Any, missing: tuple[str, ...], training: bool, tracking: bool, compile_function: Any) -> list[Any]:
+    def call(
+        library: Any, missing: tuple[str, ...], training: bool, tracking: bool, compile_function: Any
+    ) -> list[Any]:
         layer = getattr(library.nn, name)(3, track_running_stats=True)
         layer(library.tensor(x + 1))
         layer.train(training)

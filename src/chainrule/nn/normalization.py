@@ -104,7 +104,8 @@ class InstanceNorm2d(_BatchNorm):
         eps: added to the variance.
         momentum: weight of a new batch in the running statistics.
         affine: whether to scale by a learned `weight` (C,) and shift by a learned `bias` (C,).
-        track_running_stats: whether to keep running statistics, which then are used in evaluation.
+        track_running_stats: whether to keep running statistics, which are used in evaluation; otherwise the statistics
+            of the input are always used.
         dtype: the type of parameters and statistics.
 
     Buffers, with `track_running_stats`: `running_mean` (C,), `running_var` (C,), `num_batches_tracked`.

@@ -131,8 +131,8 @@ def batch_norm(
 
     Args:
         input: (N, C) or (N, C, ...).
-        running_mean: (C,), updated in place if `training`. In training, it may be None if `running_var` is None, too.
-        running_var: (C,), the unbiased variance, updated in place if `training`; or None like `running_mean`.
+        running_mean: (C,), updated in place if `training`; may be None only in training, together with `running_var`.
+        running_var: (C,), the unbiased variance, updated in place if `training`; may be None like `running_mean`.
         weight: the scale, (C,), or None.
         bias: the shift, (C,), or None.
         training: normalize by the statistics of the batch; otherwise by the running statistics.
@@ -218,10 +218,10 @@ def instance_norm(
 
     Args:
         input: (N, C, ...), with at least one further dimension.
-        running_mean: (C,), updated in place with the mean of the examples' means if `use_input_stats`. In this case, it
-            may be None if `running_var` is None, too.
-        running_var: (C,), updated in place with the mean of the examples' unbiased variances if `use_input_stats`; or
-            None like `running_mean`.
+        running_mean: (C,), updated in place with the mean of the examples' means if `use_input_stats`; may be None only
+            in this case, together with `running_var`.
+        running_var: (C,), updated in place with the mean of the examples' unbiased variances if `use_input_stats`; may
+            be None like `running_mean`.
         weight: the scale, (C,), or None.
         bias: the shift, (C,), or None.
         use_input_stats: normalize by the statistics of the input; otherwise by the running statistics.
