@@ -1,7 +1,8 @@
 """Drawings of the computation graph, from the leaves to a result.
 
-`graph` returns its nodes and edges. `draw` writes them as text for Graphviz or Markdown, which lay out graphs of any
-size; `chainrule.plots.computation_graph` draws small graphs with matplotlib alone.
+`graph` returns the nodes and edges. `draw` writes them in the language of Graphviz or of Mermaid, which is used in
+Markdown, or returns the SVG that Graphviz makes; both programs lay out graphs of any size.
+`chainrule.plots.computation_graph` draws small graphs with matplotlib alone.
 """
 
 from __future__ import annotations

@@ -22,7 +22,16 @@ _keys = count()  # one for each registered hook
 
 
 class Handle:
-    """A registered hook: an entry of a dict of hooks, which is an attribute of its owner."""
+    """A handle to a hook: creating it registers the hook, and `remove()` unregisters the hook.
+
+    Args:
+        owner: the node or module that calls the hook.
+        attribute: the name of the owner's attribute that holds its hooks: a dict, or None before the first hook.
+        hook: the function to call.
+
+    Raises:
+        TypeError: the hook is not a function.
+    """
 
     def __init__(self, owner: Any, attribute: str, hook: Callable[..., Any]) -> None:
         if not callable(hook):

@@ -89,7 +89,7 @@ class Tracing(Protocol):
         """Return the tracer for a new Tensor whose array was made from the user's data."""
 
     def lift(self, x: Any, detached: bool = False) -> Any:
-        """Check a value of the user, a Tensor or an array, and return its tracer; return a number unchanged.
+        """Check a value of the user, a Tensor or an array, and return its tracer; return a number as a Python number.
 
         A result of operations that were recorded outside is refused, because no gradient could reach their graph. With
         `detached` it is accepted, because the caller does not need its gradient.

@@ -168,8 +168,8 @@ class Node:
 
     def _differentiable_vjp(self, grad: Tensor, wrap: Callable[[Any], Tensor]) -> Any:
         """Run the rule on Tensors, so that it is recorded."""
-        # operations that the rule records get the frames of this node; `set_grad_enabled`, in the callers of `walk`,
-        # restores `mode.anomaly`
+        # operations that the rule records get the frames of this node; `_with_recording`, which the callers of `walk`
+        # use, restores `mode.anomaly`
         if mode.anomaly is not None:
             mode.anomaly = Anomaly(mode.anomaly.check_nan, getattr(self, "recorded_at", None))
         values = list(self.saved)  # type: ignore[arg-type]  # `vjp` has checked that they are not freed

@@ -139,8 +139,8 @@ def change(tensor: Tensor, compute: Callable[[], Tensor]) -> None:
         return
     tensors = tensor._aliases.live_tensors()
     old_version = tensor._version
-    # give them a temporary counter, which never increases: the operations below save the old value, which stays valid,
-    # because its array is not overwritten
+    # give the Tensors a temporary counter, which never increases: the operations below save the old value, which stays
+    # valid, because its array is not overwritten
     _set_version(tensors, [0])
     try:
         new_base = _update_base(base, steps, compute())

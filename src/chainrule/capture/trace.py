@@ -192,7 +192,7 @@ class Trace(Recorder):
         return tracer.copy("K") if array.dtype == data.dtype else self.cast(tracer, array.dtype)
 
     def lift(self, x: Any, detached: bool = False) -> Any:
-        """Return the Tracer of a Tensor or an array; return numbers unchanged.
+        """Return the Tracer of a Tensor or an array; return a number as a Python number.
 
         Args:
             x: an input of an operation.

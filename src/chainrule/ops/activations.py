@@ -1,6 +1,6 @@
 """Activation functions, elementwise: relu and its relatives, sigmoid, softplus, mish, GELU.
 
-Each derivative stands below its formula. `inplace=True` also writes the result into the input, as in PyTorch, but it
+Each derivative follows its formula. `inplace=True` also writes the result into the input, as in PyTorch, but it
 does not save memory: the values that the derivative needs are kept.
 """
 

@@ -1,6 +1,6 @@
 """Elementwise arithmetic and selection: +, -, ×, ÷, remainders, powers, rounding, where.
 
-Inputs broadcast as in NumPy. Each derivative stands below its formula. The tape sums gradients over broadcast
+Inputs broadcast as in NumPy. Each derivative follows its formula. The tape sums gradients over broadcast
 dimensions, so the rules here ignore broadcasting.
 """
 
@@ -138,7 +138,7 @@ trunc_divide.derivative(_zero_gradients)
 
 @operation(numpy=np.remainder, promote="common")
 def remainder(input: Operand, other: Operand) -> Array:
-    """x - y ⌊x / y⌋, with the sign of y: x % y. NaN for a float y of 0.
+    """x - y ⌊x / y⌋, with the sign of y: x % y. NaN if y is a floating-point 0.
 
     Raises:
         ZeroDivisionError: an integer is divided by 0.
@@ -155,7 +155,7 @@ def _(grad: Array, input: Array, other: Array) -> Any:
 
 @operation(numpy=np.fmod, promote="common", tensor_positions=(0,))
 def fmod(input: Input, other: Operand) -> Array:
-    """x - y trunc(x / y), with the sign of x, as in C. NaN for a float y of 0.
+    """x - y trunc(x / y), with the sign of x, as in C. NaN if y is a floating-point 0.
 
     Raises:
         ZeroDivisionError: an integer is divided by 0.

@@ -1,6 +1,6 @@
 """Elementwise functions of one input: exponentials, logarithms, roots, trigonometry, the error function.
 
-Each derivative stands below its formula. Source of the derivatives: Abramowitz and Stegun, chapters 3, 4 and 7.
+Each derivative follows its formula. Source of the derivatives: Abramowitz and Stegun, chapters 3, 4 and 7.
 """
 
 import math

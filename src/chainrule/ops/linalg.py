@@ -34,7 +34,7 @@ def matmul(input: Input, other: Input) -> Array:
         (..., n, m), without n if `input` is a vector, and without m if `other` is one.
 
     Raises:
-        ValueError: an input has no dimensions, or the two k differ.
+        ValueError: an input has no dimensions, or the sizes k differ.
         TypeError: the types differ, or an input is a Python number.
     """
     check_tensors("matmul", input, other)
@@ -125,7 +125,7 @@ def mm(input: Input, mat2: Input) -> Tensor:
     """The product of two matrices, (n, k) and (k, m).
 
     Raises:
-        ValueError: an input is not a matrix, or the two k differ.
+        ValueError: an input is not a matrix, or the sizes k differ.
     """
     return _product(input, mat2, 2, "mm")
 
@@ -134,7 +134,7 @@ def bmm(input: Input, mat2: Input) -> Tensor:
     """The products of two batches of matrices, (b, n, k) and (b, k, m).
 
     Raises:
-        ValueError: an input does not have three dimensions, or the b or k differ.
+        ValueError: an input does not have three dimensions, or the sizes b or k differ.
     """
     return _product(input, mat2, 3, "bmm")
 

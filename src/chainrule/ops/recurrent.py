@@ -43,10 +43,14 @@ class Cell:
         h_r, h_z, h_n       the K parts of the projected hidden state
         hidden, ...         the states
 
-    `gradient` has these. It returns the gradients of the projections and the new carries.
+    In the formulas of the steps below, x and h are a gate's parts of these projections, and a prime marks a new state.
+
+    `gradient` has the following parameters. It returns the gradients of the projections and the new carries. A carry is
+    the part of a state's gradient that does not go through the projection; each step passes it to the step before.
 
         _r, _z, _n, _h_n    to be overwritten: the gradients of the projections
-        direct_carry        the carries: what the call for step t + 1 returned; zeros for the last step
+        direct_carry        the carries, which the call for step t + 1 returned (zeros for the last step), to be
+                            overwritten with the new ones
         hidden_grad, ...    the gradients of the new states
         recurrent_grad      the gradient of the new hidden state through the projection of step t + 1
         r, z, n, h_n        the saved values
@@ -56,13 +60,13 @@ class Cell:
     Attributes:
         step: the formula.
         gradient: its derivative.
-        hidden_projection_grad_indices: the indices of the gradients of the projected hidden state among the gradients
-            that `gradient` returns, of which the first K are the gradients of the projected input.
+        hidden_projection_grad_indices: the indices of the gradients of the projected hidden state in the results of
+            `gradient`, which begin with the K gradients of the projected input.
         num_gates: K.
         num_states: the number of states; the first is the hidden state.
         num_saved: the number of values that `step` saves for the derivative.
-        has_direct_carry: whether the hidden state has a carry, too: the part of its gradient that does not go through
-            the projection (GRU). It is the last carry. Each of the other states has one carry: its gradient (LSTM).
+        has_direct_carry: whether the hidden state has a carry (GRU); it is the last carry. Each of the other states has
+            one in any case, because it is not projected (LSTM).
     """
 
     step: Callable[..., Any]
@@ -91,7 +95,7 @@ def _lstm_step(
     _hidden: Any, _cell: Any, _i: Any, _f: Any, _g: Any, _o: Any,
     x_i: Any, x_f: Any, x_g: Any, x_o: Any, h_i: Any, h_f: Any, h_g: Any, h_o: Any, hidden: Any, cell: Any,
 ) -> Any:  # fmt: skip
-    """i, f, o = σ(x + h); g = tanh(x + h); c′ = f c + i g; h′ = o tanh(c′)."""
+    """i, f, o = σ(x + h); g = tanh(x + h); cell′ = f · cell + i g; hidden′ = o tanh(cell′)."""
     i, f, g, o = sigmoid(x_i + h_i), sigmoid(x_f + h_f), tanh(x_g + h_g), sigmoid(x_o + h_o)
     new_cell = f * cell + i * g
     return o * tanh(new_cell), new_cell, i, f, g, o
@@ -117,7 +121,7 @@ def _gru_step(
     _hidden: Any, _r: Any, _z: Any, _n: Any, _h_n: Any,
     x_r: Any, x_z: Any, x_n: Any, h_r: Any, h_z: Any, h_n: Any, hidden: Any,
 ) -> Any:  # fmt: skip
-    """r, z = σ(x + h); n = tanh(x + r h); h′ = (1 - z) n + z h."""
+    """r, z = σ(x + h); n = tanh(x + r h); hidden′ = (1 - z) n + z · hidden."""
     r, z = sigmoid(x_r + h_r), sigmoid(x_z + h_z)
     n = tanh(x_n + r * h_n)
     return (1 - z) * n + z * hidden, r, z, n, h_n
@@ -133,7 +137,7 @@ def _gru_gradient(
 
 
 def _tanh_step(_hidden: Any, x: Any, h: Any, hidden: Any) -> Any:
-    """h′ = tanh(x + h)."""
+    """hidden′ = tanh(x + h)."""
     return (tanh(x + h),)
 
 
@@ -142,7 +146,7 @@ def _tanh_gradient(_x: Any, hidden_grad: Any, recurrent_grad: Any, new_hidden: A
 
 
 def _relu_step(_hidden: Any, x: Any, h: Any, hidden: Any) -> Any:
-    """h′ = relu(x + h)."""
+    """hidden′ = relu(x + h)."""
     return (relu(x + h),)
 
 

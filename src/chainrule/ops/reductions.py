@@ -182,9 +182,9 @@ def _(grad: Array, input: Array, dim: Dim, correction: float) -> Array:
 def vector_norm(input: Input, *, p: float, dim: Dim = None, keepdim: bool = False) -> Array:
     """(Σ |x|ᵖ)^(1/p); for p = inf the largest |x|, for -inf the smallest, for 0 the number of nonzero elements.
 
-    Powers are computed and summed in float64, so that for p = 2 a norm of float16 or float32 that fits the type neither
-    overflows nor underflows. As in PyTorch, float64 is not divided by the largest element first, so its powers may
-    overflow or underflow.
+    Powers are computed and summed in float64. For p = 2, the norm of float16 or float32 inputs therefore overflows or
+    underflows only if the norm itself does not fit the type. float64 inputs are not divided by their largest element
+    first, so their powers may overflow or underflow, as in PyTorch.
     """
     check_floats("norm", input)
     axes = _axes(input, dim, "norm")

@@ -238,7 +238,9 @@ def expand(input: Input, *sizes: Ints) -> Tensor:
 
 
 def tile(input: Input, *reps: Ints) -> Tensor:
-    """Copies of the input joined along each dimension; `reps` are their numbers, the last one for the last dimension.
+    """Copies of the input joined along each dimension; `reps` are the numbers of copies along the last dimensions.
+
+    If there are more numbers than dimensions, the input gets new leading dimensions.
 
     Raises:
         ValueError: a number of copies is negative.

@@ -1,7 +1,7 @@
 """Sorting along one dimension. NaN counts as larger than any number, as in PyTorch.
 
-`sort` and `topk` read the values by their indices with `gather`, whose derivative is theirs: the gradient goes to the
-element that was read. Compiled programs call `argsort` as a Python function.
+`sort` and `topk` find the indices with `argsort`, and read the elements with `gather`, which provides the derivative: a
+gradient goes to the element that was read. Compiled programs call `argsort` as a Python function.
 """
 
 import numpy as np
