@@ -880,7 +880,8 @@ def _values(other: Any) -> Any:
 def _layout_array(array: Any) -> NDArray[Any]:
     """Return an array with the memory layout and the writability of an array that `_values` has returned.
 
-    This is the array itself. During tracing, it is that of the tracer, whose elements may be outdated.
+    This is the array itself. During tracing, `array` is a `lower.tracer.Tracer`, and this is its `layout_array`, whose
+    elements may be outdated.
     """
     return array if type(array) is _ndarray else array.layout_array
 
