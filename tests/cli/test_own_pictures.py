@@ -153,6 +153,18 @@ def test_validation_images_without_some_classes_are_told(tmp_path, monkeypatch, 
     assert "random order" not in capsys.readouterr().out
 
 
+def test_classes_of_copies_leave_no_test_images(desk, tmp_path, capsys):
+    """All copies of a picture are put on one side."""
+    for kind in ("bar", "disk"):
+        (tmp_path / "copies" / kind).mkdir(parents=True)
+        for i in range(6):
+            draw(kind, 1).save(tmp_path / "copies" / kind / f"{i}.png")
+    arguments = ("--epochs", "1", "--image-size", "16", "--out", str(tmp_path / "run"))
+    assert run_command("train", "--data", str(tmp_path / "copies"), *arguments) == 2
+    assert "copies has no test images: at least 1 is needed" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_gray_models_in_color_and_npz(desk, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)

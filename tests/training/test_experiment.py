@@ -123,6 +123,12 @@ def test_too_few_images_to_set_some_aside_are_told(make_digits):
     assert experiment.configure("mlp", make_digits(train=6))
 
 
+def test_a_data_set_without_test_images_is_refused_before_the_training(make_digits):
+    with pytest.raises(RunError, match="^toy has no test images: at least 1 is needed$"):
+        experiment.configure("mlp", make_digits(test=0))
+    assert experiment.configure("mlp", make_digits(test=1))
+
+
 @pytest.mark.parametrize(
     ("height", "width", "message"), [(9, 16, "does not take images of 9×16"), (3, 3, "takes square images")]
 )

@@ -160,6 +160,8 @@ class ImageTask:
         train, validation, _ = data.split()
         if not len(validation.images):
             raise RunError(f"{data.name} has too few training images, {len(train.images)}: at least 6 are needed")
+        if not len(data.test_images):
+            raise RunError(f"{data.name} has no test images: at least 1 is needed")
         if limit is not None and limit > len(train.images):
             raise RunError(f"the limit is {limit:,}, but {data.name} has {len(train.images):,} training images")
 
