@@ -284,7 +284,7 @@ def test_evidence_of_the_line_and_the_page(count):
         assert row[14] == 1
 
 
-def test_a_doubtful_digit_is_looked_at_again():
+def test_a_digit_of_an_unsure_class_is_read_again():
     """Its box a little larger, then smaller; the opinions are pooled as logarithms. A sure one is read once."""
     asked = []
 

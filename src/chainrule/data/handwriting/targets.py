@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 CHANNELS = 17  # see `models.digit_detector.detection_loss`
 HEIGHTS = (14.0, 34.0)  # pixels: digits that the detector is to find, an octave and some more
-DOUBTFUL = (10.5, 44.0)  # pixels: those that it may find or not; all others are no digits to it
+OPTIONAL_HEIGHTS = (10.5, 44.0)  # pixels: outside of `HEIGHTS`, digits that it may find or not; others it must not find
 # Of a digit's area: with less than the first it is not asked for; with less than the second, the positions around its
 # center may say what they like
 LEAST_INSIDE, SURE_INSIDE = 0.6, 0.85
@@ -48,10 +48,11 @@ def detection_targets(crop: Crop) -> NDArray[np.float32]:
         spread_x, spread_y = (min(max(share / STRIDE, 0.5), 2.5) for share in (0.11 * width, 0.09 * height))
         nearness = np.exp(-(((column - x) / spread_x) ** 2 + ((row - y) / spread_y) ** 2) / 2).astype(np.float32)
         inside = _share_inside((left, top, right, bottom), crop.gray.shape[0])
-        doubtful = not HEIGHTS[0] <= height <= HEIGHTS[1] and DOUBTFUL[0] < height < DOUBTFUL[1]
-        if label < 0 or inside < SURE_INSIDE or doubtful:
+        is_wanted_height = HEIGHTS[0] <= height <= HEIGHTS[1]
+        is_optional_height = not is_wanted_height and OPTIONAL_HEIGHTS[0] < height < OPTIONAL_HEIGHTS[1]
+        if label < 0 or inside < SURE_INSIDE or is_optional_height:
             weight[nearness > 0.1] = 0
-        if label < 0 or inside < LEAST_INSIDE or not HEIGHTS[0] <= height <= HEIGHTS[1]:
+        if label < 0 or inside < LEAST_INSIDE or not is_wanted_height:
             continue
         center = round(y), round(x)
         if 0 <= center[0] < count and 0 <= center[1] < count:
