@@ -18,7 +18,7 @@ from chainrule.ops import operation
 
 pytestmark = [
     pytest.mark.usefixtures("interpreted"),
-    pytest.mark.filterwarnings("ignore:jit.* is compiled in nearly every call:RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore:jit.* is compiled too often:RuntimeWarning"),
 ]
 
 

@@ -7,6 +7,7 @@ import functools
 import gc
 import math
 import operator
+import tracemalloc
 import weakref
 
 import numpy as np
@@ -355,7 +356,7 @@ def test_arguments_of_other_kinds_make_other_programs(interpreted):
     assert compiled.programs is compiled.specializations  # its former name
 
 
-@pytest.mark.filterwarnings("ignore:jit. <lambda> is compiled in nearly every call")
+@pytest.mark.filterwarnings("ignore:jit. <lambda> is compiled too often")
 def test_the_oldest_shapes_are_forgotten_where_they_take_much_memory(monkeypatch):
     compiled = jit(lambda x: ((x @ x.T).exp() @ x).sum(0))  # which has memory for (rows, rows)
 
@@ -383,6 +384,66 @@ def test_the_oldest_shapes_are_forgotten_where_they_take_much_memory(monkeypatch
     for count in (109, 110, 100, 120):
         call(count)
     assert list(compiled.specializations) == last
+
+
+def freed_bytes(compiled):
+    """How many bytes are freed when the programs of a compiled function are dropped."""
+    gc.collect()
+    before, _ = tracemalloc.get_traced_memory()
+    compiled.specializations.clear()
+    gc.collect()
+    return before - tracemalloc.get_traced_memory()[0]
+
+
+def outer_product(x):
+    return x[:, None] * x
+
+
+def large_gradient(x):
+    weight.grad = None
+    loss = (weight * x.sum()).sum()
+    loss.backward()
+    return loss
+
+
+def python_call(x):
+    return chainrule.cumsum(x[:, None] * chainrule.ones(1, 500), 1).sum()
+
+
+def constant(x):
+    return (x.sum() * chainrule.ones(500, 500)).sum(0)
+
+
+weight = chainrule.ones(500, 500, requires_grad=True)
+
+
+@pytest.mark.parametrize("function", [outer_product, large_gradient, python_call, constant])
+def test_the_memory_of_a_program_includes_what_it_returns(function):
+    tracemalloc.start()
+    try:
+        compiled = jit(function)
+        compiled(chainrule.ones(500))
+        weight.grad = None
+        (specialization,) = next(iter(compiled.specializations.values()))
+        nbytes = specialization.nbytes
+        del specialization
+        assert freed_bytes(compiled) == pytest.approx(nbytes, abs=400_000)
+        assert nbytes >= 1_000_000  # 500 × 500 float32
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.filterwarnings("ignore:jit. outer_product is compiled too often")
+def test_large_outputs_count_as_memory(monkeypatch, interpreted):
+    compiled = jit(outer_product)
+    monkeypatch.setattr("chainrule.capture.compiled.MAX_PROGRAM_BYTES", 500_000)
+    for count in range(120, 130):
+        x = chainrule.arange(count).float()
+        np.testing.assert_array_equal(compiled(x).numpy(), np.outer(np.arange(count), np.arange(count)))
+    kept = [signature[0][0] for signature in compiled.specializations]
+    assert kept == [
+        (count,) for count in range(123, 130)
+    ]  # each output has 60,516 to 66,564 bytes; eight exceed 500,000
 
 
 def test_a_shape_in_use_is_not_forgotten(monkeypatch, interpreted):

@@ -47,10 +47,12 @@ PROGRAMS_PER_SIGNATURE = 4
 """Specializations kept per signature, for example for a module that alternates between train and eval."""
 
 MIN_SIGNATURES = 4
-"""The specializations of this many latest signatures are kept, however large they are."""
+"""The specializations of the latest MIN_SIGNATURES signatures are always kept, however large they are."""
 
 MAX_PROGRAM_BYTES = 1 << 28
-"""Specializations of earlier signatures are kept while all specializations together use at most this much memory."""
+"""Specializations of earlier signatures are kept while those of all signatures use at most this much memory in total
+(see `Specialization.nbytes`).
+"""
 
 COMPILATIONS_BEFORE_WARNING = 8
 """More compilations in a row than this cause a warning. In the long run, so does compiling more than one call in five.
@@ -135,10 +137,8 @@ class Compiled(Generic[P, Out]):
         specializations = self.specializations.get(signature)
         if specializations:
             return specializations[0].guards.first_failure() or "something else has changed"
-        values = ", ".join(
-            [*map(format_value, arguments), *(f"{name}={format_value(value)}" for name, value in options.items())]
-        )
-        return f"its arguments are new: {values}" if values else "it was not compiled before"
+        values = [*map(format_value, arguments), *(f"{name}={format_value(value)}" for name, value in options.items())]
+        return f"its arguments are new: {', '.join(values)}" if values else "it was not compiled before"
 
     def _count_compilation(self, reason: str) -> None:
         """Update the score after a compilation, and warn if the function is compiled too often."""
@@ -146,7 +146,7 @@ class Compiled(Generic[P, Out]):
         if self.compilation_score > COMPILATIONS_BEFORE_WARNING * _COMPILATION_WEIGHT and not self.has_warned:
             self.has_warned = True
             warn(
-                f"jit: {_name(self.function)} is compiled in nearly every call, which is slower than running it "
+                f"jit: {_name(self.function)} is compiled too often, which is slower than running it "
                 f"uncompiled; the last time because {reason}. Pass values that change from call to call as Tensors, "
                 f"change them in place, or keep them out of the function"
             )
@@ -397,8 +397,15 @@ class Specialization:
 
     @property
     def nbytes(self) -> int:
-        """How many bytes of memory the program keeps: for intermediate results, and the arguments of the last run."""
-        return self.program.memory.nbytes + sum(value.example.nbytes for value in self.argument_values)
+        """How many bytes of memory the specialization keeps between runs.
+
+        Counted are the arena, constant Tensors that the function creates, and the arguments, outputs, gradients and
+        results of Python calls of the last run. Parameters and other external memory are not part of it; machine code
+        and scripts, which are small, are left out.
+        """
+        program, captures = self.program, self.trace.captures
+        outside_arena = [v for v in program.bases if id(v) not in program.schedule.offsets]
+        return program.memory.nbytes + sum(v.example.nbytes for v in outside_arena if id(v.example) not in captures)
 
     def __call__(self, arrays: Sequence[NDArray[Any]]) -> Any:
         """Run the program on the arrays of the arguments, in the order of `argument_values`."""
@@ -415,7 +422,7 @@ class Specialization:
             if progress == program.progress_per_run:
                 try:
                     self._finish(pending)
-                except BaseException:  # an interrupt: the step is completed before it goes on
+                except BaseException:  # an interrupt: complete the step, then raise it again
                     self._finish(pending)
                     raise
             elif progress:
@@ -423,7 +430,10 @@ class Specialization:
         return self._result(self.structure)
 
     def _finish(self, pending: Any) -> None:
-        """Store what a complete run has computed; a repetition changes nothing."""
+        """Store what a complete run has computed.
+
+        Repeating this is safe: the second time, it stores the same values; versions grow once more, which is allowed.
+        """
         for update, values in self.outcome.updates:
             update(*map(self.program.array, values))
         self.store(pending)
@@ -477,8 +487,8 @@ def jit(function: Callable[P, Out]) -> Compiled[P, Out]:
     them all. If something has changed, such as a layer, a loss, a flag or a number, the function is traced again; the
     earlier program is kept in case the old value returns. A number that changes in each call should therefore be a
     Tensor or an option in the optimizer's groups, which each run reads again. Each run also assigns the outside
-    variables and attributes that the function assigns. A function that is compiled in nearly every call causes a
-    warning that says why.
+    variables and attributes that the function assigns. A function that is compiled too often (more than eight times in
+    a row, or in more than one call in five) causes a warning that says why.
 
     NumPy arrays that the function reads are dependencies too. `from_numpy` turns one into a Tensor of the same memory,
     which each run reads again. The elements of any other array are compared before each run, since the function may
