@@ -94,7 +94,7 @@ class Calls:
         self._is_replaced = False  # whether the traced function has called sys.setprofile
 
     def set_retrace_reason(self, reason: str) -> None:
-        """Note why the trace cannot be kept; the first reason counts."""
+        """Record why the trace cannot be kept; the first reason counts."""
         self.retrace_reason = self.retrace_reason or reason
 
     def start(self) -> None:

@@ -32,7 +32,7 @@ STABLE_PACKAGES = {*sys.stdlib_module_names, "numpy", "chainrule"} - {"__main__"
 """Packages whose modules and classes are assumed not to change."""
 
 _UNOBSERVED_PACKAGES = {"autograd", "capture", "kernels", "lower", "ops", "random", "tensor"}
-"""Packages of chainrule whose objects do not change, or are observed in other ways than through their class."""
+"""Packages of chainrule whose objects do not change, or are observed by other means than their class."""
 
 _USER_FILLED_CLASSES = (argparse.Namespace, ChainMap, UserDict, UserList)
 """Standard-library classes that users fill with their own values, for example with a configuration."""

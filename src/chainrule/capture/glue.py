@@ -43,8 +43,8 @@ class Glue:
         grad_conditions: expressions; one is false if a leaf holds a gradient that the program would overwrite.
         epilogue: statements that run after the program.
         scalar_indices: the index in `S` of each scalar, by its `OptimizerScalar.code`.
-        pending: values to store after the run, such as a step count. Maps each target, an expression that is assigned
-            to, to the generated variable that holds the value.
+        pending: values to store after the run, such as a step count: the code of each assignment's target, and the
+            generated variable that holds the value to assign.
         index_checks: arguments that must hold integers from 0 to size - 1, or `ignore_index` if that is not None:
             (value, size, ignore_index, validate); `validate` raises the error for an array with an invalid index.
     """

@@ -1,4 +1,4 @@
-"""Lowering rules: how those operations are recorded that are not traced through their formulas.
+"""Lowering rules: how operations are recorded that are not traced through their formulas.
 
 `RULES` maps an operation to its rule, which `Trace.apply` calls. Most rules record calls of hand-written kernels; erf
 becomes an elementwise step, recurrent scans become Python calls, and a check of indices is repeated by each run. A rule

@@ -811,7 +811,7 @@ class Observer:
                     self.guard_value(f"{self.names[base]}.{name}", f"{base.__name__}.{name}", member)
 
     def _guard_variable(self, code: str, label: str, value: Any, chains: Iterable[tuple[str, ...]]) -> None:
-        """Guard a variable, and the attribute chains read from it as far as they lead through stored attributes."""
+        """Guard a variable, and the attribute chains read from it (see `_guard_attribute_chain`)."""
         only_metadata = isinstance(value, np.ndarray) and all(chain and chain[0] in _METADATA for chain in chains)
         if only_metadata:
             condition = f"{code}.shape == {value.shape} and {code}.dtype == {self.names[value.dtype]}"
@@ -824,7 +824,11 @@ class Observer:
             self._guard_attribute_chain(code, label, value, chain)
 
     def _guard_attribute_chain(self, code: str, label: str, value: Any, chain: tuple[str, ...]) -> None:
-        """Guard an attribute chain read from `value`, up to the first attribute that is observed in other ways."""
+        """Guard the attributes of a chain such as `module.cls.attribute`, which the function reads from `value`.
+
+        A chain is followed through modules, classes and functions. It ends at a class method or property, and at the
+        first attribute of any other object: the patches in `classes` observe when such an attribute is read.
+        """
         for name in chain:
             if name == "__dict__":
                 break

@@ -73,8 +73,8 @@ _lock = threading.RLock()
 """Held while a trace or a program draws from a generator, and while a trace reads or sets a generator's state."""
 
 _active_traces: list[Trace] = []
-"""The traces of all threads. A trace refuses a generator whose state something other than chainrule has changed, so
-`_update_generator_state` stores the new state in each of them after every draw of a trace or a program."""
+"""The traces of all threads. A trace refuses a generator if anything but chainrule has changed its state. So after each
+draw of a trace or a program, `_update_generator_state` stores the new state in each of these traces."""
 
 
 @dataclass
@@ -249,12 +249,12 @@ class Trace(Recorder):
         """
         parts = index if isinstance(index, tuple) else (index,)
         index_tracers = tuple([part for part in parts if isinstance(part, Tracer)])
-        view_x, n_numbers_of_x = x.view_function, len(x.index_tracers)
+        base_view, n_base_indices = x.view_function, len(x.index_tracers)
 
-        def take_view(array: Any, *numbers: Any) -> Any:
-            own_numbers = iter(numbers[n_numbers_of_x:])
-            plain_index = [int(next(own_numbers)) if isinstance(part, Tracer) else part for part in parts]
-            view = array if x.base is None else view_x(array, *numbers[:n_numbers_of_x])
+        def take_view(array: Any, *indices: Any) -> Any:
+            own_indices = iter(indices[n_base_indices:])
+            plain_index = [int(next(own_indices)) if isinstance(part, Tracer) else part for part in parts]
+            view = array if x.base is None else base_view(array, *indices[:n_base_indices])
             return view[(*plain_index, ...) if ... not in plain_index else tuple(plain_index)]
 
         return Tracer(self, value, x if x.base is None else x.base, take_view, (*x.index_tracers, *index_tracers))
@@ -434,7 +434,7 @@ class Trace(Recorder):
                 self.generator_states[id(generator)] = state
 
     def _check_generator(self, generator: np.random.Generator) -> None:
-        """Refuse a generator whose state has changed in other ways than through chainrule's functions."""
+        """Refuse a generator if anything but chainrule's functions has changed its state."""
         with _lock:
             is_unchanged = _are_equal_states(generator.bit_generator.state, self.generator_states[id(generator)])
         if not is_unchanged:
@@ -618,7 +618,7 @@ class Trace(Recorder):
             optimizer.update(value, gradient, self.traced_mapping(state, label), group)  # type: ignore[arg-type]  # a mapping
 
     def capture_error(self, what: str) -> CaptureError:
-        """Return the error for something that cannot be compiled, and note it in case the function catches it."""
+        """Return the error for something that cannot be compiled, and record it in case the function catches it."""
         error = CaptureError(f"jit: {self.message_prefix}{what}{at_user_line()}")
         self.error = self.error or error
         return error

@@ -26,6 +26,7 @@ import numpy as np
 from chainrule.kernels import numpy_fallback
 from chainrule.kernels.attention_blocks import KEYS, QUERIES
 from chainrule.kernels.attention_loops import FORWARD, GRADIENT
+from chainrule.kernels.job import MULTIPLY_ADDS_PER_ITERATION, Job
 from chainrule.kernels.machine import with_numpy_fallback
 from chainrule.kernels.processor import SPARE_ROWS, whole_vectors
 from chainrule.kernels.tree import type_of
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
-
-    from chainrule.kernels.job import Job
 
     Array = NDArray[Any]
     Layout = tuple[tuple[int, ...], tuple[int, ...]]
@@ -104,8 +103,8 @@ def forward_job(arrays: tuple[Layout, ...], is_causal: bool, scale: float, dtype
     )
     fields |= _array_fields(("query", "key", "value", "out"), arrays)
     row_count = math.prod(query[0][:-2]) * blocks
-    work = multiply_adds // 8
-    return FORWARD.job([type_of(dtype)], row_count, work, scratch_size, blocks=blocks, **fields, **buffers)
+    iterations = multiply_adds // MULTIPLY_ADDS_PER_ITERATION
+    return FORWARD.job([type_of(dtype)], row_count, iterations, scratch_size, blocks=blocks, **fields, **buffers)
 
 
 @functools.lru_cache(maxsize=256)
@@ -131,9 +130,9 @@ def gradient_job(arrays: tuple[Layout, ...], is_causal: bool, scale: float, dtyp
     )
     names = ("grad", "query", "key", "value", "out", "query_grad", "key_grad", "value_grad")
     fields |= _array_fields(names, arrays)
-    head_count = math.prod(query[0][:-2])
-    work = multiply_adds * 5 // 16  # five products; the forward pass, whose multiply-adds these are, has two
-    return GRADIENT.job([type_of(dtype)], head_count, work, scratch_size, **fields, **buffers)
+    # `multiply_adds` counts the two products of the forward pass; the gradient has five
+    iterations = multiply_adds * 5 // (2 * MULTIPLY_ADDS_PER_ITERATION)
+    return GRADIENT.job([type_of(dtype)], math.prod(query[0][:-2]), iterations, scratch_size, **fields, **buffers)
 
 
 def _shape_fields(
@@ -204,5 +203,5 @@ def layouts(*arrays: Array) -> tuple[Layout, ...]:
 
 
 def flops(job: Job) -> int:
-    """The number of additions and multiplications of a job; `work` counts eight multiply-adds as one."""
-    return 16 * job.work
+    """The number of additions and multiplications of a job: two for each multiply-add."""
+    return 2 * MULTIPLY_ADDS_PER_ITERATION * job.iterations

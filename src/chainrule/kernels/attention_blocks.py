@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from chainrule.kernels import functions
 from chainrule.kernels.processor import SPARE_ROWS, registers
 from chainrule.kernels.tile import product, transpose_square
-from chainrule.kernels.tree import F4, F8, I8, Kernel, Type
+from chainrule.kernels.tree import F4, F8, Kernel, Type
 
 if TYPE_CHECKING:
     from chainrule.kernels.calling import DescriptorReader
@@ -64,55 +64,54 @@ class Blocks:
         return self.scratch.at(getattr(self.d, name))
 
     def pack(
-        self, source: Array, row_stride: Expr, count: Expr, width: Expr, out: Array, out_width: Expr, scale: Expr
+        self, source: Array, row_stride: Expr, row_count: Expr, width: Expr, out: Array, out_width: Expr, scale: Expr
     ) -> None:
-        """Copy `count` rows, scaled; each row is padded with zeros, and SPARE_ROWS rows of zeros follow."""
+        """Copy `row_count` rows, scaled; each row is padded with zeros, and SPARE_ROWS rows of zeros follow."""
         kernel = self.kernel
-        with kernel.loop(0, count, as_written=True) as i:
+        with kernel.loop(0, row_count, as_written=True) as i:
             line, packed = source.at(i * row_stride), out.at(i * out_width)
             with kernel.loop(0, width) as c:
                 packed[c] = line[c] * scale
             with kernel.loop(width, out_width) as c:
                 packed[c] = 0.0
-        out.at(count * out_width).fill_zero(out_width * SPARE_ROWS)
+        out.at(row_count * out_width).fill_zero(out_width * SPARE_ROWS)
 
     def unpack(
-        self, packed: Array, packed_width: Expr, count: Expr, width: Expr, out: Array, row_stride: Expr, scale: Expr
+        self, packed: Array, packed_width: Expr, row_count: Expr, width: Expr, out: Array, row_stride: Expr, scale: Expr
     ) -> None:
-        """Copy `count` packed rows to the result, scaled and without the padding."""
-        with self.kernel.loop(0, count, as_written=True) as i:
+        """Copy `row_count` packed rows to the result, scaled and without the padding."""
+        with self.kernel.loop(0, row_count, as_written=True) as i:
             line, source = out.at(i * row_stride), packed.at(i * packed_width)
             with self.kernel.loop(0, width) as c:
                 line[c] = source[c] * scale
 
-    def transpose(self, source: Array, row_stride: Expr, count: Expr, width: Expr, out: Array) -> None:
-        """Transpose `count` rows, which become columns of `out` (width, KEYS), with zeros after them."""
+    def transpose(self, source: Array, row_stride: Expr, row_count: Expr, width: Expr, out: Array) -> None:
+        """Transpose `row_count` rows, which become columns of `out` (width, KEYS), with zeros after them."""
         kernel, lanes = self.kernel, self.lanes
-        whole_rows, whole_columns = count // lanes * lanes, width // lanes * lanes
-        stride = kernel.lift(KEYS, I8)
+        whole_rows, whole_columns = row_count // lanes * lanes, width // lanes * lanes
         with (
             kernel.loop(0, whole_columns, lanes, as_written=True) as c,
             kernel.loop(0, whole_rows, lanes, as_written=True) as j,
         ):
-            transpose_square(kernel, source.at(j * row_stride + c), row_stride, out.at(j), self.by_one.at(c), stride)
+            transpose_square(kernel, source.at(j * row_stride + c), row_stride, out.at(j), self.by_one.at(c), KEYS)
         with kernel.loop(0, width, as_written=True) as c:
             line = out.at(c * KEYS)
-            with kernel.loop(kernel.select(c < whole_columns, whole_rows, 0), count, as_written=True) as j:
+            with kernel.loop(kernel.select(c < whole_columns, whole_rows, 0), row_count, as_written=True) as j:
                 line[j] = source[j * row_stride + c]
-            line.at(count).fill_zero(self.whole_vectors(count) - count)
+            line.at(row_count).fill_zero(self.whole_vectors(row_count) - row_count)
 
     def whole_vectors(self, count: Expr) -> Expr:
         """The count, rounded up to a multiple of a vector's lanes."""
         return (count + (self.lanes - 1)) // self.lanes * self.lanes
 
     def multiply(
-        self, x: Array, rows: Array, count: Expr, terms: Array, term_count: Expr, w: Array, out: Array, columns: Expr,
-        stride: Expr | int, overwrite: Expr | int,
+        self, x: Array, starts: Array, row_count: Expr, terms: Array, term_count: Expr, w: Array, out: Array,
+        columns: Expr, stride: Expr | int, overwrite: Expr | int,
     ) -> None:  # fmt: skip
-        """The product of `tile`; `rows` and `terms` are two of the tables of TABLES, with which x is a matrix."""
+        """`tile.product`. `starts` and `terms` are two of the tables of TABLES, with which x is a matrix."""
         self.kernel.call(
-            product(self.type), x.address, rows.address, count, terms.address, term_count, w.address, out.address,
-            columns, stride, overwrite,
+            product(self.type), x.address, starts.address, row_count, terms.address, term_count, w.address,
+            out.address, columns, stride, overwrite,
         )  # fmt: skip
 
     def visible_keys(self, query: Expr, first_key: Expr, count: Expr) -> Expr:

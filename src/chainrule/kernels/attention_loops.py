@@ -24,9 +24,9 @@ block of a matrix or, for Pᵀ and dSᵀ, its transpose. The right factors are p
 transposed.
 
 Threads divide heads and, forward, blocks of queries. One thread computes each block, so the result does not depend on
-the number of threads. Performance is limited by the multipliers: on one core with AVX-512, causal attention with 48
-heads of 1,024 queries and keys, 32 wide, runs at 125 GFLOP/s forward and 170 backward; a third of the time is spent on
-exp and the other parts of the softmax.
+the number of threads. Arithmetic is the limit, not memory: on one core with AVX-512, causal attention with 48 heads of
+1,024 queries and keys, 32 wide, runs at 125 GFLOP/s forward and 170 backward; a third of the time is spent on exp and
+the other parts of the softmax.
 
 Sources: Milakov and Gimelshein, Online normalizer calculation for softmax (2018); Dao et al., FlashAttention (2022).
 """
@@ -81,28 +81,28 @@ def forward(type: Type) -> Kernel:
     with kernel.loop(first // blocks, (last + (blocks - 1)) // blocks, as_written=True) as head:
         begin, end = kernel.maximum(first - head * blocks, 0), kernel.minimum(last - head * blocks, blocks)
         with kernel.loop(0, d.keys, KEYS, as_written=True) as first_key:
-            count = kernel.minimum(d.keys - first_key, KEYS)
+            n_keys = kernel.minimum(d.keys - first_key, KEYS)
             keys = keys_transposed.at(first_key * d.width)
-            b.transpose(key.from_row(head, first_key), key.row_stride, count, d.width, keys)
+            b.transpose(key.from_row(head, first_key), key.row_stride, n_keys, d.width, keys)
         b.pack(value.from_row(head, 0), value.row_stride, d.keys, d.value_width, packed_value, value_width, one)
 
         with kernel.loop(begin, end, as_written=True) as step:
             # in the order first, last, second, …: causal blocks differ in length, and threads may share a head
             block = kernel.select((step % 2).equals(0), step // 2, blocks - 1 - step // 2)
             first_query = block * QUERIES
-            rows = kernel.minimum(d.queries - first_query, QUERIES)
-            b.pack(query.from_row(head, first_query), query.row_stride, rows, d.width, packed_query, width, b.scale)
-            with kernel.loop(0, rows) as i:
+            n_rows = kernel.minimum(d.queries - first_query, QUERIES)
+            b.pack(query.from_row(head, first_query), query.row_stride, n_rows, d.width, packed_query, width, b.scale)
+            with kernel.loop(0, n_rows) as i:
                 maxima[i] = -math.inf
-            visible = b.visible_keys(first_query + rows - 1, kernel.lift(0, I8), d.keys)
-            with kernel.loop(0, visible, KEYS, as_written=True) as first_key:
-                count = kernel.minimum(visible - first_key, KEYS)
-                columns = b.whole_vectors(count)
+            n_visible = b.visible_keys(first_query + n_rows - 1, kernel.lift(0, I8), d.keys)
+            with kernel.loop(0, n_visible, KEYS, as_written=True) as first_key:
+                n_keys = kernel.minimum(n_visible - first_key, KEYS)
+                columns = b.whole_vectors(n_keys)
                 keys, values = keys_transposed.at(first_key * d.width), packed_value.at(first_key * value_width)
-                b.multiply(packed_query, b.by_width, rows, b.by_one, d.width, keys, scores, columns, KEYS, 1)
-                with kernel.loop(0, rows, as_written=True) as i:
+                b.multiply(packed_query, b.by_width, n_rows, b.by_one, d.width, keys, scores, columns, KEYS, 1)
+                with kernel.loop(0, n_rows, as_written=True) as i:
                     line, previous_maximum = scores.at(i * KEYS), maxima[i]
-                    row_end = b.hide(line, b.visible_keys(first_query + i, first_key, count))
+                    row_end = b.hide(line, b.visible_keys(first_query + i, first_key, n_keys))
                     maxima[i] = b.row_maximum(line, row_end, previous_maximum)
                     total = b.exponentials(line, row_end, maxima[i]).to(F8)
                     b.clear(line, row_end, columns)
@@ -114,8 +114,8 @@ def forward(type: Type) -> Kernel:
                         with kernel.loop(i * value_width, (i + 1) * value_width, b.lanes, as_written=True) as c:
                             sums[c] = sums.vector(c, b.lanes) * kernel.broadcast(factor, b.lanes)
                 is_first = first_key.equals(0).to(I8)
-                b.multiply(scores, b.by_key, rows, b.by_one, count, values, sums, value_width, value_width, is_first)
-            with kernel.loop(0, rows, as_written=True) as i:
+                b.multiply(scores, b.by_key, n_rows, b.by_one, n_keys, values, sums, value_width, value_width, is_first)
+            with kernel.loop(0, n_rows, as_written=True) as i:
                 line, total = out.from_row(head, first_query + i), totals[i].to(type)
                 with kernel.loop(0, d.value_width) as c:
                     line[c] = sums[i * value_width + c] / total
@@ -157,29 +157,31 @@ def gradient(type: Type) -> Kernel:
             value_sums.fill_zero(n_keys * value_width)
             first_block = kernel.select(d.causal.equals(0), 0, first_key // QUERIES)
             with kernel.loop(first_block * QUERIES, d.queries, QUERIES, as_written=True) as first_query:
-                rows = kernel.minimum(d.queries - first_query, QUERIES)
-                n_visible = b.visible_keys(first_query + rows - 1, first_key, n_keys)
+                n_rows = kernel.minimum(d.queries - first_query, QUERIES)
+                n_visible = b.visible_keys(first_query + n_rows - 1, first_key, n_keys)
                 columns = b.whole_vectors(n_visible)
                 # the tiles of dV and dK extend up to SPARE_ROWS keys beyond the visible keys, and add these columns to
                 # the sums of later keys: so the columns must be 0 as well
                 spare_end = kernel.minimum(b.whole_vectors(n_visible + SPARE_ROWS), KEYS)
                 clear_end = kernel.select(n_visible < n_keys, spare_end, columns)
                 queries, grads = packed_query.at(first_query * width), packed_grad.at(first_query * value_width)
-                b.multiply(queries, b.by_width, rows, b.by_one, d.width, keys_transposed, scores, columns, KEYS, 1)
+                b.multiply(queries, b.by_width, n_rows, b.by_one, d.width, keys_transposed, scores, columns, KEYS, 1)
                 b.multiply(
-                    grads, b.by_value_width, rows, b.by_one, d.value_width, values_transposed, score_grads,
+                    grads, b.by_value_width, n_rows, b.by_one, d.value_width, values_transposed, score_grads,
                     columns, KEYS, 1,
                 )  # fmt: skip
-                with kernel.loop(0, rows, as_written=True) as i:
+                with kernel.loop(0, n_rows, as_written=True) as i:
                     line, grad_line, row = scores.at(i * KEYS), score_grads.at(i * KEYS), first_query + i
                     row_end = b.hide(line, b.visible_keys(row, first_key, n_visible))
                     b.weights_and_grads(line, grad_line, row_end, logsumexp[head * d.queries + row], dots[row])
                     b.clear(line, row_end, clear_end)
                     b.clear(grad_line, row_end, clear_end)
-                b.multiply(scores, b.by_one, n_visible, b.by_key, rows, grads, value_sums, value_width, value_width, 0)
-                b.multiply(score_grads, b.by_one, n_visible, b.by_key, rows, queries, key_sums, width, width, 0)
+                b.multiply(
+                    scores, b.by_one, n_visible, b.by_key, n_rows, grads, value_sums, value_width, value_width, 0
+                )
+                b.multiply(score_grads, b.by_one, n_visible, b.by_key, n_rows, queries, key_sums, width, width, 0)
                 sums = query_sums.at(first_query * width)
-                b.multiply(score_grads, b.by_key, rows, b.by_one, n_visible, packed_key, sums, width, width, 0)
+                b.multiply(score_grads, b.by_key, n_rows, b.by_one, n_visible, packed_key, sums, width, width, 0)
             key_result, value_result = key_grad.from_row(head, first_key), value_grad.from_row(head, first_key)
             b.unpack(key_sums, width, n_keys, d.width, key_result, key_grad.row_stride, one)
             b.unpack(value_sums, value_width, n_keys, d.value_width, value_result, value_grad.row_stride, one)

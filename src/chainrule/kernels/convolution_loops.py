@@ -18,13 +18,13 @@ three purposes:
 A whole slab is written directly to the result if its rows are adjacent there: if there is one group, whose output
 channels fill whole vectors, and the pass covers all positions. Otherwise its rows are copied from a small buffer.
 
-Performance is limited by the multipliers if a group has at least as many output channels as a vector register has lanes
-(4 to 16 for float32); if it has fewer, lanes are idle. With few terms, as in a first layer, memory is the limit. On one
-core with AVX-512 the second layer of a small network (64 images, 32 channels of 14 × 14 to 64, taps 5 × 5: 1.28 billion
-multiply-adds) takes 6.7 ms forward, 6.8 ms for the input gradient and 6.9 ms for the weight gradient, about 190
-GFLOP/s; the first layer (1 channel of 28 × 28 to 32) takes 0.9 ms forward and 1.0 ms for the weight gradient; 0.5 ms
-of each are arithmetic. Memory beyond the result: a frame and a slab for each thread; for the weight gradient also up to
-eight partial sums of the size of the result.
+Arithmetic is the limit, and some lanes are idle if a group has fewer output channels than a vector register has lanes
+(4 to 16 for float32). With few terms, as in a first layer, memory is the limit. On one core with AVX-512 the second
+layer of a small network (64 images, 32 channels of 14 × 14 to 64, taps 5 × 5: 1.28 billion multiply-adds) takes 6.7 ms
+forward, 6.8 ms for the input gradient and 6.9 ms for the weight gradient, about 190 GFLOP/s; the first layer (1 channel
+of 28 × 28 to 32) takes 0.9 ms forward and 1.0 ms for the weight gradient; 0.5 ms of each are arithmetic. Memory beyond
+the result: a frame and a slab for each thread; for the weight gradient also up to eight partial sums of the size of the
+result.
 
 `convolution_setup` computes the sizes and tables for these kernels.
 """
@@ -55,8 +55,9 @@ CORRELATE_FIELDS = DescriptorLayout(
     f"share_count channels {FRAME} groups columns position_count out_channels uncovered uncovered_count passes "
     "pass_count tables",
 )
-"""`share_count`: the number of shares into which an image is divided; `columns`: the output channels of a group,
-rounded up to whole vectors; `position_count`: H′ W′; `uncovered`: the positions that no tap reaches; `passes`:
+"""`share_count`: the number of shares into which an image is divided, as many as the largest pass has positions. So any
+number of threads can divide even a single image; each computes a range of shares. `columns`: the output channels of a
+group, rounded up to whole vectors; `position_count`: H′ W′; `uncovered`: the positions that no tap reaches; `passes`:
 PASS_WORDS integers for each pass; `tables`: the index tables of all passes.
 """
 PASS_WORDS = 6
@@ -143,7 +144,10 @@ def correlate(type: Type) -> Kernel:
 
 @cache
 def _slabs(type: Type) -> Kernel:
-    """Compute a pass for one image, for i from `low` to `high` - 1: positions[i], whose window begins at starts[i]."""
+    """Compute a range of one pass's positions, for one image.
+
+    These are positions[low] … positions[high - 1]; the window of positions[i] begins at starts[i].
+    """
     kernel = Kernel(f"slabs_{type}", {
         "frame": ADDRESS, "channels": I8, "weights": ADDRESS, "out": ADDRESS, "sums": ADDRESS, "starts": ADDRESS,
         "positions": ADDRESS, "terms": ADDRESS, "term_count": I8, "position_count": I8, "low": I8, "high": I8,

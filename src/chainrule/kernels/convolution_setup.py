@@ -15,6 +15,7 @@ import numpy as np
 
 from chainrule.kernels.convolution_loops import ADD_IMAGES, ADD_PARTS, CORRELATE, PACK, PARTIAL_SUMS
 from chainrule.kernels.geometry import IndexTables, backward_tables, forward_tables, output_size
+from chainrule.kernels.job import MULTIPLY_ADDS_PER_ITERATION, Job
 from chainrule.kernels.processor import SPARE_ROWS, registers, whole_vectors
 from chainrule.kernels.tree import type_of
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
-
-    from chainrule.kernels.job import Job
 
     Array = NDArray[Any]
     Dtype = np.dtype[Any]
@@ -105,10 +104,17 @@ def _flat_indices(weight: Shape, groups: int) -> NDArray[np.int64]:
 def _correlation(
     pass_tables: Sequence[IndexTables], shape: Shape, sources: Array, out_shape: Shape, dtype: Dtype
 ) -> Correlation:
-    """The jobs for weights whose flat indices are `sources` (groups, KH, KW, C / groups, O / groups).
+    """The jobs of a correlation of an array of `shape` (N, C, H, W) with the weights, to `out_shape` (N, H′, W′, O).
 
-    C are the channels of the arrays that are correlated, and O the channels of the result: in an input gradient, the
-    channels of grad and those of the images.
+    In an input gradient, the correlated array is grad, and the result is the gradient of the images: C is then the
+    number of the convolution's output channels, and O that of its input channels.
+
+    Args:
+        pass_tables: the index tables of each pass.
+        shape: the shape of the correlated array.
+        sources: the flat index of each weight, (groups, KH, KW, C / groups, O / groups).
+        out_shape: the shape of the result.
+        dtype: the type of all elements.
     """
     if not (pass_tables and math.prod(shape) and sources.size):
         return Correlation(0, out_shape)
@@ -132,20 +138,20 @@ def _correlation(
     order = np.argsort(row_sources)
     ends = _block_ends(row_sources[order], registers().vector_bytes // dtype.itemsize)
     types = [type_of(dtype)]
-    pack = PACK.job(
+    pack = PACK.job(  # copying four elements takes about as long as one iteration of a simple loop
         types, ends.size, packed_size // 4, columns=columns, used_columns=used_columns,
         column_stride=column_stride, packed_rows=order, ends=ends, sources=row_sources[order],
     )  # fmt: skip
     covered = np.concatenate([pass_.positions for pass_ in pass_tables])
     uncovered = np.setdiff1d(np.arange(out_shape[1] * out_shape[2]), covered)
-    # the threads of a compiled program can share even a single image
+    # as many as the largest pass has positions: so any number of threads can divide even a single image
     share_count = max(pass_.positions.size for pass_ in pass_tables)
     scratch_size = (
         pass_tables[0].frame[2] * pass_tables[0].frame[3] * shape[1] + (registers().slab_rows + SPARE_ROWS) * columns
     )
-    work = out_shape[0] * share_count * packed_size // 8
+    iterations = out_shape[0] * share_count * packed_size // MULTIPLY_ADDS_PER_ITERATION
     correlate = CORRELATE.job(
-        types, out_shape[0] * share_count, work, scratch_size, share_count, share_count=share_count,
+        types, out_shape[0] * share_count, iterations, scratch_size, share_count, share_count=share_count,
         **_frame_fields(shape, pass_tables[0]), groups=groups, columns=columns,
         position_count=out_shape[1] * out_shape[2], out_channels=out_shape[3], uncovered=uncovered,
         uncovered_count=uncovered.size, passes=np.array(pass_records), pass_count=len(pass_tables),
@@ -185,7 +191,7 @@ def weight_gradient(shape: Shape, grad: Shape, weight: Shape, params: Any, dtype
         "position_count": position_count,
         "terms": np.concatenate([_pad(piece, rows) for piece in pieces]), "starts": tables.starts,
     }  # fmt: skip
-    work = image_count * position_count * out_channels * tables.terms.size // 8
+    iterations = image_count * position_count * out_channels * tables.terms.size // MULTIPLY_ADDS_PER_ITERATION
     scratch_size = tables.frame[2] * tables.frame[3] * channels + position_count * columns
     # where the rows are in the sums: the piece, and the row's index in it
     locations = [(piece_index, i) for piece_index, piece in enumerate(pieces) for i in range(len(piece))]
@@ -197,8 +203,8 @@ def weight_gradient(shape: Shape, grad: Shape, weight: Shape, params: Any, dtype
         part_size=math.prod(sums_shape[1:]), columns=group_out_channels,
         column_stride=group_channels * kernel[0] * kernel[1], sources=np.array(row_indices) * columns, targets=targets,
     )  # fmt: skip
-    partial_sums = PARTIAL_SUMS.job(types, part_count * len(pieces), work, scratch_size, **fields)
-    add_images = ADD_IMAGES.job(types, image_count, work, scratch_size, **fields)
+    partial_sums = PARTIAL_SUMS.job(types, part_count * len(pieces), iterations, scratch_size, **fields)
+    add_images = ADD_IMAGES.job(types, image_count, iterations, scratch_size, **fields)
     return WeightGradient(sums_shape, partial_sums, add_images, add_parts)
 
 

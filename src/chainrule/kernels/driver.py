@@ -60,7 +60,10 @@ SCRIPTS = 9
 script that runs it on a single thread, and a script for each of THREAD_COUNT threads.
 """
 THREAD_COUNT = 10  # how many threads run the program, unless the team is in use
-CHANGED_ARRAYS = 11  # the address of CHANGED_WORDS integers for each external array that the program writes
+CHANGED_ARRAYS = 11
+"""The address of CHANGED_WORDS integers for each external array that the program writes. External memory exists outside
+the program: parameters, buffers, the state of optimizers.
+"""
 SUBNORMAL_MODE = 12  # FLUSH_SUBNORMALS, or 0
 FIRST_ARRAY = 13  # the entry of the program's first array
 

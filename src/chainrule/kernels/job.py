@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from chainrule.kernels.calling import DescriptorLayout
     from chainrule.kernels.tree import Kernel, Type
 
+MULTIPLY_ADDS_PER_ITERATION = 8
+"""How many multiply-adds of a convolution, attention or matrix product count as one iteration in `Job.iterations`."""
+
 
 @dataclass(frozen=True, eq=False)
 class KernelTemplate:
@@ -52,15 +55,15 @@ class KernelTemplate:
         return machine.address_of(key, lambda: self.build(*types))
 
     def job(
-        self, types: Sequence[Type], row_count: int, work: int, scratch_elements: int = 0, rows_per_image: int = 1,
-        /, **fields: Any,
+        self, types: Sequence[Type], row_count: int, iterations: int, scratch_elements: int = 0,
+        rows_per_image: int = 1, /, **fields: Any,
     ) -> Job:  # fmt: skip
         """Create a `Job`. The arguments are its attributes and the descriptor's fields.
 
         `scratch_elements` counts elements of the first type; the attribute `scratch_bytes` counts bytes.
         """
-        scratch_bytes = scratch_elements * types[0].bytes
-        return Job(self, tuple(types), self.layout.encode(**fields), row_count, work, scratch_bytes, rows_per_image)
+        descriptor, scratch_bytes = self.layout.encode(**fields), scratch_elements * types[0].bytes
+        return Job(self, tuple(types), descriptor, row_count, iterations, scratch_bytes, rows_per_image)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +75,9 @@ class Job:
         types: the element types.
         descriptor: the encoded descriptor, to which no arrays are bound yet.
         row_count: the number of rows that can be divided among threads.
-        work: the approximate number of inner-loop iterations for all rows.
+        iterations: roughly how long all rows take, in iterations of a simple inner loop (see `team.parallel_for`). An
+            iteration that does much, as for erf, counts as several; many multiply-adds in vectors count as one (see
+            MULTIPLY_ADDS_PER_ITERATION).
         scratch_bytes: the size of the working memory that each thread needs; if it is not 0, this memory is the
             kernel's last array.
         rows_per_image: the number of rows of one image, or 1 if rows are not parts of images. Eager calls give each
@@ -83,7 +88,7 @@ class Job:
     types: tuple[Type, ...]
     descriptor: NDArray[np.int64]
     row_count: int
-    work: int
+    iterations: int
     scratch_bytes: int
     rows_per_image: int
 
@@ -100,7 +105,7 @@ class Job:
         return machine.function(self.address), layout.bind(self.descriptor, bindings)
 
     def run(self, *arrays: NDArray[Any]) -> None:
-        """Compute all rows, on several threads if the work justifies them.
+        """Compute all rows, on several threads if there are enough iterations.
 
         Args:
             arrays: the arrays of the layout in order, without the scratch array. They must be contiguous, unless the
@@ -119,4 +124,4 @@ class Job:
             first, last = begin * self.rows_per_image, end * self.rows_per_image
             call(data_pointer(thread_table), data_pointer(descriptor), 0, first, last, 1)
 
-        parallel_for(run_share, self.row_count // self.rows_per_image, self.work)
+        parallel_for(run_share, self.row_count // self.rows_per_image, self.iterations)

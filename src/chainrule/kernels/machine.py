@@ -48,9 +48,9 @@ _rejections: dict[str, KernelRejectedError] = {}  # by key
 _available = True
 
 _lock = threading.RLock()
-"""Held while a kernel is built and compiled. The builders of kernels that other kernels call are decorated with
-`cache`, which may call a builder twice if two threads build at once. A kernel could then refer to two copies of such a
-kernel, and LLVM rejects a module with both.
+"""Held while a kernel is built and compiled. The builder of a kernel that several kernels call is decorated with
+`cache`, which may call the builder twice if two threads build at once. A kernel could then refer, through the kernels
+that it calls, to two copies of the same kernel, and LLVM rejects a module with both.
 """
 
 
@@ -283,5 +283,5 @@ def _make_room(folder: Path) -> None:
             total_bytes -= status.st_size
 
 
-if hasattr(os, "register_at_fork"):  # a thread that compiles would not exist in the forked process, but hold the lock
+if hasattr(os, "register_at_fork"):  # otherwise the child could inherit a lock whose holder does not exist there
     os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)

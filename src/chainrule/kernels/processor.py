@@ -22,10 +22,10 @@ SPARE_ROWS = 9  # extra rows in index tables and results, so that a tile of up t
 class Registers:
     """Vector register size, and tile sizes in rows × vectors.
 
-    A tile (see `tile`) needs at least eight to ten accumulators to keep two multipliers busy, whose latency is four to
-    five cycles. LLVM tends to load all vectors of both factors before it uses them, so each of these vectors needs a
-    register; the other registers can be accumulators. If there are too many accumulators, LLVM spills them to memory:
-    with AVX-512, a tile of 7 × 4 takes a third longer than a tile of 6 × 4.
+    A tile (see `tile`) needs at least eight to ten accumulators to keep two multiply-add (FMA) units busy: each has a
+    latency of four to five cycles. LLVM tends to load all vectors of both factors before it uses them, so each of these
+    vectors needs a register; the other registers can be accumulators. If there are too many accumulators, LLVM spills
+    them to memory: with AVX-512, a tile of 7 × 4 takes a third longer than a tile of 6 × 4.
 
     Attributes:
         vector_bytes: the size of a register.

@@ -4,8 +4,8 @@
 
 BLAS packs the weights first. For one to ten rows that takes several times as long as the arithmetic. `few_rows` packs
 nothing: both matrices are read along their rows, in whole vectors. A tile is a few rows of each; its accumulators, a
-vector each, stay in registers while k runs. After MAX_FLOAT_TERMS terms they are summed, and the sum continues in
-double precision. With AVX2, there are about one and a half multiply-adds for each load.
+vector each, stay in registers while k runs. After every MAX_FLOAT_TERMS terms the lanes of each accumulator are summed,
+and the sum is added to a float64 total. With AVX2, there are about one and a half multiply-adds for each load.
 
 With one row, the limit is reading the weights once: 50 to 60 GB/s from the L2 cache on one core with AVX2. With ten
 rows, the limit is the processor: 69 GFLOP/s on the same core, where BLAS reaches 20. `lower.kernel_call` chooses BLAS

@@ -15,7 +15,7 @@ aligned or not in native byte order (in older versions of NumPy: always), NumPy 
 and then adds these sums one after the other. For 2²⁰ numbers, the worst case is then 1e-5.
 
 These sums are used where no generated loop runs: for small arrays, in operations that are not fused, and on machines
-without a compiler. Generated loops also continue long sums in double precision (`lower.loops`).
+without a compiler. Generated loops also accumulate long float32 sums in float64 (`lower.loops`).
 
 Source: Higham, The accuracy of floating point summation (1993).
 """

@@ -89,9 +89,10 @@ _tickets = itertools.count(1)  # the owner's number for each `parallel_for`
 
 @functools.cache
 def _control() -> Callable[[int, int, int, int, int, int], object]:
-    """The team's operations, for Python (see `team_loops.control`). Each call is atomic with respect to interrupts.
+    """Return the function that performs the team's operations (see `team_loops.control`).
 
-    Python must not enter a function of its own on the way: an interrupt there would leave the operation out.
+    Each call of this function is atomic with respect to interrupts. Call it directly, not through a wrapper in Python:
+    an interrupt inside the wrapper, before the call, would skip the operation.
     """
     return machine.function(machine.address_of("team", team_loops.control))
 

@@ -6,9 +6,9 @@ kernel, so one compilation serves many shapes. The formula is compiled in, with 
 0 or 1, and the size of a short innermost loop (which LLVM unrolls). `Nest.structure` is everything that the kernel
 depends on.
 
-A reduction over the innermost loops is accumulated in a register, others in memory. Long float32 sums continue in
-double precision: MAX_FLOAT32_TERMS numbers are summed in float32 before they are added to a double in a register, and
-ROW_BLOCK rows before they are added to doubles in memory.
+A reduction over the innermost loops is accumulated in a register, others in memory. Long float32 sums are accumulated
+in float64. In a register, every MAX_FLOAT32_TERMS numbers are first summed in float32, then added to a float64 total;
+in memory, the same is done with every ROW_BLOCK rows.
 
 `schedule` uses nests to plan, `kernel_call` compiles them.
 """
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from chainrule.lower.schedule import Stage
 
 MAX_FLOAT32_TERMS = 512
-"""How many numbers of an innermost loop are summed in float32 before the sum continues in double precision."""
+"""How many numbers of an innermost loop are summed in float32 before their sum is added to a float64 total."""
 ROW_BLOCK = 8
 """How many rows are summed pairwise before they are added to a sum in memory. A power of 2."""
 MAX_UNROLLED = 16

@@ -50,7 +50,7 @@ class Recorder:
         raise NotImplementedError
 
     def depend_on_types(self, scalars: Iterable[Scalar]) -> None:
-        """Note that the result's type depends on the types of these scalars."""
+        """Record that the result's type depends on the types of these scalars. This class supports no scalars."""
 
     def add_call(self, name: str, function: Callable[..., Any], inputs: Sequence[Any], options: dict[str, Any]) -> Any:
         """Add a Python call: each run of the program calls `function` with arrays.

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chainrule.kernels import sums, team
+from chainrule.kernels.job import MULTIPLY_ADDS_PER_ITERATION
 from chainrule.lower.graph import INPUT_KINDS, Value, base_of, offset_of, reachable
 from chainrule.lower.loops import Nest, is_partial
 
@@ -224,9 +225,10 @@ def _merge_loops(stages: list[Stage]) -> list[Stage]:
 
 
 def _split_sums(stages: list[Stage], outputs: Sequence[Value]) -> list[Stage]:
-    """Continue long float32 sums in double precision, and split sums over rows into partial sums for threads.
+    """Give long float32 sums a float64 result, and split sums over rows into partial sums for threads.
 
-    Adding the partial sums, or converting back to float32, becomes a stage of its own. The loop order of each stage
+    Adding the partial sums, or converting the result back to float32, becomes a stage of its own. (A sum with a float64
+    result still starts in float32: see `loops`.) The loop order of each stage
     with reductions is fixed here, because the split depends on it, and a write that joins the stage later could change
     the order that `Nest` would choose.
     """
@@ -381,14 +383,16 @@ def _is_split_by_image(value: Value, n_images: int) -> bool:
 def work(stage: Stage) -> float:
     """Roughly how much a stage computes.
 
-    Eight multiply-adds of a matrix product count 1; so do eight floating-point operations of a hand-written kernel, or
-    one iteration of its inner loop if its operations are not counted. An element of a loop counts 1, plus ¼ per step.
+    A loop counts 1 for each element, plus ¼ per step. A matrix product counts 1 for MULTIPLY_ADDS_PER_ITERATION
+    multiply-adds. A hand-written kernel counts 1 for eight floating-point operations; so a multiply-add, which is two
+    operations, counts twice as much here as in a matrix product or in `Job.iterations`. If a kernel's operations are
+    not known (no `flops`), the job's iterations are its work.
     """
     if stage.kind == "matmul":
-        return float(stage.steps[0].size * stage.steps[0].inputs[0].shape[-1] / 8)
+        return float(stage.steps[0].size * stage.steps[0].inputs[0].shape[-1] / MULTIPLY_ADDS_PER_ITERATION)
     if stage.kind == "kernel":
         step = stage.steps[0]
-        return float(step.options.get("flops", 0) / 8 or step.options["job"].work)
+        return float(step.options.get("flops", 0) / 8 or step.options["job"].iterations)
     return math.prod(stage.shape) * (1 + len(stage.steps) / 4)
 
 

@@ -74,7 +74,9 @@ class Script:
     def stages(self, calls: Sequence[KernelCall]) -> None:
         """Add the calls of stages in order. Stages that are not worth dividing run on the first thread alone.
 
-        Such stages need a barrier only before the next stage that runs on all threads.
+        After such stages, a barrier is needed only before the next stage that runs on all threads. The barrier at the
+        end of the segment keeps the workers awake: a worker that has left the segment goes to sleep soon, and is slow
+        to wake (see `team_loops`).
         """
         is_barrier_pending = False
         for group, members in groupby(calls, key=lambda call: call.stage.group):
@@ -83,15 +85,13 @@ class Script:
                 runs_on_all = group is not None or call.is_parallel or call.is_replicated or bool(call.partial_sums)
                 if runs_on_all and is_barrier_pending:
                     self._barrier()
-                    is_barrier_pending = False
                 if group is not None:
                     self._group(group, batch)
                 elif runs_on_all or self.thread_id == 0:
                     self._stage(call)
                 if runs_on_all:
                     self._barrier()
-                else:
-                    is_barrier_pending = True
+                is_barrier_pending = not runs_on_all
         if is_barrier_pending:
             self._barrier()
 
