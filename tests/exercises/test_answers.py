@@ -130,7 +130,9 @@ def test_a_product_of_many_dimensions_is_refused_and_not_allocated() -> None:
         parse(f"{layer}*{column}*{row}")()
 
 
-@pytest.mark.parametrize(("text", "right"), [("0,25", "0.25"), ("-0,5", "-0.5"), ("3,1", "3.1")])
+@pytest.mark.parametrize(
+    ("text", "right"), [("0,25", "0.25"), ("-0,5", "-0.5"), ("3,1", "3.1"), ("1234,567", "1234.567")]
+)
 def test_a_decimal_comma_is_told(text: str, right: str) -> None:
     with pytest.raises(UserError, match=f"write a decimal point, not a comma: {right}"):
         parse(text, scalar=True)

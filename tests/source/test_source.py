@@ -132,6 +132,8 @@ CUSTOM = {
     "maxima": lambda x: x.amax(1, keepdim=True) - x.sum(1, keepdim=True) + x**2 / (1 + x.exp()),
     "not numbers": lambda x: (x.log() + 1).clamp(max=0.5),
     "infinite": lambda x: (x / 0).relu(),
+    "signs": lambda x: x.log().sign(),
+    "a negative base": lambda x: (-2.0) ** x.floor(),
 }
 
 
@@ -160,6 +162,16 @@ def test_refusals(name):
     function, message = REFUSED[name]
     with pytest.raises(source.SourceError, match=message):
         run_numpy(Custom(function), np.ones((2, 3), np.float32))
+
+
+def test_comments_tell_shapes():
+    network = nn.Sequential(nn.Linear(2, 8), nn.Linear(8, 6), nn.Unflatten(1, (2, 3)), nn.Flatten(0, 1))
+    graphs = [source.record(network, np.zeros((n, 2), np.float32)) for n in (2, 3)]
+    text = source.write_numpy(*graphs, "A network.")
+    shapes = re.findall(r"^    v\d+ = .*  # (\(.*\))$", text, re.MULTILINE)
+    assert shapes[0] == "(2, 8)"  # a transposed weight: this 2 is not the batch
+    assert shapes[1] == "(N, 8)"
+    assert shapes[-1] == "(2 N, 3)"
 
 
 def test_modes_and_weights_are_kept():

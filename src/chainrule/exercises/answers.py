@@ -118,9 +118,9 @@ def load_function(file: Path, name: str) -> Callable[..., Any]:
 
 def _in_python(text: str, scalar: bool) -> str:
     """The text with mathematical signs, powers and percent in Python's notation."""
-    if scalar and re.fullmatch(r"[+-−]?0,\d+|[+-−]?\d+,(\d{1,2}|\d{4,})", text):
+    if scalar and re.fullmatch(r"[+\-−]?(0,\d+|\d{4,},\d+|\d+,(\d{1,2}|\d{4,}))", text):
         raise UserError(f"write a decimal point, not a comma: {text.replace(',', '.')}")
-    if scalar and re.fullmatch(r"[+-−]?\d{1,3}(,\d{3})+(\.\d+)?", text):
+    if scalar and re.fullmatch(r"[+\-−]?\d{1,3}(,\d{3})+(\.\d+)?", text):
         text = text.replace(",", "")  # 23,860
     text = re.sub(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+", lambda power: f"**({power[0].translate(_SUPERSCRIPTS)})", text)
     text = re.sub(r"(?<=[\d.]) ?%$", "/100", text)

@@ -5,10 +5,11 @@
     chainrule.onnx.export(network, "network.onnx", images)  # for onnxruntime and others; in evaluation mode
     network = chainrule.onnx.load("network.onnx")  # a Module, with the file's weights as parameters
 
-An export is one more reading of the operations: given arrays they run, given Tensors they are differentiated, given
-tracers they are compiled, and given the symbols of this package they write themselves down as ONNX nodes. `symbol.py`
-has the NumPy functions, which is enough for most formulas; `nodes.py` the operations that have a node of their own.
-Loading is one table, operator → function, by family in `operators/`. `backend` is the interface of ONNX's own tests.
+Export calls the same operations with a different kind of argument. Given arrays, an operation computes; given Tensors,
+it is differentiated as well; given tracers, it is compiled; given the symbols of this package, it is written as ONNX
+nodes. `symbol.py` translates NumPy functions, which is enough for most formulas; `nodes.py` translates the operations
+that have a node of their own. Loading is one table from operators to functions, by family in `operators/`. `backend` is
+the interface that ONNX's own tests call.
 """
 
 try:

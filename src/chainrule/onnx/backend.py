@@ -25,14 +25,14 @@ class BackendRep(onnx.backend.base.BackendRep):  # type: ignore[misc]  # the lib
     """A model that is ready to run.
 
     Attributes:
-        module: its module.
+        module: the model as a module.
     """
 
     def __init__(self, module: GraphModule) -> None:
         self.module = module
 
     def run(self, inputs: Any, **options: Any) -> tuple[Any, ...]:
-        """Run on arrays, a list in the order of the inputs, and return the outputs as arrays."""
+        """Run the model on a list of arrays, one for each input, and return the outputs as arrays."""
         values = [inputs] if isinstance(inputs, np.ndarray) else list(inputs)
         values = [
             from_numpy(x) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x for x in map(_native, values)
@@ -44,7 +44,7 @@ class BackendRep(onnx.backend.base.BackendRep):  # type: ignore[misc]  # the lib
 
 
 def _native(x: Any) -> Any:
-    """Return an array in the machine's byte order; a type that Tensors do not have is refused."""
+    """Return x as an array in the machine's byte order; refuse a type that Tensors do not have."""
     array = np.asarray(x)
     if array.dtype.kind not in "biuf":
         raise UnsupportedError(f"an input of the type {array.dtype} is not supported")
@@ -52,11 +52,11 @@ def _native(x: Any) -> Any:
 
 
 class Backend(onnx.backend.base.Backend):  # type: ignore[misc]
-    """The interface."""
+    """The interface for whole models and for single nodes."""
 
     @classmethod
     def is_compatible(cls, model: Any, device: str = "CPU", **options: Any) -> bool:
-        """Whether a model's operators and types are supported. Options that they depend on are found when it runs."""
+        """Whether a model's operators and types are supported. Attributes are checked only when the model runs."""
         try:
             from_model(model)
         except UnsupportedError:
@@ -68,7 +68,7 @@ class Backend(onnx.backend.base.Backend):  # type: ignore[misc]
         """Return a model that is ready to run.
 
         Raises:
-            UnsupportedError: the device, or an operator or type of the model.
+            UnsupportedError: the device, or an operator or type of the model, is not supported.
             OnnxError: the model is damaged.
         """
         if not cls.supports_device(device):
@@ -94,7 +94,7 @@ class Backend(onnx.backend.base.Backend):  # type: ignore[misc]
 
     @classmethod
     def supports_device(cls, device: str) -> bool:
-        """Whether it is the CPU."""
+        """Whether the device is the CPU."""
         return device == "CPU"
 
 

@@ -1,8 +1,8 @@
-"""Dynamic dimensions: which sizes of a graph follow the batch, found by tracing with several sizes.
+"""Dynamic dimensions: which sizes of a graph depend on the batch, found by tracing with several sizes.
 
-Every trace sees ordinary integers. Where two traces of the same network differ in a size, the size depends on a dynamic
-dimension: it becomes -1 or 0 in a Reshape, or is computed from the input's shape in the file. If they differ in
-anything else (other operators, other constants), the file would be wrong for other sizes, and the export is refused.
+Every trace sees ordinary integers. A size in which two traces of the same network differ depends on a dynamic
+dimension: it becomes -1 or 0 in a Reshape, or the file computes it from the input's shape. If the traces differ in
+anything else, such as operators or constants, the file would be wrong for other sizes, and the export is refused.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Dimensions:
     sizes: Sequence[Mapping[str, int]]
 
     def resized(self, inputs: Mapping[str, NDArray[Any]], trace: int) -> dict[str, NDArray[Any]]:
-        """Return the examples in the sizes of one of the traces: cut, or repeated."""
+        """Return the examples in the sizes of one of the traces, cut or repeated along the dynamic dimensions."""
         arrays = dict(inputs)
         for name, axes in self.axes.items():
             for key, axis in axes.items():
@@ -46,7 +46,7 @@ class Dimensions:
         return arrays
 
     def name_of(self, sizes: Sequence[int]) -> str | int | None:
-        """Return what the sizes of a dimension in all traces are: a number, a dynamic dimension, or something else."""
+        """Return a number or the name of a dynamic dimension, given a size in each trace; None if it is neither."""
         if len({*sizes}) == 1:
             return sizes[0]
         return next((name for name in self.axes if [*sizes] == [trace[name] for trace in self.sizes]), None)
@@ -57,27 +57,26 @@ class Dimensions:
         Returns:
             The factor of each product: {(): 1, ("batch",): 16} is 1 + 16 batch.
         """
-        names = [*self.axes]
-        products = [names_ for n in range(len(names) + 1) for names_ in combinations(names, n)]
-        matrix = np.array([[prod(trace[name] for name in names_) for names_ in products] for trace in self.sizes])
+        products = [names for n in range(len(self.axes) + 1) for names in combinations(self.axes, n)]
+        matrix = np.array([[prod(trace[name] for name in names) for names in products] for trace in self.sizes])
         factors = np.rint(np.linalg.lstsq(matrix.astype(np.float64), np.array(sizes, np.float64))[0]).astype(np.int64)
         if not np.array_equal(matrix @ factors, sizes):
             return None
-        return {names_: int(factor) for names_, factor in zip(products, factors, strict=True) if factor}
+        return {names: int(factor) for names, factor in zip(products, factors, strict=True) if factor}
 
 
 def dimensions(inputs: Mapping[str, NDArray[Any]], dynamic: Mapping[str, Any] | None) -> Dimensions:
     """Return the dynamic dimensions that the caller names, and the sizes to trace with.
 
     Raises:
-        ValueError: an input or an axis does not exist, or an example is empty there.
+        ValueError: an input or an axis does not exist, or an example is empty along a dynamic dimension.
     """
     axes: dict[str, dict[str, int]] = {}
     for name, spec in (dynamic or {}).items():
-        check("export", isinstance(name, str) and name, f"dynamic: {name!r} is no name of a dimension")
-        named = spec if isinstance(spec, dict) else {key: spec for key, x in inputs.items() if x.ndim}
+        check("export", isinstance(name, str) and name, f"dynamic: {name!r} is not a name for a dimension")
+        axis_by_input = spec if isinstance(spec, dict) else {key: spec for key, x in inputs.items() if x.ndim}
         axes[name] = {}
-        for key, axis in named.items():
+        for key, axis in axis_by_input.items():
             check("export", key in inputs, f"dynamic: there is no input {key!r}; there are {', '.join(inputs)}")
             ndim = inputs[key].ndim
             valid = isinstance(axis, int) and not isinstance(axis, bool) and -ndim <= axis < ndim
@@ -90,17 +89,20 @@ def dimensions(inputs: Mapping[str, NDArray[Any]], dynamic: Mapping[str, Any] | 
         sizes = {key: inputs[key].shape[axis] for key, axis in axes[name].items()}
         check("export", 0 not in sizes.values(), f"dynamic: the example's size of {name} is 0, which shows no shapes")
         if len({*sizes.values()}) > 1:
-            form = f"dynamic={{{name!r}: {{{next(iter(sizes))!r}: 0}}}}"
-            raise ValueError(f"export: the inputs' sizes of {name} differ: {sizes}; name those that have it, as {form}")
+            example = f"dynamic={{{name!r}: {{{next(iter(sizes))!r}: 0}}}}"
+            raise ValueError(
+                f"export: the inputs' sizes of {name} differ: {sizes}; name the inputs that have it, as in {example}"
+            )
         if not sizes:
             del axes[name]
     choices = [_trial_sizes(inputs, axes[name]) for name in axes]
+    # each combination of two sizes, and a trace in which every dimension has its third
     traces = [*product(*(sizes[:2] for sizes in choices)), *([tuple(s[2] for s in choices)] if choices else [])]
     return Dimensions(axes, [dict(zip(axes, sizes, strict=True)) for sizes in traces])
 
 
 def _trial_sizes(inputs: Mapping[str, NDArray[Any]], axes: Mapping[str, int]) -> list[int]:
-    """Return three sizes to trace with; none is 1, which broadcasts."""
+    """Return three sizes to trace with; a size of 1 would broadcast, so none is 1."""
     if set(axes.values()) == {0}:  # a batch
         return [2, 3, 4]
     size = next(inputs[key].shape[axis] for key, axis in axes.items())
@@ -114,11 +116,11 @@ def merge(graphs: Sequence[Graph], dims: Dimensions) -> list[Node]:
         OnnxError: the traces differ in more than sizes.
     """
     merged, sizes = [], _SizeWriter(graphs[0], dims)
-    for position, node in enumerate(graphs[0].nodes):
-        twins = [graph.nodes[position] if position < len(graph.nodes) else None for graph in graphs]
+    for index, node in enumerate(graphs[0].nodes):
+        twins = [graph.nodes[index] if index < len(graph.nodes) else None for graph in graphs]
         inputs: list[Operand] = []
         for twin in twins:
-            if twin is None or not _same(node, twin):
+            if twin is None or not _differ_in_sizes_only(node, twin):
                 raise _refusal(dims, node)
         for i, operand in enumerate(node.inputs):
             operands: list[Any] = [twin.inputs[i] for twin in twins if twin is not None]
@@ -134,8 +136,8 @@ def merge(graphs: Sequence[Graph], dims: Dimensions) -> list[Node]:
     return sizes.nodes + merged
 
 
-def _same(node: Node, twin: Node) -> bool:
-    """Whether two nodes differ in sizes only."""
+def _differ_in_sizes_only(node: Node, twin: Node) -> bool:
+    """Whether two nodes are equal, except for sizes and for the contents of constants."""
     if (node.op_type, node.attributes, node.outputs) != (twin.op_type, twin.attributes, twin.outputs):
         return False
     return len(node.inputs) == len(twin.inputs) and all(
@@ -153,17 +155,17 @@ def _same_array(a: NDArray[Any], b: NDArray[Any]) -> bool:
 def _refusal(dims: Dimensions, node: Node) -> OnnxError:
     names = " and ".join(dims.axes)
     return OnnxError(
-        f"export: what the network computes depends on the size of the dynamic dimension {names}: it differs from the "
-        f"node {node.op_type} on{node.line}; take sizes from the shape of a tensor, as in x.reshape(x.shape[0], -1), "
-        f"or pass dynamic=None to write a file for the example's size alone"
+        f"export: the computation depends on the size of the dynamic dimension {names}, first at the node "
+        f"{node.op_type} on{node.line}; take sizes from the shape of a tensor, as in x.reshape(x.shape[0], -1), or "
+        f"pass dynamic=None to write a file for the example's size alone"
     )
 
 
 class _SizeWriter:
-    """Writes sizes that follow dynamic dimensions.
+    """Writes nodes that compute sizes from the dynamic dimensions.
 
     Attributes:
-        nodes: the nodes that compute them, which come first in the file.
+        nodes: these nodes, which come first in the file.
     """
 
     def __init__(self, graph: Graph, dims: Dimensions) -> None:
@@ -171,12 +173,12 @@ class _SizeWriter:
         self.values: dict[Any, str] = {}
 
     def operand(self, operands: Sequence[Sizes], node: Node) -> Constant | str:
-        """Return sizes as a constant, or as a value that the file computes."""
+        """Return sizes as a constant or, if they depend on a dynamic dimension, as the name of a computed value."""
         columns = [*zip(*(sizes.numbers for sizes in operands), strict=True)]
         numbers = [column[0] if len({*column}) == 1 else None for column in columns]
         if None in numbers and operands[0].reshaped is not None and 0 not in numbers:
             shapes = [*zip(*(sizes.reshaped or () for sizes in operands), strict=True)]
-            # in a Reshape, 0 copies a size of the input, and one size may be left to be inferred
+            # in a Reshape, 0 copies a size of the input, and -1 lets one size be inferred
             numbers = [
                 0 if n is None and i < len(shapes) and shapes[i] == columns[i] else n for i, n in enumerate(numbers)
             ]
@@ -192,14 +194,14 @@ class _SizeWriter:
         return parts[0] if len(parts) == 1 else self.value("Concat", *parts, axis=0)
 
     def allow_zero(self, node: Node) -> None:
-        """Let 0 in the shape of a Reshape be a size, not that of the input."""
+        """Let 0 in the shape of a Reshape mean a size of 0, not the size of the input."""
         if self.graph.opset >= 14:
             node.attributes["allowzero"] = 1
         elif node.inputs:
-            raise OnnxError(f"export: a reshape{node.line} to a size of 0 or to several open sizes needs opset 14")
+            raise OnnxError(f"export: a reshape{node.line} to a size of 0 or to several dynamic sizes needs opset 14")
 
     def array(self, arrays: Sequence[NDArray[Any]], node: Node) -> Constant | str:
-        """Return an array that is the same in all traces, or one that the file computes: a causal mask, or zeros."""
+        """Return an array: a constant if it is the same in all traces, else nodes for a causal mask or a fill value."""
         if all(_same_array(arrays[0], array) for array in arrays):
             return Constant(arrays[0])
         first = arrays[0].reshape(-1)[:1].reshape(()) if arrays[0].size else arrays[0]
@@ -218,7 +220,7 @@ class _SizeWriter:
         return self.value("GreaterOrEqual", *axes)
 
     def size(self, column: Sequence[int], node: Node) -> str:
-        """Return the value of a size, (1,) int64."""
+        """Return the name of the value that holds a size, (1,) int64."""
         if len({*column}) == 1:
             return self.value("Identity", Constant(int64(column[0])))
         factors = self.dims.coefficients(column)
@@ -233,12 +235,12 @@ class _SizeWriter:
         return total if isinstance(total, str) else self.value("Identity", total or Constant(int64(0)))
 
     def dimension(self, name: str) -> str:
-        """Return the value of a dynamic dimension, (1,) int64."""
+        """Return the name of the value that holds the size of a dynamic dimension, (1,) int64."""
         key, axis = next(iter(self.dims.axes[name].items()))
         return self.value("Slice", self.value("Shape", key), *(Constant(int64(n)) for n in (axis, axis + 1, 0)))
 
     def value(self, op_type: str, *inputs: str | Constant, **attributes: Any) -> str:
-        """Return the result of a node, which is written once."""
+        """Return the name of the result of a node; a node with the same inputs is written only once."""
         key = op_type, *(x if isinstance(x, str) else (x.array.shape, x.array.tobytes()) for x in inputs)
         if key not in self.values:
             name = self.values[key] = self.graph.new_name(op_type.lower())

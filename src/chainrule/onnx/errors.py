@@ -8,7 +8,7 @@ from chainrule.errors import UserError
 class OnnxError(UserError):
     """A network cannot be exported, or a file is damaged or not a model; the message is one sentence.
 
-    Not a `ValueError`, which the operations would take for their own and reword.
+    Not a `ValueError`: the operations reword those.
     """
 
 

@@ -9,7 +9,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
 from onnx import TensorProto, checker, helper, numpy_helper
 
 from chainrule import __version__
@@ -20,6 +19,7 @@ from chainrule.nn import Module
 from chainrule.onnx.dynamic import Dimensions, dimensions, merge
 from chainrule.onnx.errors import OnnxError
 from chainrule.onnx.graph import Constant, Node
+from chainrule.onnx.loader import read_model
 from chainrule.onnx.simplify import simplify
 from chainrule.onnx.symbol import Symbol
 from chainrule.onnx.trace import Trace
@@ -35,14 +35,13 @@ if TYPE_CHECKING:
     from chainrule.ops.operation import Input
 
 OPSETS = range(13, 24)
-"""The versions of ONNX's operators that an export may have. 13 made axes of reductions inputs, and is from 2020."""
+"""The versions of ONNX's operators that can be written. In 13, of 2020, the axes of ReduceSum became an input."""
 
 MAX_FILE_BYTES = 2**31 - 2**24
-"""The largest weights that are written into the file itself: Protocol Buffers hold at most 2 GiB."""
-
+"""The most bytes of weights in the file itself: a Protocol Buffers message holds 2 GiB; 16 MiB are for the graph."""
 
 BATCH: Mapping[str, Any] = MappingProxyType({"batch": 0})
-"""The dimensions whose size is left open by default: the first of every input."""
+"""The default dynamic dimension: the first of every input."""
 
 
 def export(
@@ -52,32 +51,33 @@ def export(
 ) -> Path:  # fmt: skip
     """Write a network as an ONNX file, in evaluation mode: no dropout, batch norm with its running statistics.
 
-    The network is called with the example, and what it computes is written down: loops are unrolled, branches are
-    those that the call takes, and results that no input changes are computed once. The modes of its modules are
-    restored afterwards. The weights keep the names of `state_dict()`. The file appears under its name once it is
-    complete.
+    The network is called with the example, and its operations are recorded: loops are unrolled, of each branch the
+    side that the call takes is recorded, and results that do not depend on an input become constants. The modes of its
+    modules are restored afterwards. The weights keep the names of `state_dict()`. The file appears under its name once
+    it is complete.
 
     Args:
         module: the network.
-        path: the file; weights of more than 2 GiB go into a second file beside it, with ".data" after its name.
+        path: the file; weights of nearly 2 GiB or more go into a second file beside it, with ".data" after its name.
         *example: an input for each positional parameter of `forward`. Only shapes and types matter.
-        dynamic: dimensions whose size is left open: names and axes, such as {"batch": 0} for the first axis of every
-            input, which is the default, or {"batch": {"tokens": 0}} for that of one. With None all sizes are fixed.
+        dynamic: the axes of variable size, by the dimension's name: {"batch": 0} for the first axis of every input,
+            which is the default, or {"batch": {"tokens": 0}} for that of the input "tokens". With None all sizes are
+            fixed.
         opset: the version of ONNX's operators, 13 to 23.
         input_names: names of the inputs; by default those of the parameters of `forward` or `preprocess`.
         output_names: names of the outputs; by default "output", or "output_0" and so on, or the keys of a dict.
-        preprocess: a function of Tensors that runs before the network, and becomes part of the file: from what a user
-            has, such as bytes of images, to what the network takes.
+        preprocess: a function of Tensors that runs before the network and becomes part of the file, such as one that
+            scales the bytes of an image to the network's inputs.
         postprocess: a function of the network's output, such as softmax, that becomes part of the file.
 
     Returns:
         The path.
 
     Raises:
-        OnnxError: something has no ONNX node, needs values of tensors, or depends on a dynamic size; the message names
-            the operation and your line.
-        TypeError: not a module, or an example that is neither a Tensor nor an array.
-        ValueError: a version, dimension or name that does not fit.
+        OnnxError: an operation has no ONNX node, needs values of tensors, or depends on a dynamic size; the message
+            names the operation and your line.
+        TypeError: `module` is not a module, or an example is neither a Tensor nor an array.
+        ValueError: the version is not supported, or a dimension or name does not fit.
         OSError: the file cannot be written.
     """
     check("export", isinstance(module, Module), f"takes a module, not {type_name(module)}", TypeError)
@@ -168,13 +168,13 @@ def _outputs(trace: Trace, result: Any, names: Sequence[str] | None) -> dict[str
 
 
 class _Model:
-    """An ONNX model in the making.
+    """Builds an ONNX model.
 
     Args:
         module: the network.
         opset: the version of the operators.
-        nodes: its nodes, in order.
-        state: its parameters and buffers, by name.
+        nodes: the nodes of the file, in order.
+        state: the network's parameters and buffers, by name.
     """
 
     def __init__(self, module: Module, opset: int, nodes: Sequence[Node], state: Mapping[str, Tensor]) -> None:
@@ -204,7 +204,7 @@ class _Model:
             self.outputs.append(helper.make_tensor_value_info(name, _type(symbol.dtype), shape))
 
     def _name(self, operand: Any) -> str:
-        """Return the name of an operand; a constant gets one."""
+        """Return the name of an operand; a constant gets one, which equal constants share."""
         if isinstance(operand, str):
             return operand
         assert isinstance(operand, Constant)  # noqa: S101
@@ -219,7 +219,7 @@ class _Model:
         return self.constants[key][0]
 
     def _roles(self) -> dict[str, str]:
-        """Return which initializers are not trained, for `load`: ONNX itself does not say."""
+        """Return metadata that tells `load` which initializers are buffers or frozen: ONNX does not tell them apart."""
         parameters = {id(p._data): p.requires_grad for p in self.module.parameters()}
         roles = {name: parameters.get(id(self.state[name]._data)) for name in self.weights}
         buffers = [name for name, is_trained in roles.items() if is_trained is None]
@@ -232,7 +232,7 @@ class _Model:
             helper.make_node(node.op_type, [self._name(x) for x in node.inputs], node.outputs, **node.attributes)
             for node in self.nodes
         ]
-        # constants as nodes, so that initializers are what can be trained
+        # constants are written as nodes: `load` makes parameters of initializers
         constants = [
             helper.make_node("Constant", [], [name], value=_tensor(name, array))
             for name, array in self.constants.values()
@@ -265,7 +265,7 @@ class _Model:
 
 
 def _used(nodes: Sequence[Node], outputs: Sequence[str]) -> list[Node]:
-    """Return the nodes that the outputs need; those that only rename a result give it its new name at once."""
+    """Return the nodes that the outputs need, without Identity nodes that only rename a result to an output's name."""
     needed, used = {*outputs}, list[Node]()
     for node in reversed(nodes):
         if needed.intersection(node.outputs):
@@ -295,7 +295,7 @@ def _tensor(name: str, array: NDArray[Any]) -> Any:
 
 
 def _write_data(weights: Mapping[str, NDArray[Any]], path: Path) -> list[Any]:
-    """Write arrays into a file of their own, and return the tensors that refer to it."""
+    """Write arrays into a separate file, and return the tensors that refer to it."""
     tensors, offset = [], 0
     with atomic_write(path) as file:
         for name, array in weights.items():
@@ -310,8 +310,13 @@ def _write_data(weights: Mapping[str, NDArray[Any]], path: Path) -> list[Any]:
 
 
 def describe(path: str | os.PathLike[str]) -> list[tuple[str, str, str, str]]:
-    """Return the inputs and outputs of an ONNX file: ("input" or "output", name, type, shape)."""
-    graph = onnx.load_model(path, load_external_data=False).graph
+    """Return the inputs and outputs of an ONNX file: ("input" or "output", name, type, shape).
+
+    Raises:
+        OnnxError: the file is damaged, or is not an ONNX model.
+        OSError: the file cannot be read.
+    """
+    graph = read_model(Path(path)).graph
     rows = []
     for kind, values in (("input", graph.input), ("output", graph.output)):
         for value in values:

@@ -1,7 +1,7 @@
 """The nodes of one trace: what an export has recorded, before it is written as a file.
 
-A trace runs the network on one set of examples. Sizes in it are ordinary integers; those that follow a dynamic
-dimension, such as the batch, are told apart by tracing again with other sizes: see `dynamic`.
+A trace runs the network on one set of examples. Its sizes are ordinary integers; tracing again with other sizes shows
+which ones depend on a dynamic dimension, such as the batch: see `dynamic`.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class Constant:
 
 @dataclass(frozen=True)
 class Sizes:
-    """An operand of a node that holds sizes or positions, (n,) int64; some may follow a dynamic dimension.
+    """An operand of a node that holds sizes or positions, (n,) int64; some may depend on a dynamic dimension.
 
     Attributes:
         numbers: the numbers in this trace.
-        reshaped: the shape of the array that a Reshape reads, if it is the shape for one: then one unknown size can be
-            left to be inferred.
+        reshaped: the shape of the array that a Reshape reads, if this operand is the new shape: a Reshape can copy
+            sizes, and infer one.
     """
 
     numbers: tuple[int, ...]
@@ -44,14 +44,14 @@ Operand = str | Constant | Sizes
 
 @dataclass
 class Node:
-    """A node: an operator, what it reads and what it gives.
+    """A node: an operator with its inputs, outputs and attributes.
 
     Attributes:
         op_type: the name of the operator.
         inputs: names of values, constants and sizes; "" for an optional input that is left out.
         outputs: names of the results.
-        attributes: of the operator.
-        line: the user's line that it comes from, as the end of a message.
+        attributes: the operator's attributes by name.
+        line: where in the user's code it comes from, as the end of a message.
     """
 
     op_type: str
@@ -77,7 +77,7 @@ class Graph:
     _counts: Counter[str] = field(default_factory=Counter)
 
     def new_name(self, stem: str) -> str:
-        """Return a name for a value that is not in use: relu, relu_1, relu_2, ..."""
+        """Return an unused name for a value: relu, relu_1, relu_2, ..."""
         while True:
             count = self._counts[stem]
             self._counts[stem] += 1
@@ -87,10 +87,10 @@ class Graph:
                 return name
 
     def add(
-        self, op_type: str, inputs: Sequence[Operand], attributes: dict[str, Any], line: str, outputs: int = 1
+        self, op_type: str, inputs: Sequence[Operand], attributes: dict[str, Any], line: str, n_outputs: int = 1
     ) -> list[str]:
         """Add a node and return the names of its outputs."""
-        names = [self.new_name(op_type.lower()) for _ in range(outputs)]
+        names = [self.new_name(op_type.lower()) for _ in range(n_outputs)]
         self.nodes.append(Node(op_type, list(inputs), names, attributes, line))
         return names
 

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from chainrule.ops.operation import Input
 
 MAX_FILE_BYTES = 2**31
-"""The largest file that is read: Protocol Buffers allow no larger ones."""
+"""The largest file that is read, which is the limit of Protocol Buffers."""
 
 MAX_SIZES = 64
-"""The length up to which integers in one dimension count as sizes, axes or positions: constants, whose values decide
-how the network is computed.
+"""Initializers of integers with at most one dimension and this many elements are taken for sizes, axes or positions:
+constants whose values decide how the network is computed.
 """
 
 
@@ -39,19 +39,33 @@ def load(path: str | os.PathLike[str]) -> GraphModule:
     """Load an ONNX file as a module that computes what the file says, and can be trained.
 
     Floating initializers become parameters, under their names; tables of integers and the statistics of batch norm
-    become buffers. So do single floats, of shape (), which other exporters write for constants. A few integers in a row
-    are sizes or axes: like the constants in the graph, they are not part of the state. A file holds a network for
-    evaluation: dropout does nothing in it, and batch norm uses its running statistics, also after `train()`.
+    become buffers. So do single floats, of shape (), which other exporters write for constants. Short lists of integers
+    are taken for sizes or axes: like the constants in the graph, they are not part of the state. A file holds a network
+    for evaluation: dropout does nothing, and batch norm uses its running statistics, even after `train()`.
 
     Args:
         path: the file. Weights in a second file are read from its folder, and from nowhere else.
 
     Raises:
-        UnsupportedError: an operator, a version of one, or a type that is not supported; the message names it.
-        OnnxError: the file is damaged, or is no ONNX model.
+        UnsupportedError: an operator, its version or a type is not supported; the message names it.
+        OnnxError: the file is damaged, or is not an ONNX model.
         OSError: the file cannot be read.
     """
     path = Path(path)
+    model = read_model(path)
+    try:
+        return from_model(model, path.parent)
+    except OnnxError as error:
+        raise type(error)(f"{path}: {error}") from None
+
+
+def read_model(path: Path) -> Any:
+    """Read a file as ONNX's message, without weights that are in other files.
+
+    Raises:
+        OnnxError: the file is damaged, or is not an ONNX model.
+        OSError: the file cannot be read.
+    """
     with open_regular(path) as file:
         content = file.read(MAX_FILE_BYTES + 1)
     if len(content) > MAX_FILE_BYTES:
@@ -62,17 +76,14 @@ def load(path: str | os.PathLike[str]) -> GraphModule:
         raise OnnxError(f"{path}: is not an ONNX model ({_one_line(error)})") from None
     if not model.HasField("graph"):
         raise OnnxError(f"{path}: is not an ONNX model: it has no graph")
-    try:
-        return from_model(model, path.parent)
-    except OnnxError as error:
-        raise type(error)(f"{path}: {error}") from None
+    return model
 
 
 def from_model(model: Any, folder: Path | None = None) -> GraphModule:
-    """Return the module of a model in memory; weights in other files are read from a folder, or refused if it is None.
+    """Return the module of a model in memory; weights in other files are read from `folder`, or refused if it is None.
 
     Raises:
-        UnsupportedError, OnnxError: as `load`.
+        UnsupportedError, OnnxError: as for `load`.
     """
     try:
         if model.functions:
@@ -89,7 +100,7 @@ def _one_line(error: Exception) -> str:
 
 
 class GraphModule(Module):
-    """A network from a file: runs its nodes in order.
+    """A network from a file, which runs its nodes in order.
 
     Attributes:
         input_names: the names of the inputs, in the order in which `forward` takes them.
@@ -104,7 +115,8 @@ class GraphModule(Module):
             raise UnsupportedError(
                 f"version {opset} of the operators is not supported: onnx {onnx.__version__} has {newest}"
             )
-        _check_parts(graph)
+        if graph.sparse_initializer:
+            raise UnsupportedError("sparse initializers are not supported")
         weights = {tensor.name: _read_weight(tensor, folder) for tensor in graph.initializer}
         for value in (*graph.input, *graph.output):
             _check_type(value)
@@ -115,7 +127,7 @@ class GraphModule(Module):
         self._add_weights(weights, _not_trained(model, graph))
 
     def _check_names(self, weights: Mapping[str, Any]) -> None:
-        """Check that each value is given before it is used, and once."""
+        """Check that each value is defined exactly once, and before it is used."""
         defined = {*self.input_names, *weights}
         for step in self._steps:
             missing = [name for name in step.inputs if name and name not in defined]
@@ -131,7 +143,7 @@ class GraphModule(Module):
 
     def _add_weights(self, weights: Mapping[str, NDArray[Any]], fixed: Mapping[str, bool]) -> None:
         """Add parameters and buffers under the file's names, which may have dots and slashes."""
-        self._weights: dict[str, str] = {}  # attributes by name of the initializer
+        self._weights: dict[str, str] = {}  # names of attributes by names of initializers
         self._constants: dict[str, NDArray[Any]] = {}
         for name, array in weights.items():
             if array.dtype.kind != "f" and array.ndim < 2 and array.size <= MAX_SIZES:
@@ -187,7 +199,7 @@ class _Step:
         except OnnxError:
             raise
         except (ValueError, IndexError, TypeError) as error:
-            if self.call.name in str(error):
+            if self.call.name in str(error):  # the message names the operator already
                 raise
             raise type(error)(f"{self.call.label}: {error}") from error
         if not self.is_checked:
@@ -195,24 +207,19 @@ class _Step:
             self.is_checked = True
         outputs = out if isinstance(out, tuple) else (out,)
         names = self.call.outputs
-        if len(names) > len(outputs) or (len(outputs) > len(names) and not isinstance(out, tuple)):
+        if len(names) > len(outputs) or not names:
             self.call.refuse(f"{len(names)} outputs are not supported")
         for name, value in zip(names, outputs, strict=False):
             if name:
                 values[name] = value if isinstance(value, Tensor) else np.asarray(value)
 
 
-def _check_parts(graph: Any) -> None:
-    if graph.sparse_initializer:
-        raise UnsupportedError("sparse initializers are not supported")
-
-
 def _check_type(value: Any) -> None:
     """Check the type of an input or output."""
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
-        named = (kind or "none").removesuffix("_type")
-        raise UnsupportedError(f"{value.name}: the type {named} is not supported, only tensors are")
+        kind_name = (kind or "none").removesuffix("_type")
+        raise UnsupportedError(f"{value.name}: the type {kind_name} is not supported, only tensors are")
     if value.type.tensor_type.elem_type:
         dtype_of(value.type.tensor_type.elem_type, value.name)
 
@@ -221,7 +228,7 @@ _FIXED_INPUTS = {
     "BatchNormalization": (3, 4), "Resize": (1, 2), "Upsample": (1,), "Clip": (1, 2), "Pad": (2,), "OneHot": (2,),
     "Dropout": (1,), "Range": (0, 1, 2),
 }  # fmt: skip
-"""Inputs that are no weights, by position: statistics, scales, bounds."""
+"""For each operator, the positions of inputs that are not trained: statistics, scales, bounds."""
 
 
 def _not_trained(model: Any, graph: Any) -> dict[str, bool]:

@@ -1,7 +1,7 @@
 """The operations that have an ONNX node of their own, or need more than their formula to be written.
 
-One table, operation → function that writes it. An operation that is missing here is written by its formula, as NumPy
-functions (`symbol.py`). A function may write fewer nodes than the formula would, never another value.
+`OPERATIONS` maps each to the function that writes it. An operation that is missing there is written by its formula, as
+NumPy functions (`symbol.py`). A function may write fewer nodes than the formula would, but never a different value.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from chainrule.ops import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-LARGE = 15.0
-"""Where ln(1 + eˣ) is x up to rounding in float32."""
+SOFTPLUS_LINEAR_FROM = 15.0
+"""From this x on, ln(1 + eˣ) is x up to rounding in float32."""
 
 
 def _relu(writer: Writer, x: Symbol) -> Any:
@@ -47,7 +47,7 @@ def _elu(writer: Writer, x: Symbol, alpha: float = 1.0) -> Symbol:
 
 
 def _softplus(writer: Writer, x: Symbol, beta: float = 1.0, threshold: float = 20.0) -> Any:
-    if threshold < LARGE:
+    if threshold < SOFTPLUS_LINEAR_FROM:
         formula: Any = ops.softplus.formula
         return formula(x, beta=beta, threshold=threshold)
     if beta == 1:
@@ -97,7 +97,7 @@ def _prod(writer: Writer, x: Symbol, dim: int | None = None, keepdim: bool = Fal
 
 
 def _binary_cross_entropy(writer: Writer, x: Any, target: Any) -> Any:
-    """The formula without its check of the probabilities."""
+    """Write the formula without its check of the probabilities."""
     return -(target * np.maximum(np.log(x), -100) + (1 - target) * np.maximum(np.log1p(-x), -100))
 
 
@@ -105,7 +105,7 @@ def _binary_cross_entropy(writer: Writer, x: Any, target: Any) -> Any:
 
 
 def _linear(writer: Writer, x: Symbol, weight: Symbol, bias: Symbol | None = None) -> Any:
-    """One Gemm for a matrix, (N, in); MatMul with the transposed weight for any other shape."""
+    """Write Gemm for a matrix, (N, in), and MatMul with the transposed weight for any other shape."""
     if x.ndim == 2:
         return writer.node("Gemm", x, weight, *([] if bias is None else [bias]), transB=1)
     example = np.empty((*x.shape[:-1], weight.shape[0]), x.dtype)
@@ -114,7 +114,7 @@ def _linear(writer: Writer, x: Symbol, weight: Symbol, bias: Symbol | None = Non
 
 
 def _standardize(writer: Writer, x: Symbol, weight: Any = 1.0, bias: Any = 0.0, *, dim: Any, eps: float) -> Any:
-    """LayerNormalization where the formula is one: over the last dimensions, with a weight of their shape."""
+    """Write LayerNormalization if the dimensions are the last ones and the weight has their shape; else the formula."""
     dims = sorted(d % x.ndim for d in ((dim,) if isinstance(dim, int) else dim))
     sizes = x.shape[dims[0] :]
     is_last = dims == [*range(dims[0], x.ndim)]
@@ -147,7 +147,7 @@ def _transposed_convolution(writer: Writer, x: Symbol, weight: Symbol, *, shape:
 
 
 def _window(x: Symbol, params: Any, out: Sequence[int]) -> dict[str, Any]:
-    """The attributes of pooling. `ceil_mode` becomes padding at the end: runtimes differ in what they make of it."""
+    """Return the attributes of pooling, with `ceil_mode` as padding at the end: runtimes interpret it differently."""
     ends = [
         max(p, (o - 1) * s + d * (k - 1) + 1 - n - p)
         for n, o, k, s, p, d in zip(
@@ -163,7 +163,7 @@ def _max_pool(writer: Writer, x: Symbol, *, params: Any) -> Symbol:
 
 
 def _max_pool_indices(writer: Writer, x: Symbol, *, params: Any) -> Any:
-    """Positions in the whole input are reduced to positions in one image."""
+    """Write MaxPool's indices, which count through the whole input, modulo the size of one image."""
     example = pooling.max_pool_indices(x.example, params=params)
     window = _window(x, params, example.shape[2:])
     _, indices = writer.nodes("MaxPool", x, examples=[None, example], dilations=params.dilation, **window)
@@ -171,7 +171,7 @@ def _max_pool_indices(writer: Writer, x: Symbol, *, params: Any) -> Any:
 
 
 def _avg_pool(writer: Writer, x: Symbol, *, params: Any, divisor_options: tuple[bool, int | None]) -> Any:
-    """The mean over the whole window, padding included, times a constant where another divisor is meant."""
+    """Write the mean over the whole window, padding included, times a constant for any other divisor."""
     include_pad, override = divisor_options
     out = pooling.avg_pool(x.example, params=params, divisor_options=divisor_options)
     window = _window(x, params, out.shape[2:])
@@ -227,4 +227,4 @@ OPERATIONS: dict[Any, Callable[..., Any]] = {
     attention.fused_attention: _fused_attention,
     losses.elementwise_binary_cross_entropy: _binary_cross_entropy,
 }  # fmt: skip
-"""How each operation is written: a function of the writer, the operation's inputs and its options."""
+"""The function that writes each operation, from the writer, the operation's inputs and its options."""

@@ -15,24 +15,27 @@ from chainrule.ops.indexing import is_basic
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-LAST, FIRST = np.iinfo(np.int64).max, np.iinfo(np.int64).min
-"""The ends of a Slice that has no end."""
+BEYOND_LAST = np.iinfo(np.int64).max
+"""The end of a Slice up to the last element; with a negative step, its start."""
+
+BEFORE_FIRST = np.iinfo(np.int64).min
+"""The end of a Slice with a negative step that goes down to the first element."""
 
 
 def _getitem(writer: Writer, x: Symbol, *, index: Any) -> Symbol:
     """Write an index as Slice, Gather, Squeeze and Unsqueeze."""
     parts = list(index) if isinstance(index, tuple) else [index]
-    covered = sum(part is not None and part is not ... for part in parts)
+    n_indexed = sum(part is not None and part is not ... for part in parts)
     position = next((i for i, part in enumerate(parts) if part is ...), len(parts))
-    parts[position : position + 1] = [slice(None)] * (x.ndim - covered)
+    parts[position : position + 1] = [slice(None)] * (x.ndim - n_indexed)
     dim = 0
     slices: list[tuple[int, slice]] = []
     integers: list[tuple[int, int]] = []
     arrays: list[tuple[int, Any]] = []
-    added: list[int] = []
+    new_dims: list[int] = []
     for part in parts:
         if part is None:
-            added.append(dim - len(integers) + len(added))
+            new_dims.append(dim - len(integers) + len(new_dims))
             continue
         if isinstance(part, slice):
             slices += [(dim, part)] if part not in (slice(None), slice(None, None, 1)) else []
@@ -42,14 +45,15 @@ def _getitem(writer: Writer, x: Symbol, *, index: Any) -> Symbol:
             arrays.append((dim - len(integers), part))
         dim += 1
     x = _slice(writer, x, slices)
-    for done, (d, i) in enumerate(integers):
-        x = writer.node("Gather", x, np.asarray(i, np.int64), example=np.take(x.example, i, d - done), axis=d - done)
+    for n_removed, (dim, i) in enumerate(integers):
+        axis = dim - n_removed
+        x = writer.node("Gather", x, np.asarray(i, np.int64), example=np.take(x.example, i, axis), axis=axis)
     if arrays:
-        if added:
+        if new_dims:
             raise UnsupportedError("an index with both arrays and None")
         return _gather_arrays(writer, x, arrays)
-    if added:
-        return writer.node("Unsqueeze", x, int64(*added), example=np.expand_dims(x.example, tuple(added)))
+    if new_dims:
+        return writer.node("Unsqueeze", x, int64(*new_dims), example=np.expand_dims(x.example, tuple(new_dims)))
     return x if slices or integers else writer.node("Identity", x, example=x.example)
 
 
@@ -62,8 +66,9 @@ def _slice(writer: Writer, x: Symbol, slices: Sequence[tuple[int, slice]]) -> Sy
     for dim, part in slices:
         step = 1 if part.step is None else int(part.step)
         index[dim] = part
-        starts.append(int(part.start) if part.start is not None else 0 if step > 0 else LAST)
-        ends.append(int(part.stop) if part.stop is not None else LAST if step > 0 else FIRST)
+        default_start, default_end = (0, BEYOND_LAST) if step > 0 else (BEYOND_LAST, BEFORE_FIRST)
+        starts.append(default_start if part.start is None else int(part.start))
+        ends.append(default_end if part.stop is None else int(part.stop))
         steps.append(step)
     axes = int64(*(dim for dim, _ in slices))
     example = x.example[tuple(index)]
@@ -81,9 +86,9 @@ def _gather_arrays(writer: Writer, x: Symbol, arrays: Sequence[tuple[int, Any]])
         example = np.take(x.example, symbols[0].example, dims[0])
         return writer.node("Gather", x, symbols[0], example=example, axis=dims[0])
     if dims != [*range(dims[0], dims[0] + len(dims))]:
-        raise UnsupportedError("an index of arrays for dimensions that are not side by side")
-    rest = [d for d in range(x.ndim) if d not in dims]
-    data = writer.transpose(x, dims + rest)
+        raise UnsupportedError("an index of arrays for dimensions that are not adjacent")
+    other_dims = [d for d in range(x.ndim) if d not in dims]
+    data = writer.transpose(x, dims + other_dims)
     common = np.broadcast_shapes(*(s.shape for s in symbols))
     columns = [writer.reshape(writer.expand(s, common), (*common, 1)) for s in symbols]
     if all(s.is_constant for s in columns):
@@ -92,7 +97,7 @@ def _gather_arrays(writer: Writer, x: Symbol, arrays: Sequence[tuple[int, Any]])
         indices = writer.node("Concat", *columns, axis=-1)
     picked = data.example[tuple(s.example for s in symbols)]
     out = writer.node("GatherND", data, indices, example=picked)
-    # the dimensions of the index come first: move them to where the arrays are
+    # GatherND puts the dimensions of the index first: move them to where the arrays stand in the index
     before, count = dims[0], len(common)
     order = [*range(count, count + before), *range(count), *range(count + before, picked.ndim)]
     return writer.transpose(out, order)
@@ -124,7 +129,7 @@ def _add_at(writer: Writer, source: Symbol, *, index: Any, shape: Any) -> Symbol
 
 
 def _index_put(writer: Writer, x: Symbol, value: Any, *, index: Any) -> Symbol:
-    """A block of an array whose other elements have one value, which is what padding is."""
+    """Write an assignment to a block of a constant whose elements are all equal: the value is padded with these."""
     if not x.is_constant or not isinstance(value, Symbol) or np.unique(x.example).size != 1:
         raise UnsupportedError("an assignment to elements")
     pairs = _padding(index, x.shape, "index_put")
@@ -167,7 +172,7 @@ def _scatter(reduction: str | None, opset: int) -> Callable[..., Symbol]:
 
 
 def _argsort(writer: Writer, x: Symbol, dim: int = -1, descending: bool = False, stable: bool = False) -> Symbol:
-    """TopK of all elements: the earlier of equal ones comes first."""
+    """Write TopK of all elements, which puts the earlier of equal elements first."""
     if not x.ndim:
         return writer.as_constant(np.zeros((), np.int64))
     count = Sizes((x.shape[dim],))
@@ -182,4 +187,4 @@ OPERATIONS: dict[Any, Callable[..., Any]] = {
     scattering.scatter_product: _scatter("mul", 16), scattering.scatter_extreme: _scatter(None, 18),
     sorting.argsort: _argsort,
 }  # fmt: skip
-"""How each of these operations is written."""
+"""The function that writes each of these operations."""

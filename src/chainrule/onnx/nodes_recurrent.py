@@ -1,4 +1,4 @@
-"""How the loop of recurrent layers is written: step by step, for the number of steps of the example."""
+"""How the loop of recurrent layers is written: unrolled, for the example's number of steps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def _recurrent_scan(
     writer: Writer, x: Any, state: Any, weight: Any, bias: Any = None, *, cell: recurrent.Cell
 ) -> Symbol:
-    """The formula of the cell on symbols, once for each step; see `recurrent.recurrent_scan` for the shapes."""
+    """Apply the cell's formula to symbols, once for each step; see `recurrent.recurrent_scan` for the shapes."""
     transposed, size = writer.transpose(weight), weight.shape[1]
     states = [state[i] for i in range(cell.num_states)]
     rows: list[Symbol] = []

@@ -1,6 +1,6 @@
-"""Nodes that say what several say: biases of convolutions and batch normalization.
+"""Merges nodes into one: a convolution with the sum of its bias, and the parts of batch normalization.
 
-chainrule composes both from smaller operations. Runtimes know the whole, and run it as one loop.
+chainrule composes both from smaller operations, and runtimes compute the merged node in one loop.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 
 def simplify(nodes: Sequence[Node], state: Sequence[str], outputs: Sequence[str]) -> list[Node]:
-    """Return the nodes with these patterns replaced; nodes that nothing uses any more stay.
+    """Return the nodes with these patterns replaced; nodes that are no longer used stay.
 
     Args:
         nodes: the nodes of a file.
         state: the names of parameters and buffers.
         outputs: the names of the file's outputs.
     """
-    graph = _Graph(nodes, {*state}, outputs)
-    return [graph.convolution_with_bias(node) or graph.batch_norm(node) or node for node in nodes]
+    patterns = _Patterns(nodes, {*state}, outputs)
+    return [patterns.convolution_with_bias(node) or patterns.batch_norm(node) or node for node in nodes]
 
 
-class _Graph:
-    """The nodes by what they give."""
+class _Patterns:
+    """Recognizes the patterns, given a node that ends one."""
 
     def __init__(self, nodes: Sequence[Node], state: set[str], outputs: Sequence[str]) -> None:
         self.producers = {name: node for node in nodes for name in node.outputs}
@@ -35,12 +35,12 @@ class _Graph:
         self.state = state
 
     def find(self, operand: Any, op_type: str) -> Node | None:
-        """Return the node that gives an operand, if it is of this type and nothing else reads the result."""
+        """Return the node that computes an operand, if it is of this type and nothing else reads its result."""
         node = self.producers.get(operand) if isinstance(operand, str) else None
         return node if node is not None and node.op_type == op_type and self.uses[node.outputs[0]] == 1 else None
 
     def by_channel(self, operand: Any) -> str | None:
-        """Return the parameter (C,) that an operand of shape (1, C, 1, ...) holds."""
+        """Return the name of the parameter (C,) that an operand reshapes to (1, C, 1, ...), or None."""
         node = self.producers.get(operand) if isinstance(operand, str) else None
         if node is None or node.op_type != "Reshape" or node.inputs[0] not in self.state:
             return None
@@ -49,7 +49,7 @@ class _Graph:
         return node.inputs[0] if fits and isinstance(node.inputs[0], str) else None
 
     def convolution_with_bias(self, node: Node) -> Node | None:
-        """Return one node for a convolution and the sum with its bias."""
+        """Return one node for a convolution and the sum with its bias, or None."""
         if node.op_type != "Add":
             return None
         convolution = self.find(node.inputs[0], "Conv") or self.find(node.inputs[0], "ConvTranspose")
@@ -59,7 +59,7 @@ class _Graph:
         return Node(convolution.op_type, [*convolution.inputs, bias], node.outputs, convolution.attributes, node.line)
 
     def batch_norm(self, node: Node) -> Node | None:
-        """Return one node for (x - mean) / √(variance + eps) · weight + bias."""
+        """Return one node for (x - mean) / √(variance + eps) · weight + bias, or None."""
         product = self.find(node.inputs[0], "Mul") if node.op_type == "Add" else None
         quotient = self.find(product.inputs[0], "Div") if product is not None else None
         if product is None or quotient is None:

@@ -1,7 +1,7 @@
-"""Symbols: stand-ins for arrays, which write nodes for what NumPy does with them.
+"""Symbols: stand-ins for arrays, which write a node for each NumPy function that is called with them.
 
-A formula of `chainrule.ops` called with symbols runs unchanged: NumPy's protocols dispatch each function it calls to
-the tables below, which hold the node, or the NumPy functions that say the same.
+A formula of `chainrule.ops` runs unchanged on symbols: NumPy's protocols dispatch each function that it calls to the
+tables below, which hold the node's operator, or express the function by other NumPy functions.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Symbol(NDArrayOperatorsMixin):
     Attributes:
         writer: writes the nodes.
         operand: the value's name, or the constant.
-        example: the array that it stands for in this trace.
+        example: the array that the symbol stands for in this trace.
     """
 
     __slots__ = ("example", "operand", "writer")
@@ -54,7 +54,7 @@ class Symbol(NDArrayOperatorsMixin):
 
     @property
     def layout_array(self) -> NoReturn:
-        """The layout of the array, which tells whether it may be changed in place.
+        """The array whose memory layout tells whether it may be changed in place.
 
         Raises:
             OnnxError: always: the values of a graph cannot be changed.
@@ -115,7 +115,7 @@ class Writer:
         self.graph = Graph(opset)
 
     def apply(self, operation: Any, inputs: Sequence[Any], options: dict[str, Any]) -> Symbol:
-        """Write an operation on symbols, arrays and numbers; `trace.Trace` does."""
+        """Write an operation on symbols, arrays and numbers; implemented by `trace.Trace`."""
         raise NotImplementedError
 
     @property
@@ -135,7 +135,7 @@ class Writer:
             op_type: the operator.
             inputs: symbols, arrays, sizes, or "" for an input that is left out.
             example: the result in this trace; None if nothing reads it.
-            attributes: of the operator; those that are None are left out.
+            attributes: the operator's attributes; those that are None are left out.
         """
         return self.nodes(op_type, *inputs, examples=[example], **attributes)[0]
 
@@ -150,7 +150,7 @@ class Writer:
         return [Symbol(self, name, example) for name, example in zip(names, examples, strict=True)]
 
     def cast(self, x: Symbol, dtype: DTypeLike) -> Symbol:
-        """Convert to another type; the symbol itself if it has it."""
+        """Convert to a type; return the symbol itself if it has that type already."""
         dtype = np.dtype(dtype)
         if x.dtype == dtype:
             return x
@@ -187,7 +187,7 @@ class Writer:
         return self.node(write, *symbols, example=example) if isinstance(write, str) else write(self, *symbols)
 
     def reduce(self, op_type: str, x: Symbol, axis: Any, keepdims: bool, example: Any) -> Symbol:
-        """Write a reduction over some dimensions, all if `axis` is None."""
+        """Write a reduction over some dimensions, or over all if `axis` is None."""
         axes = None if axis is None else normalize_axis_tuple(axis, x.ndim or 1) if x.ndim else ()
         if axes == () or not x.ndim:
             return x
@@ -219,13 +219,13 @@ class Writer:
         if example.shape == x.shape:
             return x
         sizes = (1,) * (example.ndim - x.ndim) + x.shape
-        # 1 for the dimensions that are not repeated: the node takes the size of its input
+        # a size of 1 keeps the size of the input
         pairs = zip(example.shape, sizes, strict=True)
         return self.node("Expand", x, Sizes(tuple([1 if n == size else n for n, size in pairs])), example=example)
 
 
 def _composed(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return how to write a ufunc that NumPy functions of symbols say."""
+    """Return how to write a ufunc that is expressed by other NumPy functions."""
     return lambda _, *symbols: function(*symbols)
 
 
@@ -235,15 +235,15 @@ def _floor_divide(writer: Writer, x: Symbol, y: Symbol) -> Symbol:
     quotient = writer.node("Div", x, y, example=np.trunc(x.example / y.example).astype(x.dtype))
     if x.dtype.kind == "u":
         return quotient
-    is_above = (quotient * y != x) & ((x < 0) != (y < 0))  # rounded toward zero, not down
-    return quotient - writer.cast(is_above, x.dtype)  # type: ignore[no-any-return]
+    is_rounded_up = (quotient * y != x) & ((x < 0) != (y < 0))  # Div rounds toward zero
+    return quotient - writer.cast(is_rounded_up, x.dtype)  # type: ignore[no-any-return]
 
 
 def _not_equal(writer: Writer, x: Symbol, y: Symbol) -> Symbol:
     return np.logical_not(x == y)  # type: ignore[no-any-return]
 
 
-def _sign_of_trunc(x: Any) -> Any:
+def _trunc(x: Any) -> Any:
     return np.sign(x) * np.floor(np.absolute(x))
 
 
@@ -259,10 +259,6 @@ def _is_finite(writer: Writer, x: Symbol) -> Symbol:
 
 def _is_inf(writer: Writer, x: Symbol) -> Symbol:
     return np.absolute(x) == np.inf  # type: ignore[no-any-return]
-
-
-def _logical_xor(writer: Writer, x: Symbol, y: Symbol) -> Symbol:
-    return writer.node("Xor", x, y, example=x.example ^ y.example)
 
 
 def _bitwise(logical: str, on_integers: str) -> Callable[..., Symbol]:
@@ -298,7 +294,7 @@ UFUNCS: dict[Any, str | Callable[..., Any]] = {
     np.log2: _composed(lambda x: np.log(x) / math.log(2)),
     np.log10: _composed(lambda x: np.log(x) / math.log(10)),
     np.logaddexp: _composed(_logaddexp),
-    np.trunc: _composed(_sign_of_trunc),
+    np.trunc: _composed(_trunc),
     np.fmod: lambda writer, x, y: writer.node("Mod", x, y, example=np.fmod(x.example, y.example), fmod=1),
     np.remainder: _composed(lambda x, y: x - np.floor_divide(x, y) * y),
     np.bitwise_and: _bitwise("And", "BitwiseAnd"),
@@ -306,7 +302,7 @@ UFUNCS: dict[Any, str | Callable[..., Any]] = {
     np.bitwise_xor: _bitwise("Xor", "BitwiseXor"),
     np.invert: _bitwise("Not", "BitwiseNot"),
 }  # fmt: skip
-"""Each ufunc's operator, or a function of the writer and the symbols, which have one type."""
+"""Each ufunc's operator, or a function of the writer and the symbols, which all have the same type."""
 
 
 def _reduction(function: Any, op_type: str) -> Callable[..., Symbol]:
@@ -383,7 +379,7 @@ def _by_shape(function: Any) -> Callable[..., Symbol]:
 
 
 def _from_example(function: Any) -> Callable[..., Any]:
-    """Return how to compute a function that depends on shapes and types only."""
+    """Return a function that computes its result from the examples: it depends on shapes and types only."""
     return lambda _, *inputs: function(*(x.example if isinstance(x, Symbol) else x for x in inputs))
 
 
@@ -401,4 +397,4 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.expand_dims: _by_shape(np.expand_dims), np.squeeze: _by_shape(np.squeeze), np.ravel: _by_shape(np.ravel),
     **{f: _from_example(f) for f in (np.shape, np.ndim, np.size, np.result_type)},
 }  # fmt: skip
-"""How each NumPy function is written."""
+"""The function that writes each NumPy function."""

@@ -59,7 +59,7 @@ class Trace(Writer):
     def record_operation(
         self, operation: Operation[...], inputs: Sequence[Any], options: dict[str, Any]
     ) -> tuple[list[Any], Symbol, None]:
-        """Write an operation; return its inputs, its result and no extra result."""
+        """Write an operation; return its inputs, its result, and None for the extra result."""
         return [*inputs], self.apply(operation, inputs, options), None
 
     def apply(self, operation: Operation[...], inputs: Sequence[Any], options: dict[str, Any]) -> Symbol:
@@ -71,14 +71,14 @@ class Trace(Writer):
         with np.errstate(all="ignore"):
             result = operation.formula(*examples, **_example(options))  # raises the errors of the operation
         example = np.asarray(result if operation.extra is None else result[0])
-        # a part of a table is written as such: which part may follow a dynamic dimension
+        # an index of a constant is written, not computed: its bounds may depend on a dynamic dimension
         if operation is not getitem and not _has_values(symbols) and not _has_values(options):
             return self.as_constant(example)
         write = OPERATIONS.get(operation)
         try:
             if write is not None:
                 out = write(self, *symbols, **options)
-            else:  # the formula says it in NumPy
+            else:
                 out = operation.formula(*symbols, **options)
                 out = out if operation.extra is None else out[0]
             if not isinstance(out, Symbol):
@@ -87,7 +87,7 @@ class Trace(Writer):
             if type(error) is not UnsupportedError or str(error).startswith("export: "):
                 raise
             raise self._no_node(operation, str(error)) from None
-        except Exception as error:  # the formula needs values, or what only arrays have
+        except Exception as error:  # the formula needs values, or an attribute that only arrays have
             raise self._no_node(operation, type(error).__name__) from error
         return Symbol(self, out.operand, example)
 
@@ -164,7 +164,7 @@ class Trace(Writer):
 
 
 def _example(x: Any) -> Any:
-    """Replace symbols by their arrays, also in options."""
+    """Replace symbols by their examples, in tuples, lists and dicts as well."""
     if isinstance(x, Symbol):
         return x.example
     if type(x) in (tuple, list):
@@ -173,7 +173,7 @@ def _example(x: Any) -> Any:
 
 
 def _has_values(x: Any) -> bool:
-    """Whether anything is a symbol that is no constant."""
+    """Whether x is a symbol that is not a constant, or contains one."""
     if isinstance(x, Symbol):
         return not x.is_constant
     parts = x.values() if isinstance(x, dict) else x if isinstance(x, (tuple, list)) else ()

@@ -25,12 +25,12 @@ def write_c(graph: Graph, title: str, name: str, classes: Sequence[str] = (), in
     Args:
         graph: the network recorded with a batch of 1.
         title: the first line of the comment at the top.
-        name: the beginning of every name in the header; what C does not allow in one becomes "_".
+        name: the prefix of every name in the header; characters that C does not allow become "_".
         classes: what each output means; may be empty.
         inputs: what each number of an example means; may be empty.
 
     Raises:
-        SourceError: something has no loops here; the message names the function.
+        SourceError: a function cannot be written as C; the message names it.
     """
     name = c_name(name)
     nodes = graph.used()
@@ -43,7 +43,7 @@ def write_c(graph: Graph, title: str, name: str, classes: Sequence[str] = (), in
         if not node.is_constant:
             operands = [views[id(x)] if isinstance(x, Node) else Number(x, np.dtype(type(x))) for x in node.inputs]
             views[id(node)] = loops.add(node, operands)
-            if loops.body and not isinstance(loops.body[-1], Block):
+            if loops.body and not isinstance(loops.body[-1], Block):  # views add no statements
                 start = next(i for i, part in enumerate(loops.body) if not isinstance(part, Block))
                 sizes = " × ".join(map(str, node.shape[1:]))
                 loops.body[start:] = [Block(f"{node.function.__name__}: {sizes}", loops.body[start:])]
@@ -91,7 +91,7 @@ _BYTES = {"float": "float32", "double": "float64", "unsigned char": "uint8"} | {
 
 
 def c_name(text: str) -> str:
-    """Return a text as the beginning of names in C."""
+    """Return a text as a prefix for names in C."""
     name = re.sub(r"[^A-Za-z0-9_]", "_", text) or "model"
     return name if name[0].isalpha() else f"model_{name}"
 
@@ -109,7 +109,7 @@ def _describe(node: Node) -> str:
 
 
 def _array(name: str, node: Node) -> list[str]:
-    """A constant array in C."""
+    """Return the lines that define a constant array in C."""
     array: Any = np.ravel(node.example)
     text = ", ".join(str(Number(value, node.dtype)) for value in array)
     lines = textwrap.wrap(text, 120, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False)

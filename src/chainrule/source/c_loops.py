@@ -37,11 +37,11 @@ class View:
     """An array in memory, or a part of one.
 
     Attributes:
-        name: the C array.
+        name: the name of the C array.
         dtype: the type of its elements.
-        shape: its sizes.
+        shape: the shape of the view.
         strides: the distance between neighbors along each dimension, in elements.
-        offset: the position of its first element.
+        offset: the position of the view's first element in the C array.
     """
 
     name: str
@@ -52,13 +52,13 @@ class View:
 
     @property
     def is_contiguous(self) -> bool:
-        """Whether its elements are the C array, in order."""
+        """Whether the view's elements follow one another in the C array, from its start."""
         own = [stride for n, stride in zip(self.shape, self.strides, strict=True) if n != 1]
-        plain = [stride for n, stride in zip(self.shape, contiguous(self.shape), strict=True) if n != 1]
-        return own == plain and not self.offset
+        expected = [stride for n, stride in zip(self.shape, contiguous(self.shape), strict=True) if n != 1]
+        return own == expected and not self.offset
 
     def at(self, indices: Sequence[str]) -> Element:
-        """Return the element at the last indices; sizes of 1 are repeated."""
+        """Return the element at the last of these indices; dimensions of size 1 are broadcast."""
         indices = indices[len(indices) - len(self.shape) :]
         pairs = zip(indices, self.shape, self.strides, strict=True)
         return Element(self.name, Position(tuple((i, s) for i, n, s in pairs if n != 1), self.offset))
@@ -85,10 +85,10 @@ class Loops:
         self.arrays: list[tuple[str, str, int]] = []
 
     def add(self, node: Node, operands: list[Operand]) -> View:
-        """Write a node; return where its value is.
+        """Write a node, and return a view of its value.
 
         Raises:
-            SourceError: it has no loops here.
+            SourceError: its function cannot be written as C.
         """
         build = BUILDERS.get(node.function)
         if build is None:
@@ -119,7 +119,7 @@ def _at(operand: Operand, indices: Sequence[str]) -> Any:
 
 
 def _math(name: str) -> Callable[..., Any]:
-    """Return how to call a function of math.h, which has another name for floats."""
+    """Return how to call a function of math.h, whose name ends in "f" for floats."""
     return lambda dtype, *x: Call(name + ("f" if dtype == np.float32 else ""), x)
 
 
@@ -128,7 +128,7 @@ def _infix(operator: str) -> Callable[..., Any]:
 
 
 def _extreme(operator: str) -> Callable[..., Any]:
-    """Return how to write a maximum or minimum; one operand that is not a number makes the result none."""
+    """Return how to write a maximum or minimum; if an operand is NaN, so is the result."""
 
     def write(dtype: np.dtype[Any], x: Any, y: Any) -> Any:
         is_y = Infix(operator, y, x)
@@ -150,14 +150,14 @@ FORMULAS: dict[Any, Callable[..., Any]] = {
     np.logical_not: lambda _, x: Prefix("!", x), np.negative: lambda _, x: Prefix("-", x),
     np.square: lambda _, x: Infix("*", x, x), np.reciprocal: lambda dtype, x: Infix("/", _one(dtype), x),
     np.maximum: _extreme(">"), np.minimum: _extreme("<"), np.power: _math("pow"), np.absolute: _math("fabs"),
-    np.sign: lambda _, x: Infix("-", Infix(">", x, 0), Infix("<", x, 0)),
+    np.sign: lambda _, x: Choice(Call("isnan", (x,)), x, Infix("-", Infix(">", x, 0), Infix("<", x, 0))),
     np.isnan: lambda _, x: Call("isnan", (x,)), np.isfinite: lambda _, x: Call("isfinite", (x,)),
     np.where: lambda _, test, x, y: Choice(test, x, y), runtime.erf: _math("erf"),
     **{f: _math(f.__name__) for f in (
         np.sqrt, np.exp, np.log, np.expm1, np.log1p, np.tanh, np.sin, np.cos, np.floor, np.ceil
     )},
 }  # fmt: skip
-"""Each elementwise function, from the type that it computes in and its operands."""
+"""How to write each elementwise function, from the type that it computes in and its operands."""
 
 
 def _elementwise(loops: Loops, node: Node, operands: list[Operand]) -> View:
@@ -188,16 +188,15 @@ def _view(operand: Operand) -> View:
 
 def _reshape(loops: Loops, node: Node, operands: list[Operand]) -> View:
     x = _view(operands[0])
+    result = x
     if not x.is_contiguous:
-        copy, x = loops.new(replace_shape(node, x.shape)), x
-        source = x
-        loops.write(copy, lambda i: source.at(i))
-        x = copy
-    return View(x.name, x.dtype, node.shape, contiguous(node.shape))
+        result = loops.new(replace_shape(node, x.shape))
+        loops.write(result, x.at)
+    return View(result.name, result.dtype, node.shape, contiguous(node.shape))
 
 
 def replace_shape(node: Node, shape: tuple[int, ...]) -> Node:
-    """Return a node like another with the same elements in another shape."""
+    """Return a copy of a node whose example has a different shape."""
     return replace(node, example=node.example.reshape(shape))
 
 
@@ -241,13 +240,13 @@ def _join(loops: Loops, node: Node, operands: list[Operand]) -> View:
     for operand in operands:
         x = _view(operand)
         target = replace(out, shape=x.shape, offset=start * out.strides[axis])
-        loops.write(target, lambda i, x=x: x.at(i))  # type: ignore[misc]  # the default binds this turn's array
+        loops.write(target, x.at)
         start += x.shape[axis]
     return out
 
 
 def _take(loops: Loops, node: Node, operands: list[Operand]) -> View:
-    """Rows of a table: the first operand's, at the second's indices."""
+    """Write the rows of a table, the first operand, at indices, the second."""
     table, index = _view(operands[0]), _view(operands[1])
     out = loops.new(node)
     indices = _indices(len(out.shape))
@@ -285,7 +284,7 @@ def _matmul(loops: Loops, node: Node, operands: list[Operand]) -> View:
 
 
 def _reduction(loops: Loops, node: Node, operands: list[Operand]) -> View:
-    """A sum, mean, maximum or minimum over some dimensions."""
+    """Write a sum, mean, maximum or minimum over some dimensions."""
     x = _view(operands[0])
     axes, function = node.options["axis"], node.function
     reduced_shape = tuple(1 if d in axes else n for d, n in enumerate(x.shape))
@@ -299,9 +298,11 @@ def _reduction(loops: Loops, node: Node, operands: list[Operand]) -> View:
     if not is_sum and node.dtype.kind != "f":
         raise SourceError(f"export: the {function.__name__} of integers cannot be written as C")
     element = x.at(indices)
-    step = Assign("total", element, "+=") if is_sum else Assign(
-        "total", FORMULAS[np.maximum if function is np.max else np.minimum](dtype, Name("total"), element)
-    )  # fmt: skip
+    if is_sum:
+        step = Assign("total", element, "+=")
+    else:
+        extreme = FORMULAS[np.maximum if function is np.max else np.minimum]
+        step = Assign("total", extreme(dtype, Name("total"), element))
     total: Any = Name("total")
     total = Infix("/", total, Number(count, dtype)) if function is np.mean else total
     total = Prefix(f"({c_type(node.dtype)})", total) if dtype != node.dtype else total
@@ -317,7 +318,7 @@ def _reduction(loops: Loops, node: Node, operands: list[Operand]) -> View:
 
 
 def _inside(index: str, size: int) -> Any:
-    """The test that a position in a padded image is in the image."""
+    """Return the condition that an index is inside an image of this size, not in its padding."""
     return Infix("&&", Infix(">=", Name(index), 0), Infix("<", Name(index), size))
 
 
@@ -328,14 +329,14 @@ def _windows(
     """Write loops over windows of images (N, C, H, W).
 
     Args:
-        loops: where to.
+        loops: the statements so far, to which the loops are appended.
         x: the images.
-        out: the result.
+        out: the array for the result.
         options: stride, padding and dilation.
-        inner: how many channels and pixels each result needs: indices d, p, q.
-        step: the statement for each pixel, at (row, column), that is inside the image.
+        inner: the number of channels, rows and columns in a window, whose indices are d, p and q.
+        step: the statement for each pixel of a window, at (row, column), that is inside the image.
         start: the initial value of `total`.
-        finish: the result.
+        finish: the expression for an element of the result, from `total`.
     """
     outer = ["n", "c", "i", "j"]
     body: list[Any] = []
@@ -361,7 +362,7 @@ def _convolution(loops: Loops, node: Node, operands: list[Operand]) -> View:
     x, weight = map(_view, operands)
     out, groups = loops.new(node), node.options["groups"]
     pixel = _pixel(x, "d")
-    if groups > 1:  # each group of filters reads channels of its own
+    if groups > 1:  # each group of filters reads its own channels
         group = f"c / {weight.shape[0] // groups} * {weight.shape[1]}"
         first = Position(((f"({group})", x.strides[1]), *pixel.position.terms), pixel.position.offset)
         pixel = replace(pixel, position=first)
@@ -390,4 +391,4 @@ BUILDERS: dict[Any, Build] = {
     join: _join, np.take: _take, np.matmul: _matmul,
     runtime.convolution: _convolution, runtime.max_pool: _pool, runtime.avg_pool: _pool,
 }  # fmt: skip
-"""How each function is written."""
+"""The function that writes each NumPy function."""

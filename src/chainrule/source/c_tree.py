@@ -1,4 +1,4 @@
-"""C as a small tree of loops, assignments and expressions, and the text that it is printed as."""
+"""C code as a small tree of loops, assignments and expressions, each of which prints itself as text."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ TYPES = {
     "float32": "float", "float64": "double", "bool": "unsigned char", "uint8": "uint8_t", "int8": "int8_t",
     "int16": "int16_t", "int32": "int32_t", "int64": "int64_t",
 }  # fmt: skip
-"""The C types of NumPy's."""
+"""The C types by the names of NumPy's."""
 
 
 def c_type(dtype: np.dtype[Any]) -> str:
     """Return the C type of a NumPy type.
 
     Raises:
-        SourceError: C99 has none that every compiler knows.
+        SourceError: there is none in C99.
     """
     if dtype.name not in TYPES:
         raise SourceError(f"export: numbers of type {dtype.name} cannot be written as C")
     return TYPES[dtype.name]
 
 
-# Expressions; each one is printed as it is, with parentheses around what has several operands
+# Expressions; `str` prints them, with parentheses around operators
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Number:
             return str(int(self.value))
         if not math.isfinite(self.value):
             return "NAN" if math.isnan(self.value) else "INFINITY" if self.value > 0 else "-INFINITY"
-        digits = str(self.dtype.type(self.value))  # the shortest that has the same bits
+        digits = str(self.dtype.type(self.value))  # the shortest literal that reads back as this number
         return digits + ("" if "." in digits or "e" in digits else ".0") + ("f" if self.dtype == np.float32 else "")
 
 
@@ -137,7 +137,7 @@ class Choice:
 
 @dataclass
 class Assign:
-    """`target = value;`, with another operator if one is given."""
+    """`target = value;`, or with a compound operator such as +=."""
 
     target: Any
     value: Any
@@ -189,7 +189,7 @@ class If:
 
 @dataclass
 class Block:
-    """Statements with names of their own, and a comment that says what they compute."""
+    """Statements in a scope of their own, after a comment that says what they compute."""
 
     comment: str
     body: list[Any]
@@ -203,13 +203,13 @@ class Block:
 
 
 def _bare(value: Any) -> str:
-    """An expression that stands alone, without the parentheses around it."""
+    """Return an expression as text, without the outer parentheses, which only nested expressions need."""
     text = str(value)
     return text[1:-1] if isinstance(value, (Infix, Choice)) else text
 
 
 def nest(indices: Sequence[str], counts: Sequence[int], body: list[Any]) -> list[Any]:
-    """Return loops around statements, without those that run once."""
+    """Return statements inside nested loops; a loop that would run once is left out."""
     for index, count in reversed([*zip(indices, counts, strict=True)]):
         body = [For(index, count, body)] if count != 1 else body
     return body

@@ -23,10 +23,10 @@ class Node:
 
     Attributes:
         function: the NumPy function, or one of `runtime`; None for the input, a weight or a constant.
-        inputs: its arguments: nodes, and Python numbers.
-        options: its other arguments.
-        example: the value in this trace, which shows shape and type.
-        name: of the input or a weight; "" for others.
+        inputs: its arguments: nodes and Python numbers.
+        options: its keyword arguments.
+        example: the value in this trace, which has the shape and the type.
+        name: the name of the input, a weight or a constant; "" for others.
     """
 
     function: Any
@@ -58,7 +58,7 @@ class Graph:
     Attributes:
         input: the input, whose first dimension is the batch.
         output: the output.
-        nodes: what is computed, in order.
+        nodes: the computed values, in order.
     """
 
     input: Node
@@ -66,25 +66,25 @@ class Graph:
     nodes: list[Node] = field(default_factory=list)
 
     def used(self) -> list[Node]:
-        """Return the nodes that the output needs, in order, constants before what reads them."""
-        needed, waiting = {id(self.output)}, [self.output]
+        """Return the nodes that the output needs: the constants, then the others in order."""
+        needed, unvisited = {id(self.output)}, [self.output]
         constants: list[Node] = []
-        while waiting:
-            for x in waiting.pop().inputs:
+        while unvisited:
+            for x in unvisited.pop().inputs:
                 if isinstance(x, Node) and id(x) not in needed:
                     needed.add(id(x))
-                    waiting.append(x)
+                    unvisited.append(x)
                     if x.is_constant:
                         constants.append(x)
         return constants[::-1] + [node for node in self.nodes if id(node) in needed]
 
 
 def part(x: NDArray[Any], index: Any) -> NDArray[Any]:
-    """A part of an array: what an index of numbers and slices gives."""
+    """Return a part of an array, by an index of numbers and slices."""
     result: NDArray[Any] = x[index]
     return result
 
 
 def join(*arrays: NDArray[Any], axis: int) -> NDArray[Any]:
-    """Arrays joined along a dimension."""
+    """Join arrays along a dimension."""
     return np.concatenate(arrays, axis)

@@ -34,15 +34,15 @@ def write_numpy(small: Graph, large: Graph, title: str, classes: Sequence[str] =
 
     Args:
         small: the network recorded with a batch of 2.
-        large: the same with a batch of 3, from which it is seen which sizes follow the batch.
+        large: the network recorded with a batch of 3; sizes in which the two graphs differ depend on the batch.
         title: the first line of the file's docstring.
         classes: what each output means; may be empty.
         inputs: what each number of an example means; may be empty.
 
     Raises:
-        SourceError: what the network computes depends on the size of the batch.
+        SourceError: the graphs differ in more than sizes, or in a size that is not a multiple of the batch's.
     """
-    nodes = _with_batch_sizes(small, large)
+    nodes, shapes = _with_batch_sizes(small, large)
     constants = [node for node in nodes if node.is_constant]
     names = {id(small.input): "x"}
     names |= {id(node): f"weights[{node.name!r}]" for node in constants}
@@ -50,7 +50,7 @@ def write_numpy(small: Graph, large: Graph, title: str, classes: Sequence[str] =
     steps = [node for node in nodes if not node.is_constant]
     for number, node in enumerate(steps, 1):
         names[id(node)] = f"v{number}"
-        lines.append(f"{names[id(node)]} = {_expression(node, names)}  # ({', '.join(_sizes(node))})")
+        lines.append(f"{names[id(node)]} = {_expression(node, names)}  # {shapes[id(node)]}")
         used |= {node.function} & runtime.NEEDS.keys()
     functions = [f for f in (*runtime.NEEDS, runtime.sliding_windows) if f in used or any(
         f in runtime.NEEDS[g] for g in used
@@ -87,10 +87,13 @@ def write_numpy(small: Graph, large: Graph, title: str, classes: Sequence[str] =
     )
 
 
-def _sizes(node: Node) -> list[str]:
-    """The sizes of a node's value, for a comment; a first size of 2 is the batch."""
-    sizes = [*map(str, node.shape)]
-    return ["N", *sizes[1:]] if node.shape[:1] == (2,) else sizes
+def _shape_text(small: Sequence[int], large: Sequence[int]) -> str:
+    """Return a shape for a comment, from those with batches of 2 and 3: sizes that differ are multiples of N."""
+    sizes = []
+    for small_size, large_size in zip(small, large, strict=True):
+        multiple = large_size - small_size
+        sizes.append(f"{multiple} N" if multiple > 1 else "N" if multiple else str(small_size))
+    return f"({', '.join(sizes)})"
 
 
 def _describe(node: Node) -> str:
@@ -109,8 +112,11 @@ def _source(function: Any) -> list[str]:
     return inspect.getsource(function).splitlines()
 
 
-def _with_batch_sizes(small: Graph, large: Graph) -> list[Node]:
-    """Return the nodes of the small graph, with `Batch` in place of sizes that follow the batch."""
+def _with_batch_sizes(small: Graph, large: Graph) -> tuple[list[Node], dict[int, str]]:
+    """Return the nodes of the small graph, with `Batch` in place of sizes that depend on the batch.
+
+    Also returns the shape of each node's value as text, by the node's id.
+    """
     nodes, others = small.used(), large.used()
     if len(nodes) != len(others):
         raise _refusal()
@@ -119,15 +125,16 @@ def _with_batch_sizes(small: Graph, large: Graph) -> list[Node]:
         if node.function is not other.function or len(node.inputs) != len(other.inputs):
             raise _refusal()
         for x, y in zip(node.inputs, other.inputs, strict=True):
-            same = counterparts.get(id(x)) == id(y) if isinstance(x, Node) else x == y
-            if not same:
+            is_same = counterparts.get(id(x)) == id(y) if isinstance(x, Node) else x == y
+            if not is_same:
                 raise _refusal()
         if node.is_constant and not np.array_equal(node.example, other.example, equal_nan=node.dtype.kind == "f"):
             raise _refusal()
         for name, value in node.options.items():
             if value != other.options[name]:
                 node.options[name] = tuple(map(_batch_size, value, other.options[name]))
-    return nodes
+    shapes = {id(node): _shape_text(node.shape, other.shape) for node, other in zip(nodes, others, strict=True)}
+    return nodes, shapes
 
 
 def _batch_size(small: int, large: int) -> int:
@@ -146,7 +153,7 @@ def _refusal() -> SourceError:
 
 
 def _literal(x: Any) -> str:
-    """A Python value as text."""
+    """Return a Python value as text."""
     if isinstance(x, Batch):
         return "len(x)" if x == 1 else f"{int(x)} * len(x)"
     if isinstance(x, tuple):
@@ -159,7 +166,7 @@ def _literal(x: Any) -> str:
 
 
 def _slice(x: Any) -> str:
-    """A part of an index as text."""
+    """Return an element of an index as text."""
     if isinstance(x, slice):
         start, stop = ("" if n is None else str(n) for n in (x.start, x.stop))
         return f"{start}:{stop}" + ("" if x.step is None else f":{x.step}")
@@ -167,15 +174,17 @@ def _slice(x: Any) -> str:
 
 
 def _expression(node: Node, names: dict[int, str]) -> str:
-    """The call of a node's function as text."""
+    """Return the call of a node's function as text."""
     texts = [names[id(x)] if isinstance(x, Node) else _literal(x) for x in node.inputs]
     options = {name: _literal(value) for name, value in node.options.items() if name != "index"}
     function = node.function
+    if function is np.power and texts[0].startswith("-"):
+        texts[0] = f"({texts[0]})"  # in Python, ** binds more tightly than a minus sign before it
     if function in INFIX:
         return f"{texts[0]} {INFIX[function]} {texts[1]}"
     if function is np.transpose:
-        is_plain = node.options["axes"] == tuple(range(node.example.ndim))[::-1]
-        return f"{texts[0]}.T" if is_plain else f"{texts[0]}.transpose{options['axes']}"
+        is_reversal = node.options["axes"] == tuple(range(node.example.ndim))[::-1]
+        return f"{texts[0]}.T" if is_reversal else f"{texts[0]}.transpose{options['axes']}"
     if function is np.reshape:
         return f"{texts[0]}.reshape({options['shape'].strip('()').rstrip(',')})"
     if function is np.asarray:
@@ -190,7 +199,7 @@ def _expression(node: Node, names: dict[int, str]) -> str:
 
 
 def _unpack(constants: Sequence[Node]) -> list[str]:
-    """The lines that hold the weights and unpack them."""
+    """Return the lines that hold the weights and unpack them."""
     arrays = [np.ascontiguousarray(node.example, node.dtype.newbyteorder("<")) for node in constants]
     packed = base64.b85encode(zlib.compress(b"".join(array.tobytes() for array in arrays), 9)).decode()
     table = [

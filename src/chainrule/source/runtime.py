@@ -1,4 +1,4 @@
-"""Functions that a written Python file contains beside NumPy's: their source is copied into it as it is here."""
+"""Functions that written Python files contain where NumPy has none: their source is copied from here, unchanged."""
 
 import math
 
@@ -21,7 +21,7 @@ def max_pool(x, kernel, stride, padding, dilation):
 
 
 def avg_pool(x, kernel, stride, padding):
-    """Return the mean of each window of images (N, C, H, W), zeros of the padding included."""
+    """Return the mean of each window of images (N, C, H, W); the zeros of the padding count."""
     return sliding_windows(x, kernel, stride, padding, (1, 1), 0).mean((4, 5))
 
 
@@ -39,4 +39,4 @@ def erf(x):
 
 
 NEEDS = {convolution: [sliding_windows], max_pool: [sliding_windows], avg_pool: [sliding_windows], erf: []}
-"""The functions by those that a graph may have, with what they call."""
+"""The functions that a graph may contain, each with the other functions of this file that it calls."""

@@ -1,4 +1,4 @@
-"""Records a network: calls it once with symbols, which write down the NumPy functions of its formulas.
+"""Records a network: calls it once with symbols, which record the NumPy functions of its formulas.
 
 While the network runs, `mode.trace` is a `Trace`, so that every operation on Tensors calls `record_operation`.
 Python code runs as it is: branches that depend on options are taken, loops are unrolled, and code that needs values is
@@ -63,7 +63,7 @@ class Symbol(NDArrayOperatorsMixin):
 
     @property
     def layout_array(self) -> NoReturn:
-        """The layout of the array, which tells whether it may be changed in place.
+        """The array whose memory layout tells whether it may be changed in place.
 
         Raises:
             SourceError: always.
@@ -82,12 +82,12 @@ class Symbol(NDArrayOperatorsMixin):
         return trace.apply(operation, inputs, options)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        if method != "__call__" or options or ufunc not in ELEMENTWISE:
+        if method != "__call__" or options or ufunc not in UFUNCS:
             raise Unwritable(f"np.{ufunc.__name__}{'' if method == '__call__' else f'.{method}'}")
         return self.trace.write(ufunc, inputs, {})
 
     def __array_function__(self, function: Any, types: Any, inputs: Any, options: dict[str, Any]) -> Any:
-        if function in OF_SHAPES:
+        if function in SHAPE_FUNCTIONS:
             return function(*(x.example if isinstance(x, Symbol) else x for x in inputs))
         if function not in FUNCTIONS:
             raise Unwritable(f"np.{function.__name__}")
@@ -153,7 +153,7 @@ class Trace:
     def record_operation(
         self, operation: Operation[...], inputs: Sequence[Any], options: dict[str, Any]
     ) -> tuple[list[Any], Symbol, None]:
-        """Write an operation; return its inputs, its result and no extra result."""
+        """Write an operation; return its inputs, its result, and None for the extra result."""
         return [*inputs], self.apply(operation, inputs, options), None
 
     def apply(self, operation: Operation[...], inputs: Sequence[Any], options: dict[str, Any]) -> Any:
@@ -171,7 +171,7 @@ class Trace:
             return out if operation.extra is None else out[0]
         except SourceError:
             raise
-        except Exception as error:  # the formula needs what only arrays have
+        except Exception as error:  # the formula needs values, or an attribute that only arrays have
             reason = str(error) if isinstance(error, Unwritable) else type(error).__name__
             raise SourceError(
                 f"export: the operation {operation.name}{at_user_line()} cannot be written as source code ({reason}); "
@@ -228,11 +228,11 @@ def record(module: Module, example: NDArray[Any], *steps: Callable[[Tensor], Ten
     Args:
         module: the network.
         example: an input; only its shape and type matter.
-        *steps: the functions to apply to the input, in order, instead of the module alone: preprocessing, the module,
-            a softmax.
+        *steps: functions to apply to the input in order, such as preprocessing, the module and a softmax; without any,
+            the module alone is applied.
 
     Raises:
-        SourceError: it cannot be written as source code; the message names the operation and your line.
+        SourceError: the network cannot be written as source code; the message names the operation and your line.
     """
     trace = Trace(module.state_dict())
     start = Node(None, (), {"is_input": True}, example, "input")
@@ -292,7 +292,7 @@ def _reduction(function: Any) -> Callable[..., Symbol]:
         trace: Trace, x: Symbol, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = False,
         **more: Any,
     ) -> Symbol:  # fmt: skip
-        more = {name: value for name, value in more.items() if name != "initial"}  # of a maximum over no elements
+        more.pop("initial", None)  # has an effect only on a maximum over no elements, which is refused
         if out is not None or more or x.example.size == 0:
             raise Unwritable(f"np.{function.__name__} with more options")
         axes = tuple(range(x.ndim)) if axis is None else tuple(a % x.ndim for a in np.atleast_1d(axis).tolist())
@@ -318,18 +318,21 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.zeros_like: lambda trace, x: trace.as_constant(np.zeros_like(x.example)),
     np.ones_like: lambda trace, x: trace.as_constant(np.ones_like(x.example)),
 }  # fmt: skip
-"""How the NumPy functions in formulas are recorded."""
+"""How to record each NumPy function that formulas call."""
 
-OF_SHAPES = frozenset({np.shape, np.ndim, np.size, np.result_type})
+SHAPE_FUNCTIONS = frozenset({np.shape, np.ndim, np.size, np.result_type})
+"""Functions whose result depends on shapes and types only, and is computed at once."""
+
 VIEWS = frozenset({np.reshape, np.transpose})
 """Functions that are written for constants too, so that a weight keeps its name."""
-ELEMENTWISE = frozenset({
+
+UFUNCS = frozenset({
     np.add, np.subtract, np.multiply, np.true_divide, np.negative, np.power, np.square, np.sqrt, np.exp, np.log,
     np.expm1, np.log1p, np.tanh, np.sin, np.cos, np.absolute, np.sign, np.floor, np.ceil, np.maximum, np.minimum,
     np.reciprocal, np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal, np.logical_and,
     np.logical_or, np.logical_not, np.isnan, np.isfinite, np.matmul,
 })  # fmt: skip
-"""The ufuncs that can be written; matmul, which NumPy counts among them, is one."""
+"""The ufuncs that can be written."""
 
 
 # Operations that need more than their formula
@@ -355,13 +358,13 @@ def _avg_pool(trace: Trace, x: Symbol, *, params: Any, divisor_options: tuple[bo
 
 
 def _window_padding(x: Symbol, params: Any, out: Sequence[int]) -> tuple[tuple[int, int], ...]:
-    """The padding before and after, with what `ceil_mode` adds at the end."""
+    """Return the padding before and after, with what `ceil_mode` adds at the end."""
     sizes = zip(x.shape[2:], out, params.kernel_size, params.stride, params.padding, params.dilation, strict=True)
     return tuple((p, max(p, (o - 1) * s + d * (k - 1) + 1 - n - p)) for n, o, k, s, p, d in sizes)
 
 
 def _getitem(trace: Trace, x: Symbol, *, index: Any) -> Symbol:
-    """A part of an array, by numbers and slices; not of the batch, which may have any size."""
+    """Record an index of numbers and slices; it must select the whole batch, which may have any size."""
     parts = index if isinstance(index, tuple) else (index,)
     if not all(part is None or part is ... or isinstance(part, (int, slice)) for part in parts):
         raise Unwritable("an index of arrays")
@@ -394,4 +397,4 @@ OPERATIONS: dict[Any, Callable[..., Any]] = {
     indexing.check_indices: lambda trace, x, **_: _cast(trace, x, np.int64),
     attention.fused_attention: _attention, ops.erf: lambda trace, x: trace.write(runtime.erf, (x,), {}),
 }  # fmt: skip
-"""How operations are recorded whose formula calls kernels, or has a shape that depends on the batch."""
+"""How to record the operations whose formula calls kernels, or has a shape that depends on the batch."""

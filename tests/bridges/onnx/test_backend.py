@@ -17,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from onnx.backend import test as suite  # noqa: E402
 from onnx.backend.test.loader import load_model_tests  # noqa: E402
 from onnx.backend.test.runner import Runner  # noqa: E402
+from onnx.reference import ReferenceEvaluator  # noqa: E402
 
 from chainrule.onnx import UnsupportedError, backend  # noqa: E402
 
@@ -133,6 +134,58 @@ def test_a_single_node():
     node = helper.make_node("Add", ["a", "b"], ["c"])
     (out,) = backend.run_node(node, [np.float32([1, 2]), np.float32([3])])
     assert out.tolist() == [4, 5]
+
+
+HALF, SINGLE = np.float16, np.float32
+
+BEYOND_THE_CASES = {
+    "the sums before each element of no elements": (
+        "CumSum",
+        [np.zeros((0, 2), SINGLE), np.array(0)],
+        {"exclusive": 1},
+    ),
+    "a maximum of two windows": (
+        "MaxUnpool",
+        [np.array([[[[5, 5, 6]]]], SINGLE), np.array([[[[1, 1, 2]]]])],
+        {"kernel_shape": [1, 2], "strides": [1, 1]},
+    ),
+    "a convolution of volumes in float16": (
+        "Conv",
+        [np.arange(27, dtype=HALF).reshape(1, 1, 3, 3, 3), np.ones((1, 1, 2, 2, 2), HALF)],
+        {},
+    ),
+    "maxima of nothing but -inf": (
+        "MaxPool",
+        [np.full((1, 2, 2, 2), -np.inf, SINGLE)],
+        {"kernel_shape": [2, 2], "pads": [1, 1, 1, 1], "strides": [2, 2]},
+    ),
+    "cubic interpolation beyond the limits of bytes": (
+        "Resize",
+        [np.array([[[[0, 0, 255, 255, 0, 0]]]], np.uint8), np.zeros(0, SINGLE), np.array([1, 1, 1, 2], SINGLE)],
+        {"mode": "cubic"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BEYOND_THE_CASES)
+def test_nodes_that_the_cases_leave_out(name):
+    """These give what ONNX's reference implementation gives."""
+    op_type, inputs, attributes = BEYOND_THE_CASES[name]
+    names = [f"input_{i}" for i in range(len(inputs))]
+    node = helper.make_node(op_type, names, ["out", "indices"][: 1 + (op_type == "MaxPool")], **attributes)
+    expected = ReferenceEvaluator(node).run(None, dict(zip(names, inputs, strict=True)))
+    expected = expected if op_type == "MaxPool" else expected[:1]
+    if op_type == "MaxPool":  # unlike the specification, the reference counts from 0 in each image
+        expected[1] = np.arange(8).reshape(1, 2, 2, 2)
+    for out, wanted in zip(backend.run_node(node, inputs), expected, strict=True):
+        assert out.dtype == wanted.dtype
+        np.testing.assert_array_equal(out, wanted)
+
+
+def test_a_transposed_convolution_whose_kernel_shape_is_not_the_weights():
+    node = helper.make_node("ConvTranspose", ["x", "w"], ["y"], kernel_shape=[3, 3])
+    with pytest.raises(ValueError, match=r"kernel_shape \(3, 3\) does not fit the weight \(1, 1, 2, 2\)"):
+        backend.run_node(node, [np.ones((1, 1, 3, 3), SINGLE), np.ones((1, 1, 2, 2), SINGLE)])
 
 
 def test_devices_and_compatibility():

@@ -19,7 +19,7 @@ onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install 'c
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402  # needs onnx
 
-from chainrule.onnx import OnnxError, UnsupportedError, export, load  # noqa: E402
+from chainrule.onnx import OnnxError, UnsupportedError, describe, export, load  # noqa: E402
 
 
 def step(module, example, frozen=()):
@@ -247,6 +247,8 @@ def test_damaged_files_are_refused(tmp_path):
     ):
         (tmp_path / "bad.onnx").write_bytes(content)
         refused(tmp_path / "bad.onnx", r"bad\.onnx: ", tmp_path)
+    with pytest.raises(OnnxError, match=r"bad\.onnx: is not an ONNX model"):
+        describe(tmp_path / "bad.onnx")
     refused(model_of([node("Add", ["x", "z"], ["y"])], X, Y), "the input z is not defined before it", tmp_path)
     refused(model_of([node("Add", ["x", "y"], ["y"])], X, Y), "the input y is not defined", tmp_path)
     refused(model_of([node("Relu", ["x"], ["x"])], X, Y), "the value x is defined twice", tmp_path)

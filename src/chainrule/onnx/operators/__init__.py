@@ -1,8 +1,8 @@
 """The operators that can be loaded: one table, from the operator's name to a function of the node and its inputs.
 
-A function takes a `Call` and the inputs, Tensors or arrays, and returns the output or a tuple of outputs. What it does
-not support it refuses (`Call.refuse`), and attributes that it does not read are refused for it, so that no file is
-computed in another way than it says.
+A function takes a `Call` and the inputs, Tensors or arrays, and returns the output or a tuple of outputs. It refuses
+what it does not support (`Call.refuse`). Attributes that it has not read are refused after the first call
+(`Call.check_attributes`): a file is computed as it says, or not at all.
 """
 
 from chainrule.onnx.operators import (

@@ -14,15 +14,18 @@ from chainrule import ops
 from chainrule.onnx.operators.call import Call, Operator, detached, dtype_of
 from chainrule.ops.shape import as_dtype
 
-MATRIX_PRODUCT, SOFT_CAPPED, MASKED, WEIGHTS = range(4)
-"""What the fourth output of Attention is."""
+# What the fourth output of Attention is, by the attribute qk_matmul_output_mode
+MATRIX_PRODUCT = 0
+SOFT_CAPPED = 1
+MASKED = 2
+WEIGHTS = 3
 
 
 def _attention(
     call: Call, query: Any, key: Any, value: Any, mask: Any = None, past_key: Any = None, past_value: Any = None,
     lengths: Any = None,
 ) -> Any:  # fmt: skip
-    """softmax(scale Q Kᵀ + mask) V, with a cache of earlier keys and values, and heads that share them."""
+    """Compute softmax(scale Q Kᵀ + mask) V, with a cache of past keys and values, which several heads may share."""
     heads, shared_heads = call.get("q_num_heads"), call.get("kv_num_heads")
     is_causal, cap, mode = call.get("is_causal", 0), call.get("softcap", 0.0), call.get("qk_matmul_output_mode", 0)
     windows = call.get("left_window_size", -1), call.get("right_window_size", -1)
@@ -41,7 +44,7 @@ def _attention(
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = (_repeat_heads(x, groups) for x in (key, value))
-    root = math.sqrt(scale)  # of each factor: their product could overflow
+    root = math.sqrt(scale)  # multiplies both factors: their unscaled product could overflow
     scores = ops.matmul(ops.mul(query, root), ops.transpose(ops.mul(key, root), -1, -2))
     product = scores
     if cap:
@@ -71,19 +74,19 @@ def _attention(
 
 
 def _split_heads(x: Any, heads: int) -> Any:
-    """(N, L, heads E) to (N, heads, L, E)."""
+    """Reshape (N, L, heads E) to (N, heads, L, E)."""
     return ops.transpose(ops.reshape(x, (*x.shape[:2], heads, x.shape[2] // heads)), 1, 2)
 
 
 def _repeat_heads(x: Any, groups: int) -> Any:
-    """(N, h, S, E) to (N, h groups, S, E), each head repeated."""
+    """Repeat each head: (N, h, S, E) to (N, h groups, S, E)."""
     n, heads, length, width = x.shape
     repeated = ops.broadcast_to(ops.unsqueeze(x, 2), (n, heads, groups, length, width))
     return ops.reshape(repeated, (n, heads * groups, length, width))
 
 
 def _bias(call: Call, mask: Any, shape: Any, dtype: Any) -> tuple[Any, Any]:
-    """Return a mask as what is added to the scores and what is allowed; keys beyond a shorter mask are not."""
+    """Return the terms to add to the scores, and which keys are allowed; a shorter mask allows no keys beyond it."""
     if mask is None:
         return None, None
     missing = shape[1] - mask.shape[-1]
@@ -100,7 +103,7 @@ def _visible(allowed: Any, shape: Any, first: Any, is_causal: int, windows: tupl
     if not is_causal and left < 0 and right < 0:
         return allowed
     offset = np.asarray(0 if first is None else first).reshape(-1, 1, 1, 1)
-    distance = np.arange(shape[0])[:, None] + offset - np.arange(shape[1])  # of the query behind the key
+    distance = np.arange(shape[0])[:, None] + offset - np.arange(shape[1])  # position of the query - that of the key
     visible = np.ones(distance.shape, bool) if allowed is None else np.asarray(allowed)
     if is_causal:
         visible = visible & (distance >= 0)
@@ -110,7 +113,7 @@ def _visible(allowed: Any, shape: Any, first: Any, is_causal: int, windows: tupl
 
 
 def _softmax(scores: Any, allowed: Any, bias: Any) -> Any:
-    """Softmax in which a query without keys gets zeros instead of NaN."""
+    """Compute softmax, with zeros instead of NaN for a query without keys."""
     has_keys: Any = True if allowed is None else allowed
     if bias is not None:
         has_keys = has_keys & (detached(bias) != -np.inf)
@@ -124,9 +127,8 @@ def _rotary_embedding(call: Call, x: Any, cosines: Any, sines: Any, positions: A
     """Rotate pairs of features by an angle that grows with the position."""
     heads, width, interleaved = call.get("num_heads"), call.get("rotary_embedding_dim", 0), call.get("interleaved", 0)
     shape = x.shape
-    x = (
-        ops.transpose(x, 1, 2) if x.ndim == 4 else ops.reshape(x, (*shape[:2], heads, shape[2] // heads))
-    )  # (N, T, h, E)
+    # (N, T, h, E)
+    x = ops.transpose(x, 1, 2) if x.ndim == 4 else ops.reshape(x, (*shape[:2], heads, shape[2] // heads))
     width = width or x.shape[3]
     rotated, rest = x[..., :width], x[..., width:]
     if positions is not None:

@@ -1,8 +1,8 @@
-"""What the functions of operators get: the node's attributes, and helpers for values.
+"""What the functions of operators use: `Call`, with the node's attributes, and helpers for values.
 
-A value is a Tensor or an array. Arrays are what no gradient flows through: constants, shapes, and what integer
-operators give. The operations of `chainrule.ops` take both. `array` converts a Tensor to an array, which NumPy's
-functions need; a Tensor that is being differentiated is refused there, so no gradient is lost silently.
+A value is a Tensor or an array. No gradient flows through an array: it is a constant, a shape, or the result of an
+integer operator. The operations of `chainrule.ops` take both. `array` converts a Tensor to an array for NumPy's
+functions; it refuses a Tensor that is being differentiated, so that no gradient is lost silently.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Operator = Any
-"""A function of a `Call` and of the node's inputs, None for those left out, to its output or a tuple of outputs."""
+"""Maps a `Call` and the node's inputs, None for those left out, to the output or a tuple of outputs."""
 
 TYPES = {
     getattr(TensorProto, name): np.dtype(kind)
@@ -30,14 +30,14 @@ TYPES = {
         **{f"{sign}INT{bits}": f"{sign.lower()}int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)},
     }.items()
 }  # fmt: skip
-"""The types that values can have, by ONNX's number."""
+"""The types that values can have, by ONNX's numbers."""
 
 
 def dtype_of(number: int, what: str) -> np.dtype[Any]:
-    """Return the NumPy type of ONNX's number for a type.
+    """Return the NumPy type for ONNX's number of a type.
 
     Raises:
-        UnsupportedError: values cannot have it; the message begins with `what`.
+        UnsupportedError: values cannot have this type; the message begins with `what`.
     """
     if number not in TYPES:
         try:
@@ -77,7 +77,7 @@ class Call:
         if attribute.type == AttributeProto.TENSOR:
             return read_tensor(attribute.t, self.label)
         if attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS):
-            self.refuse("graphs inside of nodes are not supported")
+            self.refuse("graphs inside nodes are not supported")
         if attribute.type not in _PLAIN:
             self.refuse(f"the attribute {attribute.name} has a type that is not supported")
         value = helper.get_attribute_value(attribute)
@@ -94,7 +94,7 @@ class Call:
         return value if value is None else tuple(value)
 
     def check_attributes(self) -> None:
-        """Refuse attributes that the operator's function has not asked for: they would change the result."""
+        """Refuse attributes that the operator's function has not read: they would change the result."""
         if self._unread:
             self.refuse(
                 f"the attribute {', '.join(sorted(self._unread))} is not supported in operator version {self.opset}"
@@ -105,7 +105,7 @@ class Call:
         raise UnsupportedError(f"{self.label}: {reason}")
 
     def choose(self, name: str, default: str, *choices: str) -> str:
-        """Return an attribute that is one of several words, and refuse others."""
+        """Return an attribute that is the default or one of the choices, and refuse any other."""
         value: str = self.get(name, default)
         if value not in (default, *choices):
             self.refuse(f"{name}={value!r} is not supported")
@@ -123,7 +123,7 @@ def read_tensor(tensor: Any, what: str) -> NDArray[Any]:
 
     Raises:
         UnsupportedError: its type is not supported.
-        ValueError: it does not hold as many numbers as its shape says.
+        ValueError: its shape is negative, or does not fit the number of its elements.
     """
     dtype = dtype_of(tensor.data_type, what)
     shape = tuple(tensor.dims)
@@ -166,11 +166,11 @@ def is_float(x: Any) -> bool:
     return bool(x.dtype.kind == "f")
 
 
-def elementwise(function: Callable[..., Any]) -> Operator:
-    """Return the operator of a function of values alone."""
+def plain_operator(function: Callable[..., Any]) -> Operator:
+    """Return the operator of a function that takes the inputs and no attributes."""
     return lambda call, *inputs: function(*inputs)
 
 
-def of_arrays(function: Callable[..., Any]) -> Operator:
-    """Return the operator of a NumPy function."""
+def numpy_operator(function: Callable[..., Any]) -> Operator:
+    """Return the operator of a NumPy function that takes the inputs and no attributes."""
     return lambda call, *inputs: function(*map(array, inputs))

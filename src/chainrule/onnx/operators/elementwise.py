@@ -15,9 +15,9 @@ from chainrule.onnx.operators.call import (
     array,
     detached,
     dtype_of,
-    elementwise,
     is_float,
-    of_arrays,
+    numpy_operator,
+    plain_operator,
     wrap,
 )
 from chainrule.ops.arithmetic import trunc_divide
@@ -30,7 +30,7 @@ def _binary(function: Any) -> Operator:
 
 
 def _broadcast_before_7(call: Call, x: Any, y: Any) -> Any:
-    """Before version 7, `axis` says which dimension of x the first of y belongs to; without it they are the last."""
+    """Return y in a shape that broadcasts: before version 7, `axis` may be the dimension of x for y's first."""
     if call.opset >= 7:
         return y
     axis = call.get("axis") if call.get("broadcast", 0) else None
@@ -51,7 +51,7 @@ def _mod(call: Call, x: Any, y: Any) -> Any:
 
 
 def _pow(call: Call, x: Any, y: Any) -> Any:
-    """The result has the type of the base."""
+    """Compute a power; the result has the type of the base."""
     y = _broadcast_before_7(call, x, y)
     if is_float(x):
         return ops.pow(x, as_dtype(y, x.dtype))
@@ -78,14 +78,19 @@ def _clip(call: Call, x: Any, low: Any = None, high: Any = None) -> Any:
 
 
 def _cast(call: Call, x: Any) -> Any:
-    call.get("saturate"), call.get("round_mode")  # for types of 8 bits, which are refused
-    dtype = dtype_of(call.get("to"), call.label)
-    return _convert(x, dtype)
+    _read_float8_attributes(call)
+    return _convert(x, dtype_of(call.get("to"), call.label))
 
 
 def _cast_like(call: Call, x: Any, target: Any) -> Any:
-    call.get("saturate"), call.get("round_mode")
+    _read_float8_attributes(call)
     return _convert(x, target.dtype)
+
+
+def _read_float8_attributes(call: Call) -> None:
+    """Read the attributes that have an effect only on floats of 8 bits, which are refused."""
+    call.get("saturate")
+    call.get("round_mode")
 
 
 def _convert(x: Any, dtype: Any) -> Any:
@@ -120,15 +125,15 @@ def _bit_shift(call: Call, x: Any, y: Any) -> Any:
 
 
 def _by_booleans(function: Any) -> Operator:
-    """Return a logical operator."""
+    """Return the operator of a logical function."""
 
-    def write(call: Call, *inputs: Any) -> Any:
+    def compute(call: Call, *inputs: Any) -> Any:
         for x in inputs:
             if x.dtype != bool:
                 call.refuse(f"takes booleans, not {x.dtype}")
         return function(*map(array, inputs))
 
-    return write
+    return compute
 
 
 # Activations
@@ -190,16 +195,16 @@ def _shrink(call: Call, x: Any) -> Any:
 
 
 def _softmax(function: Any) -> Operator:
-    """Before version 13 the input counts as a matrix, with the dimensions before and after `axis` merged."""
+    """Return the operator of a softmax. Before version 13, dimensions before `axis` are rows, the others columns."""
 
-    def write(call: Call, x: Any) -> Any:
+    def compute(call: Call, x: Any) -> Any:
         if call.opset >= 13:
             return function(x, call.get("axis", -1))
         axis = call.get("axis", 1)
         rows = math.prod(x.shape[: axis % max(x.ndim, 1) if axis < x.ndim else x.ndim])
         return ops.reshape(function(ops.reshape(x, (rows, math.prod(x.shape) // max(rows, 1))), 1), x.shape)
 
-    return write
+    return compute
 
 
 def _hardmax(call: Call, x: Any) -> Any:
@@ -213,28 +218,28 @@ def _hardmax(call: Call, x: Any) -> Any:
 
 
 OPERATORS: dict[str, Operator] = {
-    "Abs": elementwise(ops.abs), "Neg": elementwise(ops.neg), "Exp": elementwise(ops.exp),
-    "Log": elementwise(ops.log), "Sqrt": elementwise(ops.sqrt), "Reciprocal": elementwise(ops.reciprocal),
-    "Sin": elementwise(ops.sin), "Cos": elementwise(ops.cos), "Tan": elementwise(ops.tan),
-    "Sinh": elementwise(ops.sinh), "Cosh": elementwise(ops.cosh), "Tanh": elementwise(ops.tanh),
-    "Asin": elementwise(ops.asin), "Acos": elementwise(ops.acos), "Atan": elementwise(ops.atan),
-    "Asinh": elementwise(ops.asinh), "Acosh": elementwise(ops.acosh), "Atanh": elementwise(ops.atanh),
-    "Erf": elementwise(ops.erf), "Sign": elementwise(ops.sign), "Floor": elementwise(ops.floor),
-    "Ceil": elementwise(ops.ceil), "Round": elementwise(ops.round),
+    "Abs": plain_operator(ops.abs), "Neg": plain_operator(ops.neg), "Exp": plain_operator(ops.exp),
+    "Log": plain_operator(ops.log), "Sqrt": plain_operator(ops.sqrt), "Reciprocal": plain_operator(ops.reciprocal),
+    "Sin": plain_operator(ops.sin), "Cos": plain_operator(ops.cos), "Tan": plain_operator(ops.tan),
+    "Sinh": plain_operator(ops.sinh), "Cosh": plain_operator(ops.cosh), "Tanh": plain_operator(ops.tanh),
+    "Asin": plain_operator(ops.asin), "Acos": plain_operator(ops.acos), "Atan": plain_operator(ops.atan),
+    "Asinh": plain_operator(ops.asinh), "Acosh": plain_operator(ops.acosh), "Atanh": plain_operator(ops.atanh),
+    "Erf": plain_operator(ops.erf), "Sign": plain_operator(ops.sign), "Floor": plain_operator(ops.floor),
+    "Ceil": plain_operator(ops.ceil), "Round": plain_operator(ops.round),
     "Add": _binary(ops.add), "Sub": _binary(ops.sub), "Mul": _binary(ops.mul), "Div": _div,
     "Mod": _mod, "Pow": _pow, "Min": _variadic(ops.minimum), "Max": _variadic(ops.maximum),
-    "Sum": _variadic(ops.add), "Mean": _mean, "Clip": _clip, "Where": elementwise(ops.where),
-    "Equal": _binary(ops.eq), "Less": _binary(ops.lt), "LessOrEqual": elementwise(ops.le),
-    "Greater": _binary(ops.gt), "GreaterOrEqual": elementwise(ops.ge),
+    "Sum": _variadic(ops.add), "Mean": _mean, "Clip": _clip, "Where": plain_operator(ops.where),
+    "Equal": _binary(ops.eq), "Less": _binary(ops.lt), "LessOrEqual": plain_operator(ops.le),
+    "Greater": _binary(ops.gt), "GreaterOrEqual": plain_operator(ops.ge),
     "And": _by_booleans(np.logical_and), "Or": _by_booleans(np.logical_or), "Xor": _by_booleans(np.logical_xor),
     "Not": _by_booleans(np.logical_not),
-    "BitwiseAnd": of_arrays(np.bitwise_and), "BitwiseOr": of_arrays(np.bitwise_or),
-    "BitwiseXor": of_arrays(np.bitwise_xor), "BitwiseNot": of_arrays(np.invert), "BitShift": _bit_shift,
-    "IsNaN": elementwise(lambda x: np.isnan(detached(x))), "IsInf": _is_inf,
-    "Identity": elementwise(lambda x: x), "Cast": _cast, "CastLike": _cast_like, "BitCast": _bit_cast,
+    "BitwiseAnd": numpy_operator(np.bitwise_and), "BitwiseOr": numpy_operator(np.bitwise_or),
+    "BitwiseXor": numpy_operator(np.bitwise_xor), "BitwiseNot": numpy_operator(np.invert), "BitShift": _bit_shift,
+    "IsNaN": plain_operator(lambda x: np.isnan(detached(x))), "IsInf": _is_inf,
+    "Identity": plain_operator(lambda x: x), "Cast": _cast, "CastLike": _cast_like, "BitCast": _bit_cast,
     "Relu": _relu, "LeakyRelu": _leaky_relu, "PRelu": _prelu, "Elu": _elu, "Selu": _selu, "Celu": _celu,
-    "Sigmoid": elementwise(ops.sigmoid), "HardSigmoid": _hard_sigmoid, "HardSwish": _hard_swish,
-    "Softplus": elementwise(ops.softplus), "Softsign": elementwise(ops.softsign),
-    "ThresholdedRelu": _thresholded_relu, "Gelu": _gelu, "Mish": elementwise(ops.mish), "Swish": _swish,
+    "Sigmoid": plain_operator(ops.sigmoid), "HardSigmoid": _hard_sigmoid, "HardSwish": _hard_swish,
+    "Softplus": plain_operator(ops.softplus), "Softsign": plain_operator(ops.softsign),
+    "ThresholdedRelu": _thresholded_relu, "Gelu": _gelu, "Mish": plain_operator(ops.mish), "Swish": _swish,
     "Shrink": _shrink, "Softmax": _softmax(ops.softmax), "LogSoftmax": _softmax(ops.log_softmax), "Hardmax": _hardmax,
 }  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from chainrule import ops
-from chainrule.onnx.operators.call import Call, Operator, array, detached, elementwise, integers, is_float, wrap
+from chainrule.onnx.operators.call import Call, Operator, array, detached, integers, is_float, plain_operator, wrap
 from chainrule.ops import scattering
 from chainrule.ops.indexing import add_at, index_put
 
@@ -22,14 +22,14 @@ def _slice(call: Call, x: Any, starts: Any = None, ends: Any = None, axes: Any =
     index = [slice(None)] * x.ndim
     for d, start, end, step in zip(dims, first, last, strides, strict=True):
         if step < 0 and end < -x.shape[d]:
-            index[d] = slice(start, None, step)  # to the first element; -1 would be the last
+            index[d] = slice(start, None, step)  # down to the first element; an end of -1 would mean the last
         else:
             index[d] = slice(start, end, step)
     return x[tuple(index)] if x.ndim else x
 
 
 def _positions(call: Call, indices: Any, size: int) -> Any:
-    """Return positions that may count from the end as non-negative ones, checked."""
+    """Return positions, of which negative ones count from the end, as non-negative numbers; check their range."""
     positions = detached(indices).astype(np.int64)
     if positions.size and not (positions.min() >= -size and positions.max() < size):
         raise ValueError(f"{call.label}: positions are {positions.min()} to {positions.max()}, but the size is {size}")
@@ -69,7 +69,7 @@ _REDUCTIONS = {"add": np.add.at, "mul": np.multiply.at, "max": np.maximum.at, "m
 
 
 def _scatter(call: Call, x: Any, updates: Any, index: tuple[Any, ...]) -> Any:
-    """Return x with updates at an index, which replace what is there or are combined with it."""
+    """Return x with updates at an index, which replace its elements or are combined with them."""
     reduction = call.choose("reduction", "none", *_REDUCTIONS)
     if reduction == "none" and is_float(x):
         return index_put(x, updates, index=index)
@@ -141,5 +141,5 @@ def _non_zero(x: Any) -> Any:
 OPERATORS: dict[str, Operator] = {
     "Slice": _slice, "Gather": _gather, "GatherElements": _gather_elements, "GatherND": _gather_nd,
     "ScatterElements": _scatter_elements, "Scatter": _scatter_elements, "ScatterND": _scatter_nd,
-    "TensorScatter": _tensor_scatter, "OneHot": _one_hot, "Compress": _compress, "NonZero": elementwise(_non_zero),
+    "TensorScatter": _tensor_scatter, "OneHot": _one_hot, "Compress": _compress, "NonZero": plain_operator(_non_zero),
 }  # fmt: skip

@@ -8,7 +8,7 @@ import numpy as np
 
 from chainrule import ops
 from chainrule.nn import functional as F  # noqa: N812  # the field's name for it
-from chainrule.onnx.operators.call import Call, Operator, array, detached, elementwise, is_float, wrap
+from chainrule.onnx.operators.call import Call, Operator, array, detached, is_float, plain_operator, wrap
 from chainrule.ops.normalization import standardize
 from chainrule.ops.operation import stop_gradient
 from chainrule.ops.shape import as_dtype
@@ -19,11 +19,11 @@ def _matmul(call: Call, x: Any, y: Any) -> Any:
 
 
 def _gemm(call: Call, x: Any, y: Any, bias: Any = None) -> Any:
-    """One `linear`, if it is one."""
+    """Compute alpha x y + beta bias, by `linear` where that is the same."""
     alpha, beta = call.get("alpha", 1.0), call.get("beta", 1.0)
     x_transposed, y_transposed = call.get("transA", 0), call.get("transB", 0)
     if call.opset < 7:
-        call.get("broadcast", 0)  # newer versions always do
+        call.get("broadcast", 0)  # newer versions always broadcast, and so does this one
     if not is_float(x):
         call.refuse(f"takes floats, not {x.dtype}")
     x = ops.permute(x, (1, 0)) if x_transposed else x
@@ -67,7 +67,7 @@ def _instance_norm(call: Call, x: Any, scale: Any, bias: Any) -> Any:
 
 
 def _group_norm(call: Call, x: Any, scale: Any, bias: Any) -> Any:
-    """In version 18 scale and bias have an entry for each group, later for each channel."""
+    """Normalize groups of channels; scale and bias are per group before version 21, and per channel since."""
     groups, eps = call.get("num_groups"), call.get("epsilon", 1e-5)
     call.get("stash_type", 1)
     n, channels = x.shape[:2]
@@ -107,7 +107,7 @@ def _lp_norm(call: Call, x: Any) -> Any:
 
 
 def _mean_variance_norm(call: Call, x: Any) -> Any:
-    """Version 13's function: (x - mean) / (√variance + 1e-9)."""
+    """Compute (x - mean) / (√variance + 1e-9), as the function in ONNX's specification does."""
     dims = call.ints("axes", (0, 2, 3))
     mean = ops.mean(x, dims, True)
     variance = ops.sub(ops.mean(ops.mul(x, x), dims, True), ops.mul(mean, mean))
@@ -138,7 +138,7 @@ def _nll_loss(call: Call, x: Any, target: Any, weight: Any = None) -> Any:
 
 
 def _negative_log_likelihood(call: Call, scores: Any, target: Any, weight: Any) -> Any:
-    """-w[class] x[class]; the mean is weighted, and leaves ignored targets out."""
+    """Compute -w[class] x[class]; the mean is weighted, without ignored targets."""
     reduction, ignored = call.choose("reduction", "mean", "sum", "none"), call.get("ignore_index")
     classes = detached(target).astype(np.int64)
     valid = np.ones(classes.shape, bool) if ignored is None else classes != ignored
@@ -166,5 +166,5 @@ OPERATORS: dict[str, Operator] = {
     "InstanceNormalization": _instance_norm, "GroupNormalization": _group_norm, "LayerNormalization": _layer_norm,
     "RMSNormalization": _rms_norm, "LpNormalization": _lp_norm, "MeanVarianceNormalization": _mean_variance_norm,
     "LRN": _local_response_norm, "Dropout": _dropout, "NegativeLogLikelihoodLoss": _nll_loss,
-    "SoftmaxCrossEntropyLoss": _softmax_cross_entropy, "Det": elementwise(_det),
+    "SoftmaxCrossEntropyLoss": _softmax_cross_entropy, "Det": plain_operator(_det),
 }  # fmt: skip

@@ -15,21 +15,22 @@ if TYPE_CHECKING:
 
 
 def _reduction(of_floats: Callable[..., Any], of_integers: Callable[..., Any]) -> Operator:
-    """Return the operator of two functions of (x, axes, keepdims): one with a derivative, and one of arrays."""
+    """Return the operator of two functions of (x, axes, keepdims): one with a derivative, and one of NumPy arrays.
+
+    The latter computes integers, and floats without elements.
+    """
 
     def reduce(call: Call, x: Any, axes: Any = None) -> Any:
         dims, keepdims = axes_of(call, axes, x.ndim), bool(call.get("keepdims", 1))
-        no_axes = not dims
-        if call.get("noop_with_empty_axes", 0) and no_axes:
-            dims = []
-        elif no_axes:
-            dims = [*range(x.ndim)]
-        dims = sorted(dims or [])
-        if is_float(x) and math.prod(x.shape):
-            return (
-                of_floats(x, tuple(dims), keepdims) if dims else of_floats(ops.reshape(x, (1, *x.shape)), (0,), False)
-            )
-        return of_integers(array(x), tuple(dims), keepdims)
+        is_noop = bool(call.get("noop_with_empty_axes", 0))
+        if not dims:
+            dims = [] if is_noop else [*range(x.ndim)]
+        dims = sorted(dims)
+        if not is_float(x) or not math.prod(x.shape):
+            return of_integers(array(x), tuple(dims), keepdims)
+        if dims:
+            return of_floats(x, tuple(dims), keepdims)
+        return of_floats(ops.reshape(x, (1, *x.shape)), (0,), False)  # over each element by itself
 
     return reduce
 
@@ -67,7 +68,7 @@ def _log_sum(x: Any, dims: Any, keepdims: bool) -> Any:
 
 
 def _in_type(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function of integers, or of no elements, whose result has their type."""
+    """Return a function of arrays whose result is converted to the type of its input."""
     return lambda x, dims, keepdims: np.asarray(function(x, dims, keepdims)).astype(x.dtype)
 
 
@@ -88,7 +89,7 @@ def _cumulative(of_floats: Any, of_arrays: Any, neutral: int) -> Operator:
         exclusive, reverse = call.get("exclusive", 0), call.get("reverse", 0)
         if reverse:
             x = ops.flip(x, dim)
-        if exclusive:  # the elements before each
+        if exclusive and x.shape[dim]:  # each element gets the sum or product of those before it
             index = tuple(slice(0, -1) if d == dim else slice(None) for d in range(x.ndim))
             first = np.full([1 if d == dim else n for d, n in enumerate(x.shape)], neutral, x.dtype)
             x = ops.cat([first, x[index]], dim)
@@ -101,7 +102,7 @@ def _cumulative(of_floats: Any, of_arrays: Any, neutral: int) -> Operator:
 def _top_k(call: Call, x: Any, k: Any = None) -> Any:
     count = call.get("k") if k is None else integers(k)[0]
     axis, largest = wrap(call, call.get("axis", -1), x.ndim), call.get("largest", 1)
-    call.get("sorted", 1)  # sorted is one of the orders that an unsorted result may have
+    call.get("sorted", 1)  # without it any order is valid, including the sorted one
     if not 0 <= count <= x.shape[axis]:
         raise ValueError(f"{call.label}: cannot take {count} of {x.shape[axis]} elements")
     return ops.topk(x, count, axis, bool(largest))

@@ -18,11 +18,11 @@ class Axis(NamedTuple):
     """How one dimension is resized.
 
     Attributes:
-        size: the number of elements.
-        new_size: the number afterwards.
-        scale: the factor, of which `new_size` is the rounded result.
-        start: the beginning of the region to crop, as a fraction, for tf_crop_and_resize.
-        end: its end.
+        size: the number of elements before.
+        new_size: the number of elements after.
+        scale: the factor; `new_size` is about `scale` times `size`.
+        start: the start of the region to crop, as a fraction, for tf_crop_and_resize.
+        end: the end of that region.
     """
 
     size: int
@@ -88,7 +88,7 @@ def _weights(call: Call, axis: Axis, positions: Any, mode: str) -> Any:
     """Return the matrix (new_size, size) of interpolation."""
     kernel, reach = (_triangle, 1) if mode == "linear" else (_cubic(call.get("cubic_coeff_a", -0.75)), 2)
     exclude, antialias = call.get("exclude_outside", 0), call.get("antialias", 0)
-    stretch = min(axis.scale, 1.0) if antialias else 1.0  # a wider kernel averages what a smaller result leaves out
+    stretch = min(axis.scale, 1.0) if antialias else 1.0  # below 1, the kernel is wider and averages more elements
     span = math.ceil(reach / stretch) + 1
     offsets = np.floor(positions)[:, None] + np.arange(-span, span + 1)
     taps = kernel((offsets - positions[:, None]) * stretch)
@@ -97,7 +97,7 @@ def _weights(call: Call, axis: Axis, positions: Any, mode: str) -> Any:
     if exclude or antialias:
         taps = taps / taps.sum(1, keepdims=True)
     matrix = np.zeros((axis.new_size, axis.size))
-    columns = np.clip(offsets, 0, axis.size - 1).astype(np.int64)  # the border is repeated
+    columns = np.clip(offsets, 0, axis.size - 1).astype(np.int64)  # repeats the elements at the border
     np.add.at(matrix, (np.arange(axis.new_size)[:, None], columns), taps)
     return matrix
 
@@ -106,16 +106,16 @@ def _resize(call: Call, x: Any, *inputs: Any) -> Any:
     roi, scales, sizes = _inputs(call, inputs)
     mode = call.choose("mode", "nearest", "linear", "cubic")
     axes = [wrap(call, a, x.ndim) for a in call.ints("axes", range(x.ndim))]
-    plan = _plan(call, x, axes, roi, scales, sizes)
+    resized_axes = _resized_axes(call, x, axes, roi, scales, sizes)
     extrapolated = call.get("extrapolation_value", 0.0)
-    crops = call.get("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize"
+    is_cropped = call.get("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize"
     for name in ("cubic_coeff_a", "exclude_outside", "antialias", "nearest_mode"):
-        call.get(name)  # read again where the mode has a use for them
+        call.get(name)  # counts as read, although only some modes use it
     dtype = x.dtype
     if mode != "nearest" and not is_float(x):
         x = array(x).astype(np.float64)
-    for dim, axis in plan.items():
-        if axis.new_size == axis.size and axis.scale == 1 and not crops:
+    for dim, axis in resized_axes.items():
+        if axis.new_size == axis.size and axis.scale == 1 and not is_cropped:
             continue
         positions = _coordinates(call, axis)
         if mode == "nearest":
@@ -123,24 +123,31 @@ def _resize(call: Call, x: Any, *inputs: Any) -> Any:
         else:
             matrix = _weights(call, axis, positions, mode).astype(x.dtype)
             x = ops.movedim(ops.matmul(ops.movedim(x, dim, -1), matrix.T), -1, dim)
-        if crops:
+        if is_cropped:
             outside = (positions < 0) | (positions > axis.size - 1)
             shape = [axis.new_size if d == dim else 1 for d in range(x.ndim)]
             x = ops.where(outside.reshape(shape), np.asarray(extrapolated, x.dtype), x)
-    return x if x.dtype == dtype else np.rint(array(x)).astype(dtype)
+    return x if x.dtype == dtype else _rounded(array(x), dtype)
+
+
+def _rounded(x: Any, dtype: Any) -> Any:
+    """Return floats as the nearest integers of a type; cubic interpolation can leave the type's range."""
+    limits = np.iinfo(dtype)
+    return np.clip(np.rint(x), limits.min, limits.max).astype(dtype)
 
 
 def _inputs(call: Call, inputs: Any) -> tuple[Any, Any, Any]:
-    """Return the region, the scales and the sizes, those that the node has."""
+    """Return the region, the scales and the sizes; None for those that the node does not have."""
     if call.opset < 11:
         return None, array(inputs[0]), None
     values = [None if v is None or not math.prod(v.shape) else array(v) for v in inputs]
-    roi, scales, sizes = (*values, None, None, None)[:3]
+    values += [None] * (3 - len(values))
+    roi, scales, sizes = values
     return roi, scales, sizes
 
 
-def _plan(call: Call, x: Any, axes: list[int], roi: Any, scales: Any, sizes: Any) -> dict[int, Axis]:
-    """Return how each dimension is resized."""
+def _resized_axes(call: Call, x: Any, axes: list[int], roi: Any, scales: Any, sizes: Any) -> dict[int, Axis]:
+    """Return how each dimension in `axes` is resized."""
     policy = call.choose("keep_aspect_ratio_policy", "stretch", "not_larger", "not_smaller")
     if sizes is None:
         factors = [float(s) for s in scales]
@@ -164,7 +171,7 @@ def _plan(call: Call, x: Any, axes: list[int], roi: Any, scales: Any, sizes: Any
 
 
 def _upsample(call: Call, x: Any, scales: Any = None) -> Any:
-    """The former name of Resize, from whose version 10 it differs in nothing else."""
+    """Compute Upsample, the former name of Resize: its version 9 is that of Resize in version 10."""
     factors = call.get("scales") if scales is None else array(scales)
     return _resize(call, x, np.asarray(factors, np.float32))
 

@@ -1,4 +1,4 @@
-"""Operators that move elements or give shapes: Reshape, Transpose, Concat, Pad, Shape, Range, ..."""
+"""Operators that move elements, or compute shapes and ranges: Reshape, Transpose, Concat, Pad, Shape, Range, ..."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from chainrule.onnx.operators.call import (
     array,
     axes_of,
     dtype_of,
-    elementwise,
     integers,
     is_float,
+    plain_operator,
     wrap,
 )
 
@@ -56,8 +56,8 @@ def _reshape(call: Call, x: Any, shape: Any = None) -> Any:
 
 def _flatten(call: Call, x: Any) -> Any:
     axis = call.get("axis", 1)
-    rows = math.prod(x.shape[:axis])  # a negative axis counts from the end, as in a slice
-    return ops.reshape(x, (rows, math.prod(x.shape[axis:]) if axis else math.prod(x.shape)))
+    # a negative axis counts from the end, as in a slice
+    return ops.reshape(x, (math.prod(x.shape[:axis]), math.prod(x.shape[axis:])))
 
 
 def _squeeze(call: Call, x: Any, axes: Any = None) -> Any:
@@ -84,7 +84,7 @@ def _transpose(call: Call, x: Any) -> Any:
 
 def _concat(call: Call, *inputs: Any) -> Any:
     axis = call.get("axis", 1)
-    if inputs[0].ndim == 1 and any(x.shape == (0,) for x in inputs):  # such as shapes of no dimensions
+    if inputs[0].ndim == 1 and any(x.shape == (0,) for x in inputs):  # such as the shape of a scalar
         return np.concatenate([array(x) for x in inputs], axis) if not is_float(inputs[0]) else ops.cat(inputs, axis)
     return ops.shape.concatenate(*inputs, dim=wrap(call, axis, inputs[0].ndim))
 
@@ -155,7 +155,7 @@ def _eye_like(call: Call, x: Any) -> Any:
 
 def _trilu(call: Call, x: Any, k: Any = None) -> Any:
     diagonal = 0 if k is None else integers(k)[0]
-    # NumPy's limits of a diagonal are those of its integers
+    # beyond the matrix all diagonals are the same, and NumPy takes no arbitrarily large number
     diagonal = max(-x.shape[-2] - 1, min(diagonal, x.shape[-1] + 1))
     return ops.triu(x, diagonal) if call.get("upper", 1) else ops.tril(x, diagonal)
 
@@ -200,21 +200,20 @@ def _reverse_sequence(call: Call, x: Any, lengths: Any) -> Any:
     positions = np.broadcast_to(np.arange(x.shape[time])[:, None], (x.shape[time], x.shape[batch])).copy()
     for i, length in enumerate(integers(lengths)):
         positions[:length, i] = np.arange(length)[::-1]
-    moved = (
-        np.moveaxis(x, (time, batch), (0, 1)) if isinstance(x, np.ndarray) else ops.movedim(x, (time, batch), (0, 1))
-    )
-    out = moved[positions, np.arange(x.shape[batch])]
-    return (
-        np.moveaxis(out, (0, 1), (time, batch))
-        if isinstance(out, np.ndarray)
-        else ops.movedim(out, (0, 1), (time, batch))
-    )
+    out = _moveaxis(x, (time, batch), (0, 1))[positions, np.arange(x.shape[batch])]
+    return _moveaxis(out, (0, 1), (time, batch))
+
+
+def _moveaxis(x: Any, source: tuple[int, int], destination: tuple[int, int]) -> Any:
+    """Move two axes of an array or a Tensor."""
+    move = np.moveaxis if isinstance(x, np.ndarray) else ops.movedim
+    return move(x, source, destination)
 
 
 OPERATORS: dict[str, Operator] = {
-    "Constant": _read_constant, "Shape": _shape, "Size": elementwise(_size), "Reshape": _reshape, "Flatten": _flatten,
-    "Squeeze": _squeeze, "Unsqueeze": _unsqueeze, "Transpose": _transpose, "Concat": _concat, "Split": _split,
-    "Expand": _expand, "Tile": _tile, "Pad": _pad, "ConstantOfShape": _constant_of_shape, "Range": _range,
-    "EyeLike": _eye_like, "Trilu": _trilu, "DepthToSpace": _depth_to_space, "SpaceToDepth": _space_to_depth,
-    "CenterCropPad": _center_crop_pad, "ReverseSequence": _reverse_sequence,
+    "Constant": _read_constant, "Shape": _shape, "Size": plain_operator(_size), "Reshape": _reshape,
+    "Flatten": _flatten, "Squeeze": _squeeze, "Unsqueeze": _unsqueeze, "Transpose": _transpose, "Concat": _concat,
+    "Split": _split, "Expand": _expand, "Tile": _tile, "Pad": _pad, "ConstantOfShape": _constant_of_shape,
+    "Range": _range, "EyeLike": _eye_like, "Trilu": _trilu, "DepthToSpace": _depth_to_space,
+    "SpaceToDepth": _space_to_depth, "CenterCropPad": _center_crop_pad, "ReverseSequence": _reverse_sequence,
 }  # fmt: skip

@@ -1,7 +1,7 @@
 """Convolution and pooling: operators that slide a window over images, sequences or volumes.
 
-In one and two dimensions they are the library's own operations. Volumes, and the options that those do not have, are
-composed: `_slices` reads the values of each element of the window, and sums, means and maxima do the rest.
+In one and two dimensions they use chainrule's own operations. Volumes, and options that those operations do not have,
+are composed: `_slices` reads, for each element of the window, its values at all positions, which are then reduced.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from chainrule import ops
 from chainrule.onnx.operators.call import Call, Operator, array, detached, integers
 from chainrule.ops.convolution import ConvParams, convolution, convolution_input_gradient
-from chainrule.ops.indexing import add_at
+from chainrule.ops.indexing import add_at, index_put
 from chainrule.ops.pooling import PoolParams, avg_pool, max_pool
 from chainrule.ops.shape import as_dtype
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 
 class WindowParams(NamedTuple):
-    """A window that slides over the last dimensions, each entry with a number for each of them.
+    """A window that slides over the last dimensions; each attribute has a number for each dimension.
 
     Attributes:
-        kernel: its size.
-        strides: its steps.
+        kernel: the size of the window.
+        strides: the distance between neighboring positions of the window.
         dilations: the spacing of its elements.
-        before: padding at the beginning.
-        after: padding at the end.
-        extra: what `ceil_mode` appends after that, which no mean counts.
+        before: the padding at the beginning.
+        after: the padding at the end.
+        extra: what `ceil_mode` appends after that; averages do not count it.
     """
 
     kernel: tuple[int, ...]
@@ -80,16 +80,21 @@ def _padded(x: Any, window: WindowParams, value: float, with_extra: bool = True)
     return ops.pad(x, edges, value=value or None) if any(edges) else x
 
 
-def _conv(call: Call, x: Any, weight: Any, bias: Any = None) -> Any:
-    kernel = call.ints("kernel_shape", weight.shape[2:])
-    window, groups = _window(call, x.shape[2:], kernel), call.get("group", 1)
-    if tuple(weight.shape[2:]) != window.kernel:
+def _kernel_shape(call: Call, weight: Any) -> tuple[int, ...]:
+    """Return the size of the filters, which the attribute `kernel_shape` may only repeat."""
+    kernel: tuple[int, ...] = call.ints("kernel_shape", weight.shape[2:])
+    if tuple(weight.shape[2:]) != kernel:
         raise ValueError(f"{call.label}: kernel_shape {kernel} does not fit the weight {weight.shape}")
+    return kernel
+
+
+def _conv(call: Call, x: Any, weight: Any, bias: Any = None) -> Any:
+    window, groups = _window(call, x.shape[2:], _kernel_shape(call, weight)), call.get("group", 1)
     n, dtype = len(window.kernel), x.dtype
     if dtype == np.float16:  # the kernels compute in float32
         x, weight, bias = (None if v is None else as_dtype(v, np.float32) for v in (x, weight, bias))
     if n > 2:
-        return _conv_by_windows(x, weight, bias, window, groups)
+        return as_dtype(_conv_by_windows(x, weight, bias, window, groups), dtype)
     image, filters = (x, weight) if n == 2 else (ops.unsqueeze(x, 2), ops.unsqueeze(weight, 2))
     pads = [*zip(window.before, window.after, strict=True)]
     one = [(0, 0)] * (2 - n)
@@ -101,7 +106,7 @@ def _conv(call: Call, x: Any, weight: Any, bias: Any = None) -> Any:
 
 
 def _two(numbers: Sequence[int]) -> tuple[int, int]:
-    """Return numbers for an image; a sequence is an image of one row."""
+    """Return numbers for the two dimensions of an image; a sequence is an image of one row."""
     return (numbers[0], numbers[1]) if len(numbers) == 2 else (1, numbers[0])
 
 
@@ -110,7 +115,7 @@ def _with_bias(out: Any, bias: Any) -> Any:
 
 
 def _conv_by_windows(x: Any, weight: Any, bias: Any, window: WindowParams, groups: int) -> Any:
-    """A convolution in any number of dimensions, as the sum over the elements of the filter."""
+    """Convolve in any number of dimensions, as a sum over the elements of the filter."""
     x = _padded(x, window, 0.0)
     n, outputs, counts = x.shape[0], weight.shape[0], ()
     total: Any = None
@@ -125,12 +130,10 @@ def _conv_by_windows(x: Any, weight: Any, bias: Any, window: WindowParams, group
 
 def _conv_transpose(call: Call, x: Any, weight: Any, bias: Any = None) -> Any:
     n, groups = x.ndim - 2, call.get("group", 1)
-    kernel = call.ints("kernel_shape", weight.shape[2:])
+    kernel = _kernel_shape(call, weight)
     strides, dilations = call.ints("strides", (1,) * n), call.ints("dilations", (1,) * n)
-    extra, auto = (
-        call.ints("output_padding", (0,) * n),
-        call.choose("auto_pad", "NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"),
-    )
+    extra = call.ints("output_padding", (0,) * n)
+    auto = call.choose("auto_pad", "NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
     pads, target = call.ints("pads", (0,) * 2 * n), call.ints("output_shape")
     if n > 2:
         call.refuse("more than two dimensions are not supported")
@@ -147,7 +150,7 @@ def _conv_transpose(call: Call, x: Any, weight: Any, bias: Any = None) -> Any:
         pads = (*before, *after)
     image, filters = (x, weight) if n == 2 else (ops.unsqueeze(x, 2), ops.unsqueeze(weight, 2))
     sizes = _two(full) if n == 2 else (1, full[0])
-    # the whole result, as the gradient of a convolution without padding; then the padding is cut off, or added
+    # the whole result is the gradient of a convolution without padding; then padding is cut off, or zeros are appended
     whole = [size - e for size, e in zip(sizes, extra if n == 2 else (0, *extra), strict=True)]
     params = ConvParams(_two(strides), ((0, 0), (0, 0)), _two(dilations), groups)
     shape = (x.shape[0], weight.shape[1] * groups, *whole)
@@ -162,12 +165,12 @@ def _conv_transpose(call: Call, x: Any, weight: Any, bias: Any = None) -> Any:
 # Pooling
 
 
-def _pool(call: Call, x: Any) -> WindowParams:
+def _pooling_window(call: Call, x: Any) -> WindowParams:
     return _window(call, x.shape[2:], call.ints("kernel_shape"))
 
 
-def _is_plain(x: Any, window: WindowParams) -> bool:
-    """Whether the library's pooling has these options: images, and as much padding before as after."""
+def _is_supported_by_ops(x: Any, window: WindowParams) -> bool:
+    """Whether chainrule's own pooling has these options: images, and as much padding before as after."""
     return (
         x.ndim == 4 and window.before == window.after and not any(window.extra)
         and all(2 * p <= k for p, k in zip(window.before, window.kernel, strict=True))
@@ -193,14 +196,14 @@ def _slices(x: Any, window: WindowParams) -> list[Any]:
 
 
 def _max_pool(call: Call, x: Any) -> Any:
-    window, column_major = _pool(call, x), call.get("storage_order", 0)
+    window, column_major = _pooling_window(call, x), call.get("storage_order", 0)
     if x.dtype.kind != "f":  # small integers, which float32 holds exactly
         if x.dtype.itemsize > 1:
             call.refuse(f"takes floats or bytes, not {x.dtype}")
         values: Any = array(x).astype(np.float32)
     else:
         values = x
-    if len(call.outputs) == 1 and _is_plain(x, window):
+    if len(call.outputs) == 1 and _is_supported_by_ops(x, window):
         params = PoolParams(window.kernel, window.strides, window.before, window.dilations)  # type: ignore[arg-type]
         out: Any = max_pool(values, params=params)
     else:
@@ -211,23 +214,27 @@ def _max_pool(call: Call, x: Any) -> Any:
         return out
     sizes = x.shape[2:]
     flat = np.arange(math.prod(sizes)).reshape(sizes, order="F" if column_major else "C")
-    flat = np.broadcast_to(flat, (1, 1, *sizes)).astype(np.float64)  # exact, and padded as the values are
-    positions = np.stack([detached(p) for p in _slices(_padded(flat, window, -1.0), window)])
+    flat = np.broadcast_to(flat, (1, 1, *sizes)).astype(np.float64)  # floats, which `_padded` takes; exact below 2⁵³
+    positions = np.stack([detached(p) for p in _slices(_padded(flat, window, -1.0), window)])  # -1 in the padding
     best = np.stack([detached(p) for p in parts]).argmax(0)
-    index = np.take_along_axis(np.broadcast_to(positions, (len(parts), *best.shape)), best[None], 0)[0]
-    n, c = x.shape[:2]
-    base = np.arange(n * c).reshape(n, c, *(1,) * len(sizes)) * math.prod(sizes)
-    return out, (index + base).astype(np.int64)
+    positions = np.broadcast_to(positions, (len(parts), *best.shape))
+    # where all values of a window are -inf, the first maximum may be in the padding
+    is_padding = np.take_along_axis(positions, best[None], 0)[0] < 0
+    best = np.where(is_padding, (positions >= 0).argmax(0), best)
+    index = np.take_along_axis(positions, best[None], 0)[0]
+    n, channels = x.shape[:2]
+    start_of_image = np.arange(n * channels).reshape(n, channels, *(1,) * len(sizes)) * math.prod(sizes)
+    return out, (index + start_of_image).astype(np.int64)
 
 
 def _average_pool(call: Call, x: Any) -> Any:
-    window, with_padding = _pool(call, x), bool(call.get("count_include_pad", 0))
-    if _is_plain(x, window) and set(window.dilations) == {1}:
+    window, with_padding = _pooling_window(call, x), bool(call.get("count_include_pad", 0))
+    if _is_supported_by_ops(x, window) and set(window.dilations) == {1}:
         params = PoolParams(window.kernel, window.strides, window.before)  # type: ignore[arg-type]
         return avg_pool(x, params=params, divisor_options=(with_padding, None))
     total = _sum_of_windows(_padded(x, window, 0.0), window)
     ones: Any = np.ones((1, 1, *x.shape[2:]), x.dtype)
-    if with_padding:  # the padding counts, but not what ceil_mode appends
+    if with_padding:  # the padding is counted, unlike what ceil_mode appends
         ones = _padded(ones, window, 1.0, with_extra=False)
         edges = [width for extra in window.extra[::-1] for width in (0, extra)]
         ones = ops.pad(ones, edges)
@@ -241,11 +248,12 @@ def _sum_of_windows(x: Any, window: WindowParams) -> Any:
 
 
 def _lp_pool(call: Call, x: Any) -> Any:
-    window, p = _pool(call, x), call.get("p", 2)
+    window, p = _pooling_window(call, x), call.get("p", 2)
     return ops.pow(_sum_of_windows(ops.pow(ops.abs(_padded(x, window, 0.0)), p), window), 1 / p)
 
 
-def _global(reduce: Any) -> Operator:
+def _global_pool(reduce: Any) -> Operator:
+    """Return the operator that reduces all dimensions after the channels."""
     return lambda call, x: reduce(x, tuple(range(2, x.ndim)), True)
 
 
@@ -263,25 +271,23 @@ def _max_unpool(call: Call, x: Any, indices: Any, shape: Any = None) -> Any:
     ]
     inner = (*x.shape[:2], *sizes)
     flat = ops.reshape(x, (math.prod(x.shape),))
-    out = add_at(flat, index=(detached(indices).reshape(-1),), shape=(math.prod(inner),))
+    # put, not add: the maximum of overlapping windows occurs several times
+    out: Any = index_put(np.zeros(math.prod(inner), x.dtype), flat, index=(detached(indices).reshape(-1),))
     out = ops.reshape(out, inner)
     if shape is None:
         return out
-    # the indices are those of the result without the shape that is asked for
+    # the indices count in an array of the shape `inner`; a larger output_shape appends zeros
     outer = integers(shape)
-    edges = [width for n, m in zip(outer[::-1], inner[::-1], strict=True) for width in (0, n - m)]
-    return ops.pad(out, edges)
+    sizes_from_last = zip(outer[::-1], inner[::-1], strict=True)
+    return ops.pad(out, [width for new_size, size in sizes_from_last for width in (0, new_size - size)])
 
 
 def _col2im(call: Call, x: Any, image_shape: Any, block_shape: Any) -> Any:
-    """Sum the columns of blocks into an image: the transpose of reading blocks."""
+    """Add the columns of blocks into an image: the transpose of reading blocks."""
     sizes, kernel = integers(image_shape), integers(block_shape)
     n = len(sizes)
-    strides, dilations, pads = (
-        call.ints("strides", (1,) * n),
-        call.ints("dilations", (1,) * n),
-        call.ints("pads", (0,) * 2 * n),
-    )
+    strides, dilations = call.ints("strides", (1,) * n), call.ints("dilations", (1,) * n)
+    pads = call.ints("pads", (0,) * 2 * n)
     padded = [size + pads[i] + pads[i + n] for i, size in enumerate(sizes)]
     counts = [(p - d * (k - 1) - 1) // s + 1 for p, k, s, d in zip(padded, kernel, strides, dilations, strict=True)]
     channels = x.shape[1] // math.prod(kernel)
@@ -294,12 +300,12 @@ def _col2im(call: Call, x: Any, image_shape: Any, block_shape: Any) -> Any:
         )
         part: Any = add_at(blocks[:, :, i], index=(slice(None), slice(None), *index), shape=shape)
         out = part if out is None else ops.add(out, part)
-    inside = (slice(pads[i], pads[i] + size) for i, size in enumerate(sizes))
-    return out if out is None else out[(slice(None), slice(None), *inside)]
+    inner = (slice(pads[i], pads[i] + size) for i, size in enumerate(sizes))
+    return out if out is None else out[(slice(None), slice(None), *inner)]
 
 
 OPERATORS: dict[str, Operator] = {
     "Conv": _conv, "ConvTranspose": _conv_transpose, "MaxPool": _max_pool, "AveragePool": _average_pool,
-    "LpPool": _lp_pool, "GlobalAveragePool": _global(ops.mean), "GlobalMaxPool": _global(ops.amax),
+    "LpPool": _lp_pool, "GlobalAveragePool": _global_pool(ops.mean), "GlobalMaxPool": _global_pool(ops.amax),
     "GlobalLpPool": _global_lp_pool, "MaxUnpool": _max_unpool, "Col2Im": _col2im,
 }  # fmt: skip
