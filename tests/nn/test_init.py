@@ -177,6 +177,16 @@ def test_fans():
         init.xavier_uniform_(chainrule.zeros(3))
 
 
+@pytest.mark.parametrize(
+    "fill", [init.xavier_uniform_, init.xavier_normal_, init.kaiming_uniform_, init.kaiming_normal_]
+)
+@pytest.mark.parametrize("shape", [(3, 0), (0, 3), (0, 0), (2, 2, 0)])
+def test_an_empty_weight_is_filled(fill, shape):
+    tensor = chainrule.zeros(shape)
+    assert fill(tensor) is tensor
+    assert nn.MultiheadAttention(0, 1).in_proj_weight.shape == (0, 0)
+
+
 def test_gains():
     assert [init.calculate_gain(n) for n in ("linear", "sigmoid", "tanh", "relu")] == [1, 1, 5 / 3, math.sqrt(2)]
     assert init.calculate_gain("leaky_relu", 0.2) == math.sqrt(2 / 1.04)

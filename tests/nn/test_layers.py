@@ -361,6 +361,11 @@ class TestPaddingThatIsNone:
         with pytest.raises(TypeError, match="ConvTranspose2d: padding: takes one or more integers, not 'same'"):
             nn.ConvTranspose2d(1, 1, 3, padding="same")
 
+    def test_repr_shows_the_output_padding(self):
+        layer = nn.ConvTranspose2d(1, 2, 3, stride=2, output_padding=1)
+        assert repr(layer) == "ConvTranspose2d(1, 2, kernel_size=(3, 3), stride=2, output_padding=1)"
+        assert repr(nn.ConvTranspose1d(1, 2, 3)) == "ConvTranspose1d(1, 2, kernel_size=(3,))"
+
 
 class TestMasksOfAttention:
     def test_shapes(self):

@@ -133,7 +133,7 @@ class TestParts:
                 self.w = nn.Parameter([1.0])
 
         assert len(list(Late().parameters())) == 1
-        with pytest.raises(NotImplementedError, match=r"Late defines no forward\(\)"):
+        with pytest.raises(NotImplementedError, match=r"Late does not define forward\(\)"):
             Late()(1)
 
 

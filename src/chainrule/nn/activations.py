@@ -42,14 +42,14 @@ __all__ = [
 
 @applies(F.relu)
 class ReLU(Layer):
-    """max(x, 0); with `inplace`, the result is also written into the input, as in the other layers that take it."""
+    """max(x, 0); with `inplace`, here and in the other activations, the result is also written into the input."""
 
     inplace: bool = False
 
 
 @applies(F.relu6)
 class ReLU6(Layer):
-    """x limited to [0, 6]."""
+    """x, clamped to [0, 6]."""
 
     inplace: bool = False
 
@@ -114,21 +114,21 @@ class CELU(Layer):
 
 @applies(F.selu)
 class SELU(Layer):
-    """λ x if x > 0, else λ α (eˣ - 1), with constants that keep mean 0 and variance 1 from layer to layer."""
+    """λ x if x > 0, else λ α (eˣ - 1), with constants λ and α that keep mean 0 and variance 1 from layer to layer."""
 
     inplace: bool = False
 
 
 @applies(F.gelu)
 class GELU(Layer):
-    """x Φ(x); `approximate` is "none" or "tanh"."""
+    """x Φ(x), with Φ the distribution function of N(0, 1); `approximate` is "none" or "tanh"."""
 
     approximate: str = "none"
 
 
 @applies(F.softplus)
 class Softplus(Layer):
-    """ln(1 + e^(βx)) / β."""
+    """ln(1 + e^(beta x)) / beta; x itself where beta x > threshold."""
 
     beta: float = 1.0
     threshold: float = 20.0
@@ -145,7 +145,7 @@ class Hardtanh(Layer):
 
 @applies(F.hardsigmoid)
 class Hardsigmoid(Layer):
-    """(x + 3) / 6 limited to [0, 1]."""
+    """(x + 3) / 6, clamped to [0, 1]."""
 
     inplace: bool = False
 
@@ -158,14 +158,14 @@ class Hardswish(Layer):
 
 
 class PReLU(Module):
-    """x if x > 0, else weight · x, where the weight is learned.
+    """x if x > 0, else weight · x, with a learned weight.
 
     Args:
-        num_parameters: 1, or the number of channels C, for a weight of each.
+        num_parameters: 1 for a single weight, or the number of channels C for one weight per channel.
         init: the initial weight.
         dtype: the type of the weight.
 
-    Shapes: (N, C, ...) to the same; `weight` (num_parameters,).
+    Shapes: (N, C, ...) to the same shape; `weight` (num_parameters,).
     """
 
     _parameter_names = ("weight",)
@@ -186,7 +186,7 @@ class PReLU(Module):
 
 @applies(F.softmax)
 class Softmax(Layer):
-    """eˣ / Σ eˣ: positive values that sum to 1 along `dim`. The default is the last dimension; PyTorch guesses it."""
+    """eˣ / Σ eˣ: positive values that sum to 1 along `dim`. By default, `dim` is the last dimension."""
 
     dim: int = -1
 

@@ -56,16 +56,16 @@ class Embedding(Module):
 
     @classmethod
     def from_pretrained(cls, embeddings: Tensor, freeze: bool = True, padding_idx: int | None = None) -> Self:
-        """Return a table of given vectors.
+        """Return an embedding of existing vectors.
 
         Args:
-            embeddings: (num_embeddings, embedding_dim), whose memory the table shares.
-            freeze: whether the vectors are not trained.
+            embeddings: (num_embeddings, embedding_dim); the weight shares its memory.
+            freeze: whether to keep the vectors fixed in training.
             padding_idx: index whose vector gets no gradient.
 
         Raises:
-            ValueError: the vectors are no matrix.
-            TypeError: they are not a Tensor of floats.
+            ValueError: `embeddings` is not a matrix, or `padding_idx` is out of range.
+            TypeError: `embeddings` is not a Tensor of floats.
         """
         name = f"{cls.__name__}.from_pretrained"
         is_tensor = isinstance(embeddings, Tensor)
@@ -94,9 +94,9 @@ class MultiheadAttention(Module):
     Args:
         embed_dim: E, the embedding size.
         num_heads: number of heads; must divide E.
-        dropout: probability of dropping an attention weight in training.
+        dropout: probability of setting an attention weight to zero in training.
         bias: whether the projections have biases.
-        batch_first: inputs are (N, L, E) instead of (L, N, E).
+        batch_first: whether inputs are (N, L, E) instead of (L, N, E).
         generator: source of the initial values and of dropout.
         dtype: the type of the parameters.
 
@@ -130,20 +130,21 @@ class MultiheadAttention(Module):
 
         Args:
             query: (L, N, E), or (N, L, E) with `batch_first`, or (L, E).
-            key: as `query`, of length S.
-            value: as `key`.
-            key_padding_mask: (N, S) or (S,), booleans, True to ignore a key, or floats added to the scores.
-            need_weights: also return the attention weights.
-            attn_mask: (L, S) or (N heads, L, S), booleans, True to mask a pair, or floats to add.
-            average_attn_weights: return the mean over heads, (N, L, S), instead of (N, heads, L, S).
-            is_causal: has no effect: in PyTorch, a hint that `attn_mask`, which it requires, is causal.
+            key: in the layout of `query`, with S in place of L.
+            value: the shape of `key`.
+            key_padding_mask: (N, S) or (S,): booleans, True to ignore a key; or floats that are added to the scores.
+            need_weights: whether to return the attention weights, too.
+            attn_mask: (L, S) or (N · heads, L, S): booleans, True to ignore a key for a query; or floats that are added
+                to the scores.
+            average_attn_weights: whether to return the mean over heads, (N, L, S), instead of (N, heads, L, S).
+            is_causal: has no effect. In PyTorch, it is a hint that `attn_mask`, which must then be passed, is causal.
 
         Returns:
-            The output, in the query's shape, and the attention weights or None.
+            The output, in the query's shape, and the attention weights before dropout, or None.
 
         Raises:
             ValueError: incompatible shapes, or `is_causal` without `attn_mask`.
-            TypeError: an integer mask.
+            TypeError: a mask that is neither boolean nor floating.
         """
         check(self, attn_mask is not None or not is_causal, "is_causal=True requires an attn_mask")
         is_unbatched = query.ndim == 2
@@ -181,9 +182,9 @@ class MultiheadAttention(Module):
         check(self, mask.shape in shapes, f"{name} must have shape {expected}, not {mask.shape}")
         check(self, mask.dtype.kind in "bf", f"{name} must be boolean or floating, not {mask.dtype}", TypeError)
 
-    def _heads(self, input: Tensor, position: int) -> Tensor:
-        """Project (N, L, E) by the `position`-th third of `in_proj_weight`, and split it: (N, heads, L, E / heads)."""
-        rows = slice(position * self.embed_dim, (position + 1) * self.embed_dim)
+    def _heads(self, input: Tensor, third: int) -> Tensor:
+        """Project (N, L, E) by a third of `in_proj_weight` (0: query, 1: key, 2: value) to (N, heads, L, E / heads)."""
+        rows = slice(third * self.embed_dim, (third + 1) * self.embed_dim)
         bias = None if self.in_proj_bias is None else self.in_proj_bias[rows]
         projected = F.linear(input, self.in_proj_weight[rows], bias)
         return projected.reshape(*input.shape[:2], self.num_heads, -1).transpose(1, 2)
@@ -200,11 +201,11 @@ class TransformerEncoderLayer(Module):
         d_model: E, the embedding size.
         nhead: number of attention heads.
         dim_feedforward: width of the hidden layer.
-        dropout: probability p of all dropout layers.
+        dropout: dropout probability, also of the attention weights.
         activation: "relu", "gelu" or a function on Tensors.
         layer_norm_eps: `eps` of the layer norms.
-        batch_first: inputs are (N, L, E) instead of (L, N, E).
-        norm_first: normalize before each sublayer instead of after it.
+        batch_first: whether inputs are (N, L, E) instead of (L, N, E).
+        norm_first: whether to normalize before each sublayer instead of after it.
         bias: whether linear layers and layer norms have biases.
         generator: source of the initial values and of dropout.
         dtype: the type of the parameters.

@@ -36,7 +36,7 @@ class _Container(Module):
 
 
 class _ListOfModules(_Container):
-    """A container whose modules have an order; those without a name of their own are named by position."""
+    """A container of modules in order; modules that are added without a name are named by position."""
 
     def append(self, module: Module) -> Self:
         """Append a module."""
@@ -47,13 +47,13 @@ class _ListOfModules(_Container):
         return self._insert(len(self), modules)
 
     def insert(self, index: int, module: Module) -> Self:
-        """Insert a module before an index; those after it are numbered anew."""
+        """Insert a module before an index; the modules after it are renumbered."""
         if not -len(self) <= index <= len(self):
             raise IndexError(f"{type(self).__name__}: index {index} is out of range for {len(self)} modules")
         return self._insert(index % len(self) if index < 0 else index, [module])
 
     def pop(self, index: int = -1) -> Any:
-        """Remove a module, and return it; those after it are numbered anew."""
+        """Remove a module, and return it; the modules after it are renumbered."""
         module = list(self)[index]
         del self[index]
         return module
@@ -72,11 +72,11 @@ class _ListOfModules(_Container):
         return self.extend(modules)
 
     def _insert(self, index: int, modules: Iterable[Module]) -> Self:
-        new = list(modules)
-        self._check_modules(new, index)
+        new_modules = list(modules)
+        self._check_modules(new_modules, index)
         children = list(self._all_children())
-        # "" is the name of a module that has none yet
-        self._set_children([*children[:index], *(("", module) for module in new), *children[index:]])
+        # "" stands for a name that `_set_children` assigns
+        self._set_children([*children[:index], *(("", module) for module in new_modules), *children[index:]])
         return self
 
     def _check_modules(self, modules: list[Any], index: int) -> None:
@@ -85,22 +85,22 @@ class _ListOfModules(_Container):
             check(self, is_module, f"'{position}' is a {kind}, not a Module", TypeError)
 
     def _set_children(self, children: list[tuple[str, Module]]) -> None:
-        """Hold these modules, in this order: a name that is a number, or missing, becomes the module's position."""
-        named = {name for name, _ in children if not name.isdecimal()} - {""}
+        """Replace all modules by these, in order; a name that is a number or "" becomes the module's position."""
+        lasting_names = {name for name, _ in children if not name.isdecimal()} - {""}
         for name, _ in list(self._all_children()):
             delattr(self, name)
         for position, (name, module) in enumerate(children):
-            setattr(self, name if name in named else str(position), module)
+            setattr(self, name if name in lasting_names else str(position), module)
 
 
 class Sequential(_ListOfModules):
-    """A chain of modules: each gets the output of the one before. `model[0]` is the first.
+    """A chain of modules: each gets the output of the previous one. `model[0]` is the first module.
 
     Args:
         modules: the modules, or a dict of modules by name.
 
     Raises:
-        TypeError: an argument is not a Module.
+        TypeError: one of them is not a Module.
     """
 
     def __init__(self, *modules: Module | dict[str, Module]) -> None:
@@ -186,7 +186,7 @@ class ParameterList(Module):
             self.append(value)
 
     def append(self, value: Any) -> ParameterList:
-        """Append a parameter; another value is wrapped in a Parameter."""
+        """Append a parameter; any other value is wrapped in a Parameter."""
         setattr(self, str(len(self)), value if isinstance(value, Parameter) else Parameter(value))
         return self
 
@@ -204,7 +204,7 @@ class ParameterList(Module):
 
 
 class Identity(Module):
-    """Returns its input. Constructor arguments are ignored, so that it can replace any layer."""
+    """Returns its input. It can replace any layer, since its constructor accepts and ignores all arguments."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         pass

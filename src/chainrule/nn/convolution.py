@@ -62,8 +62,8 @@ class _Convolution(Module):
         self.in_channels, self.out_channels = in_channels, out_channels
         self.stride, self.dilation, self.groups = stride, dilation, groups
         self.padding: Any = padding  # also "valid" or "same", except in a transposed convolution
-        rows, columns = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
-        shape = (rows, columns // groups, *kernel)
+        first, second = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
+        shape = (first, second // groups, *kernel)
         self.weight, self.bias = weight_and_bias(shape, out_channels, bias, generator, dtype)
 
     def forward(self, input: Tensor) -> Tensor:
@@ -72,9 +72,9 @@ class _Convolution(Module):
         return convolve(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
     def extra_repr(self) -> str:
-        """Return the sizes and the options that are not the default."""
-        defaults = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
-        options = "".join(f", {k}={getattr(self, k)}" for k, v in defaults.items() if getattr(self, k) != v)
+        """Return the sizes, and the options that differ from their defaults."""
+        defaults = {"stride": 1, "padding": 0, "output_padding": 0, "dilation": 1, "groups": 1}
+        options = "".join(f", {k}={getattr(self, k)}" for k, v in defaults.items() if getattr(self, k, v) != v)
         bias = "" if self.bias is not None else ", bias=False"
         return f"{self.in_channels}, {self.out_channels}, kernel_size={self.weight.shape[2:]}{options}{bias}"
 
@@ -85,9 +85,9 @@ class Conv2d(_Convolution):
     Args:
         in_channels: C.
         out_channels: O, the number of filters.
-        kernel_size: the filter's height and width, as one number or two.
+        kernel_size: the height and width of a filter: one number for both, or two.
         stride, padding, dilation, groups: see `functional.conv2d`.
-        bias: whether each filter has a bias.
+        bias: whether to add a bias.
         generator: source of the initial values.
         dtype: the type of the parameters.
 
@@ -137,6 +137,8 @@ class ConvTranspose1d(ConvTranspose2d):
 
 @with_options
 class _Pool(Layer):
+    """Base of the pooling layers: the common options; by default, the stride is the kernel size."""
+
     kernel_size: Pair
     stride: Pair | None = None
     padding: Pair = 0
@@ -165,7 +167,7 @@ class AvgPool2d(_Pool):
 
 @applies(F.max_pool1d)
 class MaxPool1d(_Pool):
-    """Maximum of each window: (N, C, L) to (N, C, L′); arguments as in `functional.max_pool2d`."""
+    """Maximum of each window: (N, C, L) to (N, C, L′); arguments as in `functional.max_pool1d`."""
 
     dilation: Pair = 1
     return_indices: bool = False
@@ -193,12 +195,14 @@ class Upsample(Layer):
 
 @applies(F.adaptive_avg_pool2d)
 class AdaptiveAvgPool2d(Layer):
-    """Mean over windows chosen to give the output size: (N, C, H, W) to (N, C, *output_size)."""
+    """Mean of each window, with windows that give the output size: (N, C, H, W) to (N, C, *output_size)."""
 
     output_size: int | Sequence[int | None]
 
 
 class _Pad(Module):
+    """Base of the padding layers; `mode` is that of `functional.pad`."""
+
     mode = "constant"
 
     def __init__(self, padding: Pair) -> None:

@@ -1,4 +1,4 @@
-"""Functional forms of the layers in `chainrule.nn`, under PyTorch's names."""
+"""Layers and losses as functions, under PyTorch's names."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ __all__ = [
 
 
 def check_probability(owner: object, p: float) -> None:
-    """Raise a ValueError unless p is a number from 0 to 1."""
+    """Raise a ValueError unless p is a number from 0 to 1; `owner` begins the message (see `errors.check`)."""
     check(owner, isinstance(p, Real) and 0 <= p <= 1, f"p must be a probability from 0 to 1, not {p!r}")
 
 

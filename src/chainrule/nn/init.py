@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound=Tensor)
 
-_skip: ContextVar[bool] = ContextVar("skipping", default=False)
+_skip: ContextVar[bool] = ContextVar("skip_init", default=False)
 
 
 @contextmanager
 def skip_init() -> Iterator[None]:
     """Build modules without initial values, for weights that are loaded afterwards.
 
-    Parameters stay zeros from `np.zeros`, whose memory the operating system commits only on the first write. So a
-    network can be built, and its parameters counted, even if it does not fit into memory.
+    Parameters stay as `np.zeros` creates them; the operating system allocates that memory only on the first write. So
+    the parameters of a network can be counted even if it does not fit into memory.
     """
     token = _skip.set(True)
     try:
@@ -45,7 +45,7 @@ def skip_init() -> Iterator[None]:
 
 
 def uniform_(tensor: T, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> T:
-    """Fill with values uniform in [a, b).
+    """Fill with values drawn uniformly between a and b.
 
     Raises:
         ValueError: a is above b, or one of them is not finite.
@@ -103,24 +103,26 @@ def ones_(tensor: T) -> T:
 def xavier_uniform_(tensor: T, gain: float = 1.0, generator: Generator | None = None) -> T:
     """Fill with values uniform in ±gain √(6 / (fan_in + fan_out)).
 
-    Keeps the variance of activations and gradients roughly constant; for tanh and sigmoid.
+    Keeps the variances of activations and gradients roughly constant from layer to layer; for tanh and sigmoid.
     """
     check_not_negative("xavier_uniform_", gain=gain)
-    bound = gain * sqrt(6 / sum(fans(tensor)))
+    bound = gain * sqrt(6 / max(sum(fans(tensor)), 1))
     return uniform_(tensor, -bound, bound, generator)
 
 
 def xavier_normal_(tensor: T, gain: float = 1.0, generator: Generator | None = None) -> T:
     """Fill from N(0, std²) with std = gain √(2 / (fan_in + fan_out))."""
     check_not_negative("xavier_normal_", gain=gain)
-    return normal_(tensor, 0.0, gain * sqrt(2 / sum(fans(tensor))), generator)
+    return normal_(tensor, 0.0, gain * sqrt(2 / max(sum(fans(tensor)), 1)), generator)
 
 
 def kaiming_uniform_(
     tensor: T, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu",
     generator: Generator | None = None,
 ) -> T:  # fmt: skip
-    """Fill with values uniform in ±gain √(3 / fan): keeps the variance of activations through ReLUs.
+    """Fill with values uniform in ±gain √(3 / fan).
+
+    Keeps the variance of activations constant from layer to layer; for relu and leaky_relu.
 
     Args:
         tensor: the weight.
@@ -146,8 +148,8 @@ def kaiming_normal_(
 def orthogonal_(tensor: T, gain: float = 1.0, generator: Generator | None = None) -> T:
     """Fill with a (semi-)orthogonal matrix, scaled by `gain`; dimensions after the first are flattened into one.
 
-    Uniform over all such matrices: Q of the QR decomposition of a matrix of normally distributed numbers, each column
-    times the sign of R's diagonal element.
+    All such matrices are equally likely: a matrix of normally distributed numbers is decomposed into Q R, and each
+    column of Q is multiplied by the sign of R's diagonal element.
 
     Source: Mezzadri, How to generate random matrices from the classical compact groups (2007).
 
@@ -171,7 +173,7 @@ def orthogonal_(tensor: T, gain: float = 1.0, generator: Generator | None = None
 
 
 def calculate_gain(nonlinearity: str, param: float = 0.01) -> float:
-    """Return the factor that makes up for an activation's loss of variance; `param` is leaky_relu's negative slope."""
+    """Return the factor that offsets an activation's loss of variance; `param` is the negative slope of leaky_relu."""
     check_numbers("calculate_gain", param)
     gains = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": sqrt(2), "leaky_relu": sqrt(2 / (1 + param**2))}
     message = f"nonlinearity must be one of {', '.join(gains)}, not {nonlinearity!r}"
@@ -192,7 +194,7 @@ def _check_tensor(name: str, tensor: Any) -> None:
 
 
 def _fill(name: str, tensor: T, values: Callable[[], Tensor | float], kinds: str = "f") -> T:
-    """Fill a Tensor whose dtype is of one of these kinds with `values()`, unless inside `skip_init`."""
+    """Fill a Tensor with `values()`, unless inside `skip_init`; its dtype must be of one of these kinds."""
     _check_tensor(name, tensor)
     check(name, tensor.dtype.kind in kinds, f"needs a Tensor of floats, not {tensor.dtype}", TypeError)
     if _skip.get():
@@ -202,6 +204,6 @@ def _fill(name: str, tensor: T, values: Callable[[], Tensor | float], kinds: str
 
 
 def _fan(name: str, tensor: Tensor, mode: str) -> int:
-    """Return fan_in or fan_out, as `mode` says; `name` is the function's, for the error."""
+    """Return fan_in or fan_out, as `mode` says, and at least 1; `name` is the calling function's, for the error."""
     check(name, mode in ("fan_in", "fan_out"), f'mode must be "fan_in" or "fan_out", not {mode!r}')
-    return fans(tensor)[0 if mode == "fan_in" else 1]
+    return max(fans(tensor)[0 if mode == "fan_in" else 1], 1)  # a fan is 0 if the weight is empty

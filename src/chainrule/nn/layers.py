@@ -24,7 +24,7 @@ __all__ = ["Dropout", "Dropout2d", "Flatten", "Linear", "Unflatten"]
 
 
 def check_sizes(owner: Module, **sizes: Any) -> None:
-    """Raise an error unless each size, an integer or a sequence of them, is at least 0."""
+    """Raise an error unless each size is an integer of at least 0, or a sequence of such integers."""
     for name, size in sizes.items():
         numbers = int_tuple(size, f"{type(owner).__name__}: {name}")
         check(owner, min(numbers, default=0) >= 0, f"{name} must be at least 0, not {size}")
@@ -33,7 +33,7 @@ def check_sizes(owner: Module, **sizes: Any) -> None:
 def weight_and_bias(
     shape: tuple[int, ...], outputs: int, bias: bool, generator: Generator | None, dtype: DTypeLike
 ) -> tuple[Parameter, Parameter | None]:
-    """Create a weight of shape (out, in, ...) and a bias, both uniform in ±1 / √fan_in."""
+    """Create a weight of shape (out, in, ...) and perhaps a bias of length `outputs`, both uniform in ±1 / √fan_in."""
     fan_in = math.prod(shape[1:])
     bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
     weight = init.uniform_(Parameter(zeros(shape, dtype=dtype)), -bound, bound, generator)
@@ -88,9 +88,9 @@ class Dropout(Module):
 
     Args:
         p: the probability.
-        inplace: also write the result into the input.
-        generator: source of the random numbers. A run can be resumed exactly only if its layers draw from one generator
-            that is part of its checkpoint.
+        inplace: whether to write the result into the input, too.
+        generator: source of the random numbers. A run can be resumed exactly only if the states of its generators are
+            part of its checkpoint.
     """
 
     def __init__(self, p: float = 0.5, inplace: bool = False, *, generator: Generator | None = None) -> None:
@@ -107,7 +107,7 @@ class Dropout(Module):
 
 
 class Dropout2d(Dropout):
-    """In training, set whole channels of (N, C, ...) to zero with probability p; scale the rest by 1 / (1 - p)."""
+    """In training, set each channel of (N, C, ...) to zero with probability p; scale the rest by 1 / (1 - p)."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Apply dropout in training; return the input otherwise."""

@@ -1,6 +1,6 @@
 """Loss functions as modules; the formulas are in `chainrule.ops.losses`.
 
-A class weight is a buffer, and so part of the state, as in PyTorch.
+`weight` and `pos_weight` are buffers, and so part of the state, as in PyTorch.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ __all__ = [
 
 
 class _Loss(Module):
+    """Base of the losses: checks that `reduction` is one of `reductions`."""
+
     reductions: tuple[str, ...] = ("mean", "sum", "none")
     reduction: str
 
@@ -50,7 +52,7 @@ class _WeightedLoss(_Loss):
 
 @applies(F.cross_entropy)
 class CrossEntropyLoss(_WeightedLoss):
-    """-ln of the target's probability under softmax(input); see `functional.cross_entropy`.
+    """The negative logarithm of the target's probability under softmax(input); see `functional.cross_entropy`.
 
     Shapes: logits (N, C), with class indices (N,) or class probabilities (N, C).
     """
@@ -83,14 +85,14 @@ class L1Loss(_UnweightedLoss):
 
 @applies(F.smooth_l1_loss)
 class SmoothL1Loss(_UnweightedLoss):
-    """Squared error below `beta`, absolute error above; see `functional.smooth_l1_loss`."""
+    """Squared where the error is below `beta`, absolute error elsewhere; see `functional.smooth_l1_loss`."""
 
     beta: float = 1.0
 
 
 @applies(F.huber_loss)
 class HuberLoss(_UnweightedLoss):
-    """Squared error below `delta`, absolute error above; see `functional.huber_loss`."""
+    """Squared where the error is below `delta`, absolute error elsewhere; see `functional.huber_loss`."""
 
     delta: float = 1.0
 

@@ -1,7 +1,7 @@
 """Module, the base of all layers and models, and Parameter.
 
-A module needs no registration: its parameters and submodules are all attributes that are a Parameter, a Module, or a
-list, tuple or dict of them, in order of assignment. Their paths are PyTorch's: `0.weight`, `layers.2.bias`.
+Nothing needs to be registered: a module finds its parameters and submodules in its attributes, in order of assignment.
+An attribute may also be a list, tuple or dict of them. Their paths are PyTorch's: `0.weight`, `layers.2.bias`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ Out = TypeVar("Out", covariant=True)
 
 
 class HasForward(Protocol[P, Out]):
-    """A callable module for type checkers: a call has the signature of `forward`."""
+    """For type checkers: a callable module, whose call has the signature of `forward`."""
 
     def forward(self, *inputs: P.args, **options: P.kwargs) -> Out:
         """Compute the output."""
@@ -86,7 +86,7 @@ class Module:
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
         """Compute the output; subclasses define this."""
-        raise NotImplementedError(f"{type(self).__name__} defines no forward()")
+        raise NotImplementedError(f"{type(self).__name__} does not define forward()")
 
     def _call(self, *inputs: Any, **options: Any) -> Any:
         """Run the hooks and `forward`; the message of an error names the layer that raised it."""
@@ -115,19 +115,19 @@ class Module:
         __call__ = _call
 
     def register_forward_pre_hook(self, hook: Callable[[Module, tuple[Any, ...]], Any]) -> Handle:
-        """Call `hook(module, inputs)` before each forward; a result other than None replaces the inputs."""
+        """Call `hook(module, inputs)` before each `forward`; a result other than None replaces the inputs."""
         return Handle(self, "_pre_hooks", hook)
 
     def register_forward_hook(self, hook: Callable[[Module, tuple[Any, ...], Any], Any]) -> Handle:
-        """Call `hook(module, inputs, output)` after each forward; a result other than None replaces the output."""
+        """Call `hook(module, inputs, output)` after each `forward`; a result other than None replaces the output."""
         return Handle(self, "_hooks", hook)
 
     def register_full_backward_hook(self, hook: Callable[[Module, Any, Any], Any]) -> Handle:
         """Call `hook(module, grad_input, grad_output)` once the gradients with respect to the inputs are computed.
 
-        Both are tuples, with one entry for each positional input or each output; an entry is None for what is not a
-        Tensor or has no gradient. A tuple returned by the hook replaces `grad_input`. If no input requires gradients,
-        the hook is called once the gradients of the outputs are computed.
+        Both arguments are tuples, with one entry for each positional input or each output; an entry is None if that is
+        not a Tensor or has no gradient. A tuple returned by the hook replaces `grad_input`. If no input requires
+        gradients, the hook is called once the gradients of the outputs are computed.
         """
         return Handle(self, "_backward_hooks", hook)
 
@@ -155,10 +155,10 @@ class Module:
                 self._check_collection(name, old_value, value)
         super().__setattr__(name, value)
 
-    if not TYPE_CHECKING:  # type checkers would take any misspelled name for one that this finds
+    if not TYPE_CHECKING:  # otherwise type checkers would accept any misspelled name
 
         def __getattr__(self, name: str) -> Any:
-            if hasattr(type(self), name):  # a property that has raised an AttributeError, which this raises again
+            if hasattr(type(self), name):  # a property raised an AttributeError: raise it again
                 return object.__getattribute__(self, name)
             raise no_attribute(f"{type(self).__name__!r} object", name, self, MODULE.get(name))
 
@@ -173,7 +173,7 @@ class Module:
             vars(self)[attribute] = tuple(other for other in getattr(self, attribute) if other != name)
 
     def _check_collection(self, name: str, old_value: Any, value: Any) -> None:
-        """Raise an error if a list, tuple or dict of modules or parameters is replaced by something else."""
+        """Raise an error if a collection is replaced by a value that drops its modules or parameters from the state."""
         is_collection = isinstance(value, (list, tuple, dict))
         if [*_find("", old_value, Module)] and not (is_collection or [*_find("", value, Module)]):
             self._refuse(name, value, "list of modules", "a list, tuple or dict of them", "delete it first")
@@ -183,9 +183,10 @@ class Module:
                     full_path = f"{name}.{path}".rstrip(".")
                     self._refuse(full_path, tensor, "parameter", "an nn.Parameter", "delete it first")
 
-    def _refuse(self, name: str, value: Any, role: str, expected: str, instead: str) -> NoReturn:
+    def _refuse(self, name: str, value: Any, role: str, expected: str, remedy: str) -> NoReturn:
+        """Raise the error for an assignment; `role` is what the attribute holds, `expected` what may be assigned."""
         attempt = f"cannot assign a {type(value).__name__} as {role} {name!r}"
-        raise TypeError(f"{type(self).__name__}: {attempt}: it must be {expected}, or None ({instead})")
+        raise TypeError(f"{type(self).__name__}: {attempt}: it must be {expected}, or None ({remedy})")
 
     def register_buffer(self, name: str, tensor: Tensor) -> None:
         """Add a Tensor that is part of the state but not trained, such as a running mean."""
@@ -209,9 +210,9 @@ class Module:
         return (module for _, module in self.named_children())
 
     def named_modules(self, prefix: str = "", remove_duplicate: bool = True) -> Iterator[tuple[str, Module]]:
-        """Yield this module, at path "", and all submodules with their paths.
+        """Yield this module, at path `prefix`, and all submodules with their paths.
 
-        A module with several paths is yielded at the first, or at each if `remove_duplicate` is False.
+        A module with several paths is yielded once, at the first, or at each path if `remove_duplicate` is False.
         """
         seen: set[int] = set()
         stack: list[tuple[str, Module]] = [(prefix, self)]
@@ -288,9 +289,9 @@ class Module:
         """Convert all floating-point parameters and buffers to another floating dtype.
 
         Args:
-            target: a dtype; "cpu" or a device, and perhaps a dtype after it.
-            device: the device, by name.
-            dtype: the dtype, by name.
+            target: a dtype, a device, a device and a dtype, or a Tensor, whose dtype is used.
+            device: the device, as a keyword argument.
+            dtype: the dtype, as a keyword argument.
 
         Raises:
             ValueError: a device other than the CPU.
@@ -311,11 +312,11 @@ class Module:
         return self
 
     def cpu(self) -> Self:
-        """Return this module: all are on the CPU."""
+        """Return this module, which is on the CPU already."""
         return self
 
     def cuda(self, device: Any = None) -> Self:
-        """Refuse: there are no GPUs here."""
+        """Raise a ValueError: chainrule computes on the CPU only."""
         return self.to("cuda")
 
     def double(self) -> Self:
@@ -329,7 +330,7 @@ class Module:
     # State
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return all parameters and buffers by path, module by module. They share memory with the module.
+        """Return all parameters and buffers by path, as Tensors that share their memory.
 
         A shared parameter is listed under each of its paths.
         """
@@ -345,11 +346,11 @@ class Module:
 
         Args:
             state_dict: Tensors or arrays by path.
-            strict: whether a missing or an unknown entry is an error; otherwise they are returned, and the others are
-                copied.
+            strict: whether missing and unknown entries are an error; otherwise their paths are returned, and all other
+                entries are copied.
 
         Returns:
-            The paths that are missing, and those that the module does not have: both empty if `strict`.
+            The paths that the state lacks, and those that the module does not have; both lists are empty if `strict`.
 
         Raises:
             ValueError: entries of the wrong shape or not numeric and, if `strict`, missing or unknown ones; the message
@@ -377,7 +378,7 @@ class Module:
     # Copying and printing
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        """Copy as `copy.deepcopy` does; raise a `NestingError` if modules are nested too deeply."""
+        """Copy the module for `copy.deepcopy`; raise a `NestingError` if modules are nested too deeply."""
         with explain_nesting(self):
             return copy._reconstruct(self, memo, *self.__reduce_ex__(4))  # type: ignore[attr-defined]
 
@@ -398,7 +399,7 @@ class Module:
 class _Backward:
     """One call of a module with backward hooks.
 
-    One `backward_barrier` at its outputs collects their gradients; another at its inputs runs the hooks.
+    A `backward_barrier` at the outputs collects their gradients; another one, at the inputs, runs the hooks.
     """
 
     def __init__(self, module: Module, inputs: tuple[Any, ...]) -> None:
@@ -435,7 +436,7 @@ class _Backward:
 
 
 def _hook_gradients(grads: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return copies of gradients for a hook, which may keep them or change them in place."""
+    """Return the gradients for a hook: copies as Tensors, which the hook may keep or change in place."""
     return tuple(None if grad is None else gradient_as_tensor(grad, Tensor._wrap).clone() for grad in grads)
 
 
@@ -459,13 +460,13 @@ def with_options(kind: type[AnyModule]) -> type[AnyModule]:
 
 @dataclass_transform(eq_default=False)
 def applies(function: Callable[..., Any]) -> Callable[[type[AnyModule]], type[AnyModule]]:
-    """Class decorator: `forward` calls the function with the options (`with_options`) as keyword arguments."""
+    """Class decorator: adds options (see `with_options`); `forward` passes them to the function by keyword."""
 
     def decorate(kind: type[AnyModule]) -> type[AnyModule]:
         names = [field.name for field in fields(with_options(kind))]  # type: ignore[arg-type]  # `with_options` makes it a dataclass
 
         if "inplace" in names:
-            names.remove("inplace")  # passed on only if it is True: a call with it takes longer
+            names.remove("inplace")  # `forward` passes it only if it is True: a call with fewer arguments is faster
 
         def forward(self: Module, *inputs: Any, **keywords: Any) -> Any:
             if in_place := getattr(self, "inplace", False):
@@ -480,7 +481,7 @@ def applies(function: Callable[..., Any]) -> Callable[[type[AnyModule]], type[An
 
 
 def _find(path: str, value: Any, kind: type[Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the objects of a kind with their paths: the value itself, or those in its lists, tuples and dicts."""
+    """Yield the objects of a type with their paths: the value itself, or those in nested lists, tuples and dicts."""
     if isinstance(value, kind):
         yield path, value
     elif isinstance(value, (dict, list, tuple)):

@@ -19,7 +19,7 @@ def raise_nesting_error(module: Module, error: Exception) -> None:
 
     Args:
         module: the module whose call raised the error.
-        error: the error; unless it is a `RecursionError`, nothing is done.
+        error: the error; if it is not a `RecursionError`, the function returns.
     """
     if not isinstance(error, RecursionError):
         return
@@ -28,7 +28,7 @@ def raise_nesting_error(module: Module, error: Exception) -> None:
         levels, cause = error.levels + 1, error.__cause__
     else:
         levels = _count_levels(module)
-    if levels > sys.getrecursionlimit() // 5:
+    if levels > sys.getrecursionlimit() // 5:  # with fewer levels, something else has recursed
         raise NestingError(type(module).__name__, levels) from cause
     raise error
 

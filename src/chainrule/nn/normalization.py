@@ -23,7 +23,7 @@ __all__ = ["BatchNorm1d", "BatchNorm2d", "GroupNorm", "InstanceNorm1d", "Instanc
 
 
 class _BatchNorm(Module):
-    """Base of the batch normalizations; subclasses set the numbers of dimensions an input may have."""
+    """Base of batch and instance normalization; subclasses set the numbers of dimensions that an input may have."""
 
     allowed_ndims: tuple[int, ...] = ()
     _buffers = ("running_mean", "running_var", "num_batches_tracked")
@@ -43,7 +43,7 @@ class _BatchNorm(Module):
         self.num_batches_tracked = Tensor(np.array(0)) if track_running_stats else None
 
     def reset_running_stats(self) -> None:
-        """Set the running statistics to those of no batches: mean 0, variance 1."""
+        """Set the running statistics to their initial values: mean 0, variance 1, and no batches counted."""
         for tensor, value in ((self.running_mean, 0), (self.running_var, 1), (self.num_batches_tracked, 0)):
             if tensor is not None:
                 tensor.fill_(value)
@@ -140,7 +140,7 @@ class InstanceNorm1d(InstanceNorm2d):
 
 
 class _LastDimensionsNorm(Module):
-    """Base of LayerNorm and RMSNorm: `normalized_shape` and a weight of that shape."""
+    """Base of LayerNorm and RMSNorm: stores `normalized_shape` and creates a weight of that shape."""
 
     _parameter_names = ("weight", "bias")
 
@@ -182,7 +182,14 @@ class LayerNorm(_LastDimensionsNorm):
 
 
 class RMSNorm(_LastDimensionsNorm):
-    """Divide by the root mean square over the last dimensions, of sizes `normalized_shape`; then scale."""
+    """Divide by the root mean square over the last dimensions, of sizes `normalized_shape`; then scale.
+
+    Args:
+        normalized_shape: sizes of the dimensions to normalize over.
+        eps: added to the mean square; the machine epsilon of the input's type if None.
+        elementwise_affine: whether to scale by a learned `weight` of that shape.
+        dtype: the type of the weight.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         """Map (..., *normalized_shape) to the same shape."""
@@ -190,7 +197,15 @@ class RMSNorm(_LastDimensionsNorm):
 
 
 class GroupNorm(Module):
-    """Normalize each of `num_groups` groups of channels to mean 0 and variance 1; then scale and shift per channel."""
+    """Normalize each of `num_groups` groups of channels to mean 0 and variance 1; then scale and shift per channel.
+
+    Args:
+        num_groups: the number of groups; must divide C.
+        num_channels: C.
+        eps: added to the variance.
+        affine: whether to scale by a learned `weight` (C,) and shift by a learned `bias` (C,).
+        dtype: the type of the parameters.
+    """
 
     _parameter_names = ("weight", "bias")
 

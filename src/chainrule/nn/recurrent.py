@@ -25,7 +25,7 @@ _NONLINEARITIES = {"tanh": recurrent.RNN_TANH, "relu": recurrent.RNN_RELU}
 
 
 class _Recurrent(Module):
-    """What layers and cells share: parameters, uniform in ±1 / √hidden_size, and states."""
+    """Base of recurrent layers and cells: creates their parameters, uniform in ±1 / √hidden_size, and checks inputs."""
 
     cell: recurrent.Cell
 
@@ -65,27 +65,19 @@ class _Recurrent(Module):
         check(self, fits, f"takes {layout} with {self.input_size} features, not {input.shape}")
 
     def _first_state(self, hx: Any, shape: tuple[int, ...], like: Tensor) -> list[Tensor]:
-        """Return the first states: those given, checked, or zeros."""
+        """Check the first states and return them as a list; if `hx` is None, return zeros."""
         if hx is None:
             return [zeros(shape, dtype=like.dtype) for _ in range(self.cell.num_states)]
         states = hx if isinstance(hx, (tuple, list)) else (hx,)
         names = ("h_0", "c_0")[: self.cell.num_states]
         pair = "a Tensor h_0" if len(names) == 1 else "a pair (h_0, c_0)"
         are_tensors = len(states) == len(names) and all(isinstance(state, Tensor) for state in states)
-        check(
-            self,
-            are_tensors and (isinstance(hx, Tensor) or len(names) > 1),
-            f"the first state must be {pair}",
-            TypeError,
-        )
+        fits = are_tensors and (isinstance(hx, Tensor) or len(names) > 1)
+        check(self, fits, f"the first state must be {pair}", TypeError)
         for name, state in zip(names, states, strict=True):
             check(self, state.shape == shape, f"{name} must be {shape}, not {state.shape}")
-            check(
-                self,
-                state.dtype == like.dtype,
-                f"{name} must be {like.dtype}, like the input, not {state.dtype}",
-                TypeError,
-            )
+            message = f"{name} must be {like.dtype}, like the input, not {state.dtype}"
+            check(self, state.dtype == like.dtype, message, TypeError)
         return list(states)
 
 
@@ -114,7 +106,7 @@ class _RecurrentLayer(_Recurrent):
         return [f"_l{layer}{direction}" for direction in ("", "_reverse")[: 1 + self.bidirectional]]
 
     def _run(self, input: Tensor, hx: Any) -> tuple[Tensor, list[Tensor]]:
-        """Return the outputs of the last layer, and the last states of all layers and directions."""
+        """Return the outputs of the last layer, and the final states of all layers and directions."""
         layout = f"{'(B, T, features)' if self.batch_first else '(T, B, features)'} or (T, features)"
         self._check_input(input, (2, 3), layout)
         is_batched = input.ndim == 3
@@ -125,54 +117,55 @@ class _RecurrentLayer(_Recurrent):
         states = stack(self._first_state(hx, shape, x), 1)  # (layers and directions, S, B, H)
         if not is_batched:
             x, states = x.unsqueeze(1), states.unsqueeze(-2)
-        last: list[Tensor] = []
+        final_states: list[Tensor] = []
         for layer in range(self.num_layers):
             if layer and self.dropout:
                 x = F.dropout(x, self.dropout, self.training, generator=self.generator)
             outputs = []
             for suffix in self._suffixes(layer):
                 is_reversed = suffix.endswith("_reverse")
-                result = self._scan(x.flip(0) if is_reversed else x, states[len(last)], suffix)  # (T, S, B, H)
-                last.append(result[-1])
+                result = self._scan(x.flip(0) if is_reversed else x, states[len(final_states)], suffix)
+                final_states.append(result[-1])  # result: (T, S, B, H)
                 outputs.append(result[:, 0].flip(0) if is_reversed else result[:, 0])
             x = cat(outputs, -1) if len(outputs) > 1 else outputs[0]
-        finals = stack(last, 1)  # (S, layers and directions, B, H)
+        stacked_states = stack(final_states, 1)  # (S, layers and directions, B, H)
         if not is_batched:
-            return x.squeeze(1), [state.squeeze(1) for state in finals]
-        return x.transpose(0, 1) if self.batch_first else x, list(finals)
+            return x.squeeze(1), [state.squeeze(1) for state in stacked_states]
+        return x.transpose(0, 1) if self.batch_first else x, list(stacked_states)
 
     def flatten_parameters(self) -> None:
-        """Do nothing: PyTorch rearranges memory for GPUs here."""
+        """Do nothing; PyTorch's method rearranges memory for GPUs."""
 
     def extra_repr(self) -> str:
-        """Return the sizes and the options that are not the defaults."""
+        """Return the sizes, and the options that differ from their defaults."""
         defaults = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}
         changed = {n: getattr(self, n) for n, default in defaults.items() if getattr(self, n) != default}
         return ", ".join([f"{self.input_size}, {self.hidden_size}", *(f"{n}={v}" for n, v in changed.items())])
 
 
 class LSTM(_RecurrentLayer):
-    """Long short-term memory: gates decide what a memory cell forgets, takes in, and shows.
+    """Long short-term memory: gates decide what a memory cell forgets, stores and outputs.
 
     i, f, o = σ(W x + b + W′ h + b′), g = tanh(...); c ← f c + i g; h ← o tanh(c), at each step of a sequence.
 
     Args:
-        input_size: the number of features of a step.
+        input_size: the number of features of one step.
         hidden_size: H, the size of the hidden state.
-        num_layers: the number of layers; each reads the hidden states of the one before.
+        num_layers: the number of layers; each reads the hidden states of the previous one.
         bias: whether there are biases, two for each layer and direction.
         batch_first: whether sequences are (B, T, features) instead of (T, B, features).
         dropout: the probability of dropout between layers.
-        bidirectional: also run from the last step to the first; outputs have 2 H features.
+        bidirectional: whether to run from the last step to the first as well; outputs then have 2 H features.
         proj_size: must be 0.
         generator: source of the initial values and of dropout.
         dtype: the type of the parameters.
 
-    Shapes: input (T, B, features) or (T, features); states (num_layers · directions, B, H) or without B. Parameters
-    have PyTorch's names, `weight_ih_l0` (4 H, features) and so on, with the gates in the order i, f, g, o.
+    Shapes: input (T, B, features) or (T, features); states (num_layers · directions, B, H), or the same without B.
+    Parameters have PyTorch's names, `weight_ih_l0` (4 H, features) and so on, with the gates in the order i, f, g, o.
 
     Raises:
-        ValueError: a size below 1, or a proj_size.
+        ValueError: a size below 1, or a proj_size other than 0.
+        TypeError: a size that is not an integer, or an option that must be True or False and is not.
 
     Source: Hochreiter and Schmidhuber, Long short-term memory (1997), with the forget gate of Gers, Schmidhuber and
     Cummins, Learning to forget (2000).
@@ -203,14 +196,14 @@ class LSTM(_RecurrentLayer):
         """Run over sequences, from the states (h_0, c_0) or zeros.
 
         Returns:
-            The hidden states of the last layer at all steps, and the pair (h_n, c_n) of the last states of all layers.
+            The hidden states of the last layer at all steps, and the pair (h_n, c_n) of the final states of all layers.
         """
         output, (h_n, c_n) = self._run(input, hx)
         return output, (h_n, c_n)
 
 
 class GRU(_RecurrentLayer):
-    """Gated recurrent units: a reset gate and an update gate decide what the hidden state keeps.
+    """Gated recurrent unit: a reset gate and an update gate decide what the hidden state keeps.
 
     r, z = σ(W x + b + W′ h + b′); n = tanh(W x + b + r (W′ h + b′)); h ← (1 - z) n + z h, at each step of a sequence.
 
@@ -243,7 +236,7 @@ class GRU(_RecurrentLayer):
 
 
 class RNN(_RecurrentLayer):
-    """The simple recurrent layer: h ← tanh(W x + b + W′ h + b′), or relu, at each step of a sequence.
+    """The simple recurrent layer: h ← tanh(W x + b + W′ h + b′) at each step of a sequence, or relu in place of tanh.
 
     Arguments, shapes and errors are those of LSTM, without proj_size; there is one state.
 
@@ -274,7 +267,7 @@ class RNN(_RecurrentLayer):
 
 
 class _RecurrentCell(_Recurrent):
-    """Base of the cells, which take one step."""
+    """Base of the cells, each call of which takes one step."""
 
     def __init__(
         self, input_size: int, hidden_size: int, bias: bool, generator: Generator | None, dtype: DTypeLike
@@ -296,7 +289,9 @@ class _RecurrentCell(_Recurrent):
 
 
 class LSTMCell(_RecurrentCell):
-    """One step of an LSTM: (B, features) and the states (h, c), (B, H) each or zeros, to the new (h, c).
+    """One step of an LSTM: maps (B, features) and the states (h, c), each (B, H), to the new (h, c).
+
+    Without `hx`, the states are zeros.
 
     Args:
         input_size: the number of features.
@@ -321,7 +316,10 @@ class LSTMCell(_RecurrentCell):
 
 
 class GRUCell(_RecurrentCell):
-    """One step of a GRU: (B, features) and the state h, (B, H) or zeros, to the new h. Arguments are LSTMCell's."""
+    """One step of a GRU: maps (B, features) and the state h, (B, H), to the new h.
+
+    Without `hx`, the state is zeros. The arguments are those of LSTMCell.
+    """
 
     cell = recurrent.GRU
 
@@ -337,9 +335,9 @@ class GRUCell(_RecurrentCell):
 
 
 class RNNCell(_RecurrentCell):
-    """One step of an RNN: (B, features) and the state h, (B, H) or zeros, to the new h.
+    """One step of an RNN: maps (B, features) and the state h, (B, H), to the new h.
 
-    Arguments are LSTMCell's, and `nonlinearity`, "tanh" or "relu".
+    Without `hx`, the state is zeros. The arguments are those of LSTMCell, and `nonlinearity`, "tanh" or "relu".
     """
 
     def __init__(
@@ -355,12 +353,12 @@ class RNNCell(_RecurrentCell):
 
 
 def _check_flags(owner: Module, **flags: Any) -> None:
-    """Raise a TypeError unless all are True or False: a number here is an argument in the wrong position."""
+    """Raise a TypeError unless all are True or False: a number would be an argument in the wrong position."""
     for name, value in flags.items():
         check(owner, isinstance(value, bool), f"{name} must be True or False, not {value!r}", TypeError)
 
 
 def _cell(owner: Module, nonlinearity: str) -> recurrent.Cell:
-    """Return the cell of a simple recurrent layer."""
+    """Return the cell of an RNN or RNNCell with this nonlinearity."""
     check(owner, nonlinearity in _NONLINEARITIES, f'nonlinearity must be "tanh" or "relu", not {nonlinearity!r}')
     return _NONLINEARITIES[nonlinearity]

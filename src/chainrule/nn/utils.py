@@ -21,11 +21,10 @@ def clip_grad_norm_(
     """Scale all gradients by one factor, so that their joint norm is at most `max_norm`.
 
     Args:
-        parameters: the parameters whose gradients are scaled in place;
-            parameters without a gradient are skipped.
-        max_norm: the largest norm.
-        norm_type: p of the norm (Σ |g|ᵖ)^(1/p); "inf" for the largest |g|.
-        error_if_nonfinite: raise an error if the norm is infinite or NaN, instead of scaling by it.
+        parameters: the parameters whose gradients are scaled in place; parameters without a gradient are skipped.
+        max_norm: the limit of the norm.
+        norm_type: p in the norm (Σ |g|ᵖ)^(1/p); "inf" for the largest |g|.
+        error_if_nonfinite: whether an infinite or NaN norm is an error; otherwise the gradients are scaled by it.
 
     Returns:
         The norm before clipping, a 0-d Tensor.
@@ -37,7 +36,8 @@ def clip_grad_norm_(
     Source: Pascanu, Mikolov and Bengio, On the difficulty of training recurrent neural networks (2013).
     """
     check_not_negative("clip_grad_norm_", max_norm=max_norm)
-    gradients, order = _gradients("clip_grad_norm_", parameters), float(norm_type)
+    gradients = _gradients("clip_grad_norm_", parameters)
+    order = float(norm_type)
     with no_grad():
         norms = [ops.norm(g, p=order) for g in gradients if g.numel()]
         total = ops.norm(ops.stack(norms), p=order) if norms else zeros()
@@ -63,7 +63,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
 
 
 def _gradients(name: str, parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
-    """Return the existing gradients, detached: scaling them in place must not be recorded."""
+    """Return the gradients that are not None, detached: in-place changes of them must not be recorded."""
     is_iterable = hasattr(parameters, "__iter__") and not isinstance(parameters, Tensor)
     tensors: Any = list(parameters) if is_iterable else [parameters]
     check_tensors(name, *tensors)
