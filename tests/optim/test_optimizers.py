@@ -448,6 +448,13 @@ class TestOptions:
         with pytest.raises(error, match=re.escape(f"{kind.__name__}: {message}")):
             kind([parameter(1.0)], **options)
 
+    def test_a_refused_group_is_not_added(self):
+        matrix, bias = chainrule.ones(2, 2, requires_grad=True), chainrule.ones(2, requires_grad=True)
+        muon = optim.Muon([matrix])
+        with pytest.raises(ValueError, match="takes matrices"):
+            muon.add_param_group({"params": [bias]})
+        assert [group["params"] for group in muon.param_groups] == [[matrix]]
+
 
 class TestStates:
     def test_have_pytorchs_form(self):

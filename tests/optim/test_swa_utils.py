@@ -26,6 +26,16 @@ def network():
     )
 
 
+@pytest.mark.parametrize("avg_fn", [None, swa_utils.get_swa_avg_fn(), swa_utils.get_ema_avg_fn(0.5)])
+def test_integer_buffers_are_copied_from_the_model(avg_fn):
+    model = network()
+    average = AveragedModel(model, avg_fn=avg_fn, use_buffers=True)
+    for _ in range(4):
+        model(chainrule.ones(2, 3))
+        average.update_parameters(model)
+    assert average.module[1].num_batches_tracked.item() == 4
+
+
 def train(steps, averages, model=None, rng=None):
     """Train a network with batch normalization in a compiled step, and average after each."""
     model, rng = model or network(), rng or np.random.default_rng(1)

@@ -1,4 +1,4 @@
-"""Adam and its variants: steps along an average of the gradients, divided by an average of their size."""
+"""Adam and its variants: steps along an average of the gradients, divided by a measure of their size."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Adam(Optimizer):
     Args:
         params: the parameters, or parameter groups.
         lr: the learning rate.
-        betas: decay factors of the two averages.
+        betas: β₁ and β₂, the decay factors of m and v.
         eps: added to the denominator.
         weight_decay: coefficient of w added to the gradient.
-        amsgrad: divide by the largest v so far (Reddi et al., On the convergence of Adam and beyond, 2018).
+        amsgrad: use the largest v so far in place of v (Reddi et al., On the convergence of Adam and beyond, 2018).
         maximize: step along the gradient instead of against it.
         decoupled_weight_decay: multiply w by 1 - lr · weight_decay instead, as AdamW does.
 
@@ -63,7 +63,7 @@ def _adam(
     weight: Any, mean: Any, square: Any, largest: Any, gradient: Any,
     decay: Any, shrink: Any, beta1: Any, alpha1: Any, beta2: Any, alpha2: Any, correction: Any, eps: Any, rate: Any,
 ) -> Any:  # fmt: skip
-    # The bias corrections are scalars: that of m is folded into `rate`, that of √v is `correction`
+    # `rate` includes the bias correction of m; `correction` is that of √v
     if decay is not None:
         gradient = gradient + decay * weight
     if shrink is not None:
@@ -93,7 +93,7 @@ class AdamW(Adam):
 
 
 class Adamax(Optimizer):
-    """w ← w - lr · m̂ / u, with the average m̂ of Adam, and u ← max(β₂ u, |g| + eps) in place of √v̂.
+    """w ← w - lr · m̂ / u, with m̂ as in Adam, and u ← max(β₂ u, |g| + eps) in place of √v̂.
 
     Args:
         params: the parameters, or parameter groups.
@@ -143,15 +143,15 @@ def _adamax(
 
 
 class NAdam(Optimizer):
-    """Adam with Nesterov momentum: each step looks ahead by the momentum of the next.
+    """Adam with Nesterov momentum: each step uses the momentum coefficient of the next step.
 
-    w ← w - lr · ((1 - μₜ) g / (1 - Πₜ) + μₜ₊₁ m / (1 - Πₜ₊₁)) / (√v̂ + eps), with m and v̂ of Adam, the momentum
+    w ← w - lr · ((1 - μₜ) g / (1 - Πₜ) + μₜ₊₁ m / (1 - Πₜ₊₁)) / (√v̂ + eps), with m and v̂ as in Adam, the momentum
     μₜ = β₁ (1 - 0.96^(t · momentum_decay) / 2), and Πₜ = μ₁ · ... · μₜ.
 
     Args:
         params: the parameters, or parameter groups.
         lr: the learning rate.
-        betas: decay factors of m and v; the first is the limit of μ.
+        betas: decay factors of m and v; μ approaches the first.
         eps: added to the denominator.
         weight_decay: coefficient of w added to the gradient.
         momentum_decay: how fast μ grows from β₁ / 2 to β₁.
@@ -208,9 +208,9 @@ def _nadam(
 
 
 class RAdam(Optimizer):
-    """Adam whose first steps are not divided by √v, an average of too few squares to be relied on.
+    """Adam whose first steps are not divided by √v: an average of so few squares is unreliable.
 
-    With ρ = 2 / (1 - β₂) - 1 and ρₜ = ρ - 2 t β₂ᵗ / (1 - β₂ᵗ), the length of the average at step t:
+    With ρ = 2 / (1 - β₂) - 1 and ρₜ = ρ - 2 t β₂ᵗ / (1 - β₂ᵗ), the effective length of the average v at step t:
     w ← w - lr · m̂ while ρₜ ≤ 5; then w ← w - lr · r · m̂ · √(1 - β₂ᵗ) / (√v + eps), with the rectification
     r = √((ρₜ - 4) (ρₜ - 2) ρ / ((ρ - 4) (ρ - 2) ρₜ)).
 
@@ -246,7 +246,8 @@ class RAdam(Optimizer):
         """Update one parameter."""
         beta1, beta2 = group["betas"]
         step = state["step"] = state["step"] + 1
-        rate, eps, bias2 = group["lr"] / (1 - beta1**step), None, 1 - beta2**step
+        rate, eps = group["lr"] / (1 - beta1**step), None
+        bias2 = 1 - beta2**step
         limit = 2 / (1 - beta2) - 1
         length = limit - 2 * step * beta2**step / bias2
         if length > 5:

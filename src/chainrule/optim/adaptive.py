@@ -1,7 +1,7 @@
 """Adaptive optimizers: each weight's step is divided by a measure of the size of its past gradients.
 
-Adagrad sums all squared gradients, RMSprop takes a moving average of them, Adadelta multiplies by a measure of past
-steps as well. `adam.py` has those that also average the gradients.
+Adagrad sums the squared gradients; RMSprop averages them; Adadelta also multiplies by a measure of past steps. The
+optimizers in `adam.py` average the gradients as well.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Adagrad(Optimizer):
         super().__init__(params, options(locals()))
 
     def add_param_group(self, group: dict[str, Any]) -> None:
-        """Add parameters with their own options. Their state is created at once, as in PyTorch."""
+        """Add a group of parameters with its own options; their state is created at once, as in PyTorch."""
         start = len(self._parameters())
         super().add_param_group(group)
         new_group = self.param_groups[-1]
@@ -99,7 +99,7 @@ class RMSprop(Optimizer):
         super().__init__(params, options(locals()))
 
     def start(self, value: Array, group: dict[str, Any]) -> dict[str, Any]:
-        """Return the step count, v, and, if used, b and m."""
+        """Return the step count and v; b with momentum, m if centered."""
         entries = {"square_avg": True, "momentum_buffer": group["momentum"], "grad_avg": group["centered"]}
         return {"step": 0, **{name: np.zeros_like(value) for name, is_used in entries.items() if is_used}}
 
@@ -134,8 +134,7 @@ def _rmsprop(
 class Adadelta(Optimizer):
     """w ← w - lr Δ, with Δ = √(u + eps) / √(v + eps) · g, and moving averages v of g² and u of Δ².
 
-    v ← rho v + (1 - rho) g² before the step, u ← rho u + (1 - rho) Δ² after it. Δ has the unit of w, so that lr has
-    none.
+    v ← rho v + (1 - rho) g² before the step, u ← rho u + (1 - rho) Δ² after it. Δ has the unit of w, so lr has no unit.
 
     Args:
         params: the parameters, or parameter groups.

@@ -16,29 +16,30 @@ _RATE_FACTORS: dict[str | None, Any] = {
     "original": lambda rows, columns: math.sqrt(max(1, rows / columns)),
     "match_rms_adamw": lambda rows, columns: 0.2 * math.sqrt(max(rows, columns)),
 }
-"""By `adjust_lr_fn`: the factor of the learning rate for a matrix."""
+"""For each value of `adjust_lr_fn`, the factor of the learning rate for a matrix of so many rows and columns."""
 
 
 class Muon(Optimizer):
     """W ← (1 - lr · weight_decay) W - lr · f · O, with O ≈ U Vᵀ for the momentum's singular value decomposition U S Vᵀ.
 
-    The momentum is B ← momentum B + (1 - momentum) G; with `nesterov`, momentum B + (1 - momentum) G once more. O is
-    computed by Newton-Schulz steps X ← a X + b (X Xᵀ) X + c (X Xᵀ)² X, which bring all singular values near 1.
+    The momentum is B, with B ← momentum B + (1 - momentum) G; with `nesterov`, it is momentum B + (1 - momentum) G for
+    the new B. O is computed by Newton-Schulz steps X ← a X + b (X Xᵀ) X + c (X Xᵀ)² X, which bring all singular values
+    near 1.
 
-    For the weights of hidden layers, which are matrices; biases and embeddings need another optimizer, such as AdamW.
-    PyTorch computes O in bfloat16; here it has the type of the weights, or float32 for float16.
+    Use it for the weights of hidden layers, which are matrices; biases and embeddings need a different optimizer, such
+    as AdamW. PyTorch computes O in bfloat16; here it has the type of the weights, or float32 for float16.
 
     Args:
-        params: the parameters, or parameter groups; all are matrices.
+        params: the parameters, or parameter groups; all parameters must be matrices.
         lr: the learning rate.
         weight_decay: coefficient of W in each step.
         momentum: decay factor of B.
         nesterov: see the formula.
         ns_coefficients: a, b and c.
-        eps: lower limit of the norm that G is divided by before the first Newton-Schulz step.
+        eps: lower limit of the norm by which the momentum is divided before the first Newton-Schulz step.
         ns_steps: the number of Newton-Schulz steps, below 100.
-        adjust_lr_fn: the factor f for a matrix of A rows and B columns: "original" (the default), √max(1, A / B); or
-            "match_rms_adamw", 0.2 √max(A, B), which makes the steps as large as AdamW's.
+        adjust_lr_fn: the factor f for a matrix of M rows and N columns: "original" (the default), √max(1, M / N); or
+            "match_rms_adamw", 0.2 √max(M, N), which makes the steps as large as AdamW's.
 
     Raises:
         ValueError: a parameter that is not a matrix, or an invalid option.
@@ -70,9 +71,11 @@ class Muon(Optimizer):
     def add_param_group(self, group: dict[str, Any]) -> None:
         """Add a group of matrices with their own options."""
         super().add_param_group(group)
-        for p in self.param_groups[-1]["params"]:
+        other_shapes = [p.shape for p in self.param_groups[-1]["params"] if p.ndim != 2]
+        if other_shapes:
+            del self.param_groups[-1]
             hint = "give the others to another optimizer, such as AdamW"
-            check(self, p.ndim == 2, f"takes matrices, and a parameter has shape {p.shape}: {hint}")
+            check(self, False, f"takes matrices, and a parameter has shape {other_shapes[0]}: {hint}")
 
     def start(self, value: Array, group: dict[str, Any]) -> dict[str, Any]:
         """Return B."""
@@ -100,7 +103,7 @@ def _step(weight: Any, step: Any, shrink: Any, rate: Any) -> Any:
 
 
 def _orthogonalize(matrix: Array, coefficients: tuple[Any, Any, Any], steps: Any, eps: Any) -> Array:
-    """Return U Vᵀ, nearly, where the matrix is U S Vᵀ; shape and type are the matrix's."""
+    """Return approximately U Vᵀ for a matrix U S Vᵀ, with its shape and type."""
     a, b, c = coefficients
     x = matrix.astype(np.promote_types(matrix.dtype, np.float32))
     is_tall = x.shape[0] > x.shape[1]

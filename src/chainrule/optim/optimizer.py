@@ -24,12 +24,12 @@ Array: TypeAlias = "NDArray[Any]"
 Loss = TypeVar("Loss")
 Parameters: TypeAlias = "Iterable[Tensor] | Iterable[dict[str, Any]]"
 
-# Options in PyTorch's states that select an implementation and do not change the result; ignored when loading.
+# Options in PyTorch's states that select an implementation and do not change the result; `load_state_dict` ignores them
 _IMPLEMENTATION_OPTIONS = {"foreach", "fused", "capturable", "differentiable"}
 
 
 def options(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options in a parameter group or in a constructor's `locals()`: all entries but the parameters."""
+    """Return the options in a parameter group or in a constructor's `locals()`, without the parameters."""
     return {name: value for name, value in arguments.items() if name not in ("self", "params", "__class__")}
 
 
@@ -39,16 +39,16 @@ class Optimizer:
     Subclasses define `start`, which creates the state of a parameter, and `update`, which changes it.
 
     Args:
-        params: the parameters, or dicts {"params": parameters, option: value, ...} for groups with their own options.
-            An option may be a Tensor of one element, which is converted to a number.
-        defaults: the options, for groups that do not set them.
+        params: the parameters, or dicts {"params": parameters, option: value, ...}, one for each group with its own
+            options. An option may be a Tensor of one element, which is converted to a number.
+        defaults: the values of all options, for groups that do not set them.
 
     Attributes:
-        param_groups: a dict per group, with "params" and the options; schedulers change "lr" here.
-        state: per parameter, keyed by its position across all groups: a dict of arrays and numbers.
+        param_groups: a dict for each group, with "params" and all options; schedulers change "lr" here.
+        state: for each parameter, by its position across all groups, a dict of arrays and numbers.
 
     Raises:
-        ValueError: no parameters, a parameter twice, an unknown option or an invalid value.
+        ValueError: no parameters, a parameter listed twice, an unknown option or an invalid value.
         TypeError: a parameter that is not a Tensor, or an option that must be a number and is not.
     """
 
@@ -116,7 +116,7 @@ class Optimizer:
         return [p for group in self.param_groups for p in group["params"]]
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Set all gradients to None, so that `step` skips the parameters; or to zeros, so that it does not."""
+        """Set all gradients to None; `step` then skips the parameters. Set them to zeros if `set_to_none` is False."""
         if not set_to_none:
             refuse_while_tracing("zero_grad(set_to_none=False)")
         for p in self._parameters():
@@ -135,7 +135,7 @@ class Optimizer:
         """Update each parameter that has a gradient.
 
         Args:
-            closure: recomputes the loss and the gradients; called first.
+            closure: computes the loss and the gradients; called before the update.
 
         Returns:
             The result of the closure, or None.
@@ -160,7 +160,7 @@ class Optimizer:
         return loss
 
     def start(self, value: Array, group: dict[str, Any]) -> dict[str, Any]:
-        """Return the initial state of a parameter: arrays of its shape and numbers, by name."""
+        """Return the initial state of a parameter, by name: arrays of the parameter's shape, and numbers."""
         return {}
 
     def update(self, value: Array, gradient: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
@@ -175,7 +175,7 @@ class Optimizer:
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state and the options in PyTorch's format: parameters are identified by position."""
+        """Return the state and the options in PyTorch's format, which identifies parameters by position."""
         if mode.trace is not None:
             mode.trace.refuse_value("an optimizer's state_dict()")
         state = {position: copy.deepcopy(entries) for position, entries in self.state.items() if entries}
@@ -187,8 +187,8 @@ class Optimizer:
         """Load a state; nothing is changed if it does not fit.
 
         Raises:
-            ValueError: not a state, a different number of groups or parameters, missing or unknown entries, entries of
-                the wrong shape, or different options.
+            ValueError: this is not a state, the number of groups or parameters differs, entries are missing, unknown or
+                of the wrong shape, or the options differ.
         """
         refuse_while_tracing("an optimizer's load_state_dict()")
         parameters = self._parameters()
@@ -230,11 +230,11 @@ class Optimizer:
                     fits,
                     f"{entry} of parameter {key} must be numeric, of shape {np.shape(like)}; got shape {shape}",
                 )
-                if entry == "step":  # in PyTorch a float32 array, which cannot count beyond 2²⁴
+                if entry == "step":  # a float32 tensor in PyTorch, which cannot count beyond 2²⁴
                     state[position][entry] = int(value)
                 elif hasattr(like, "shape"):
                     state[position][entry] = np.array(value, p.dtype)
-                else:  # PyTorch's numbers are arrays
+                else:  # PyTorch stores numbers as tensors
                     state[position][entry] = value.item() if hasattr(value, "item") else value
         self.state = state
         for group, group_options in zip(self.param_groups, new_options, strict=True):

@@ -20,11 +20,11 @@ class SGD(Optimizer):
         momentum: decay factor of the velocity.
         dampening: fraction of the gradient left out of the velocity, except in the first step.
         weight_decay: coefficient of w added to the gradient.
-        nesterov: step along g + momentum v.
+        nesterov: step along g + momentum v instead of v.
         maximize: step along the gradient instead of against it.
 
     Raises:
-        ValueError: a negative option, or Nesterov without momentum or with dampening.
+        ValueError: a negative lr, momentum or weight_decay, or Nesterov without momentum or with dampening.
 
     Source: Sutskever et al., On the importance of initialization and momentum in deep learning (2013).
     """

@@ -12,10 +12,11 @@ from chainrule.optim.optimizer import Array, Optimizer, Parameters, options
 
 
 class Rprop(Optimizer):
-    """w ← w - s · sign(g): each weight's step size s grows while g keeps its sign, and shrinks when it changes.
+    """w ← w - s · sign(g): each weight's step size s grows while g keeps its sign, and shrinks when the sign changes.
 
-    s starts as lr. It is multiplied by η⁺ after two gradients of the same sign; after two of different signs by η⁻,
-    and w stays. For gradients over all examples: those of small batches change their sign by chance.
+    s starts as lr. After two gradients of the same sign, s is multiplied by η⁺. After two of different signs, s is
+    multiplied by η⁻, and w does not change. Use it with gradients over all examples: the signs of gradients over small
+    batches change by chance.
 
     Args:
         params: the parameters, or parameter groups.
@@ -25,7 +26,8 @@ class Rprop(Optimizer):
         maximize: step along the gradient instead of against it.
 
     Raises:
-        ValueError: a negative option, or etas that are not 0 < η⁻ < 1 < η⁺.
+        ValueError: a negative lr, etas that are not 0 < η⁻ < 1 < η⁺, or step sizes that are negative or in the wrong
+            order.
 
     Source: Riedmiller and Braun, A direct adaptive method for faster backpropagation learning: the RPROP algorithm
     (1993); without backtracking: Igel and Hüsken, Improving the Rprop learning algorithm (2000), iRprop⁻.
@@ -72,13 +74,13 @@ def _rprop(
 class Lion(Optimizer):
     """w ← (1 - lr · weight_decay) w - lr · sign(β₁ m + (1 - β₁) g); then m ← β₂ m + (1 - β₂) g.
 
-    All steps have the same size, so the rate is about a tenth of Adam's, and the weight decay ten times as large.
-    PyTorch has no Lion; the arguments are those of the paper's own program.
+    All steps have the same size, so a good learning rate is about a tenth of Adam's, and a good weight decay ten times
+    as large. PyTorch does not have Lion; the arguments are those of the authors' program.
 
     Args:
         params: the parameters, or parameter groups.
         lr: the learning rate.
-        betas: β₁, the share of m in a step, and β₂, its decay factor.
+        betas: β₁, the weight of m in a step, and β₂, the decay factor of m.
         weight_decay: coefficient of w in each step.
         maximize: step along the gradient instead of against it.
 

@@ -1,4 +1,4 @@
-"""Averages of a model's weights over its training: stochastic weight averaging, and exponential moving averages.
+"""Averages of a model's weights during training: stochastic weight averaging, and exponential moving averages.
 
 Sources: Izmailov et al., Averaging weights leads to wider optima and better generalization (2018); the average over
 all steps: Polyak and Juditsky, Acceleration of stochastic approximation by averaging (1992).
@@ -51,9 +51,9 @@ def get_ema_avg_fn(decay: float = 0.999) -> Average:
 
 
 def get_ema_multi_avg_fn(decay: float = 0.999) -> MultiAverage:
-    """Return the same as `get_ema_avg_fn` for lists of Tensors, whose averages are changed in place."""
+    """Return the same function as `get_ema_avg_fn`, but for lists of Tensors; it changes the averages in place."""
     _check_decay("get_ema_multi_avg_fn", decay)
-    return lambda averages, parameters, count: _move(averages, parameters, 1 - decay)
+    return lambda averages, parameters, count: _update_averages(averages, parameters, 1 - decay)
 
 
 def get_swa_avg_fn() -> Average:
@@ -62,8 +62,8 @@ def get_swa_avg_fn() -> Average:
 
 
 def get_swa_multi_avg_fn() -> MultiAverage:
-    """Return the same as `get_swa_avg_fn` for lists of Tensors, whose averages are changed in place."""
-    return lambda averages, parameters, count: _move(averages, parameters, 1 / (count + 1))
+    """Return the same function as `get_swa_avg_fn`, but for lists of Tensors; it changes the averages in place."""
+    return lambda averages, parameters, count: _update_averages(averages, parameters, 1 / (count + 1))
 
 
 def _check_decay(owner: str, decay: float) -> None:
@@ -71,39 +71,40 @@ def _check_decay(owner: str, decay: float) -> None:
     check(owner, 0 <= decay <= 1, f"decay must be from 0 to 1, got {decay}")
 
 
-def _move(averages: Sequence[Tensor], parameters: Sequence[Tensor], rate: float) -> None:
-    """Move each average in place: average ← average + rate (parameter - average); integers become the parameter's."""
+def _update_averages(averages: Sequence[Tensor], parameters: Sequence[Tensor], rate: float) -> None:
+    """Set each average to average + rate (parameter - average), in place; set integers to the parameter's."""
     for average, parameter in zip(averages, parameters, strict=True):
         if average.dtype.kind == "f":
-            update(_moved, [average._data], [parameter._data], rate)
+            update(_interpolate, [average._data], [parameter._data], rate)
             average._version[0] += 1
         else:
             average.copy_(parameter)
 
 
-def _moved(average: Any, parameter: Any, rate: Any) -> Any:
+def _interpolate(average: Any, parameter: Any, rate: Any) -> Any:
     return (average + rate * (parameter - average),)
 
 
 class AveragedModel(Module):
     """A copy of a model whose parameters are averages of the model's; a call runs the copy.
 
-    By default the mean of the parameters at all calls of `update_parameters`. Call that after the steps to average,
-    outside a compiled function, then `update_bn` if the model has batch normalization, and use this model.
+    By default, an average is the mean of the parameter at all calls of `update_parameters`. Call that after each step
+    to be averaged, outside compiled functions. At the end, call `update_bn` if the model has batch normalization.
 
     Args:
-        model: the model; it is copied.
+        model: the model to copy.
         device: None or "cpu".
-        avg_fn: computes a new average from (average, parameter, number of averaged models), as `get_ema_avg_fn`.
-        multi_avg_fn: the same for lists of all averages and parameters, in place, as `get_ema_multi_avg_fn`.
-        use_buffers: average the buffers as well, those that are floats; otherwise they are copied from the model.
+        avg_fn: computes the new average from the average, the parameter and the number of calls so far, like the result
+            of `get_ema_avg_fn`.
+        multi_avg_fn: changes lists of averages in place, like the result of `get_ema_multi_avg_fn`.
+        use_buffers: whether to average floating buffers, too; all other buffers are copied from the model.
 
     Attributes:
         module: the copy.
         n_averaged: a buffer, the number of calls of `update_parameters`.
 
     Raises:
-        ValueError: both functions are given.
+        ValueError: both functions are passed, or a device other than the CPU.
         TypeError: the model is not a Module.
 
         import chainrule
@@ -137,7 +138,7 @@ class AveragedModel(Module):
 
     @no_grad()
     def update_parameters(self, model: Module) -> None:
-        """Add the model's present parameters to the averages. The first call copies them.
+        """Update the averages with the model's current parameters; the first call copies them.
 
         Raises:
             ValueError: the model's parameters or buffers do not fit the copy's.
@@ -155,7 +156,8 @@ class AveragedModel(Module):
             copies, originals = copies + averages, originals + parameters
         elif self.avg_fn is not None:
             for average, parameter in zip(averages, parameters, strict=True):
-                average.copy_(self.avg_fn(average.detach(), parameter.detach(), count))
+                is_float = average.dtype.kind == "f"
+                average.copy_(self.avg_fn(average.detach(), parameter.detach(), count) if is_float else parameter)
         else:
             average_all = self.multi_avg_fn or get_swa_multi_avg_fn()
             average_all([t.detach() for t in averages], [t.detach() for t in parameters], count)
@@ -166,18 +168,19 @@ class AveragedModel(Module):
 
 @no_grad()
 def update_bn(loader: Iterable[Any], model: Module, device: str | None = None) -> None:
-    """Compute the running statistics of a model's batch normalizations anew, as means over all batches.
+    """Recompute the running statistics of a model's batch normalization layers, as means over all batches.
 
     Args:
-        loader: yields batches of inputs, or tuples or lists whose first item they are.
-        model: the model, such as an AveragedModel; its modes are restored.
+        loader: yields batches of inputs, or tuples or lists whose first item is a batch of inputs.
+        model: the model, such as an AveragedModel; it computes in training mode, and its modes are restored afterwards.
         device: None or "cpu".
     """
     check("update_bn", device in (None, "cpu"), f'device must be None or "cpu", not {device!r}')
     layers = [module for module in model.modules() if isinstance(module, (BatchNorm1d, BatchNorm2d))]
     if not layers:
         return
-    modes, momenta = [(m, m.training) for m in model.modules()], [layer.momentum for layer in layers]
+    modes = [(module, module.training) for module in model.modules()]
+    momenta = [layer.momentum for layer in layers]
     try:
         model.train()
         for layer in layers:
@@ -193,13 +196,13 @@ def update_bn(loader: Iterable[Any], model: Module, device: str | None = None) -
 
 
 class SWALR(LRScheduler):
-    """Moves the rate to `swa_lr` in `anneal_epochs` steps, and keeps it there.
+    """Changes the rate to `swa_lr` in `anneal_epochs` steps, and then keeps it.
 
     Args:
         optimizer: the optimizer whose learning rates are set.
-        swa_lr: the last rate, one for all groups or one per group.
+        swa_lr: the final rate, one for all groups or one per group.
         anneal_epochs: the number of steps.
-        anneal_strategy: along a cosine, "cos", or "linear".
+        anneal_strategy: "cos" for half a cosine, or "linear".
         last_epoch: the step to continue from; -1 to start.
 
     Raises:
@@ -221,16 +224,16 @@ class SWALR(LRScheduler):
         super()._add_group(group)
 
     def get_lr(self) -> Sequence[float]:
-        """Return the rates at this step, from the present ones, of which another schedule may have set some."""
-        previous, share = self._share(self.last_epoch - 1), self._share(self.last_epoch)
+        """Return the rates at this step, computed from the current rates, which another scheduler may have changed."""
+        previous_weight, weight = self._swa_weight(self.last_epoch - 1), self._swa_weight(self.last_epoch)
         rates = []
-        for rate, last in zip(self._scaled_rates(), self.swa_lrs, strict=True):
-            first = last if previous == 1 else (rate - previous * last) / (1 - previous)
-            rates.append(last * share + first * (1 - share))
+        for rate, final in zip(self._scaled_rates(), self.swa_lrs, strict=True):
+            initial = final if previous_weight == 1 else (rate - previous_weight * final) / (1 - previous_weight)
+            rates.append(final * weight + initial * (1 - weight))
         return rates
 
-    def _share(self, step: int) -> float:
-        """Return the share of the last rate at a step: 0 at first, then 1."""
+    def _swa_weight(self, step: int) -> float:
+        """Return the weight of `swa_lr` in the rate at a step: it rises from 0 to 1."""
         if self.anneal_epochs == 0:
             return float(step >= 0)
         progress = max(0.0, min(1.0, step / self.anneal_epochs))

@@ -1,7 +1,8 @@
 """Learning-rate schedulers. Call `step()` after each `optimizer.step()`.
 
-Most schedulers are multiplicative: `step()` scales the current learning rate. So several can act on one optimizer, and
-a rate set by hand is scaled from there. In the formulas, η is the initial rate and t the step, counted from 0.
+Most schedulers are multiplicative: `step()` scales the current learning rate. So several schedulers can act on one
+optimizer, and a rate that is set by hand is scaled from then on. In the formulas, η is the initial rate and t the
+step, counted from 0.
 """
 
 from chainrule.optim.lr_scheduler.base import LRScheduler

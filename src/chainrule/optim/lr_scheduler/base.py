@@ -11,8 +11,8 @@ from chainrule.optim.optimizer import Optimizer
 class LRScheduler:
     """Sets each group's "lr" to `get_lr()` at each step, from step 0 on.
 
-    A group that is added to the optimizer later joins at the scheduler's next step: its rate at that step becomes its
-    initial rate, and options given once for all groups apply to it.
+    A group that is added to the optimizer later joins at the next `step()`: its rate at that time becomes its initial
+    rate, and options that were passed once for all groups apply to it.
 
     Args:
         optimizer: the optimizer whose learning rates are set.
@@ -20,11 +20,11 @@ class LRScheduler:
 
     Raises:
         TypeError: not an optimizer.
-        ValueError: continuing with an optimizer whose groups have no "initial_lr".
+        ValueError: `last_epoch` is not -1, and a group of the optimizer has no "initial_lr".
     """
 
     _is_first_step = False
-    _shared_options: Mapping[str, Any] = {}  # options given once for all groups, which later groups get too
+    _shared_options: Mapping[str, Any] = {}  # options passed once for all groups; they apply to later groups, too
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
         self.optimizer, self.last_epoch = check_optimizer(self, optimizer), last_epoch
@@ -39,7 +39,7 @@ class LRScheduler:
         self._take_first_step()
 
     def _take_first_step(self) -> None:
-        """Take step 0, at which most schedules keep the rate."""
+        """Take step 0, at which most schedulers keep the rate."""
         self._is_first_step = True
         self.step()
         del self._is_first_step
@@ -65,7 +65,7 @@ class LRScheduler:
         self._set_rates(rates)
 
     def _add_new_groups(self, values: list[float]) -> None:
-        """Add the groups that the optimizer has gained since the last step; `values` has one entry per known group."""
+        """Add the groups that the optimizer has gained since the last step; `values` has an entry per earlier group."""
         groups = self.optimizer.param_groups
         message = (
             f"the optimizer has {len(groups)} groups, but this scheduler was made for {len(values)}: make a new one"
@@ -98,7 +98,7 @@ class LRScheduler:
         return self._last_lr
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the progress and the settings: numbers, lists and strings."""
+        """Return the progress and the settings, but not functions: numbers, lists and strings."""
         return {
             name: value
             for name, value in vars(self).items()
@@ -112,7 +112,7 @@ class LRScheduler:
         self._load(state_dict)
 
     def _load(self, state_dict: Mapping[str, Any]) -> None:
-        """Load a state that fits."""
+        """Load a state that `_check_state` has accepted."""
         vars(self).update(state_dict)
 
     def _check_state(self, state_dict: Mapping[str, Any]) -> None:
@@ -130,7 +130,7 @@ class LRScheduler:
 
 
 def check_optimizer(scheduler: LRScheduler, optimizer: Optimizer | None) -> Optimizer:
-    """Return the optimizer; raise a TypeError if it is something else."""
+    """Return the optimizer; raise a TypeError if it is not one."""
     refuse_while_tracing(f"making a {type(scheduler).__name__}")
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"{type(scheduler).__name__}: takes an optimizer, not {type(optimizer).__name__}")
@@ -138,7 +138,7 @@ def check_optimizer(scheduler: LRScheduler, optimizer: Optimizer | None) -> Opti
 
 
 def per_group(scheduler: LRScheduler, optimizer: Optimizer, name: str, option: Any) -> list[Any]:
-    """Return a value per group, from one for all groups or a list with one per group."""
+    """Return a list of one value per group; `option` is one value for all groups, or a sequence of one per group."""
     groups = check_optimizer(scheduler, optimizer).param_groups
     single = not isinstance(option, (list, tuple))
     values = [option] * len(groups) if single else list(option)
@@ -157,6 +157,6 @@ def set_momentum(group: dict[str, Any], momentum: float) -> None:
 
 
 def check_momentum(scheduler: LRScheduler, optimizer: Optimizer) -> None:
-    """Refuse an optimizer that has no momentum to cycle."""
+    """Raise an error if the optimizer has no momentum to cycle."""
     has_momentum = {"betas", "momentum"} & check_optimizer(scheduler, optimizer).defaults.keys()
     check(scheduler, has_momentum, "the optimizer has no momentum to cycle; set cycle_momentum=False")

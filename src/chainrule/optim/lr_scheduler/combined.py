@@ -1,4 +1,4 @@
-"""Schedules made of other schedules."""
+"""Schedulers that combine other schedulers."""
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from chainrule.optim.optimizer import Optimizer
 
 
 class _Combined(LRScheduler):
-    """Base of schedules that are made of others, whose states are part of theirs."""
+    """Base of combined schedulers, whose state includes those of their parts."""
 
     _schedulers: list[LRScheduler]
 
@@ -34,17 +34,17 @@ class _Combined(LRScheduler):
 
 
 class SequentialLR(_Combined):
-    """Runs schedules one after another; each starts at its milestone, with its own step 0.
+    """Runs schedulers one after another; each starts at its milestone, with its own step 0.
 
     Args:
         optimizer: the optimizer whose learning rates are set.
         schedulers: schedulers of the same optimizer.
-        milestones: the steps at which the second, third, ... start.
+        milestones: the steps at which the second, third, ... scheduler start.
         last_epoch: the step to continue from; -1 to start.
 
     Raises:
-        ValueError: no scheduler, one of another optimizer, one that cannot be restarted (ReduceLROnPlateau,
-            SequentialLR, ChainedScheduler), or a number of milestones other than one less than schedulers.
+        ValueError: no scheduler, a scheduler of a different optimizer, one that cannot be restarted (ReduceLROnPlateau,
+            SequentialLR, ChainedScheduler), decreasing milestones, or not one milestone fewer than schedulers.
     """
 
     def __init__(
@@ -55,11 +55,8 @@ class SequentialLR(_Combined):
         counts = f"{len(schedulers)} schedulers and {len(milestones)} milestones"
         check(self, fits, f"needs at least one scheduler, and one milestone fewer than schedulers, not {counts}")
         require_numbers(self, **{f"milestone {i}": step for i, step in enumerate(milestones)})
-        check(
-            self,
-            list(milestones) == sorted(milestones),
-            f"milestones must be in increasing order, not {list(milestones)}",
-        )
+        is_sorted = list(milestones) == sorted(milestones)
+        check(self, is_sorted, f"milestones must be in increasing order, not {list(milestones)}")
         _check_schedulers(self, schedulers, optimizer, (_Combined, ReduceLROnPlateau), "sequence")
         self.optimizer, self.last_epoch = optimizer, last_epoch
         self._schedulers, self._milestones = list(schedulers), list(milestones)
@@ -73,8 +70,8 @@ class SequentialLR(_Combined):
         position = bisect_right(starts, self.last_epoch) - 1
         scheduler = self._schedulers[position]
         if starts[position] == self.last_epoch:
-            # At step 0, the groups' "initial_lr" instead of the first scheduler's `base_lrs`: a scheduler that was
-            # created after it may have set "initial_lr"
+            # At step 0, use the groups' "initial_lr" instead of the first scheduler's `base_lrs`: a scheduler that was
+            # created later may have set it
             initial = [group["initial_lr"] for group in self.optimizer.param_groups]
             scheduler._set_rates(scheduler.base_lrs if self.last_epoch else initial)
             scheduler.last_epoch = -1
@@ -85,14 +82,14 @@ class SequentialLR(_Combined):
 
 
 class ChainedScheduler(_Combined):
-    """Steps several schedules of one optimizer together, so that their factors multiply.
+    """Steps several schedulers of one optimizer together; their factors multiply.
 
     Args:
         schedulers: schedulers of the same optimizer.
-        optimizer: the optimizer; that of the schedulers if None.
+        optimizer: the optimizer; if None, that of the first scheduler.
 
     Raises:
-        ValueError: no scheduler, one of another optimizer, or a ReduceLROnPlateau, whose step needs a metric.
+        ValueError: no scheduler, one of a different optimizer, or a ReduceLROnPlateau, whose step needs a metric.
     """
 
     def __init__(self, schedulers: Sequence[LRScheduler], optimizer: Optimizer | None = None) -> None:
@@ -112,7 +109,10 @@ class ChainedScheduler(_Combined):
 def _check_schedulers(
     owner: LRScheduler, schedulers: Sequence[Any], optimizer: Any, excluded: tuple[type, ...], whole: str
 ) -> None:
-    """Refuse what is no scheduler of the optimizer, or of a kind that cannot be part of a whole."""
+    """Raise an error unless all are schedulers of the optimizer, and none of an excluded type.
+
+    `whole` is what the schedulers are combined into, for the message: "sequence" or "chain".
+    """
     for position, scheduler in enumerate(schedulers):
         kind = type(scheduler).__name__
         check(owner, isinstance(scheduler, LRScheduler), f"takes schedulers, not {kind}", TypeError)

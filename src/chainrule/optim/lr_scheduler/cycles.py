@@ -1,4 +1,4 @@
-"""Schedules in which the rate falls along a cosine, or rises and falls."""
+"""Schedulers that lower the rate along a cosine, or raise and lower it."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -36,12 +36,12 @@ class CosineAnnealingLR(LRScheduler):
 
 
 class CosineAnnealingWarmRestarts(LRScheduler):
-    """η_min + (η - η_min) (1 + cos(π T_cur / T_i)) / 2, from η again after T_i steps: T_0, then T_mult times as many.
+    """η_min + (η - η_min) (1 + cos(π T_cur / T_i)) / 2, restarted at η when T_cur reaches the period T_i.
 
     Args:
         optimizer: the optimizer whose learning rates are set.
         T_0: the number of steps to the first restart.
-        T_mult: by how much each period is longer than the previous one.
+        T_mult: the factor by which each period is longer than the previous one.
         eta_min: the lowest rate.
         last_epoch: the step to continue from; -1 to start.
 
@@ -64,7 +64,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def _position(self, epoch: float) -> tuple[float, int]:
-        """Return the number of steps since the restart before a step, and the length of its period."""
+        """Return T_cur and T_i at a step: the number of steps since the last restart, and the length of the period."""
         start, length = 0, self.T_0
         if self.T_mult == 1:
             return epoch % length, length
@@ -73,7 +73,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         return epoch - start, length
 
     def step(self, epoch: float | None = None) -> None:
-        """Advance by one step, or to step `epoch`, which may lie between two: epoch 3.5 is halfway through the fourth.
+        """Advance by one step, or to step `epoch`, which may be fractional: 3.5 is halfway between steps 3 and 4.
 
         Raises:
             ValueError: a negative epoch.
@@ -90,7 +90,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         self._set_rates(self.get_lr())
 
     def _advance(self) -> None:
-        self.T_cur = 0 if self.last_epoch < 0 else self.T_cur + 1  # also where a sequence starts it again
+        self.T_cur = 0 if self.last_epoch < 0 else self.T_cur + 1  # -1 also when a SequentialLR restarts it
         if self.last_epoch < 0:
             self.T_i = self.T_0
         elif self.T_cur >= self.T_i:
@@ -104,10 +104,10 @@ class CosineAnnealingWarmRestarts(LRScheduler):
 
 
 class CyclicLR(LRScheduler):
-    """Raises the rate from `base_lr` to `max_lr` and lowers it again, in straight lines, over and over.
+    """Raises the rate linearly from `base_lr` to `max_lr` and lowers it again, over and over.
 
-    The height max_lr - base_lr of each triangle is multiplied by a factor: 1 in mode "triangular", 1 / 2ⁿ⁻¹ for the
-    n-th in "triangular2", and gammaᵗ in "exp_range".
+    The height max_lr - base_lr is multiplied by a factor: 1 in mode "triangular", 1 / 2ⁿ⁻¹ for the n-th triangle in
+    mode "triangular2", and gammaᵗ at step t in mode "exp_range".
 
     Args:
         optimizer: the optimizer whose learning rates are set.
@@ -115,17 +115,17 @@ class CyclicLR(LRScheduler):
         max_lr: the highest rate of the first triangle, one for all groups or one per group.
         step_size_up: the number of steps up.
         step_size_down: the number of steps down; step_size_up if None.
-        mode: see above.
-        gamma: of "exp_range".
-        scale_fn: a factor of the height to use instead of the mode's. The state does not contain the function.
-        scale_mode: what `scale_fn` takes: "cycle", the number of the triangle, from 1, or "iterations", the step.
-        cycle_momentum: move the momentum (for Adam, the first beta) the other way, from `max_momentum` to
-            `base_momentum` and back.
+        mode: "triangular", "triangular2" or "exp_range".
+        gamma: see the formula of "exp_range".
+        scale_fn: computes the factor of the height, in place of the mode's. The state does not contain the function.
+        scale_mode: the argument of `scale_fn`: "cycle", the number of the triangle, from 1; or "iterations", the step.
+        cycle_momentum: whether to move the momentum (for Adam, the first beta) in the opposite direction, from
+            `max_momentum` to `base_momentum` and back.
         base_momentum, max_momentum: the range of the momentum, one for all groups or one per group.
         last_epoch: the step to continue from; -1 to start.
 
     Raises:
-        ValueError: an unknown mode, a step size below 1, or no momentum to cycle.
+        ValueError: an unknown mode, a step size that is not above 0, or no momentum to cycle.
 
     Source: Smith, Cyclical learning rates for training neural networks (2017).
     """
@@ -176,9 +176,8 @@ class CyclicLR(LRScheduler):
         height = position / self.step_size_up if rising else (total - position) / self.step_size_down
         argument = cycle if self.scale_mode == "cycle" else step
         height *= _SCALES[self.mode][1](self.gamma, argument) if self._scale_fn is None else self._scale_fn(argument)
-        for group, (low, high) in zip(
-            self.optimizer.param_groups, self.momenta, strict=False
-        ):  # empty without momentum
+        pairs = zip(self.optimizer.param_groups, self.momenta, strict=False)  # empty without cycle_momentum
+        for group, (low, high) in pairs:
             set_momentum(group, high - (high - low) * height)
         return [low + (high - low) * height for low, high in zip(self.base_lrs, self.max_lrs, strict=True)]
 
@@ -188,24 +187,25 @@ _SCALES: dict[str, tuple[str, Callable[[float, float], float]]] = {
     "triangular2": ("cycle", lambda gamma, cycle: 1 / 2.0 ** (cycle - 1)),
     "exp_range": ("iterations", lambda gamma, step: gamma**step),
 }
-"""By mode of CyclicLR: what the factor of the height depends on, and the factor."""
+"""For each mode of CyclicLR: its `scale_mode`, and the factor of the height, from gamma and the triangle or step."""
 
 
 class OneCycleLR(LRScheduler):
-    """Raises the rate to `max_lr`, then lowers it to almost 0, while momentum moves the other way.
+    """Raises the rate to `max_lr`, then lowers it to almost 0, while the momentum moves in the opposite direction.
 
     Args:
         optimizer: the optimizer whose learning rates are set.
         max_lr: the highest rate, one for all groups or one per group.
         total_steps: the number of steps; alternatively give `epochs` and `steps_per_epoch`.
         epochs, steps_per_epoch: their product is the number of steps.
-        pct_start: the fraction of steps in which the rate rises.
+        pct_start: the fraction of the steps during which the rate rises, from 0 to 1.
         anneal_strategy: "cos" or "linear".
-        cycle_momentum: move the momentum (for Adam, the first beta) from `max_momentum` to `base_momentum` and back.
+        cycle_momentum: whether to move the momentum (for Adam, the first beta) from `max_momentum` to `base_momentum`
+            and back.
         base_momentum, max_momentum: the range of the momentum, one for all groups or one per group.
         div_factor: the first rate is max_lr / div_factor.
-        final_div_factor: the last rate is the first / final_div_factor.
-        three_phase: fall to the first rate in as many steps as the rise took, then to the last rate.
+        final_div_factor: the last rate is the first rate / final_div_factor.
+        three_phase: whether to fall to the first rate in as many steps as the rise takes, and then to the last rate.
         last_epoch: the step to continue from; -1 to start.
 
     Raises:
@@ -243,7 +243,7 @@ class OneCycleLR(LRScheduler):
         self.momenta = (
             [(high, low, high) for high, low in zip(max_momenta, base_momenta, strict=True)] if cycle_momentum else []
         )
-        # Each phase: its first and last step, and the indices of the values it starts and ends with
+        # Each phase: its first and last step, and the indices of its first and last value in `rates` and `momenta`
         peak_step, last_step = pct_start * total_steps - 1, total_steps - 1
         self.phases = [(0, peak_step, 0, 1), (peak_step, last_step, 1, 2)]
         if three_phase:
@@ -265,12 +265,12 @@ class OneCycleLR(LRScheduler):
         """Return the rates at this step, and set the momenta."""
         step = self.last_epoch
         check(self, step <= self.total_steps, f"step {step} is after the last of {self.total_steps} steps")
-        start, end, a, b = next((phase for phase in self.phases if step <= phase[1]), self.phases[-1])
-        progress = (step - start) / (end - start) if end != start else 1.0
+        begin, end, first, last = next((phase for phase in self.phases if step <= phase[1]), self.phases[-1])
+        progress = (step - begin) / (end - begin) if end != begin else 1.0
         pairs = zip(self.optimizer.param_groups, self.momenta, strict=False)  # empty without cycle_momentum
         for group, momenta in pairs:
-            set_momentum(group, self._interpolate(momenta[a], momenta[b], progress))
-        return [self._interpolate(rates[a], rates[b], progress) for rates in self.rates]
+            set_momentum(group, self._interpolate(momenta[first], momenta[last], progress))
+        return [self._interpolate(rates[first], rates[last], progress) for rates in self.rates]
 
     def _interpolate(self, start: float, end: float, progress: float) -> float:
         if self.anneal_strategy == "linear":

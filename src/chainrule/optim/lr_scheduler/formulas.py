@@ -1,4 +1,4 @@
-"""Schedules given by a factor of the initial rate, or of the current one."""
+"""Schedulers that multiply the initial or the current rate by a factor."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -36,7 +36,7 @@ class LambdaLR(LRScheduler):
 class MultiplicativeLR(LambdaLR):
     """Multiplies the rate by μ(t) at each step t from 1 on.
 
-    In a SequentialLR it starts from the initial rate, as all schedules do. (PyTorch's goes on from the present rate.)
+    In a SequentialLR it starts from the initial rate, as all schedulers do. (PyTorch's starts from the current rate.)
 
     Args:
         optimizer: the optimizer whose learning rates are set.

@@ -1,4 +1,4 @@
-"""A schedule that depends on a metric."""
+"""A scheduler that depends on a metric."""
 
 import math
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ class ReduceLROnPlateau(LRScheduler):
     Args:
         optimizer: the optimizer whose learning rates are set.
         mode: "min" if smaller is better (a loss), "max" if larger is (an accuracy).
-        factor: below 1.
+        factor: what the rate is multiplied by; below 1.
         patience: how many steps without improvement to allow.
         threshold: by how much a metric must beat the best one to count as an improvement.
         threshold_mode: "rel" for a threshold relative to the best metric, "abs" for an absolute one.
-        cooldown: how many steps after a reduction do not count as bad.
+        cooldown: for how many steps after a reduction a lack of improvement does not count.
         min_lr: the lowest rate, one for all groups or one per group.
-        eps: a reduction by at most this is skipped.
+        eps: a reduction of the rate by at most this much is skipped.
 
     Raises:
         ValueError: a factor of 1 or more, an unknown mode, or a wrong number of min_lr.
