@@ -114,6 +114,18 @@ def test_arange_does_not_gather_errors():
     np.testing.assert_array_equal(out, (1000 + 0.1 * np.arange(1000)).astype(np.float32))
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_rand_is_below_1(dtype):
+    generator = np.random.default_rng(0)
+
+    def largest():
+        return chainrule.rand(20_000, dtype=dtype, generator=generator).amax()
+
+    for function in (largest, chainrule.jit(largest)):
+        assert function().dtype == dtype
+        assert 0.999 < function().item() < 1
+
+
 def test_linspace_and_eye():
     assert chainrule.linspace(0, 1, 5).tolist() == [0, 0.25, 0.5, 0.75, 1]
     assert (chainrule.eye(2).tolist(), chainrule.eye(2).dtype) == ([[1, 0], [0, 1]], np.float32)
@@ -232,7 +244,7 @@ class TestOneHot:
         (lambda: chainrule.zeros(2, -1), "zeros: sizes must not be negative, got (2, -1)"),
         (lambda: chainrule.rand(-2, 3), "rand: sizes must not be negative, got (-2, 3)"),
         (lambda: chainrule.eye(-1), "eye: sizes must not be negative, got (-1, -1)"),
-        (lambda: chainrule.linspace(0, 1, -2), "linspace: sizes must not be negative, got (-2,)"),
+        (lambda: chainrule.linspace(0, 1, -2), "linspace: steps must be at least 0, not -2"),
         (lambda: chainrule.randint(5, 2, (3,)), "randint: low must be below high, got 5 and 2"),
         (lambda: chainrule.arange(0, 5, 0), "arange: the step must not be 0"),
         (lambda: chainrule.arange(1, 0), "arange: steps of 1 do not lead from 1 to 0"),
@@ -255,6 +267,7 @@ def test_sizes_that_make_no_tensor(make, sentence):
         (lambda: chainrule.arange(None), "arange: takes numbers, not NoneType"),
         (lambda: chainrule.arange(0, [3]), "arange: takes numbers, not list"),
         (lambda: chainrule.linspace(0, "a", 3), "linspace: takes numbers, not str"),
+        (lambda: chainrule.linspace(0, 1, (3, 4)), "linspace: steps must be an integer, not (3, 4)"),
         (
             lambda: chainrule.full((2,), None, np.float32),
             "a Tensor holds booleans, integers or floats, not object",

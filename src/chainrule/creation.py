@@ -10,7 +10,7 @@ import numpy as np
 from chainrule import ops
 from chainrule.autograd.mode import mode
 from chainrule.devices import check_device
-from chainrule.errors import check, check_numbers
+from chainrule.errors import check, check_integer, check_numbers
 from chainrule.ops.dtypes import DEFAULT, storable_dtype
 from chainrule.ops.operation import check_tensors
 from chainrule.ops.shape import int_tuple
@@ -37,14 +37,14 @@ def _create(array: NDArray[Any], requires_grad: bool = False, device: Device = N
 
 
 def _shape(name: str, *sizes: Any) -> tuple[int, ...]:
-    """Return sizes that are passed as separate arguments or as one sequence, checked."""
+    """Check sizes that are passed as separate arguments or as one sequence, and return them as a tuple."""
     shape = _sizes(name, sizes)
     check(name, min(shape, default=0) >= 0, f"sizes must not be negative, got {shape}")
     return shape
 
 
 def _dtype(dtype: DTypeLike, name: str = "") -> np.dtype[Any]:
-    """Return the dtype, float32 for None. If a function's `name` is passed, for the error, it must be floating."""
+    """Return the dtype, float32 for None. If the `name` of a function is passed, it must be floating."""
     out = DEFAULT if dtype is None else storable_dtype(dtype)
     check(name, not name or out.kind == "f", f"takes a floating type, not {out}", TypeError)
     return out
@@ -72,7 +72,7 @@ def full(
     *,
     device: Device = None,
 ) -> Tensor:
-    """A Tensor filled with one value; a Python float gives float32."""
+    """A Tensor filled with one value; by default, of the value's type, or of float32 for a Python float."""
     dtype = DEFAULT if dtype is None and isinstance(fill_value, float) else dtype
     value = _numeric_array(fill_value)  # raises an error unless it is numeric
     check_representable(value, value.dtype if dtype is None else np.dtype(dtype))
@@ -99,14 +99,15 @@ def arange(
     start: float, end: float | None = None, step: float = 1, dtype: DTypeLike | None = None, *, device: Device = None
 ) -> Tensor:
     """Numbers from `start` to `end` (exclusive): arange(3) is 0, 1, 2."""
-    bounds: Any = (0, start, step) if end is None else (start, end, step)
+    if end is None:
+        start, end = 0, start
+    bounds: Any = (start, end, step)
     if dtype is None and any(isinstance(value, float) for value in bounds):
         dtype = DEFAULT
     check_numbers("arange", *bounds)
-    begin, stop, step = bounds
     check("arange", step != 0, "the step must not be 0")
-    check("arange", 0 <= (stop - begin) / step < math.inf, f"steps of {step} do not lead from {begin} to {stop}")
-    array = np.arange(*bounds)  # floats in float64: in float32 rounding errors would accumulate
+    check("arange", 0 <= (end - start) / step < math.inf, f"steps of {step} do not lead from {start} to {end}")
+    array = np.arange(*bounds)  # floats in float64: rounding errors would accumulate in float32
     check_representable(array[:: max(len(array) - 1, 1)], array.dtype if dtype is None else np.dtype(dtype))
     return _create(array if dtype is None else array.astype(dtype), device=device)
 
@@ -114,7 +115,8 @@ def arange(
 def linspace(start: float, end: float, steps: int, dtype: DTypeLike = DEFAULT, *, device: Device = None) -> Tensor:
     """`steps` numbers from `start` to `end`, both included, evenly spaced."""
     check_numbers("linspace", start, end)
-    return _create(np.linspace(start, end, _shape("linspace", steps)[0], dtype=_dtype(dtype)), device=device)
+    check_integer("linspace", "steps", steps, minimum=0)
+    return _create(np.linspace(start, end, steps, dtype=_dtype(dtype)), device=device)
 
 
 def eye(n: int, m: int | None = None, dtype: DTypeLike = DEFAULT, *, device: Device = None) -> Tensor:
@@ -132,7 +134,9 @@ def rand(
 ) -> Tensor:
     """Random numbers, uniform in [0, 1)."""
     dtype = _dtype(dtype, "rand")
-    return _create(draw("random", _shape("rand", *size), generator).astype(dtype), requires_grad, device)
+    below_one = float(np.nextafter(dtype.type(1), dtype.type(0)))  # larger numbers could be rounded to 1
+    numbers = np.minimum(draw("random", _shape("rand", *size), generator), below_one)
+    return _create(numbers.astype(dtype), requires_grad, device)
 
 
 def randn(
@@ -175,7 +179,7 @@ def randint(
 ) -> Tensor:  # fmt: skip
     """Random integers from `low` to `high` (exclusive).
 
-    Call it as randint(low, high, size), or as randint(high, size) for integers from 0.
+    Call it as randint(low, high, size); randint(high, size) starts at 0.
 
     Raises:
         TypeError: a bound is not an integer, or there is no size.
@@ -193,14 +197,14 @@ def randint(
 
 
 def one_hot(labels: ArrayLike | Tensor, num_classes: int = -1) -> Tensor:
-    """One-hot encoding: for each label, a row of zeros with 1 at the label's index.
+    """One-hot encoding: for each label, a row of zeros with a 1 at the label's index.
 
     Args:
-        labels: class indices, integers, any shape (...).
-        num_classes: the number of classes C; -1 for one more than the largest label.
+        labels: class indices, integers of any shape (...).
+        num_classes: C, the number of classes; -1 for the largest label plus 1.
 
     Returns:
-        (..., C) int64; use `.float()` for a target of `mse_loss` or `cross_entropy`.
+        (..., C), int64; convert it with `.float()` for use as a target of `mse_loss` or `cross_entropy`.
 
     Raises:
         TypeError: the labels are not integers.

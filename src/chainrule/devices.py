@@ -1,4 +1,4 @@
-"""Devices: there is one, the CPU. Scripts that name it run unchanged; any other is refused."""
+"""Devices. The only one is the CPU: scripts that name it run unchanged; other devices are refused."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from typing import Any
 
 from chainrule.errors import type_name
 
-_OTHERS = ("cuda", "hpu", "ipu", "meta", "mps", "mtia", "vulkan", "xla", "xpu")
-"""Names of PyTorch's other devices, to tell them from names of types."""
+_OTHER_DEVICES = ("cuda", "hpu", "ipu", "meta", "mps", "mtia", "vulkan", "xla", "xpu")
+"""PyTorch's other devices, whose names are not names of dtypes."""
 
 
 class device:  # noqa: N801  # PyTorch's name
-    """The CPU, as `device("cpu")`; also where a script chooses `"cuda" if cuda.is_available() else "cpu"`.
+    """The CPU, as `device("cpu")`. Scripts may choose `"cuda" if cuda.is_available() else "cpu"`: that is "cpu" here.
 
     Args:
-        type: "cpu", "cpu:0" or another device.
+        type: "cpu" or "cpu:0", or a device to copy.
 
     Attributes:
         type: "cpu".
         index: None, or 0 for "cpu:0".
 
     Raises:
-        ValueError: another device.
-        TypeError: not the name of a device.
+        ValueError: a device other than the CPU.
+        TypeError: neither a string nor a device.
     """
 
     def __init__(self, type: str | device) -> None:
@@ -52,27 +52,27 @@ CPU = device("cpu")
 
 
 def check_device(value: Any) -> None:
-    """Refuse a device that is not None and not the CPU."""
+    """Raise an error unless the value is None or the CPU; see `device`."""
     if value is not None and value is not CPU:
         device(value)
 
 
 def is_device(value: Any) -> bool:
-    """Whether this is a device or the name of one, and not a type or the name of one."""
-    return isinstance(value, device) or (isinstance(value, str) and value.partition(":")[0] in ("cpu", *_OTHERS))
+    """Return whether this is a device or the name of one, rather than a dtype."""
+    return isinstance(value, device) or (isinstance(value, str) and value.partition(":")[0] in ("cpu", *_OTHER_DEVICES))
 
 
 def target_dtype(owner: str, arguments: tuple[Any, ...], device: Any, dtype: Any) -> Any:
-    """Return the type that `to(...)` asks for, or None, after checking the device that it asks for.
+    """Return the dtype among the arguments of `to(...)`, or None; check the device among them.
 
     Args:
-        owner: the name for errors.
-        arguments: a device, a type, both in this order, or a Tensor, whose type counts.
+        owner: the calling function's name, for errors.
+        arguments: a device, a dtype, both in this order, or a Tensor, whose dtype is used.
         device: the keyword argument, or None.
         dtype: the keyword argument, or None.
 
     Raises:
-        TypeError: other arguments.
+        TypeError: any other arguments, or a device or dtype that is passed twice.
         ValueError: a device other than the CPU.
     """
     rest = list(arguments)

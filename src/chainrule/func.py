@@ -16,16 +16,16 @@ __all__ = ["jvp"]
 def jvp(
     func: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[Any, ...], *, strict: bool = False
 ) -> tuple[Any, Any]:
-    """Jacobian-vector product: how the outputs change when the inputs move along the tangents.
+    """Jacobian-vector product: how the outputs change as the inputs move along the tangents.
 
-    It is computed by two backward passes, as the gradient of vᵀ J with respect to v (see `autograd.functional.jvp`).
-    If an input requires gradients, the results do as well.
+    Two backward passes compute it, as the gradient of vᵀ J with respect to v (see `autograd.functional.jvp`). If a
+    primal or a tangent requires gradients, the results do as well.
 
     Args:
         func: takes Tensors and returns a Tensor or a tuple of them.
         primals: the inputs, a tuple of floating Tensors.
-        tangents: a Tensor of the same shape for each.
-        strict: raise an error if the outputs do not depend on an input.
+        tangents: for each primal, a Tensor of the same shape.
+        strict: whether it is an error if the outputs do not depend on an input.
 
     Returns:
         The outputs, and their derivative along the tangents.
@@ -33,6 +33,7 @@ def jvp(
     Raises:
         TypeError: `primals` or `tangents` is not a tuple of Tensors.
         ValueError: the shapes differ.
+        RuntimeError: with `strict`, an output does not depend on the inputs.
 
         import chainrule
         from chainrule.func import jvp
@@ -44,5 +45,5 @@ def jvp(
         check(
             "jvp", isinstance(value, tuple), f"{name} must be a tuple of Tensors, not {type(value).__name__}", TypeError
         )
-    recorded = any(getattr(x, "requires_grad", False) for x in (*primals, *tangents))
-    return functional.jvp(func, primals, tangents, create_graph=recorded, strict=strict)
+    create_graph = any(getattr(x, "requires_grad", False) for x in (*primals, *tangents))
+    return functional.jvp(func, primals, tangents, create_graph=create_graph, strict=strict)

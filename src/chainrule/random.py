@@ -1,6 +1,6 @@
 """Reproducible randomness: all random numbers come from an explicit `numpy.random.Generator`.
 
-Every function that draws random numbers takes `generator=`; the default is one that `manual_seed` seeds.
+Every function that draws random numbers takes `generator=`. The default generator is seeded by `manual_seed`.
 """
 
 from __future__ import annotations
@@ -17,17 +17,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-_generators: dict[str, np.random.Generator] = {}  # holds the default generator: `cache` alone could create two
+_generators: dict[str, np.random.Generator] = {}
+"""Holds the default generator: with `cache` alone, two threads could create two."""
 
 
 @cache  # created on first use: numpy.random is slow to load
 def default_generator() -> np.random.Generator:
-    """Return the generator that is used when none is passed."""
+    """Return the generator that is used if none is passed."""
     return _generators.setdefault("default", np.random.default_rng())
 
 
 def draw(name: str, shape: Any, generator: np.random.Generator | None = None, **options: Any) -> Any:
-    """Return `generator.<name>(size=shape, **options)`, an array. A compiled function draws again each time it runs.
+    """Return `generator.<name>(size=shape, **options)`, an array; `name` also begins error messages.
+
+    A compiled function draws again each time it runs.
 
     Raises:
         TypeError: `generator` is not a numpy.random.Generator.
@@ -36,7 +39,7 @@ def draw(name: str, shape: Any, generator: np.random.Generator | None = None, **
 
 
 def draw_with(function: Callable[[np.random.Generator], Any], name: str, generator: np.random.Generator | None) -> Any:
-    """Return `function(generator)`, an array of random numbers; `name` is for the error.
+    """Return `function(generator)`, an array of random numbers; `name` begins error messages.
 
     A compiled function calls `function` again each time it runs.
 
@@ -50,7 +53,7 @@ def draw_with(function: Callable[[np.random.Generator], Any], name: str, generat
 
 
 def manual_seed(seed: int) -> np.random.Generator:
-    """Seed the default generator, and return it. The same seed gives the same random numbers, bit by bit.
+    """Seed the default generator, and return it. The same seed gives bitwise identical random numbers.
 
     Raises:
         TypeError: the seed is not an integer.
