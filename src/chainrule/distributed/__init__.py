@@ -2,8 +2,8 @@
 
     mpiexec -n 4 chainrule train --model cnn
 
-or, in a loop of one's own, `rank`, `world_size`, `average_gradients` and `broadcast`; `ShardedStep` gives the same bits
-for any number of ranks. Without MPI, all of these work with one process.
+Training loops of your own can use `rank`, `world_size`, `average_gradients` and `broadcast`, or `ShardedStep`, whose
+results are bitwise identical for any number of ranks. Without MPI, all of these work with one process.
 """
 
 from chainrule.distributed.launcher import MissingMPIError

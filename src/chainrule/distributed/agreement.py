@@ -1,4 +1,4 @@
-"""What all ranks must agree on before they train: each reports, and all end with the same error if they do not."""
+"""Checks and calls in which all ranks take part: if one of them fails on any rank, all ranks raise an error."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ Out = TypeVar("Out")
 
 
 class OtherRankError(UserError):
-    """An error of another rank, which all ranks raise."""
+    """Raised on this rank because a call failed on another rank; the message is that of the other rank's error."""
 
 
 class RanksDifferError(UserError):
-    """Ranks differ in what must be the same; all ranks raise this."""
+    """A value that must be the same on all ranks is not; all ranks raise this."""
 
 
 def compare(world: World, facts: Mapping[str, Any]) -> None:
     """Check that facts, such as versions and settings, are the same on all ranks.
 
     Raises:
-        RanksDifferError: they are not; the message names the first that differs, and the ranks.
+        RanksDifferError: they are not; the message names the first fact that differs, and the two ranks.
     """
     first, *others = world.gather(dict(facts))
     for rank, other in enumerate(others, start=1):
@@ -43,11 +43,11 @@ def _value(facts: Mapping[str, Any], name: str) -> str:
 
 
 def on_all_ranks(world: World, function: Callable[[], Out]) -> Out:
-    """Call a function on each rank and return its result; if it fails on any rank, all raise an error.
+    """Call a function on each rank and return this rank's result; if it fails on any rank, all ranks raise an error.
 
     Raises:
         OtherRankError: it failed on another rank.
-        Exception: that of the function, if it failed on this rank.
+        Exception: the function's own, if this is the lowest rank on which it failed.
     """
     if world.size == 1:
         return function()
@@ -61,16 +61,16 @@ def on_all_ranks(world: World, function: Callable[[], Out]) -> Out:
 
 
 def on_rank_zero(world: World, function: Callable[[], Out]) -> Out:
-    """Call a function on rank 0 and return its result on all ranks; if it fails, all raise an error."""
+    """Call a function on rank 0 and return its result on all ranks; if it fails, all ranks raise an error."""
     result = on_all_ranks(world, function if world.rank == 0 else lambda: None)
     value: Out = world.broadcast(result)
     return value
 
 
-def _raise_first(world: World, messages: list[str | None], own: Exception | None) -> None:
-    """Raise the error of the lowest rank that has one: the exception itself there, its message on the others."""
+def _raise_first(world: World, messages: list[str | None], own_error: Exception | None) -> None:
+    """Raise the error of the lowest rank that has one: there, the exception itself; elsewhere, one with its message."""
     for rank, message in enumerate(messages):
         if message is not None:
-            if own is not None and rank == world.rank:
-                raise own
+            if own_error is not None and rank == world.rank:
+                raise own_error
             raise OtherRankError(f"{world.name(rank)}: {message}")

@@ -1,7 +1,7 @@
 """Finds out whether an MPI launcher started this process, and loads MPI only then.
 
-`mpiexec` and `srun` tell a process its rank in environment variables. They are read first, since importing mpi4py
-initializes MPI, which takes a third of a second and is of no use to a process that runs alone.
+`mpiexec` and `srun` pass each process its rank in an environment variable. A process without one runs alone, and need
+not import mpi4py: that initializes MPI, which takes a third of a second.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _RANK_VARIABLES = {
     "MV2_COMM_WORLD_RANK": "MV2_COMM_WORLD_SIZE",  # MVAPICH
     "PMIX_RANK": "SLURM_STEP_NUM_TASKS",  # srun --mpi=pmix
 }
-"""For each launcher, the variables of a process's rank and of the number of processes."""
+"""For each launcher, the environment variable with a process's rank, and the one with the number of processes."""
 
 
 class MissingMPIError(UserError, ImportError):
@@ -28,19 +28,20 @@ class MissingMPIError(UserError, ImportError):
 
 
 def launched_size(environment: Mapping[str, str] = os.environ) -> int | None:
-    """Return the number of processes that an MPI launcher started; 0 if it does not say, None without a launcher."""
-    for rank, size in _RANK_VARIABLES.items():
-        if rank in environment:
-            return _number(environment.get(size, ""))
+    """Return the number of processes that an MPI launcher started; 0 if unknown, None without a launcher."""
+    for rank_variable, size_variable in _RANK_VARIABLES.items():
+        if rank_variable in environment:
+            return _number(environment.get(size_variable, ""))
     return None
 
 
 def launched_rank(environment: Mapping[str, str] = os.environ) -> int:
-    """Return this process's number among those that an MPI launcher started; 0 without a launcher."""
-    return next((_number(environment[rank]) for rank in _RANK_VARIABLES if rank in environment), 0)
+    """Return this process's rank among those that an MPI launcher started; 0 without a launcher."""
+    return next((_number(environment[variable]) for variable in _RANK_VARIABLES if variable in environment), 0)
 
 
 def _number(text: str) -> int:
+    """Return the number in an environment variable; 0 if it is not a number."""
     return int(text) if text.isdecimal() else 0
 
 
@@ -54,10 +55,10 @@ def load_mpi(launched: int) -> Any:
         The module `mpi4py.MPI`.
 
     Raises:
-        MissingMPIError: mpi4py or its MPI library is missing, belongs to another MPI than the launcher, or does not
-            allow calls from several threads.
+        MissingMPIError: mpi4py or its MPI library is missing, is not the launcher's MPI, or does not allow calls from
+            several threads.
     """
-    # A run that ends because a rank failed says so in one sentence; MPICH would add a second one
+    # If a rank fails, the run prints one sentence about it; MPICH would add a second one
     os.environ.setdefault("MPIR_CVAR_SUPPRESS_ABORT_MESSAGE", "1")
     try:
         from mpi4py import MPI  # initializes MPI

@@ -1,4 +1,4 @@
-"""For a training loop of one's own: who am I, and the mean of the gradients of all ranks."""
+"""Functions for training loops: this process's rank, the mean of the gradients over all ranks, and broadcasts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def rank() -> int:
-    """Return the number of this process among those that an MPI launcher started, from 0; 0 without a launcher."""
+    """Return the rank of this process among those that an MPI launcher started, from 0; 0 without a launcher."""
     return world().rank
 
 
@@ -32,8 +32,9 @@ def world_size() -> int:
 def average_gradients(parameters: Module | Iterable[Tensor], weight: float = 1.0) -> None:
     """Replace the gradients by their mean over all ranks. Call it between `backward()` and `optimizer.step()`.
 
-    All gradients are sent as one array. All ranks get the same bits. Without MPI, or with one rank, nothing changes.
-    A parameter that has a gradient on some ranks only counts as 0 on the others.
+    All gradients are sent as one array. The result is bitwise identical on all ranks. Without MPI, or with one rank,
+    nothing changes. If a parameter has a gradient on only some ranks, the gradient counts as 0 on the others; if it has
+    none on any rank, it gets none.
 
         network = nn.Linear(3, 1)
         optimizer = optim.SGD(network.parameters(), lr=0.1)
@@ -43,10 +44,10 @@ def average_gradients(parameters: Module | Iterable[Tensor], weight: float = 1.0
 
     Args:
         parameters: a module, or parameters in the same order on all ranks.
-        weight: the weight of this rank's gradients in the mean: the number of its examples, if the numbers differ.
+        weight: the weight of this rank's gradients in the mean: the number of its examples, if ranks differ in that.
 
     Raises:
-        ValueError: a negative weight, or all weights are 0.
+        ValueError: a weight that is negative or not finite, or weights that are all 0.
         RankFailedError: another rank was killed or no longer answers.
     """
     refuse_while_tracing("average_gradients()")
@@ -54,21 +55,21 @@ def average_gradients(parameters: Module | Iterable[Tensor], weight: float = 1.0
     here = world()
     if here.size == 1:
         return
-    tensors = _tensors("average_gradients", parameters)
+    tensors = _tensors("average_gradients", parameters, with_buffers=False)
     with no_grad():
         factor = from_numpy(np.array(weight, np.result_type(*(p.dtype for p in tensors))))
         bucket = flatten_gradients(tensors, factor, [factor.reshape(1)]).numpy()
         allreduce(here, bucket)
         total = bucket[-1]
         check("average_gradients", total > 0, "the weights of all ranks are 0")
-        assign_gradients(tensors, from_numpy(bucket / total), present(tensors, bucket))
+        assign_gradients(tensors, from_numpy(bucket / total), have_gradients(tensors, bucket))
 
 
 def broadcast(tensors: Module | Tensor | Iterable[Tensor], source: int = 0) -> None:
-    """Give all ranks the values that the tensors have on one of them, in place. Without MPI, nothing changes.
+    """Set the tensors on all ranks to their values on one rank, in place. Without MPI, nothing changes.
 
     Args:
-        tensors: a module, whose parameters and buffers are meant, a Tensor, or several in the same order on all ranks.
+        tensors: a module, for all its parameters and buffers; a Tensor; or Tensors in the same order on all ranks.
         source: the rank whose values are sent.
 
     Raises:
@@ -80,7 +81,7 @@ def broadcast(tensors: Module | Tensor | Iterable[Tensor], source: int = 0) -> N
     check("broadcast", 0 <= source < here.size, f"there is no rank {source}, only 0 to {here.size - 1}")
     if here.size == 1:
         return
-    targets = [tensors] if isinstance(tensors, Tensor) else _tensors("broadcast", tensors)
+    targets = [tensors] if isinstance(tensors, Tensor) else _tensors("broadcast", tensors, with_buffers=True)
     with no_grad():
         own = [t.detach().numpy() for t in targets]
         arrays = here.broadcast(own if here.rank == source else None, source)
@@ -90,10 +91,10 @@ def broadcast(tensors: Module | Tensor | Iterable[Tensor], source: int = 0) -> N
             target.copy_(array)
 
 
-def _tensors(owner: str, tensors: Module | Iterable[Tensor]) -> list[Tensor]:
-    """Return the tensors, or a module's parameters and buffers, as a list."""
+def _tensors(owner: str, tensors: Module | Iterable[Tensor], *, with_buffers: bool) -> list[Tensor]:
+    """Return the tensors, or a module's parameters and perhaps buffers, as a list; `owner` begins error messages."""
     if isinstance(tensors, Module):
-        return [*tensors.parameters(), *(tensors.buffers() if owner == "broadcast" else ())]
+        return [*tensors.parameters(), *(tensors.buffers() if with_buffers else ())]
     items = list(tensors)
     for item in items:
         check(owner, isinstance(item, Tensor), f"takes Tensors, not {type_name(item)}", TypeError)
@@ -101,16 +102,16 @@ def _tensors(owner: str, tensors: Module | Iterable[Tensor]) -> list[Tensor]:
     return items
 
 
-# One flat array of all gradients: a bucket
+# A bucket: one flat array of all gradients, with other numbers that are summed over the ranks, too
 
 
 def flatten_gradients(parameters: list[Tensor], weight: Tensor, others: list[Tensor]) -> Tensor:
-    """Return one array: the weighted gradients, whether each parameter has one (1 or 0), and other numbers.
+    """Return a bucket: the weighted gradients, a flag (1 or 0) whether each parameter has one, and other numbers.
 
     Args:
-        parameters: P parameters with N elements in all; a missing gradient counts as zeros.
-        weight: a factor of the gradients, 0-d.
-        others: M numbers, as 1-d Tensors.
+        parameters: P parameters with N elements in total; a missing gradient becomes zeros.
+        weight: the factor of the gradients, a 0-d Tensor.
+        others: 1-d Tensors with M numbers in total.
 
     Returns:
         (N + P + M,), of the weight's type.
@@ -122,17 +123,17 @@ def flatten_gradients(parameters: list[Tensor], weight: Tensor, others: list[Ten
     return flat
 
 
-def present(parameters: list[Tensor], bucket: np.ndarray[Any, Any]) -> tuple[bool, ...]:
-    """Return for each parameter whether it has a gradient, in any shard."""
+def have_gradients(parameters: list[Tensor], bucket: np.ndarray[Any, Any]) -> tuple[bool, ...]:
+    """Return for each parameter whether it has a gradient in any of the buckets that were summed."""
     start = sum(p.numel() for p in parameters)
     return tuple((bucket[start : start + len(parameters)] > 0).tolist())
 
 
 def assign_gradients(parameters: list[Tensor], bucket: Tensor, has_gradient: tuple[bool, ...]) -> None:
-    """Set the gradients from a bucket; those of parameters that have none to None."""
+    """Set the gradients to those in a bucket, or to None for parameters without one."""
     start = 0
-    for p, has in zip(parameters, has_gradient, strict=True):
+    for p, is_present in zip(parameters, has_gradient, strict=True):
         end = start + p.numel()
-        # a copy, since clipping changes gradients in place, and a compiled update cannot change its argument
-        p.grad = bucket[start:end].reshape(p.shape).to(p.dtype).clone() if has else None
+        # a copy: clipping changes gradients in place, and a compiled update cannot change its argument
+        p.grad = bucket[start:end].reshape(p.shape).to(p.dtype).clone() if is_present else None
         start = end

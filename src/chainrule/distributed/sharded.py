@@ -1,7 +1,7 @@
-"""A training step whose batch is cut into shards: the same bits for any number of ranks.
+"""A training step whose batch is cut into shards: the result is bitwise identical for any number of ranks.
 
-Each shard's gradient is computed by the same program from the same numbers, on whatever rank; the gradients are added
-in a fixed tree (see `allreduce`); and each rank makes the same update. What else could depend on the rank does not:
+A shard's gradient is computed by the same program from the same numbers, whatever the rank; the gradients are added in
+a fixed tree (see `allreduce`); and each rank makes the same update. Nothing else depends on the rank, either:
 
 - each shard has random numbers of its own (dropout), and starts with the same buffers;
 - the loss and the buffers that a shard changes (a batch normalization's running statistics) are averaged like the
@@ -20,7 +20,7 @@ from chainrule.autograd import no_grad
 from chainrule.capture import jit
 from chainrule.distributed.agreement import compare
 from chainrule.distributed.allreduce import TreeSum, allreduce
-from chainrule.distributed.parallel import assign_gradients, flatten_gradients, present
+from chainrule.distributed.parallel import assign_gradients, flatten_gradients, have_gradients
 from chainrule.distributed.watch import Phase
 from chainrule.distributed.world import World, world
 from chainrule.errors import UserError, check, check_integer
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from chainrule.tensor import Tensor
 
 DEFAULT_SHARDS = 8
-"""Shards of a batch under MPI, unless another number is chosen."""
+"""The number of shards of a batch under MPI, unless a different one is chosen."""
 
 
 class ShardError(UserError, ValueError):
-    """A number of shards does not fit the batch size or the number of ranks."""
+    """The number of shards does not fit the batch size or the number of ranks."""
 
 
 def check_shards(shards: int, batch_size: int) -> None:
@@ -49,11 +49,8 @@ def check_shards(shards: int, batch_size: int) -> None:
         ShardError: their number is not a power of two, or exceeds the batch size.
     """
     if shards < 1 or shards & (shards - 1):
-        below = 1 << max(shards, 1).bit_length() - 1
-        raise ShardError(
-            f"the number of shards must be a power of two, such as {below if shards > 0 else 4} or "
-            f"{2 * below if shards > 0 else 8}, not {shards}"
-        )
+        lower = 1 << shards.bit_length() - 1 if shards > 0 else 4
+        raise ShardError(f"the number of shards must be a power of two, such as {lower} or {2 * lower}, not {shards}")
     if shards > batch_size:
         raise ShardError(
             f"a batch of {batch_size} cannot be cut into {shards} shards, but into {1 << batch_size.bit_length() - 1}"
@@ -64,7 +61,7 @@ def check_ranks(shards: int, ranks: int) -> None:
     """Check that shards can be divided among ranks.
 
     Raises:
-        ShardError: there are no shards, but several ranks, or the ranks do not divide the shards.
+        ShardError: there are several ranks and no shards, or the number of ranks does not divide that of shards.
     """
     if not shards and ranks > 1:
         raise ShardError(
@@ -80,7 +77,7 @@ def check_ranks(shards: int, ranks: int) -> None:
 
 
 def shard_bounds(count: int, batch_size: int, shards: int) -> list[tuple[int, int]]:
-    """Cut a batch into shards of at most ⌈batch_size / shards⌉ examples, whose numbers differ by one at most.
+    """Cut a batch into shards of at most ⌈batch_size / shards⌉ examples, whose sizes differ by at most 1.
 
     Args:
         count: the number of examples in the batch; a last batch may have less than `batch_size`.
@@ -88,12 +85,14 @@ def shard_bounds(count: int, batch_size: int, shards: int) -> list[tuple[int, in
         shards: the number of shards.
 
     Returns:
-        The first example of each shard, and the one after its last. Some shards of a smaller batch are empty.
+        For each shard, the index of its first example and the index after its last. A small batch leaves the last
+        shards empty.
     """
-    parts = -(-count // -(-batch_size // shards))  # as few as possible
-    size, rest = divmod(count, parts)
-    ends = [shard * size + min(shard, rest) for shard in range(parts + 1)] + [count] * (shards - parts)
-    return [*itertools.pairwise(ends)]
+    max_size = -(-batch_size // shards)  # rounded up
+    n_filled = -(-count // max_size)  # as few as possible
+    size, n_larger = divmod(count, n_filled)
+    bounds = [shard * size + min(shard, n_larger) for shard in range(n_filled + 1)] + [count] * (shards - n_filled)
+    return [*itertools.pairwise(bounds)]
 
 
 class ShardedStep:
@@ -104,28 +103,28 @@ class ShardedStep:
         step = distributed.ShardedStep(network, nn.functional.cross_entropy, optimizer, batch_size=16)
         step(chainrule.ones(16, 3), chainrule.zeros(16, dtype=int))  # the mean loss
 
-    `shard_bounds` says which examples a shard has. The gradients are those of the mean loss of the batch, if `loss` is
-    a mean over its examples.
+    `shard_bounds` returns which examples a shard has. If `loss` is a mean over examples, the gradients are those of the
+    mean loss of the batch.
 
     Args:
         network: the network.
         loss: maps the network's outputs and the targets of a shard to their mean loss.
         optimizer: updates the parameters.
-        batch_size: examples per batch, those of all ranks.
+        batch_size: examples per batch, over all ranks.
         shards: a power of two; the number of ranks must divide it.
-        compiled: whether `jit` compiles the gradient of a shard, and the update.
-        update: called with the gradients in place instead of `optimizer.step`, for example to clip them first.
-        count_correct: counts the right answers of a shard from the network's outputs and the targets.
-        processes: the ranks; those that an MPI launcher started, by default.
+        compiled: whether `jit` compiles the computation of a shard's gradient, and the update.
+        update: called instead of `optimizer.step` once the gradients are set, for example to clip them first.
+        count_correct: counts the correct predictions in a shard from the network's outputs and the targets.
+        processes: the ranks; by default, those that an MPI launcher started.
 
     Raises:
-        ShardError: the number of shards does not fit.
+        ShardError: the number of shards does not fit the batch size or the number of ranks.
 
     Attributes:
-        owned: the numbers of the shards that this rank computes.
-        correct: the number of right answers in the last batch, 0 without `count_correct`.
-        interrupt: set to True to ask all ranks to stop; they agree in the next step.
-        should_stop: whether any rank had asked all ranks to stop when the last step was taken.
+        owned: the indices of the shards that this rank computes.
+        correct: the number of correct predictions in the last batch; 0 without `count_correct`.
+        interrupt: set it to True on any rank to make `should_stop` True on all ranks at the next step.
+        should_stop: whether `interrupt` was set on any rank when the last step was taken.
     """
 
     def __init__(
@@ -157,7 +156,8 @@ class ShardedStep:
         self._update_parameters = optimizer.step if update is None else update
         self._gradient = jit(self._shard_gradient) if compiled else self._shard_gradient
         self._update = jit(self._apply) if compiled else self._apply
-        self._sizes: set[int] = set()  # of the shards so far: the first of a size may be compiled
+        # The sizes of the shards so far: a shard of a new size may have to be compiled
+        self._sizes: set[int] = set()
         self._bucket: np.ndarray[Any, Any] | None = None
 
     @property
@@ -166,7 +166,7 @@ class ShardedStep:
         return self.should_stop
 
     def __call__(self, inputs: Tensor, targets: Tensor) -> float:
-        """Take a step with a batch, which all ranks pass, and return its mean loss.
+        """Take a step with a batch, the same on all ranks, and return its mean loss.
 
         Raises:
             ValueError: the batch is empty or larger than `batch_size`.
@@ -180,7 +180,7 @@ class ShardedStep:
         return loss
 
     def own_rows(self, count: int) -> slice:
-        """Return which examples of a batch of `count` this rank's shards have (see `shard_bounds`)."""
+        """Return which examples of a batch of `count` belong to this rank's shards (see `shard_bounds`)."""
         bounds = self._bounds(count)
         return slice(bounds[0][0], bounds[-1][1])
 
@@ -188,11 +188,11 @@ class ShardedStep:
         return shard_bounds(count, self.batch_size, self.shards)[self.owned.start : self.owned.stop]
 
     def gradients(self, inputs: Tensor, targets: Tensor, count: int) -> float:
-        """Compute the gradients of a batch; nothing changes but the state of generators.
+        """Compute the gradients of a batch; only the states of generators change.
 
         Args:
-            inputs: those of this rank's examples (see `own_rows`).
-            targets: their targets.
+            inputs: the inputs of this rank's examples (see `own_rows`).
+            targets: the targets of these examples.
             count: the number of examples in the whole batch.
 
         Returns:
@@ -243,7 +243,7 @@ class ShardedStep:
         return tree.total
 
     def update(self) -> None:
-        """Set the buffers, and update the parameters with the gradients of `gradients`."""
+        """Set the buffers, and update the parameters with the result of `gradients`, which must be called before."""
         bucket, self._bucket = self._bucket, None
         if bucket is None:
             raise RuntimeError("ShardedStep: update() needs the gradients of gradients(): call that first")
@@ -254,41 +254,42 @@ class ShardedStep:
                 mean = bucket[start:end].reshape(buffer.shape)
                 buffer.copy_(mean if buffer.dtype.kind == "f" else buffer.numpy() + np.rint(mean))
                 start = end
-        self._update(from_numpy(bucket), present(self._parameters, bucket))
+        self._update(from_numpy(bucket), have_gradients(self._parameters, bucket))
         self._world.enter(Phase.BUSY)
 
     def check_agreement(self) -> None:
         """Check that all ranks have the same parameters, buffers and generator states.
 
         Raises:
-            RanksDifferError: they do not: the ranks' processors or libraries compute differently, or something draws
-                random numbers on some ranks only.
+            RanksDifferError: they do not: the ranks' processors or libraries compute differently, or only some ranks
+                have drawn random numbers.
         """
         if self._world.size > 1:
             checksum = 0
             for tensor in self.network.state_dict().values():
                 checksum = zlib.crc32(np.ascontiguousarray(tensor.numpy()).data, checksum)
             states = [g.bit_generator.state for g in (*network_generators(self.network), default_generator())]
-            random = zlib.crc32(repr(states).encode())
-            compare(self._world, {"checksum of the weights": checksum, "state of the random generators": random})
+            states_checksum = zlib.crc32(repr(states).encode())
+            facts = {"checksum of the weights": checksum, "state of the random generators": states_checksum}
+            compare(self._world, facts)
 
     def _shard_gradient(self, inputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
         """Return the bucket of one shard, times its weight.
 
-        It has gradients, flags, buffers, the fraction of right answers, the loss, and one free element.
+        It holds gradients, flags, buffers, the fraction of correct predictions, the loss, and a place for `interrupt`.
         """
         buffers = self._buffers()
-        before = [buffer.clone() for buffer in buffers]
+        old_buffers = [buffer.clone() for buffer in buffers]
         self.optimizer.zero_grad()
         outputs = self.network(inputs)
         loss = self.loss(outputs, targets)
         loss.backward()
-        others = [b if b.dtype.kind == "f" else b - old for b, old in zip(buffers, before, strict=True)]
+        others = [b if b.dtype.kind == "f" else b - old for b, old in zip(buffers, old_buffers, strict=True)]
         with no_grad():
-            count = from_numpy(np.zeros((), self._dtype))
+            accuracy = from_numpy(np.zeros((), self._dtype))
             if self.count_correct is not None:
-                count = self.count_correct(outputs.detach(), targets).to(self._dtype) / len(targets)
-            numbers = [value.reshape(-1).to(self._dtype) * weight for value in (*others, count, loss.detach())]
+                accuracy = self.count_correct(outputs.detach(), targets).to(self._dtype) / len(targets)
+            numbers = [value.reshape(-1).to(self._dtype) * weight for value in (*others, accuracy, loss.detach())]
             return flatten_gradients(self._parameters, weight, [*numbers, from_numpy(np.zeros(1, self._dtype))])
 
     def _apply(self, bucket: Tensor, has_gradient: tuple[bool, ...]) -> None:
@@ -297,7 +298,7 @@ class ShardedStep:
         self._update_parameters()
 
     def _buffers(self) -> list[Tensor]:
-        """Return the buffers that shards average: floats, and counters, which have the mean of the shards' changes."""
+        """Return the buffers to average: floats, and counters, which change by the mean of the shards' changes."""
         return [buffer for buffer in self.network.buffers() if buffer.dtype.kind in "fiu"]
 
     def _bucket_size(self) -> int:
@@ -306,13 +307,14 @@ class ShardedStep:
 
 
 def _restore(buffers: list[Tensor], values: list[Any]) -> None:
+    """Set buffers to values, in place."""
     with no_grad():
         for buffer, value in zip(buffers, values, strict=True):
             buffer.copy_(value)
 
 
 def _seek(generator: np.random.Generator, state: Any, shard: int) -> None:
-    """Set a generator to the numbers of a shard: 2⁶⁴ of them after a state for each shard before it.
+    """Set a generator to the random numbers of a shard: shard i starts i · 2⁶⁴ numbers after a state.
 
     Raises:
         TypeError: the generator cannot skip numbers.
@@ -320,8 +322,8 @@ def _seek(generator: np.random.Generator, state: Any, shard: int) -> None:
     bit_generator: Any = generator.bit_generator
     if not hasattr(bit_generator, "advance"):
         raise TypeError(
-            f"ShardedStep: a {type(bit_generator).__name__} cannot skip random numbers, as each shard has its own: use "
-            "numpy.random.default_rng()"
+            f"ShardedStep: a {type(bit_generator).__name__} cannot skip random numbers, which each shard's own numbers "
+            "need: use numpy.random.default_rng()"
         )
     bit_generator.state = state
     bit_generator.advance(shard << 64)

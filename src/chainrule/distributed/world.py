@@ -1,7 +1,7 @@
-"""The processes that train as one: their number, this one's rank among them, and how they exchange arrays and objects.
+"""The processes of a training run: their number, this process's rank, and the exchange of arrays and objects.
 
-Every wait is a loop that asks whether the message has arrived and whether a rank has failed (see `watch`), so that no
-rank waits forever, and a waiting rank does not occupy a processor.
+A wait is a loop that polls whether the message has arrived and whether a rank has failed (see `watch`). So no rank
+waits forever, and a waiting rank does not occupy a processor.
 """
 
 from __future__ import annotations
@@ -25,21 +25,23 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SPIN = 200e-6
-"""Seconds for which a wait asks without a pause."""
-_PAUSE, _LONGEST_PAUSE = 0.05, 1e-3
-"""The pauses after that: as a part of the time waited so far, and at most, in seconds. They are short, since MPI may
-transfer data only while it is asked."""
+"""Seconds for which a wait polls without pauses."""
+_PAUSE = 0.05
+"""The length of a pause after that, as a fraction of the time waited so far."""
+_LONGEST_PAUSE = 1e-3
+"""Limit on the seconds of a pause: MPI may transfer data only while it is polled."""
 
 _SECONDS_TO_LEAVE = 1.0
+"""For how long `leave` waits for the other ranks before it ends them."""
 
 
 class World:
-    """A single process; `MPIWorld` has the same methods for several.
+    """A single process; `MPIWorld` has the same interface for several processes.
 
     Attributes:
-        rank: the number of this process, from 0.
+        rank: the rank of this process, from 0.
         size: the number of processes.
-        is_launched: whether an MPI launcher started this process, perhaps alone.
+        is_launched: whether an MPI launcher started this process, even if it started no other.
     """
 
     rank, size, is_launched = 0, 1, False
@@ -57,7 +59,7 @@ class World:
         raise RuntimeError("a single process has no partner")
 
     def broadcast(self, value: Any, source: int = 0) -> Any:
-        """Return a rank's object on all ranks."""
+        """Return the object of rank `source` on all ranks."""
         return value
 
     def gather(self, value: Any) -> list[Any]:
@@ -65,20 +67,20 @@ class World:
         return [value]
 
     def enter(self, phase: Phase) -> None:
-        """Tell the other ranks what this one does from now on (see `watch`)."""
+        """Enter a phase, for the ranks that watch this one (see `watch`)."""
 
     def name(self, rank: int) -> str:
         """Return a rank's number and host, for messages."""
         return f"rank {rank}"
 
     def on_failure(self, report: Callable[[str], None]) -> None:
-        """Set what is called with a sentence if a rank fails while this one is too busy to notice, before all end."""
+        """Set the function that reports a failed rank before the watch ends the run; it takes one sentence."""
 
     def close(self) -> None:
-        """Wait for all ranks, and end the watch for failures."""
+        """Wait for all ranks, and stop the watch for failures."""
 
     def leave(self, code: int) -> None:
-        """Exit with all ranks that exit now as well, and end the others, with an exit code."""
+        """Wait a second for the other ranks to leave, too; end all ranks, with an exit code, if one has not."""
 
     def abort(self, code: int = 1) -> NoReturn:
         """End all ranks at once, with an exit code."""
@@ -115,8 +117,8 @@ class MPIWorld(World):
         self._wait([self._comm.Irecv(array, partner)])
 
     def broadcast(self, value: Any, source: int = 0) -> Any:
-        """Return a rank's object on all ranks."""
-        self._wait([self._comm.Ibarrier()])  # MPI's own wait for a rank that comes much later occupies a processor
+        """Return the object of rank `source` on all ranks."""
+        self._wait([self._comm.Ibarrier()])  # waiting inside MPI for a late rank would occupy a processor
         return self._comm.bcast(value, source)
 
     def gather(self, value: Any) -> list[Any]:
@@ -126,7 +128,7 @@ class MPIWorld(World):
         return values
 
     def enter(self, phase: Phase) -> None:
-        """Tell the other ranks what this one does from now on (see `watch`)."""
+        """Enter a phase, for the ranks that watch this one (see `watch`)."""
         if self.watch is not None:
             self.watch.enter(phase)
 
@@ -135,19 +137,20 @@ class MPIWorld(World):
         return f"rank {rank} ({self._hosts[rank]})"
 
     def on_failure(self, report: Callable[[str], None]) -> None:
-        """Set what is called with a sentence if a rank fails while this one is too busy to notice, before all end."""
+        """Set the function that reports a failed rank before the watch ends the run; it takes one sentence."""
         if self.watch is not None:
             self.watch.report = report
 
     def close(self) -> None:
-        """Wait for all ranks, and end the watch for failures; end all ranks if one has failed."""
+        """Wait for all ranks, and stop the watch for failures; end all ranks if one has failed."""
         self._close(1, None)
 
     def leave(self, code: int) -> None:
-        """Exit with all ranks that exit now as well, and end the others, with an exit code."""
+        """Wait a second for the other ranks to leave, too; end all ranks, with an exit code, if one has not."""
         self._close(code, _SECONDS_TO_LEAVE)
 
     def _close(self, code: int, seconds: float | None) -> None:
+        """Wait for all ranks, at most so many seconds; end them with the exit code if one has failed or is late."""
         if not self._is_open:
             return
         self._is_open = False
@@ -163,19 +166,20 @@ class MPIWorld(World):
         """End all ranks at once, with an exit code."""
         sys.stdout.flush()
         sys.stderr.flush()
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # MPI would print a line as well
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # discards the line that MPI prints
         if hasattr(signal, "alarm"):
             signal.alarm(2)  # ends this process even if the launcher cannot be reached, and MPI waits for it
         self._mpi.COMM_WORLD.Abort(code)
         os._exit(code)
 
     def _wait(self, requests: list[Any], seconds: float | None = None) -> None:
-        """Wait until requests are complete.
+        """Wait until requests are complete, at most so many seconds.
 
         Raises:
             RankFailedError: a rank has failed, or the time is over.
         """
-        watch, begin = self.watch, time.monotonic()
+        watch = self.watch
+        begin = time.monotonic()
         phase = None if watch is None else watch.wait()
         try:
             while not self._mpi.Request.Testall(requests):
@@ -192,7 +196,7 @@ class MPIWorld(World):
             watch.enter(phase)
 
     def _explain(self, error: Exception) -> str:
-        """Return a sentence about a failed connection: which rank has failed, as soon as its heartbeats cease."""
+        """Return a sentence about a failed connection; wait until missing heartbeats tell which rank has failed."""
         watch = self.watch
         if watch is not None:
             watch.is_handled = True
@@ -206,10 +210,10 @@ class MPIWorld(World):
 
 @cache
 def world() -> World:
-    """Return the processes that an MPI launcher started together with this one; without a launcher, this process alone.
+    """Return the world of all processes that an MPI launcher started; without a launcher, of this process alone.
 
     Raises:
-        MissingMPIError: there is a launcher, but no MPI to use.
+        MissingMPIError: a launcher started this process, but MPI cannot be used.
     """
     launched = launched_size()
     if launched is None:
@@ -220,10 +224,10 @@ def world() -> World:
 
 
 def threads_per_rank() -> int:
-    """Return the number of threads that CHAINRULE_THREADS says, or one.
+    """Return the number of threads of each rank: CHAINRULE_THREADS, or 1 if that is not set.
 
-    Not one per processor, the default of a process that runs alone: ranks may share a machine, and the last bits of a
-    result depend on the number of threads.
+    The default is not one thread per processor, as it is in a process that runs alone: ranks may share a machine, and
+    the last bits of a result depend on the number of threads.
 
     Raises:
         SettingError: CHAINRULE_THREADS is not a positive integer.
