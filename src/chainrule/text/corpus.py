@@ -1,11 +1,11 @@
 """TextData: a text as tokens, for training and validation; the tokens are memory-mapped from the cache.
 
-A text is split before it is encoded: the first 90% are for training, the last 10% for validation. Where each line is an
-example of its own, as in a list of names, the order of the lines may mean something (the alphabet, or frequency), so
-they are first sorted by their SHA-256, an order that looks random and is the same on every machine.
+A text is split before it is encoded: the first 90% is for training, the last 10% for validation. If each line is an
+example of its own, as in a list of names, the lines may be in alphabetical order or in order of frequency. So they are
+first sorted by their SHA-256, an order that looks random and is the same on every machine.
 
-The tokens of a text are encoded once. Their file in the cache is named by a checksum of text and tokenizer, so that it
-is never out of date, and written and verified like those of the other data sets.
+A text is encoded once. The file of its tokens in the cache is named after a checksum of text and tokenizer, so it is
+never out of date. It is written and verified like the files of the other data sets.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 MAX_BYTES = 1 << 30
 """Limit on the bytes of a text: reading and encoding it takes several times as much memory."""
 
-VALIDATION = 0.1
+VALIDATION_FRACTION = 0.1
 """The fraction of a text that is for validation."""
 
 
@@ -44,7 +44,7 @@ class TextData:
     """A text as tokens.
 
     Attributes:
-        name: the name or the file that it was loaded by.
+        name: the name or path that was passed to `load`.
         tokenizer: maps text to tokens and back.
         train: the tokens to train on, integers (N,), read-only.
         validation: the tokens for validation, integers (M,), read-only.
@@ -65,20 +65,20 @@ class TextData:
 def load(
     name: str | os.PathLike[str], tokenizer: Tokenizer | None = None, *, bpe: int | None = None, words: bool = False
 ) -> TextData:
-    """Load a corpus by its name (`available` lists them), or a text file in UTF-8.
+    """Load a corpus by its name (see `available`), or a text file in UTF-8.
 
     Args:
-        name: the name of a corpus, or a file. A name takes precedence over a file of the same name.
-        tokenizer: the tokenizer; by default a new one.
-        bpe: the vocabulary of a new byte-pair tokenizer, trained on the training part; by default the new one has a
-            token for each character of the text, also of its validation part.
-        words: whether the new tokenizer has a token for each word of the text, also of its validation part.
+        name: the name of a corpus, or the path of a file. A corpus takes precedence over a file of the same name.
+        tokenizer: the tokenizer. If None, a new one is created; by default, it has a token for each character of the
+            whole text, including the validation part.
+        bpe: the vocabulary size of a new byte-pair tokenizer, which is trained on the training part.
+        words: whether a new tokenizer has a token for each word of the whole text.
 
     Raises:
-        ValueError: the new tokenizer cannot have both byte pairs and words.
-        DataError: no such corpus or file; it is empty, too large, not UTF-8, too short to split, or has characters that
-            the tokenizer does not; or the package that holds it is not installed.
-        UserError: a byte-pair tokenizer, and the package `tokenizers` is missing.
+        ValueError: both `bpe` and `words` are passed.
+        DataError: no such corpus or file; the text is empty, too large, not UTF-8, too short to split, or has
+            characters or words that the tokenizer does not have; or the corpus's package is not installed.
+        UserError: a byte-pair tokenizer needs the package `tokenizers`, which is missing.
     """
     if words and bpe is not None:
         raise ValueError("load: a tokenizer has byte pairs (bpe) or words, not both")
@@ -97,7 +97,7 @@ def load(
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
-    """Read a text file in UTF-8; every line end becomes a newline, a byte-order mark is dropped.
+    """Read a text file in UTF-8; line ends become newlines, and a byte-order mark is removed.
 
     Raises:
         DataError: it is missing, empty, larger than `MAX_BYTES`, not a regular file, or not UTF-8.
@@ -126,21 +126,21 @@ def read_text(path: str | os.PathLike[str]) -> str:
 
 
 def split(text: str, name: str, *, lines: bool = False, words: bool = False) -> tuple[str, str]:
-    """Split a text in two: for training, and the last 10% for validation.
+    """Split a text into its first 90%, for training, and its last 10%, for validation.
 
     Args:
         text: the text.
         name: its name, for messages.
-        lines: whether each line is an example of its own; they are sorted by their SHA-256 and split by number.
-        words: whether the parts are to meet between two words, at the last space or line end before the 10%.
+        lines: whether each line is an example of its own; then the lines, sorted by their SHA-256, are split 9 to 1.
+        words: whether to split between two words: after the last space or line end before the 10%.
 
     Raises:
-        DataError: the text is too short, or has no such space.
+        DataError: the text is too short, or has no such space or line end.
     """
     parts: Sequence[str] = text
     if lines:
         parts = sorted((f"{line}\n" for line in text.splitlines() if line), key=_digest)
-    count = len(parts) - int(VALIDATION * len(parts))
+    count = len(parts) - int(VALIDATION_FRACTION * len(parts))
     if count == len(parts):
         unit = "lines" if lines else "characters"
         raise DataError(f"{name}: has only {len(parts)} {unit}, too few to split off a tenth for validation")
@@ -153,11 +153,12 @@ def split(text: str, name: str, *, lines: bool = False, words: bool = False) -> 
 
 
 def _digest(text: str) -> str:
+    """Return the SHA-256 of a text, in hexadecimal."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _encode(name: str, tokenizer: Tokenizer, texts: Sequence[str]) -> list[NDArray[Any]]:
-    """Return the tokens of each text from the cache; encode them if they are not there."""
+    """Return the tokens of each text from the cache; encode the texts that are not in it."""
     key = hashlib.sha256(json.dumps(tokenizer.document()).encode())
     checksums = []
     for text in texts:

@@ -1,8 +1,8 @@
-"""Generation: tokens drawn one by one from what a language model predicts.
+"""Generation: tokens are drawn one by one from the predictions of a language model.
 
-The keys and values of earlier tokens are kept in a cache, so a new token costs one row of each product instead of the
-whole text. `GPT.step` takes the cache as an array of fixed size, and the position as an argument: one compiled program
-serves all lengths.
+The keys and values of earlier tokens are kept in a cache: for a new token, the model computes one row of each matrix
+product instead of one for each token of the text. `GPT.step` takes the cache as an array of fixed size, and the
+position as an argument, so one compiled program serves all lengths.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ class Sampler:
     """How tokens are drawn from logits.
 
     Attributes:
-        temperature: the logits are divided by it, so that below 1 likely tokens become likelier; 0 takes the likeliest.
-        top_k: draw from the k most likely tokens only (and those that are as likely as the last of them).
-        top_p: draw from the most likely tokens only, as few as have a probability of at least p in total. Applied after
-            `top_k`.
+        temperature: the logits are divided by it: below 1, likely tokens become even likelier; 0 takes the likeliest.
+        top_k: draw only from the k most likely tokens (and any that are as likely as the last of them).
+        top_p: draw only from the smallest set of most likely tokens whose total probability is at least p. Applied
+            after `top_k`.
 
     Raises:
         ValueError: the temperature is negative or NaN, `top_k` is below 1, or `top_p` is not above 0 and at most 1.
-        TypeError: one of them is not a number, or `top_k` not an integer.
+        TypeError: one of them is not a number, or `top_k` is not an integer.
 
     Sources: Fan et al., Hierarchical neural story generation (2018), for top-k; Holtzman et al., The curious case of
     neural text degeneration (2020), for top-p.
@@ -57,7 +57,7 @@ class Sampler:
     top_p: float | None = None
 
     def __post_init__(self) -> None:
-        """Check the settings."""
+        """Check the settings; error messages begin with "generate", the function that takes them."""
         check_not_negative("generate", temperature=self.temperature)
         if self.top_k is not None:
             check_integer("generate", "top_k", self.top_k, minimum=1)
@@ -66,7 +66,7 @@ class Sampler:
             check("generate", 0 < self.top_p <= 1, f"top_p must be above 0 and at most 1, not {self.top_p}")
 
     def probabilities(self, logits: ArrayLike) -> NDArray[np.float64]:
-        """Return the probabilities of the next tokens, (N, V), from logits (N, V).
+        """Return the probabilities with which tokens are drawn, (N, V), from logits (N, V).
 
         Raises:
             ValueError: the largest logit of a text is not finite.
@@ -89,16 +89,16 @@ class Sampler:
             sums = weights.cumsum(axis=1)
             totals = sums[:, -1:]
             draws = np.minimum(draw("random", totals.shape, generator) * totals, np.nextafter(totals, 0))
-            tokens = (sums > draws).argmax(axis=1)  # the first whose sum is above the draw
+            tokens = (sums > draws).argmax(axis=1)  # the first token whose cumulative sum is above the draw
         return tokens
 
     def _weights(self, logits: ArrayLike) -> NDArray[np.float64]:
-        """Return numbers in proportion to the probabilities, (N, V); the largest of each text is 1."""
+        """Return weights proportional to the probabilities, (N, V); the largest in each row is 1."""
         scores = np.asarray(logits, np.float64)
         best = scores.max(axis=1, keepdims=True)
-        wrong = best[~np.isfinite(best)]
-        if wrong.size:
-            raise ValueError(f"generate: a logit is {wrong[0]}: the weights of the model have diverged")
+        invalid = best[~np.isfinite(best)]
+        if invalid.size:
+            raise ValueError(f"generate: a logit is {invalid[0]}: the weights of the model have diverged")
         weights: NDArray[np.float64]
         if not self.temperature:
             weights = np.zeros_like(scores)
@@ -106,14 +106,14 @@ class Sampler:
             return weights
         scores = (scores - best) / self.temperature
         if self.top_k is not None and self.top_k < scores.shape[1]:
-            least = np.partition(scores, -self.top_k, axis=1)[:, -self.top_k, None]
-            scores[scores < least] = -math.inf
+            threshold = np.partition(scores, -self.top_k, axis=1)[:, -self.top_k, None]  # the k-th largest score
+            scores[scores < threshold] = -math.inf
         weights = np.exp(scores)
         if self.top_p is not None and self.top_p < 1:
             order = np.argsort(-weights, axis=1, kind="stable")
             descending = np.take_along_axis(weights, order, axis=1)
-            before = np.cumsum(descending, axis=1) - descending  # the weight of all tokens that are more likely
-            descending[before >= self.top_p * weights.sum(axis=1, keepdims=True)] = 0.0
+            preceding = np.cumsum(descending, axis=1) - descending  # the total weight of all likelier tokens
+            descending[preceding >= self.top_p * weights.sum(axis=1, keepdims=True)] = 0.0
             np.put_along_axis(weights, order, descending, axis=1)
         return weights
 
@@ -122,25 +122,25 @@ def generate(
     model: GPT, prompt_tokens: Sequence[int] | NDArray[np.int64], max_new_tokens: int, temperature: float = 1.0,
     top_k: int | None = None, top_p: float | None = None, generator: Generator | None = None, *, use_cache: bool = True,
 ) -> Iterator[int]:  # fmt: skip
-    """Continue a text: an iterator over its next tokens, each drawn when it is asked for.
+    """Continue a text: return an iterator over its next tokens, each drawn when it is requested.
 
     Args:
         model: a GPT, in eval mode if it has dropout.
-        prompt_tokens: (T,), the beginning, at least one token.
+        prompt_tokens: (T,), the beginning of the text, at least one token.
         max_new_tokens: the number of tokens to draw.
         temperature: the logits are divided by it; 0 takes the most likely token.
-        top_k: draw from the k most likely tokens only.
-        top_p: draw from the most likely tokens only, as few as have a probability of at least p in total.
+        top_k: draw only from the k most likely tokens (see `Sampler`).
+        top_p: draw only from the smallest set of most likely tokens whose total probability is at least p.
         generator: source of the random numbers.
-        use_cache: keep keys and values; otherwise each token reads the whole context, with the same result.
+        use_cache: whether to keep keys and values; otherwise the model reads the whole context for each token.
 
-    A context longer than the model's block is cropped to its last `block_size` tokens, whose positions then start at 0
-    again, also with rotary positions. So their keys and values change with each token: beyond the block, every token
-    reads the whole block.
+    A context longer than the model's block is cropped to its last `block_size` tokens; their positions then start at 0
+    again, also with rotary positions. So all keys and values change with each token: beyond the block, the model reads
+    the whole block for each token.
 
     Raises:
         ValueError: the prompt is empty or holds an unknown token, the temperature is negative, `top_k` is below 1,
-            `top_p` is not above 0 and at most 1, or the model would drop out.
+            `top_p` is not above 0 and at most 1, or the model has dropout and is in training mode.
         TypeError: the tokens are not integers.
 
     Source: Pope et al., Efficiently scaling transformer inference (2022), for the cache.
@@ -163,11 +163,11 @@ def generate_batch(
     model: GPT, prompt_tokens: ArrayLike, max_new_tokens: int, temperature: float = 1.0, top_k: int | None = None,
     top_p: float | None = None, generator: Generator | None = None, *, use_cache: bool = True,
 ) -> Iterator[NDArray[np.int64]]:  # fmt: skip
-    """Continue several texts of equal length: an iterator over their next tokens, each (N,).
+    """Continue several texts of equal length: return an iterator over their next tokens, each (N,).
 
     Args:
-        model: as in `generate`, like the other arguments.
-        prompt_tokens: (N, T).
+        model: see `generate`.
+        prompt_tokens: (N, T), the beginning of each text.
         max_new_tokens: the number of tokens to draw for each text.
         temperature: see `generate`.
         top_k: see `generate`.
@@ -196,7 +196,7 @@ def _draw_tokens(
     predict: Predict, sampler: Sampler, context: NDArray[np.int64], block_size: int, count: int,
     generator: Generator | None,
 ) -> Iterator[NDArray[np.int64]]:  # fmt: skip
-    """Yield `count` tokens for each of the texts whose last tokens are the context (N, T)."""
+    """Yield `count` times the next token of each text, (N,); the context (N, T) holds the last tokens of the texts."""
     for _ in range(count):
         drawn = sampler(predict(context), generator)
         context = np.concatenate([context, drawn[:, None]], axis=1)[:, -block_size:]
@@ -214,15 +214,15 @@ def _without_cache(model: GPT) -> Predict:
 
 
 def _with_cache(model: GPT, count: int) -> Predict:
-    """Return a function like that of `_without_cache`, for contexts that are each the previous one and one more token.
+    """Return a function like that of `_without_cache`, for contexts that each continue the previous one by one token.
 
-    Once the block is full, their first token is dropped.
+    Once the block is full, a context drops the first token of the previous one.
     """
     config = model.config
     shape = config.layers, 2, count, config.kv_heads, config.block_size, config.head_size
     cache = np.zeros(shape, model.token_embedding.weight.dtype)
     token, position = np.zeros((count, 1), np.int64), np.zeros(1, np.int64)
-    arguments = from_numpy(token), from_numpy(position), from_numpy(cache)  # of the same memory
+    arguments = from_numpy(token), from_numpy(position), from_numpy(cache)  # they share the arrays' memory
     length = 0  # the number of tokens in the cache
 
     def predict(context: NDArray[np.int64]) -> NDArray[Any]:

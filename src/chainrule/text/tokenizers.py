@@ -1,9 +1,9 @@
-"""Tokenizers: from text to integers and back, by characters or by byte pairs; `words` has those by words.
+"""Tokenizers by characters and by byte pairs: from text to integers and back. `words.py` has the one by words.
 
 A character tokenizer has one token per character of its training text. A byte-pair tokenizer starts from the 256 bytes
 and merges the most frequent pairs into longer tokens; it can encode any text.
 
-A tokenizer is saved as JSON, which holds no code and is checked when it is read.
+A tokenizer is saved as JSON; the file contains no code and is checked when it is read.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    Tokens = NDArray[np.integer[Any]]
+    from chainrule.text.tokens import Tokens
 
 MAX_FILE_BYTES = 32_000_000
-"""Limit on the bytes of a tokenizer's file: one of 100,000 tokens takes 8 MB."""
+"""Limit on the bytes of a tokenizer's file; a vocabulary of 100,000 tokens takes 8 MB."""
 
 
 class Tokenizer(Protocol):
-    """What a text model needs of a tokenizer."""
+    """The interface of tokenizers."""
 
     kind: ClassVar[str]
 
@@ -46,7 +46,7 @@ class Tokenizer(Protocol):
         """Return the text of tokens."""
 
     def document(self) -> dict[str, Any]:
-        """Return the content of the tokenizer's file, which JSON can hold."""
+        """Return the content of the tokenizer's file, as objects that JSON can represent."""
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the tokenizer as JSON, atomically."""
@@ -56,7 +56,7 @@ class CharTokenizer:
     """One token per character.
 
     Args:
-        characters: the vocabulary: the character of each token, in order.
+        characters: the vocabulary: the character of token 0, of token 1, and so on.
 
     Raises:
         ValueError: there are no characters, or one appears twice.
@@ -100,7 +100,7 @@ class CharTokenizer:
 
         Args:
             text: the text.
-            what: how an error message calls it.
+            what: the name of the text in error messages.
 
         Raises:
             DataError: the text has characters that are not in the vocabulary; the message names them.
@@ -149,14 +149,14 @@ class CharTokenizer:
 class BPETokenizer:
     """Byte-pair encoding over bytes, by the `tokenizers` library.
 
-    The first 256 tokens are the bytes; each merge of two tokens adds another, unless there is one of the same bytes.
+    The first 256 tokens are the bytes; each merge of two tokens adds a token, unless one with the same bytes exists.
 
     Args:
         merges: pairs of tokens, in the order in which they are merged. In a token, each byte is a printable character,
             as in GPT-2's files: a letter stands for itself, "Ġ" for a space, "Ċ" for a new line.
 
     Raises:
-        ValueError: a merge is not of two earlier tokens.
+        ValueError: a merge refers to a token that the bytes and earlier merges do not create.
         UserError: the package `tokenizers` is missing.
 
     Source: Sennrich, Haddow and Birch, Neural Machine Translation of Rare Words with Subword Units (2016).
@@ -183,7 +183,7 @@ class BPETokenizer:
             vocab_size: the number of tokens; a short text may not have enough pairs to reach it.
 
         Raises:
-            DataError: the text is empty, or the vocabulary does not have room for the 256 bytes.
+            DataError: the text is empty, or `vocab_size` is not from 256 to 1,000,000.
             UserError: the package `tokenizers` is missing.
         """
         if not text:
@@ -211,7 +211,7 @@ class BPETokenizer:
         """Return the tokens of a text, (N,), in the smallest type.
 
         Raises:
-            DataError: the text has bytes that are not UTF-8, as a command's arguments can.
+            DataError: the text contains bytes that are not UTF-8, as the arguments of a command may.
         """
         try:
             text.encode()
@@ -255,7 +255,7 @@ class BPETokenizer:
 
 
 def _byte_level(model: Any) -> Any:
-    """Return the library's tokenizer with a model, whose tokens are bytes."""
+    """Return a tokenizer of the library with a model, which it applies to bytes."""
     library = _library()
     tokenizer = library.Tokenizer(model)
     tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -266,28 +266,28 @@ def _byte_level(model: Any) -> Any:
 KINDS: dict[str, type[CharTokenizer] | type[BPETokenizer] | type[WordTokenizer]] = {
     tokenizer.kind: tokenizer for tokenizer in (CharTokenizer, BPETokenizer, WordTokenizer)
 }
-"""The tokenizers by the name in their files."""
+"""The tokenizer classes, by the name `kind` in their files."""
 
 
 def decode_stream(tokenizer: Tokenizer, tokens: Iterable[int], before: Sequence[int] | Tokens = ()) -> Iterator[str]:
-    """Decode tokens one by one; a character that is spread over several tokens comes once it is complete.
+    """Decode tokens one by one; a character that consists of several tokens is yielded once it is complete.
 
-    The pieces in a row are what the tokens add to the text of those before them, of which the last one counts: a word
-    has a space before it, unless it begins a text or a line.
+    Joined, the pieces are the text that `tokens` add to that of the tokens `before`. Only the last of those matters: a
+    word gets a space before it, unless it begins a text or a line.
     """
     pending = [int(token) for token in before[-1:]]
-    done = len(tokenizer.decode(pending))  # the number of characters of the pending tokens that have been yielded
+    n_yielded = len(tokenizer.decode(pending))  # how many characters of the pending tokens have been yielded
     for token in tokens:
         pending.append(token)
         text = tokenizer.decode(pending)
         end = len(text) - text.endswith("\ufffd")  # the last character may be incomplete
-        if end > done:
-            yield text[done:end]
-            done = end
+        if end > n_yielded:
+            yield text[n_yielded:end]
+            n_yielded = end
         if end == len(text):
             pending = pending[-1:]
-            done = len(tokenizer.decode(pending))
-    rest = tokenizer.decode(pending)[done:]
+            n_yielded = len(tokenizer.decode(pending))
+    rest = tokenizer.decode(pending)[n_yielded:]
     if rest:
         yield rest
 
@@ -297,7 +297,7 @@ def load_tokenizer(path: str | os.PathLike[str]) -> CharTokenizer | BPETokenizer
 
     Raises:
         DataError: the file is missing, too large, not JSON, or not a tokenizer.
-        UserError: it is a byte-pair tokenizer, and the package `tokenizers` is missing.
+        UserError: a byte-pair tokenizer needs the package `tokenizers`, which is missing.
     """
     try:
         with open_regular(path) as file:
@@ -327,7 +327,7 @@ def _code_points(text: str) -> NDArray[np.uint32]:
 
 
 def _library() -> Any:
-    """Import the `tokenizers` library, an extra.
+    """Import the library `tokenizers`, which is optional.
 
     Raises:
         UserError: it is not installed.

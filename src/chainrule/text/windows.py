@@ -1,4 +1,4 @@
-"""TokenWindows: a text as a data set of windows, and of the same windows one token later."""
+"""TokenWindows: a text as a data set of windows, with the same windows shifted by one token as targets."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ if TYPE_CHECKING:
 
 
 class TokenWindows:
-    """All windows of a text: example i has the tokens from i on as input, and those from i + 1 on as targets.
+    """All windows of a text: the inputs of example i are the T tokens from i on, the targets those from i + 1 on.
 
-    For a `DataLoader`: with `shuffle=True` and `num_samples`, it draws windows from anywhere in the text.
+    A `DataLoader` with `shuffle=True` and `num_samples` draws windows from anywhere in the text.
 
     Args:
         tokens: the tokens, integers (N,); they are not copied, even from a memory-mapped file.
-        block_size: T, the tokens per window.
+        block_size: T, the number of tokens per window.
         name: the text's name, for messages.
 
     Raises:
-        DataError: the text is shorter than a window and its last target, T + 1 tokens.
+        DataError: the text has fewer than T + 1 tokens.
+        ValueError: the tokens are not integers in one dimension, or `block_size` is below 1.
 
         from chainrule.text import TokenWindows
 
@@ -54,11 +55,11 @@ class TokenWindows:
         return len(self.tokens) - self.block_size
 
     def __getitem__(self, index: Any) -> tuple[Tensor, Tensor]:
-        """Return the windows that start at an index: inputs (N, T) and targets (N, T), int64; (T,) for one.
+        """Return the windows that start at N indices: inputs and targets, (N, T), int64; for one index, (T,).
 
         Raises:
             DataError: the memory-mapped file of the tokens has become shorter.
-            IndexError: there is no such window.
+            IndexError: no window starts at an index.
         """
         starts = np.asarray(range(len(self))[index] if isinstance(index, slice) else index)
         if starts.dtype.kind == "b":

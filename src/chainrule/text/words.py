@@ -1,4 +1,4 @@
-"""A tokenizer of whole words, for small models of simple texts, whose predictions are words that a person can read."""
+"""A tokenizer of whole words, for small models of simple texts: each prediction is a readable word."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
     from chainrule.text.tokens import Tokens
 
 PARTS = re.compile(r"\n|[^\W_]+(?:['’][^\W_]+)*|[^\s]")
-"""What is a token: the end of a line, a word with its apostrophes, or any other character that is no space."""
+"""A token: the end of a line, a word with its apostrophes, or any other character that is not a space."""
 
 NO_SPACE_BEFORE = frozenset(".,;:!?)\n")
-"""The tokens that stand close to the one before them."""
+"""The tokens before which `decode` does not insert a space."""
 
-NAMED = 5
-"""How many unknown words a message names."""
+MAX_NAMED_WORDS = 5
+"""How many unknown words an error message names."""
 
 
 class WordTokenizer:
-    r"""One token per word, mark of punctuation and end of a line; small and capital letters are the same.
+    r"""One token per word, punctuation mark and end of a line; all text is converted to lower case.
 
-    Spaces are not kept: decoding puts one between words.
+    Spaces are not kept: decoding inserts a space between words.
 
     Args:
-        words: the vocabulary, in order, in lower case.
+        words: the vocabulary, in lower case: the word of token 0, of token 1, and so on.
 
     Raises:
-        ValueError: there are no words, one appears twice, or one is not a token.
+        ValueError: there are no words, one appears twice, or one is not a single token in lower case.
 
         from chainrule.text import WordTokenizer
 
@@ -81,7 +81,7 @@ class WordTokenizer:
 
         Args:
             text: the text.
-            what: how an error message calls it.
+            what: the name of the text in error messages.
 
         Raises:
             DataError: the text has words that are not in the vocabulary; the message names them.
@@ -89,7 +89,7 @@ class WordTokenizer:
         words = split(text)
         unknown = list(dict.fromkeys(word for word in words if word not in self._index))
         if unknown:
-            names = join_names([f"'{shorten(word)}'" for word in unknown], limit=NAMED)
+            names = join_names([f"'{shorten(word)}'" for word in unknown], limit=MAX_NAMED_WORDS)
             raise DataError(
                 f"{what} has {names}, and the model has only the {self.vocab_size:,} words of the text that it was "
                 f"trained on"
@@ -97,7 +97,7 @@ class WordTokenizer:
         return np.array([self._index[word] for word in words], token_type(self.vocab_size))
 
     def decode(self, tokens: Sequence[int] | Tokens) -> str:
-        """Return the text of tokens, (N,), with a space between words.
+        """Return the text of tokens, (N,), with spaces between words.
 
         Raises:
             ValueError: a token is not below `vocab_size`.
@@ -122,7 +122,7 @@ class WordTokenizer:
         """Return the tokenizer of a parsed JSON document.
 
         Raises:
-            ValueError: it is not a vocabulary of words.
+            ValueError: the document is not a vocabulary of words.
         """
         words = document.get("words")
         is_list = isinstance(words, list) and all(isinstance(word, str) for word in words)
@@ -132,10 +132,10 @@ class WordTokenizer:
 
 
 def split(text: str) -> list[str]:
-    """Return the words of a text in lower case, its marks of punctuation, and the ends of its lines.
+    """Split a text, in lower case, into words, punctuation marks and ends of lines.
 
-    Accents and vowel signs that are characters of their own belong to the word that they stand in; where there is one
-    character for a letter with its accent, that is taken (Unicode's normal form C).
+    A letter and its accent become one character if Unicode has it (normal form C). Other accents and vowel signs are
+    characters of their own; they belong to the word around them.
     """
     if text.isascii():
         return PARTS.findall(text.lower())
@@ -143,8 +143,8 @@ def split(text: str) -> list[str]:
     end, after_mark = -1, False
     for match in PARTS.finditer(unicodedata.normalize("NFC", text.lower())):
         is_mark = unicodedata.category(match[0][0]).startswith("M")
-        goes_on = match.start() == end and (is_mark or (after_mark and match[0][0].isalnum()))
-        if goes_on and parts[-1] != "\n":
+        continues_word = match.start() == end and (is_mark or (after_mark and match[0][0].isalnum()))
+        if continues_word and parts[-1] != "\n":
             parts[-1] += match[0]
         else:
             parts.append(match[0])
