@@ -27,7 +27,7 @@ os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "20")
 
 # `import A as A` is how type checkers know that a name is handed on; what `*` brings is handed on as well
 from chainrule import safetensors_io as weights
-from chainrule.habits import PACKAGE, no_attribute
+from chainrule.habits import PACKAGE_HINTS, no_attribute
 from chainrule.ops import *
 
 from chainrule import (  # isort: skip
@@ -81,8 +81,8 @@ if not TYPE_CHECKING:  # type checkers would take any misspelled name for one th
             globals()[name] = getattr(importlib.import_module(_FUNCTIONS[name]), name)
             return globals()[name]
         room = next((path for path in ("nn", "nn.functional", "optim") if hasattr(_room(path), name)), None)
-        instead = PACKAGE.get(name, room and f"use chainrule.{room}.{name}")
-        raise no_attribute("module 'chainrule'", name, sys.modules[__name__], instead)
+        hint = PACKAGE_HINTS.get(name, room and f"use chainrule.{room}.{name}")
+        raise no_attribute("module 'chainrule'", name, sys.modules[__name__], hint)
 
     def _room(path: str) -> Any:
         return sys.modules[f"chainrule.{path}"]

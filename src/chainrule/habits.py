@@ -1,13 +1,14 @@
-"""Names of other libraries that are missing here, and what to write instead, for the message of an error.
+"""Hints for names that users of other libraries type by habit: what to write instead, for an error message.
 
-PyTorch's own names that are absent, and those of NumPy, Keras, tinygrad and scikit-learn that users type by habit.
+The names are those of PyTorch that chainrule does not have, and some of NumPy, Keras, tinygrad and scikit-learn. In a
+hint, {name} stands for the missing name.
 """
 
 from __future__ import annotations
 
 _ONLY_CPU = "leave it out: tensors are always on the CPU"
 
-PACKAGE = {
+PACKAGE_HINTS = {
     **dict.fromkeys(
         ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"),
         "types are NumPy's: use numpy.{name}",
@@ -32,21 +33,23 @@ PACKAGE = {
         }.items()
     },
 }  # fmt: skip
-"""What is no attribute of the package `chainrule`."""
+"""Hints for attributes that the package `chainrule` does not have."""
 
-TENSOR_CLASS = {
+TENSOR_CLASS_HINTS = {
     **dict.fromkeys(
-        ("arange", "as_tensor", "cat", "eye", "full", "from_numpy", "linspace", "ones", "rand", "randint", "randn"),
+        (
+            "arange", "as_tensor", "cat", "eye", "full", "from_numpy", "linspace", "ones", "rand", "randint", "randn",
+            "stack", "zeros",
+        ),
         "use chainrule.{name}(...)",
     ),
-    **dict.fromkeys(("stack", "zeros"), "use chainrule.{name}(...)"),
     "uniform": "use chainrule.rand(...)",
     "normal": "use chainrule.randn(...)",
     "manual_seed": "use chainrule.manual_seed(seed)",
-}
-"""What is no attribute of the class `Tensor`."""
+}  # fmt: skip
+"""Hints for attributes that the class `Tensor` does not have."""
 
-TENSOR = {
+TENSOR_HINTS = {
     "astype": "use to(dtype)",
     "type": "use to(dtype)",
     "cast": "use to(dtype)",
@@ -63,9 +66,9 @@ TENSOR = {
     "clip": "use clamp(min, max)",
     "concat": "use chainrule.cat([...])",
 }
-"""What is no attribute of a Tensor."""
+"""Hints for attributes that a Tensor does not have."""
 
-MODULE = {
+MODULE_HINTS = {
     "save": 'use chainrule.save(model.state_dict(), "model.safetensors")',
     "load": 'use model.load_state_dict(chainrule.load("model.safetensors"))',
     "fit": "use chainrule.training.Trainer, or a loop over a DataLoader",
@@ -79,18 +82,18 @@ MODULE = {
     "get_parameters": "use parameters()",
     "weights": "use parameters() or state_dict()",
 }
-"""What is no attribute of a Module."""
+"""Hints for attributes that a Module does not have."""
 
 
-def no_attribute(owner: str, name: str, obj: object, instead: str | None) -> AttributeError:
-    """Return the error for a missing attribute, with what to use instead if that is known.
+def no_attribute(owner: str, name: str, obj: object, hint: str | None) -> AttributeError:
+    """Return the error for a missing attribute, with a hint what to use instead.
 
     Args:
-        owner: what has no such attribute, as Python says it.
+        owner: the description of the object in Python's own message, such as "module 'chainrule'".
         name: the attribute.
-        obj: the object, in which Python looks for a similar name.
-        instead: what to use instead.
+        obj: the object; without a hint, Python looks in it for a similar name.
+        hint: what to use instead, or None.
     """
-    hint = f": {instead.format(name=name)}" if instead else ""
-    message = f"{owner} has no attribute {name!r}{hint}"
-    return AttributeError(message) if instead else AttributeError(message, name=name, obj=obj)
+    if hint:
+        return AttributeError(f"{owner} has no attribute {name!r}: {hint.format(name=name)}")
+    return AttributeError(f"{owner} has no attribute {name!r}", name=name, obj=obj)

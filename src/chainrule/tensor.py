@@ -24,7 +24,7 @@ from chainrule.autograd.hooks import Handle
 from chainrule.autograd.mode import mode
 from chainrule.devices import CPU, check_device, device, target_dtype
 from chainrule.errors import LeakedTracerError, check, read_only_error
-from chainrule.habits import TENSOR, TENSOR_CLASS, no_attribute
+from chainrule.habits import TENSOR_CLASS_HINTS, TENSOR_HINTS, no_attribute
 from chainrule.ops import numpy_names
 from chainrule.ops.dtypes import DEFAULT, promote, storable_dtype
 from chainrule.ops.operation import Operation
@@ -85,7 +85,7 @@ else:
         """The class of `Tensor`: explains missing names, such as `Tensor.zeros`."""
 
         def __getattr__(cls, name: str) -> Any:
-            raise no_attribute(f"type object {cls.__name__!r}", name, cls, TENSOR_CLASS.get(name))
+            raise no_attribute(f"type object {cls.__name__!r}", name, cls, TENSOR_CLASS_HINTS.get(name))
 
 
 class Tensor(metaclass=_TensorType):
@@ -229,7 +229,7 @@ class Tensor(metaclass=_TensorType):
 
         def __getattr__(self, name: str) -> Any:
             function = f"use chainrule.{name}(tensor)" if name in ops.__all__ else None
-            raise no_attribute(f"{type(self).__name__!r} object", name, self, TENSOR.get(name, function))
+            raise no_attribute(f"{type(self).__name__!r} object", name, self, TENSOR_HINTS.get(name, function))
 
     @property
     def data(self) -> NDArray[Any]:

@@ -18,7 +18,7 @@ from chainrule.autograd.hooks import Handle, backward_barrier, check_replacement
 from chainrule.autograd.mode import no_grad, refuse_while_tracing
 from chainrule.devices import target_dtype
 from chainrule.errors import check, join_names, type_name
-from chainrule.habits import MODULE, no_attribute
+from chainrule.habits import MODULE_HINTS, no_attribute
 from chainrule.nn.nesting import explain_nesting, name_layer, raise_nesting_error
 from chainrule.ops.dtypes import storable_dtype
 from chainrule.tensor import Tensor
@@ -160,7 +160,7 @@ class Module:
         def __getattr__(self, name: str) -> Any:
             if hasattr(type(self), name):  # a property raised an AttributeError: raise it again
                 return object.__getattribute__(self, name)
-            raise no_attribute(f"{type(self).__name__!r} object", name, self, MODULE.get(name))
+            raise no_attribute(f"{type(self).__name__!r} object", name, self, MODULE_HINTS.get(name))
 
     def __delattr__(self, name: str) -> None:
         super().__delattr__(name)
