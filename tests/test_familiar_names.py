@@ -237,9 +237,9 @@ def test_what_is_named_instead_is_there_and_the_name_is_not(table):
     owner = {"PACKAGE": chainrule, "TENSOR": chainrule.ones(1), "TENSOR_CLASS": chainrule.Tensor, "MODULE": nn.ReLU()}[
         table
     ]
-    for name, instead in getattr(habits, table).items():
+    for name, hint in getattr(habits, f"{table}_HINTS").items():
         assert not hasattr(owner, name), name
-        words = instead.format(name=name).replace("use ", "").split("(")[0].split(" ")[0].rstrip(",")
+        words = hint.format(name=name).replace("use ", "").split("(")[0].split(" ")[0].rstrip(",")
         if words.startswith(("chainrule.", "numpy.")):
             value = {"chainrule": chainrule, "numpy": np}[words.split(".")[0]]
             for part in words.split(".")[1:]:
@@ -277,5 +277,7 @@ def test_data_and_files_of_other_habits(tmp_path):
         TypeError, match=r"^save: takes the tensors first, then the path: save\(model.state_dict\(\), path\)$"
     ):
         chainrule.save(str(tmp_path / "x"), {})
+    with pytest.raises(TypeError, match=r'^save: takes a path, such as "model.safetensors"; got int$'):
+        chainrule.save({}, 3)
     with pytest.raises(TypeError, match=r'^save: takes a path, such as "model.safetensors"; got no path$'):
         chainrule.save({})

@@ -297,6 +297,14 @@ def test_our_reader_accepts_the_files_that_the_library_accepts(tmp_path_factory,
     assert read(safetensors_io._read_plainly, path) == read(safetensors_io._read, path)
 
 
+def test_our_reader_refuses_missing_values_before_it_allocates_memory_for_them(tmp_path):
+    count = 2**58
+    header = json.dumps({"w": {"dtype": "F32", "shape": [count], "data_offsets": [0, 4 * count]}}).encode()
+    (tmp_path / "w").write_bytes(struct.pack("<Q", len(header)) + header)
+    with pytest.raises(RunError, match="w: is not a complete safetensors file .the values of w are cut off"):
+        safetensors_io._read_plainly(tmp_path / "w")
+
+
 @pytest.mark.parametrize("header", [b"[" * 100_000, b'{"a":' * 100_000, b'{"a": NaN}', b"\xff", b"[]", b"1", b'"a"'])
 def test_our_reader_refuses_what_is_no_header(tmp_path, header):
     (tmp_path / "w").write_bytes(struct.pack("<Q", len(header)) + header)

@@ -1,10 +1,10 @@
-"""Printing to a standard output whose encoding does not have every character."""
+"""Printing to a standard output whose encoding lacks characters."""
 
 import sys
 
 
 def replace_unencodable() -> None:
-    """Make standard output replace characters that its encoding does not have, instead of failing (pipes on Windows).
+    """Make standard output replace the characters that its encoding lacks, as on a pipe on Windows, instead of failing.
 
     An error handler set by PYTHONIOENCODING stays in effect.
     """

@@ -1,7 +1,7 @@
 """Errors that a user can fix (wrong files, images, names), and functions that check arguments.
 
-The command line prints the message of a `UserError` and exits with 2; any other exception is a bug and exits with 1.
-The engine itself raises Python's `ValueError`, `TypeError`, `IndexError` and `RuntimeError`.
+The command line prints the message of a `UserError` and exits with 2; it reports an unexpected exception as a bug. The
+engine raises Python's own `ValueError`, `TypeError`, `IndexError` and `RuntimeError`, or subclasses of these.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
 PACKAGE_FOLDER = str(Path(__file__).parent) + os.sep
-"""The folder of chainrule's own code, to find the user's line for a warning or an error."""
+"""The folder of chainrule's own code: warnings and errors refer to the last line of code outside it."""
 
 
 def check(owner: object, condition: object, message: str, kind: type[Exception] = ValueError) -> None:
     """Raise an error unless `condition` is true.
 
-    Not for hot paths: the message is formatted even if there is no error.
+    Do not use it on hot paths: the message is formatted even if there is no error.
 
     Args:
         owner: a function's name, or an object whose class name is used; the message begins with it.
@@ -43,12 +43,12 @@ def check_numbers(owner: object, *values: Any) -> None:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether a value is a number, or a zero-dimensional array or Tensor."""
+    """Return whether a value is a number, or a zero-dimensional array or Tensor."""
     return isinstance(value, Real) or (getattr(value, "ndim", None) == 0 and value.dtype.kind in "biuf")
 
 
 def require_numbers(owner: object, **values: Any) -> list[Any]:
-    """Return the values; raise a TypeError that names the first one that is not a number."""
+    """Return the values as a list; raise a TypeError that names the first one that is not a number."""
     for name, value in values.items():
         check(owner, isinstance(value, Real), f"{name} must be a number, not {value!r}", TypeError)
     return [*values.values()]
@@ -79,29 +79,29 @@ def check_floats(owner: object, array: Any) -> None:
         check(owner, False, f"takes floats, not {dtype}: convert it with .float()", TypeError)
 
 
-def check_integer(owner: object, what: str, value: Any, minimum: int | None = None) -> None:
-    """Raise an error unless a value is an integer, and at least `minimum` if that is given."""
+def check_integer(owner: object, name: str, value: Any, minimum: int | None = None) -> None:
+    """Raise an error, which names the value, unless it is an integer and at least `minimum`."""
     is_integer = hasattr(value, "__index__") and not isinstance(value, bool)
-    check(owner, is_integer, f"{what} must be an integer, not {value!r}", TypeError)
+    check(owner, is_integer, f"{name} must be an integer, not {value!r}", TypeError)
     if minimum is not None:
-        check(owner, value >= minimum, f"{what} must be at least {minimum}, not {value}")
+        check(owner, value >= minimum, f"{name} must be at least {minimum}, not {value}")
 
 
 def join_names(names: Sequence[str], separator: str = ", ", limit: int = 8) -> str:
     """Join names for a message: the first `limit`, each shortened, and the number of the others.
 
-    The names may come from a file, which may have a million of them.
+    The names may come from a file, and there may be a million of them.
     """
     text = separator.join(shorten(name) for name in names[:limit])
     return text if len(names) <= limit else f"{text} and {len(names) - limit:,} more"
 
 
-def check_destination(path: str | os.PathLike[str], what: str, extensions: Collection[str]) -> None:
+def check_destination(path: str | os.PathLike[str], file_kind: str, extensions: Collection[str]) -> None:
     """Check that a file can be written to a path, before its content is computed.
 
     Args:
         path: the path of the file.
-        what: the kind of file, for the error.
+        file_kind: the kind of file, for the error.
         extensions: the allowed file name extensions, in lower case, with their dots.
 
     Raises:
@@ -111,12 +111,12 @@ def check_destination(path: str | os.PathLike[str], what: str, extensions: Colle
     if path.suffix.lower() not in extensions:
         *first_extensions, last = extensions
         choices = f"{', '.join(first_extensions)} or {last}" if first_extensions else last
-        raise UserError(f"{path}: '{path.suffix}' is not a supported {what} format; use {choices}")
+        raise UserError(f"{path}: '{path.suffix}' is not a supported {file_kind} format; use {choices}")
     if not path.parent.is_dir():
         raise UserError(f"{path}: the folder {path.parent} does not exist; create it first or choose another")
 
 
-_DIRECTIONS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+_DIRECTION_CLASSES = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 """Bidirectional classes of characters that change the order in which text is displayed (Unicode Standard Annex 9)."""
 
 
@@ -124,20 +124,21 @@ def printable(text: str) -> str:
     """Escape control characters, changes of direction, and bytes that are not UTF-8."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(_escaped(character) for character in text)
+    return "".join(_escape(character) for character in text)
 
 
-def _escaped(character: str) -> str:
+def _escape(character: str) -> str:
+    """Return a character, or its escape sequence if it should not be printed."""
     if "\udc80" <= character <= "\udcff":  # a byte of a file name that is not UTF-8
         return f"\\x{os.fsencode(character)[0]:02x}"
-    control = unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
-    if control or unicodedata.bidirectional(character) in _DIRECTIONS:
+    is_control = unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+    if is_control or unicodedata.bidirectional(character) in _DIRECTION_CLASSES:
         return character.encode("unicode_escape").decode("ascii")
     return character
 
 
 def shorten(text: str, max_length: int = 200) -> str:
-    """Make a text printable and cut it to at most `max_length` characters, but never inside an escape sequence."""
+    """Make a text printable and cut it to at most `max_length` characters, but not inside an escape sequence."""
     beginning = text[: max_length + 1]  # the rest of a long text need not be escaped
     shown = printable(beginning)
     if len(shown) <= max_length:
@@ -147,7 +148,7 @@ def shorten(text: str, max_length: int = 200) -> str:
 
 
 def type_name(value: object) -> str:
-    """Return the name of a value's type for a message, with a foreign package's name: int, torch.Tensor."""
+    """Return the name of a value's type for a message, with that of its package if it is foreign: int, torch.Tensor."""
     kind = type(value)
     package = kind.__module__.partition(".")[0]
     return kind.__name__ if package in ("builtins", "chainrule") else f"{package}.{kind.__name__}"
@@ -155,8 +156,8 @@ def type_name(value: object) -> str:
 
 def read_only_error(shape: tuple[int, ...]) -> ValueError:
     """Return the error for an in-place change of read-only memory."""
-    why = "its memory is read-only, like that of an expanded tensor or a read-only array"
-    return ValueError(f"a tensor of shape {shape} cannot be changed in place: {why}; change a clone()")
+    reason = "its memory is read-only, like that of an expanded tensor or a read-only array"
+    return ValueError(f"a tensor of shape {shape} cannot be changed in place: {reason}; change a clone()")
 
 
 class UserError(Exception):
@@ -176,7 +177,7 @@ class DataError(UserError, ValueError):
 
 
 class PictureError(UserError, ValueError):
-    """An image cannot be read as a digit."""
+    """An image cannot be opened, or cannot be read as a digit."""
 
 
 class RunError(UserError, ValueError):
@@ -191,7 +192,7 @@ class NestingError(RecursionError):
     """Modules are nested more deeply than Python's recursion limit allows.
 
     Args:
-        name: the class name of the outermost module.
+        name: the class name of the outermost module so far.
         levels: the depth of the nesting.
     """
 
@@ -208,7 +209,7 @@ class CaptureError(RuntimeError):
 
 
 class LeakedTracerError(CaptureError):
-    """A tensor that was created while `chainrule.jit` traced a function is used outside of it."""
+    """A tensor that was created while `chainrule.jit` traced a function is used outside that function."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -217,4 +218,4 @@ class LeakedTracerError(CaptureError):
         )
 
 
-LostTensorError = LeakedTracerError  # its former name
+LostTensorError = LeakedTracerError  # former name

@@ -1,6 +1,6 @@
 """Atomic writes, safe opening of files, and the cache folder.
 
-A reader sees the old file or the new one, never a part. Only regular files are opened for reading: a pipe or a device
+A reader sees the whole old file or the whole new one. Only regular files are opened for reading: a pipe or a device
 could block the reader or never end.
 """
 
@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     import io
     from collections.abc import Iterator
 
-_TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp", re.DOTALL)
+_TEMPORARY_NAME = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp", re.DOTALL)
+"""The names of temporary files; the group is the name of the target file."""
 _NOT_REGULAR = "not a regular file"
-_ABANDONED_AFTER = 3600.0  # seconds; without file locks, a temporary file unchanged for longer counts as abandoned
+_ABANDONED_AFTER = 3600.0
+"""Seconds without a change after which a temporary file counts as abandoned, on systems without file locks."""
 
 
 @contextmanager
@@ -37,7 +39,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     file behind; the next write of `path` removes it.
 
     Raises:
-        OSError: the folder is missing or cannot be written, or the disk is full; its `filename` is `path`.
+        OSError: the folder is missing or cannot be written, or the disk is full; the error's `filename` is `path`.
     """
     path = Path(path)
     remove_leftovers(path.parent, path.name)
@@ -53,7 +55,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         with suppress(OSError):
             temporary.unlink()
         if isinstance(error, OSError) and error.errno is not None and error.filename in (None, str(temporary)):
-            # The message names `path`. Setting error.filename instead would leave "-> None" in the text.
+            # A new error, because setting error.filename would leave "-> None" in the message
             raise OSError(error.errno, error.strerror, str(path)) from None
         raise
     finally:
@@ -87,7 +89,7 @@ def open_regular(path: str | os.PathLike[str], *, follow: bool = True) -> io.Buf
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path)) from None
         raise
     try:
-        mode = os.fstat(handle).st_mode  # of the open file: the path may lead to another one by now
+        mode = os.fstat(handle).st_mode  # of the open file: the path may lead to a different one by now
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if not stat.S_ISREG(mode):
@@ -99,9 +101,9 @@ def open_regular(path: str | os.PathLike[str], *, follow: bool = True) -> io.Buf
 
 
 def remove_leftovers(folder: str | os.PathLike[str], name: str | None = None) -> int:
-    """Remove the temporary files of killed processes in a folder, and return how many.
+    """Remove the temporary files of killed processes in a folder, and return how many there were.
 
-    Files that a running process is writing are locked, and stay.
+    Files that a running process is writing are locked; they are not removed.
 
     Args:
         folder: the folder; it may be missing.
@@ -110,7 +112,7 @@ def remove_leftovers(folder: str | os.PathLike[str], name: str | None = None) ->
     count = 0
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            match = _TEMPORARY.fullmatch(entry.name)
+            match = _TEMPORARY_NAME.fullmatch(entry.name)
             if match and name in (None, match[1]) and entry.is_file(follow_symlinks=False):
                 count += _remove_abandoned(Path(entry.path))
     return count
@@ -118,10 +120,10 @@ def remove_leftovers(folder: str | os.PathLike[str], name: str | None = None) ->
 
 @contextmanager
 def folder_lock(folder: str | os.PathLike[str]) -> Iterator[bool]:
-    """Hold a lock on a folder, and yield whether it was free: False while this process or another holds it elsewhere.
+    """Try to lock a folder during the block, and yield whether that succeeded: False if the folder is locked already.
 
-    No file is made for it, and nothing has to be cleaned up: the lock ends with the process, however that ends. Where
-    folders cannot be locked, or the folder is missing, it counts as free.
+    The lock needs no file and no cleanup: it ends with the process, even if that is killed. If folders cannot be locked
+    here, or the folder is missing, True is yielded.
     """
     handle = None
     if fcntl is not None:
@@ -135,7 +137,11 @@ def folder_lock(folder: str | os.PathLike[str]) -> Iterator[bool]:
 
 
 def _open_temporary(path: Path) -> tuple[Path, IO[bytes], int | None]:
-    """Create a file beside `path`; return it with a descriptor that holds a lock on it until closed."""
+    """Create a temporary file beside `path`.
+
+    Returns:
+        Its path, the open file, and a descriptor that keeps it locked until it is closed; None without file locks.
+    """
     while True:
         temporary = path.parent / f".{path.name}.{os.urandom(4).hex()}.tmp"
         try:
@@ -144,10 +150,10 @@ def _open_temporary(path: Path) -> tuple[Path, IO[bytes], int | None]:
             raise OSError(error.errno, error.strerror, str(path)) from None
         if fcntl is None:
             return temporary, file, None
-        lock = os.dup(file.fileno())  # the file is closed before it is renamed
+        lock = os.dup(file.fileno())  # the file is closed before it is renamed, and must stay locked
         if _lock(lock) is not False and temporary.exists():
             return temporary, file, lock
-        file.close()  # before it was locked, another process removed it as abandoned
+        file.close()  # another process removed the file as abandoned before it was locked: try again
         os.close(lock)
 
 
@@ -155,24 +161,24 @@ def _remove_abandoned(temporary: Path) -> bool:
     """Remove a temporary file unless a process is still writing it, and return whether it was removed."""
     handle = None
     try:
-        abandoned = None
+        is_abandoned = None
         if fcntl is not None:
             handle = os.open(temporary, os.O_RDWR | os.O_NOFOLLOW)
-            abandoned = _lock(handle)
-        if abandoned is None:
-            abandoned = time.time() - temporary.stat().st_mtime > _ABANDONED_AFTER
-        if abandoned:
+            is_abandoned = _lock(handle)
+        if is_abandoned is None:
+            is_abandoned = time.time() - temporary.stat().st_mtime > _ABANDONED_AFTER
+        if is_abandoned:
             temporary.unlink()
     except OSError:  # already removed, or owned by another user
         return False
     finally:
         if handle is not None:
             os.close(handle)
-    return abandoned
+    return is_abandoned
 
 
 def _lock(handle: int) -> bool | None:
-    """Lock an open file; return False if another process holds the lock, None if locking is not supported."""
+    """Try to lock an open file; return False if it is locked already, None if locking is not supported."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -183,7 +189,7 @@ def _lock(handle: int) -> bool | None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Sync a folder, so that a renamed file survives a power failure; skipped where that is not supported."""
+    """Flush a folder to disk, where that is supported: a renamed file then survives a power failure."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -195,11 +201,11 @@ def _sync_folder(folder: Path) -> None:
 def cache_folder() -> Path:
     """Return the folder for data that can be recreated: data sets and machine code.
 
-    This is the environment variable CHAINRULE_CACHE or, if it is not set, the user's cache folder. If the user has no
-    writable home (an arbitrary user id in a container), it is a private folder in the system's temporary folder.
+    The environment variable CHAINRULE_CACHE names it; if that is not set, it is the user's cache folder. If the
+    user has no usable home (an arbitrary user id in a container), it is a private folder in the temporary folder.
 
     Raises:
-        OSError: there is no usable folder; the message says why.
+        OSError: no folder is usable; the message says why.
     """
     if configured := os.environ.get("CHAINRULE_CACHE"):
         try:
@@ -218,7 +224,7 @@ def cache_folder() -> Path:
 
 
 def _is_usable(folder: Path) -> bool:
-    """Return whether a folder can be read, or created if it is missing."""
+    """Return whether a folder can be read or, if it is missing, created."""
     if os.access(folder, os.F_OK):  # Path.exists raises an error inside a folder without permission
         return os.access(folder, os.R_OK | os.X_OK)
     parent = next(path for path in folder.parents if os.access(path, os.F_OK))

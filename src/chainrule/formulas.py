@@ -1,7 +1,7 @@
-r"""Writes the lessons' formulas for a terminal: LaTeX as Unicode text, `\frac{\partial C}{\partial w}` as ∂C/∂w.
+r"""Converts the lessons' formulas for a terminal, from LaTeX to Unicode: `\frac{\partial C}{\partial w}` to ∂C/∂w.
 
-This covers what lessons use, not all of LaTeX; a command that is not listed here is refused, and a test converts every
-formula of every lesson. The author's spaces are kept, because they say which factors belong together.
+Only the part of LaTeX that lessons use is supported; a command that is not listed here is refused, and a test converts
+every formula of every lesson. The author's spaces are kept, because they show which factors belong together.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _SYMBOLS = {
     "top": "T", "sim": "~", "ll": "≪", "gg": "≫",
 }  # fmt: skip
 _PREFIXES = ("partial", "nabla", "Delta")
-"""Symbols that stand directly before what they belong to."""
+"""Symbols that are written without a space before their operand."""
 
 _FUNCTIONS = ("ln", "log", "exp", "max", "min", "lim", "tanh", "sin", "cos", "arg", "operatorname")
 _IGNORED = ("left", "right", "bigl", "bigr", "Bigl", "Bigr", "big", "Big", "displaystyle", "limits", "!")
@@ -35,8 +35,10 @@ _SUPERSCRIPTS = dict(
     )
 )
 _SUBSCRIPTS = dict(zip("0123456789+-=()aehijklmnoprstuvx", "₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ", strict=True))
-_BRACKETS = re.compile(r"\((?:[^()]|\([^()]*\))*\)|\[[^]]*\]")
+_BRACKETED = re.compile(r"\((?:[^()]|\([^()]*\))*\)|\[[^]]*\]")
+"""Text in parentheses, nested at most once, or in square brackets."""
 _PIECE = re.compile(r"\\[A-Za-z]+|\\.|[{}^_&]|\s+|[^\\{}^_&\s]", re.DOTALL)
+"""A piece of a formula: a command, a special character, white space, or any other character."""
 
 
 def to_unicode(latex: str) -> str:
@@ -46,28 +48,28 @@ def to_unicode(latex: str) -> str:
         latex: the formula, without dollar signs.
 
     Raises:
-        ValueError: it uses a command that is not known here, or its braces do not match.
+        ValueError: it uses a command that is not supported, or its braces do not match.
 
-    Example:
-        >>> print(to_unicode(r"w \\leftarrow w - \\eta \\frac{\\partial C}{\\partial w_1}"))
-        w ← w - η ∂C/∂w₁
+        from chainrule.formulas import to_unicode
+
+        to_unicode(r"w \leftarrow w - \eta \frac{\partial C}{\partial w_1}")  # 'w ← w - η ∂C/∂w₁'
     """
     parser = _Parser(_PIECE.findall(latex.strip()))
     text = parser.row()
     if parser.pieces:
-        raise ValueError(f"a closing brace too many in the formula {latex!r}")
+        raise ValueError(f"the formula {latex!r} has an unmatched closing brace or \\end")
     lines = [re.sub(r"(?<=[(\[]) | (?=[)\],])", "", re.sub(r" +", " ", line)).strip() for line in text.split("\n")]
     return "\n".join(re.sub(rf" ?({_EM_SPACE}+) ?", lambda gap: 2 * len(gap[1]) * " ", line) for line in lines)
 
 
 class _Parser:
-    """Consumes the tokens of a formula from left to right."""
+    """Consumes the pieces of a formula from left to right; each method returns the text of what it has consumed."""
 
     def __init__(self, pieces: list[str]) -> None:
-        self.pieces = pieces[::-1]  # the next one is the last
+        self.pieces = pieces[::-1]  # reversed: the next piece is the last
 
     def row(self, end: str = "") -> str:
-        """Everything up to a closing piece, which is consumed, or to the end of the formula."""
+        """Everything up to the closing piece `end`, which is consumed, too; or up to the end of the formula."""
         parts: list[str] = []
         while self.pieces and self.pieces[-1] not in ("}", r"\end"):
             parts.append(self.item())
@@ -76,17 +78,19 @@ class _Parser:
         return "".join(parts)
 
     def item(self) -> str:
-        """One piece and what belongs to it."""
+        """One piece, with its arguments."""
         piece = self.pieces.pop()
         if piece == "{":
             return self.row("}")
         if piece in "^_":
-            return _raised(self.argument()) if piece == "^" else self.lowered()
+            return _superscript(self.argument()) if piece == "^" else self.subscript()
         if piece == "'":
             return "′"
         if piece.startswith("\\"):
             return self.command(piece[1:])
-        return " " if piece.isspace() else "" if piece == "&" else piece
+        if piece == "&":
+            return ""
+        return " " if piece.isspace() else piece
 
     def argument(self) -> str:
         """The next group or single piece."""
@@ -97,13 +101,16 @@ class _Parser:
         return self.item()
 
     def takes_subscript(self) -> bool:
-        """Whether a subscript comes next, whose sign is then consumed."""
+        """Return whether a subscript comes next; if so, consume its underscore."""
         while self.pieces and self.pieces[-1].isspace():
             self.pieces.pop()
-        return bool(self.pieces) and self.pieces[-1] == "_" and bool(self.pieces.pop())
+        if not self.pieces or self.pieces[-1] != "_":
+            return False
+        self.pieces.pop()
+        return True
 
-    def lowered(self) -> str:
-        """A subscript: small digits and letters where there are, else after a line or in brackets."""
+    def subscript(self) -> str:
+        """A subscript: in small characters if Unicode has all of them, otherwise after an underscore or in brackets."""
         while self.pieces and self.pieces[-1].isspace():
             self.pieces.pop()
         is_word = self.pieces[-2:-1] == [r"\text"] or self.pieces[-1:] == [r"\text"]
@@ -113,7 +120,7 @@ class _Parser:
         return f"_{text}" if text.isalnum() else f"[{re.sub(r', *', ', ', text)}]"
 
     def command(self, name: str) -> str:
-        """A command, whose backslash and name are consumed."""
+        """The command of this name, which has been consumed, with its arguments."""
         if name in _PREFIXES:
             while self.pieces and self.pieces[-1].isspace():
                 self.pieces.pop()
@@ -139,18 +146,18 @@ class _Parser:
             if name in table:
                 return table[name]
         if name in _FUNCTIONS:
-            return name + (self.bracketed() if name in ("ln", "log", "exp") else "")
+            return name + (self.bracketed_fraction() if name in ("ln", "log", "exp") else "")
         if name in _IGNORED:
             return ""
         raise ValueError(f"no Unicode is known for \\{name} in a formula")
 
-    def bracketed(self) -> str:
-        """A fraction that comes next, in brackets, because it is no division of what stands before it."""
+    def bracketed_fraction(self) -> str:
+        """The next item in brackets if it is a fraction: ln (a/b), not ln a/b; otherwise nothing, and it stays."""
         ahead = [piece for piece in self.pieces[-2:] if not piece.isspace()]
         return f" ({self.argument()})" if ahead[-1:] == [r"\frac"] else ""
 
     def environment(self) -> str:
-        """What stands between a begin and its end: cases on one line, rows of anything else on lines."""
+        """The content of an environment: cases are joined on one line; the rows of others stay on their lines."""
         name = self.argument()
         text = self.row(r"\end")
         if self.argument() != name:
@@ -160,8 +167,8 @@ class _Parser:
         return text
 
 
-def _raised(text: str) -> str:
-    """A superscript, or ^ and brackets where a small letter is missing."""
+def _superscript(text: str) -> str:
+    """A superscript: in small characters if Unicode has all of them, otherwise after ^, in brackets if necessary."""
     text = text.strip()
     if text == "′":
         return text
@@ -170,14 +177,13 @@ def _raised(text: str) -> str:
     return f"^{text}" if len(text) == 1 else f"^({text})"
 
 
-def _fraction(above: str, below: str) -> str:
-    """A fraction on one line, with brackets around a sum above it, and around more than one factor below it."""
-    if (above, below) in _FRACTIONS:
-        return _FRACTIONS[above, below]
-    outside_above, outside_below = (_BRACKETS.sub("", part) for part in (above, below))
-    if re.search(r"[+·×/=±]|(?<!^)-", outside_above):
-        above = f"({above})"
-    if re.search(r"[ +\-·×/=±]|\d[^\W\d]", outside_below):
-        below = f"({below})"
-    is_short = not re.search(r"[ (]", above + below)
-    return f"{above}/{below}" if is_short else f"{above} / {below}"
+def _fraction(numerator: str, denominator: str) -> str:
+    """A fraction on one line, with a numerator and a denominator in brackets where they need them."""
+    if (numerator, denominator) in _FRACTIONS:
+        return _FRACTIONS[numerator, denominator]
+    if re.search(r"[+·×/=±]|(?<!^)-", _BRACKETED.sub("", numerator)):
+        numerator = f"({numerator})"
+    if re.search(r"[ +\-·×/=±]|\d[^\W\d]", _BRACKETED.sub("", denominator)):
+        denominator = f"({denominator})"
+    is_short = not re.search(r"[ (]", numerator + denominator)
+    return f"{numerator}/{denominator}" if is_short else f"{numerator} / {denominator}"

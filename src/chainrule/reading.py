@@ -1,4 +1,4 @@
-"""A trained network as a reader of pictures of one digit: what `chainrule predict` does, for programs."""
+"""Reading pictures of one digit with a trained network: `chainrule predict` for Python programs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from chainrule.training.run import Run
 
 MIN_SECOND_CONFIDENCE = 0.1
-"""A second guess with at least this confidence is reported."""
+"""The confidence from which on a second guess is reported."""
 NEAR = MIN_SECOND_CONFIDENCE  # former name
 
 
@@ -36,8 +36,8 @@ def classifier(run: Run) -> Classifier:
     """Return the run's network as a function from images (N, 28, 28) to class probabilities (N, classes).
 
     Raises:
-        RunError: the network does not classify images of 28×28. The function raises it, too, if outputs of the network
-            are not finite.
+        RunError: the network does not classify images of 28×28. The returned function raises a RunError if outputs of
+            the network are not finite.
     """
     if isinstance(run.task, TableTask):
         raise RunError(
@@ -85,7 +85,7 @@ class Reading:
         guesses: a guess for each class, the most probable first.
         probabilities: the probability of each digit, in the order of the classes.
         no_digit: the probability of "no digit"; None if the network has no such class.
-        count: the number of digits in the picture: if it is more than 1, the guesses are for all of them as one digit.
+        count: the number of digits in the picture; if there are several, the guesses are for all of them read as one.
         stages: the stages of the conversion from the picture to the network's input.
     """
 
@@ -141,7 +141,7 @@ class DigitReader:
     def probabilities(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the probabilities of the digits, (N, digits), and of "no digit", (N,).
 
-        They are normalized again in float64, so that they sum to 1 at this precision.
+        The network's float32 probabilities are normalized again in float64, so these sum to 1 in that precision.
         """
         class_probabilities = self.classify(images).astype(np.float64)  # (N, classes)
         normalized = class_probabilities / class_probabilities.sum(axis=1, keepdims=True)

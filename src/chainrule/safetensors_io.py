@@ -1,7 +1,7 @@
-"""Reads and writes safetensors files: arrays by name, and nothing that could be executed.
+"""Reads and writes safetensors files: arrays by name, and no executable code.
 
 The header can hold text; chainrule stores a note there (the entry "note" of `__metadata__`). The format has no
-checksum, so chainrule writes one into the first line of the note: the SHA-256 of all names, dtypes, shapes and values,
+checksum, so chainrule writes one as the first line of the note: the SHA-256 of all names, dtypes, shapes and values,
 and of the rest of the note.
 """
 
@@ -40,10 +40,10 @@ _DTYPES = {
     "uint8": "U8",
     "bool": "BOOL",
 }
-"""The dtypes of Tensors, by NumPy's name, with the name in safetensors; in the order of the library safetensors, which
-writes the widest first so that all values are aligned."""
+"""The dtypes of Tensors: the name in safetensors by NumPy's name. The order is that of the library safetensors, which
+writes the values of the widest dtype first, so all values are aligned."""
 
-MOST_HEADER = 12_000_000
+MAX_HEADER_BYTES = 12_000_000
 """Limit on the bytes of a header, enough for 200,000 tensors. Reading a header takes 25 times its size in memory."""
 
 _METADATA = "__metadata__"
@@ -51,7 +51,7 @@ _CHECKSUM = "sha256 "  # starts the first line of the note
 
 
 class ChecksumWarning(UserWarning):
-    """A file has no checksum, so damage would go unnoticed."""
+    """A file without a checksum was read: damage would go unnoticed."""
 
 
 def save(
@@ -63,12 +63,12 @@ def save(
     Args:
         tensors: the Tensors or arrays, by name.
         path: the file.
-        note: a text to store with them.
-        file_format: the entry "format" of the metadata, such as "pt", without which some programs refuse the file.
+        note: a text to store in the file.
+        file_format: the entry "format" of the metadata, such as "pt"; some programs refuse files without it.
 
     Raises:
         OSError: the file cannot be written.
-        TypeError: a value that is not boolean, integer or floating point, or there is no path.
+        TypeError: a value that is not boolean, integer or floating point, or a missing path.
         ValueError: a tensor is named `__metadata__`, which the format reserves for the note.
     """
     if not isinstance(tensors, Mapping):
@@ -77,8 +77,8 @@ def save(
         hint = ': save(model.state_dict(), "model.safetensors")' if hasattr(tensors, "state_dict") else ""
         raise TypeError(f"save: takes a dict of tensors by name, not {type_name(tensors)}{hint}")
     if not isinstance(path, (str, os.PathLike)):
-        missing = "no path" if path is None else f"as path not {type_name(path)}"
-        raise TypeError(f'save: takes a path, such as "model.safetensors"; got {missing}')
+        argument = "no path" if path is None else type_name(path)
+        raise TypeError(f'save: takes a path, such as "model.safetensors"; got {argument}')
     if _METADATA in tensors:
         raise ValueError(f"save: the name {_METADATA} is reserved for the file's note: rename the tensor")
     arrays = {name: as_tensor(tensor)._data for name, tensor in tensors.items()}
@@ -89,9 +89,9 @@ def save(
 
 
 def _write(file: IO[bytes], arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
-    """Write the format: the length of the header in eight bytes, the header in JSON, and all values.
+    """Write a file in the format: the length of the header in eight bytes, the header in JSON, and all values.
 
-    The file is byte for byte what the library safetensors writes, but that library holds three copies in memory.
+    The library safetensors writes byte for byte the same file, but holds three copies of the values in memory.
     """
     header: dict[str, Any] = {_METADATA: metadata}
     order = sorted(arrays, key=lambda name: (list(_DTYPES).index(arrays[name].dtype.name), name))
@@ -119,7 +119,7 @@ def load(path: str | os.PathLike[str], *, from_chainrule: bool = False) -> dict[
 
     Args:
         path: the file.
-        from_chainrule: whether chainrule wrote the file, so that a missing checksum is a `ChecksumWarning`.
+        from_chainrule: whether chainrule wrote the file, so a missing checksum causes a `ChecksumWarning`.
 
     Raises:
         RunError: the file is missing, not a complete safetensors file, does not match its checksum, or has a dtype
@@ -131,7 +131,7 @@ def load(path: str | os.PathLike[str], *, from_chainrule: bool = False) -> dict[
 def load_with_note(
     path: str | os.PathLike[str], *, from_chainrule: bool = False
 ) -> tuple[dict[str, NDArray[Any]], str | None]:
-    """Read the arrays in a safetensors file, by name, and its note. See `load`."""
+    """Read the arrays in a safetensors file, by name, and its note, without the checksum. See `load`."""
     _check_header(path)
     arrays, metadata = _read(path)
     note: str | None = metadata.get("note")
@@ -144,8 +144,8 @@ def load_with_note(
                 "restore it from a backup"
             )
     elif from_chainrule and metadata and "format" not in metadata and not (note or "").startswith('{"'):
-        # The file is not from another program (they name a format) nor from a version of chainrule without checksums
-        # (whose checkpoints have a JSON note, and whose weights have no metadata)
+        # The file is neither from another program (those name a format) nor from a version of chainrule without
+        # checksums (its checkpoints have a JSON note, and its weights no metadata)
         raise RunError(f"{path}: its checksum is missing: the file is damaged; restore it from a backup")
     elif note is not None or (from_chainrule and not metadata):
         warnings.warn(
@@ -164,7 +164,7 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], Mappin
     """
     try:
         from safetensors import SafetensorError, safe_open
-    except ImportError:  # in a browser
+    except ImportError:  # in a browser, for which the library is not available
         return _read_plainly(path)
     try:
         with safe_open(path, "numpy") as file:
@@ -180,7 +180,7 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], Mappin
 
 
 def _read_plainly(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], Mapping[str, str]]:
-    """Read a file as `_read` does, without the library, whose machine code browsers cannot run."""
+    """Read a file as `_read` does, without the library safetensors, whose machine code browsers cannot run."""
     kinds = {code: np.dtype(kind).newbyteorder("<") for kind, code in _DTYPES.items()}
     arrays = {}
     try:
@@ -193,9 +193,9 @@ def _read_plainly(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]]
                     raise _unknown_type(path, name, kind)
                 if begin != position or end - begin != math.prod(shape) * kinds[kind].itemsize:
                     raise ValueError(f"the values of {name} are not from {begin} to {end}")
-                array = np.empty(shape, kinds[kind])
-                if end > os.fstat(file.fileno()).st_size - start:
+                if end > os.fstat(file.fileno()).st_size - start:  # before memory for so many values is allocated
                     raise ValueError(f"the values of {name} are cut off")
+                array = np.empty(shape, kinds[kind])
                 file.readinto(array.reshape(-1).view(np.uint8).data)
                 arrays[name], position = array, end
             if file.read(1):
@@ -210,7 +210,7 @@ def _read_plainly(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]]
 
 
 def _header_size(file: io.BufferedReader) -> int:
-    """The number of bytes of the header, from the first eight bytes of a file."""
+    """Return the number of bytes of the header, from the first eight bytes of a file."""
     size = int.from_bytes(file.read(8), "little")
     if size > os.fstat(file.fileno()).st_size - 8:
         raise ValueError("the header is cut off")
@@ -218,10 +218,10 @@ def _header_size(file: io.BufferedReader) -> int:
 
 
 def _parse_header(header: Any) -> tuple[dict[str, str], dict[str, tuple[str, list[int], int, int]]]:
-    """The metadata, and by name the dtype, the shape and where the values begin and end, of a parsed header.
+    """Return the metadata in a parsed header and, by name, the dtype, the shape, and where the values begin and end.
 
     Raises:
-        ValueError: an entry is not as the format says.
+        ValueError: an entry does not follow the format.
     """
     if not isinstance(header, dict):
         raise ValueError(f"the header is {header!r}")
@@ -240,15 +240,17 @@ def _parse_header(header: Any) -> tuple[dict[str, str], dict[str, tuple[str, lis
 
 
 def _incomplete(path: str | os.PathLike[str], error: Exception) -> RunError:
+    """Return the error for a file that does not follow the format."""
     return RunError(f"{path}: is not a complete safetensors file ({shorten(str(error))})")
 
 
 def _unknown_type(path: str | os.PathLike[str], name: str, kind: str) -> RunError:
+    """Return the error for a dtype that Tensors do not have."""
     return RunError(f"{path}: {shorten(name)} is of type {shorten(kind)}, which Tensors do not have; save it as F32")
 
 
 def _check_header(path: str | os.PathLike[str]) -> None:
-    """Check that the file exists, is a regular file, and has a header of at most `MOST_HEADER` bytes.
+    """Check that the file exists, is a regular file, and has a header of at most `MAX_HEADER_BYTES` bytes.
 
     Raises:
         RunError: it is missing, cannot be read, or its header is larger.
@@ -261,8 +263,8 @@ def _check_header(path: str | os.PathLike[str]) -> None:
         raise RunError(f"{path}: no such file") from None
     except OSError as error:
         raise RunError(f"{path}: cannot be read ({error.strerror})") from None
-    if MOST_HEADER < size < file_size:  # otherwise it is not a safetensors file
-        raise RunError(f"{path}: its header has {size:,} bytes, more than the limit of {MOST_HEADER:,}")
+    if MAX_HEADER_BYTES < size < file_size:  # a size beyond the file: it is not a safetensors file, says `_read`
+        raise RunError(f"{path}: its header has {size:,} bytes, more than the limit of {MAX_HEADER_BYTES:,}")
 
 
 def _sha256(arrays: Mapping[str, NDArray[Any]], note: str | None) -> str:

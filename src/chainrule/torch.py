@@ -7,7 +7,8 @@ name. It is built with the options of chainrule's class, each read from the attr
 are converted recursively, and its parameters and buffers copied. The tables below list the exceptions. Anything else is
 an error that names the module.
 
-Single tensors need no conversion function: `chainrule.tensor(theirs.numpy())` and `torch.from_dlpack(ours)`.
+Single tensors need no conversion function: `chainrule.tensor(torch_tensor.numpy())` and
+`torch.from_dlpack(chainrule_tensor)` suffice.
 """
 
 from __future__ import annotations
@@ -52,11 +53,11 @@ _ATTRIBUTES = {  # options stored in an attribute of another name; "Class.option
     "TransformerEncoderLayer.layer_norm_eps": "norm1.eps",
     "TransformerEncoderLayer.bias": "linear1.bias",
 }
-# Options that only chainrule has, and that are not passed on: the dtype is that of the copied parameters, and the
-# libraries draw different random numbers in any case.
+# Options that only chainrule has. They are not passed on: the dtype is that of the copied parameters, and the libraries
+# draw different random numbers in any case.
 _CHAINRULE_ONLY = {"generator", "dtype"}
-# Options that only PyTorch has, and whose value does not matter: `inplace` does not change the result, and the others
-# follow from the parameters.
+# Options of PyTorch whose values do not matter: `inplace` does not change the result, and the others follow from the
+# parameters.
 _IGNORED = {"inplace", "bias", "kdim", "vdim"}
 _TYPES = {"float32", "float64", "int64"}
 
@@ -68,7 +69,7 @@ def from_torch(module: torch.nn.Module) -> nn.Module:
     `inplace` and `generator`, which only one of the libraries has.
 
     Args:
-        module: made of PyTorch's own classes, on the CPU, in float32 or float64.
+        module: a module of PyTorch's own classes, on the CPU, in float32 or float64.
 
     Raises:
         TypeError: not a PyTorch module.
@@ -101,7 +102,7 @@ class _Library:
         tensor: creates a tensor from an array.
         children: the direct submodules of a module, by name, including duplicates.
         tensors: the direct parameters and buffers of a module, by name.
-        no_draws: a context in which building modules leaves the random state unchanged.
+        no_draws: returns a context in which the construction of modules leaves the random state unchanged.
     """
 
     name: str
@@ -113,6 +114,7 @@ class _Library:
 
 
 def _own_tensors(module: nn.Module) -> dict[str, Any]:
+    """Return the direct parameters and buffers of a module, by name."""
     return {k: v for k, v in vars(module).items() if isinstance(v, nn.Parameter) or k in module._buffers}
 
 
@@ -159,11 +161,11 @@ class _Conversion:
         return converted
 
     def fault(self, path: str, kind: str, why: str) -> ValueError:
-        """Return the error for a module that cannot be converted: its path, the name of its class, and the reason."""
+        """Return the error for a module that cannot be converted: `kind` is its class name, `why` the reason."""
         return ValueError(f"{self.call}: {f'module {path!r}' if path else 'the module'}, {kind}: {why}")
 
     def convert_module(self, module: Any, path: str, replaces: Any = None) -> Any:
-        """Convert a module, once. `replaces` is the module that the enclosing one created under this name, if any."""
+        """Convert a module, once. `replaces` is what the enclosing module has created under this name, or None."""
         if id(module) in self.modules:
             return self.modules[id(module)]
         kind = self.class_name(module, path)
@@ -191,7 +193,7 @@ class _Conversion:
         return converted
 
     def can_hold(self, module: Any, name: str) -> bool:
-        """Return whether a submodule can have this name: it replaces one, or a container has the name free."""
+        """Return whether a submodule can have this name: it replaces a submodule, or is added to a container."""
         library = self.target.nn
         if isinstance(getattr(module, name, None), library.Module):
             return True
@@ -217,7 +219,7 @@ class _Conversion:
         return kind
 
     def read_options(self, module: Any, path: str, kind: str) -> dict[str, Any]:
-        """Return the options to build its counterpart with."""
+        """Return the options with which to build the module's counterpart."""
         own_options, torch_options = (
             inspect.signature(getattr(library, kind)).parameters for library in (nn, torch.nn)
         )
@@ -237,7 +239,7 @@ class _Conversion:
         name = option.name
         if kind == "ParameterList":
             return [self.convert_tensor(value, path, kind, str(i)) for i, value in enumerate(module)]
-        if name == "kernel_size" and not hasattr(module, name):  # our convolutions have it only in the weight's shape
+        if name == "kernel_size" and not hasattr(module, name):  # chainrule's convolutions
             return tuple(module.weight.shape[2:])
         attribute = _ATTRIBUTES.get(f"{kind}.{name}", _ATTRIBUTES.get(name, name))
         try:
@@ -264,7 +266,7 @@ class _Conversion:
         return value
 
     def convert_tensor(self, tensor: Any, path: str, kind: str, name: str) -> Any:
-        """Convert a tensor, once; None stays None."""
+        """Convert the tensor `name` of a module, once; None stays None."""
         if tensor is None or id(tensor) in self.tensors:
             return self.tensors.get(id(tensor))
         reason = self.refusal_reason(tensor)

@@ -221,8 +221,8 @@ def test_no_escape_is_cut_in_two(count: int) -> None:
 
 def test_what_is_left_out_of_a_long_text_is_not_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    escaped = errors._escaped
-    monkeypatch.setattr(errors, "_escaped", lambda character: seen.append(character) or escaped(character))
+    escape = errors._escape
+    monkeypatch.setattr(errors, "_escape", lambda character: seen.append(character) or escape(character))
     assert shorten("ä" * 1_000_000) == "ä" * 199 + "…"
     assert len(seen) < 1000
 
