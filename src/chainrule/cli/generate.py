@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from chainrule.models import GPT
     from chainrule.text import Tokenizer
-    from chainrule.text.tokenizers import Tokens
+    from chainrule.text.tokens import Tokens
     from chainrule.training.run import Run
 
 
