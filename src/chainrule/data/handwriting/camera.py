@@ -1,6 +1,6 @@
 """The camera: perspective, light, blur, noise, color and JPEG, from sheet to picture.
 
-`photograph` gives the picture and the matrix that maps the sheet's pixels to the picture's, for `to_picture`.
+`photograph` returns the picture and the matrix with which `to_picture` maps the sheet's pixels to the picture's.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Matrix = NDArray[np.float64]  # (3, 3), of homogeneous coordinates
 
-COARSE = 8  # the light is computed at this fraction of the resolution
+COARSE = 8  # the light is computed at 1/8 of the resolution
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,57 +32,57 @@ class Camera:
     """How a sheet is photographed.
 
     Attributes:
-        size: the picture's width and height in pixels, before `resampled`.
-        corners: where the sheet's corners are in the picture (4, 2), clockwise from the top left; None: where they are.
-        blur: the standard deviation, in pixels, of the lens's blur.
-        far_blur: the same at the end of the picture that is out of focus; 0 if all is in focus.
-        focus: the direction of the end that is out of focus, in radians.
+        size: the picture's width and height in pixels, as it is taken.
+        corners: the sheet's corners in the picture (4, 2), clockwise from the top left; None for the picture's own.
+        blur: the standard deviation of the lens's blur in pixels.
+        far_blur: the same at the far end of the picture; 0 if no end is out of focus.
+        far_direction: the direction of the far end, in radians.
         motion: the length of a motion blur in pixels.
         noise: the standard deviation of the sensor's noise.
         light: the brightness of white paper, from 0 to 1; above 1 it is overexposed.
-        uneven: how much the light varies over the picture, from 0 to 1.
+        unevenness: how much the light varies over the picture, from 0 to 1.
         vignette: how much darker the corners are, from 0 to 1.
         shadow: how much light a shadow takes, from 0 (none) to 1.
-        tint: the color of the light.
-        contrast: a power: above 1 makes dark tones darker.
-        sharpen: the percentage of the phone's sharpening.
-        resampled: the picture's size as it is saved; None: as it was taken.
-        quality: of the JPEG, from 1 to 95; 0: it is not compressed.
+        tint: the color of the light: red, green and blue.
+        contrast: the exponent of the tone curve: above 1 makes dark tones darker.
+        sharpen: the strength of the phone's sharpening in percent.
+        saved_size: the picture's size as it is saved; None for the size as taken.
+        quality: the quality of the JPEG, from 1 to 95; 0 for no compression.
     """
 
     size: tuple[int, int]
     corners: NDArray[np.float64] | None = None
     blur: float = 0.0
     far_blur: float = 0.0
-    focus: float = 0.0
+    far_direction: float = 0.0
     motion: float = 0.0
     noise: float = 0.0
     light: float = 1.0
-    uneven: float = 0.0
+    unevenness: float = 0.0
     vignette: float = 0.0
     shadow: float = 0.0
     tint: Color = (1.0, 1.0, 1.0)
     contrast: float = 1.0
     sharpen: float = 0.0
-    resampled: tuple[int, int] | None = None
+    saved_size: tuple[int, int] | None = None
     quality: int = 0
 
 
 def photograph(
     colors: Colors,
     camera: Camera,
-    random: np.random.Generator,
+    generator: np.random.Generator,
     background: Colors | None = None,
-    lay: Callable[[Colors], None] | None = None,
+    add_objects: Callable[[Colors], None] | None = None,
 ) -> tuple[Image.Image, Matrix]:
     """Take a picture of a sheet.
 
     Args:
         colors: the sheet, (height, width, 3).
-        camera: how.
-        random: the source of noise, shadows and unevenness.
+        camera: how it is photographed.
+        generator: the source of randomness.
         background: what is behind the sheet, of the picture's size; None repeats the sheet's edge.
-        lay: lays things on the sheet: it changes the picture before the light falls on it.
+        add_objects: draws objects on the scene, in place, before the light is applied.
 
     Returns:
         The picture in mode RGB, and the matrix that maps the sheet's pixels to the picture's.
@@ -90,9 +90,9 @@ def photograph(
     from PIL import Image, ImageFilter  # imported on first use
 
     scene, matrix = _project(colors, camera, background)
-    if lay is not None:
-        lay(scene)
-    scene *= _light(camera, random)[..., None] * np.asarray(camera.tint, np.float32)
+    if add_objects is not None:
+        add_objects(scene)
+    scene *= _light(camera, generator)[..., None] * np.asarray(camera.tint, np.float32)
     if camera.contrast != 1:
         scene = np.power(np.clip(scene, 0, 2), np.float32(camera.contrast))
     picture = _to_image(scene)
@@ -100,23 +100,23 @@ def photograph(
         picture = picture.filter(ImageFilter.GaussianBlur(camera.blur))
     if camera.far_blur > camera.blur:
         blurred = picture.filter(ImageFilter.GaussianBlur(camera.far_blur))
-        picture = Image.composite(blurred, picture, _ramp(picture.size, camera.focus))
+        picture = Image.composite(blurred, picture, _ramp(picture.size, camera.far_direction))
     if camera.motion > 1:
-        picture = _move(picture, camera.motion, random.uniform(0, np.pi))
-    if camera.resampled is not None and camera.resampled != picture.size:
-        shrinks = camera.resampled[0] < picture.width
-        picture = picture.resize(camera.resampled, Image.Resampling.BOX if shrinks else Image.Resampling.BICUBIC)
-        scale = camera.resampled[0] / camera.size[0], camera.resampled[1] / camera.size[1]
+        picture = _motion_blurred(picture, camera.motion, generator.uniform(0, np.pi))
+    if camera.saved_size is not None and camera.saved_size != picture.size:
+        shrinks = camera.saved_size[0] < picture.width
+        picture = picture.resize(camera.saved_size, Image.Resampling.BOX if shrinks else Image.Resampling.BICUBIC)
+        scale = camera.saved_size[0] / camera.size[0], camera.saved_size[1] / camera.size[1]
         matrix = np.diag([*scale, 1.0]) @ matrix
     if camera.noise:
-        picture = _to_image(_noisy(np.asarray(picture, np.float32) / np.float32(255), camera.noise, random))
+        picture = _to_image(_with_noise(np.asarray(picture, np.float32) / np.float32(255), camera.noise, generator))
     if camera.sharpen:
         picture = picture.filter(ImageFilter.UnsharpMask(1.5, round(camera.sharpen), 2))
     return (compressed(picture, camera.quality) if camera.quality else picture), matrix
 
 
 def compressed(picture: Image.Image, quality: int) -> Image.Image:
-    """The picture after it was saved as a JPEG."""
+    """Return the picture as it is after saving as a JPEG."""
     from PIL import Image
 
     file = io.BytesIO()
@@ -126,7 +126,7 @@ def compressed(picture: Image.Image, quality: int) -> Image.Image:
 
 
 def projection(camera: Camera, width: float, height: float) -> Matrix:
-    """The matrix (3, 3) that maps the pixels of a sheet to those of the picture before it is resampled."""
+    """Return the matrix (3, 3) that maps the pixels of a sheet to those of the picture as taken."""
     corners = corners_of(*camera.size) if camera.corners is None else camera.corners
     return homography(corners_of(width, height), corners)
 
@@ -138,7 +138,7 @@ def to_picture(matrix: Matrix, points: NDArray[np.floating]) -> NDArray[np.float
 
 
 def homography(source: NDArray[np.floating], target: NDArray[np.floating]) -> Matrix:
-    """The matrix (3, 3) that maps four points (4, 2) to four others."""
+    """Return the matrix (3, 3) of the perspective that maps four points (4, 2) to four target points."""
     rows, values = [], []
     for (x, y), (u, v) in zip(source.tolist(), target.tolist(), strict=True):
         rows += [(x, y, 1, 0, 0, 0, -u * x, -u * y), (0, 0, 0, x, y, 1, -v * x, -v * y)]
@@ -147,7 +147,7 @@ def homography(source: NDArray[np.floating], target: NDArray[np.floating]) -> Ma
 
 
 def corners_of(width: float, height: float) -> NDArray[np.float64]:
-    """The corners (4, 2) of a rectangle, clockwise from the top left."""
+    """Return the corners (4, 2) of a rectangle, clockwise from the top left."""
     return np.array([(0, 0), (width, 0), (width, height), (0, height)], float)
 
 
@@ -158,16 +158,16 @@ def _to_image(scene: Colors) -> Image.Image:
 
 
 def _project(colors: Colors, camera: Camera, background: Colors | None) -> tuple[Colors, Matrix]:
-    """The sheet in perspective, on the background, as colors of the picture's size."""
+    """Return the sheet in perspective on the background, in the picture's size, and the matrix of the perspective."""
     from PIL import Image
 
     height, width = colors.shape[:2]
     matrix = projection(camera, width, height)
     if camera.corners is None and (width, height) == camera.size:
         return colors.copy(), matrix
-    back = np.linalg.inv(matrix)
-    back /= back[2, 2]
-    bilinear, coefficients = Image.Resampling.BILINEAR, back.ravel()[:8].tolist()
+    inverse = np.linalg.inv(matrix)
+    inverse /= inverse[2, 2]
+    bilinear, coefficients = Image.Resampling.BILINEAR, inverse.ravel()[:8].tolist()
     perspective = Image.Transform.PERSPECTIVE
     warped = _to_image(colors).transform(camera.size, perspective, coefficients, bilinear)
     scene = np.asarray(warped, np.float32) / np.float32(255)
@@ -178,24 +178,24 @@ def _project(colors: Colors, camera: Camera, background: Colors | None) -> tuple
     return np.asarray(background + mask * (scene - background * mask), np.float32), matrix
 
 
-def _light(camera: Camera, random: np.random.Generator) -> NDArray[np.float32]:
-    """The light (height, width): a gradient, dark corners, and the shadow of a hand or of the phone."""
+def _light(camera: Camera, generator: np.random.Generator) -> NDArray[np.float32]:
+    """Return the light (height, width): a gradient, dark corners, and the shadow of a hand or of the phone."""
     width, height = camera.size
     shape = max(2, height // COARSE), max(2, width // COARSE)
     y, x = np.linspace(-1, 1, shape[0], dtype=np.float32)[:, None], np.linspace(-1, 1, shape[1], dtype=np.float32)
-    angle = random.uniform(0, 2 * np.pi)
-    light = 1 + np.float32(camera.uneven / 2) * (np.cos(angle) * x + np.sin(angle) * y - 1)
+    angle = generator.uniform(0, 2 * np.pi)
+    light = 1 + np.float32(camera.unevenness / 2) * (np.cos(angle) * x + np.sin(angle) * y - 1)
     light = light * (1 - np.float32(camera.vignette / 2) * (x**2 + y**2))
     if camera.shadow:
-        angle, sharp = random.uniform(0, 2 * np.pi), random.uniform(0.005, 0.25)
-        across = np.cos(angle) * x + np.sin(angle) * y - random.uniform(-0.5, 0.8)
-        across = across + np.float32(random.uniform(0, 0.3)) * smooth_noise(random, shape, max(shape) / 3)
+        angle, sharp = generator.uniform(0, 2 * np.pi), generator.uniform(0.005, 0.25)
+        across = np.cos(angle) * x + np.sin(angle) * y - generator.uniform(-0.5, 0.8)
+        across = across + np.float32(generator.uniform(0, 0.3)) * smooth_noise(generator, shape, max(shape) / 3)
         light = light * (1 - camera.shadow / (1 + np.exp(-np.clip(across / sharp, -50, 50))))
     return np.asarray(camera.light * resize(light.astype(np.float32), (height, width), "BILINEAR"), np.float32)
 
 
 def _ramp(size: tuple[int, int], direction: float) -> Image.Image:
-    """A mask that rises from 0 to 255 in a direction."""
+    """Return a mask that rises from 0 to 255 in a direction."""
     from PIL import Image
 
     y, x = np.linspace(-1, 1, 64)[:, None], np.linspace(-1, 1, 64)
@@ -203,8 +203,8 @@ def _ramp(size: tuple[int, int], direction: float) -> Image.Image:
     return Image.fromarray((255 * ramp).astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
 
 
-def _move(picture: Image.Image, length: float, angle: float) -> Image.Image:
-    """Blur along a line: the mean of shifted pictures."""
+def _motion_blurred(picture: Image.Image, length: float, angle: float) -> Image.Image:
+    """Return the picture blurred along a line: the mean of shifted pictures."""
     from PIL import Image
 
     pixels = np.asarray(picture, np.float32)
@@ -219,14 +219,14 @@ def _move(picture: Image.Image, length: float, angle: float) -> Image.Image:
     return Image.fromarray((total / len(shifts)).astype(np.uint8))
 
 
-def _noisy(scene: Colors, amount: float, random: np.random.Generator) -> Colors:
-    """Add the sensor's noise: mostly of brightness, more of it where there is more light, partly smoothed."""
+def _with_noise(scene: Colors, amount: float, generator: np.random.Generator) -> Colors:
+    """Add the sensor's noise: mostly in brightness, stronger where there is more light, partly smoothed."""
     height, width = scene.shape[:2]
-    noise = random.standard_normal((height, width), np.float32)
-    if random.random() < 0.5:  # as left by a phone's own noise reduction
-        half = random.standard_normal((height // 2 + 1, width // 2 + 1), np.float32)
-        noise = np.float32(0.6) * noise + np.float32(0.9) * resize(half, (height, width), "BILINEAR")
-    chroma = random.standard_normal((height // 2 + 1, width // 2 + 1, 3), np.float32)
+    noise = generator.standard_normal((height, width), np.float32)
+    if generator.random() < 0.5:  # as left by a phone's own noise reduction
+        coarse_noise = generator.standard_normal((height // 2 + 1, width // 2 + 1), np.float32)
+        noise = np.float32(0.6) * noise + np.float32(0.9) * resize(coarse_noise, (height, width), "BILINEAR")
+    chroma = generator.standard_normal((height // 2 + 1, width // 2 + 1, 3), np.float32)
     chroma = np.repeat(np.repeat(chroma, 2, axis=0), 2, axis=1)[:height, :width]
     strength = np.float32(amount) * (np.float32(0.6) + np.float32(0.4) * scene)
     return np.asarray(scene + strength * (noise[..., None] + np.float32(0.4) * chroma), np.float32)

@@ -1,4 +1,4 @@
-"""A page: a picture with the digits that stand in it, from a sheet and a camera."""
+"""A page: a picture and the digits in it, from a sheet and a camera."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from chainrule.data.handwriting.camera import Matrix
     from chainrule.data.handwriting.sheet import Colors, Extent, Mark, Sheet
 
-    Lay = Callable[[Colors, list[Extent]], None]  # lays things on a scene, beside the boxes of the digits
+    AddObjects = Callable[[Colors, list[Extent]], None]  # draws objects on a scene, given the boxes of the digits
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,13 @@ class Written:
 
 @dataclass(eq=False)
 class Page:
-    """A picture and what is written in it.
+    """A picture and the digits in it.
 
     Attributes:
         image: in mode RGB, or RGBA if it is transparent.
         lines: the digits, line by line.
-        ignored: boxes of what may be read or not, equally right: digits partly outside of the picture, or crossed out,
-            and printed ones.
-        kind, seed, train: what `make_page` was given.
+        ignored: boxes of digits that may be read or not: partly outside the picture, crossed out, or printed.
+        kind, seed, train: the arguments of `make_page`.
     """
 
     image: Image.Image
@@ -61,24 +60,28 @@ class Page:
 def take(
     sheet: Sheet,
     camera: Camera,
-    random: np.random.Generator,
+    generator: np.random.Generator,
     *,
     background: Colors | None = None,
-    lay: Lay | None = None,
+    add_objects: AddObjects | None = None,
 ) -> Page:
-    """Photograph a sheet; returns the page with its digits' boxes in the picture's pixels.
+    """Photograph a sheet; return the page, with the digits' boxes in the picture's pixels.
 
     Args:
-        sheet: what is photographed.
-        camera: how.
-        random: the source of randomness.
+        sheet: the sheet.
+        camera: how it is photographed.
+        generator: the source of randomness.
         background: as in `photograph`.
-        lay: lays things on the scene; it is given the scene and the digits' boxes in it.
+        add_objects: draws objects on the scene in place, given the scene and the digits' boxes in it.
     """
     matrix = projection(camera, sheet.width, sheet.height)
     boxes = [box_of(mark, matrix) for line in sheet.lines for mark in line]
     image, matrix = photograph(
-        sheet.colors, camera, random, background, None if lay is None else lambda scene: lay(scene, boxes)
+        sheet.colors,
+        camera,
+        generator,
+        background,
+        None if add_objects is None else lambda scene: add_objects(scene, boxes),
     )
     page = Page(image, [], [box_of(mark, matrix) for mark in sheet.ignored])
     for line in sheet.lines:
@@ -95,21 +98,21 @@ def take(
 
 
 def box_of(mark: Mark, matrix: Matrix) -> Extent:
-    """The tight box of a digit in a picture."""
+    """Return the tight box of a digit in a picture."""
     points = to_picture(matrix, mark.outline)
     (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
     return float(left), float(top), float(right), float(bottom)
 
 
 def is_inside(box: Extent, size: tuple[int, int]) -> bool:
-    """Whether a box is in the picture, but for a tenth of its width and height."""
+    """Return whether a box is in the picture, except for at most a tenth of its width and height."""
     left, top, right, bottom = box
     slack = 0.1 * (right - left), 0.1 * (bottom - top)
     return left >= -slack[0] and top >= -slack[1] and right <= size[0] + slack[0] and bottom <= size[1] + slack[1]
 
 
 def tilted(
-    random: np.random.Generator,
+    generator: np.random.Generator,
     size: tuple[int, int],
     sheet_size: tuple[int, int],
     *,
@@ -117,19 +120,19 @@ def tilted(
     angle: float = 3.0,
     tilt: float = 0.03,
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """The corners (4, 2), in a picture, of a sheet that is photographed by hand.
+    """Return the corners (4, 2) in the picture of a sheet that is photographed by hand.
 
     Args:
-        random: the source of randomness.
+        generator: the source of randomness.
         size: the picture's width and height.
-        sheet_size: the sheet's.
-        zoom: the sheet's size relative to the picture: below 1, what is behind it shows.
+        sheet_size: the sheet's width and height.
+        zoom: the sheet's size relative to the picture: below 1, the background shows.
         angle: the standard deviation of the rotation in degrees.
         tilt: the standard deviation of the corners' displacement by perspective, relative to the picture.
     """
     scale = zoom * min(size[0] / sheet_size[0], size[1] / sheet_size[1])
-    turn = np.deg2rad(random.normal(0, angle))
+    turn = np.deg2rad(generator.normal(0, angle))
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     middle = np.array(size, float) / 2
     corners = (corners_of(*sheet_size) - np.array(sheet_size, float) / 2) * scale @ rotation.T + middle
-    return np.asarray(corners + random.normal(0, tilt, (4, 2)) * min(size))
+    return np.asarray(corners + generator.normal(0, tilt, (4, 2)) * min(size))

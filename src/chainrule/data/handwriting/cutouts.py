@@ -1,7 +1,8 @@
-"""Digits as the reader cuts them out of photographed pages, in MNIST's format, and what it cuts out where none is.
+"""Cutouts of photographed pages in MNIST's format: digits, and marks that are not digits.
 
-The pages are those of `pages`, written with MNIST's digits and digits drawn from strokes. What blur, grain,
-JPEG, rules and touching neighbors leave of a digit in 28×28 pixels, the reader's own steps show (`images.cutting`).
+The pages are those of `pages`, written with MNIST's digits and digits drawn from strokes. The cutouts are made by the
+same steps as in `chainrule read` (`images.cutting`), so a network sees in training what blur, grain, JPEG, rules and
+touching neighbors leave of a digit.
 """
 
 from __future__ import annotations
@@ -33,21 +34,27 @@ KINDS = (
     "cells", "strips", "faint", "cells", "light on dark", "broad", "cells", "everyday", "habits", "cells", "several",
     "light on dark", "cells", "strips", "everyday", "cells", "clutter",
 )  # fmt: skip
-"""The kinds of pages that digits are cut out of, in turn: cells hold few, and are hard to read."""
-MAX_PIXELS = 1_000_000  # of an everyday page: more would show the same digits larger
-MOST_PER_PAGE = 12
-# Standard deviations of the sides of a detected digit's box, as shares of its height: left and right, top and bottom
+"""The kinds of pages that digits are cut out of, in turn; cells are frequent, since they hold few and hard digits."""
+MAX_PIXELS = 1_000_000  # of an everyday page: with more, the same digits are only larger
+MAX_PER_PAGE = 12  # cutouts
 JITTER = (0.045, 0.033)
-INK = 0.8  # standard deviations: by so much marks are darker or lighter than what is around them
-MARK_HEIGHTS = (12.0, 90.0)  # pixels
-NARROWEST, WIDEST = 0.4, 1.6  # of a mark's height: digits' widths, but for the 1's
-STROKE = 0.03  # of a mark's extent: what is narrower is a straight stroke, which may be a 1
+"""Standard deviations of a detected box's sides, relative to its height: left and right, top and bottom."""
+MIN_INK_CONTRAST = 0.8
+"""By how many standard deviations a mark is at least darker or lighter than what surrounds it."""
+MARK_HEIGHTS = (12.0, 90.0)
+"""The smallest and the largest height of a mark in pixels."""
+MIN_ASPECT = 0.4
+"""The smallest width of a mark relative to its height; only a 1 is narrower."""
+MAX_ASPECT = 1.6
+"""The largest width of a mark relative to its height."""
+MIN_VARIANCE_RATIO = 0.03
+"""A mark whose ink varies less than this across its axis, relative to along it, is a straight stroke: perhaps a 1."""
 
 
 def digit_cutouts(
     count: int, generator: np.random.Generator, *, train: bool = True
 ) -> tuple[Images, NDArray[np.uint8]]:
-    """Cut digits out of pages, each box off by as much as a detector's.
+    """Cut digits out of pages, each box as inaccurate as a detector's.
 
     Args:
         count: how many, N.
@@ -64,7 +71,7 @@ def digit_cutouts(
 
 
 def mark_cutouts(count: int, generator: np.random.Generator, *, train: bool = True) -> Images:
-    """Cut out words' letters, doodles, print and parts of things, of pages without a digit: (N, 28, 28).
+    """Cut letters, doodles, print and parts of objects out of pages without a digit: (N, 28, 28).
 
     Args:
         count: how many, N.
@@ -81,7 +88,7 @@ def _digits(generator: np.random.Generator, train: bool) -> Iterator[tuple[Image
     for kind in itertools.cycle(KINDS):
         page = _page(kind, generator, train)
         digits = page.digits
-        chosen = [digits[i] for i in generator.permutation(len(digits))[:MOST_PER_PAGE]]
+        chosen = [digits[i] for i in generator.permutation(len(digits))[:MAX_PER_PAGE]]
         boxes = np.array([digit.box for digit in chosen], np.float64).reshape(-1, 4)
         for image, digit in zip(_cut(_levels(page), boxes, generator), chosen, strict=True):
             if image is not None:
@@ -92,7 +99,7 @@ def _marks(generator: np.random.Generator, train: bool) -> Iterator[Images]:
     while True:
         levels = _levels(_page("no digits", generator, train))
         boxes = _mark_boxes(levels)
-        chosen = boxes[generator.permutation(len(boxes))[:MOST_PER_PAGE]]
+        chosen = boxes[generator.permutation(len(boxes))[:MAX_PER_PAGE]]
         for image in _cut(levels, chosen, generator):
             if image is not None and not _is_stroke(image):
                 yield image
@@ -103,21 +110,21 @@ def _page(kind: str, generator: np.random.Generator, train: bool) -> Page:
 
 
 def _levels(page: Page) -> list[Level]:
-    """The page at several scales, as `read_page` sees it; pages are small enough for it to read at full size."""
+    """Return the page at several scales, as `read_page` makes them of a page that it does not shrink."""
     return make_levels(np.asarray(normalize_gray(np.asarray(to_gray_image(page.image)), PAGE_LONGEST_SIDE), np.float32))
 
 
 def _is_stroke(image: Images) -> bool:
-    """Whether ink varies much more along one axis than across it."""
+    """Return whether the ink is a straight stroke: it varies much more along one axis than across it."""
     rows, columns = np.nonzero(image > 127)
     if len(rows) < 2:
         return True
     across, along = np.linalg.eigvalsh(np.cov(rows, columns))
-    return bool(across < STROKE * along)
+    return bool(across < MIN_VARIANCE_RATIO * along)
 
 
 def _cut(levels: list[Level], boxes: Boxes, generator: np.random.Generator) -> list[Images | None]:
-    """Cut out what is in boxes of a page, (28, 28) each; None where there is no ink."""
+    """Cut out boxes of a page after jittering them, (28, 28) each; None where there is no ink."""
     height = boxes[:, 3:] - boxes[:, 1:2]
     boxes = boxes + height * generator.normal(0, 1, boxes.shape) * np.tile(JITTER, 2)
     detections = [Detection(left, top, right, bottom, 1.0, np.empty(0)) for left, top, right, bottom in boxes.tolist()]
@@ -125,17 +132,17 @@ def _cut(levels: list[Level], boxes: Boxes, generator: np.random.Generator) -> l
 
 
 def _mark_boxes(levels: list[Level]) -> Boxes:
-    """The boxes of connected ink, as high as a digit may be and neither too narrow nor too wide for one."""
+    """Return the boxes of connected ink that has the height and the aspect ratio of a digit."""
     from scipy import ndimage  # slow to import
 
     level = next((level for level in levels if level.scale <= 1), levels[0])
     height, width = (side - side % SIDE_MULTIPLE for side in level.gray.shape)
     contrast = normalize_contrast(level.gray[:height, :width])
-    labels, _ = ndimage.label(np.abs(contrast) > INK, np.ones((3, 3)))
+    labels, _ = ndimage.label(np.abs(contrast) > MIN_INK_CONTRAST, np.ones((3, 3)))
     boxes = [
         (columns.start, rows.start, columns.stop, rows.stop)
         for rows, columns in ndimage.find_objects(labels)
         if MARK_HEIGHTS[0] <= rows.stop - rows.start <= MARK_HEIGHTS[1]
-        and NARROWEST <= (columns.stop - columns.start) / (rows.stop - rows.start) <= WIDEST
+        and MIN_ASPECT <= (columns.stop - columns.start) / (rows.stop - rows.start) <= MAX_ASPECT
     ]
     return np.array(boxes, np.float64).reshape(-1, 4) / level.scale

@@ -1,4 +1,4 @@
-"""The digits as pen strokes: one function per digit and variant, from habits to control points.
+"""The digits as pen strokes: a function for each digit and variant returns the control points.
 
 The unit is the height of a digit: y is 0 at the top and 1 on the baseline, x grows to the right. A stroke is a list of
 control points that a smooth curve passes through; a point given twice is a corner. `vary(low, high)` is a length that
@@ -26,8 +26,8 @@ class Variant(NamedTuple):
     """One way to write a character.
 
     Attributes:
-        template: from `vary` to the strokes' control points.
-        share: how often a writer prefers it to the others of the same character, in proportion.
+        template: takes `vary`, and returns the control points of each stroke.
+        share: how often writers prefer it, in proportion to the shares of the character's other variants.
     """
 
     template: Template
@@ -149,7 +149,7 @@ def _three_loop(vary: Vary) -> list[Path]:
 
 
 def _three_flat(vary: Vary) -> list[Path]:
-    """A flat top and a straight diagonal, as on some price tags."""
+    """With a flat top and a straight diagonal, as on some price tags."""
     width, waist = vary(0.5, 0.72), vary(0.36, 0.45)
     top = [(0.0, vary(0.0, 0.05)), (width * 0.5, 0.0), *corner(width * 0.95, vary(-0.02, 0.02))]
     return [[*top, *corner(width * vary(0.3, 0.45), waist), *_three_bowl(vary, waist, width)]]
@@ -212,7 +212,7 @@ def _five_single(vary: Vary) -> list[Path]:
 
 
 def _five_curved(vary: Vary) -> list[Path]:
-    """As an S, without corners."""
+    """Like an S, without corners."""
     width = vary(0.45, 0.65)
     top = [(width * vary(0.9, 1.2), vary(0.0, 0.08)), (width * 0.5, 0.0), (vary(0.08, 0.16), vary(0.1, 0.2))]
     return [[*top, (width * 0.25, 0.42), *_five_bowl(vary, vary(0.38, 0.44), width)[1:]]]
@@ -292,7 +292,7 @@ def _eight_single(vary: Vary) -> list[Path]:
 
 
 def _eight_circles(vary: Vary) -> list[Path]:
-    """As two circles, one on the other."""
+    """As two circles, one on top of the other."""
     waist, top, bottom = vary(0.4, 0.52), vary(0.34, 0.5), vary(0.42, 0.62)
     x = bottom / 2
     upper = arc(x + vary(-0.04, 0.04), waist / 2, top, waist * vary(1.0, 1.08), vary(60, 110), vary(-290, -260))
@@ -300,7 +300,7 @@ def _eight_circles(vary: Vary) -> list[Path]:
 
 
 def _eight_open(vary: Vary) -> list[Path]:
-    """In one stroke, whose ends do not meet at the top."""
+    """In one stroke whose ends do not meet at the top."""
     strokes = _eight_single(vary)
     strokes[0][-1] = (strokes[0][-1][0] + vary(0.12, 0.2), vary(-0.04, 0.06))
     return strokes

@@ -1,4 +1,4 @@
-"""Ink: what a pen leaves along a trace, as coverage and darkness per pixel.
+"""Ink: the mark of a pen along a trace, as coverage and darkness of each pixel.
 
 The tip's pressure varies along a stroke, and with its direction; a ball pen skips, a pencil and chalk leave grain, a
 marker bleeds.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Gray = NDArray[np.float32]
 
-LARGEST = 150  # pixels: the distances to taller traces are computed at this height and enlarged
+MAX_DISTANCE_HEIGHT = 150  # pixels: distances to larger traces are computed at this height and enlarged
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,15 @@ class InkStyle:
         width: of the stroke, relative to a digit's height.
         opacity: of full ink, from 0 to 1.
         pressure: how much the opacity varies along a stroke, from 0 (not) to 1 (down to nothing).
-        direction: how much fainter strokes to the side are than strokes down, from 0 to 1.
+        direction: how much fainter sideways strokes are than downstrokes, from 0 to 1.
         swell: how much the width varies with pressure, from 0 to 1.
-        natural: how much of MNIST's own variation in width stays, from 0 to 1.
-        nib: how much thinner strokes along the nib's edge are, as of a calligraphy pen, from 0 to 1.
-        skips: the share of a stroke that a ball pen leaves out.
+        natural: how much of the variation in the trace's own width is kept, from 0 to 1.
+        nib: how much thinner sideways strokes are, as with a broad nib, from 0 to 1.
+        skips: roughly the fraction of a stroke that a ball pen leaves out.
         grain: the amount of the paper's grain in the ink.
         softness: the width of the stroke's edge in pixels.
-        covers: whether the color covers the paper, like chalk, or filters its light, like ink.
-        jitter: how far the line strays, relative to a digit's height, as drawn with a mouse.
+        is_opaque: whether the color covers the paper, like chalk, and does not filter its light, like ink.
+        jitter: how far the line strays, relative to a digit's height, as with a mouse.
     """
 
     color: tuple[float, float, float]
@@ -55,7 +55,7 @@ class InkStyle:
     skips: float = 0.0
     grain: float = 0.0
     softness: float = 1.0
-    covers: bool = False
+    is_opaque: bool = False
     jitter: float = 0.0
 
 
@@ -75,7 +75,7 @@ class Ink:
     darkness: Gray
 
     def outline(self) -> NDArray[np.float64]:
-        """The corners (N, 2) of the first and last covered pixel of each row; empty if nothing is covered."""
+        """Return the corners (N, 2) of the first and last covered pixel of each row; empty if nothing is covered."""
         covered = self.coverage >= 0.5
         rows = np.flatnonzero(covered.any(axis=1))
         first = covered[rows].argmax(axis=1)
@@ -85,39 +85,41 @@ class Ink:
         return np.asarray(points + np.array([self.left, self.top], float))
 
 
-def draw_ink(trace: Trace, pen: InkStyle, size: float, random: np.random.Generator, offset: tuple[float, float]) -> Ink:
+def draw_ink(
+    trace: Trace, pen: InkStyle, size: float, generator: np.random.Generator, offset: tuple[float, float]
+) -> Ink:
     """Write a trace.
 
     Args:
-        trace: what is written.
-        pen: with which pen.
+        trace: the trace to write.
+        pen: the pen.
         size: the height of a digit in pixels.
-        random: the source of randomness.
+        generator: the source of randomness.
         offset: the fractions of a pixel, from 0 to 1, right and down, by which the trace is shifted.
     """
-    reduced = max(1.0, size / LARGEST)  # the distances are computed at 1/reduced of the size
-    scale = size / reduced
-    half = 0.5 * pen.width * scale
-    samples, pressure, relative = _sample(trace, pen, scale, random)
-    samples = samples + np.asarray(offset, np.float32) / np.float32(reduced)
-    margin = math.ceil(1.6 * half + pen.softness / reduced + 2)
-    low = np.floor(samples.min(axis=0)).astype(int) - margin
-    high = np.ceil(samples.max(axis=0)).astype(int) + margin + 1
-    shape = int(high[1] - low[1]), int(high[0] - low[0])
-    distance, nearest = _distances(samples - low.astype(np.float32), shape)
-    signed = (distance - half * relative[nearest]) * np.float32(reduced)  # pixels from the stroke's edge
+    reduction = max(1.0, size / MAX_DISTANCE_HEIGHT)  # distances are computed at 1/reduction of the size
+    scale = size / reduction
+    radius = 0.5 * pen.width * scale
+    samples, pressure, relative = _sample(trace, pen, scale, generator)
+    samples = samples + np.asarray(offset, np.float32) / np.float32(reduction)
+    margin = math.ceil(1.6 * radius + pen.softness / reduction + 2)
+    start = np.floor(samples.min(axis=0)).astype(int) - margin
+    stop = np.ceil(samples.max(axis=0)).astype(int) + margin + 1
+    shape = int(stop[1] - start[1]), int(stop[0] - start[0])
+    distance, nearest = _distances(samples - start.astype(np.float32), shape)
+    signed = (distance - radius * relative[nearest]) * np.float32(reduction)  # pixels from the stroke's edge
     darkness = pressure[nearest]
-    if reduced > 1:
-        large = round(shape[0] * reduced), round(shape[1] * reduced)
+    if reduction > 1:
+        large = round(shape[0] * reduction), round(shape[1] * reduction)
         signed, darkness = (np.asarray(resize(values, large, "BILINEAR"), np.float32) for values in (signed, darkness))
     coverage = np.clip(0.5 - signed / np.float32(max(pen.softness, 1e-3)), 0, 1).astype(np.float32)
-    return Ink(round(float(low[0]) * reduced), round(float(low[1]) * reduced), coverage, darkness)
+    return Ink(round(float(start[0]) * reduction), round(float(start[1]) * reduction), coverage, darkness)
 
 
 def _sample(
-    trace: Trace, pen: InkStyle, scale: float, random: np.random.Generator
+    trace: Trace, pen: InkStyle, scale: float, generator: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Points along a trace less than a pixel apart (N, 2), the ink's opacity and relative width at each (N,)."""
+    """Return points along a trace less than a pixel apart (N, 2), the opacity and the relative width there (N,)."""
     ends = trace.points[trace.links]  # (M, 2, 2)
     step = ends[:, 1] - ends[:, 0]
     length = np.hypot(*step.T)
@@ -132,12 +134,12 @@ def _sample(
         for values in (trace.width, trace.pressure)
     )
     if pen.jitter:
-        stray = np.stack([_waves(4 * samples, random), _waves(4 * samples, random)], axis=1) - np.float32(0.5)
+        stray = np.stack([_waves(4 * samples, generator), _waves(4 * samples, generator)], axis=1) - np.float32(0.5)
         samples = samples + np.float32(2 * pen.jitter) * stray
-    wave = np.maximum(_waves(samples, random), 1 - pressed)
+    wave = np.maximum(_waves(samples, generator), 1 - pressed)
     opacity = pen.opacity * (1 - pen.pressure * wave) * (1 - pen.direction * (1 - upright))
     if pen.skips:
-        opacity = opacity * np.clip((_waves(3 * samples, random) - pen.skips) / 0.04, 0.12, 1)
+        opacity = opacity * np.clip((_waves(3 * samples, generator) - pen.skips) / 0.04, 0.12, 1)
     width = (1 + pen.natural * (natural - 1)) * (1 + pen.swell * (0.5 - wave))
     if pen.nib:
         width = width * (1 - pen.nib * (1 - upright))
@@ -145,7 +147,7 @@ def _sample(
 
 
 def _tangents(trace: Trace, step: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The direction of the stroke at each point (N, 2), of length 1; its sign is arbitrary."""
+    """Return the direction of the stroke at each point (N, 2), of length 1; its sign is arbitrary."""
     doubled = np.arctan2(step[:, 1], step[:, 0]) * 2  # so that opposite directions are equal
     total = np.zeros((len(trace.points), 2), np.float32)
     for end in (0, 1):
@@ -154,15 +156,15 @@ def _tangents(trace: Trace, step: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
 
 
-def _waves(points: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.float32]:
-    """A smooth random value from 0 to 1 at each point (N, 2): a sum of sines."""
-    waves = random.normal(0, 4, (2, 4)).astype(np.float32)
-    phases = random.uniform(0, 2 * np.pi, 4).astype(np.float32)
+def _waves(points: NDArray[np.float32], generator: np.random.Generator) -> NDArray[np.float32]:
+    """Return a smooth random value from 0 to 1 at each point (N, 2): a sum of sines."""
+    waves = generator.normal(0, 4, (2, 4)).astype(np.float32)
+    phases = generator.uniform(0, 2 * np.pi, 4).astype(np.float32)
     return np.asarray(0.5 + 0.5 * np.clip(np.sin(points @ waves + phases).sum(axis=1) / 2.2, -1, 1), np.float32)
 
 
 def _distances(samples: NDArray[np.float32], shape: tuple[int, int]) -> tuple[Gray, NDArray[np.intp]]:
-    """For each pixel's center, the distance to the nearest sample and the sample's index."""
+    """Return, for each pixel's center, the distance to the nearest sample and the sample's index."""
     from scipy import ndimage  # slow to import
 
     owner = np.full(shape, -1)

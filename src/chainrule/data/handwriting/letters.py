@@ -1,4 +1,4 @@
-"""Letters as pen strokes: those that no digit is mistaken for.
+"""Letters as pen strokes: those that do not look like digits.
 
 Left out are, among others, O and C (0), l and I (1), Z (2), S (5), b and G (6), B (8), a, g and q (9), u and y (an open
 4).
@@ -45,7 +45,7 @@ _SHAPES = {
 
 
 def parse_path(text: str) -> Path:
-    """Return the control points of one stroke, from "x,y x,y! x,y"; the exclamation mark is a corner."""
+    """Return the control points of one stroke from a text such as "0,0 0,1! .5,1", where ! marks a corner."""
     path: Path = []
     for word in text.split():
         x, y = (float(value) for value in word.removesuffix("!").split(","))
@@ -54,6 +54,7 @@ def parse_path(text: str) -> Path:
 
 
 def _template(shape: str, vary: Vary) -> list[Path]:
+    """Return the strokes of a letter, of random width and slant."""
     width, shift = vary(0.75, 1.3), vary(-0.06, 0.06)
     return [[(x * width + shift * y, y) for x, y in parse_path(stroke)] for stroke in shape.split("|")]
 
@@ -61,4 +62,4 @@ def _template(shape: str, vary: Vary) -> list[Path]:
 LETTERS: dict[str, dict[str, Variant]] = {
     letter: {"plain": Variant(partial(_template, shape), 1)} for letter, shape in _SHAPES.items()
 }
-"""The letters, by themselves; each has one variant."""
+"""The letters, by name; each has one variant."""

@@ -1,4 +1,4 @@
-"""What else people draw: smileys, crosses, checks, arrows, scribbles, underlines, frames, punctuation."""
+"""Marks other than digits and letters: smileys, crosses, checks, arrows, scribbles, frames, punctuation."""
 
 from __future__ import annotations
 

@@ -25,9 +25,11 @@ from chainrule.data.handwriting.writing import Hand
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["KINDS", "MOST_PIXELS", "Page", "Written", "make_page"]
+__all__ = ["KINDS", "MAX_PIXELS", "MOST_PIXELS", "Page", "Written", "make_page"]
 
-MOST_PIXELS = 12_000_000  # of an everyday picture, as a phone takes it
+MAX_PIXELS = 12_000_000
+"""The default limit on the pixels of an everyday picture, as a phone takes it."""
+MOST_PIXELS = MAX_PIXELS  # the former name
 
 KINDS: dict[str, Callable[[np.random.Generator, Hand, int], Page]] = {
     "strips": faults.strips,
@@ -44,20 +46,20 @@ KINDS: dict[str, Callable[[np.random.Generator, Hand, int], Page]] = {
     "everyday": everyday.everyday,
     "no digits": everyday.nothing,
 }
-"""The kinds of pages: each makes a page from a source of randomness, a writer and the largest number of pixels."""
+"""By kind, a function that makes a page from a generator, a writer and a limit on the pixels of everyday pictures."""
 
 
-def make_page(kind: str, seed: int, *, train: bool = False, max_pixels: int = MOST_PIXELS) -> Page:
+def make_page(kind: str, seed: int, *, train: bool = False, max_pixels: int = MAX_PIXELS) -> Page:
     """Make a page.
 
     Args:
         kind: one of `KINDS`.
-        seed: of everything that is left to chance, at least 0.
-        train: whether the page is to train with; pages to train with and to measure with share no digit of MNIST.
-        max_pixels: the largest number of pixels of an everyday picture: smaller ones are made faster.
+        seed: of the random numbers, at least 0.
+        train: whether the page is to train with, and not to measure with; the two share no digit of MNIST.
+        max_pixels: limit on the pixels of an everyday picture; smaller pictures are made faster.
 
     Raises:
-        ValueError: there is no such kind, the seed is no integer of at least 0, or `max_pixels` is below 10,000.
+        ValueError: there is no such kind, the seed is not an integer of at least 0, or `max_pixels` is below 10,000.
     """
     if kind not in KINDS:
         raise ValueError(f"make_page: there is no kind {kind!r}; there are {', '.join(KINDS)}")
@@ -65,7 +67,7 @@ def make_page(kind: str, seed: int, *, train: bool = False, max_pixels: int = MO
         raise ValueError(f"make_page: the seed must be an integer of at least 0, got {seed!r}")
     if not max_pixels >= 10_000:
         raise ValueError(f"make_page: max_pixels must be at least 10,000, got {max_pixels}")
-    random = np.random.default_rng((zlib.crc32(kind.encode()), int(train), seed))
-    page = KINDS[kind](random, Hand(random, train=train), max_pixels)
+    generator = np.random.default_rng((zlib.crc32(kind.encode()), int(train), seed))
+    page = KINDS[kind](generator, Hand(generator, train=train), max_pixels)
     page.kind, page.seed, page.train = kind, seed, train
     return page

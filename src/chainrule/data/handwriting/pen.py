@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from chainrule.data.handwriting.strokes import Drawing
 
 Kind = Literal["ball", "pencil", "marker", "brush", "chisel", "fiber"]
-CANVAS = 192  # pixels of a digit's height on the finer canvas, at least
+MIN_CANVAS_HEIGHT = 192
+"""The height in pixels that a digit has at least on the finer canvas, as far as `MAX_OVERSAMPLING` allows."""
 MAX_OVERSAMPLING = 6
+"""Limit on the size of the finer canvas relative to the image."""
 
 
 @dataclass(frozen=True)
@@ -29,15 +31,15 @@ class Pen:
     """A pen.
 
     Attributes:
-        kind: its name, for tables.
-        width: of a stroke under full pressure, relative to a digit's height.
-        darkness: of the ink under full pressure, 0 to 1.
-        width_range: how far the width falls without pressure: 0 not at all, 1 to nothing.
-        darkness_range: how far the darkness falls without pressure.
+        kind: the kind of pen.
+        width: the width of a stroke under full pressure, relative to a digit's height.
+        darkness: the darkness of the ink under full pressure, 0 to 1.
+        width_range: how far the width falls without pressure, from 0 (not at all) to 1 (to nothing).
+        darkness_range: how far the darkness falls without pressure, likewise.
         grain: the standard deviation of the paper's grain in the ink, relative to its darkness.
-        skips: how easily a ball loses the paper: the share of grain that leaves it white.
+        skips: how easily the ball of a pen skips the paper's grain and leaves it almost white, 0 to 1.
         nib: the direction of a chisel's edge, in radians; None for a round tip.
-        soft: the blur of the edges, as a standard deviation in stroke widths.
+        soft: the standard deviation of the edges' blur, relative to the stroke's width.
         aliased: whether pixels are either full ink or paper.
     """
 
@@ -91,9 +93,9 @@ def render(drawing: Drawing, height: float, pen: Pen, generator: np.random.Gener
 
     Args:
         drawing: the strokes.
-        height: of a digit, in pixels: that of the drawing's unit. A dash or a dot is lower.
+        height: the height of a digit in pixels, which is the drawing's unit; a dash or a dot is less high.
         pen: the pen.
-        generator: of the paper's grain; not used by a pen without grain.
+        generator: the source of the paper's grain; not used for a pen without grain and skips.
 
     Returns:
         ink, (h, w) from 0 to 1: the drawing's bounds with a margin of `margin(height, pen)` pixels all around, so
@@ -109,7 +111,7 @@ def render(drawing: Drawing, height: float, pen: Pen, generator: np.random.Gener
     columns, rows = (math.ceil(height * length) + 2 * border for length in (right - left, bottom - top))
     if rows * columns > 100_000_000:
         raise ValueError(f"render: a height of {height:g} pixels needs {rows:,} × {columns:,} pixels, too many")
-    factor = min(max(math.ceil(CANVAS / height), 1), MAX_OVERSAMPLING)
+    factor = min(max(math.ceil(MIN_CANVAS_HEIGHT / height), 1), MAX_OVERSAMPLING)
     canvas = _fill(drawing, height * factor, pen, (left, top), border * factor, (rows * factor, columns * factor))
     values = np.asarray(resize(canvas, (rows, columns)), np.float32) / np.float32(255)
     if pen.soft:
@@ -124,12 +126,12 @@ def render(drawing: Drawing, height: float, pen: Pen, generator: np.random.Gener
 def _fill(
     drawing: Drawing, height: float, pen: Pen, origin: tuple[float, float], border: int, shape: tuple[int, int]
 ) -> NDArray[np.uint8]:
-    """Draw the strokes on a canvas, uint8."""
+    """Draw the strokes on a canvas, uint8, with `origin` at the inner top left corner of the border."""
     from PIL import Image, ImageDraw  # imported on first use
 
     canvas = Image.new("L", (shape[1], shape[0]))
     context = ImageDraw.Draw(canvas)
-    pieces: list[tuple[int, list[float], list[float]]] = []  # value, polygon, disk at its start
+    pieces: list[tuple[int, list[float], list[float]]] = []  # brightness, polygon, disk at its start
     for stroke in drawing.strokes:
         points = (stroke.points - origin) * height + (border - 0.5)
         radii = height * pen.width / 2 * (1 - pen.width_range * (1 - stroke.pressure))
@@ -159,11 +161,11 @@ def _fill(
     return np.asarray(canvas)
 
 
-def _blur(values: NDArray[np.float32], deviation: float) -> NDArray[np.float32]:
-    """Blur with a Gaussian."""
-    reach = max(1, math.ceil(2.5 * deviation))
+def _blur(values: NDArray[np.float32], std: float) -> NDArray[np.float32]:
+    """Blur with a Gaussian of a standard deviation in pixels."""
+    reach = max(1, math.ceil(2.5 * std))
     offsets = np.arange(-reach, reach + 1)
-    weights = np.exp(-0.5 * (offsets / max(deviation, 1e-3)) ** 2).astype(np.float32)
+    weights = np.exp(-0.5 * (offsets / max(std, 1e-3)) ** 2).astype(np.float32)
     weights /= weights.sum()
     for axis in (0, 1):
         padding = [(reach, reach) if axis == side else (0, 0) for side in (0, 1)]
@@ -173,7 +175,7 @@ def _blur(values: NDArray[np.float32], deviation: float) -> NDArray[np.float32]:
 
 
 def _grain(shape: tuple[int, ...], height: float, pen: Pen, generator: np.random.Generator) -> NDArray[np.float32]:
-    """Return the factor of the paper's grain, whose size is that of the digits' fine detail, not of a pixel."""
+    """Return the factor of the paper's grain, which has the size of a digit's fine detail, not of a pixel."""
     cell = max(1.0, height / 40)
     coarse = (max(1, round(shape[0] / cell)), max(1, round(shape[1] / cell)))
     noise = generator.standard_normal(coarse, np.float32)

@@ -1,6 +1,6 @@
-"""Images of drawn characters in MNIST's format: digits, what is no digit, and digits as a photo leaves them.
+"""Images of drawn characters in MNIST's format: digits, non-digits, and digits damaged as by a photo.
 
-All are scaled and centered as the reader does it (`images.steps.ink_to_mnist`).
+They are scaled and centered as `chainrule read` does it (`images.steps.ink_to_mnist`).
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ RARE = (
 """Ways to write a digit that MNIST has few examples of; some count twice."""
 
 WITHOUT_SIZE = ("comma", "dot")
-"""Marks that are known by their size alone: scaled to 20×20 pixels, a comma is a 1 and a dot a filled 0."""
+"""Marks recognizable only by their size: scaled to 20×20 pixels, a comma looks like a 1 and a dot like a filled 0."""
 
 
 def drawn_digits(
     count: int, generator: np.random.Generator, *, rare: float = 0.35, damaged: float = 0.0
 ) -> tuple[Images, NDArray[np.uint8]]:
-    """Draw digits, each by another writer with another pen.
+    """Draw digits, each by a new writer with a new pen.
 
     Args:
         count: how many, N.
         generator: the only source of randomness.
-        rare: the share of digits written in one of the ways that are `RARE` in MNIST.
-        damaged: the share of digits that go through `damage`.
+        rare: the probability that a digit is one of `RARE`.
+        damaged: the probability that a digit is changed by `damage`.
 
     Returns:
         images, uint8 (N, 28, 28), and labels, uint8 (N,).
@@ -69,7 +69,7 @@ def drawn_digits(
 def draw_image(
     label: str, generator: np.random.Generator, variant: str | None = None, *, damaged: bool = False
 ) -> Images:
-    """Draw a character by a new writer in MNIST's format, (28, 28).
+    """Draw a character in MNIST's format, (28, 28), by a new writer with a new pen.
 
     Raises:
         ValueError: there is no such character or variant.
@@ -96,12 +96,12 @@ def damaged_digits(images: Images, generator: np.random.Generator) -> Images:
 
 
 def non_digits(count: int, generator: np.random.Generator, *, damaged: float = 0.2) -> Images:
-    """Draw what is no digit, (N, 28, 28): letters, marks, two digits at once, spots of no shape.
+    """Draw images without a single digit, (N, 28, 28): letters, marks, pairs of digits, shapeless spots.
 
     Args:
         count: how many, N.
         generator: the only source of randomness.
-        damaged: the share that goes through `damage`.
+        damaged: the probability that an image is changed by `damage`.
     """
     images = np.empty((count, 28, 28), np.uint8)
     letters, marks = list(LETTERS), [mark for mark in MARKS if mark not in WITHOUT_SIZE]
@@ -120,16 +120,16 @@ def non_digits(count: int, generator: np.random.Generator, *, damaged: float = 0
 
 
 def to_image(ink: Ink) -> Images:
-    """Scale and center ink, (h, w), as the reader does: (28, 28)."""
+    """Scale and center ink, (h, w), as `chainrule read` does: (28, 28)."""
     return ink_to_mnist(np.clip(ink / max(float(ink.max()), 1e-3), 0, 1))
 
 
 def damage(ink: Ink, generator: np.random.Generator) -> Ink:
-    """Change ink, (h, w), as cameras, paper and the reader's own first steps do.
+    """Change ink, (h, w), as cameras, paper and the first steps of `chainrule read` do.
 
-    Each change happens to some: a lower resolution, blur and noise, a threshold that cuts faint parts away or makes
-    edges hard, the remains of a neighbor at the side, of a ruled line below or across, or the gap that the removal of
-    such a line leaves.
+    Each change is made with a probability of its own: a different aspect ratio, a lower resolution, noise, a threshold
+    that cuts faint parts away or makes edges hard, specks, the remains of a neighbor at the side or of a ruled line
+    below or across, or the gap that the removal of such a line leaves.
     """
     changes: tuple[tuple[float, Callable[[Ink, np.random.Generator], Ink]], ...] = (
         (0.3, _stretch),
@@ -141,21 +141,22 @@ def damage(ink: Ink, generator: np.random.Generator) -> Ink:
         (0.5, _threshold),
         (0.06, _specks),
     )
-    for share, change in changes:
-        if generator.random() < share:
+    for probability, change in changes:
+        if generator.random() < probability:
             changed = change(ink, generator)
             ink = changed if changed.max() > 0.35 else ink  # a change may leave nothing
     return ink
 
 
 def _drawn_ink(label: str, generator: np.random.Generator, variant: str | None = None) -> Ink:
+    """Draw a character by a new writer with a new pen; the darkest ink is 1."""
     height = float(np.exp(generator.uniform(np.log(18), np.log(90))))
     ink = render(draw(label, generator, variant), height, random_pen(generator), generator)
     return np.asarray(ink / max(float(ink.max()), 1e-3), np.float32)
 
 
 def _two_digits(generator: np.random.Generator) -> Ink:
-    """Two digits side by side, which may touch."""
+    """Draw two digits side by side, which may touch."""
     pen, height = random_pen(generator), float(generator.uniform(24, 60))
     left, right = (render(draw(str(generator.integers(10)), generator), height, pen, generator) for _ in range(2))
     return _beside(left, right, round(float(generator.uniform(-0.12, 0.15)) * height))
@@ -173,7 +174,7 @@ def _beside(left: Ink, right: Ink, gap: int) -> Ink:
 
 
 def _spot(generator: np.random.Generator) -> Ink:
-    """Spots of no shape: smooth noise above a threshold, within an ellipse."""
+    """Draw shapeless spots: smooth noise above a threshold, mostly within the middle."""
     cells = int(generator.integers(3, 9))
     noise = np.asarray(resize(generator.standard_normal((cells, cells), np.float32), (48, 48), "BICUBIC"), np.float32)
     y, x = np.mgrid[-1:1:48j, -1:1:48j]
@@ -183,13 +184,14 @@ def _spot(generator: np.random.Generator) -> Ink:
 
 
 def _stretch(ink: Ink, generator: np.random.Generator) -> Ink:
+    """Change the aspect ratio."""
     factor = np.exp(generator.normal(0, 0.15))
     height, width = (max(2, round(side * f)) for side, f in zip(ink.shape, (factor, 1 / factor), strict=True))
     return np.asarray(np.clip(resize(ink, (height, width), "BILINEAR"), 0, 1), np.float32)
 
 
 def _rule(ink: Ink, generator: np.random.Generator) -> Ink:
-    """The remains of a ruled line: across the lower half, or at the foot, as long as the digit is wide or shorter."""
+    """Add the remains of a ruled line in the lower half, at most as long as the digit is wide."""
     height, width = ink.shape
     ink = np.pad(ink, ((0, max(1, height // 20)), (0, 0)))
     thick = max(1, round(height * generator.uniform(0.015, 0.05)))
@@ -201,7 +203,7 @@ def _rule(ink: Ink, generator: np.random.Generator) -> Ink:
 
 
 def _gap(ink: Ink, generator: np.random.Generator) -> Ink:
-    """A white line across, where a ruled line was removed."""
+    """Fade a horizontal line, as where a ruled line was removed."""
     ink, height = ink.copy(), len(ink)
     row, thick = round(height * generator.uniform(0.15, 0.85)), max(1, round(height * generator.uniform(0.02, 0.06)))
     ink[row : row + thick] *= np.float32(generator.uniform(0.0, 0.3))
@@ -209,7 +211,7 @@ def _gap(ink: Ink, generator: np.random.Generator) -> Ink:
 
 
 def _neighbor(ink: Ink, generator: np.random.Generator) -> Ink:
-    """A strip of another digit at one side."""
+    """Add a strip of a different digit at one side."""
     height, width = ink.shape
     other = render(draw(str(generator.integers(10)), generator), max(4, 0.9 * height), random_pen(generator), generator)
     strip = max(1, round(width * generator.uniform(0.05, 0.2)))
@@ -220,7 +222,7 @@ def _neighbor(ink: Ink, generator: np.random.Generator) -> Ink:
 
 
 def _lower_resolution(ink: Ink, generator: np.random.Generator) -> Ink:
-    """Down to a few pixels and up again."""
+    """Scale down to a height of 12 to 25 pixels and back."""
     height = int(generator.integers(12, 26))
     width = max(2, round(ink.shape[1] * height / len(ink)))
     small = resize(ink, (height, width), "BOX" if height < len(ink) else "BILINEAR")
@@ -228,18 +230,19 @@ def _lower_resolution(ink: Ink, generator: np.random.Generator) -> Ink:
 
 
 def _noise(ink: Ink, generator: np.random.Generator) -> Ink:
+    """Add noise in proportion to the ink."""
     noise = generator.normal(0, generator.uniform(0.02, 0.12), ink.shape)
     return np.asarray(np.clip(ink * (1 + noise), 0, 1), np.float32)
 
 
 def _threshold(ink: Ink, generator: np.random.Generator) -> Ink:
-    """A threshold with a slope: soft, or as hard as Otsu's."""
+    """Apply a threshold with a soft or hard edge."""
     level, hardness = generator.uniform(0.1, 0.5), np.exp(generator.uniform(0, 2.5))
     return np.asarray(np.clip(0.5 + hardness * (ink - level), 0, 1) * (ink > 0.02), np.float32)
 
 
 def _specks(ink: Ink, generator: np.random.Generator) -> Ink:
-    """Dust beside the digit."""
+    """Add one to three specks of dust."""
     ink = ink.copy()
     size = max(1, round(len(ink) * 0.04))
     for _ in range(int(generator.integers(1, 4))):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Color = Sequence[float]
     Extent = tuple[float, float, float, float]  # left, top, right, bottom
 
-TILE = 512  # pixels: the side of the texture that is repeated
+TILE = 512  # pixels: the side of the texture of grain, which is repeated
 
 
 @dataclass(eq=False)
@@ -45,9 +45,9 @@ class Sheet:
     """A sheet of paper.
 
     Attributes:
-        colors: (height, width, 3), the light that it reflects, from 0 to 1.
+        colors: (height, width, 3), the light that the sheet reflects, from 0 to 1.
         lines: the digits, line by line.
-        ignored: digits that are crossed out: to read them or not is equally right.
+        ignored: digits that are crossed out, which a reader may read or not.
         occupied: the boxes of everything on the sheet.
     """
 
@@ -58,16 +58,16 @@ class Sheet:
 
     @property
     def width(self) -> int:
-        """In pixels."""
+        """The width in pixels."""
         return int(self.colors.shape[1])
 
     @property
     def height(self) -> int:
-        """In pixels."""
+        """The height in pixels."""
         return int(self.colors.shape[0])
 
     def is_free(self, extent: Extent, margin: float = 0.0) -> bool:
-        """Whether a box is inside the sheet, and nothing is within `margin` pixels of it."""
+        """Return whether a box is inside the sheet with nothing within `margin` pixels of it."""
         left, top, right, bottom = extent
         if min(left, top) < 0 or right > self.width or bottom > self.height:
             return False
@@ -80,11 +80,11 @@ class Sheet:
         )
 
     def write(
-        self, trace: Trace, pen: InkStyle, size: float, x: float, y: float, random: np.random.Generator
+        self, trace: Trace, pen: InkStyle, size: float, x: float, y: float, generator: np.random.Generator
     ) -> Mark | None:
-        """Write a trace with its origin at (x, y); None if none of it is on the sheet."""
+        """Write a trace with its origin at (x, y), and return its mark; None if no part of it is on the sheet."""
         left, top = int(np.floor(x)), int(np.floor(y))
-        ink = draw_ink(trace, pen, size, random, (x - left, y - top))
+        ink = draw_ink(trace, pen, size, generator, (x - left, y - top))
         outline = ink.outline()
         left, top = left + ink.left, top + ink.top
         height, width = ink.coverage.shape
@@ -96,18 +96,18 @@ class Sheet:
         amount = ink.coverage[inside] * ink.darkness[inside]
         if pen.grain:
             amount = amount * np.clip(1 + pen.grain * grain(rows, columns), 0, 1.15)
-        self.stain(rows, columns, np.minimum(amount, 1), pen.color, covers=pen.covers)
+        self.stain(rows, columns, np.minimum(amount, 1), pen.color, is_opaque=pen.is_opaque)
         mark = Mark(trace.label, outline + np.array([int(np.floor(x)), int(np.floor(y))], float))
         self.occupied.append(mark.extent)
         return mark
 
     def stain(
-        self, rows: slice, columns: slice, amount: NDArray[np.float32], color: Color, *, covers: bool = False
+        self, rows: slice, columns: slice, amount: NDArray[np.float32], color: Color, *, is_opaque: bool = False
     ) -> None:
-        """Color a window by an amount (height, width) from 0 to 1: filter the paper's light, or cover the paper."""
+        """Color a window by an amount (height, width), 0 to 1: filter the paper's light or, if opaque, cover it."""
         window = self.colors[rows, columns]
         tint = np.asarray(color, np.float32)
-        if covers:
+        if is_opaque:
             window += amount[..., None] * (tint - window)
         else:
             window *= 1 - amount[..., None] * (1 - tint)
@@ -117,45 +117,48 @@ class Sheet:
 def _grain_tile() -> NDArray[np.float32]:
     from scipy import ndimage  # slow to import
 
-    random = np.random.default_rng(7)
-    fine = ndimage.gaussian_filter(random.normal(size=(TILE, TILE)), 0.7, mode="wrap")
-    coarse = ndimage.gaussian_filter(random.normal(size=(TILE, TILE)), 2.0, mode="wrap")
+    generator = np.random.default_rng(7)
+    fine = ndimage.gaussian_filter(generator.normal(size=(TILE, TILE)), 0.7, mode="wrap")
+    coarse = ndimage.gaussian_filter(generator.normal(size=(TILE, TILE)), 2.0, mode="wrap")
     tile = fine / fine.std() + 0.7 * coarse / coarse.std()
     tile /= tile.std()
     return np.asarray(tile, np.float32)
 
 
 def grain(rows: slice, columns: slice) -> NDArray[np.float32]:
-    """The paper's grain in a window of the sheet: mean 0, standard deviation 1; it repeats every 512 pixels."""
+    """Return the paper's grain in a window of the sheet: mean 0, standard deviation 1; it repeats every 512 pixels."""
     y, x = np.arange(rows.start, rows.stop) % TILE, np.arange(columns.start, columns.stop) % TILE
     return np.asarray(_grain_tile()[y[:, None], x])
 
 
 def smooth_noise(
-    random: np.random.Generator, shape: tuple[int, int], length: float, octaves: int = 1
+    generator: np.random.Generator, shape: tuple[int, int], length: float, octaves: int = 1
 ) -> NDArray[np.float32]:
-    """Random values (height, width) about 0 that vary smoothly over `length` pixels, and over its halves."""
+    """Return random values (height, width) about 0 that vary smoothly over `length` pixels.
+
+    Each further octave halves the length and the amplitude.
+    """
     total = np.zeros(shape, np.float32)
     for octave in range(octaves):
         step = max(1.0, length / 2**octave)
         coarse = [max(2, round(side / step) + 1) for side in shape]
-        values = random.standard_normal(coarse).astype(np.float32)
+        values = generator.standard_normal(coarse).astype(np.float32)
         total += resize(values, shape, "BICUBIC") / np.float32(2**octave)
     return total
 
 
-def blank(random: np.random.Generator, shape: tuple[int, int], color: Color, *, rough: float = 0.01) -> Sheet:
-    """An empty sheet of a color; `rough` is the standard deviation of its grain."""
+def blank(generator: np.random.Generator, shape: tuple[int, int], color: Color, *, rough: float = 0.01) -> Sheet:
+    """Return an empty sheet of a color; `rough` is the standard deviation of its grain."""
     height, width = shape
     rows, columns = slice(0, height), slice(0, width)
     texture = np.float32(rough) * grain(rows, columns)
-    if random.random() < 0.5:  # cloudy
-        texture += np.float32(rough) * smooth_noise(random, shape, max(shape) / 5, 3)
+    if generator.random() < 0.5:  # cloudy
+        texture += np.float32(rough) * smooth_noise(generator, shape, max(shape) / 5, 3)
     for axis in (0, 1):  # folds
-        if random.random() < 0.1:
-            across = np.arange(shape[axis], dtype=np.float32) - np.float32(shape[axis] * random.uniform(0.2, 0.8))
+        if generator.random() < 0.1:
+            across = np.arange(shape[axis], dtype=np.float32) - np.float32(shape[axis] * generator.uniform(0.2, 0.8))
             fold = (
-                np.float32(random.uniform(0.01, 0.05))
+                np.float32(generator.uniform(0.01, 0.05))
                 * np.tanh(across / 3)
                 * np.exp(-np.abs(across) / max(shape) / 0.03)
             )
@@ -174,16 +177,16 @@ def rule(
     strength: float,
     span: tuple[float, float] | None = None,
 ) -> None:
-    """Print straight lines: level ones (axis 0) at rows `positions`, or upright ones (axis 1) at columns.
+    """Print straight lines: horizontal ones (axis 0) at the rows `positions`, or vertical ones (axis 1) at the columns.
 
     Args:
-        sheet: where to.
+        sheet: the sheet.
         positions: the lines' middles in pixels.
-        axis: 0 for level lines, 1 for upright ones.
-        thickness: in pixels.
+        axis: 0 for horizontal lines, 1 for vertical ones.
+        thickness: of a line, in pixels.
         color: of the print.
         strength: from 0 (invisible) to 1.
-        span: where the lines begin and end, in pixels; None for the whole sheet.
+        span: where each line begins and ends, in pixels; None for the whole sheet.
     """
     sides = sheet.height, sheet.width
     other = slice(0, sides[1 - axis])

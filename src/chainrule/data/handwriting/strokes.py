@@ -1,7 +1,7 @@
 """Handwriting as pen strokes: templates of characters, deformed at random as by a writer's hand.
 
-A writer has a `Style`: slant, proportions, roundness, haste; and habits, which way to write a 7. Each character differs
-a little from the one before: control points move, curves waver, ends overshoot, pressure varies.
+A writer has a `Style` (slant, proportions, roundness, haste) and habits, such as which way to write a 7. No two
+characters are the same: control points move, curves waver, ends overshoot, pressure varies.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 CHARACTERS: dict[str, dict[str, Variant]] = {**DIGITS, **LETTERS, **MARKS}
 """All characters that can be drawn: digits, letters and marks (by names such as "smiley"), and the variants of each."""
 
-SAMPLES = 6  # points of a curve between two control points
+SAMPLES = 6  # points of a curve from one control point to the next
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Drawing:
     Attributes:
         strokes: in the order of writing.
         label: the character.
-        variant: the name of the way it is written.
+        variant: the name of the variant, the way it is written.
     """
 
     strokes: tuple[Stroke, ...]
@@ -59,7 +59,7 @@ class Drawing:
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
-        """The least x, the least y, the largest x and the largest y of the pen's path."""
+        """The smallest x and y and the largest x and y of the pen's path."""
         points = np.concatenate([stroke.points for stroke in self.strokes])
         (left, top), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
         return left, top, right, bottom
@@ -70,14 +70,14 @@ class Style:
     """How one person writes.
 
     Attributes:
-        seed: of the habits: which variants, and with what proportions.
+        seed: of the writer's habits: the variants, and their proportions.
         slant: the lean to the right, as dx/dy.
         aspect: the width, relative to the templates'.
         tilt: the rotation, in radians.
         roundness: 0 keeps corners, 1 rounds them.
         jitter: the standard deviation of control points.
         wobble: the amplitude of the curves' wavering.
-        overshoot: how far ends are drawn beyond, or stop before, their place.
+        overshoot: how far the ends of strokes are drawn too long or too short.
         haste: 0 for even pressure; 1 for light upstrokes and tapering ends.
         faint: the probability that a part of a stroke is almost without pressure.
     """
@@ -116,7 +116,7 @@ def draw(label: str, generator: np.random.Generator, variant: str | None = None,
     Args:
         label: one of `CHARACTERS`: a digit, a letter or the name of a mark.
         generator: the only source of randomness.
-        variant: the way to write it; by default the style's habit, seldom another.
+        variant: the way to write it; by default the writer's habit, rarely a different one.
         style: the writer; by default a new one.
 
     Raises:
@@ -143,6 +143,7 @@ def draw(label: str, generator: np.random.Generator, variant: str | None = None,
 
 
 def _choose(variants: Mapping[str, Variant], generator: np.random.Generator) -> str:
+    """Return the name of a random variant, with probabilities in proportion to the shares."""
     position = generator.random() * sum(variant.share for variant in variants.values())
     for name, variant in variants.items():
         position -= variant.share
@@ -162,10 +163,10 @@ def _deform(paths: Sequence[Path], style: Style, generator: np.random.Generator)
     curves = []
     for path in paths:
         control = np.array(path, np.float64)
-        # The points of a corner move together
-        first = np.concatenate([[True], (control[1:] != control[:-1]).any(axis=1)])
-        moves = generator.normal(0.0, style.jitter, (int(first.sum()), 2))
-        curve = _smooth(_curve(control + moves[np.cumsum(first) - 1]), style.roundness)
+        # Both points of a corner move together
+        is_new_point = np.concatenate([[True], (control[1:] != control[:-1]).any(axis=1)])
+        moves = generator.normal(0.0, style.jitter, (int(is_new_point.sum()), 2))
+        curve = _smooth(_curve(control + moves[np.cumsum(is_new_point) - 1]), style.roundness)
         curve = _overshoot(curve, style, generator)
         position = np.linspace(0.0, 1.0, len(curve))[:, None]
         for frequency in (1.5, 3.5):
@@ -203,7 +204,7 @@ def _basis() -> NDArray[np.float64]:
 
 
 def _smooth(curve: NDArray[np.float64], roundness: float) -> NDArray[np.float64]:
-    """Round the corners: average neighboring points, and leave the ends where they are."""
+    """Round the corners: average neighboring points, but keep the ends."""
     for _ in range(round(6 * roundness)):
         inner = (curve[:-2] + 2 * curve[1:-1] + curve[2:]) / 4
         curve = np.concatenate([curve[:1], inner, curve[-1:]])

@@ -1,4 +1,4 @@
-"""Traces: the lines that a pen's tip follows, as short segments, from MNIST's digits and from points.
+"""Traces: the path of a pen's tip as short segments, from MNIST's digits or from points.
 
     from chainrule.data.handwriting.traces import from_strokes, mnist_traces
 
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     Links = NDArray[np.intp]  # (M, 2): pairs of points that are connected
 
 ZOOM = 2  # MNIST's digits are thinned at this multiple of their resolution
-STROKE = 120  # of 255: the threshold for pixels of a stroke
+STROKE_THRESHOLD = 120  # of 255: brighter pixels belong to a stroke
+# (down, across), clockwise from the pixel above
+NEIGHBORS = ((-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))
 SMOOTHINGS = 3  # rounds in which each point moves toward its neighbors
 
 
@@ -39,7 +41,7 @@ class Trace:
     """The middle line of a written character.
 
     Attributes:
-        label: the digit, or -1 for what is no digit.
+        label: the digit, or -1 for any other mark.
         points: (N, 2), x and y; digits span y from 0 to 1, and x from 0.
         links: (M, 2), the pairs of points that are connected.
         width: (N,), the width of the writer's stroke at each point relative to its mean.
@@ -68,7 +70,10 @@ def from_strokes(
     label: int = -1,
     pressure: NDArray[np.floating] | None = None,
 ) -> Trace:
-    """A trace of strokes, each a sequence of points (x, y) that are connected in order; the default pressure is 1."""
+    """Return the trace of strokes, each a sequence of points (x, y) that are connected in order.
+
+    `pressure` holds the pressure at all points, stroke by stroke; it is 1 by default.
+    """
     points = [np.asarray(stroke, np.float32).reshape(-1, 2) for stroke in strokes]
     starts = np.cumsum([0, *(len(stroke) for stroke in points)])
     links = [
@@ -81,7 +86,7 @@ def from_strokes(
 
 
 def curve(points: Sequence[tuple[float, float]], steps: int = 8) -> Points:
-    """A smooth line through points: a Catmull-Rom spline with `steps` segments between neighbors."""
+    """Return a smooth line through points: a Catmull-Rom spline with `steps` segments between neighbors."""
     p = np.asarray(points, np.float32)
     if len(p) < 3:
         return p
@@ -93,10 +98,10 @@ def curve(points: Sequence[tuple[float, float]], steps: int = 8) -> Points:
 
 
 def mnist_traces(*, train: bool, indices: Sequence[int] | NDArray[np.integer]) -> list[Trace]:
-    """The traces of MNIST's digits at these indices: of the training images, or of the test images."""
+    """Return the traces of MNIST's digits at these indices of the training images, or of the test images."""
     images, labels = _mnist(train)
     chosen = np.asarray(indices, np.intp)
-    masks = np.stack([_enlarged(image) > STROKE for image in images[chosen]])  # (N, 56, 56)
+    masks = np.stack([_enlarged(image) > STROKE_THRESHOLD for image in images[chosen]])  # (N, 56, 56)
     skeletons = thin(masks)
     return [
         _trace(int(label), mask, skeleton)
@@ -111,7 +116,7 @@ def _mnist(train: bool) -> tuple[NDArray[np.uint8], NDArray[np.integer]]:
 
 
 def mnist_size(*, train: bool) -> int:
-    """The number of digits `mnist_traces` can choose from."""
+    """Return the number of digits of the training images, or of the test images."""
     return len(_mnist(train)[1])
 
 
@@ -123,19 +128,19 @@ def _enlarged(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _trace(label: int, mask: NDArray[np.bool_], skeleton: NDArray[np.bool_]) -> Trace:
-    """The smoothed middle line of a thinned digit."""
+    """Return the smoothed middle line of a thinned digit."""
     from scipy import ndimage  # slow to import
 
     rows, columns = np.nonzero(skeleton)
-    number = np.full(skeleton.shape, -1)
-    number[rows, columns] = np.arange(len(rows))
+    point_index = np.full(skeleton.shape, -1)
+    point_index[rows, columns] = np.arange(len(rows))
     links = []
-    padded = np.pad(number, 1, constant_values=-1)
+    padded = np.pad(point_index, 1, constant_values=-1)
     inside = padded[1:-1, 1:-1]
     for down, across in ((0, 1), (1, 0), (1, 1), (1, -1)):
         other = padded[1 + down : padded.shape[0] - 1 + down, 1 + across : padded.shape[1] - 1 + across]
         both = (inside >= 0) & (other >= 0)
-        if down and across:  # a diagonal only where no corner connects the two already
+        if down and across:  # a diagonal only where no corner pixel connects the two already
             corners = (
                 padded[1 + down : padded.shape[0] - 1 + down, 1:-1],
                 padded[1:-1, 1 + across :][:, : both.shape[1]],
@@ -151,7 +156,7 @@ def _trace(label: int, mask: NDArray[np.bool_], skeleton: NDArray[np.bool_]) -> 
         np.add.at(total, pairs[:, 0], values[pairs[:, 1]])
         np.add.at(total, pairs[:, 1], values[pairs[:, 0]])
         smooth = (values + total) / (1 + degree[:, None])
-        values = np.where(degree[:, None] > 1, smooth, values)  # the ends stay
+        values = np.where(degree[:, None] > 1, smooth, values)  # the ends stay where they are
     points, radius = values[:, :2], values[:, 2]
     points = points - points.min(axis=0)
     scale = max(float(np.ptp(points[:, 1])), 1.0)
@@ -167,24 +172,21 @@ def thin(masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
     while True:
         changed = False
         for table in removable:
-            code = np.zeros_like(inside)  # the eight neighbors as bits, clockwise from the one above
-            for bit, (down, across) in enumerate(AROUND):
+            neighborhood = np.zeros_like(inside)  # the eight neighbors as bits, in the order of `NEIGHBORS`
+            for bit, (down, across) in enumerate(NEIGHBORS):
                 rows = slice(1 + down, thinned.shape[1] - 1 + down)
                 columns = slice(1 + across, thinned.shape[2] - 1 + across)
-                code |= thinned[:, rows, columns] << bit
-            remove = table[code] & (inside > 0)
+                neighborhood |= thinned[:, rows, columns] << bit
+            remove = table[neighborhood] & (inside > 0)
             changed |= bool(remove.any())
             inside[remove] = 0
         if not changed:
             return inside.astype(bool)
 
 
-AROUND = ((-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))  # down, across
-
-
 @functools.cache
 def _removable() -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """For both passes and each code of neighbors, whether a pixel is taken away."""
+    """Return, for each of the two passes and each neighborhood (256,), whether a pixel is removed."""
     bits = (np.arange(256)[:, None] >> np.arange(8)) & 1  # (256, 8)
     count = bits.sum(axis=1)
     rises = ((bits == 0) & (np.roll(bits, -1, axis=1) == 1)).sum(axis=1)

@@ -1,12 +1,12 @@
-"""The data set `handwriting`: MNIST, drawn digits, digits cut out of pages, and a class for what is no digit.
+"""The data set `handwriting`: MNIST, drawn digits, digits cut out of pages, and a class for non-digits.
 
 MNIST's writers were Americans of around 1990, and its images are clean. A network trained on them alone takes a 1 with
-an upstroke for a 7, and sees a digit in everything. So to MNIST's training images are added, each once:
+an upstroke for a 7, and sees a digit in everything. So the data set adds to MNIST's training images:
 
-- digits drawn from strokes, a third of them in ways that MNIST hardly has; some of them damaged as by a photo,
-- MNIST's own training images, damaged likewise,
+- digits drawn from strokes, a third of them in ways that are rare in MNIST; some of them damaged as by a photo,
+- damaged copies of some of MNIST's training images,
 - digits as `chainrule read` cuts them out of photographed pages: small, faint, with a rule or a neighbor,
-- letters, marks, pairs of digits and spots, and what is cut out of pages without a digit; their class is "none".
+- letters, marks, pairs of digits and spots, and cutouts of pages without a digit; their class is "none".
 
 The last 10,000 training images, which `ImageData.split` sets aside for validation, are MNIST's; so are the test images.
 """
@@ -32,7 +32,9 @@ NONE = 10
 """The class of images that show no digit."""
 
 VALIDATION = 10_000
+"""The number of MNIST's training images that are for validation."""
 SEED = 17
+"""The seed of all that is drawn."""
 
 
 class Counts(NamedTuple):
@@ -41,10 +43,10 @@ class Counts(NamedTuple):
     Attributes:
         drawn: digits drawn from strokes.
         damaged_drawn: such digits, damaged.
-        damaged: damaged ones of the training images.
+        damaged: damaged copies of MNIST's training images.
         cut_out: digits cut out of pages.
         no_digits: drawn letters, marks, pairs of digits and spots.
-        marks: what is cut out of pages without a digit.
+        marks: cutouts of pages without a digit.
     """
 
     drawn: int = 6_000
@@ -59,7 +61,7 @@ COUNTS = Counts()
 
 
 def create(names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
-    """Yield the names and bytes of the requested files of the data set; its training files take minutes.
+    """Yield the name and bytes of each requested file of the data set; to draw its training files takes minutes.
 
     Raises:
         DataError: the packed file of MNIST is damaged.
@@ -82,16 +84,16 @@ def extend(
     validation: int = VALIDATION,
     counts: Counts = COUNTS,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Add drawn, damaged and cut out images to training images, before the last ones, which stay the last.
+    """Insert drawn, damaged and cut out images before the last training images, which stay the last.
 
     Args:
         images: uint8 (N, 28, 28).
         labels: uint8 (N,).
-        validation: the number of last images to leave where they are, and out of what is damaged.
+        validation: the number of last images, which stay the last and are not damaged.
         counts: how many images of each kind to add.
 
     Returns:
-        images, (N + sum of counts, 28, 28), and labels.
+        images, (N + sum of counts, 28, 28), and labels, (N + sum of counts,).
     """
     generator = np.random.default_rng(SEED)
     train = len(images) - validation
