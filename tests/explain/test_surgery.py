@@ -113,7 +113,7 @@ def test_the_silenced_copy_has_the_weights_of_the_file(trained, tmp_path):
 
 @pytest.mark.parametrize("most", [0, 5_000_000, 60_000_000])
 def test_whatever_is_kept_the_answer_is_the_same(trained, monkeypatch, most):
-    monkeypatch.setattr(surgeries, "MOST_BYTES", most)
+    monkeypatch.setattr(surgeries, "MAX_BYTES", most)
     run = trained["lenet5"]
     images, labels = mnist().test_images[:1500], mnist().test_labels[:1500]
     network = run.load_network()

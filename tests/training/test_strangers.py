@@ -259,9 +259,9 @@ def test_what_is_built_is_what_was_counted(name: str, monkeypatch: pytest.Monkey
 
     options = {"inputs": 144, "classes": 7}
     exact = count(models.build(name, options))
-    monkeypatch.setattr("chainrule.models.registry.MOST_PARAMETERS", exact)
+    monkeypatch.setattr("chainrule.models.registry.MAX_PARAMETERS", exact)
     models.build(name, options)
-    monkeypatch.setattr("chainrule.models.registry.MOST_PARAMETERS", exact - 1)
+    monkeypatch.setattr("chainrule.models.registry.MAX_PARAMETERS", exact - 1)
     with pytest.raises(
         RunError, match=rf"model '{name}' would have more than {exact - 1:,} parameters with inputs 144"
     ):

@@ -1,10 +1,10 @@
-"""What happens inside a trained network, and what decides its answer.
+"""Explains a trained network: what happens inside, and what decides its answer.
 
-- `layers`: the layers of a network of images, as a person thinks of them, and what their neurons put out.
+- `layers`: the layers of a network of images, and the outputs of their neurons.
 - `pixels`: which pixels of an image decided: gradients, integrated gradients, occlusion.
 - `neurons`: which images excite a neuron most, and which weights connect it.
-- `surgery`: the network without some of its neurons, and its accuracy.
-- `attention`: which token of a text looks at which.
+- `surgery`: the accuracy of a network without some of its neurons.
+- `attention`: which token of a text attends to which.
 - `backpropagation`: the four equations of backpropagation, with a network's numbers for one example.
 - `terms`: the sums in these equations, for each kind of layer.
 - `recording`: the operations of a forward pass, with their values and gradients.

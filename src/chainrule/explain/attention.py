@@ -1,4 +1,4 @@
-"""Which token of a text looks at which: the attention patterns of a transformer.
+"""Which token of a text attends to which: the attention patterns of a transformer.
 
 Source: Vaswani et al., Attention is all you need (2017), section 3.2.1.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def attention_patterns(network: Module, tokens: ArrayLike | Tensor) -> NDArray[Any]:
-    """Return how much each token of a text attends to each: softmax(Q Kᵀ / √D), by layer and head.
+    """Return how much each token of a text attends to each other: softmax(Q Kᵀ / √D), by layer and head.
 
         import numpy as np
 
@@ -38,10 +38,10 @@ def attention_patterns(network: Module, tokens: ArrayLike | Tensor) -> NDArray[A
         tokens: (T,), integers.
 
     Returns:
-        (layers, heads, T, T): row i holds the weights with which token i takes the values of tokens 0 to i, sum 1.
+        (layers, heads, T, T): row i holds the weights of tokens 0 to i in the output for token i; their sum is 1.
 
     Raises:
-        TypeError: it is no GPT, or the tokens are not integers.
+        TypeError: the network is not a GPT, or the tokens are not integers.
         ValueError: there are no tokens, or more than the network's longest context.
         IndexError: there is no such token.
     """
@@ -49,7 +49,7 @@ def attention_patterns(network: Module, tokens: ArrayLike | Tensor) -> NDArray[A
         raise TypeError(f"attention_patterns: takes a GPT, whose layers attend, not {type_name(network)}")
     text = as_tensor(tokens)
     check("attention_patterns", text.ndim == 1, f"takes the tokens of one text, (T,), not {text.shape}")
-    network = copy.deepcopy(network).eval()  # so that its hooks see no calls but this one
+    network = copy.deepcopy(network).eval()  # a copy, whose hooks are called only here
     patterns: list[NDArray[Any]] = []
 
     def record(attention: Any, inputs: tuple[Any, ...]) -> None:

@@ -7,13 +7,13 @@ For a chain of layers z = W a + b, with an activation after each, the cost C of 
     3.  δ = Wᵀ δ(next) · σ′(z)        the error of a layer before it
     4.  ∂C/∂W = δ aᵀ, ∂C/∂b = δ       the gradients of that layer's weights and biases
 
-In a convolution a weight is used at many positions, and its gradient is the sum over them. What stands between two
-layers with weights (an activation, pooling, batch normalization) contributes one factor for each value that it passes
-on, such as 1 or 0 for ReLU.
+In a convolution a weight is used at many positions, and its gradient is the sum over them. A layer between two layers
+with weights (an activation, pooling, batch normalization) contributes one factor for each value that it passes on, such
+as 1 or 0 for ReLU.
 
 `Backpropagation` computes everything in float64, by the engine's backward pass. `GradientEquation` and `ErrorEquation`
-are the equations for one weight and for one δ: the factors, where each comes from, and their sum, beside what the
-engine says.
+are the equations for one weight and for one δ: the factors, the source of each, and their sum, beside the engine's
+result.
 
 Source: Rumelhart, Hinton and Williams, Learning representations by back-propagating errors (Nature, 1986); in this
 form: Nielsen, Neural Networks and Deep Learning (2015), chapter 2. `first_principles.backprop` has them in plain NumPy.
@@ -52,22 +52,22 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 MAX_PATHS = 256
-"""Limit on the values that one value reaches on its way to the next layer with weights."""
+"""Limit on the paths from one value to the next layer with weights."""
 
 STEP = float(np.cbrt(np.finfo(np.float64).eps))
-"""Step of a central difference that balances rounding and curvature, for a weight of size 1: 6.1e-6."""
+"""Step of a central difference that balances the errors of rounding and truncation, for a weight of size 1: 6.1e-6."""
 
 
 @dataclass(frozen=True)
 class LayerPass:
-    """A layer of the chain, and what went through it; the arrays have no dimension of examples.
+    """A layer of the chain, with its values and gradients; the arrays have no batch dimension.
 
     Attributes:
         name: its path in the network, such as "1".
         module: the layer, in eval mode, its parameters in float64.
-        input, output: its values; the output of a layer with weights is z.
+        input, output: the values; the output of a layer with weights is z.
         input_gradient, output_gradient: ∂C/∂(input) and ∂C/∂(output); the latter, of a layer with weights, is δ.
-        terms: its weights' equations; None for a layer without weights.
+        terms: the equations of its weights; None for a layer without weights.
     """
 
     name: str
@@ -90,8 +90,8 @@ class GradientEquation:
         is_output: whether no layer with weights follows: equation 2, otherwise 4.
         value: the weight w.
         deltas: each δ, at its index in the layer's output.
-        activations: what comes along the weight, at its index in the layer's input: 1 for a bias, the normalized input
-            for the weight of a batch normalization.
+        activations: the factor of each δ, at its index in the layer's input: an activation; 1 for a bias; the
+            normalized input for the weight of a batch normalization.
         gradient: ∂C/∂w by the engine's backward pass.
     """
 
@@ -112,13 +112,13 @@ class GradientEquation:
 
 @dataclass(frozen=True)
 class PathStep:
-    """A layer without weights on the way from a z, and its slope there.
+    """A layer on the path from a z to the next layer with weights, and its slope there.
 
     Attributes:
         layer: its name.
         kind: its class, such as "ReLU".
         factor: d(its output at `index`) / d(its input): 0 where nothing passes.
-        index: where in its output.
+        index: the index in its output.
         input, output: the values there.
     """
 
@@ -132,14 +132,14 @@ class PathStep:
 
 @dataclass(frozen=True)
 class ErrorPath:
-    """A way from a z to an input of the next layer with weights, or to an output of the network.
+    """A path from a z to an input of the next layer with weights, or to an output of the network.
 
     Attributes:
-        steps: the layers in between; the last one has the factor 0 if the way ends there.
-        weights, deltas: for a hidden layer, the weights that lead on from there, and the δ of each.
-        prediction, target: at the output, if the loss's gradient is their difference: a probability by softmax for
-            cross entropy, the output itself for the squared error, and what it should be; otherwise None.
-        arriving: ∂C/∂(the end of the way): Σ weight · δ, or the gradient of the loss.
+        steps: the layers in between; the last one has the factor 0 if the path ends there.
+        weights, deltas: for a hidden layer, the weights that lead on from the path's end, and the δ of each.
+        prediction, target: at the output, if the gradient of the loss is their difference: a probability by softmax for
+            cross entropy, the output itself for the squared error, and its target; otherwise None.
+        arriving: ∂C/∂(the end of the path): Σ weight · δ, or the gradient of the loss.
     """
 
     steps: tuple[PathStep, ...]
@@ -157,16 +157,16 @@ class ErrorPath:
 
 @dataclass(frozen=True)
 class ErrorEquation:
-    """Equation 1 or 3 for one value z of a layer with weights: δ = Σ factor · arriving, over the ways from it.
+    """Equation 1 or 3 for one value z of a layer with weights: δ = Σ factor · arriving, over the paths from it.
 
     Attributes:
         layer: the layer's name.
         index: the value's index in its output.
-        is_output: whether the ways lead to the loss: equation 1, otherwise 3.
+        is_output: whether the paths lead to the loss: equation 1, otherwise 3.
         z: the value.
-        paths: the ways, mostly one.
+        paths: the paths; usually one.
         delta: ∂C/∂z by the engine's backward pass.
-        next_layer: the name of the layer whose δ they come from; None at the output.
+        next_layer: the name of the layer where the paths end; None at the output.
     """
 
     layer: str
@@ -209,7 +209,7 @@ class FiniteDifference:
     def one_sided(self) -> tuple[float, float]:
         """The slopes on both sides of w: from w - h to w, and from w to w + h.
 
-        They differ where a ReLU or a maximum has its corner between: there the gradient is that of one side.
+        They differ if a ReLU or a maximum has its corner between the two: there the gradient is that of one side.
         """
         return (self.cost - self.below) / self.h, (self.above - self.cost) / self.h
 
@@ -220,7 +220,7 @@ class FiniteDifference:
 
 
 class Backpropagation:
-    """One example's way through a chain of layers, forward and backward, in float64.
+    """The forward and backward pass of one example through a chain of layers, in float64.
 
         import numpy as np
 
@@ -239,9 +239,9 @@ class Backpropagation:
     passes everything on.
 
     Args:
-        network: a Sequential, perhaps of Sequentials. Layers with weights may be Linear, Conv2d, BatchNorm1d and
+        network: a Sequential, which may contain others. Layers with weights may be Linear, Conv2d, BatchNorm1d and
             BatchNorm2d; layers without weights may be of any kind.
-        example: one input, without a dimension of examples, such as pixels (28, 28) from 0 to 1.
+        example: one input without a batch dimension, such as pixels (28, 28) from 0 to 1.
         target: the index of the right class, or an array of the output's shape for losses that take one.
         loss: maps outputs (1, ...) and targets (1, ...) to a scalar.
 
@@ -361,7 +361,7 @@ class Backpropagation:
         at = _checked(f"the output of layer {name!r}", index, layer.output.shape)
         following = self._next_weights(position)
         end = len(self.layers) if following is None else following
-        paths = tuple(self._path(steps, at, following) for steps in self._ways(position + 1, end, at))
+        paths = tuple(self._path(steps, at, following) for steps in self._step_sequences(position + 1, end, at))
         return ErrorEquation(
             name, at, following is None, float(layer.output[at]), paths, float(layer.output_gradient[at]),
             None if following is None else self.layers[following].name,
@@ -370,11 +370,11 @@ class Backpropagation:
     def origin(self, name: str, index: Sequence[int]) -> tuple[str, tuple[int, ...]] | None:
         """Return the z that an activation comes from: the layer's name, and the index in its output.
 
-        Where several contribute, as in average pooling, it is the first. None for what comes from the example or from
-        padding.
+        If several contribute, as in average pooling, return the first; return None if the activation comes from the
+        example or from padding.
 
         Args:
-            name: the layer that the activation goes into.
+            name: the layer whose input the activation is.
             index: its index in the layer's input.
 
         Raises:
@@ -422,7 +422,7 @@ class Backpropagation:
         Args:
             name: the parameter.
             index: the weight's index in it.
-            make_optimizer: makes the optimizer from the network, such as `lambda n: optim.SGD(n.parameters(), lr=0.1)`.
+            make_optimizer: creates an optimizer of the network, such as `lambda n: optim.SGD(n.parameters(), lr=0.1)`.
 
         Raises:
             ValueError: there is no such parameter.
@@ -484,28 +484,28 @@ class Backpropagation:
         rest = range(position + 1, len(self.layers))
         return next((i for i in rest if (terms := self.layers[i].terms) is not None and terms.mixes), None)
 
-    def _ways(self, position: int, end: int, at: tuple[int, ...]) -> Iterator[tuple[PathStep, ...]]:
-        """Yield the ways of a value from the input of one layer to that of another."""
-        ways: list[tuple[tuple[PathStep, ...], tuple[int, ...] | None]] = [((), at)]
+    def _step_sequences(self, position: int, end: int, at: tuple[int, ...]) -> Iterator[tuple[PathStep, ...]]:
+        """Yield the steps of each path of a value from the input of one layer to that of a later one."""
+        sequences: list[tuple[tuple[PathStep, ...], tuple[int, ...] | None]] = [((), at)]
         for layer in self.layers[position:end]:
-            longer: list[tuple[tuple[PathStep, ...], tuple[int, ...] | None]] = []
-            for steps, index in ways:
-                if index is None:  # it has ended
-                    longer.append((steps, None))
+            extended: list[tuple[tuple[PathStep, ...], tuple[int, ...] | None]] = []
+            for steps, index in sequences:
+                if index is None:  # the path has ended
+                    extended.append((steps, None))
                 else:
-                    steps_on = _steps(layer, index)
-                    longer.extend(((*steps, step), step.index if step.factor else None) for step in steps_on)
-            ways = longer
-            if len(ways) > MAX_PATHS:
+                    next_steps = _steps(layer, index)
+                    extended.extend(((*steps, step), step.index if step.factor else None) for step in next_steps)
+            sequences = extended
+            if len(sequences) > MAX_PATHS:
                 kind = type(layer.module).__name__
                 raise ValueError(
-                    f"one value reaches {len(ways):,} others through layer {layer.name!r}, {kind}: too many to write "
-                    f"down; {MAX_PATHS} at most"
+                    f"one value reaches {len(sequences):,} others through layer {layer.name!r}, {kind}: too many to "
+                    f"list; {MAX_PATHS} at most"
                 )
-        return (steps for steps, _ in ways)
+        return (steps for steps, _ in sequences)
 
     def _path(self, steps: tuple[PathStep, ...], at: tuple[int, ...], following: int | None) -> ErrorPath:
-        """Return a way with what arrives at its end."""
+        """Return the path with these steps, and what arrives at its end."""
         end = steps[-1].index if steps else at
         if steps and not steps[-1].factor:
             return ErrorPath(steps, None, None, None, None, 0.0)
@@ -514,13 +514,13 @@ class Backpropagation:
             y = None if self.targets is None else float(self.targets[end])
             return ErrorPath(steps, None, None, p, y, float(self.layers[-1].output_gradient[end]))
         layer = self.layers[following]
-        assert layer.terms is not None  # noqa: S101  # it was found by them
+        assert layer.terms is not None  # noqa: S101  # `_next_weights` finds only layers with terms
         weights, deltas = layer.terms.error(end, layer.output_gradient)
         return ErrorPath(steps, weights, deltas, None, None, float(np.sum(weights.values * deltas.values)))
 
 
 def _steps(layer: LayerPass, at: tuple[int, ...]) -> list[PathStep]:
-    """Return how a value at an index of a layer's input moves its outputs; one step of factor 0 if it moves none."""
+    """Return a step to each output that depends on a value of a layer's input; one step of factor 0 if none does."""
     tangent = np.zeros((1, *layer.input.shape))
     tangent[0][at] = 1.0
     slopes = jvp(layer.module, (from_numpy(layer.input[None]),), (from_numpy(tangent),))[1].numpy()[0]
@@ -535,10 +535,10 @@ def _steps(layer: LayerPass, at: tuple[int, ...]) -> list[PathStep]:
 
 
 def _source(layer: LayerPass, at: tuple[int, ...]) -> tuple[int, ...] | None:
-    """Return where in a layer's input the value at an index of its output comes from; None for padding."""
+    """Return the index in a layer's input from which a value of its output comes; None for padding."""
     if layer.input.shape == layer.output.shape:
         return at
-    if layer.input.size == layer.output.size:  # it has only another shape
+    if layer.input.size == layer.output.size:  # the layer only changes the shape
         position = np.ravel_multi_index(at, layer.output.shape)
         return tuple(map(int, np.unravel_index(position, layer.input.shape)))
     seed = np.zeros((1, *layer.output.shape))
@@ -557,7 +557,7 @@ def _check_layers(owner: str, modules: list[tuple[str, Module]]) -> None:
         if type(module) in TERMS:
             TERMS[type(module)](module).check(path)
         if hasattr(module, "inplace"):
-            module.inplace = False  # the values before it are needed
+            module.inplace = False  # its input values are needed
 
 
 def _checked(what: str, index: Sequence[int], shape: tuple[int, ...]) -> tuple[int, ...]:

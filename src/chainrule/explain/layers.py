@@ -1,8 +1,8 @@
-"""The layers of a network, and what their neurons put out.
+"""The layers of a network, and the outputs of their neurons.
 
-A network of images is a chain of modules. A layer, as a person thinks of it, is one `Linear` or `Conv2d` with what
-follows it up to the next: its activation, normalization and pooling. So the output of a neuron, or the feature map of a
-filter, is what the next layer sees of it.
+A network of images is a chain of modules. A layer, as people think of it, is one `Linear` or `Conv2d` with the modules
+that follow it up to the next one: activation, normalization and pooling. So the output of a neuron, or the feature map
+of a filter, is what the next layer receives.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _FOLLOWERS: tuple[type[nn.Module], ...] = (
     *(getattr(normalization, name) for name in normalization.__all__),
     nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Dropout, nn.Flatten, nn.Identity,
 )  # fmt: skip
-"""What may follow the weights of a layer: each neuron's output stays its own."""
+"""Modules that may follow the weights of a layer, since each keeps the outputs of different neurons apart."""
 
 BATCH = 100
-"""Images per pass: with more, a convolutional network's feature maps leave the processor's caches."""
+"""Images per pass: the feature maps of more images would not fit into the processor's caches."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,9 +43,9 @@ class Layer:
 
     Attributes:
         path: the path of its `Linear` or `Conv2d`, whose parameters are `path`.weight and `path`.bias.
-        weights: that module.
-        before: the modules before it.
-        after: those that follow it, up to the next layer.
+        weights: the `Linear` or `Conv2d`.
+        before: all modules of the network before it.
+        after: the modules behind it, up to the next layer.
     """
 
     path: str
@@ -60,7 +60,7 @@ class Layer:
 
     @property
     def has_filters(self) -> bool:
-        """Whether it is a convolution."""
+        """Whether the layer is a convolution."""
         return isinstance(self.weights, nn.Conv2d)
 
     @property
@@ -71,7 +71,7 @@ class Layer:
 
 
 def layers(network: nn.Module) -> list[Layer]:
-    """Take a network apart into its layers.
+    """Split a network into its layers.
 
         from chainrule import explain, models
 
@@ -83,7 +83,7 @@ def layers(network: nn.Module) -> list[Layer]:
             dropout and `Flatten`, as the models of images in `chainrule.models` are.
 
     Raises:
-        TypeError: it is no such chain; the message names the module.
+        TypeError: the network is not such a chain; the message names the module.
         ValueError: it has no layers, two share weights, a convolution has groups, or a layer's inputs are not the
             outputs of the one before: without a `Flatten` a `Linear` runs over each row of a feature map.
     """
@@ -114,7 +114,7 @@ def chain(owner: str, network: nn.Module) -> list[tuple[str, nn.Module]]:
     """Return the modules of a `Sequential`, and of those inside it, with their paths, in the order in which they run.
 
     Raises:
-        TypeError: it is no `Sequential`, or one of a class with a `forward` of its own.
+        TypeError: the network is not a `Sequential`, or is of a subclass with a `forward` of its own.
         ValueError: two of the modules share weights.
     """
     is_chain = isinstance(network, nn.Sequential)
@@ -130,15 +130,15 @@ def chain(owner: str, network: nn.Module) -> list[tuple[str, nn.Module]]:
 
 
 def activations(network: nn.Module, inputs: ArrayLike | Tensor) -> list[NDArray[Any]]:
-    """Return what each layer puts out, in eval mode.
+    """Return the outputs of each layer in eval mode.
 
     Args:
         network: see `layers`.
         inputs: images as the network takes them, (N, height, width) or (N, channels, height, width), floats.
 
     Returns:
-        For each layer (N, neurons), or feature maps (N, filters, height, width): what the next layer sees. The last are
-        the network's outputs.
+        For each layer (N, neurons), or feature maps (N, filters, height, width): what the next layer receives. The last
+        are the network's outputs.
 
     Raises:
         TypeError, ValueError: as `layers`; or the inputs do not fit the network, such as images a `Linear` without a
@@ -162,7 +162,7 @@ def activations(network: nn.Module, inputs: ArrayLike | Tensor) -> list[NDArray[
 
 
 def get_layer(owner: str, parts: list[Layer], index: int) -> Layer:
-    """Return the layer of an index, which must be one from 0 on."""
+    """Return the layer with an index, which must not be negative."""
     check_integer(owner, "a layer", index)
     if not 0 <= index < len(parts):
         raise IndexError(f"{owner}: there is no layer {index}: the network has {len(parts)}, from 0 on")
@@ -170,7 +170,7 @@ def get_layer(owner: str, parts: list[Layer], index: int) -> Layer:
 
 
 def check_neurons(owner: str, layer: Layer, neurons: Iterable[int]) -> list[int]:
-    """Return neurons of a layer as a sorted list, each once."""
+    """Check indices of neurons of a layer, and return them sorted, without duplicates."""
     try:
         indices = list(neurons.tolist() if isinstance(neurons, np.ndarray) else neurons)
     except TypeError:
@@ -192,7 +192,7 @@ def check_images(owner: str, images: NDArray[np.uint8]) -> None:
 
 
 def as_inputs(owner: str, values: ArrayLike | Tensor) -> Tensor:
-    """Return inputs of a network, which are finite floats, as a Tensor that no gradient goes through."""
+    """Check that inputs of a network are finite floats, and return them as a detached Tensor."""
     tensor = as_tensor(values).detach()
     if tensor.dtype.kind != "f":
         raise TypeError(

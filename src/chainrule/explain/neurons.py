@@ -24,8 +24,8 @@ class TopImages:
     """The images that excite each neuron of a layer most, the strongest first.
 
     Attributes:
-        indices: (neurons, count), of the images.
-        values: (neurons, count), what the neuron puts out; of a filter, the largest value of its feature map.
+        indices: (neurons, count), the indices of the images.
+        values: (neurons, count), the outputs of the neuron; of a filter, the largest values of its feature maps.
     """
 
     indices: NDArray[np.int64]
@@ -35,7 +35,7 @@ class TopImages:
 def top_images(network: Module, images: NDArray[np.uint8], count: int = 9) -> list[TopImages]:
     """Find the images that excite each neuron most.
 
-    The mean of a neuron's top images shows what it looks for, where its weights no longer do, in deeper layers.
+    In deeper layers, where the weights no longer show what a neuron responds to, the mean of its top images does.
 
         import numpy as np
 
@@ -48,10 +48,10 @@ def top_images(network: Module, images: NDArray[np.uint8], count: int = 9) -> li
     Args:
         network: see `layers`.
         images: (N, height, width) or (N, channels, height, width), uint8.
-        count: how many for each neuron; all N if there are fewer.
+        count: number of images for each neuron; all N if there are fewer.
 
     Returns:
-        For each layer its top images. Of images that excite a neuron equally, the earlier one comes first: a neuron
+        For each layer its top images. Among images that excite a neuron equally, earlier ones come first: a ReLU neuron
         that is never active has the first images, with values of 0.
 
     Raises:
@@ -76,8 +76,9 @@ def top_images(network: Module, images: NDArray[np.uint8], count: int = 9) -> li
 def connections(network: Module, layer: int) -> NDArray[Any]:
     """Return how strongly each neuron of a layer is connected to each of the layer before: (neurons, sources).
 
-    Between neurons it is the weight itself, with its sign; the sources of the first layer are the pixels. From a filter
-    lead several weights, the taps of a filter or one for each pixel of a feature map: their length √Σw².
+    A connection by a single weight is that weight, with its sign. A connection by several weights (the taps of a
+    filter, or one for each pixel of a feature map) is their length √Σw². The sources of the first layer are the pixels,
+    or in a convolution the channels.
 
     Args:
         network: see `layers`.

@@ -1,7 +1,7 @@
 """Which pixels of an image decided the answer of a network.
 
-Three ways, each with its own question. A gradient asks how the score would move if a pixel were a little brighter.
-Integrated gradients divide the whole score among the pixels. Occlusion asks what happens if a part is covered.
+Three methods answer different questions. A gradient shows how the score would change if a pixel were a little larger.
+Integrated gradients divide the whole score among the pixels. Occlusion shows what happens if a part is covered.
 
 Sources: Simonyan, Vedaldi and Zisserman, "Deep inside convolutional networks: visualising image classification models
 and saliency maps" (2013), section 3; Sundararajan, Taly and Yan, "Axiomatic attribution for deep networks" (2017);
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def gradient_map(network: Module, image: ArrayLike | Tensor, target: int | None = None) -> NDArray[Any]:
     """Return the derivative of a score with respect to each pixel: ∂ score / ∂ pixel, in eval mode.
 
-    A pixel counts where a little more ink would raise (positive) or lower (negative) the score. For a neuron of a
+    It is positive where a little more ink would raise the score, else negative or 0. For a neuron of a
     hidden layer, pass the network up to it, `layers(network)[0].prefix`: the score is its output, or the largest value
     of a filter's feature map.
 
@@ -75,10 +75,10 @@ def integrated_gradients(
     baseline: ArrayLike | Tensor | None = None,
     steps: int = 50,
 ) -> NDArray[Any]:
-    """Divide the score of an image among its pixels: (pixel - baseline) · mean gradient on the way from the baseline.
+    """Divide the score of an image among its pixels: (pixel - baseline) · mean gradient on the path from the baseline.
 
     The parts add up to score(image) - score(baseline), up to the error of the sum over `steps`, which replaces an
-    integral. A pixel that is as in the baseline, such as blank paper, has no part.
+    integral. A pixel that equals the baseline, such as blank paper, gets 0.
 
         import numpy as np
 
@@ -94,8 +94,8 @@ def integrated_gradients(
         network: maps images (N, ...) to scores (N, classes).
         image: one image as the network takes it, without a batch dimension, floats.
         target: the class; by default the one with the largest score.
-        baseline: the image from which the way starts; by default 0, a blank one.
-        steps: the number of images on the way, in the middle of equal parts.
+        baseline: the image where the path starts; by default 0, a blank image.
+        steps: number of images on the path, in the middle of equal parts.
 
     Returns:
         The parts, in the image's shape.
@@ -137,14 +137,14 @@ def occlusion_map(
 ) -> NDArray[Any]:
     """Cover the square around each pixel, and return by how much the probability of a class falls.
 
-    A positive number: the network needed what is there. A negative one: what is there spoke against the class.
+    Where the result is positive, the covered part spoke for the class; where it is negative, against the class.
 
     Args:
         network: maps images (N, ...) to outputs (N, classes).
         image: one image as the network takes it, (height, width) or (channels, height, width), floats.
         target: the class; by default the most probable one.
         size: the side of the square in pixels, odd; it ends at the border of the image.
-        fill: what covers: 0 is blank paper for the models of digits.
+        fill: the value of covered pixels; 0 is blank paper for the models of digits.
         probabilities: maps outputs to probabilities, as a model's `probabilities` does.
 
     Returns:
@@ -193,7 +193,7 @@ def _scores(outputs: Tensor) -> Tensor:
 
 
 def _target(owner: str, scores: Tensor, target: int | None) -> int:
-    """Return the class that is asked for, or the one with the largest score."""
+    """Return the target class, by default the one with the largest score."""
     if target is None:
         return int(scores.numpy()[0].argmax())
     check_integer(owner, "target", target, minimum=0)

@@ -1,7 +1,7 @@
 """The operations of a forward pass, each with its value and, after the backward pass, its gradient.
 
-The tape itself keeps only what derivatives need. Here the results are kept, too: the pass runs on Tensors of a
-subclass, whose operations add their results to a list.
+The tape keeps only what derivatives need. Here the results are kept, too: the pass runs on Tensors of a subclass, whose
+operations add their results to a list.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from chainrule.ops.operation import Operation
 
 Results = list[tuple[str, Tensor]]
-"""For each operation the path of the layer that called it, and its result."""
+"""For each operation, the path of the layer that called it, and its result."""
 
 _results: ContextVar[Results | None] = ContextVar("results", default=None)
 _layer: ContextVar[str] = ContextVar("layer", default="")
@@ -38,10 +38,10 @@ class RecordedOperation:
     Attributes:
         name: the operation's name, such as "linear".
         layer: the path of the layer that called it; "" for the loss.
-        inputs: where its inputs come from: the positions of earlier operations, or the names of leaves. What requires
-            no gradient, such as the labels, is not among them.
+        inputs: the sources of its inputs: the positions of earlier operations, or the names of leaves. Inputs that
+            require no gradient, such as the labels, are left out.
         value: its result.
-        gradient: dC/d(value), C being the result of the whole pass.
+        gradient: dC/d(value), where C is the result of the whole pass.
     """
 
     name: str
@@ -52,6 +52,7 @@ class RecordedOperation:
 
 
 def _record(operation: Operation[...], inputs: tuple[Any, ...], options: dict[str, Any]) -> Tensor:
+    """Run an operation, and add its result to the list of the current recording."""
     out = Tensor.__operation__(operation, inputs, options)
     results = _results.get()
     if results is not None:
@@ -61,7 +62,7 @@ def _record(operation: Operation[...], inputs: tuple[Any, ...], options: dict[st
 
 
 class _RecordedTensor(Tensor):
-    """A Tensor whose operations add their results to the list of the present recording."""
+    """A Tensor whose operations add their results to the list of the current recording."""
 
     __slots__ = ()
     __operation__ = staticmethod(_record)
@@ -73,7 +74,7 @@ class _RecordedParameter(Parameter):
 
 
 def _recorded_operator(name: str) -> Any:
-    """Return the method of an operator, such as `__add__`, which a Tensor runs without a look at its class."""
+    """Return a recording method for an operator such as `__add__`, which a Tensor runs without regard to its class."""
     plain = getattr(Tensor, name)
 
     def method(self: Tensor, other: Any) -> Any:
@@ -96,7 +97,7 @@ for _name in (*_ARITHMETIC, *(f"r{name}" for name in _ARITHMETIC), *_COMPARISONS
 
 
 def recorded(tensor: Tensor) -> Tensor:
-    """Return a Tensor of the same memory whose operations are recorded."""
+    """Return a Tensor that shares the memory, and whose operations are recorded."""
     out = tensor.detach()
     out.__class__ = _RecordedTensor
     return out
@@ -123,7 +124,7 @@ def recording() -> Iterator[Results]:
 
 @contextlib.contextmanager
 def in_layer(path: str) -> Iterator[None]:
-    """Name the layer that runs."""
+    """Set the path of the layer that runs, for the operations recorded in this block."""
     token = _layer.set(path)
     try:
         yield

@@ -1,6 +1,6 @@
-"""Neuron surgery: a network without some of its neurons, and how well it still reads.
+"""Neuron surgery: the accuracy of a network without some of its neurons.
 
-A neuron is silent if the next layer hears nothing of it: the weights that lead out of it are 0.
+A neuron is silent if it has no effect on the next layer: the weights that lead out of it are 0.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from chainrule.models import Model
     from chainrule.tensor import Tensor
 
-MOST_BYTES = 128_000_000
-"""What `Surgery` keeps of the outputs of layers: a small convolutional network's, for 10,000 images."""
+MAX_BYTES = 128_000_000
+"""Limit on the outputs of layers that `Surgery` keeps: enough for 10,000 images in a small convolutional network."""
 
 _EXACT = (
     nn.ReLU, nn.LeakyReLU, nn.MaxPool2d, nn.BatchNorm2d, nn.Dropout, nn.Flatten, nn.Identity,
 )  # fmt: skip
-"""Modules with which a compiled convolutional network gives the same bits as the network itself. The exponential
-function of few numbers is NumPy's, and differs in the last bit; networks without filters are fast anyway."""
+"""Modules with which a compiled convolutional network is bitwise identical to the network itself. With others it need
+not be: for few elements, NumPy computes the exponential function, and differs in the last bit."""
 
 
 def silence(network: nn.Module, neurons: Mapping[int, Iterable[int]]) -> nn.Module:
@@ -64,9 +64,9 @@ def silence(network: nn.Module, neurons: Mapping[int, Iterable[int]]) -> nn.Modu
 
 
 class Surgery:
-    """Measures a network without some of its neurons, quickly: compiled, and what comes before them is computed once.
+    """Measures a network without some of its neurons fast: compiled, and with the layers before them computed once.
 
-    The measurement is that of `training.evaluation.evaluate` for `silence(network, neurons)`, to the last bit. Here all
+    The result is bitwise identical to that of `training.evaluation.evaluate` for `silence(network, neurons)`. Here all
     neurons are silent, so all images get the same answer:
 
         import numpy as np
@@ -85,7 +85,7 @@ class Surgery:
         labels: (N,) integers.
 
     Raises:
-        TypeError: as `layers`; or the images are not uint8, or the labels no integers.
+        TypeError: as `layers`; or the images are not uint8, or the labels not integers.
         ValueError: as `layers`; or there are no images, or not one label for each.
     """
 
@@ -95,7 +95,7 @@ class Surgery:
         shape, dtype = self.labels.shape, self.labels.dtype
         check("Surgery", dtype.kind in "iu", f"takes labels that are integers, not {dtype}", TypeError)
         check("Surgery", shape == (len(images),), f"takes a label for each of {len(images):,} images, not {shape}")
-        self.layers = layers(copy.deepcopy(network).eval())  # its own, whose weights are set to 0 and back
+        self.layers = layers(copy.deepcopy(network).eval())  # a copy, whose weights are set to 0 and restored
         self._weights = [np.array(layer.weights.weight.detach().numpy()) for layer in self.layers]
         self._programs: dict[tuple[int, int], _Program] = {}
         self._outputs: dict[int, NDArray[Any]] = {}
@@ -121,7 +121,7 @@ class Surgery:
                 self.layers[index + 1].weights.weight.detach().numpy()[...] = self._weights[index + 1]
 
     def _outputs_of(self, index: int) -> NDArray[Any] | None:
-        """Return what a layer hands on for all images; None if that is too large to keep, or there is no such layer."""
+        """Return the outputs of a layer for all images; None if they are too large to keep or the index is negative."""
         if index < 0 or index in self._outputs:
             return self._outputs.get(index)
         step = images_per_batch(self.images)
@@ -132,9 +132,9 @@ class Surgery:
                 batch = self._program(0, index + 1)(inputs).numpy()
                 if not start:
                     size = batch[0].nbytes * len(self.images)
-                    if size > MOST_BYTES:
+                    if size > MAX_BYTES:
                         return None
-                    if size + sum(array.nbytes for array in self._outputs.values()) > MOST_BYTES:
+                    if size + sum(array.nbytes for array in self._outputs.values()) > MAX_BYTES:
                         self._outputs.clear()
                     outputs = np.empty((len(self.images), *batch.shape[1:]), batch.dtype)
                 outputs[start : start + step] = batch
@@ -154,7 +154,7 @@ class Surgery:
 
 
 class _Program(nn.Module):
-    """A part of a network, compiled or not: values of weights may change, as they are read in each call."""
+    """A part of a network, compiled or not; the values of weights are read in each call, so they may change."""
 
     def __init__(self, part: nn.Sequential, compiled: bool) -> None:
         self.part = part
@@ -166,7 +166,7 @@ class _Program(nn.Module):
 
 
 def _check(owner: str, parts: list[Layer], neurons: Mapping[int, Iterable[int]]) -> dict[int, list[int]]:
-    """Return the neurons to silence, sorted, of each layer that has some."""
+    """Check the neurons to silence, and return them by layer, sorted, without empty entries."""
     is_mapping = isinstance(neurons, Mapping)
     check(owner, is_mapping, f"takes a dict of neurons by layer, such as {{0: [5, 7]}}, not {neurons!r}", TypeError)
     silent = {}

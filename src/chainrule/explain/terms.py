@@ -1,6 +1,6 @@
 """The sums in the equations of backpropagation, for each kind of layer with weights.
 
-For ∂C/∂w = Σ δ · a: which δ, and which activations. For ∂C/∂a = Σ w · δ: which weights, and which δ.
+For ∂C/∂w = Σ δ · a, these are the δ and the activations; for ∂C/∂a = Σ w · δ, the weights and the δ.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Factors:
     """One factor of each term of a sum.
 
     Attributes:
-        values: (T,) the factors.
-        indices: (T, D) where each stands in the array that it comes from.
+        values: (T,), the factors.
+        indices: (T, D), the index of each in the array that it comes from.
     """
 
     values: Array
@@ -50,8 +50,8 @@ class LayerTerms:
     """The sums of one layer.
 
     Attributes:
-        mixes: whether each output is a weighted sum of several inputs. Otherwise, as in batch normalization, a value
-            passes with one factor.
+        mixes: whether each output is a weighted sum of several inputs. Otherwise, as in batch normalization, it is one
+            input times a factor, plus a constant.
     """
 
     mixes = True

@@ -73,7 +73,7 @@ def descend(
     steps: int = 100,
     momentum: float = 0.0,
 ) -> Path:
-    """Run gradient descent and record the path; stops early if a value overflows.
+    """Run gradient descent and record the path; stop early if a value is not finite.
 
     Args:
         function: f, takes x and returns a number.
@@ -104,7 +104,7 @@ def descend(
 
 
 def table(path: Path, every: int = 10) -> str:
-    """A table of the start, the first step and every `every`-th: x and f(x) after it, and the gradient it used."""
+    """Format the start, the first and every `every`-th step: x and f(x) after the step, and the gradient it used."""
     rows = [f"Starting x: {path.points[0]}, f(x): {path.values[0]:.4f}"]
     for step, gradient in enumerate(path.gradients, start=1):
         if step == 1 or step % every == 0:

@@ -58,7 +58,7 @@ def split(text: str) -> list[str]:
 
 
 def windows(sentences: Sequence[Sequence[int]], context: int = CONTEXT) -> tuple[Indices, Indices]:
-    """Convert sentences of word indices to contexts (N, C) and their next words (N,); 0 ends a sentence."""
+    """Convert sentences of word indices to contexts (N, C) and their next words (N,); the index 0 ends a sentence."""
     rows = []
     for sentence in sentences:
         padded = [0] * context + [*sentence, 0]
@@ -169,7 +169,7 @@ class NextWord:
         return [(self.words[i], float(probabilities[i])) for i in np.argsort(-probabilities)[:count]]
 
     def complete(self, text: str = "", limit: int = 20, temperature: float = 0.0, seed: int = 0) -> str:
-        """Continue a text as `generate`, but with the most probable word each time if the temperature is 0.
+        """Continue a text as `generate` does; at temperature 0, always by the most probable word.
 
         Raises:
             ValueError: the temperature is negative.

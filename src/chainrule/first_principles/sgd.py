@@ -8,8 +8,8 @@ estimate of it.
                 examples halve the error; all of them leave none
     cheap       a step costs m examples, not N
 
-In the time of one exact step, SGD takes N/m noisy ones, and gets further. An epoch is one pass through all examples:
-shuffle, split into mini-batches, take one step for each.
+In the time of one exact step, SGD takes N/m noisy steps, and makes more progress. An epoch is one pass through all
+examples: shuffle, split into mini-batches, take one step for each.
 
 The model is the single neuron of `neuron`.
 

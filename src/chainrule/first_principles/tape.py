@@ -1,8 +1,8 @@
 """A tape of your own: automatic differentiation, one number at a time.
 
 A `Value` is a number that remembers how it was computed: from which values (its parents), and how fast it changes with
-each of them (the local slopes). That is all that the chain rule needs. `backward` walks from a result back to all it
-was computed from:
+each of them (the local slopes). That is all that the chain rule needs. `backward` walks from a result back to all
+values that it was computed from:
 
     1. order      a value comes after its parents, so going backward it is complete before it is passed on
     2. multiply   a parent gets its share: the slope of the result in this value, times the local slope
@@ -74,7 +74,10 @@ class Value:
         bent = 1 / (1 + math.exp(-self.number)) if self.number > -700 else 0.0  # e⁷¹⁰ is too large for a float
         return Value(bent, (self,), (bent * (1 - bent),))
 
-    __radd__, __rmul__ = __add__, __mul__  # for 2 + x and 2 * x: Python asks the right side if the left one cannot
+    __radd__, __rmul__ = (
+        __add__,
+        __mul__,
+    )  # for 2 + x and 2 * x: Python calls them if the left side cannot compute the result
 
 
 def as_value(number: Value | float) -> Value:
@@ -85,8 +88,8 @@ def as_value(number: Value | float) -> Value:
 def order(result: Value) -> list[Value]:
     """The values from which `result` was computed, and itself, each after all of its parents.
 
-    This is called a topological order. Values that are waiting stand in a list of their own, not in calls of calls, so
-    that a long computation does not exceed the depth of calls that Python allows.
+    This is called a topological order. Waiting values are kept in a list, not in nested calls: a long computation would
+    exceed Python's limit on the depth of calls.
     """
     done: list[Value] = []
     seen: set[Value] = set()
@@ -107,7 +110,7 @@ def backward(result: Value) -> None:
     ordered = order(result)
     for value in ordered:
         if value.parents:
-            value.gradient = 0.0  # computed anew; only inputs and weights keep what earlier calls have added
+            value.gradient = 0.0  # recomputed; only inputs and weights keep what earlier calls have added
     result.gradient += 1.0
     for value in reversed(ordered):
         for parent, slope in zip(value.parents, value.slopes, strict=True):

@@ -3,6 +3,7 @@
 from chainrule.models.mlp import mlp
 from chainrule.models.registry import (
     ALIASES,
+    MAX_PARAMETERS,
     MOST_PARAMETERS,
     PIXEL,
     PIXEL_SCALE,
@@ -27,6 +28,7 @@ from chainrule.models.transformer import GPTConfig  # isort: skip
 __all__ = [
     "ALIASES",
     "GPT",
+    "MAX_PARAMETERS",
     "MOST_PARAMETERS",
     "PIXEL",
     "PIXEL_SCALE",

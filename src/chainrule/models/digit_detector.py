@@ -1,9 +1,9 @@
 """`digit_detector`: finds the digits on a page; a fully convolutional network, so pages of any size fit.
 
-For each position, four pixels apart, it tells whether the center of a digit is there, how tall and wide the digit is,
-and which it is. Digits are the peaks of the first map: Zhou, Wang and Krähenbühl, "Objects as points" (2019). The
-features at a stride of 4 pixels are joined by those at a stride of 8, which see more of the neighborhood, as in
-Ronneberger, Fischer and Brox, "U-Net" (2015). `scripts/train_detector.py` trains it.
+At positions four pixels apart, it predicts whether the center of a digit is there, the digit's height and width, and
+which digit it is. Digits are the peaks of the first map: Zhou, Wang and Krähenbühl, "Objects as points" (2019).
+Features at a stride of 4 pixels are concatenated with upsampled features at a stride of 8, which see more of the
+neighborhood, as in Ronneberger, Fischer and Brox, "U-Net" (2015). `scripts/train_detector.py` trains the network.
 """
 
 from __future__ import annotations
@@ -29,15 +29,18 @@ if TYPE_CHECKING:
     from chainrule.images.detection import Detector
 
 STRIDE = 4  # pixels per position of the maps
-BAND = 96  # rows of pixels that are run at once
-SEEN_FINE, SEEN_COARSE, SEEN_MERGED = 16, 64, 8  # pixels that a position of each part depends on, in each direction
-MAPS = 15  # outputs for each position: the center's logit, 4 of the box, 10 of the digit
+BAND_ROWS = 96  # rows of pixels in a band
+# Pixels that a position of each part's result depends on, in each direction
+FINE_REACH = 16
+COARSE_REACH = 64
+MERGED_REACH = 8
+MAP_COUNT = 15  # outputs for each position: the center's logit, 4 of the box, 10 of the digit
 SHIPPED = Path(__file__).with_name("shipped_detector")
 """The folder of the detector shipped with chainrule."""
 
-LOW_BIAS = -4.0  # of the center's logit at first: hardly any position is the center of a digit
-SMALL_ERROR = 0.2  # below this error of a box, the loss is quadratic
-CLASS_SHARE = 1.0  # the weight of the loss of the digit's class
+INITIAL_CENTER_BIAS = -4.0  # of the center's logit: hardly any position is the center of a digit
+SMOOTH_L1_THRESHOLD = 0.2  # the loss of a box is quadratic below this error
+CLASS_WEIGHT = 1.0  # of the digits' cross entropy in the loss
 
 
 class _Block(nn.Sequential):
@@ -82,9 +85,9 @@ class DigitDetector(nn.Module):
         )
         self.up = nn.ConvTranspose2d(64, 40, 2, stride=2, generator=generator)
         self.merge = nn.Sequential(_Block(generator, 80, 48), _Block(generator, 48, 48))
-        self.head = nn.Conv2d(48, MAPS, 1, generator=generator)
-        bias = np.zeros(MAPS, np.float32)
-        bias[0] = LOW_BIAS
+        self.head = nn.Conv2d(48, MAP_COUNT, 1, generator=generator)
+        bias = np.zeros(MAP_COUNT, np.float32)
+        bias[0] = INITIAL_CENTER_BIAS
         self.head.bias = nn.Parameter(bias)
 
     def forward(self, contrast: Tensor) -> Tensor:
@@ -93,43 +96,48 @@ class DigitDetector(nn.Module):
         return self.join(fine, self.context(fine))
 
     def context(self, fine: Tensor) -> Tensor:
-        """What is seen of the neighborhood, (N, 40, H / 4, W / 4), from fine features of that shape."""
+        """Return features of the wider neighborhood, (N, 40, H / 4, W / 4), from fine features of that shape."""
         context: Tensor = self.up(self.coarse(fine))
         return context
 
     def join(self, fine: Tensor, context: Tensor) -> Tensor:
-        """The maps, from fine features and their `context`."""
+        """Return the maps from fine features and their `context`."""
         maps: Tensor = self.head(self.merge(ops.cat([fine, context], 1)))
         return maps
 
 
 def detection_loss(outputs: Tensor, targets: Tensor) -> Tensor:
-    """The loss of the maps: focal loss of centers, smooth L1 of boxes, cross entropy of digits.
+    """Return the loss of the maps: focal loss of centers, smooth L1 of boxes, cross entropy of digits.
 
-    The focal loss (Lin et al., "Focal loss for dense object detection", 2017) is that of "Objects as points": positions
-    near a center count less as mistakes, by the fourth power of their distance in a Gaussian.
+    The focal loss (Lin et al., "Focal loss for dense object detection", 2017) is that of "Objects as points": a
+    position near a center counts less as a mistake, by a factor of (1 - nearness)⁴.
 
     Args:
         outputs: the maps (N, 15, H, W).
-        targets: (N, 17, H, W): how near a center is, 1 at the center; the weight of the position's focal loss; the four
-            values of the box; the weight of the position's box and class; 1 for the digit and 0 for the nine others.
+        targets: (N, 17, H, W): the nearness of a center, 1 at the center; the weight of the position's focal loss; the
+            four values of the box; the weight of the box and the digit; 1 for the digit and 0 for the nine others.
     """
-    near, weight, box, box_weight = targets[:, 0], targets[:, 1], targets[:, 2:6], targets[:, 6:7]
-    yes, no = F.logsigmoid(outputs[:, 0]), F.logsigmoid(-outputs[:, 0])
-    probability = ops.exp(yes)
-    center = (near >= 1) * 1.0
-    focal = center * (1 - probability) ** 2 * yes + (1 - center) * (1 - near) ** 4 * probability**2 * no
-    centers = -(weight * focal).sum() / (center.sum() + 1)
+    nearness, weight, box, box_weight = targets[:, 0], targets[:, 1], targets[:, 2:6], targets[:, 6:7]
+    log_center, log_background = F.logsigmoid(outputs[:, 0]), F.logsigmoid(-outputs[:, 0])
+    probability = ops.exp(log_center)
+    is_center = (nearness >= 1) * 1.0
+    focal = (
+        is_center * (1 - probability) ** 2 * log_center
+        + (1 - is_center) * (1 - nearness) ** 4 * probability**2 * log_background
+    )
+    centers = -(weight * focal).sum() / (is_center.sum() + 1)
     difference = outputs[:, 1:5] - box
     distance = ops.abs(difference)
-    smooth = ops.where(distance < SMALL_ERROR, difference**2 / (2 * SMALL_ERROR), distance - SMALL_ERROR / 2)
+    smooth = ops.where(
+        distance < SMOOTH_L1_THRESHOLD, difference**2 / (2 * SMOOTH_L1_THRESHOLD), distance - SMOOTH_L1_THRESHOLD / 2
+    )
     boxes = (smooth * box_weight).sum() / (box_weight.sum() + 1)
     digits = -(F.log_softmax(outputs[:, 5:], dim=1) * targets[:, 7:] * box_weight).sum() / (box_weight.sum() + 1)
-    return centers + boxes + CLASS_SHARE * digits
+    return centers + boxes + CLASS_WEIGHT * digits
 
 
 def digit_probabilities(outputs: Tensor) -> Tensor:
-    """The probabilities (N, 10, H, W) that the center of each digit is at a position, from maps (N, 15, H, W)."""
+    """Return the probability of each digit's center at each position, (N, 10, H, W), from maps (N, 15, H, W)."""
     return F.sigmoid(outputs[:, :1]) * F.softmax(outputs[:, 5:], dim=1)
 
 
@@ -172,7 +180,7 @@ def load_detector(folder: Path = SHIPPED) -> Detector:
     """Load the trained detector as a function from contrast (H, W) to maps (15, H / 4, W / 4), float32.
 
     Args:
-        folder: of model.safetensors, as `scripts/train_detector.py` writes it; by default what is shipped with
+        folder: holds model.safetensors, as `scripts/train_detector.py` writes it; by default the one shipped with
             chainrule.
     """
     network = DigitDetector()
@@ -189,9 +197,9 @@ def load_detector(folder: Path = SHIPPED) -> Detector:
 
     def detect(contrast: NDArray[np.float32]) -> NDArray[np.float32]:
         pixels = np.asarray(contrast[None], np.float32)
-        fine = run_in_bands(partial(run, network.fine), [pixels], SEEN_FINE, STRIDE)
-        context = run_in_bands(partial(run, network.context), [fine], SEEN_COARSE // STRIDE, bands=2)
-        return run_in_bands(partial(run, network.join), [fine, context], SEEN_MERGED // STRIDE)
+        fine = run_in_bands(partial(run, network.fine), [pixels], FINE_REACH, STRIDE)
+        context = run_in_bands(partial(run, network.context), [fine], COARSE_REACH // STRIDE, bands=2)
+        return run_in_bands(partial(run, network.join), [fine, context], MERGED_REACH // STRIDE)
 
     return detect
 
@@ -199,31 +207,31 @@ def load_detector(folder: Path = SHIPPED) -> Detector:
 def run_in_bands(
     run: Callable[..., NDArray[np.float32]],
     features: Sequence[NDArray[np.float32]],
-    seen: int,
+    reach: int,
     stride: int = 1,
     bands: int = 1,
 ) -> NDArray[np.float32]:
-    """Run a part of a detector on bands of rows, with what it sees around them.
+    """Run a part of a detector on bands of rows, each with the rows around it on which the result depends.
 
-    That needs less memory, and less time than the whole network on bands, whose surroundings are larger than each
-    part's.
+    Bands need less memory than the whole image. To run the parts one after the other takes less time than to run the
+    whole network on bands, which depends on more rows around each band.
 
     Args:
         run: the part, from features (C, H, W) to one array (C′, H / stride, W / stride).
         features: (C, H, W) each.
-        seen: rows that a row of the result depends on, above it and below.
+        reach: number of rows above and below that a row of the result depends on.
         stride: rows of the features for each row of the result.
-        bands: how many are run at once: more where little is computed for a row, and much is seen around it.
+        bands: number of bands to run at once: more for a part with a large reach and little work per row.
     """
     height = features[0].shape[1]
-    band = bands * BAND * stride // STRIDE
+    band = bands * BAND_ROWS * stride // STRIDE
     result = np.empty((0, height // stride, features[0].shape[2] // stride), np.float32)
     for top in range(0, height, band):
         bottom = min(top + band, height)
-        first, last = max(top - seen, 0), min(bottom + seen, height)
+        first, last = max(top - reach, 0), min(bottom + reach, height)
         rows = slice((top - first) // stride, (bottom - first) // stride)
         part = run(*(each[:, first:last] for each in features))[:, rows]
-        if not top:  # now the number of channels is known
+        if not top:  # the number of channels is known now
             result = np.empty((len(part), *result.shape[1:]), np.float32)
         result[:, top // stride : bottom // stride] = part
     return result

@@ -32,7 +32,7 @@ class GPT(nn.Module):
     """A language model: for each token of a text, the logits of the token that comes next.
 
     Args:
-        config: its sizes and variant.
+        config: the sizes and the variant; a default `GPTConfig` if None.
         generator: source of the initial weights and of dropout.
 
     Weights are drawn from N(0, 0.02²), and those that project back onto the residual stream from
@@ -81,7 +81,7 @@ class GPT(nn.Module):
         return self._logits(self._features(tokens, self._first_positions(tokens)))
 
     def prefill(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Read the beginning of each text, (N, T), to continue it with `step`.
+        """Read the beginning of each text, (N, T), to be continued by `step`.
 
         Returns:
             The logits of the next token (N, V), and the keys and values of all tokens, (layers, 2, N, kv_heads, T, D).
@@ -121,11 +121,11 @@ class GPT(nn.Module):
         return [table[:length] for table in self._position_tables()]
 
     def _position_tables(self) -> Sequence[Tensor]:
-        """The tables with a row for each position: the learned vectors, or cos and sin of the rotary angles."""
+        """Return the tables with a row for each position: the learned vectors, or cos and sin of the rotary angles."""
         return self.rotary_tables if self.position_embedding is None else [self.position_embedding.weight]
 
     def _features(self, tokens: Tensor, positions: Sequence[Tensor], past: Sequence[Past] | None = None) -> Tensor:
-        """Map tokens (N, T) to what the output layer reads, (N, T, E), given their rows of the position tables."""
+        """Map tokens (N, T) to the input of the output layer, (N, T, E), given their rows of the position tables."""
         x = self.token_embedding(tokens)
         if self.position_embedding is not None:
             x = x + positions[0]
@@ -140,13 +140,13 @@ class GPT(nn.Module):
         return F.linear(features, weight)
 
     def extra_repr(self) -> str:
-        """Return what differs from the default sizes."""
+        """Return the fields of the config that differ from the defaults."""
         changed = [f for f in fields(GPTConfig) if getattr(self.config, f.name) != f.default]
         return ", ".join(f"{f.name}={getattr(self.config, f.name)!r}" for f in changed)
 
 
 class Programs:
-    """The compiled functions that generation calls, of one model; a copy of the model compiles its own."""
+    """The compiled functions of one model that generation calls; a copy of the model compiles its own."""
 
     def __init__(self, model: GPT) -> None:
         self.model = model
@@ -185,7 +185,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "shakespeare": {"vocab_size": 65, "block_size": 64, "layers": 4, "heads": 4, "width": 128},
     "tiny": {"vocab_size": 65, "block_size": 32, "layers": 2, "heads": 2, "width": 32},
 }
-"""Sizes by name: for names of up to 15 letters; nanoGPT's for characters on a CPU; and one for tests."""
+"""Sizes by name: for names of up to 15 letters, for characters on a CPU (nanoGPT's), and for tests."""
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "gpt2": {},
@@ -213,7 +213,7 @@ def gpt(
     heads: int = 0, kv_heads: int = 0, width: int = 0, dropout: float = 0.0, tied: bool = True,
     generator: Generator | None = None,
 ) -> GPT:  # fmt: skip
-    """Build a GPT of a named size; sizes among the other options replace its own, where they are not 0.
+    """Build a GPT of a named size; other options override this size where they are not 0.
 
     Args:
         size: "names", "shakespeare" or "tiny"; see `SIZES`.

@@ -1,6 +1,6 @@
-"""How checkpoints of GPT-2 and of Llama name and store the weights of a `GPT`, and the fields of their config.json.
+"""How checkpoints of GPT-2 and Llama name and store the weights of a `GPT`, and the fields of their config.json.
 
-The same weights have other names there, and other layouts: GPT-2 stores the weights of its linear layers transposed
+The same weights have different names and layouts there: GPT-2 stores the weights of its linear layers transposed
 (in, out); Llama has queries, keys and values in three layers, and the two halves of SwiGLU in two.
 """
 
@@ -21,19 +21,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Layout:
-    """How a family of models names and stores what a `GPT` consists of.
+    """How the checkpoints of a family of models name and store the parts of a `GPT`.
 
     Attributes:
         model_type: the family's name in config.json.
-        architecture: the class in the package `transformers`.
-        prefix: what all names but the output layer's begin with.
-        outside: the names of the layers outside the blocks, by ours.
-        blocks: what the names of the blocks begin with, before the block's number.
-        inside: the names of the layers of a block, by ours; several are concatenated, in this order.
+        architecture: the name of the class in the package `transformers`.
+        prefix: the prefix of all names except the output layer's.
+        outside: the names of the layers outside the blocks, by their names in `GPT`.
+        blocks: the first part of a block's name, before its number.
+        inside: the names of a block's layers, by their names in `GPT`; the weights of several layers are concatenated
+            in this order.
         transposed: whether the weights of linear layers are stored as (in, out).
-        options: the `GPTConfig` that all models of the family have.
-        fields: the fields of config.json, by those of `GPTConfig`, and their defaults.
-        required: the values that other fields of config.json may have, the first being the default.
+        options: the fields of `GPTConfig` that are the same in all models of the family.
+        fields: by field of `GPTConfig`, the name and the default of the field of config.json.
+        required: the allowed values of other fields of config.json; the first is the default.
         read_more: reads further options of `GPTConfig` from a config.json, given its path and contents.
         write_more: returns further fields of config.json.
     """
@@ -56,7 +57,7 @@ def require(path: Path, name: str, value: Any, allowed: tuple[Any, ...]) -> None
     """Check the value of a field of config.json.
 
     Raises:
-        RunError: it is not one of the allowed ones.
+        RunError: the value is not one of the allowed ones.
     """
     if not any(type(value) is type(other) and value == other for other in allowed):
         values = " or ".join(json.dumps(other) for other in allowed)
@@ -64,7 +65,10 @@ def require(path: Path, name: str, value: Any, allowed: tuple[Any, ...]) -> None
 
 
 def _read_llama(path: Path, document: Mapping[str, Any]) -> dict[str, Any]:
-    """Read the base of the rotary frequencies, which newer versions of `transformers` store with their scaling."""
+    """Check the fields for variants that `GPT` does not have, and return the base of the rotary frequencies.
+
+    Newer versions of `transformers` store the base together with the scaling, in rope_parameters.
+    """
     require(path, "mlp_bias", document.get("mlp_bias", False), (document.get("attention_bias", False),))
     require(path, "rope_scaling", document.get("rope_scaling"), (None,))
     rope = document.get("rope_parameters")

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from numpy.random import Generator
     from numpy.typing import NDArray
 
-CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
-
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
 
 IGNORED = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
-"""Ends of names that old checkpoints have for what follows from the sizes: causal masks and rotary frequencies."""
+"""Suffixes of tensors in old checkpoints that follow from the sizes: causal masks and rotary frequencies."""
 
-MOST_POSITIONS = 1 << 20
+MAX_POSITIONS = 1 << 20
 """Limit on the context of a checkpoint: a wrong config.json must not allocate gigabytes for the rotary angles."""
 
 
@@ -38,11 +38,11 @@ def from_pretrained(folder: str | os.PathLike[str], *, dropout: float = 0.0, gen
 
     Args:
         folder: holds config.json and model.safetensors.
-        dropout: the probability of dropout in further training; that of config.json is not read.
+        dropout: the probability of dropout in further training; the one in config.json is not used.
         generator: source of dropout.
 
     Returns:
-        The model, in eval mode; in float64 if all weights are, else in float32.
+        The model in eval mode, in float64 if all weights are, else in float32.
 
     Raises:
         RunError: a file is missing or damaged; config.json describes another architecture, or a variant that `GPT` does
@@ -59,7 +59,7 @@ def from_pretrained(folder: str | os.PathLike[str], *, dropout: float = 0.0, gen
     weights_file = folder / WEIGHTS_FILE
     if not weights_file.exists() and (folder / f"{WEIGHTS_FILE}.index.json").exists():
         raise RunError(f"{folder}: its weights are in several files; save them in one, with max_shard_size='100GB'")
-    arrays = _named(layout, load_with_note(weights_file)[0])
+    arrays = _with_prefix(layout, load_with_note(weights_file)[0])
     if config.layers > len(arrays):
         raise RunError(
             f"{weights_file}: has {len(arrays)} tensors, too few for {config.layers} layers in {CONFIG_FILE}"
@@ -92,11 +92,11 @@ def from_pretrained(folder: str | os.PathLike[str], *, dropout: float = 0.0, gen
 
 
 def save_pretrained(model: GPT, folder: str | os.PathLike[str]) -> None:
-    """Write a GPT as `GPT2LMHeadModel` or `LlamaForCausalLM` of the package `transformers` reads it.
+    """Write a GPT as a checkpoint for `GPT2LMHeadModel` or `LlamaForCausalLM` of the package `transformers`.
 
     Args:
         model: the model.
-        folder: gets config.json and model.safetensors; it is created if it is missing.
+        folder: where to write config.json and model.safetensors; created if it is missing.
 
     Raises:
         RunError: the model's variant is neither that of GPT-2 nor that of Llama.
@@ -120,13 +120,13 @@ def save_pretrained(model: GPT, folder: str | os.PathLike[str]) -> None:
 
 
 def _has_options(layout: Layout, config: GPTConfig) -> bool:
-    """Whether a model is of this family."""
+    """Return whether a config is that of a model of this family."""
     grouped = config.kv_heads != config.heads and "kv_heads" not in layout.fields
     return not grouped and all(getattr(config, name) == value for name, value in layout.options.items())
 
 
 def _views(layout: Layout, model: GPT) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Yield each tensor of the checkpoint by name: a view of our parameter, or of the part of it, in their layout."""
+    """Yield the name of each tensor of the checkpoint, and a view in its layout of (part of) the model's parameter."""
     config = model.config
     queries = config.heads * config.head_size
     splits = {
@@ -149,8 +149,8 @@ def _views(layout: Layout, model: GPT) -> Iterator[tuple[str, NDArray[Any]]]:
                 yield f"{layout.prefix}{layout.blocks}.{number}.{theirs}.{kind}", view
 
 
-def _named(layout: Layout, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Return the arrays under the names that `_views` has: with the prefix, and without those that are `IGNORED`."""
+def _with_prefix(layout: Layout, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return the arrays under the names of `_views`: with the prefix, and without those that are `IGNORED`."""
     has_prefix = any(name.startswith(layout.prefix) for name in arrays)
     return {
         name if has_prefix or name.startswith("lm_head.") else f"{layout.prefix}{name}": array
@@ -188,8 +188,6 @@ def _read_config(path: Path, dropout: float) -> tuple[Layout, GPTConfig]:
         config = GPTConfig(**options, **layout.options, **layout.read_more(path, document), dropout=dropout)
     except (ValueError, TypeError) as error:
         raise error if isinstance(error, RunError) else RunError(f"{path}: {error}") from None
-    if config.block_size > MOST_POSITIONS:
-        raise RunError(
-            f"{path}: a context of {config.block_size:,} tokens is more than the limit of {MOST_POSITIONS:,}"
-        )
+    if config.block_size > MAX_POSITIONS:
+        raise RunError(f"{path}: a context of {config.block_size:,} tokens is more than the limit of {MAX_POSITIONS:,}")
     return layout, config

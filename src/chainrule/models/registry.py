@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     NetworkBuilder = Callable[..., Module]
 
 Task = Literal["images", "text", "pages", "tables with classes", "tables with numbers"]
-"""What a model reads: images, to tell their class; texts, to tell the next token; pages, to find their digits; or the
-rows of a table, to tell a class or a number."""
+"""What a model reads: images, to predict their class; texts, to predict the next token; pages, to find their digits; or
+the rows of a table, to predict a class or a number."""
 
 
 @dataclass(frozen=True)
@@ -33,17 +33,18 @@ class Recipe:
     """Default training settings of a model.
 
     Attributes:
-        epochs: passes over the training examples; for text, see `steps_per_epoch`.
-        batch_size: images, rows of a table, or windows of a text, per step.
+        epochs: passes over the training examples; where these are drawn at random, see `steps_per_epoch`.
+        batch_size: number of images, rows of a table or windows of a text per step.
         optimizer: a name in `training.optimizers.OPTIMIZERS`, such as "sgd" or "adamw".
         lr: the learning rate; with a schedule, its maximum.
         momentum: the momentum of "sgd", "rmsprop" or "muon".
-        weight_decay: the weight decay of any optimizer but "rprop".
+        weight_decay: the weight decay of every optimizer except "rprop".
         schedule: "constant", "cosine", "one-cycle" or "warmup-cosine".
         augment: options of `data.Augment` for the training images; empty for none.
         epochs_without_augmentation: the number of last epochs without augmentation, to fit unaugmented images.
         eager: run each step operation by operation instead of compiled.
-        steps_per_epoch: for text, whose windows are drawn at random, the steps that count as an epoch; else 0.
+        steps_per_epoch: number of steps that count as an epoch where examples are drawn at random, such as windows of a
+            text; else 0.
         shards: cut each batch into this number of shards, to train on several ranks (see `distributed`); 0 for none.
     """
 
@@ -67,7 +68,7 @@ class Model:
 
     Attributes:
         name: the name on the command line.
-        build: builds the network; its keyword-only parameters are the options that a run records, and `generator`.
+        build: builds the network; its keyword-only parameters are `generator` and the options, which a run records.
         summary: a one-line description.
         recipe: the default training settings.
         loss: maps outputs and labels (N,), or logits (N, T, V) and next tokens (N, T), or predicted and true numbers
@@ -91,12 +92,14 @@ REGISTRY: dict[str, Model] = {}
 ALIASES = {"network": "sigmoid_mlp"}
 """Former names of models, still found in old runs and scripts, and their current names."""
 
-MOST_PARAMETERS = 10_000_000
+MAX_PARAMETERS = 10_000_000
 """Limit for models built by name: an untrusted config or image folder must not allocate gigabytes.
 
-An `mlp` with 128 hidden neurons reaches it at 279×279 pixels."""
+An `mlp` with 128 hidden neurons is below it for images of up to 279×279 pixels."""
 
-MOST_INPUTS = 500_000
+MOST_PARAMETERS = MAX_PARAMETERS  # the former name
+
+MAX_INPUTS = 500_000
 """Limit on the pixels of an image: a convolution's outputs take memory that the number of parameters does not show."""
 
 
@@ -107,7 +110,7 @@ def register(
     probabilities: Callable[[Tensor], Tensor] = softmax,
     task: Task = "images",
 ) -> Callable[[NetworkBuilder], NetworkBuilder]:
-    """Decorator: register the function that builds a model, under its name. The arguments are those of `Model`."""
+    """Return a decorator that registers the function that builds a model, under its name; arguments as in `Model`."""
 
     def add(build: NetworkBuilder) -> NetworkBuilder:
         name = build.__name__
@@ -120,7 +123,7 @@ def register(
 
 
 def get(name: str) -> Model:
-    """Return the model of a name.
+    """Return a registered model by its name or a former one.
 
     Raises:
         RunError: there is no such model; the message lists the registered ones.
@@ -142,8 +145,8 @@ def build(
         generator: source of the initial weights.
 
     Raises:
-        RunError: no such model, an unknown option, a value of a type other than the default's, or more than
-            `MOST_PARAMETERS` or `MOST_INPUTS`.
+        RunError: there is no such model or option, a value has a type other than the default's or is below 1, or the
+            network would exceed `MAX_PARAMETERS` or `MAX_INPUTS`.
     """
     model, options = get(name), options or {}
     defaults = {n: p.default for n, p in inspect.signature(model.build).parameters.items() if n != "generator"}
@@ -174,26 +177,27 @@ def _check_size(model: Model, options: Mapping[str, Any]) -> None:
     except (MemoryError, ValueError) as error:  # ValueError: NumPy refuses arrays that are too large to address
         if isinstance(error, RunError):
             raise
-        count = MOST_PARAMETERS + 1
-    if count > MOST_PARAMETERS:
+        count = MAX_PARAMETERS + 1
+    if count > MAX_PARAMETERS:
         sizes = ", ".join(f"{name} {_short(value)}" for name, value in options.items())
         raise RunError(
-            f"model {model.name!r} would have more than {MOST_PARAMETERS:,} parameters with {sizes}: {remedy}"
+            f"model {model.name!r} would have more than {MAX_PARAMETERS:,} parameters with {sizes}: {remedy}"
         )
-    if options.get("inputs", 0) > MOST_INPUTS:
+    if options.get("inputs", 0) > MAX_INPUTS:
         raise RunError(
-            f"model {model.name!r} would have more than {MOST_INPUTS:,} inputs, {options['inputs']:,}: {remedy}"
+            f"model {model.name!r} would have more than {MAX_INPUTS:,} inputs, {options['inputs']:,}: {remedy}"
         )
 
 
 def _short(value: object) -> str:
+    """Format an option for a message."""
     return f"{value:,}" if isinstance(value, int) and value < 10**15 else "far too large"
 
 
 PIXEL_SCALE = 1 / 255
 """Scale from a pixel value, 0 to 255, to a model's input, 0 to 1."""
 
-PIXEL = PIXEL_SCALE  # its former name
+PIXEL = PIXEL_SCALE  # the former name
 
 
 def images_to_inputs(images: Tensor) -> Tensor:

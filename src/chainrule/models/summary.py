@@ -29,15 +29,15 @@ class Row:
 
     Attributes:
         path: its path in the network; "" for the network itself.
-        kind: its class.
-        depth: how deep it is in the network, 0 for the network itself.
+        kind: the name of its class.
+        depth: number of modules that contain it, 0 for the network itself.
         shapes: the shapes of its outputs in its last call, in order.
-        parameters: how many numbers there are in its parameters and its submodules', each counted once.
+        parameters: number of elements of its parameters and its submodules', each counted once.
         parameter_bytes: their memory, with that of buffers.
-        output_bytes: the memory of its outputs, in all calls.
-        multiply_adds: those of its products and convolutions in all calls, its submodules' included; None if it has
-            matrices but is of a class whose formula is not known.
-        calls: how often it was called.
+        output_bytes: the memory of the outputs of all calls.
+        multiply_adds: number of multiply-adds of its products and convolutions in all calls, its submodules' included;
+            None if one of them has matrices but is of a class whose formula is not known.
+        calls: number of calls.
     """
 
     path: str
@@ -57,9 +57,9 @@ class Summary:
 
     Attributes:
         rows: the rows; the first is the network's.
-        parameters: how many numbers there are in its parameters.
-        trainable: how many of them require gradients.
-        multiply_adds: those of a forward pass; None if a module's are not known.
+        parameters: number of elements of its parameters.
+        trainable: number of those that require gradients.
+        multiply_adds: number of multiply-adds of a forward pass; None if a module's is not known.
         parameter_bytes: the memory of parameters and buffers.
         output_bytes: the memory of the outputs of all modules without submodules, which training keeps.
     """
@@ -107,8 +107,8 @@ class Summary:
 def summary(model: nn.Module, *inputs: Sequence[int] | Tensor, dtype: DTypeLike = DEFAULT) -> Summary:
     """Describe a network module by module, for inputs of some shapes.
 
-    The network runs once in evaluation mode, on zeros; modes are restored and nothing is trained. Products in the
-    `forward` of modules that are not `nn`'s own are not counted, unless a submodule makes them.
+    The network runs once in evaluation mode, on zeros; modes are restored and nothing is trained. Products that
+    the `forward` of your own modules computes without a submodule are not counted.
 
     Args:
         model: the network.
@@ -191,7 +191,7 @@ def _is_inside(path: str, outer: str) -> bool:
 
 
 def _is_leaf(row: Row, rows: list[Row]) -> bool:
-    """Whether a row's module called no other."""
+    """Return whether a row's module has called no submodule."""
     return not any(_is_inside(other.path, row.path) for other in rows)
 
 
@@ -219,7 +219,7 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 
 def _bytes(count: int) -> str:
-    """A number of bytes in the unit that suits it."""
+    """Format a number of bytes in a suitable unit."""
     if count < 1000:
         return f"{count} B"
     for unit in ("kB", "MB"):
@@ -233,7 +233,7 @@ def _bytes(count: int) -> str:
 
 
 def _multiply_adds(module: nn.Module, inputs: list[Tensor], outputs: list[Tensor]) -> int | None:
-    """Return the multiply-adds of a call without its submodules'; None if they are not known."""
+    """Return the multiply-adds of a call, without its submodules'; None if their number is not known."""
     for kind, formula in _FORMULAS.items():
         if isinstance(module, kind):
             return formula(module, inputs, outputs)
@@ -247,7 +247,7 @@ def _recurrent(module: nn.Module, inputs: list[Tensor], outputs: list[Tensor]) -
 
 
 def _attention(module: nn.MultiheadAttention, inputs: list[Tensor], outputs: list[Tensor]) -> int:
-    """The projections of queries, keys and values; the scores, and the means of the values."""
+    """Return those of the projections, the scores, and the means of the values."""
     query, key, value = inputs[:3]
     width = query.shape[-1]
     batch = query.shape[0 if module.batch_first else 1] if query.ndim == 3 else 1

@@ -24,10 +24,10 @@ RECIPE = Recipe(epochs=40, batch_size=32, optimizer="adamw", lr=0.01, weight_dec
 def mlp_classifier(
     *, inputs: int = 4, classes: int = 3, size: str = "medium", generator: np.random.Generator | None = None
 ) -> nn.Module:
-    """Build a network that tells the class of a row.
+    """Build a network that predicts the class of a row.
 
     Args:
-        inputs: number of inputs, as `data.load_table` makes them of the columns.
+        inputs: number of inputs that `data.load_table` makes of the columns.
         classes: number of outputs.
         size: of the hidden layers: "small", "medium" or "large" (see `SIZES`).
         generator: source of the initial weights.
@@ -46,7 +46,7 @@ def mlp_regressor(*, inputs: int = 4, size: str = "medium", generator: np.random
     """Build a network that predicts a number for a row, scaled to mean 0 and standard deviation 1.
 
     Args:
-        inputs: number of inputs, as `data.load_table` makes them of the columns.
+        inputs: number of inputs that `data.load_table` makes of the columns.
         size: of the hidden layers: "small", "medium" or "large" (see `SIZES`).
         generator: source of the initial weights.
 

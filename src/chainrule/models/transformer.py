@@ -42,9 +42,9 @@ class GPTConfig:
         kv_heads: the number of key and value heads, each shared by heads / kv_heads query heads; 0 for `heads`.
         hidden: the width of the feed-forward networks; 0 for 4 E, or with SwiGLU 8/3 E, rounded up to a multiple of 32.
         dropout: the probability of dropout after the embedding and after each sublayer; attention weights are kept.
-        rms_norm: RMSNorm instead of layer normalization.
-        rotary: rotary positions instead of learned ones.
-        swiglu: SwiGLU instead of GELU.
+        rms_norm: whether to use RMSNorm instead of layer normalization.
+        rotary: whether to use rotary positions instead of learned ones.
+        swiglu: whether to use SwiGLU instead of GELU.
         bias: whether linear layers and layer normalization have biases.
         tied: whether the embedding's weight is also the weight of the output layer.
         norm_eps: the `eps` of the normalizations.
@@ -96,15 +96,15 @@ class GPTConfig:
 
 
 class Past:
-    """The keys and values of the tokens that precede those which a layer is given, and how both are combined.
+    """The keys and values of earlier tokens, which a layer puts before those of its own tokens.
 
     Args:
-        keys: (N, kv_heads, S, D), or None if nothing precedes.
+        keys: (N, kv_heads, S, D), or None without earlier tokens.
         values: as `keys`.
-        visible: (S + T,), whether the T tokens attend to each of the S earlier keys and of their own; or None.
+        visible: (S + T,), whether tokens attend to each of the S earlier and T own keys; None for causal attention.
 
     Attributes:
-        new: the keys and values of the tokens themselves, each (N, kv_heads, T, D), once the layer has run.
+        new: the keys and values of the layer's own tokens, each (N, kv_heads, T, D), once the layer has run.
     """
 
     def __init__(self, keys: Tensor | None = None, values: Tensor | None = None, visible: Tensor | None = None) -> None:
@@ -112,7 +112,7 @@ class Past:
         self.new: tuple[Tensor, ...] = ()
 
     def extend(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Append the keys and values of the tokens to those before them."""
+        """Append the keys and values of the layer's tokens to the earlier ones, and return all."""
         self.new = key, value
         if self.keys is None or self.values is None:
             return key, value
@@ -137,7 +137,7 @@ class CausalSelfAttention(nn.Module):
         Args:
             x: the tokens' vectors.
             rotation: cos and sin of the rotary angles of their positions, each (T, D), or None.
-            past: what precedes them.
+            past: the keys and values of earlier tokens.
         """
         n, length, width = x.shape
         q, k, v = self._project(x, rotation)
@@ -152,7 +152,8 @@ class CausalSelfAttention(nn.Module):
     def weights(self, x: Tensor, rotation: Sequence[Tensor] | None = None) -> Tensor:
         """Return the weights of the attention of each token to itself and those before it, (N, heads, T, T).
 
-        Arguments as in `forward`. They are what attention makes of values that are the rows of an identity matrix.
+        Arguments as in `forward`. The weights are the output of attention for values that are the rows of an identity
+        matrix.
         """
         q, k, _ = self._project(x, rotation)
         values = from_numpy(np.eye(x.shape[1], dtype=x.dtype)).expand(*k.shape[:3], -1)
@@ -174,7 +175,7 @@ class CausalSelfAttention(nn.Module):
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotate the pairs (x[i], x[i + D/2]) of each vector (..., T, D) by the angles of its position.
 
-    So the product of a query and a key depends on their positions only by the difference.
+    So the product of a query and a key depends on their positions only through the difference.
 
     Source: Su et al., RoFormer: enhanced transformer with rotary position embedding (2021). The pairs are those of
     Llama's checkpoints in the Hugging Face format.
@@ -235,7 +236,7 @@ class Block(nn.Module):
 
 
 def make_norm(config: GPTConfig) -> nn.LayerNorm | nn.RMSNorm:
-    """Return a normalization of the tokens' vectors."""
+    """Return the normalization layer of the variant, for vectors of width E."""
     if config.rms_norm:
         return nn.RMSNorm(config.width, config.norm_eps)
     return nn.LayerNorm(config.width, config.norm_eps, bias=config.bias)

@@ -3,17 +3,17 @@
     from chainrule.sklearn import MLPClassifier  # needs scikit-learn: pip install 'chainrule[sklearn]'
 
 `MLPClassifier` and `MLPRegressor` have the parameters, defaults and attributes of scikit-learn's estimators of these
-names, the same formulas and the same order of examples, so that a fit arrives at the same weights, up to rounding.
+names, the same formulas and the same order of examples: a fit arrives at the same weights, up to rounding.
 `Classifier(model)` and `Regressor(model)` train any other network. Every step is compiled (`chainrule.jit`).
 
 | file | owns |
 | --- | --- |
 | `mlp` | `MLPClassifier` and `MLPRegressor` |
 | `network` | `Classifier` and `Regressor` |
-| `targets` | classes, labels and numbers as targets of a network, and the predictions |
+| `targets` | classes, labels and numbers as targets of a network; predictions as classes, labels and numbers |
 | `fitting` | the passes over the data: batches, learning rates, early stopping, L-BFGS |
 | `parameters` | the checks of an estimator's parameters |
-| `steps` | a network, its loss and its optimizer as one compiled step; steps are kept for the next fit |
+| `steps` | a network, its loss and its optimizer as one compiled step; the store of steps for later fits |
 | `batches` | the memory of batches; predictions in pieces |
 | `pickling` | modules with arrays in place of Tensors, for joblib |
 | `perceptron`, `outputs`, `optimizers` | the layers, losses and update rules, as scikit-learn defines them |

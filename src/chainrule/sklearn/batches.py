@@ -1,4 +1,4 @@
-"""Batches of examples from arrays or sparse matrices, and the pieces in which predictions are computed."""
+"""Batches of examples from arrays or sparse matrices, and chunks for predictions."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from chainrule.tensor import Tensor
 
 MAX_ELEMENTS = 1 << 22
-"""How many numbers of the input and of one layer a prediction computes at a time."""
+"""Limit on the elements of the input, and of the output of any layer, for one chunk of a prediction."""
 
 
 class _Memory:
-    """The memory of all batches of one size, and the Tensors that a step takes.
+    """The memory that all batches of one size share, and the Tensors that a step takes.
 
-    A step that gets the same Tensors each time looks at its arguments faster, and the batch stays in the cache.
+    A step checks its arguments faster if they are the same Tensors each time, and the batch stays in the cache.
     """
 
     def __init__(self, size: int, shape: Sequence[int], y: NDArray[Any], is_weighted: bool, dtype: Any) -> None:
@@ -40,7 +40,7 @@ class _Memory:
 
 
 class Batches:
-    """The batches of one pass after another.
+    """Makes the batches of each pass.
 
     Args:
         x: examples (N, features), an array or a CSR matrix, from which each batch is made dense.
@@ -68,7 +68,7 @@ class Batches:
         The arguments are overwritten by the next batch.
 
         Args:
-            order: positions of the examples.
+            order: indices of the examples.
         """
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
@@ -90,12 +90,12 @@ class Batches:
 
 
 def chunks(x: Any, shape: Sequence[int], widest: int, dtype: Any) -> Iterator[NDArray[Any]]:
-    """Yield consecutive dense rows of an array or sparse matrix, few enough to limit the memory of a prediction.
+    """Yield chunks of consecutive rows of an array or sparse matrix, made dense, that limit the memory of a prediction.
 
     Args:
         x: examples (N, features).
         shape: the shape of one example for the network.
-        widest: the numbers that a layer computes for one example, at most.
+        widest: the largest number of elements that a layer computes for one example.
         dtype: the type of the network's numbers.
     """
     count = max(1, MAX_ELEMENTS // max(1, math.prod(shape), widest))

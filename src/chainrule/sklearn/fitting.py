@@ -1,6 +1,6 @@
-"""What all estimators share: passes over the data, learning rates, early stopping and L-BFGS.
+"""The base of all estimators: passes over the data, learning rates, early stopping and L-BFGS.
 
-The order of examples, the split for early stopping and the rules for stopping are scikit-learn's, so that the same
+The order of examples, the split for early stopping and the rules for stopping are scikit-learn's, so the same
 `random_state` leads to the same weights, up to rounding.
 """
 
@@ -40,41 +40,41 @@ if TYPE_CHECKING:
     from chainrule.sklearn.steps import Step
 
 SMALLEST_RATE = 1e-6
-"""The adaptive learning rate at which training stops."""
+"""The learning rate of the schedule "adaptive" at which training stops."""
 
 
 class NetworkEstimator(BaseEstimator):
     """The base of all estimators.
 
-    Subclasses say how targets are encoded (`targets`) and which network is trained (`mlp`, `network`).
+    Subclasses define how targets are encoded (`targets`) and which network is trained (`mlp`, `network`).
 
     Attributes:
         n_iter_: passes over the data in the last fit, or iterations of L-BFGS.
-        t_: examples seen in all passes.
+        t_: number of examples in all passes.
         loss_: the loss of the last pass.
         loss_curve_: the loss of each pass.
-        best_loss_: the least of them; None with early stopping.
+        best_loss_: the smallest loss of a pass; None with early stopping.
         validation_scores_: accuracy, or R², after each pass, on the examples set aside; None without early stopping.
-        best_validation_score_: the best of them.
-        n_outputs_: how many scores the network computes.
-        out_activation_: what turns scores into predictions.
+        best_validation_score_: the best validation score; None without early stopping.
+        n_outputs_: number of scores that the network computes.
+        out_activation_: the activation that turns scores into predictions.
     """
 
     _rules: ClassVar[dict[str, Rule]] = {}
     _optimizer: OptimizerState
 
     def _store(self, arguments: dict[str, Any]) -> None:
-        """Store the constructor's arguments, its `locals()`, unchanged, as scikit-learn expects."""
+        """Store the constructor's arguments unchanged, as scikit-learn expects; `arguments` is its `locals()`."""
         for name in self._get_param_names():
             setattr(self, name, arguments[name])
 
     @abstractmethod
     def _encode(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, NDArray[Any]]:
-        """Return checked examples, and targets as the loss takes them."""
+        """Check the data, and return the examples, and the targets in the form that the loss takes."""
 
     @abstractmethod
     def _output(self) -> Output:
-        """Return the loss and the predictions of the network's scores."""
+        """Return how the network's scores become losses and predictions."""
 
     @abstractmethod
     def _validation_score(self, predictions: NDArray[Any], y: NDArray[Any], weight: Any) -> float:
@@ -86,15 +86,15 @@ class NetworkEstimator(BaseEstimator):
 
     @abstractmethod
     def _has_network(self) -> bool:
-        """Whether there is a network, to go on with."""
+        """Return whether there is a network whose training can continue."""
 
     @abstractmethod
     def _borrow_step(self) -> AbstractContextManager[Step]:
-        """Return a step with the weights of the network."""
+        """Lend a step that holds the weights of the network."""
 
     @abstractmethod
     def _keep(self, step: Step) -> None:
-        """Take the weights from a step."""
+        """Store the weights of a step."""
 
     @abstractmethod
     def _input_shape(self) -> Sequence[int]:
@@ -103,11 +103,11 @@ class NetworkEstimator(BaseEstimator):
     def _fit(self, X: Any, y: Any, sample_weight: Any = None, incremental: bool = False) -> Any:
         """Fit to the data, or take one pass over them if `incremental`."""
         check_parameters(self, **self._rules)
-        first = not self._has_network() or not (self.warm_start or incremental)
-        X, y = self._encode(X, y, incremental, reset=first)
+        is_first = not self._has_network() or not (self.warm_start or incremental)
+        X, y = self._encode(X, y, incremental, reset=is_first)
         weight = self._check_weight(sample_weight, X)
         self._random_state = check_random_state(self.random_state)
-        if first:
+        if is_first:
             self.out_activation_ = self._output().name
             self._reset_history()
             self._create(X.shape[1], X.dtype)
@@ -116,9 +116,9 @@ class NetworkEstimator(BaseEstimator):
                 self._minimize(step, X, y, weight)
             else:
                 self._train(step, X, y, weight, incremental)
-            finite = all(np.isfinite(array).all() for array in step.arrays())
+            is_finite = all(np.isfinite(array).all() for array in step.arrays())
             self._keep(step)
-        if not finite:
+        if not is_finite:
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
                 "preprocessed."
@@ -129,7 +129,7 @@ class NetworkEstimator(BaseEstimator):
         """Return the weights of the examples (N,), or None.
 
         Raises:
-            ValueError: there is not one for each example, or one is negative.
+            ValueError: there is not one weight for each example, one is negative, or all are 0.
         """
         if sample_weight is None:
             return None
@@ -162,13 +162,13 @@ class NetworkEstimator(BaseEstimator):
         )  # fmt: skip
 
     def _optimizer_options(self) -> dict[str, Any]:
-        """Return the optimizer's options but for the learning rate, by our names."""
+        """Return the optimizer's options, without the learning rate, by chainrule's names."""
         if self.solver == "sgd":
             return {"momentum": self.momentum, "nesterov": self.nesterovs_momentum}
         return {"betas": (self.beta_1, self.beta_2), "eps": self.epsilon}
 
     def _train(self, step: Step, x: Any, y: NDArray[Any], weight: Any, incremental: bool) -> None:
-        """Pass over the examples until the loss, or the validation score, no longer improves."""
+        """Train until the loss, or the validation score, no longer improves, for at most `max_iter` passes."""
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         if not incremental or not hasattr(self, "_optimizer") or self._optimizer.solver != self.solver:
@@ -226,7 +226,11 @@ class NetworkEstimator(BaseEstimator):
         return int(min(self.batch_size, count))
 
     def _split(self, x: Any, y: NDArray[Any], weight: Any) -> tuple[Any, Any, Any, tuple[Any, Any, Any]]:
-        """Set examples aside for early stopping: return examples, targets, weights, and the same of those set aside."""
+        """Set examples aside for early stopping.
+
+        Returns:
+            Examples, targets and weights for training, and a tuple of the same for validation; a weight may be None.
+        """
         is_binary = self.out_activation_ == "logistic" and self.n_outputs_ == 1
         arrays = [x, y] if weight is None else [x, y, weight]
         parts = train_test_split(
@@ -240,23 +244,23 @@ class NetworkEstimator(BaseEstimator):
             raise ValueError(
                 "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
             )
-        none = [None] * (3 - len(arrays))
-        return (*train, *none, (*validation, *none))
+        no_weight = [None] * (3 - len(arrays))
+        return (*train, *no_weight, (*validation, *no_weight))
 
     def _compare_loss(self) -> None:
-        """Count the passes in which the loss did not improve by `tol`."""
-        worse = self.loss_ > self.best_loss_ - self.tol
-        self._no_improvement_count = self._no_improvement_count + 1 if worse else 0
-        self.best_loss_ = min(self.best_loss_, self.loss_)  # which leaves NaN out
+        """Count the consecutive passes in which the loss did not improve by `tol`."""
+        is_worse = self.loss_ > self.best_loss_ - self.tol
+        self._no_improvement_count = self._no_improvement_count + 1 if is_worse else 0
+        self.best_loss_ = min(self.best_loss_, self.loss_)  # stays as it is if the loss is NaN
 
     def _compare_score(self, step: Step, x: Any, y: NDArray[Any], weight: Any) -> bool:
-        """Count the passes in which the validation score did not improve by `tol`; return whether it is the best."""
+        """Count the consecutive passes without an improvement by `tol`; return whether the score is the best."""
         predictions = self._compute(step.network, x, step.parameters[0].dtype)
         score = self._validation_score(predictions, y, weight) if np.isfinite(predictions).all() else float("nan")
         self.validation_scores_.append(score)
         self._report(f"Validation score: {score:f}")
-        worse = score < self.best_validation_score_ + self.tol
-        self._no_improvement_count = self._no_improvement_count + 1 if worse else 0
+        is_worse = score < self.best_validation_score_ + self.tol
+        self._no_improvement_count = self._no_improvement_count + 1 if is_worse else 0
         is_best = bool(score > self.best_validation_score_)
         if is_best:
             self.best_validation_score_ = score
@@ -269,8 +273,10 @@ class NetworkEstimator(BaseEstimator):
             step.options["lr"] = self.learning_rate_init / (self.t_ + 1) ** self.power_t
         if self._no_improvement_count <= self.n_iter_no_change:
             return False
-        what = "Validation score" if self.early_stopping else "Training loss"
-        message = f"{what} did not improve more than tol={self.tol:f} for {self.n_iter_no_change} consecutive epochs."
+        measure = "Validation score" if self.early_stopping else "Training loss"
+        message = (
+            f"{measure} did not improve more than tol={self.tol:f} for {self.n_iter_no_change} consecutive epochs."
+        )
         if schedule != "adaptive":
             self._report(f"{message} Stopping.")
             return True
@@ -294,8 +300,8 @@ class NetworkEstimator(BaseEstimator):
             nonlocal reported
             for array, values in zip(arrays, np.split(point, ends), strict=True):
                 array[...] = values.reshape(array.shape)
-            loss, report, *gradients = step.gradients(*arguments)
-            reported = report.item()
+            loss, reported_loss, *gradients = step.gradients(*arguments)
+            reported = reported_loss.item()
             return loss.item(), np.concatenate([gradient.numpy().ravel() for gradient in gradients]).astype(float)
 
         result = scipy.optimize.minimize(
@@ -321,11 +327,11 @@ class NetworkEstimator(BaseEstimator):
             sys.stdout.write(f"{line}\n")
 
     def _compute(self, network: Module, x: Any, dtype: Any) -> NDArray[Any]:
-        """Return the predictions (N, outputs) of a network in eval mode."""
+        """Compute the predictions (N, outputs) of a network in eval mode, in chunks."""
         predict = self._output().predict
         widest = max((max(parameter.shape, default=1) for parameter in network.parameters()), default=1)
-        rows = x.tocsr() if sparse.issparse(x) else x
+        examples = x.tocsr() if sparse.issparse(x) else x
         with restore_modes(network), no_grad():
             network.eval()
-            pieces = chunks(rows, self._input_shape(), widest, dtype)
+            pieces = chunks(examples, self._input_shape(), widest, dtype)
             return np.concatenate([predict(network(from_numpy(piece))).numpy() for piece in pieces])

@@ -16,7 +16,7 @@ from chainrule.sklearn.outputs import EXP, IDENTITY, LOGISTIC, SOFTMAX
 from chainrule.sklearn.parameters import Rule, one_of
 from chainrule.sklearn.perceptron import ACTIVATIONS, Perceptron, initial_layers
 from chainrule.sklearn.steps import Step, borrow
-from chainrule.sklearn.targets import FORMATS, NetworkClassifier, NetworkRegressor
+from chainrule.sklearn.targets import SPARSE_FORMATS, NetworkClassifier, NetworkRegressor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,19 +32,19 @@ def _are_sizes(value: Any) -> bool:
 
 
 def _is_stochastic(estimator: Any) -> bool:
-    """Whether `partial_fit` is available."""
+    """Return whether `partial_fit` is available; raise an error if it is not."""
     if estimator.solver == "lbfgs":
         raise AttributeError("partial_fit is only available for stochastic optimizers. lbfgs is not stochastic.")
     return True
 
 
 class Perceptrons(NetworkEstimator):
-    """The part that both estimators share: layers as lists of arrays.
+    """The part that both estimators share: a perceptron whose layers are lists of arrays.
 
     Attributes:
         coefs_: the weights of each layer, (inputs, outputs).
         intercepts_: the biases of each layer, (outputs,).
-        n_layers_: how many layers, with the inputs and the outputs.
+        n_layers_: number of layers, counting the inputs and the outputs.
     """
 
     _rules: ClassVar[dict[str, Rule]] = {
@@ -53,7 +53,7 @@ class Perceptrons(NetworkEstimator):
     }
 
     def _sizes(self, n_features: int) -> list[int]:
-        """Return how many numbers each layer has, from the inputs to the outputs."""
+        """Return the number of units of each layer, from the inputs to the outputs."""
         return [n_features, *np.ravel(self.hidden_layer_sizes).astype(int).tolist(), self.n_outputs_]
 
     def _input_shape(self) -> Sequence[int]:
@@ -72,7 +72,7 @@ class Perceptrons(NetworkEstimator):
         sizes = self._sizes(self.n_features_in_)
         shapes = [np.shape(array) for array in self.coefs_]
         if shapes != list(pairwise(sizes)):
-            raise ValueError(f"layers of {sizes} do not go on with the fitted weights, of shapes {shapes}")
+            raise ValueError(f"layers of {sizes} do not fit the weights of the previous fit, of shapes {shapes}")
         dtype = np.result_type(*self.coefs_, *self.intercepts_)
 
         def build() -> Step:
@@ -92,39 +92,39 @@ class Perceptrons(NetworkEstimator):
 
     def _predict_outputs(self, X: Any) -> NDArray[Any]:
         """Return predictions (N, outputs)."""
-        X = validate_data(self, X, accept_sparse=FORMATS, reset=False)
+        X = validate_data(self, X, accept_sparse=SPARSE_FORMATS, reset=False)
         network = Perceptron(self.coefs_, self.intercepts_, ACTIVATIONS[self.activation])
         return self._compute(network, X, np.result_type(*self.coefs_))
 
 
 class MLPClassifier(NetworkClassifier, Perceptrons):
-    """A multi-layer perceptron that tells classes apart, as `sklearn.neural_network.MLPClassifier`.
+    """A multi-layer perceptron that predicts classes, as `sklearn.neural_network.MLPClassifier`.
 
     Args:
-        hidden_layer_sizes: how many units each hidden layer has.
+        hidden_layer_sizes: number of units of each hidden layer.
         activation: of the hidden layers: "identity", "logistic", "tanh" or "relu".
-        solver: "adam", "sgd", or "lbfgs", which takes all examples at once.
+        solver: "adam", "sgd", or "lbfgs", which uses all examples in each step.
         alpha: strength of the penalty ½ alpha Σ w² / n on the weights.
         batch_size: examples per step; "auto" is 200, or all if there are fewer.
-        learning_rate: of "sgd": "constant"; "invscaling", learning_rate_init / t^power_t; or "adaptive", a fifth when
-            the loss stops improving.
-        learning_rate_init: the learning rate of "sgd" and "adam" at first.
+        learning_rate: the schedule of "sgd": "constant"; "invscaling", learning_rate_init / t^power_t; or "adaptive",
+            divided by 5 when the loss stops improving.
+        learning_rate_init: the initial learning rate of "sgd" and "adam".
         power_t: see `learning_rate`.
-        max_iter: passes over the data at most, or iterations of "lbfgs".
+        max_iter: maximum number of passes over the data, or of iterations of "lbfgs".
         shuffle: draw a new order of the examples in each pass.
-        random_state: a seed or a generator, of the weights, the order and the split for early stopping.
-        tol: how much the loss, or the validation score, has to improve; for "lbfgs", the largest gradient at the end.
+        random_state: a seed or a generator, for the weights, the order and the split for early stopping.
+        tol: by how much the loss or validation score has to improve; for "lbfgs", the largest gradient at the end.
         verbose: print the loss of each pass.
-        warm_start: let `fit` go on from the weights of the last fit.
+        warm_start: continue `fit` from the weights of the last fit.
         momentum: of "sgd", from 0 to 1.
         nesterovs_momentum: whether the momentum of "sgd" is Nesterov's.
-        early_stopping: set examples aside, stop when their accuracy no longer improves, and return to the best weights.
-        validation_fraction: the share of examples set aside.
+        early_stopping: set examples aside, stop when their accuracy no longer improves, and restore the best weights.
+        validation_fraction: the fraction of examples set aside.
         beta_1: of "adam", the decay factor of the mean of the gradients.
         beta_2: of "adam", the decay factor of the mean of their squares.
         epsilon: of "adam", added to the denominator.
-        n_iter_no_change: how many passes without improvement end the training.
-        max_fun: for "lbfgs", how often the loss may be computed.
+        n_iter_no_change: number of passes without improvement after which training ends.
+        max_fun: for "lbfgs", the maximum number of computations of the loss.
 
     Attributes are those of scikit-learn's class; see also the bases.
 
@@ -174,9 +174,9 @@ class MLPClassifier(NetworkClassifier, Perceptrons):
 
         Args:
             X: examples (N, features), an array or a sparse matrix.
-            y: their classes, as for `fit`; not all of them need occur.
+            y: their classes, as for `fit`; not every class has to occur.
             sample_weight: how much each example counts, (N,).
-            classes: all classes that there are; needed in the first call.
+            classes: all classes; needed in the first call.
 
         Returns:
             The estimator.
@@ -195,29 +195,29 @@ class MLPRegressor(NetworkRegressor, Perceptrons):
     Args:
         loss: "squared_error", half the squared error; or "poisson", half the Poisson deviance, for targets of at
             least 0.
-        hidden_layer_sizes: this and all others as for `MLPClassifier`; early stopping looks at R².
+        hidden_layer_sizes: as for `MLPClassifier`, like all that follow; early stopping uses R².
         activation: of the hidden layers.
         solver: "adam", "sgd" or "lbfgs".
         alpha: strength of the penalty.
         batch_size: examples per step.
         learning_rate: the schedule of "sgd".
-        learning_rate_init: the learning rate at first.
+        learning_rate_init: the initial learning rate.
         power_t: of the schedule "invscaling".
-        max_iter: passes over the data at most.
+        max_iter: maximum number of passes over the data.
         shuffle: draw a new order of the examples in each pass.
         random_state: a seed or a generator.
-        tol: how much the loss has to improve.
+        tol: by how much the loss has to improve.
         verbose: print the loss of each pass.
-        warm_start: let `fit` go on from the weights of the last fit.
+        warm_start: continue `fit` from the weights of the last fit.
         momentum: of "sgd".
-        nesterovs_momentum: whether it is Nesterov's.
+        nesterovs_momentum: whether the momentum is Nesterov's.
         early_stopping: stop when R² of examples set aside no longer improves.
-        validation_fraction: the share of examples set aside.
+        validation_fraction: the fraction of examples set aside.
         beta_1: of "adam".
         beta_2: of "adam".
         epsilon: of "adam".
-        n_iter_no_change: how many passes without improvement end the training.
-        max_fun: for "lbfgs", how often the loss may be computed.
+        n_iter_no_change: number of passes without improvement after which training ends.
+        max_fun: for "lbfgs", the maximum number of computations of the loss.
 
     Attributes are those of scikit-learn's class; see also the bases.
     """

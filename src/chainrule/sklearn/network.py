@@ -24,7 +24,7 @@ from chainrule.sklearn.outputs import LOGISTIC, SOFTMAX
 from chainrule.sklearn.parameters import Rule, one_of
 from chainrule.sklearn.pickling import from_arrays, to_arrays
 from chainrule.sklearn.steps import Step
-from chainrule.sklearn.targets import FORMATS, NetworkClassifier, NetworkRegressor
+from chainrule.sklearn.targets import SPARSE_FORMATS, NetworkClassifier, NetworkRegressor
 from chainrule.tensor import Tensor, from_numpy
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def _is_shape(value: Any) -> bool:
 
 
 class NetworkModel(NetworkEstimator):
-    """The part that both estimators share: a network that is built from `model`, and trained in place.
+    """The part that both estimators share: a network that is built from `model` and trained in place.
 
     Attributes:
         network_: the trained network.
@@ -89,7 +89,7 @@ class NetworkModel(NetworkEstimator):
             parameters = [parameter for parameter in self.network_.parameters() if parameter.requires_grad]
             penalized = [parameter for parameter in parameters if parameter.ndim > 1]
             self._step = Step(self.network_, self._output(), kind(parameters), penalized)
-        generator = default_generator().bit_generator  # of dropout, for example
+        generator = default_generator().bit_generator  # used by dropout, for example
         state = generator.state
         seed = check_random_state(self._random_state).randint(np.iinfo(np.int32).max)
         generator.state = np.random.default_rng(seed).bit_generator.state
@@ -103,7 +103,7 @@ class NetworkModel(NetworkEstimator):
 
     def _predict_outputs(self, X: Any) -> NDArray[Any]:
         """Return predictions (N, outputs)."""
-        X = validate_data(self, X, accept_sparse=FORMATS, reset=False)
+        X = validate_data(self, X, accept_sparse=SPARSE_FORMATS, reset=False)
         return self._compute(self.network_, X, next(iter(self.network_.parameters())).dtype)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -123,11 +123,11 @@ def _build(model: Any, arguments: dict[str, Any]) -> Module:
 
     Args:
         model: the name of a registered model, a function that returns a network, or a network.
-        arguments: by name; a function gets those that it has parameters for.
+        arguments: by name; a function receives those that it has parameters for.
 
     Raises:
-        ValueError: there is no such model, or it has a loss of its own.
-        TypeError: the model is none of these, or the function returns no network.
+        ValueError: there is no such model, or it is not a model of images with cross entropy.
+        TypeError: the model is none of these, or the function does not return a network.
     """
     if isinstance(model, Module):
         return copy.deepcopy(model)
@@ -150,7 +150,7 @@ def _build(model: Any, arguments: dict[str, Any]) -> Module:
 
 
 class Classifier(NetworkClassifier, NetworkModel):
-    """Any network as a classifier, with a score for each class, also for two; trained with cross entropy.
+    """Any network as a classifier, with a score for each class even if there are two; trained with cross entropy.
 
     For a matrix of labels, the loss is the logistic loss of each label.
 
@@ -161,24 +161,24 @@ class Classifier(NetworkClassifier, NetworkModel):
         input_shape: the shape of one example for the network, such as (1, 28, 28); by default (features,).
         solver: "adam" or "sgd".
         alpha: strength of the penalty on all parameters of two or more dimensions.
-        batch_size: this and all others as for `MLPClassifier`.
+        batch_size: as for `MLPClassifier`, like all that follow.
         learning_rate: the schedule of "sgd".
-        learning_rate_init: the learning rate at first.
+        learning_rate_init: the initial learning rate.
         power_t: of the schedule "invscaling".
-        max_iter: passes over the data at most.
+        max_iter: maximum number of passes over the data.
         shuffle: draw a new order of the examples in each pass.
-        random_state: a seed or a generator, of initial weights, order and dropout.
-        tol: how much the loss has to improve.
+        random_state: a seed or a generator, for initial weights, order and dropout.
+        tol: by how much the loss has to improve.
         verbose: print the loss of each pass.
-        warm_start: let `fit` go on from the weights of the last fit.
+        warm_start: continue `fit` from the weights of the last fit.
         momentum: of "sgd".
-        nesterovs_momentum: whether it is Nesterov's.
+        nesterovs_momentum: whether the momentum is Nesterov's.
         early_stopping: stop when the accuracy on examples set aside no longer improves.
-        validation_fraction: the share of examples set aside.
+        validation_fraction: the fraction of examples set aside.
         beta_1: of "adam".
         beta_2: of "adam".
         epsilon: of "adam".
-        n_iter_no_change: how many passes without improvement end the training.
+        n_iter_no_change: number of passes without improvement after which training ends.
 
     Attributes are those of `MLPClassifier`, with `network_` in place of the layers.
     """
@@ -217,26 +217,26 @@ class Regressor(NetworkRegressor, NetworkModel):
     Args:
         model: the network, as for `Classifier`; it maps examples to predictions (N, targets).
         input_shape: the shape of one example for the network; by default (features,).
-        solver: this and all others as for `Classifier`; early stopping looks at R².
+        solver: as for `Classifier`, like all that follow; early stopping uses R².
         alpha: strength of the penalty.
         batch_size: examples per step.
         learning_rate: the schedule of "sgd".
-        learning_rate_init: the learning rate at first.
+        learning_rate_init: the initial learning rate.
         power_t: of the schedule "invscaling".
-        max_iter: passes over the data at most.
+        max_iter: maximum number of passes over the data.
         shuffle: draw a new order of the examples in each pass.
         random_state: a seed or a generator.
-        tol: how much the loss has to improve.
+        tol: by how much the loss has to improve.
         verbose: print the loss of each pass.
-        warm_start: let `fit` go on from the weights of the last fit.
+        warm_start: continue `fit` from the weights of the last fit.
         momentum: of "sgd".
-        nesterovs_momentum: whether it is Nesterov's.
+        nesterovs_momentum: whether the momentum is Nesterov's.
         early_stopping: stop when R² of examples set aside no longer improves.
-        validation_fraction: the share of examples set aside.
+        validation_fraction: the fraction of examples set aside.
         beta_1: of "adam".
         beta_2: of "adam".
         epsilon: of "adam".
-        n_iter_no_change: how many passes without improvement end the training.
+        n_iter_no_change: number of passes without improvement after which training ends.
 
     Attributes are those of `MLPRegressor`, with `network_` in place of the layers.
     """

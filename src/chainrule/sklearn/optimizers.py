@@ -1,7 +1,7 @@
 """SGD and Adam in the form that scikit-learn gives them.
 
-`optim.SGD` and `optim.Adam` have PyTorch's form. The results differ where the learning rate changes (momentum), and by
-what epsilon is added to (Adam).
+`optim.SGD` and `optim.Adam` have PyTorch's form. SGD with momentum differs in its results when the learning rate
+changes, Adam by the term that epsilon is added to.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 class VelocitySGD(Optimizer):
     """v ← momentum v - lr g; then w ← w + v or, with Nesterov, w ← w + momentum v - lr g.
 
-    In `optim.SGD` the velocity is a sum of gradients, scaled by the present learning rate. Here each gradient keeps the
-    rate of its own step.
+    In `optim.SGD` the velocity is a sum of gradients, scaled by the current learning rate. Here each gradient is
+    scaled by the learning rate of its own step.
 
     Args:
         params: the parameters.
         lr: the learning rate.
         momentum: decay factor of the velocity, from 0 to 1.
-        nesterov: add the gradient's step to the decayed velocity.
+        nesterov: add the gradient's step to the decayed new velocity.
 
     Source: Sutskever et al., On the importance of initialization and momentum in deep learning (2013), equations 1
     to 4.
@@ -39,7 +39,7 @@ class VelocitySGD(Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum, "nesterov": nesterov})
 
     def start(self, value: Array, group: dict[str, Any]) -> dict[str, Any]:
-        """Return the velocity."""
+        """Return the initial velocity, 0."""
         return {"velocity": np.zeros_like(value)}
 
     def update(self, value: Array, gradient: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
@@ -49,6 +49,7 @@ class VelocitySGD(Optimizer):
 
 
 def _velocity_sgd(weight: Any, velocity: Any, gradient: Any, momentum: Any, lookahead: Any, rate: Any) -> Any:
+    """Return the new weight and velocity; `lookahead` is the momentum with Nesterov, else None."""
     velocity = momentum * velocity - rate * gradient
     change = velocity if lookahead is None else lookahead * velocity - rate * gradient
     return weight + change, velocity

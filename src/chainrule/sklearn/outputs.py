@@ -1,4 +1,4 @@
-"""What the last layer's scores mean: the loss of each example, and the predictions."""
+"""Outputs: how the scores of the last layer become losses and predictions."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Output:
 
     Attributes:
         name: the activation that turns scores into predictions, as in `out_activation_`.
-        losses: the loss of each example, (N,), of scores (N, outputs) and targets.
-        predict: predictions (N, outputs) from scores.
-        is_averaged: whether the reported loss is divided by the number of outputs. The minimized one is their sum.
+        losses: maps scores (N, outputs) and targets to the loss of each example, (N,).
+        predict: maps scores to predictions (N, outputs).
+        is_averaged: whether the reported loss is the mean over the outputs; the minimized loss is always their sum.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Checks of the estimators' parameters, which scikit-learn's convention puts into `fit`, not into the constructor."""
+"""Checks of the estimators' parameters. By scikit-learn's convention `fit` makes them, not the constructor."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rule:
-    """What a parameter may be.
+    """A rule for the value of a parameter.
 
     Attributes:
-        holds: whether a value is valid.
+        holds: returns whether a value is valid.
         description: what a valid value is, for the message.
     """
 
@@ -29,7 +29,7 @@ class Rule:
 
 
 def one_of(*names: str) -> Rule:
-    """One of a few names."""
+    """Return the rule that a value is one of these names."""
     description = f"one of {join_names([repr(name) for name in names])}"
     return Rule(lambda value: isinstance(value, str) and value in names, description)
 
@@ -75,7 +75,7 @@ RULES = {
     "verbose": Rule(lambda value: _is_integer(value) or isinstance(value, (bool, np.bool_)), "True, False or a level"),
     "warm_start": _FLAG,
 }
-"""Of the parameters that have the same values in all estimators."""
+"""By parameter, the rules that are the same in all estimators."""
 
 
 def check_parameters(estimator: Any, **more: Rule) -> None:

@@ -30,7 +30,7 @@ class Perceptron(Module):
     """x ← activation(x W + b) for each layer; the last one has no activation.
 
     Args:
-        coefs: the weights of each layer, (inputs, outputs); their memory is shared.
+        coefs: the weights of each layer, (inputs, outputs); the parameters share their memory.
         intercepts: the biases of each layer, (outputs,).
         activation: the activation of the hidden layers.
     """

@@ -1,6 +1,6 @@
-"""Modules that can be pickled: copies with arrays in place of Tensors, which refuse it.
+"""Modules that can be pickled: copies with arrays in place of Tensors, which refuse to be pickled.
 
-Files of ours never hold pickles; but joblib pickles an estimator to send it to another process.
+chainrule's own files never hold pickles, but joblib pickles an estimator to send it to a different process.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class SavedTensor:
-    """What there is to a parameter or a buffer.
+    """The content of a parameter or a buffer.
 
     Attributes:
         array: its values.
@@ -43,7 +43,7 @@ def to_arrays(module: Module) -> Module:
 
 
 def from_arrays(module: Module) -> Module:
-    """Return a copy of what `to_arrays` returned, with Tensors again."""
+    """Return a copy of a module from `to_arrays`, with Tensors again."""
     memo: dict[int, Any] = {}
     for saved in _saved_tensors(module):
         tensor = from_numpy(saved.array.copy())

@@ -1,7 +1,7 @@
 """A network, its loss and its optimizer as one compiled step; steps of perceptrons are kept for the next fit.
 
 Tracing a step takes some 20 ms, as long as hundreds of steps on a small data set. A grid search fits the same layers
-again and again, so a step goes back into a store when a fit is complete, and the next fit overwrites its weights.
+many times, so a step returns to a store when a fit is complete, and the next fit overwrites its weights.
 """
 
 from __future__ import annotations
@@ -26,17 +26,19 @@ if TYPE_CHECKING:
     from chainrule.sklearn.outputs import Output
     from chainrule.tensor import Tensor
 
-MAX_STEPS, MAX_PARAMETERS = 16, 1_000_000
-"""How many steps are kept, and the number of parameters up to which one is."""
+MAX_KEYS = 16
+"""Number of keys for which steps are kept."""
+MAX_PARAMETERS = 1_000_000
+"""Limit on the parameters of a step that is kept."""
 
 
 @dataclass
 class OptimizerState:
-    """What an optimizer has learned about each parameter, and its learning rate; kept between calls of `partial_fit`.
+    """An optimizer's state of each parameter, and its learning rate; kept between calls of `partial_fit`.
 
     Attributes:
         solver: the optimizer's name.
-        learning_rate: the present learning rate.
+        learning_rate: the current learning rate.
         entries: for each parameter, arrays and numbers by name; empty at first.
     """
 
@@ -59,7 +61,7 @@ class Step:
         self.network, self.output, self.optimizer, self.penalized = network, output, optimizer, tuple(penalized)
         (self.options,) = optimizer.param_groups
         self.parameters: list[Tensor] = self.options["params"]
-        for position, parameter in enumerate(self.parameters):  # so that the first step is compiled like all others
+        for position, parameter in enumerate(self.parameters):  # created here, so that even the first step is compiled
             optimizer.state[position] = optimizer.start(parameter._data, self.options)
         self.train = jit(self._train)
         self.gradients = jit(self._gradients)
@@ -103,7 +105,7 @@ class Step:
         return [loss.detach(), reported.detach(), *gradients]  # type: ignore[list-item]
 
     def start(self, options: dict[str, Any], state: OptimizerState) -> None:
-        """Set the optimizer's options and its state, which begins at 0 if it is empty."""
+        """Set the optimizer's options and its state; an empty state is set to 0."""
         self.options.update(options, lr=state.learning_rate)
         for position, own in self.optimizer.state.items():
             new = state.entries[position] if state.entries else None
@@ -114,14 +116,14 @@ class Step:
                     own[name] = 0 if new is None else new[name]
 
     def state(self) -> list[dict[str, Any]]:
-        """Return a copy of the optimizer's state, as `OptimizerState.entries`."""
+        """Return a copy of the optimizer's state for `OptimizerState.entries`."""
         return [
             {name: value.copy() if isinstance(value, np.ndarray) else value for name, value in own.items()}
             for own in self.optimizer.state.values()
         ]
 
     def arrays(self) -> list[NDArray[Any]]:
-        """Return the memory of the parameters and buffers."""
+        """Return the arrays of the parameters and buffers, not copies."""
         return [tensor._data for tensor in (*self.parameters, *self.network.buffers())]
 
     def write(self, arrays: Sequence[NDArray[Any]]) -> None:
@@ -136,7 +138,7 @@ _idle: OrderedDict[Hashable, list[Step]] = OrderedDict()
 
 @contextmanager
 def borrow(key: Hashable, build: Callable[[], Step]) -> Iterator[Step]:
-    """Take the step of this key out of the store, or build it; return it if the block ends without an error."""
+    """Lend a step from the store, or build it; a small one returns to the store if the block ends without an error."""
     try:
         step = _idle[key].pop()
     except (KeyError, IndexError):
@@ -145,5 +147,5 @@ def borrow(key: Hashable, build: Callable[[], Step]) -> Iterator[Step]:
     if sum(parameter.numel() for parameter in step.parameters) > MAX_PARAMETERS:
         return
     _idle.setdefault(key, []).append(step)
-    if len(_idle) > MAX_STEPS:
+    if len(_idle) > MAX_KEYS:
         _idle.pop(next(iter(_idle)), None)

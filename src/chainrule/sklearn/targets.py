@@ -1,4 +1,4 @@
-"""Classes, labels and numbers as targets of a network; and predictions in their terms."""
+"""Encodes classes, labels and numbers as targets of a network, and decodes its predictions."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from chainrule.sklearn.outputs import Output
 
 FLOATS = (np.float64, np.float32)
-FORMATS = ["csr", "csc"]
-"""The sparse formats that estimators take."""
+SPARSE_FORMATS = ["csr", "csc"]
+"""The formats of sparse matrices that estimators take."""
 
 
 class NetworkClassifier(ClassifierMixin, NetworkEstimator):
     """The base of classifiers.
 
-    With a softmax, a target is the index of a class; with logistic outputs, 0 or 1 for each of them.
+    With a softmax, a target is a class index; with logistic outputs, it is 0 or 1 for each output.
 
     Attributes:
         classes_: the classes, sorted.
     """
 
     def _encode(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, NDArray[Any]]:
-        X, y = validate_data(self, X, y, accept_sparse=FORMATS, multi_output=True, dtype=FLOATS, reset=reset)
+        X, y = validate_data(self, X, y, accept_sparse=SPARSE_FORMATS, multi_output=True, dtype=FLOATS, reset=reset)
         y = column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
             self._label_binarizer = LabelBinarizer().fit(y)
@@ -49,6 +49,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         return X, binary.argmax(1) if binary.shape[1] > 1 else binary.ravel()
 
     def _check_classes(self, classes: NDArray[Any]) -> None:
+        """Check that the classes of a further fit, or of a later `partial_fit`, are those of the first."""
         if self.warm_start:
             if set(classes) != set(self.classes_):
                 raise ValueError(
@@ -68,7 +69,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         """Learn the classes of all calls of `partial_fit` from the first one.
 
         Raises:
-            ValueError: the first call has no classes, or a later one other classes.
+            ValueError: the first call lacks the classes, or a later call has different ones.
         """
         if hasattr(self, "classes_"):
             if classes is not None and not np.array_equal(self.classes_, unique_labels(classes)):
@@ -131,7 +132,7 @@ class NetworkRegressor(RegressorMixin, NetworkEstimator):
 
     def _encode(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, NDArray[Any]]:
         X, y = validate_data(
-            self, X, y, accept_sparse=FORMATS, multi_output=True, y_numeric=True, dtype=FLOATS, reset=reset
+            self, X, y, accept_sparse=SPARSE_FORMATS, multi_output=True, y_numeric=True, dtype=FLOATS, reset=reset
         )
         y = column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
         targets: NDArray[Any] = y.reshape(len(y), -1).astype(X.dtype)  # (N, outputs)

@@ -177,7 +177,7 @@ def test_warm_start():
     )
     for _ in range(2):
         assert_same_fit(ours.fit(X, y), theirs.fit(X, y))
-    with pytest.raises(ValueError, match=re.escape("layers of [4, 50, 3] do not go on with the fitted weights")):
+    with pytest.raises(ValueError, match=re.escape("layers of [4, 50, 3] do not fit the weights of the previous fit")):
         ours.set_params(hidden_layer_sizes=50).fit(X, y)
 
 

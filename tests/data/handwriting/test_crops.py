@@ -124,7 +124,7 @@ def test_crops_are_cut_around_digits_not_around_what_is_ignored():
 @pytest.mark.parametrize(("places", "least", "most"), [(1, 30, 70), (12, 98, 100)])
 def test_crops_without_digits_are_cut_where_something_is(monkeypatch, places, least, most):
     """A page that is written on to the right: of one place at random, half are there, and the busiest of 12 always."""
-    monkeypatch.setattr(targets, "PLACES", (places,))
+    monkeypatch.setattr(targets, "CANDIDATE_COUNTS", (places,))
     random = np.random.default_rng(2)
     gray = np.full((600, 900), 220, np.uint8)
     gray[:, 450:][random.random((600, 450)) < 0.1] = 30

@@ -100,7 +100,7 @@ def photo(generator: np.random.Generator, hand: Hand, fmt: Format) -> Page:
     if generator.random() < 0.1:  # with a second pen
         other = inks.random_ink(generator)
         other = replace(other, width=max(other.width, 1.1 * fmt.zoom / size))
-        scatter(sheet, hand, other, size * generator.uniform(0.7, 1.3), generator, max_pixels=8)
+        scatter(sheet, hand, other, size * generator.uniform(0.7, 1.3), generator, max_digits=8)
     camera = random_camera(generator, fmt, size, pen)
     whole = generator.random() < 0.35
     zoom = generator.uniform(0.8, 0.95) if whole else generator.uniform(1.0, 1.25)
