@@ -16,16 +16,16 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-if not getattr(sys, "_is_gil_enabled", lambda: True)():  # since Python 3.13; nothing here is locked but by that lock
+if not getattr(sys, "_is_gil_enabled", lambda: True)():  # exists since Python 3.13; chainrule relies on the GIL
     raise ImportError(
         "chainrule needs Python's global lock, which this free-threaded Python runs without: set PYTHON_GIL=1"
     )
 
-# BLAS's threads look out for more work after each product, and ours (kernels.team) then have to share the processors
-# with them: 2²⁰ clock ticks, 0.4 ms, are enough, not 25 ms. Heard only if NumPy has not been loaded before.
+# OpenBLAS's threads spin for 25 ms after each product, and compete with chainrule's own (kernels.team) for the cores:
+# 2²⁰ clock ticks, 0.4 ms, are enough. Takes effect only if NumPy has not been imported before.
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "20")
 
-# `import A as A` is how type checkers know that a name is handed on; what `*` brings is handed on as well
+# `import A as A` tells type checkers that a name is re-exported; names imported by `*` are re-exported, too
 from chainrule import safetensors_io as weights
 from chainrule.habits import PACKAGE_HINTS, no_attribute
 from chainrule.ops import *
@@ -72,7 +72,7 @@ _LATER = (
 _FUNCTIONS = {"jit": "chainrule.capture", "summary": "chainrule.models.summary"}  # likewise
 
 
-if not TYPE_CHECKING:  # type checkers would take any misspelled name for one that this finds
+if not TYPE_CHECKING:  # with `__getattr__`, type checkers would accept any misspelled name
 
     def __getattr__(name: str) -> Any:
         if name in _LATER:
@@ -80,12 +80,10 @@ if not TYPE_CHECKING:  # type checkers would take any misspelled name for one th
         if name in _FUNCTIONS:
             globals()[name] = getattr(importlib.import_module(_FUNCTIONS[name]), name)
             return globals()[name]
-        room = next((path for path in ("nn", "nn.functional", "optim") if hasattr(_room(path), name)), None)
-        hint = PACKAGE_HINTS.get(name, room and f"use chainrule.{room}.{name}")
+        modules = ("nn", "nn.functional", "optim")
+        owner = next((path for path in modules if hasattr(sys.modules[f"chainrule.{path}"], name)), None)
+        hint = PACKAGE_HINTS.get(name, owner and f"use chainrule.{owner}.{name}")
         raise no_attribute("module 'chainrule'", name, sys.modules[__name__], hint)
-
-    def _room(path: str) -> Any:
-        return sys.modules[f"chainrule.{path}"]
 
     __all__ = [
         "Tensor", "arange", "as_tensor", "autograd", "cuda", "data", "default_generator", "device", "distributed",

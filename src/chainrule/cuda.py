@@ -1,4 +1,4 @@
-"""What scripts ask PyTorch's `cuda` first: there are no GPUs here."""
+"""The functions of PyTorch's `cuda` that scripts call first: chainrule uses no GPUs."""
 
 
 def is_available() -> bool:

@@ -49,10 +49,12 @@ _PARTS = re.compile(
     re.VERBOSE,
 )
 MARKUP = re.compile(r":math:`(.+?)`|``(.+?)``|\*\*(.+?)\*\*|\*(.+?)\*")
-"""What is set apart in a text: a formula, code, strong words, emphasized words."""
+"""The markup inside a text: a formula, code, strong words, emphasized words."""
 
-_WORDS_A_MINUTE, _LINES_A_MINUTE = 120, 12
-"""How fast a text with formulas, and its code, are read by someone who follows every step."""
+_WORDS_PER_MINUTE = 120
+"""The reading speed of text with formulas, for someone who follows every step."""
+_LINES_PER_MINUTE = 12
+"""The reading speed of code, for someone who follows every step."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,9 @@ class Lesson:
 
     Attributes:
         number: its place in the order, which changes when lessons are added.
-        key: its name in commands, links and references, which does not change: that of the file, without the number.
+        key: its name in commands, links and references, which does not change: the file's name without the number.
         title: the heading of the file.
-        question: what it opens with.
+        question: the first paragraph.
         prerequisites: the keys of the lessons that it builds on.
         minutes: how long it takes to read, in steps of five minutes.
         file: the Python file.
@@ -136,7 +138,7 @@ def replace_references(text: str, link: Callable[[str, str], str]) -> str:
 
     Args:
         text: the text, in reStructuredText.
-        link: from "lesson 7" or "Lesson 7" and the lesson's key to what is written instead.
+        link: maps "lesson 7" or "Lesson 7" and the lesson's key to the replacement.
 
     Raises:
         UserError: the text refers to a lesson that does not exist.
@@ -162,7 +164,7 @@ def sources(lesson: Lesson) -> list[tuple[str, str, int]]:
     first, *pieces = re.split(r"^# %%\n", lesson.file.read_text(encoding="utf-8"), flags=re.MULTILINE)
     _, text, code = first.split('"""', 2)
     parts = [(text, code, 1 + text.count("\n"))]
-    line = 1 + first.count("\n")  # of the next `# %%`
+    line = 1 + first.count("\n")  # the line number of the next `# %%`
     for piece in pieces:
         lines = piece.splitlines(keepends=True)
         code_start = next((i for i, line_text in enumerate(lines) if not line_text.startswith("#")), len(lines))
@@ -227,7 +229,7 @@ class Playable(Protocol):
 
 
 def animation_of(figure: Figure) -> Playable | None:
-    """The animation that `show` was given for this figure; None for a figure that does not move."""
+    """The animation that `show` was given for this figure; None for a static figure."""
     return vars(figure).get("_chainrule_animation")
 
 
@@ -295,7 +297,7 @@ def _head(file: Path) -> Lesson:
     keys = [key for _, key in REFERENCE.findall(prerequisites[1])] if prerequisites else []
     words = [*docstring.split(), *" ".join(re.findall(r"^# (.*)", rest, re.MULTILINE)).split()]
     lines = re.findall(r"^[^#\n]", rest, re.MULTILINE)
-    minutes = len(words) / _WORDS_A_MINUTE + len(lines) / _LINES_A_MINUTE
+    minutes = len(words) / _WORDS_PER_MINUTE + len(lines) / _LINES_PER_MINUTE
     rounded = 5 * math.ceil(minutes / 5)
     return Lesson(int(file.name[:2]), _key(file), cell.heading, cell.paragraphs[0], tuple(keys), rounded, file)
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from chainrule.lessons import Lesson
 
 FIRST = "%matplotlib inline"
+"""The first line of a notebook's code."""
 
 
 def notebook(lesson: Lesson) -> dict[str, Any]:
@@ -57,5 +58,5 @@ def to_markdown(paragraph: str) -> str:
 
 
 def _begin_aligned(formula: str) -> str:
-    """Lines that are aligned at &, as Sphinx sets them by itself."""
+    """Return lines in the environment that aligns them at &, which Sphinx adds by itself."""
     return f"\\begin{{aligned}}\n{formula}\n\\end{{aligned}}"

@@ -280,7 +280,7 @@ def test_what_cannot_be_shown_gets_a_sentence(view: Callable[..., Any], studio: 
         ("run=mlp&weight=1.weight&at=5", "1.weight has shape (128, 784), and no index (5,)"),
         ("run=mlp&weight=1.weight&at=a,b", "an index is a list of integers"),
         ("run=mlp&label=11", "there is no class 11"),
-        ("run=untrained/gpt", "there is no model of images of this name; choose from mlp,"),
+        ("run=untrained/gpt", "there is no image model of this name; choose from mlp,"),
     ):
         page.evaluate("hash => { location.hash = hash; }", f"#microscope?{query}")
         page.locator(".answer", has_text=words).wait_for()

@@ -110,7 +110,7 @@ def test_frames_follow_one_another(tmp_path):
 def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match="there are no boxes"):
         flow.flow_diagram({}, [])
-    with pytest.raises(ValueError, match="an arrow names 'z', which is none of x, u, y"):
+    with pytest.raises(ValueError, match="an arrow names 'z', which is not one of x, u, y"):
         flow.flow_diagram(NODES, [Arrow("x", "z")])
     with pytest.raises(ValueError, match=r"weights have shapes \[\(3, 2\), \(1, 3\)\], .* of sizes \[2, 2, 1\]"):
         flow.network_frame("No", WEIGHTS, [[1, 2], [3, 4], [6]], [["a", "b"], ["c", "d"], ["f"]])

@@ -1,7 +1,7 @@
-"""Reads an answer that was typed, without executing it: numbers, arithmetic, arrays, and formulas in named variables.
+"""Reads a typed answer without executing it: numbers, arithmetic, arrays, and formulas in named variables.
 
-The text is parsed by Python's `ast`, and only what is listed here is evaluated, in float64. A program is something
-else: `load_function` executes a file, which is the learner's own.
+The text is parsed by Python's `ast`, and only the operators and functions listed here are evaluated, in float64. For an
+answer that is a program, `load_function` executes the learner's file.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-MAX_LENGTH, MAX_SIZE = 2_000, 100_000
-"""Characters of an answer, and numbers of any of its arrays."""
+MAX_LENGTH = 2_000
+"""The most characters of an answer."""
+MAX_SIZE = 100_000
+"""The most elements of an array in an answer."""
 
 _OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -60,7 +62,7 @@ _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 
 
 def parse(text: str, variables: tuple[str, ...] = (), scalar: bool = False) -> Callable[..., Any]:
-    """Turn an answer into a function of its variables; arithmetic without variables is a function of nothing.
+    """Turn an answer into a function of its variables; without variables, it takes no arguments.
 
     Args:
         text: the answer, such as "0.25", "[[1, 2], [3, 4]]" or "2x"; see `_FUNCTIONS` for what may be called.
@@ -68,7 +70,7 @@ def parse(text: str, variables: tuple[str, ...] = (), scalar: bool = False) -> C
         scalar: whether a single number is meant, so that a comma separates thousands and not elements.
 
     Raises:
-        UserError: the text is empty, too long, no arithmetic, or uses other names.
+        UserError: the text is empty, too long, not arithmetic, or uses other names.
     """
     if len(text) > MAX_LENGTH:
         raise UserError(f"the answer has {len(text):,} characters; write at most {MAX_LENGTH:,}")
@@ -117,7 +119,7 @@ def load_function(file: Path, name: str) -> Callable[..., Any]:
 
 
 def _in_python(text: str, scalar: bool) -> str:
-    """The text with mathematical signs, powers and percent in Python's notation."""
+    """Return the text with mathematical signs, powers and percent in Python's notation."""
     if scalar and re.fullmatch(r"[+\-−]?(0,\d+|\d{4,},\d+|\d+,(\d{1,2}|\d{4,}))", text):
         raise UserError(f"write a decimal point, not a comma: {text.replace(',', '.')}")
     if scalar and re.fullmatch(r"[+\-−]?\d{1,3}(,\d{3})+(\.\d+)?", text):
@@ -158,14 +160,14 @@ def _check(node: ast.expr, variables: tuple[str, ...], shown: str) -> None:
 
 
 def _function_name(node: ast.expr) -> str:
-    """The name of a function that is called: exp, np.exp or math.exp."""
+    """Return the name of a called function, without the module in np.exp or math.exp."""
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("np", "math"):
         return node.attr
     return node.id if isinstance(node, ast.Name) else ""
 
 
 def _evaluate(node: ast.expr, names: dict[str, Any]) -> Any:
-    """The value of an expression that `_check` has let pass; in float64, so that no power takes forever."""
+    """Return the value of an expression that `_check` accepts; float64 bounds the time that a power takes."""
     match node:
         case ast.Constant():
             return np.float64(node.value)  # type: ignore[arg-type]  # an int or a float

@@ -1,4 +1,4 @@
-"""Finds exercises, and checks answers: right, or which slip it is, or what can be said of a wrong one."""
+"""Finds exercises, and checks answers: right, a known slip, or wrong with a hint at what is wrong."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _NEARLY = 0.05
-"""An answer of numbers that is at most this far from the right one, relative to it, is probably rounded too early."""
+"""An answer whose relative error is at most this large was probably rounded too early."""
 
 
 class Text(str):
@@ -32,7 +32,7 @@ class Text(str):
 
 @dataclass(frozen=True, repr=False)
 class Verdict:
-    """What `check` says of an answer; true if it is right.
+    """The result of `check`; true if the answer is right.
 
     Attributes:
         right: whether the answer is right.

@@ -1,7 +1,7 @@
-"""What an exercise consists of: a question, hints, a right answer that is computed, and slips that are known by name.
+"""The parts of an exercise: a question, hints, a right answer that is computed, and known slips.
 
-The right answer is a function. Without parameters it gives one value: a number, an array or a word. With parameters it
-is what the learner writes, as a formula or as a program, and both are tried on the same inputs.
+The right answer is a function. Without parameters it returns one value: a number, an array or a word. With parameters
+the learner writes such a function, as a formula or as a program, and both functions are called with the same inputs.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ Array = NDArray[np.float64]
 Value = float | str | Array
 """An answer, or the result of one call of an answer that is a function."""
 
-TYPED, COMPUTED = 5e-3, 1e-4
-"""Relative tolerance of numbers that a person types, rounded to three digits, and of those that a function returns."""
+TYPED = 5e-3
+"""Relative tolerance of numbers that a person types, rounded to three digits."""
+COMPUTED = 1e-4
+"""Relative tolerance of numbers that a function returns."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,9 @@ class Slip:
     """A known mistake.
 
     Attributes:
-        says: what is told to a learner who makes it, in a sentence or two.
-        change: from the right value to the wrong one.
-        instead: the wrong function of the exercise's inputs, for a mistake that is no function of the right value.
+        says: the sentence or two for a learner who makes it.
+        change: maps the right value to the wrong one.
+        instead: the wrong function of the exercise's inputs, if the right value alone does not give the wrong one.
     """
 
     says: str
@@ -57,9 +59,9 @@ class Exercise:
         inputs: the arguments of each call, if `answer` has parameters.
         choices: the words to choose from, if the answer is one of them.
         program: whether the learner writes a function in a file, not a formula.
-        hints: from a gentle one to one that nearly tells.
+        hints: from a gentle one to one that nearly tells the answer.
         slips: known mistakes.
-        solution: the way to the answer; `{answer}` in it stands for the value.
+        solution: the way to the answer, in which `{answer}` stands for the value.
     """
 
     question: str

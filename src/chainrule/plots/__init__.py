@@ -19,6 +19,7 @@ modules:
     grids         small arrays with their numbers: attention weights, a convolution by hand
     pictures      image preprocessing, step by step
     flow          boxes and arrows: numbers flow forward, slopes flow back; step by step
+    sweeps        the trials of a search for settings
     animation     `animate_decision_boundary`, `animate_descent`; GIFs: `save_decision_boundary`, `save_descent`,
                   `save_training`, `save_weights`
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _DPI = 80  # two thirds of the resolution of other figures, for small files
 _COLORS = 128  # of the palette, also for small files
-_PALETTE_FRAMES = 8  # from which the colors of the palette are chosen, and the last
+_PALETTE_FRAMES = 8  # the palette is chosen from about this many frames, and from the last one
 _BOUNDARY_GRID = 200  # points along each axis where a classifier is evaluated
 _LAST_FRAME = 2000  # milliseconds for which the last frame is shown
 
@@ -236,9 +236,9 @@ def animate_decision_boundary(
         classes: class names; default "class 0", "class 1", ...
         title: title of the figure; the epoch and the number of correct points are appended.
         max_frames: maximum number of frames.
-        unit: what the classifiers count, such as "step".
-        every: how many of them lie between two classifiers.
-        milliseconds: how long each is shown.
+        unit: the unit of time in the title, such as "step".
+        every: how many units lie between two classifiers.
+        milliseconds: how long each frame is shown.
         dark: use a dark background.
 
     Raises:
@@ -294,7 +294,7 @@ def _animate_boundary(
     axes = figure.axes[0]
     axes.set_title("", loc="left")
     for mark in [*axes.collections, *[line for line in axes.lines if line.get_label() == "misclassified"]]:
-        mark.remove()  # those of the last frame
+        mark.remove()  # the borders and crosses of the last classifier
     style.legend(axes, style.DARK if dark else style.LIGHT)
     x, truth = style.as_array(positions, float), style.as_array(labels).astype(int)
     left, right, bottom, top = axes.images[0].get_extent()
@@ -344,13 +344,13 @@ def _write(
 
 
 def _restore_background(frame: Image.Image, picture: Image.Image) -> None:
-    """Give the corner's entry of the palette its exact color again: on a page of that color the frame shows no edge."""
+    """Restore the exact color of the corner in the palette: on a page of that color, the frame then has no edge."""
     colors, index = list(frame.getpalette() or ()), int(np.asarray(frame)[0, 0])
     colors[3 * index : 3 * index + 3] = np.asarray(picture)[0, 0].tolist()
     frame.putpalette(colors)
 
 
 def _steps(count: int, max_frames: int) -> list[int]:
-    """At most `max_frames` evenly spaced steps, from 0 to `count` - 1."""
+    """Return at most `max_frames` evenly spaced steps, from 0 to `count` - 1."""
     steps: list[int] = np.unique(np.linspace(0, count - 1, min(max_frames, count)).round().astype(int)).tolist()
     return steps

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Column = NDArray[np.float64]
 
-_MOST_MARKERS = 30  # markers of more points would overlap
+_MAX_MARKERS = 30  # markers of more points would overlap
 
 
 def lines(
@@ -74,7 +74,7 @@ def lines(
         style.integer_ticks(axes)
     strokes = style.strokes(len(columns), theme)
     for values, valid, label, (color, line, marker) in zip(columns.values(), drawable, labels, strokes, strict=True):
-        dots = marker if valid.sum() <= _MOST_MARKERS else ""
+        dots = marker if valid.sum() <= _MAX_MARKERS else ""
         axes.plot(x_values[valid], values[valid], line + dots, color=color, label=label, lw=1.8, markersize=5)
     if not any(valid.any() for valid in drawable):
         axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", color=theme.foreground)

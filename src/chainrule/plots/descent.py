@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     PathPoints: TypeAlias = Mapping[str, tuple[Array, Array]]  # by name: points (S, ...) and values (S,)
 
 _GRID = 81  # grid points along each axis
-_LIMIT = 1e100
+_LIMIT = 1e100  # larger coordinates and values are omitted
 _MANY_STEPS = 40  # paths with more steps get smaller markers
 
 
@@ -51,7 +51,7 @@ def descent_on_curve(
         dark: use a dark background.
 
     Raises:
-        ValueError: there are no paths, a path has another number of variables, or `function` returns the wrong shape.
+        ValueError: there are no paths, a path has the wrong number of variables, or `function` returns the wrong shape.
     """
     theme = style.DARK if dark else style.LIGHT
     points_by_name = _finite_points("descent_on_curve", paths, ())

@@ -142,7 +142,7 @@ def predictions(
     *,
     dark: bool = False,
 ) -> Figure:
-    """Draw a sheet of images with their predicted classes, and the true class where it is another.
+    """Draw a sheet of images with their predicted classes, and with the true class where they differ.
 
     Args:
         images: (N, H, W), high values for ink, or (N, 3, H, W).

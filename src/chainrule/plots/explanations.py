@@ -26,7 +26,7 @@ def pixel_maps(
 ) -> Figure:
     """Draw an image, and beside it maps of its pixels: 0 is gray, lighter is positive, darker negative.
 
-    Each map has a color scale of its own, up to its largest absolute value, which stands below it.
+    Each map has its own color scale, up to its largest absolute value, which is printed below it.
 
     Args:
         image: (H, W).
@@ -59,7 +59,7 @@ def pixel_maps(
 def top_images(
     images: ArrayLike, values: ArrayLike, title: str = "What excites the neuron most", *, dark: bool = False
 ) -> Figure:
-    """Draw the images that excite a neuron most, each with what the neuron puts out, and their mean.
+    """Draw the images that excite a neuron most, each with the neuron's output, and their mean.
 
     Args:
         images: (N, H, W), such as `train_images[top.indices[neuron]]`.

@@ -135,9 +135,9 @@ def network_frame(
         title: its title.
         weights: (outputs, inputs) of each layer.
         values: the number in each neuron, by layer, starting with the inputs: (inputs,), (neurons,), ...; None for a
-            layer without.
+            layer without numbers.
         names: the name of each neuron, by layer.
-        slopes: a second number in each neuron, by layer; None for a layer without.
+        slopes: a second number in each neuron, by layer; None for a layer without slopes.
         wires: the numbers printed on the arrows of each layer, (outputs, inputs); None for a layer in gray without
             numbers. Default: the weights.
         back: for each layer of arrows, whether they point back; default: forward.
@@ -181,14 +181,14 @@ def network_frame(
 
 
 def _animate(function: str, frames: Sequence[Frame], gaps: tuple[float, float], dark: bool) -> Animation:
-    """Draw all frames into one figure, of which one at a time is visible; `function` is named in error messages."""
+    """Draw all frames into one figure and show one at a time; `function` is named in error messages."""
     everything = [(name, node) for frame in frames for name, node in frame.nodes.items()]
     if not everything:
         raise ValueError(f"{function}: there are no boxes; at least one is needed")
     for frame in frames:
         missing = [name for arrow in frame.arrows for name in arrow[:2] if name not in frame.nodes]
         if missing:
-            raise ValueError(f"{function}: an arrow names {missing[0]!r}, which is none of {', '.join(frame.nodes)}")
+            raise ValueError(f"{function}: an arrow names {missing[0]!r}, which is not one of {', '.join(frame.nodes)}")
     style.check_finite(function, positions=[node[:2] for _, node in everything])
     theme = style.DARK if dark else style.LIGHT
     rows = [[name, *filter(None, (node.value, node.slope))] for name, node in everything]

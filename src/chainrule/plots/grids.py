@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _GAP = 0.45  # inches between two grids
 _STRENGTH = 0.45  # of a color in the background, so that the number in the cell stays readable
-_MOST_CELLS = 1000  # a larger array is an image, and its numbers could not be read
+_MAX_CELLS = 1000  # the numbers of a larger array would be too small to read
 
 
 def number_grids(
@@ -35,8 +35,8 @@ def number_grids(
 ) -> Figure:
     """Draw small arrays side by side, a cell with its number for each entry.
 
-    The larger the number, the stronger the color, relative to the largest of its grid; negative numbers have another
-    color, and exact zeros none.
+    The larger the number, the stronger the color, relative to the largest of its grid; negative numbers have a
+    different color, and exact zeros none.
 
     Args:
         grids: (name, array) of each grid, from left to right; arrays are (H, W).
@@ -49,15 +49,15 @@ def number_grids(
 
     Raises:
         ValueError: there are no grids, an array is not (H, W), too large or not finite, the number of names is not that
-            of the rows or columns, or a window has another grid's name or is not inside.
+            of the rows or columns, or a window is not inside the grid that it names.
     """
     arrays = [(name, style.as_array(array, float)) for name, array in grids]
     if not arrays:
         raise ValueError("number_grids: there are no grids; at least one (name, array) pair is needed")
     for name, array in arrays:
-        if array.ndim != 2 or not 0 < array.size <= _MOST_CELLS:
+        if array.ndim != 2 or not 0 < array.size <= _MAX_CELLS:
             raise ValueError(
-                f"number_grids: {name!r} has shape {array.shape}; expected (H, W) with 1 to {_MOST_CELLS:,} cells"
+                f"number_grids: {name!r} has shape {array.shape}; expected (H, W) with 1 to {_MAX_CELLS:,} cells"
             )
         style.check_finite("number_grids", **{repr(name): array})
     (row_axis, row_names), (column_axis, column_names) = rows or ("", ()), columns or ("", ())

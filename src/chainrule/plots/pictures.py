@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 ROUNDING = 1e-3  # computed brightness, such as that of a fitted background, can exceed 1 by its rounding errors
-_MOST_IN_A_ROW = 5
+_MAX_PANELS_PER_ROW = 5
 _MAX_GRID_SIDE = 64  # pixels of the longer side: images up to this size get a pixel grid
 _MAX_DRAWN_SIDE = 500  # pixels of the longer side: larger images are reduced, since a panel is only 228 pixels wide
 
@@ -54,7 +54,7 @@ def stages(
         style.check_finite("stages", probabilities=probabilities)
     theme = style.DARK if dark else style.LIGHT
     panels = len(pictures) + (probabilities is not None)
-    rows = 1 if panels <= _MOST_IN_A_ROW else 2
+    rows = 1 if panels <= _MAX_PANELS_PER_ROW else 2
     columns = ceil(panels / rows)
     heading = "From the picture to the network" if digit is None else f"Read as {digit}"
     width, height = 0.3 + 2.4 * columns, 0.45 + 2.9 * rows  # inches: each panel is 1.9 × 1.9

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import ArrayLike, NDArray
 
-_PANELS_IN_A_ROW, _MOST_SETTINGS = 3, 8
-_JITTER = 0.12  # of the distance of two choices, so that trials with the same choice do not hide each other
-_MOST_NAMES = 6  # of choices below a panel; more would overlap
-_LETTERS = 26  # that fit below a panel
+_PANELS_PER_ROW = 3
+_MAX_SETTINGS = 8
+_JITTER = 0.12  # of the distance between choices, so that trials with the same choice do not hide each other
+_MAX_NAMES = 6  # the names of more choices would overlap
+_N_LETTERS = 26  # the letters that fit below a panel
 
 
 def sweep(
@@ -48,7 +49,7 @@ def sweep(
         complete: whether each trial is complete.
         label: what the values are, with their unit.
         maximize: whether the largest value is the best.
-        choices: by the name of a setting that is no number on an axis, what there is to choose from.
+        choices: for settings that are not numbers, the choices by the setting's name.
         log: the names of the settings with a logarithmic axis.
         title: title of the figure.
         dark: use a dark background.
@@ -61,9 +62,9 @@ def sweep(
     if y.ndim != 1 or not y.size or set(lengths.values()) != {y.size}:
         raise ValueError(f"sweep: values have shape {y.shape}, and the settings {lengths}; expected (N,), N at least 1")
     theme = style.DARK if dark else style.LIGHT
-    names = list(settings)[:_MOST_SETTINGS]
+    names = list(settings)[:_MAX_SETTINGS]
     panels = 1 + len(names)
-    columns = min(panels, _PANELS_IN_A_ROW)
+    columns = min(panels, _PANELS_PER_ROW)
     rows = ceil(panels / columns)
     figure = style.new_figure(max(0.8 + 3.9 * columns, 5.5), 0.8 + 3.1 * rows, title, theme, (0.85, 0.65, 0.3, 0.95))
     spacing = {"wspace": 0.35, "hspace": 0.4}
@@ -99,8 +100,8 @@ def sweep(
 
 def _side_by_side(axes: Axes, column: Sequence[Any], choices: Sequence[Any]) -> NDArray[np.float64]:
     """Place choices side by side, and return where each trial is."""
-    if len(choices) <= _MOST_NAMES:
-        length = max(3, _LETTERS // len(choices) - 1)
+    if len(choices) <= _MAX_NAMES:
+        length = max(3, _N_LETTERS // len(choices) - 1)
         axes.set_xticks(range(len(choices)), [shorten(str(name), length) for name in choices], parse_math=False)
     else:
         style.integer_ticks(axes)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Column = NDArray[np.float64]
 
-_MOST_MARKERS = 30  # markers of more points would overlap
+_MAX_MARKERS = 30  # markers of more points would overlap
 
 
 class _Panel(NamedTuple):
@@ -112,7 +112,7 @@ def _line(axes: Axes, epochs: Column, values: Column, label: str, color: str, li
     """Draw a line through the finite values, if any."""
     finite = np.isfinite(values)
     if finite.any():
-        marker = marker if finite.sum() <= _MOST_MARKERS else ""
+        marker = marker if finite.sum() <= _MAX_MARKERS else ""
         axes.plot(epochs[finite], values[finite], line + marker, color=color, label=label, lw=1.8, markersize=5)
 
 

@@ -1,15 +1,15 @@
-"""The studio: a page in the browser, served to this machine alone, where one sees a network think.
+"""The studio: a page in the browser, served to this machine alone, that shows what a network computes.
 
-- `guard`: who may ask; around the whole application.
+- `guard`: which requests are answered; it wraps the whole application.
 - `wire`: messages over the socket: a JSON object and arrays of bytes.
 - `server`: the application: the page's files, and one socket that passes messages to the views.
 - `shelf`: the runs and data that a page may open, by their names.
-- `views`: the table of the views' Python sides; `drawing` and its like are these.
-- `process`: a training in a process of its own, whose inside is `worker`; `frames`: what is seen of it; `program`: a
-  run as lines of Python.
-- `bundle`: a view's modules as one, for hosts that take a single text; `notebook`: a view as a widget.
-- `static/`: the page: ES modules, without a build step; `static/views/` has a view a file, `static/parts/` what they
-  share. `types/` declares the messages' types for TypeScript's checker, and is neither served nor installed.
+- `views`: the table of the views' Python sides, which are modules such as `drawing` and packages such as `playground`.
+- `process`: a training in a separate process, in which `worker` runs; `frames`: what the page shows of it; `program`: a
+  run as a Python program.
+- `bundle`: the modules of a view as one, for hosts that load a single text; `notebook`: a view as a widget.
+- `static/`: the page: ES modules, without a build step; `static/views/` has the modules of each view, `static/parts/`
+  what they share. `types/` declares the messages' types for TypeScript's checker, and is neither served nor installed.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ __all__ = ["widget"]
 
 
 def widget(model: Run | str | os.PathLike[str] | None = None, view: str | None = None, state: str = "") -> Any:
-    """Return a view of the studio as a widget, for Jupyter, VS Code and marimo: the cell's last line shows it.
+    """Return a view of the studio as a widget, for Jupyter, VS Code and marimo: as a cell's last line it is shown.
 
     Args:
         model: a run, its folder, or a folder of runs, of which the newest is taken; by default the network in the
-            package. The view chooses among the runs beside it.
+            package. The view also offers the other runs in the same folder.
         view: the view's name, as in the studio's addresses; by default "words" for a language model, else "draw".
-        state: what the view shows at first, as the studio's addresses have it behind the question mark.
+        state: what the view shows at first, as written after the question mark of the studio's addresses.
 
     Returns:
         An `anywidget.AnyWidget`; its `state` is what the view shows now, and may be set.

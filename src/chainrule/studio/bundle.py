@@ -1,7 +1,7 @@
-"""One ES module of a view and all that it imports, for hosts that load a widget from a single text: notebooks.
+"""Bundles a view and everything that it imports into one ES module, for notebooks, which load a widget from one text.
 
-There is no build step: the module holds the sources of the others as text, makes a `blob:` address of each, those that
-import nothing first, and writes these addresses in the place of the relative ones.
+There is no build step: the bundle holds the sources of the modules as text. When it runs, it makes a `blob:` address of
+each, imported modules first, and replaces the relative addresses in the importing modules by these.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 
 STATIC = Path(__file__).parent / "static"
 ADAPTER = "widget.js"
-"""The module that lets a notebook's model stand for the studio's."""
+"""The module that connects a view to a notebook's model instead of the studio's socket."""
 SCOPE = "chainrule-studio"
-"""The class of the element that the style is for."""
+"""The class of the element that contains the view, to which the style sheets are limited."""
 IMPORT = re.compile(r"""^((?:import|export)\s+(?:[\w$*{},\s]+\sfrom\s*)?)(["'])(\.{1,2}/[^"']+)\2""", re.MULTILINE)
 _COMMENTS = re.compile(r"/\*.*?\*/|//.*?$", re.DOTALL | re.MULTILINE)
 _MODULE = """const sources = %(sources)s;
@@ -30,14 +30,14 @@ export default adapt(%(name)s, view.default, view.defaults ?? {});
 
 
 def bundle(view: str, static: Path = STATIC) -> str:
-    """Return the module of a view, under the contract of anywidget.
+    """Return a view and its imports as one module, with the default export that anywidget asks for.
 
     Args:
         view: the view's name: its module is `views/NAME.js`.
         static: the folder of the modules.
 
     Raises:
-        ValueError: a module imports itself in a circle, one outside of the folder, or one that is named when it runs.
+        ValueError: imports are circular, lead outside the folder, or are dynamic, with `import()`.
         OSError: a module does not exist.
     """
     sources: dict[str, str] = {}
@@ -48,9 +48,9 @@ def bundle(view: str, static: Path = STATIC) -> str:
 
 
 def _collect(name: str, static: Path, sources: dict[str, str], importers: tuple[str, ...]) -> None:
-    """Add a module's text to the sources, after those that it imports, whose names it then has as `studio:NAME`."""
+    """Add a module's text to the sources, after the modules that it imports; in it they are named `studio:NAME`."""
     if name in importers:
-        raise ValueError(f"{' imports '.join([*importers[importers.index(name) :], name])}")
+        raise ValueError(" imports ".join([*importers[importers.index(name) :], name]))
     if name in sources:
         return
     text = (static / name).read_text(encoding="utf-8")
@@ -62,7 +62,7 @@ def _collect(name: str, static: Path, sources: dict[str, str], importers: tuple[
 
     linked = IMPORT.sub(link, text)
     if re.search(r"(?<![\w.])import\(", _COMMENTS.sub("", linked)):
-        raise ValueError(f"{name} imports a module when it runs, which a single module cannot")
+        raise ValueError(f"{name} imports a module dynamically, which a bundle cannot do")
     sources[name] = linked
 
 
@@ -70,12 +70,12 @@ def _resolve(importer: str, path: str) -> str:
     """Return the name of a module, relative to the static folder.
 
     Raises:
-        ValueError: it is outside of the folder.
+        ValueError: the module is outside the folder.
     """
     parts = list(PurePosixPath(importer).parent.parts)
     for part in PurePosixPath(path).parts:
         if part == ".." and not parts:
-            raise ValueError(f"{importer} imports {path}, which is outside of the folder")
+            raise ValueError(f"{importer} imports {path}, which is outside the folder")
         if part == "..":
             parts.pop()
         else:
@@ -84,7 +84,7 @@ def _resolve(importer: str, path: str) -> str:
 
 
 def style(view: str, static: Path = STATIC) -> str:
-    """Return the style sheets of the page and of a view, for the elements of the class `SCOPE` alone."""
+    """Return the style sheets of the page and of a view, limited to elements of the class `SCOPE`."""
     files = [static / "studio.css", static / "views" / f"{view}.css"]
     text = "\n".join(file.read_text(encoding="utf-8") for file in files if file.exists())
     return f"@scope (.{SCOPE}) {{\n{re.sub(r'(?m)^(:root|body)(?=[ ,{])', ':scope', text)}\n}}\n"

@@ -1,4 +1,4 @@
-"""What the view Draw asks for: the answer to a drawing or a photo, and each step to it."""
+"""The Python side of the view Draw: the prediction for a drawing or a photo, and each step of its preparation."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def picture_file(picture: bytes) -> Iterator[Path]:
-    """A file with a picture from the page, as long as the block runs."""
+    """Write a picture from the page into a temporary file, which exists while the block runs."""
     handle, name = tempfile.mkstemp()
     file = Path(name)
     try:
@@ -43,7 +43,7 @@ def picture_file(picture: bytes) -> Iterator[Path]:
 
 
 BRIGHT_PAPER = ("as opened", "background")
-"""The stages that are brightness, not ink."""
+"""The stages whose values are brightness; those of the others are ink."""
 MEANINGS = {
     "as opened": "your picture, at most 256 pixels long",
     "background": "how bright the paper would be without ink",
@@ -53,8 +53,7 @@ MEANINGS = {
     "scaled to 20×20": "the longer side is 20 pixels, as in the images it learned from",
     "centered in 28×28": "what the network sees",
 }
-"""What the page says of each stage, by its title."""
-
+"""What the page says about each stage, by its title."""
 
 CODE = """from chainrule.reading import DigitReader
 from chainrule.training import run as runs
@@ -63,6 +62,7 @@ reading = DigitReader(runs.{run}).read("drawing.png")  # Save writes this file
 print(reading.guesses[0], reading.probabilities)
 """
 SAMPLES = 200
+"""The number of test images to start from."""
 
 
 class Drawing:
@@ -80,10 +80,10 @@ class Drawing:
         self._open()
 
     def _open(self) -> None:
-        """Load the network, as it is now."""
-        run, stamp = self.run, _stamp(self.run)  # taken before the file is read: a newer file is then noticed
+        """Load the network with its current weights."""
+        run, stamp = self.run, _stamp(self.run)  # taken before the file is read, so that a later change is noticed
         self.reader = DigitReader(run)
-        self._stamp = stamp  # only now: what cannot be read is tried again, not answered by the former weights
+        self._stamp = stamp  # set only after reading: if that fails, the next message tries again
         shipped = run.folder == runs.SHIPPED
         self.about = f"{run.model.name}, {'the network in the package' if shipped else f'from {run.folder}'}"
         if run.result and "test_accuracy" in run.result:
@@ -92,16 +92,16 @@ class Drawing:
 
     @classmethod
     def of(cls, shelf: Shelf) -> Drawing:
-        """The view of the run that the shelf shows first."""
+        """Return the view of the run that the shelf shows first."""
         return cls(shelf.run(shelf.chosen), shelf)
 
     def close(self) -> None:
-        """Nothing is going on when the last page has gone."""
+        """Do nothing: no work continues after the last page is closed."""
 
     def answer(self, content: dict[str, Any], buffers: list[bytes]) -> tuple[dict[str, Any], list[bytes]] | None:
-        """Answer a message; None if it is not understood."""
+        """Answer a message; return None if it is not understood."""
         with self._lock:
-            if _stamp(self.run) not in (self._stamp, None):  # it has been trained further
+            if _stamp(self.run) not in (self._stamp, None):  # the run has been trained further
                 self._open()
         match content, buffers:
             case {"ask": "network"}, []:
@@ -119,7 +119,7 @@ class Drawing:
         return None
 
     def read(self, picture: bytes) -> tuple[dict[str, Any], list[bytes]]:
-        """Read a picture's file, by the same steps as `chainrule predict`."""
+        """Read a digit from a picture's file, by the same steps as `chainrule predict`."""
         with picture_file(picture) as file:
             try:
                 reading = self.reader.read(file, "the picture")
@@ -143,7 +143,7 @@ class Drawing:
     def _stage(
         self, title: str, values: NDArray[np.floating | np.uint8]
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """A stage to look at, and as the network's input: squeezed into 28×28, with bright ink."""
+        """Return a stage as an image to show, and as an input of the network: scaled to 28×28, with bright ink."""
         gray = np.asarray(values if values.dtype == np.uint8 else np.rint(255 * np.clip(values, 0, 1)), np.uint8)
         side = max(gray.shape)
         paper = 255 if title in BRIGHT_PAPER else 0
@@ -156,13 +156,14 @@ class Drawing:
     def _captions(
         self, reading: Reading, stages: list[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]]
     ) -> list[dict[str, Any]]:
-        """For each stage its name, meaning and size, and what the network would say if it saw that."""
-        digits, none = self.reader.probabilities(np.stack([seen for *_, seen in stages[:-1]]))
+        """Return the name, meaning and size of each stage, and what the network would predict for it."""
+        digits, no_digit = self.reader.probabilities(np.stack([seen for *_, seen in stages[:-1]]))
         guesses = []
-        for row, no in zip(digits, none, strict=True):
-            digit = int(row.argmax()) if reading.no_digit is None or row.max() >= no else None
-            guesses.append(Guess(digit, float(no if digit is None else row.max())))
-        guesses.append(reading.guesses[0])  # the last stage is what it reads
+        for row, no_digit_probability in zip(digits, no_digit, strict=True):
+            is_digit = reading.no_digit is None or row.max() >= no_digit_probability
+            digit = int(row.argmax()) if is_digit else None
+            guesses.append(Guess(digit, float(row.max() if is_digit else no_digit_probability)))
+        guesses.append(reading.guesses[0])  # the last stage is the input that the network has read
         return [
             {"title": title, "about": MEANINGS[title], "shape": gray.shape, **asdict(guess)}
             for (title, gray, _), guess in zip(stages, guesses, strict=True)
@@ -170,7 +171,7 @@ class Drawing:
 
 
 def _stamp(run: Run) -> int | None:
-    """When the run's weights were last written; None if they are not there."""
+    """Return when the run's weights were last written; None if the file does not exist."""
     try:
         return run.weights_file.stat().st_mtime_ns
     except OSError:

@@ -1,7 +1,7 @@
 """Frames: what the page sees of a training network, many times a second.
 
-A frame is a message (see `wire`): numbers in the JSON object, arrays behind it. What takes longer, such as histograms,
-is measured less often, so that watching costs training a few percent of its time, whatever the network.
+A frame is a message (see `wire`): numbers in the JSON object, arrays behind it. Measurements that take longer, such as
+histograms, are made less often, so that watching slows training by a few percent at most, whatever the network.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from chainrule.training.trainer import Trainer
 
 SECONDS_PER_FRAME = 1 / 30
-_SHARE = 0.005
-"""The part of the time that each measurement may take."""
-_PROBES = 100
-"""Training examples for which a dead neuron is silent."""
+_MAX_TIME_SHARE = 0.005
+"""The part of the processor's time that each measurement may take."""
+_N_PROBES = 100
+"""The number of training examples on which neurons are tested: a neuron that is 0 for all of them counts as dead."""
 _MAX_HISTOGRAMS = 40
-"""Parameters with a histogram: those of a large network would not fit into a frame."""
+"""The most parameters with a histogram: those of a large network would make a frame too large."""
 
 
 def finite(value: float) -> float | None:
@@ -41,7 +41,7 @@ def finite(value: float) -> float | None:
 
 
 class _Measurement:
-    """A measurement that is made again as soon as that takes no more than its share of the processor's time."""
+    """A measurement that is repeated as often as its share of the processor's time allows."""
 
     def __init__(self, measure: Callable[[Trainer], tuple[Any, list[bytes]]]) -> None:
         self.measure = measure
@@ -53,11 +53,11 @@ class _Measurement:
         if not now and start < self.due:
             return
         if not self.due:
-            self.measure(trainer)  # the first time takes longer
+            self.measure(trainer)  # the first measurement takes longer than later ones: it is not timed
             start = time.thread_time()
         self.result = self.measure(trainer)
         end = time.thread_time()
-        self.due = end + (end - start) / _SHARE
+        self.due = end + (end - start) / _MAX_TIME_SHARE
 
 
 class FrameMaker:
@@ -68,7 +68,7 @@ class FrameMaker:
 
     Attributes:
         curve: the losses of the steps so far.
-        picture: an image of the data's shape, uint8, whose probabilities are in the frames; None for none.
+        picture: an image of the data's shape, uint8, whose class probabilities are in the frames, or None.
     """
 
     def __init__(self, model: Model) -> None:
@@ -82,7 +82,7 @@ class FrameMaker:
             "histograms": _Measurement(_histograms),
             "neurons": _Measurement(_neurons),
         }
-        self._clock = (time.perf_counter(), 0)  # when the speed was last measured, and the step
+        self._clock = (time.perf_counter(), 0)  # the time and the step of the last measurement of the speed
 
     def add(self, step: int, loss: float) -> None:
         """Note the loss of a step."""
@@ -94,7 +94,7 @@ class FrameMaker:
 
         Args:
             trainer: the trainer.
-            now: measure everything now, because training pauses.
+            now: repeat all measurements, for instance because training pauses.
         """
         content: dict[str, Any] = {
             "step": trainer.total_steps,
@@ -119,13 +119,14 @@ class FrameMaker:
         return content, buffers
 
     def _speed(self, step: int) -> float | None:
-        """Steps per second since the last frame."""
-        (before, earlier), now = self._clock, time.perf_counter()
+        """Return the steps per second since the last frame; None for the first frame, and if there was no step."""
+        last_time, last_step = self._clock
+        now = time.perf_counter()
         self._clock = now, step
-        return (step - earlier) / (now - before) if 0 < earlier < step else None
+        return (step - last_step) / (now - last_time) if 0 < last_step < step else None
 
     def _bars(self, trainer: Trainer) -> tuple[Any, list[bytes]]:
-        """The probabilities of the picture."""
+        """Return the class probabilities of the picture."""
         if self.picture is None:
             return None, []
         with no_grad(), restore_modes(trainer.network):
@@ -135,7 +136,7 @@ class FrameMaker:
 
 
 def _layers(trainer: Trainer) -> tuple[Any, list[bytes]]:
-    """The size of each layer's gradient and weights, per weight."""
+    """Return the root mean square of each layer's gradient, and of its weights."""
     modules, weights = dict(trainer.network.named_modules()), weight_rms(trainer.network)
     return [
         {
@@ -149,7 +150,7 @@ def _layers(trainer: Trainer) -> tuple[Any, list[bytes]]:
 
 
 def _histograms(trainer: Trainer) -> tuple[Any, list[bytes]]:
-    """The histogram of each matrix of weights, and of each filter bank."""
+    """Return the histogram of each matrix of weights and of the filters of each convolution."""
     arrays = [(name, p.numpy()) for name, p in trainer.network.named_parameters() if p.ndim > 1][:_MAX_HISTOGRAMS]
     counted = [(name, histogram(array)) for name, array in arrays]
     limits = [{"name": name, "limit": limit} for name, (limit, _) in counted]
@@ -157,7 +158,7 @@ def _histograms(trainer: Trainer) -> tuple[Any, list[bytes]]:
 
 
 def _neurons(trainer: Trainer) -> tuple[Any, list[bytes]]:
-    """Which neurons are silent for all of some training examples."""
-    neurons = dead_neurons(trainer.network, trainer.loader.dataset[:_PROBES][0])
+    """Return which neurons are 0 for each of the first `_N_PROBES` training examples."""
+    neurons = dead_neurons(trainer.network, trainer.loader.dataset[:_N_PROBES][0])
     layers = [{"path": path, "kind": kind, "count": int(inactive.sum())} for path, (inactive, kind) in neurons.items()]
     return layers, [dead.astype(np.uint8).tobytes() for dead, _ in neurons.values()]

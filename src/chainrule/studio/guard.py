@@ -1,8 +1,9 @@
-"""The guard around the studio's application: it denies everything that it does not know.
+"""The guard around the studio's application: it refuses every request that it does not recognize.
 
-A local server is reachable by every page that the browser has open: a page of another site can send requests to
-127.0.0.1, and can name that address as its own (DNS rebinding). So a request must name this server as its host, a
-socket must come from this server's page, and both must bring the token that only who started the server knows.
+A local server is reachable from every page that the browser has open: a page of another site can send requests to
+127.0.0.1, and its own host name can be made to resolve to that address (DNS rebinding). So a request must name this
+server as its host, a socket must be opened by this server's page, and both must present the token, which is known only
+to the person who started the server.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from urllib.parse import parse_qs
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-MAX_URL, MAX_HEADERS = 2_000, 16_000  # bytes
+MAX_URL = 2_000  # bytes
+MAX_HEADERS = 16_000  # bytes
 HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self' data: blob:; style-src 'self'; "
@@ -35,12 +37,12 @@ DENIED = (
 
 
 class Guard:
-    """Lets a request through if it names this server, and brings the token.
+    """Passes a request on if it names this server and presents the token.
 
     Args:
         app: the application.
         port: the port that the server listens on.
-        token: what the address that `chainrule studio` prints contains. The first request with it gets a cookie.
+        token: the secret in the address that `chainrule studio` prints. A request with it gets a cookie.
     """
 
     def __init__(self, app: ASGIApp, port: int, token: str) -> None:
@@ -63,7 +65,7 @@ class Guard:
             await _refuse(status, redirect, _with_headers(send), scope["method"])
 
     def judge(self, scope: Scope) -> tuple[HTTPStatus, list[tuple[bytes, bytes]]]:
-        """Decide on a request: OK to pass it on, or a status to refuse it with, and headers of the answer."""
+        """Return OK if a request is to be passed on, otherwise the status and the headers of the response."""
         raw = scope.get("headers", [])
         if scope["type"] not in ("http", "websocket"):
             return HTTPStatus.BAD_REQUEST, []
@@ -108,7 +110,7 @@ class Guard:
 
 
 def _with_headers(send: Send) -> Send:
-    """Add the headers that keep other pages out to every answer."""
+    """Return a `send` that adds `HEADERS`, which keep other pages out, to every response."""
 
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":

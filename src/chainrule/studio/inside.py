@@ -1,4 +1,4 @@
-"""What the view Inside asks for: the neurons of a network, which pixels decided, and surgery."""
+"""The Python side of the view Inside: the neurons of a network, which pixels decided, and surgery."""
 
 from __future__ import annotations
 
@@ -26,19 +26,20 @@ if TYPE_CHECKING:
 WORDS = runs.SHIPPED_WORDS.name
 """The name of the language model in the package."""
 OPEN_RUNS = 2
-"""Runs that stay open, with the outputs of layers for all test images."""
+"""The number of runs that stay open: each keeps the outputs of layers for all test images."""
 MAPS = {
     "gradient": ("gradient", "Where a little more ink would raise the score (orange) or lower it (blue)."),
     "integrated": ("integrated gradients", "How much each pixel adds to the score (orange) or takes from it (blue)."),
     "occlusion": ("occlusion", "Where covering a square of 5×5 pixels makes it less probable (orange) or more (blue)."),
 }
-"""The maps of pixels: what each is called, and what it shows."""
-MAX_SILENT, MAX_TEXT = 5000, 2000  # characters
+"""The maps of pixels: the title of each, and what it shows."""
+MAX_SILENT = 5000  # characters of a list of silenced neurons
+MAX_TEXT = 2000  # characters
 _SILENT = re.compile(r"(\d{1,2}\.\d{1,5}(-\d{1,2}\.\d{1,5})*)?", re.ASCII)
 
 
 class Inside:
-    """Answers the view Inside. Each message says all that its answer depends on, but for the runs themselves.
+    """Answers the view Inside. An answer depends on its message and the runs alone.
 
     Args:
         shelf: the runs.
@@ -54,12 +55,12 @@ class Inside:
         }  # fmt: skip
 
     def close(self) -> None:
-        """Let go of the runs."""
+        """Forget the open runs."""
         with self._lock:
             self._opened.clear()
 
     def answer(self, content: dict[str, Any], buffers: list[bytes]) -> Answer | None:
-        """Answer a message; None if it is not understood."""
+        """Answer a message; return None if it is not understood."""
         match content, buffers:
             case {"ask": "keep", "text": str(text)}, []:
                 return {"tell": "kept", "key": self.shelf.keep(text)}, []
@@ -161,10 +162,10 @@ class Inside:
     def _attention(self, content: dict[str, Any], buffers: list[bytes]) -> Answer:
         opened = self._opened_run(content.get("run"))
         if not isinstance(opened, OpenedText):
-            raise UserError(f"{opened.run.folder.name} is no language model: its layers do not attend")
+            raise UserError(f"{opened.run.folder.name} is not a language model: it has no attention")
         text = content.get("text")
         if not isinstance(text, str) or len(text) > MAX_TEXT:
-            raise UserError(f"a text is needed, of {MAX_TEXT:,} characters at most")
+            raise UserError(f"a text is needed, of at most {MAX_TEXT:,} characters")
         tokens, patterns = opened.attention(text)
         return {"tokens": tokens, "shape": patterns.shape}, [_floats(patterns)]
 
@@ -175,11 +176,11 @@ class Inside:
         return opened
 
     def _opened_run(self, name: object) -> OpenedImages | OpenedText:
-        """Open a run, or find it open; again if it has been trained further."""
+        """Return an open run; open it if it is not open, or has been trained further since."""
         run = runs.Run(runs.SHIPPED_WORDS) if name == WORDS else self.shelf.run(name)
         changed = run.weights_file.stat().st_mtime_ns if run.weights_file.exists() else 0
         key = (str(run.folder), changed)
-        with self._lock:  # an open run is found without waiting for its computations
+        with self._lock:  # held while a run is opened, but not while an open run computes
             if key not in self._opened:
                 opened = open_run(run)
                 for other in list(self._opened)[: max(0, len(self._opened) - OPEN_RUNS + 1)]:
@@ -191,11 +192,11 @@ class Inside:
 def _picture(
     opened: OpenedImages, content: dict[str, Any], buffers: list[bytes]
 ) -> tuple[NDArray[np.uint8], int | None, str]:
-    """Return the image that a message names: its pixels, its class if that is known, and how a program gets it."""
+    """Return the image that a message names: its pixels, its class if known, and a Python expression for its pixels."""
     images = opened.test.test_images
     if buffers:
         if images.shape[1:] != (28, 28):
-            raise UserError("this network takes images of another size than drawings, 28×28")
+            raise UserError("this network does not take images of 28×28 pixels, the size of drawings")
         with picture_file(buffers[0]) as file:
             picture = prepare(file, "the drawing").result
         return picture, None, 'prepare("drawing.png").result'
@@ -216,7 +217,7 @@ def _neuron(opened: OpenedImages, content: dict[str, Any]) -> tuple[int, int]:
 
 
 def _silent(opened: OpenedImages, content: dict[str, Any]) -> dict[int, list[int]]:
-    """Return the silent neurons by layer, which a message lists as LAYER.NEURON-LAYER.NEURON."""
+    """Return the silenced neurons by layer, which a message lists as LAYER.NEURON-LAYER.NEURON."""
     text = content.get("silent", "")
     if not isinstance(text, str) or len(text) > MAX_SILENT or not _SILENT.fullmatch(text):
         raise UserError("silent neurons are written as LAYER.NEURON-LAYER.NEURON, such as 0.5-1.17")
@@ -231,5 +232,5 @@ def _silent(opened: OpenedImages, content: dict[str, Any]) -> dict[int, list[int
 
 
 def _floats(values: NDArray[Any]) -> bytes:
-    """Return numbers as the page reads them."""
+    """Return numbers as little-endian float32, as the page reads them."""
     return np.ascontiguousarray(values, "<f4").tobytes()

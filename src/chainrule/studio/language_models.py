@@ -1,4 +1,4 @@
-"""Language models as the view Next word reads them: a GPT of a run, and the model of the lesson on the next word."""
+"""The language models of the view Next word: the GPT of a run, and the model of the lesson on the next word."""
 
 from __future__ import annotations
 
@@ -26,25 +26,27 @@ if TYPE_CHECKING:
     from chainrule.training.run import Run
 
 MAX_SHOWN = 24
-"""Limit on the tokens whose attention is shown: the last ones."""
-WORDS_ON, CHARACTERS_ON = 20, 80
-"""How many tokens a text is continued with, unless its line ends before."""
+"""The most tokens whose attention is shown: the last ones of the text."""
+N_NEW_WORDS = 20
+"""How many words continue a text, unless its line ends before."""
+N_NEW_PIECES = 80
+"""How many tokens continue a text if they are not words, unless its line ends before."""
 END_OF_LINE, SPACE = "↵", "␣"
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a model makes of a text.
+    """The predictions of a model for a text.
 
     Attributes:
         unit: what a token is: "word", "character" or "piece of a word".
-        tokens: names of the last tokens that the model sees, T of them.
+        tokens: the labels of the last tokens that the model sees, T of them.
         unseen: how many tokens before those are not shown, or not seen by the model.
-        probabilities: of each token of the vocabulary to come next, (V,).
+        probabilities: the probability of each token of the vocabulary to be the next one, (V,).
         attention: (layers, heads, T, T), float32; None for a model without attention.
-        continuation: how the text could go on.
-        label: the name of a token of the vocabulary.
-        piece: what a token adds to the text.
+        continuation: a possible continuation of the text.
+        label: returns the label of a token of the vocabulary.
+        piece: returns the text that a token would add.
     """
 
     unit: str
@@ -62,14 +64,14 @@ class RunReader:
 
     Args:
         run: the run.
-        name: what to call it.
+        name: the run's name in the studio.
     """
 
     def __init__(self, run: Run, name: str) -> None:
         self.run, self.model, self.tokenizer = run, cast("GPT", run.load_network()), TEXT.load_tokenizer(run)
         self.unit = {WordTokenizer: "word", CharTokenizer: "character"}.get(type(self.tokenizer), "piece of a word")
-        config, numbers = self.model.config, sum(parameter.numel() for parameter in self.model.parameters())
-        parts = f"{config.layers} layers with {config.heads} heads each, {numbers:,} numbers"
+        config, n_parameters = self.model.config, sum(parameter.numel() for parameter in self.model.parameters())
+        parts = f"{config.layers} layers with {config.heads} heads each, {n_parameters:,} numbers"
         if run.folder == runs.SHIPPED_WORDS:
             sentences = len(language.CORPUS.read_text(encoding="utf-8").splitlines())
             self.about = (
@@ -80,7 +82,7 @@ class RunReader:
             self.about = f"A GPT of the run {name}: {parts}."
 
     def encode(self, text: str) -> tuple[NDArray[np.int64], bool]:
-        """Return the tokens of a text, and whether there are any; else those of a new line, or the first token."""
+        """Return a text's tokens and True; if it has none, the tokens of a new line, or token 0, and False."""
         tokens = self.tokenizer.encode(text, "the text").astype(np.int64)
         if len(tokens):
             return tokens, True
@@ -90,7 +92,7 @@ class RunReader:
             return np.zeros(1, np.int64), False
 
     def read(self, text: str, temperature: float, seed: int) -> Reading:
-        """Read a text, and go on with it; equal seeds go on equally.
+        """Predict the next token of a text, and continue the text; equal seeds give equal continuations.
 
         Raises:
             DataError: the tokenizer does not have a word or a character of the text.
@@ -114,26 +116,30 @@ class RunReader:
         )
 
     def label(self, token: int) -> str:
-        """Return the name of a token."""
+        """Return the label of a token: its text, with a sign for a space and for the end of a line."""
         return self.tokenizer.decode([token]).replace("\n", END_OF_LINE).replace(" ", SPACE)
 
     def _continue(self, tokens: NDArray[np.int64], temperature: float, seed: int) -> list[int]:
-        """Return the tokens that a text could go on with, up to the end of the line."""
-        count = WORDS_ON if isinstance(self.tokenizer, WordTokenizer) else CHARACTERS_ON
-        drawn = generate(self.model, tokens, count, temperature, generator=np.random.default_rng(seed), use_cache=False)
+        """Return tokens that continue a text, up to the end of the line."""
+        generator = np.random.default_rng(seed)
+        drawn = generate(self.model, tokens, self._n_new_tokens, temperature, generator=generator, use_cache=False)
         return list(_line(self.tokenizer, drawn))
 
+    @property
+    def _n_new_tokens(self) -> int:
+        return N_NEW_WORDS if isinstance(self.tokenizer, WordTokenizer) else N_NEW_PIECES
+
     def _pieces(self, text: str, before: NDArray[np.int64], more: Sequence[int]) -> str:
-        """Return what tokens add to a text, whose own tokens come before them."""
+        """Return the text that the tokens `more` add to a text, whose own tokens are `before`."""
         piece = "".join(decode_stream(self.tokenizer, more, before))
         is_spaced = isinstance(self.tokenizer, WordTokenizer) and text[-1:].isspace()
         return piece.removeprefix(" ") if is_spaced else piece
 
     def code(self, text: str, temperature: float, seed: int) -> str:
-        """Return a script that prints the same probabilities, and how the text goes on."""
+        """Return a script that prints the same probabilities and the same continuation."""
         name = self.run.folder.name if self.run.folder == runs.SHIPPED_WORDS else str(self.run.folder.resolve())
-        count = WORDS_ON if isinstance(self.tokenizer, WordTokenizer) else CHARACTERS_ON
         tokens, has_tokens = self.encode(text)
+        count = self._n_new_tokens
         encode = f"tokenizer.encode({text!r})" if has_tokens else f"np.array({tokens.tolist()})"
         return f"""import numpy as np
 
@@ -161,42 +167,42 @@ print(repr(tokenizer.decode([*tokens, *rest])))
 
 
 class LessonReader:
-    """The model of the lesson on the next word, trained when it is first asked for, in about a second."""
+    """The model of the lesson on the next word, which the constructor trains, in about a second."""
 
     def __init__(self) -> None:
         self.model = language.train_model()
-        numbers = sum(weights.size for weights in self.model.weights)
+        n_weights = sum(weights.size for weights in self.model.weights)
         self.about = (
-            f"The model of the lesson on the next word: {numbers:,} numbers. It sees the last {language.CONTEXT} "
+            f"The model of the lesson on the next word: {n_weights:,} numbers. It sees the last {language.CONTEXT} "
             f"words, each at its own position; it has no attention, so there are no wires to show."
         )
 
     def read(self, text: str, temperature: float, seed: int) -> Reading:
-        """Read a text, and go on with it; equal seeds go on equally.
+        """Predict the next word of a text, and continue the text; equal seeds give equal continuations.
 
         Raises:
             DataError: the model does not know a word of the text.
         """
-        words = language.split(text.rpartition(language.END)[2])  # the sentence that has not ended
+        words = language.split(text.rpartition(language.END)[2])  # the unfinished sentence
         sentence = " ".join(words)
         with np.errstate(divide="ignore"):
             scores = np.log(self.model.probabilities(sentence))
         start = "" if not text or text[-1].isspace() else " "
-        rest = self.model.complete(sentence, WORDS_ON, temperature, seed).removeprefix(sentence).strip()
-        ended = len(rest.split()) < WORDS_ON
+        rest = self.model.complete(sentence, N_NEW_WORDS, temperature, seed).removeprefix(sentence).strip()
+        has_ended = len(rest.split()) < N_NEW_WORDS
         return Reading(
             "word",
             words[-language.CONTEXT :],
             max(0, len(words) - language.CONTEXT),
             Sampler(temperature).probabilities(scores[None])[0],
             None,
-            (start + rest if rest else "") + (language.END if ended else ""),
+            (start + rest if rest else "") + (language.END if has_ended else ""),
             lambda token: self.model.words[token],
             lambda token: self.model.words[token] if not token else start + self.model.words[token],
         )
 
     def code(self, text: str, temperature: float, seed: int) -> str:
-        """Return a script that prints the same probabilities, and how the text goes on."""
+        """Return a script that prints the same probabilities and the same continuation."""
         sentence = " ".join(language.split(text.rpartition(language.END)[2]))
         return f"""import numpy as np
 
@@ -209,7 +215,7 @@ scores = np.log(model.probabilities(text))
 probabilities = Sampler(temperature={temperature!r}).probabilities(scores[None])[0]
 for word in np.argsort(-probabilities, kind="stable")[:15]:
     print(f"{{probabilities[word]:7.2%}} {{model.words[word]!r}}")
-print(repr(model.complete(text, {WORDS_ON}, {temperature!r}, {seed})))
+print(repr(model.complete(text, {N_NEW_WORDS}, {temperature!r}, {seed})))
 """
 
 

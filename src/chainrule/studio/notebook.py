@@ -1,4 +1,4 @@
-"""A view of the studio as a widget: the same module, the same Python side, messages over a notebook's connection."""
+"""A view of the studio as a widget: the same JavaScript and Python, with messages over a notebook's connection."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import anywidget
 import traitlets
 
 from chainrule.studio.bundle import bundle, style
-from chainrule.studio.views import AT_ONCE
+from chainrule.studio.views import MAX_CONCURRENT_MESSAGES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,34 +22,34 @@ class StudioWidget(anywidget.AnyWidget):
 
     Args:
         name: the view's name.
-        views: its Python side, among others or alone.
-        state: see the attribute.
+        views: views that include this one.
+        state: the initial state, see the attribute.
 
     Attributes:
-        state: what differs from the view's defaults, as the studio's address has it: `"data=moons&seed=3"`. When it is
-            set, the view shows that.
+        state: the settings that differ from the view's defaults, as in the studio's addresses: `"data=moons&seed=3"`.
+            The view follows when it is set.
     """
 
     state = traitlets.Unicode("").tag(sync=True)
-    _is_open = False  # not before all is there: a widget is closed when it is deleted, too
+    _is_open = False  # until the constructor has finished: a widget that is deleted earlier is closed, too
 
     def __init__(self, name: str, views: Views, state: str = "") -> None:
         self._esm, self._css = bundle(name), style(name)
         super().__init__(state=state)
         self.name, self.views = name, views
-        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix=f"studio-{name}")
+        self._threads = ThreadPoolExecutor(MAX_CONCURRENT_MESSAGES, thread_name_prefix=f"studio-{name}")
         self.on_msg(self._receive)
         self._is_open = True
 
     def _receive(self, _: object, content: Any, buffers: Sequence[memoryview]) -> None:
-        """Answer a message in a thread, as the studio does: some answers wait for something new."""
+        """Answer a message in a thread, as the studio does: some answers wait for news."""
         self._threads.submit(self._answer, content, [bytes(buffer) for buffer in buffers])
 
     def _answer(self, content: Any, buffers: list[bytes]) -> None:
         self.send(*self.views.answer(self.name, content, buffers))
 
     def close(self) -> None:
-        """Take the widget off the page, and tell its Python side."""
+        """Remove the widget from the page, and close its Python side."""
         if self._is_open:
             self._is_open = False
             self.on_msg(self._receive, remove=True)

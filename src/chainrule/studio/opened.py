@@ -1,4 +1,4 @@
-"""A run that the view Inside has opened: its network taken apart, with what is worth keeping between two messages."""
+"""A run that the view Inside has opened: its network in layers, and results that are cached between messages."""
 
 from __future__ import annotations
 
@@ -29,24 +29,27 @@ if TYPE_CHECKING:
 
     Silent = dict[int, list[int]]
 
-SEARCHED, TOP = 5000, 9
-"""Training images among which those that excite a neuron most are searched, and how many of them are shown."""
-STRONGEST, WIRES = 6, 24
-"""Connections of a neuron that are listed, and between two layers that are drawn."""
+N_SEARCHED = 5000
+"""The number of training images that are searched for those that excite a neuron most."""
+N_TOP = 9
+"""The number of such images that are shown."""
+N_CONNECTIONS = 6
+"""The number of a neuron's connections that are listed."""
+N_WIRES = 24
+"""The number of connections between two layers that are drawn."""
 WAIT = 0.9
 """Seconds that an answer waits for the search."""
 
-
 EXAMPLES = ("i am going to the bank", "to be or not to be", "emma", "hello")
-"""Texts to begin with, of which the first whose characters a network knows is taken."""
+"""Texts to show first: the first one is taken that the network's tokenizer can encode."""
 
 
 class OpenedText:
-    """A language model: which token looks at which.
+    """A language model, whose attention is shown.
 
     Args:
         run: a run of a GPT.
-        tokenizer: its own.
+        tokenizer: the run's tokenizer.
     """
 
     kind = "text"
@@ -56,7 +59,7 @@ class OpenedText:
         self.network: Any = run.load_network()
 
     def example(self) -> str:
-        """A text to begin with."""
+        """Return the text to show first."""
         for text in EXAMPLES:
             with suppress(UserError):
                 self.tokenizer.encode(text)
@@ -64,10 +67,10 @@ class OpenedText:
         return self.tokenizer.decode(range(min(8, self.tokenizer.vocab_size)))
 
     def attention(self, text: str) -> tuple[list[str], NDArray[Any]]:
-        """Return a text's tokens, as far as the network's context goes, and (layers, heads, T, T) of their attention.
+        """Return a text's tokens, at most as many as the context holds, and their attention, (layers, heads, T, T).
 
         Raises:
-            UserError: there is no token, or a character that the network does not know.
+            UserError: the text is empty, or has a character that the network does not know.
         """
         tokens = self.tokenizer.encode(text)[: int(self.network.block_size)]
         if not len(tokens):
@@ -83,7 +86,7 @@ class OpenedImages:
         run: a run on images.
 
     Raises:
-        UserError: it cannot be shown.
+        UserError: the view cannot show the network.
     """
 
     kind = "images"
@@ -106,22 +109,22 @@ class OpenedImages:
         self._fault = ""
 
     def titles(self) -> list[str]:
-        """What each layer is, in a few words."""
+        """Return a short description of each layer."""
         titles = []
         for number, layer in enumerate(self.layers, 1):
             following = [type(module).__name__ for module in layer.after if not isinstance(module, Flatten)]
             if layer.has_filters:
                 size = "×".join(str(side) for side in layer.weights.weight.shape[2:])
-                what = f"Layer {number}: {layer.size} filters of {size}"
+                title = f"Layer {number}: {layer.size} filters of {size}"
             elif number == len(self.layers):
-                what = f"The answer: {layer.size} neurons"
+                title = f"The answer: {layer.size} neurons"
             else:
-                what = f"Layer {number}: {layer.size} neurons"
-            titles.append(", ".join([what, *following]))
+                title = f"Layer {number}: {layer.size} neurons"
+            titles.append(", ".join([title, *following]))
         return titles
 
     def look(self, picture: NDArray[np.uint8], silent: Silent) -> tuple[NDArray[Any], list[NDArray[Any]]]:
-        """Return the class probabilities for an image, and what each layer puts out."""
+        """Return the class probabilities for an image, and the output of each layer."""
         outputs = explain.activations(self.silenced(silent), as_input(picture)[None])
         probabilities = self.run.model.probabilities(from_numpy(outputs[-1])).numpy()[0]
         if not np.isfinite(probabilities).all():
@@ -129,13 +132,13 @@ class OpenedImages:
         return probabilities, [output[0] for output in outputs]
 
     def silenced(self, silent: Silent) -> Any:
-        """The network without some neurons."""
+        """Return the network with some neurons silenced."""
         return explain.silence(self.network, silent) if silent else self.network
 
     def wires(self, outputs: list[NDArray[Any]]) -> list[list[tuple[int, int, float]]]:
-        """Return the strongest wires for an image into each layer: (source, neuron, weight · output of the source).
+        """Return the strongest connections into each layer for an image: (source, neuron, weight · source's output).
 
-        Between layers of neurons alone: from a filter leads more than one weight.
+        Only connections between two layers of neurons are returned: a filter has more than one weight per target.
         """
         strongest: list[list[tuple[int, int, float]]] = [[]]
         for index in range(1, len(self.layers)):
@@ -143,7 +146,7 @@ class OpenedImages:
                 strongest.append([])
                 continue
             flows = self.connections[index] * outputs[index - 1]  # (neurons, sources)
-            best = np.argsort(-np.abs(flows), axis=None, kind="stable")[:WIRES]
+            best = np.argsort(-np.abs(flows), axis=None, kind="stable")[:N_WIRES]
             pairs = zip(*np.unravel_index(best, flows.shape), strict=True)
             strongest.append([(int(source), int(neuron), float(flows[neuron, source])) for neuron, source in pairs])
         return strongest
@@ -151,7 +154,10 @@ class OpenedImages:
     def pixel_map(
         self, picture: NDArray[np.uint8], silent: Silent, name: str, layer: int, neuron: int | None
     ) -> NDArray[np.float32]:
-        """Return the map of a name for an image: of a class (None for the answer), or a neuron of a hidden layer."""
+        """Return a map of an image's pixels for a class (None: the predicted one), or for a neuron of a hidden layer.
+
+        For a hidden neuron the map is that of the gradient, whatever the name.
+        """
         network, image = self.silenced(silent), as_input(picture)
         if layer < len(self.layers) - 1:
             return explain.gradient_map(explain.layers(network)[layer].prefix, image, neuron)
@@ -163,22 +169,25 @@ class OpenedImages:
 
     @cached_property
     def connections(self) -> list[NDArray[Any]]:
-        """Those into each layer (see `explain.connections`)."""
+        """The connections into each layer (see `explain.connections`)."""
         return [explain.connections(self.network, index) for index in range(len(self.layers))]
 
     def strongest(self, layer: int, neuron: int) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
-        """Return the strongest connections into a neuron, but for those from pixels, and out of it."""
+        """Return the strongest connections into a neuron, except from pixels, and out of it."""
         into = self.connections[layer][neuron] if layer else np.empty(0)
         out = self.connections[layer + 1][:, neuron] if layer + 1 < len(self.layers) else np.empty(0)
 
         def largest(values: NDArray[Any]) -> list[tuple[int, float]]:
-            order = np.argsort(-np.abs(values), kind="stable")[:STRONGEST]
+            order = np.argsort(-np.abs(values), kind="stable")[:N_CONNECTIONS]
             return [(int(i), float(values[i])) for i in order]
 
         return largest(into), largest(out)
 
     def weight_pictures(self, layer: int, neuron: int) -> NDArray[np.float32]:
-        """Return weights as pictures (N, H, W): a neuron's from the pixels; a filter's from its strongest sources."""
+        """Return weights as pictures (N, H, W): of a neuron in layer 0, or of a filter from its strongest sources.
+
+        Neurons of later layers have no pictures: N is 0.
+        """
         weight = self.layers[layer].weights.weight.detach().numpy()[neuron]
         if self.layers[layer].has_filters:  # (sources, height, width)
             sources = [source for source, _ in self.strongest(layer, neuron)[0]] or range(len(weight))
@@ -188,7 +197,7 @@ class OpenedImages:
         return np.empty((0, 1, 1), np.float32)
 
     def operate(self, silent: Silent) -> tuple[float, float]:
-        """Return the accuracy on the test images, with all neurons and without some."""
+        """Return the accuracy on the test images with all neurons, and with some silenced."""
         with self._operating:
             if self._before is None:
                 self._before = self._accuracy({})
@@ -202,7 +211,7 @@ class OpenedImages:
 
     @cached_property
     def stand_in(self) -> bool:
-        """Whether MNIST's training images stand in for the run's, which this machine has not drawn or loaded yet."""
+        """Whether MNIST's training images replace the run's, which this machine has not generated or loaded yet."""
         source = SOURCES.get(self.run.config["data"]["name"])
         is_mnist_size = self.run.config["data"]["image_shape"] == [28, 28]
         return source is not None and source is not MNIST and not source.cached and is_mnist_size
@@ -211,13 +220,13 @@ class OpenedImages:
     def searched(self) -> tuple[NDArray[np.uint8], NDArray[Any]]:
         """The training images that are searched, and their labels."""
         data = MNIST.load() if self.stand_in else IMAGES.load(self.run)
-        return data.train_images[:SEARCHED], data.train_labels[:SEARCHED]
+        return data.train_images[:N_SEARCHED], data.train_labels[:N_SEARCHED]
 
     def top(self) -> list[explain.TopImages] | None:
-        """Return the images that excite each neuron most, by layer; None while they are still searched.
+        """Return the images that excite each neuron most, by layer; None while the search still runs.
 
         Raises:
-            UserError: there are none.
+            UserError: the search failed.
         """
         with self._search:
             if self._searching is None:
@@ -227,16 +236,16 @@ class OpenedImages:
         searching.wait(WAIT)
         if self._fault:
             with self._search:
-                self._searching = None  # try again when it is asked for the next time
+                self._searching = None  # the next request searches again
             raise UserError(self._fault)
         return self._top
 
     def _find_top(self, done: threading.Event) -> None:
         try:
             self._fault = ""
-            self._top = explain.top_images(self.network, self.searched[0], TOP)
+            self._top = explain.top_images(self.network, self.searched[0], N_TOP)
         except (UserError, ValueError, OSError) as error:
-            self._fault = f"the training images cannot be looked through: {error}"
+            self._fault = f"the training images cannot be searched: {error}"
         finally:
             done.set()
 
@@ -263,8 +272,8 @@ class OpenedImages:
             "surgery = explain.Surgery(network, run.model, test.test_images, test.test_labels)",
             'print("accuracy", surgery.evaluate({}).accuracy)',
             'print("without", surgery.evaluate(silent).accuracy)',
-            f"images = {images}.train_images[:{SEARCHED}]",
-            f'print("top images", explain.top_images(network, images, {TOP})[layer].indices[neuron].tolist())',
+            f"images = {images}.train_images[:{N_SEARCHED}]",
+            f'print("top images", explain.top_images(network, images, {N_TOP})[layer].indices[neuron].tolist())',
         ]
         return "\n".join(lines) + "\n"
 
@@ -273,7 +282,7 @@ def open_run(run: Run) -> OpenedImages | OpenedText:
     """Open a run for the view.
 
     Raises:
-        UserError: Inside cannot show it; the message says why.
+        UserError: the view cannot show the run; the message says why.
     """
     if isinstance(run.task, TextTask):
         return OpenedText(run, run.task.load_tokenizer(run))
@@ -284,5 +293,5 @@ def open_run(run: Run) -> OpenedImages | OpenedText:
 
 
 def as_input(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return an image as the network takes it."""
+    """Return an image as an input of the network: floats from 0 to 1."""
     return np.asarray(picture / np.float32(255), np.float32)

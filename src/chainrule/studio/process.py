@@ -1,7 +1,8 @@
-"""A training in a process of its own, from the studio's side.
+"""A training in a separate process, as the studio controls it.
 
-The run is an ordinary run's folder: what is trained, and from where, is what the folder says. So a fork is a folder
-with a copy of a checkpoint, and a training that is killed goes on, to the same bits, by `chainrule train --resume RUN`.
+The process trains the run in a folder, from the folder's checkpoint if there is one. So a fork is a folder with a copy
+of a checkpoint, and `chainrule train --resume RUN` continues a training that was killed, with bitwise identical
+results.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RUNNING = ("starting", "loading", "running", "paused", "searching")
-"""The states of a training that is not over; in `finished` and `diverged`, too, its process waits for a change."""
+"""The states of a training that is not over. In `finished` and `diverged` its process waits for a change."""
 
 
 class TrainingProcess:
-    """A run that is trained in a process of its own, from its last checkpoint or from the beginning.
+    """A run that is trained in a separate process, from its last checkpoint or from the beginning.
 
-    `pause`, `step`, `go` and `change` steer it, `news` waits for what it tells, and `stop` saves and ends it. All may
+    `pause`, `step`, `go` and `change` control it, `news` waits for its messages, and `stop` saves and ends it. All may
     be called from any thread.
 
     Args:
@@ -45,14 +46,14 @@ class TrainingProcess:
         self._connection, other = context.Pipe()
         self._process = context.Process(target=worker.main, args=(str(folder), other, until), daemon=True)
         self._process.start()
-        other.close()  # so that the end of the process is the end of the pipe
+        other.close()  # so that the pipe ends when the process ends
         self._news = threading.Condition()
         self._sending = threading.Lock()
-        self._number = 0  # of the newest state or frame
+        self._number = 0  # counts states and frames
         self._state: dict[str, Any] = {"state": "starting"}
         self._frame: tuple[dict[str, Any], list[bytes]] | None = None
-        self._asked = -math.inf  # when frames were asked for
-        self._was_ended = False  # whether `stop` had to kill the process
+        self._requested = -math.inf  # when frames were last requested
+        self._was_killed = False  # whether `stop` had to kill the process
         threading.Thread(target=self._read, daemon=True).start()
 
     @property
@@ -62,7 +63,7 @@ class TrainingProcess:
 
     @property
     def pid(self) -> int | None:
-        """The number of the process."""
+        """The id of the process."""
         return self._process.pid
 
     @property
@@ -71,11 +72,11 @@ class TrainingProcess:
         return self._process.is_alive()
 
     def go(self, until: int | None = None) -> None:
-        """Train on, to a step or to the end."""
+        """Continue training, up to a step or to the end."""
         self._send({"do": "go", "until": until})
 
     def pause(self) -> None:
-        """Stop before the next step; the state is saved."""
+        """Pause before the next step, and save the state."""
         self.go(worker.PAUSED)
 
     def step(self) -> None:
@@ -83,22 +84,22 @@ class TrainingProcess:
         self._send({"do": "step"})
 
     def change(self, settings: dict[str, Any], *, epoch: int | None = None, step: int | None = None) -> None:
-        """Change settings, or go back to a kept state, after the present step (see `training.changes.change_run`)."""
+        """Change settings, or go back to a saved state, after the current step (see `training.changes.change_run`)."""
         self._send({"do": "change", "arguments": {"settings": settings, "epoch": epoch, "step": step}})
 
     def look(self, picture: NDArray[np.uint8] | None) -> None:
-        """Show, in frames, the probabilities of a picture of the run's shape; None for none."""
+        """Show in frames the class probabilities of a picture of the run's shape; None ends that."""
         if picture is None:
             self._send({"do": "look"})
         else:
             self._send({"do": "look", "shape": list(picture.shape)}, [picture.tobytes()])
 
     def stop(self, timeout: float = 20.0) -> None:
-        """Save the state after the present step, and end the process; if that takes longer than `timeout`, kill it."""
+        """Save the state after the current step and end the process; after `timeout` seconds, kill it."""
         self._send({"do": "stop"})
         self._process.join(timeout)
-        if self._process.is_alive():  # in what cannot be left halfway, such as validating
-            self._was_ended = True
+        if self._process.is_alive():  # some work, such as validation, cannot be interrupted
+            self._was_killed = True
             self._process.kill()
             self._process.join()
 
@@ -106,20 +107,20 @@ class TrainingProcess:
         """Wait for a state or a frame that is newer than number `after`.
 
         Returns:
-            Its number (`after` if there is none in time), the newest state, and the newest frame.
+            The number of the newest message (`after` if none came in time), the newest state, and the newest frame.
         """
         with self._news:
-            if (now := time.monotonic()) > self._asked + worker.WATCHED / 2:
-                self._asked = now
+            if (now := time.monotonic()) > self._requested + worker.WATCHED / 2:
+                self._requested = now
                 self._send({"do": "frame"})
             self._news.wait_for(lambda: self._number > after, timeout)
             return max(self._number, after), self._state, self._frame
 
     def wait(self, *states: str, timeout: float = 60.0) -> dict[str, Any]:
-        """Wait until the training is in one of some states, or its process has ended; return the state.
+        """Wait until the training is in one of these states, or its process has ended; return the state.
 
         Raises:
-            TimeoutError: it is not.
+            TimeoutError: neither happened in time.
         """
         with self._news:
             if not self._news.wait_for(lambda: self._state["state"] in (*states, "failed", "stopped"), timeout):
@@ -131,7 +132,7 @@ class TrainingProcess:
             try:
                 self._connection.send_bytes(pack(content, buffers or []))
             except OSError:
-                return  # the process has ended: the reading thread tells so
+                return  # the process has ended: the reading thread sets the state
 
     def _read(self) -> None:
         """Keep the newest state and the newest frame."""
@@ -144,15 +145,15 @@ class TrainingProcess:
             self._process.join()
         with self._news:
             if self._state["state"] not in ("failed", "stopped"):
-                state = "stopped" if self._was_ended else "failed"
-                self._take("state", {"state": state, **self._obituary()}, [])
+                state = "stopped" if self._was_killed else "failed"
+                self._take("state", {"state": state, **self._describe_end()}, [])
 
-    def _obituary(self) -> dict[str, Any]:
-        """What is said of a process that has ended without a word."""
+    def _describe_end(self) -> dict[str, Any]:
+        """Return the step and the sentence for a process that ended without a last message."""
         code = self._process.exitcode or 0
         process = "the training's process"
         how = f"{process} was killed (signal {-code})" if code < 0 else f"{process} has ended (exit code {code})"
-        if self._was_ended:
+        if self._was_killed:
             how = "the training did not stop in time, so its process was ended"
         step = self._frame[0]["step"] if self._frame else self._state.get("step", 0)
         saved = "nothing that was saved is lost: go on from there, to the same bits"

@@ -1,4 +1,4 @@
-"""A run as a program: lines of Python that train the same and print the same numbers."""
+"""A run as a Python program that trains the same network and prints the same numbers."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from chainrule.training.run import Run
     from chainrule.training.task import Data
 
-_LATER = ("epochs", "batch_size", "optimizer", "lr", "schedule")
-"""The settings that a program always names, in this order; others only if they are not the model's own."""
+_ALWAYS_NAMED = ("epochs", "batch_size", "optimizer", "lr", "schedule")
+"""The settings that a program always names, first and in this order; others only if they differ from the defaults."""
 
 _CREATE_WITH_TOKENIZER = (
     f"run = runs.create(config, write_files=lambda folder: examples.tokenizer.save(folder / {TOKENIZER!r}))"
@@ -27,14 +27,15 @@ _CREATE_WITH_TOKENIZER = (
 
 
 def program(run: Run, data: Data) -> str:
-    """Return a program that trains a run to the same bits, with the changes that were made while it trained.
+    """Return a program that repeats a run bitwise, with the changes that were made while it trained.
 
     Args:
         run: the run.
-        data: its data set.
+        data: the run's data set.
 
     Returns:
-        The program; for a run that needs another's weights, or that changed its batch size, a comment that says so.
+        The program; or a comment that says why there is none, for a run that starts from another run's weights or that
+        changed its batch size.
     """
     config, changes = run.config, [change for change in run.changes if change["settings"]]
     if "start" in config:
@@ -44,14 +45,15 @@ def program(run: Run, data: Data) -> str:
     settings = dict(config["training"])
     for change in reversed(changes):
         settings |= {name: old for name, (old, _) in change["settings"].items()}
-    usual = {**asdict(run.model.recipe), "seed": 0, "limit": None}
-    usual |= experiment.configure(run.model.name, data, optimizer=settings["optimizer"])["training"]
+    defaults = {**asdict(run.model.recipe), "seed": 0, "limit": None}
+    defaults |= experiment.configure(run.model.name, data, optimizer=settings["optimizer"])["training"]
     settings |= {"seed": config["seed"], "limit": config["data"]["limit"]}
-    own = [name for name in settings if name in _LATER or settings[name] != usual[name]]
-    library, reading = _reading(run, data)
-    steps = len(changes) and _steps_per_epoch(run, data)
+    names = [name for name in settings if name in _ALWAYS_NAMED or settings[name] != defaults[name]]
+    names.sort(key=lambda name: (name not in _ALWAYS_NAMED, name))
+    imports, reading = _reading(run, data)
+    steps_per_epoch = _steps_per_epoch(run, data) if changes else 0
     lines = [
-        *library,
+        *imports,
         "from chainrule.training import experiment",
         "from chainrule.training import run as runs",
         *(["from chainrule.training.changes import change_run"] if changes else []),
@@ -61,13 +63,13 @@ def program(run: Run, data: Data) -> str:
         "config = experiment.configure(",
         f"    {run.model.name!r},",
         "    examples,",
-        *(f"    {name}={settings[name]!r}," for name in sorted(own, key=lambda name: (name not in _LATER, name))),
+        *(f"    {name}={settings[name]!r}," for name in names),
         *_options(run, data),
         ")",
         _CREATE_WITH_TOKENIZER if isinstance(data, TextData) else "run = runs.create(config)",
     ]
     for change in changes:
-        lines.append(f"train(run, examples, until={change['epoch'] * steps + change['step']})")
+        lines.append(f"train(run, examples, until={change['epoch'] * steps_per_epoch + change['step']})")
         new = {name: value for name, (_, value) in change["settings"].items()}
         lines.append(f"run = change_run(run, examples, {new!r})")
     lines += [
@@ -79,7 +81,7 @@ def program(run: Run, data: Data) -> str:
 
 
 def _reading(run: Run, data: Data) -> tuple[list[str], list[str]]:
-    """Lines that import what reads the run's data, and that read them as the run did."""
+    """Return the lines that import the function to read the run's data, and those that read them as the run did."""
     name = data.name
     if isinstance(data, ImageData):
         options: dict[str, Any] = {}
@@ -93,7 +95,7 @@ def _reading(run: Run, data: Data) -> tuple[list[str], list[str]]:
         other = text.load(name, **options)
         if other.tokenizer.document() == data.tokenizer.document() and run.task.changed_part(run, other) is None:
             return ["from chainrule import text as data"], [_load(name, options)]
-    # The columns of a table, or a tokenizer that was not trained on this text, stand in the run's folder
+    # the columns of a table, and a tokenizer that was not trained on this text, are stored in the run's folder
     folder = f"runs.Run({str(run.folder.resolve())!r})"
     return [], [f"original = {folder}  # which knows how its data are read", "examples = original.task.load(original)"]
 
@@ -103,7 +105,7 @@ def _load(name: str, options: dict[str, Any]) -> str:
 
 
 def _tokenizer_options(data: TextData) -> dict[str, Any]:
-    """The options of `text.load` with which it trains a tokenizer of this kind and size."""
+    """Return the options of `text.load` with which it trains a tokenizer of this kind and size."""
     if isinstance(data.tokenizer, BPETokenizer):
         return {"bpe": data.tokenizer.vocab_size}
     return {"words": True} if isinstance(data.tokenizer, WordTokenizer) else {}
@@ -114,17 +116,15 @@ def _steps_per_epoch(run: Run, data: Data) -> int:
 
 
 def _validation(config: dict[str, Any]) -> list[str]:
-    """Lines that hold back as many images as the run does."""
-    number = config["data"].get("validation")
-    return (
-        []
-        if number is None
-        else ["import dataclasses", f"examples = dataclasses.replace(examples, validation={number})"]
-    )
+    """Return the lines that hold back as many images for validation as the run does."""
+    count = config["data"].get("validation")
+    if count is None:
+        return []
+    return ["import dataclasses", f"examples = dataclasses.replace(examples, validation={count})"]
 
 
 def _options(run: Run, data: Data) -> list[str]:
-    """The model's options, if they are not those for the data set."""
-    usual, _ = run.task.defaults(run.model, data)
-    options = {name: value for name, value in run.config["model"]["options"].items() if usual.get(name) != value}
+    """Return the line with the model's options that differ from the defaults for the data set."""
+    defaults, _ = run.task.defaults(run.model, data)
+    options = {name: value for name, value in run.config["model"]["options"].items() if defaults.get(name) != value}
     return [f"    options={options!r},"] if options else []

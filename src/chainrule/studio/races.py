@@ -1,4 +1,4 @@
-"""Forks of a run, each trained in a process of its own: one alone, or two that race from the same weights."""
+"""Forks of a run, each trained in a separate process: one alone, or two that race from the same weights."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     Answer = tuple[dict[str, Any], list[bytes]]
 
 SETTINGS = ("optimizer", "lr", "batch_size", "epochs")
-"""What the page may change."""
-SHARED = ("batch_size", "epochs")
-"""What both runs of a race get: so they see the same batches, for the same time."""
-MAX_NAME = 60  # characters of the run's name in those of its forks
-WAIT = 1.0  # seconds for something new
+"""The settings that the page may change."""
+SHARED_SETTINGS = ("batch_size", "epochs")
+"""The changed settings that both runs of a race get: they see the same batches, for as many epochs."""
+MAX_NAME = 60  # characters of the run's name in the names of its forks
+WAIT = 1.0  # seconds that an answer waits for news
 
 
 class Races:
@@ -37,16 +37,16 @@ class Races:
         shelf: where the runs are.
 
     Attributes:
-        closes: how often the last page has gone. Who asks for a training passes the number at the time of the request:
-            if it has changed since, nobody is there any more to watch the training, or to stop it.
+        closes: how often the last page was closed. A request for a training passes the number from when it was made:
+            if it has changed since, no page is left to watch the training, or to stop it.
     """
 
     def __init__(self, shelf: Shelf) -> None:
         self.shelf = shelf
         self._processes: dict[str, TrainingProcess] = {}  # by the run's name
-        self._lock = threading.Lock()  # of these two
+        self._lock = threading.Lock()  # protects _processes and closes
         self.closes = 0
-        self._changing = threading.Lock()  # held while processes are stopped or begun: none is lost between the two
+        self._changing = threading.Lock()  # held while processes are stopped and started, so that none is overlooked
 
     def start(
         self, name: str, replay: RunReplay, step: int, settings: dict[str, Any], race: bool, closes: int
@@ -54,7 +54,7 @@ class Races:
         """Fork a run at a step, and train the fork; in a race, beside one that keeps the run's settings.
 
         Raises:
-            CanceledError: the last page has gone meanwhile; forks that were complete by then remain, not trained.
+            CanceledError: the last page was closed meanwhile; forks that were complete by then remain, untrained.
             RunError: the fork is not possible.
         """
         unknown = sorted(settings.keys() - set(SETTINGS))
@@ -62,19 +62,19 @@ class Races:
             raise RunError(f"the page can change {', '.join(SETTINGS)}, not {', '.join(unknown)}")
         changes = [settings]
         if race:
-            changes.insert(0, {key: settings[key] for key in SHARED if key in settings})
+            changes.insert(0, {key: settings[key] for key in SHARED_SETTINGS if key in settings})
         names: list[str] = []
-        for change in reversed(changes):  # the page's own first: if it is refused, there is none of the other
+        for change in reversed(changes):  # the changed fork first: if it is refused, no other is made
             folder = self.shelf.folder / f"{name[:MAX_NAME]}-step-{step}-{secrets.token_hex(2)}"
             names.insert(0, fork(replay, step, change, folder, is_canceled=lambda: self.closes != closes).folder.name)
         self.go_on(names, closes)
         return {"runs": names}, []
 
     def go_on(self, names: Sequence[str], closes: int) -> Answer:
-        """Train runs on, from where they stand.
+        """Continue the training of runs.
 
         Raises:
-            CanceledError: the last page has gone meanwhile.
+            CanceledError: the last page was closed meanwhile.
             RunError: there is no such run.
         """
         folders = {name: self.shelf.run(name).folder for name in names[:2]}
@@ -88,7 +88,7 @@ class Races:
         return {"runs": [*folders]}, []
 
     def lane(self, name: str, after: int) -> Answer:
-        """Wait up to a second for news of a run, and tell how far it is.
+        """Wait up to a second for news of a run, and describe its state.
 
         Raises:
             RunError: the run was deleted.
@@ -127,12 +127,12 @@ class Races:
         }, [curve, _epochs(history)]
 
     def stop(self) -> None:
-        """Save and stop what is trained; what is known of it remains."""
+        """Save and stop the trainings; `lane` still describes them."""
         with self._changing:
             self._stop()
 
     def close(self) -> None:
-        """Save and stop what is trained, and what was asked for before and has not begun yet."""
+        """Save and stop the trainings, and cancel those that were requested and have not begun."""
         with self._lock:
             self.closes += 1
         self.stop()
@@ -152,6 +152,6 @@ def _finite(value: float | None) -> float | None:
 
 
 def _epochs(history: Sequence[dict[str, Any]]) -> bytes:
-    """The epochs' losses on the validation examples, (N, 2) float32: the epoch, and the loss."""
+    """Return the epochs and their validation losses, (N, 2) float32, as bytes."""
     rows = [[record["epoch"], record.get("validation_loss", math.nan)] for record in history]
     return np.array(rows, np.float32).reshape(-1, 2).tobytes()

@@ -23,7 +23,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from chainrule import lessons
 from chainrule.errors import UserError
 from chainrule.studio.guard import Guard
-from chainrule.studio.views import AT_ONCE
+from chainrule.studio.views import MAX_CONCURRENT_MESSAGES
 from chainrule.studio.wire import MAX_MESSAGE, MessageError, pack, unpack
 
 if TYPE_CHECKING:
@@ -37,19 +37,18 @@ if TYPE_CHECKING:
 
 STATIC = Path(__file__).parent / "static"
 
-
 GRACE = 3.0
-"""Seconds without a page after which the last one has gone: a page that is loaded again is away for a moment."""
+"""Seconds without an open page after which the views are closed: a page that is reloaded is away for a moment."""
 
 
 def create_app(views: Views, port: int, token: str, lesson: Callable[[str], str | None] = lambda key: None) -> ASGIApp:
-    """The application, inside its guard.
+    """Return the application, inside its guard.
 
     Args:
         views: what answers the page.
         port: the port that the server listens on.
-        token: what the address that `chainrule studio` prints contains.
-        lesson: the address of a lesson's page, by its key; None if the site is not there.
+        token: the secret in the address that `chainrule studio` prints.
+        lesson: returns the address of a lesson's page by the lesson's key; None if the site is not installed.
     """
     pages = _Pages(views)
 
@@ -67,13 +66,13 @@ def create_app(views: Views, port: int, token: str, lesson: Callable[[str], str 
 
     async def talk(connection: WebSocket) -> None:
         await connection.accept()
-        slots, sending, tasks = asyncio.Semaphore(AT_ONCE), asyncio.Lock(), set[asyncio.Task[None]]()
+        slots, sending, tasks = asyncio.Semaphore(MAX_CONCURRENT_MESSAGES), asyncio.Lock(), set[asyncio.Task[None]]()
 
         async def answer(message: bytes) -> None:
             try:
                 text = await run_in_threadpool(reply, views, message)
                 async with sending:
-                    with suppress(WebSocketDisconnect, RuntimeError):  # the page has gone
+                    with suppress(WebSocketDisconnect, RuntimeError):  # the page is closed
                         await connection.send_bytes(text)
             finally:
                 slots.release()
@@ -86,7 +85,7 @@ def create_app(views: Views, port: int, token: str, lesson: Callable[[str], str 
                     task = asyncio.create_task(answer(message))
                     tasks.add(task)
                     task.add_done_callback(tasks.discard)
-            # RuntimeError: an answer found the page gone before this did; KeyError: a text, which the page never sends
+            # RuntimeError: an answer found the page closed first; KeyError: a text, which the page never sends
             except (WebSocketDisconnect, RuntimeError, KeyError):
                 return
 
@@ -100,14 +99,14 @@ def create_app(views: Views, port: int, token: str, lesson: Callable[[str], str 
 
 
 class _Pages:
-    """Counts the open pages; when the last one has been gone for a while, the views are closed."""
+    """Counts the open pages; when none has been open for `GRACE` seconds, the views are closed."""
 
     def __init__(self, views: Views) -> None:
         self.views, self.number, self.visits = views, 0, 0
 
     @contextmanager
     def one(self) -> Iterator[None]:
-        """A page, from its first to its last moment."""
+        """Count a page as open while the block runs."""
         self.number += 1
         self.visits += 1
         try:
@@ -118,17 +117,17 @@ class _Pages:
 
     def _close(self, visits: int) -> None:
         if not self.number and visits == self.visits:
-            threading.Thread(target=self.views.close).start()  # it may save something
+            threading.Thread(target=self.views.close).start()  # saving may take a while
 
 
 def reply(views: Views, message: bytes) -> bytes:
-    """Answer a message from the page; one that is not understood gets a sentence, and so does what goes wrong."""
+    """Answer a message from the page; errors, and messages that are not understood, are answered with a sentence."""
     try:
         content, buffers = unpack(message)
     except MessageError as error:
         return pack({"error": str(error)})
     names = [name for name in ("view", "visit") if name in content]
-    head: dict[str, Any] = {name: content.pop(name) for name in names}  # by which the page knows whose answer it is
+    head: dict[str, Any] = {name: content.pop(name) for name in names}  # by these the page assigns the answer
     content, buffers = views.answer(head.get("view"), content, buffers)
     try:
         return pack({**head, **content}, buffers)
@@ -146,7 +145,7 @@ def serve(
         views: what answers the page.
         port: 0 for any free one.
         announce: called with the address, token included, once the server listens.
-        lesson: the address of a lesson's page (see `create_app`).
+        lesson: returns the address of a lesson's page (see `create_app`).
 
     Raises:
         UserError: the port cannot be used.

@@ -1,4 +1,4 @@
-"""What the studio may open: runs and data by the names they got when it was started. A page never names a path."""
+"""The runs and data that the studio may open. A page refers to them by name and never by path."""
 
 from __future__ import annotations
 
@@ -19,14 +19,18 @@ if TYPE_CHECKING:
 SHIPPED = "shipped"
 """The name of the run in the package."""
 DATA = "mnist"
+"""The name of the data set that every shelf has."""
 KEPT = "studio"
-"""The folder, inside that of the runs, where long drawings and points are kept."""
-MAX_KEPT, MAX_FILES = 200_000, 1000
+"""The folder inside the folder of runs for texts, such as long drawings and points, that pages have stored."""
+MAX_KEPT = 200_000
+"""The most characters of a stored text."""
+MAX_FILES = 1000
+"""The most stored texts; the oldest are deleted."""
 _KEY = re.compile("[0-9a-f]{16}")
 
 
 def describe(run: Run) -> str:
-    """Return what a run trains, on what and how, as one line for a page."""
+    """Return a run's model, data and settings as one line for a page."""
     config, recipe = run.config, run.config["training"]
     fork = config.get("fork")
     return (
@@ -37,12 +41,12 @@ def describe(run: Run) -> str:
 
 
 class Shelf:
-    """Runs, data sets and what pages had kept, by names.
+    """Runs, data sets and stored texts, by name.
 
     Args:
         folder: the folder of runs, which need not exist.
         chosen: the run to show first; by default the one in the package.
-        data: data sets by name, besides MNIST: what the option `--data` of `chainrule train` takes.
+        data: data sets besides MNIST, by name: each is a value for the option `--data` of `chainrule train`.
     """
 
     def __init__(
@@ -58,8 +62,8 @@ class Shelf:
         return SHIPPED if self._chosen is None else self._chosen.name
 
     def runs(self) -> list[str]:
-        """The names of the runs that there are now: the newest first, that in the package last."""
-        faults: list[RunError] = []  # a run that cannot be read is told of when it is asked for
+        """Return the names of the current runs: the newest first, the run in the package last."""
+        faults: list[RunError] = []  # ignored here: opening such a run reports its error
         names = [run.folder.name for run in reversed(runs.all_runs(self.folder, faults))]
         if self._chosen is not None and self._chosen.name not in names:
             names.insert(0, self._chosen.name)
@@ -69,7 +73,7 @@ class Shelf:
         """Open a run.
 
         Raises:
-            RunError: there is none of this name, or it cannot be read.
+            RunError: there is no run of this name, or it cannot be read.
         """
         if name == SHIPPED:
             return runs.shipped()
@@ -82,10 +86,10 @@ class Shelf:
         raise RunError("there is no run of this name; it may have been deleted")
 
     def keep(self, text: str) -> str:
-        """Keep a text for later, and return its key.
+        """Store a text, and return its key.
 
         Raises:
-            UserError: it is too long, or cannot be written.
+            UserError: the text is too long, or cannot be written.
         """
         if len(text) > MAX_KEPT:
             raise UserError(f"{len(text):,} characters are too many to keep; {MAX_KEPT:,} at most")
@@ -102,10 +106,10 @@ class Shelf:
         return key
 
     def text(self, key: object) -> str:
-        """Return the text of a key.
+        """Return the stored text with this key.
 
         Raises:
-            UserError: nothing is.
+            UserError: there is none.
         """
         if isinstance(key, str) and _KEY.fullmatch(key):
             file = self.folder / KEPT / f"{key}.txt"

@@ -1,6 +1,7 @@
-"""What the view Time machine asks for: a run at any step, forks of it, and races.
+"""The Python side of the view Time machine: a run at any step, its forks, and races.
 
-Scrubbing asks for many steps, of which the last one counts: a newer request of a page ends the replay for an older one.
+Scrubbing requests many steps, of which only the last one matters: a page's newer request cancels the replay for an
+older one.
 """
 
 from __future__ import annotations
@@ -39,11 +40,14 @@ if TYPE_CHECKING:
 
     Answer = tuple[dict[str, Any], list[bytes]]
 
-OPEN_RUNS, MEMORY = 2, 128_000_000
-"""The number of runs whose replays are kept, and the bytes that each of these may keep."""
+OPEN_RUNS = 2
+"""The number of runs whose replays are kept open."""
+MEMORY = 128_000_000
+"""The bytes of states that each open replay may keep."""
 MAX_PAGES = 100
+"""The number of pages whose newest requests are remembered."""
 MAX_POINTS = 400
-"""Of the curve of the losses that a replay has passed."""
+"""The approximate number of points of the loss curve."""
 CODE = """from chainrule.training import run as runs
 from chainrule.training.replay import RunReplay, weights_digest
 
@@ -59,17 +63,18 @@ class OpenRun:
 
     Args:
         run: the run.
-        data: its data, if they are loaded already.
+        data: the run's data, if they are loaded already.
 
     Attributes:
         run: the run.
-        replay: takes a trainer to its steps; only who holds `lock` may use it.
-        lock: see there.
-        here: the step at which the replay is now, also while it goes on.
+        stamp: the state of the run's files when it was opened.
+        replay: takes a trainer to any step; may be used only while holding `lock`.
+        lock: protects `replay`.
+        here: the current step of the replay, updated while it runs.
     """
 
     def __init__(self, run: Run, data: Data | None = None) -> None:
-        self.stamp = stamp(run)  # before the files are read, so that it is never newer than they
+        self.stamp = stamp(run)  # taken before the files are read, so that later changes are noticed
         self.run, self.replay, self.lock, self.here = run, RunReplay(run, data, memory=MEMORY), threading.Lock(), 0
         self._metrics: dict[int, dict[str, float]] = {}
         self._measuring = threading.Lock()
@@ -81,10 +86,10 @@ class OpenRun:
         return tuple(self.run.config["data"]["image_shape"]) if self.run.task is IMAGES else None
 
     def image(self, number: int) -> tuple[NDArray[np.uint8], str]:
-        """A test image, and what it shows.
+        """Return a test image, and the name of its class.
 
         Raises:
-            RunError: the run reads no images.
+            RunError: the run does not read images.
         """
         data = self.replay.data
         if not isinstance(data, ImageData):
@@ -93,7 +98,7 @@ class OpenRun:
         return data.test_images[i], data.classes[int(data.test_labels[i])]
 
     def metrics(self, step: int, weights: dict[str, NDArray[Any]]) -> dict[str, float]:
-        """Measure weights on the validation examples, on a network of its own: replays go on meanwhile."""
+        """Evaluate weights on the validation examples, in a separate network: the replay can continue meanwhile."""
         with self._measuring:
             if step not in self._metrics:
                 self._network.load_state_dict(weights)
@@ -113,17 +118,17 @@ class TimeMachine:
         self.shelf, self.races = shelf, Races(shelf)
         self._runs: OrderedDict[str, OpenRun] = OrderedDict()  # the last used at the end
         self._newest: OrderedDict[int, int] = OrderedDict()  # by page: the number of its newest request
-        self._lock = threading.Lock()  # of these two
+        self._lock = threading.Lock()  # protects _runs, _newest and _opening
         self._opening: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # by the run's name
 
     def close(self) -> None:
-        """Stop what is trained, after saving it, and forget the replays."""
+        """Save and stop the trainings, and forget the replays."""
         self.races.close()
         with self._lock:
             self._runs.clear()
 
     def answer(self, content: dict[str, Any], buffers: list[bytes]) -> Answer | None:
-        """Answer a message; None if it is not understood."""
+        """Answer a message; return None if it is not understood."""
         closes = self.races.closes
         match content, buffers:
             case {"ask": "runs"}, []:
@@ -164,7 +169,7 @@ class TimeMachine:
         return None
 
     def _reply(self, tell: str, name: str, make: Any, about: dict[str, Any] | None = None) -> Answer:
-        """An answer about a run; what went wrong with it is a sentence in the answer."""
+        """Return an answer about a run; an error becomes a sentence in the answer."""
         head = {"tell": tell, "run": name, **(about or {})}
         try:
             content, buffers = make()
@@ -177,9 +182,9 @@ class TimeMachine:
     # Runs
 
     def _open(self, name: str) -> OpenRun:
-        """Return a run's replay; another one, with the same data, if its files have changed.
+        """Return a run's open replay; open it again, with the data in memory, if the run's files have changed.
 
-        While a run trains, its files change at each epoch: several requests at once wait for one replay.
+        While a run trains, its files change at each epoch: concurrent requests then share one new replay.
 
         Raises:
             RunError: the run was deleted, or cannot be replayed.
@@ -198,7 +203,7 @@ class TimeMachine:
                 if opened is not None and opened.stamp == stamp(run):
                     self._runs.move_to_end(name)
                     return opened
-            run = self.shelf.run(name)  # as it is after waiting
+            run = self.shelf.run(name)  # read again after waiting for the lock
             is_same = opened is not None and opened.run.config["data"] == run.config["data"]
             opened = OpenRun(run, opened.replay.data if opened is not None and is_same else None)
             if not opened.replay.last_step:
@@ -241,7 +246,7 @@ class TimeMachine:
     # A step
 
     def _request(self, page: int, number: int) -> Any:
-        """Note a page's request, and return a function that tells whether there is a newer one."""
+        """Register a page's request, and return a function that tells whether there is a newer one."""
         with self._lock:
             self._newest[page] = max(number, self._newest.get(page, number))
             self._newest.move_to_end(page)
@@ -307,17 +312,17 @@ class TimeMachine:
 
 
 def stamp(run: Run) -> tuple[tuple[int, int], ...]:
-    """What changes when a run is trained on or changed."""
+    """Return the times and sizes of the files that change when a run is trained further or changed."""
     files = (run.config_file, run.folder / "metrics.jsonl", run.checkpoint_file)
     states = [file.stat() if file.exists() else None for file in files]
     return tuple((0, 0) if state is None else (state.st_mtime_ns, state.st_size) for state in states)
 
 
 def _read(picture: bytes) -> Answer:
-    """A drawing as the network gets it: 28×28, by the steps of `chainrule predict`.
+    """Return a drawing as an input of the network: 28×28, by the steps of `chainrule predict`.
 
     Raises:
-        PictureError: it is no picture.
+        PictureError: the bytes are not a picture.
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "drawing.png"
@@ -329,10 +334,10 @@ def _read(picture: bytes) -> Answer:
 
 
 def _image_of(buffers: list[bytes], shape: tuple[int, ...] | None) -> NDArray[np.uint8] | None:
-    """The image in a message.
+    """Return the image in a message; None if there is none, or the run does not read images.
 
     Raises:
-        RunError: it has another size than the run's images.
+        RunError: the image does not have the size of the run's images.
     """
     if not buffers or shape is None:
         return None
@@ -342,7 +347,7 @@ def _image_of(buffers: list[bytes], shape: tuple[int, ...] | None) -> NDArray[np
 
 
 def _curve(losses: dict[int, float]) -> NDArray[np.float32]:
-    """The losses of the steps that a replay has passed, as points (N, 2): the last step of each, and the mean loss."""
+    """Return the losses of the replayed steps in groups, as points (N, 2): a group's last step, and its mean loss."""
     steps = np.array(sorted(losses), np.int64)
     if not len(steps):
         return np.empty((0, 2), np.float32)

@@ -1,4 +1,4 @@
-"""What the view Train asks for: a run to begin, to steer and to look at while it trains."""
+"""The Python side of the view Train: it starts a run, controls it, and shows it while it trains."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     Answer = tuple[dict[str, Any], list[bytes]]
 
 EVERYDAY = "everyday"
-"""The text in the package, which is on every shelf."""
+"""The name of the text in the package, which can always be chosen."""
 _SETTINGS = {
     "epochs": int,
     "batch_size": int,
@@ -48,15 +48,17 @@ _SETTINGS = {
     "seed": int,
     "limit": int,
 }
-_GENERATION = 1_000_000_000
-"""More than a training has news: the news of the next training have higher numbers."""
+_NUMBERS_PER_TRAINING = 1_000_000_000
+"""More than the messages of a training, so that the messages of the next training have higher numbers."""
+_MAX_EXACT = 1_000_000_000
+"""Integers below this are also accepted as floats."""
 
 
 class Training:
-    """Answers the view Train: one training at a time, in a process of its own.
+    """Answers the view Train: one training at a time, in a separate process.
 
     Args:
-        shelf: the runs and data that there are.
+        shelf: the runs and data to choose from.
     """
 
     def __init__(self, shelf: Shelf) -> None:
@@ -65,14 +67,14 @@ class Training:
         self._news = threading.Condition(self._lock)
         self._process: TrainingProcess | None = None
         self._generation = 0  # counts the trainings
-        self._closes = 0  # counts how often the last page has gone
+        self._closes = 0  # counts how often the last page was closed
         self._keeps_running = False
-        self._loading = threading.Lock()  # of its own: a training is steered and looked at while data are read
+        self._loading = threading.Lock()  # a separate one: a training can be controlled while data are read
         self._data: dict[str, tuple[int, Data]] = {}  # by name: the seed of the split, and the data
         self._reader: DigitReader | None = None
 
     def close(self) -> None:
-        """Stop training and save it when the last page has gone, unless it is to keep running."""
+        """Save and stop the training, as the last page was closed, unless it is to keep running."""
         with self._lock:
             if self._keeps_running:
                 return
@@ -82,7 +84,7 @@ class Training:
             process.stop()
 
     def answer(self, content: dict[str, Any], buffers: list[bytes]) -> Answer | None:
-        """Answer a message; None if it is not understood."""
+        """Answer a message; return None if it is not understood."""
         match content, buffers:
             case {"ask": "choices"}, []:
                 return {"tell": "choices", **self.choices()}, []
@@ -109,7 +111,7 @@ class Training:
         return None
 
     def choices(self) -> dict[str, Any]:
-        """What can be trained, and how."""
+        """Return the data, models, optimizers, schedules and runs to choose from."""
         offered = [model for model in models.REGISTRY.values() if model.task in ("images", "text")]
         with self._lock:
             process = self._process
@@ -130,7 +132,7 @@ class Training:
         """Begin a new run.
 
         Args:
-            settings: "data", "model", and those of the recipe, "seed" and "limit", which may be left out.
+            settings: "data", and optionally "model", "seed", "limit" and settings of the recipe.
 
         Raises:
             UserError: a setting is invalid, a training runs already, or the run's folder cannot be written.
@@ -147,17 +149,17 @@ class Training:
         config = experiment.configure(checked.get("model", "mlp"), examples, **changes)
         write_files = tasks.of(models.get(config["model"]["name"])).write_files
         with self._lock:
-            self._check_free(closes)  # again: another page may have begun one meanwhile
+            self._check_free(closes)  # again: another page may have started one meanwhile
             folder = self.shelf.folder / runs.new_name(config)
             run = runs.create(config, folder, lambda target: write_files(examples, target))
             self._begin(run)
         return run
 
     def steer(self, what: str, name: str, content: dict[str, Any]) -> Answer:
-        """Go on, pause, take a step, change the rate, or stop; go on with a run that does not train at the moment.
+        """Continue, pause, take a step, change settings, or stop; a run that is not being trained is started first.
 
         Raises:
-            UserError: there is no such run, another one trains, or a number is none.
+            UserError: there is no such run, another run is being trained, or a number is invalid.
         """
         closes = self._closes
         kinds = {"lr": float, "epochs": int, "step": int}
@@ -185,13 +187,13 @@ class Training:
         return {"tell": "steered", "what": what}, []
 
     def frame(self, name: str, after: int) -> Answer:
-        """The newest state and frame of a training; waits up to a second for one that is newer than `after`."""
+        """Return the newest state and frame of a training; wait up to a second for one that is newer than `after`."""
         process = self._training(name)
         if process is None:
             with self._news:
                 self._news.wait(1.0)
             return {"tell": "frame", "run": name, "number": after, "state": {"state": "idle"}, "frame": None}, []
-        start = self._generation * _GENERATION
+        start = self._generation * _NUMBERS_PER_TRAINING
         number, state, newest = process.news(after - start if after > start else 0, 1.0)
         frame, buffers = newest or (None, [])
         return {"tell": "frame", "run": name, "number": start + number, "state": state, "frame": frame}, buffers
@@ -200,7 +202,7 @@ class Training:
         """Show a training's network a picture: a test image by its number, or a drawing.
 
         Raises:
-            UserError: the run's data are no images, or the drawing cannot be read.
+            UserError: the run's data are not images, or the drawing cannot be read.
         """
         run = self.shelf.run(name)
         data = run.task.load(run)
@@ -222,7 +224,7 @@ class Training:
         return content, [np.ascontiguousarray(picture).tobytes()]
 
     def _centered(self, drawing: bytes) -> NDArray[np.uint8]:
-        """The image that a network sees of a drawing, (28, 28), as `chainrule predict` prepares it."""
+        """Return a drawing as an input of the network, (28, 28), as `chainrule predict` prepares it."""
         with self._lock:
             if self._reader is None:
                 self._reader = DigitReader(runs.shipped())
@@ -238,19 +240,19 @@ class Training:
         return np.asarray(values if values.dtype == np.uint8 else np.rint(255 * np.clip(values, 0, 1)), np.uint8)
 
     def _training(self, name: str) -> TrainingProcess | None:
-        """The process that trains a run, or has trained it last; None if there is none."""
+        """Return the process that trains a run or was the last to do so; None if there is none."""
         with self._lock:
             process = self._process
         return process if process is not None and process.folder.name == name else None
 
     def _check_free(self, closes: int) -> None:
-        """Refuse a second training, and one that nobody would watch.
+        """Refuse a second training, and one that no page would watch.
 
         Args:
-            closes: how often the last page had gone when the training was asked for.
+            closes: how often the last page had been closed when the training was requested.
 
         Raises:
-            RunError: one runs, or the last page has gone meanwhile.
+            RunError: a training runs, or the last page was closed meanwhile.
         """
         if self._closes != closes:
             raise RunError("the page has gone meanwhile, so no training has begun")
@@ -259,7 +261,7 @@ class Training:
             raise RunError(f"{process.folder.name} is training; stop it first")
 
     def _begin(self, run: Run, until: int | None = None) -> TrainingProcess:
-        """Train a run in a process of its own, in place of the one before."""
+        """Train a run in a new process, which replaces the previous one."""
         if self._process is not None:
             self._process.stop()
         self._generation += 1
@@ -275,10 +277,10 @@ class Training:
 
         Args:
             name: the name.
-            seed: the run's, by which images of one's own are split, also by the process that trains on them.
+            seed: the run's seed: own images are split by it, here and in the process that trains.
 
         Raises:
-            UserError: there is none, it cannot be read, or the seed is negative.
+            UserError: there is no such data set, it cannot be read, or the seed is negative.
         """
         sources = self._sources()
         if not isinstance(name, str) or name not in sources:
@@ -299,7 +301,7 @@ class Training:
             return loaded[1]
 
     def _describe(self, run: Run) -> dict[str, Any]:
-        """What the page needs to know of a run."""
+        """Return what the page needs to know about a run."""
         config, process = run.config, self._training(run.folder.name)
         names = ("epochs", "batch_size", "lr", "optimizer", "schedule")
         return {
@@ -324,9 +326,9 @@ def _check(name: str, value: Any, kind: type) -> Any:
     """Check the type of a value from the page, and return it.
 
     Raises:
-        RunError: it is another, or a number that is not finite.
+        RunError: the type is a different one, or the number is not finite.
     """
-    if kind is float and type(value) is int and abs(value) < _GENERATION:
+    if kind is float and type(value) is int and abs(value) < _MAX_EXACT:
         value = float(value)
     if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
         expected = {str: "a name", int: "an integer", float: "a finite number"}[kind]
@@ -350,7 +352,7 @@ def _defaults(model: models.Model) -> dict[str, Any]:
 
 
 def _task_of(source: str) -> str:
-    """What a data set is for: images, text, or a table."""
+    """Return the kind of a data set: images, text, or a table."""
     if source in text.CORPORA or source.endswith(".txt"):
         return "text"
     return "table" if source.lower().endswith(SUFFIXES) else "images"

@@ -1,4 +1,4 @@
-"""The views' Python sides, by name: made when the page first asks for them."""
+"""The Python sides of the views, by name; each is created at its first message."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
     from chainrule.studio.shelf import Shelf
 
-AT_ONCE = 8
-"""Messages of one page that are answered at the same time."""
+MAX_CONCURRENT_MESSAGES = 8
+"""The most messages of one page that are answered at the same time."""
 
 
 class View(Protocol):
-    """What answers a view of the page. Several threads may ask at the same time."""
+    """The Python side of a view. It may be called by several threads at the same time."""
 
     def answer(self, content: dict[str, Any], buffers: list[bytes]) -> tuple[dict[str, Any], list[bytes]] | None:
-        """Answer a message with another; None if it is not understood.
+        """Return the answer to a message; None if it is not understood.
 
-        A `UserError` that it raises is told on the page. An answer may wait up to a second for something new.
+        The page shows the message of a `UserError`. An answer may wait up to a second for news.
         """
 
     def close(self) -> None:
-        """The last page has gone."""
+        """Stop what runs: the last page was closed."""
 
 
 def _draw(shelf: Shelf) -> View:
@@ -84,10 +84,10 @@ VIEWS: dict[str, Callable[[Shelf], View]] = {
 
 
 class Views:
-    """Views by name, each made at its first use.
+    """Views by name, each created at its first use.
 
     Args:
-        makers: what makes a view, by its name.
+        makers: functions that create the views, by name.
     """
 
     def __init__(self, makers: Mapping[str, Callable[[], View]]) -> None:
@@ -97,20 +97,20 @@ class Views:
 
     @classmethod
     def of(cls, shelf: Shelf) -> Views:
-        """All views of the studio, over a shelf."""
+        """Return all views of the studio, for the runs and data of a shelf."""
         return cls({name: lambda make=make: make(shelf) for name, make in VIEWS.items()})  # type: ignore[misc]
 
     def get(self, name: object) -> View | None:
-        """The view of a name; None if there is none."""
+        """Return the view of this name; None if there is none."""
         if not isinstance(name, str) or name not in self._makers:
             return None
-        with self._locks[name]:  # others can be made meanwhile
+        with self._locks[name]:  # a lock for each: other views can be created meanwhile
             if name not in self._views:
                 self._views[name] = self._makers[name]()
             return self._views[name]
 
     def answer(self, name: object, content: dict[str, Any], buffers: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
-        """Answer a message to a view; one that is not understood gets a sentence, and so does what goes wrong."""
+        """Answer a message to a view; errors, and messages that are not understood, are answered with a sentence."""
         try:
             view = self.get(name)
             reply = view.answer(content, buffers) if view else None
@@ -122,6 +122,6 @@ class Views:
         return reply or ({"error": "the studio does not understand this message; is the page of another version?"}, [])
 
     def close(self) -> None:
-        """Tell all views that the last page has gone."""
+        """Close all views: the last page was closed."""
         for view in list(self._views.values()):
             view.close()

@@ -1,4 +1,4 @@
-"""The weights of a network as one picture, for pages."""
+"""The first weights of a network as one picture for the page."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
     from chainrule.nn import Module
 
-MAX_TILES, COLUMNS = 32, 8
-"""Neurons or filters that are shown, and how many of them side by side."""
+MAX_TILES = 32
+"""The most neurons or filters that are shown."""
+COLUMNS = 8
+"""The number of neurons or filters in a row of the picture."""
 MAX_SIDE = 64
-"""Rows and columns of a matrix that is shown as it is."""
+"""The most rows and columns of a matrix that are shown."""
 MAX_INT8 = 127
 
 
@@ -27,11 +29,11 @@ class Sheet:
     """A picture of weights.
 
     Attributes:
-        name: of the parameter.
+        name: the name of the parameter.
         kind: "neurons", "filters" or "matrix".
-        shown: how many neurons, filters or rows there are in it.
-        total: how many the parameter has.
-        limit: the weight that has the value 127.
+        shown: how many neurons, filters or rows are shown.
+        total: how many neurons, filters or rows the parameter has.
+        limit: the weight that the value 127 stands for.
         values: (rows, columns), int8.
     """
 
@@ -43,7 +45,7 @@ class Sheet:
     values: NDArray[np.int8]
 
     def describe(self) -> dict[str, Any]:
-        """Everything but the values."""
+        """Return everything but the values, for the page."""
         shape = list(self.values.shape)
         limit = self.limit if math.isfinite(self.limit) else None
         return {
@@ -60,11 +62,11 @@ def weights_sheet(network: Module, image_shape: Sequence[int] | None) -> Sheet:
     """Return a picture of a network's first weights.
 
     Filters of a convolution, or the weights of each neuron that sees the whole image, side by side; otherwise a part
-    of the first matrix. Colors are averaged.
+    of the first matrix. Channels, such as colors, are averaged.
 
     Args:
         network: the network.
-        image_shape: of the images that it reads; None for other networks.
+        image_shape: the shape of the images that the network reads; None if it reads no images.
     """
     pixels = math.prod(image_shape) if image_shape else -1
     matrices = [(name, p.numpy()) for name, p in network.named_parameters() if p.ndim >= 2]
@@ -82,7 +84,7 @@ def weights_sheet(network: Module, image_shape: Sequence[int] | None) -> Sheet:
 
 
 def _tiles(name: str, kind: str, tiles: NDArray[np.floating]) -> Sheet:
-    """Arrange pictures (N, height, width) in rows, a pixel apart."""
+    """Arrange pictures (N, height, width) in rows, with a pixel between neighbors."""
     shown = tiles[:MAX_TILES]
     count, height, width = shown.shape
     limit, values = _quantized(shown)

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MAX_MESSAGE = 8_000_000
-"""Limit on the bytes of a message from the page: a photo from a phone."""
+"""The most bytes of a message from the page: enough for a photo from a phone."""
 _PREFIX = 4
 
 
 class MessageError(ValueError):
-    """A message that is none."""
+    """The bytes are not a valid message."""
 
 
 def pack(content: dict[str, Any], buffers: Sequence[bytes] = ()) -> bytes:
@@ -37,7 +37,7 @@ def unpack(message: bytes) -> tuple[dict[str, Any], list[bytes]]:
     """Read a message.
 
     Raises:
-        MessageError: it is too long, or not a message.
+        MessageError: the message is too long, or is not valid.
     """
     if len(message) > MAX_MESSAGE:
         raise MessageError(f"a message of {len(message):,} bytes is too long: {MAX_MESSAGE:,} at most")

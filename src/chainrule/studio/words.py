@@ -1,4 +1,4 @@
-"""What the view Next word asks for: how probable each next word is, where the model looks, and how it would go on."""
+"""The Python side of the view Next word: the next words' probabilities, the attention, and a continuation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ WORDS = runs.SHIPPED_WORDS.name
 LESSON = "lesson"
 """The name of the model of the lesson on the next word, which has no attention."""
 TOP = 15
-MAX_TEXT, MAX_TEMPERATURE, MAX_SEED = 2000, 5.0, 2**32 - 1
+"""The number of next words that are shown."""
+MAX_TEXT = 2000  # characters
+MAX_TEMPERATURE = 5.0
+MAX_SEED = 2**32 - 1
 
 
 class Reader(Protocol):
@@ -34,7 +37,7 @@ class Reader(Protocol):
     about: str
 
     def read(self, text: str, temperature: float, seed: int) -> Reading:
-        """Read a text, and go on with it."""
+        """Predict the next token of a text, and continue the text."""
 
     def code(self, text: str, temperature: float, seed: int) -> str:
         """Return a script that prints what `read` returns."""
@@ -42,13 +45,13 @@ class Reader(Protocol):
 
 @dataclass(frozen=True)
 class Question:
-    """What the page asks about.
+    """A question of the page.
 
     Attributes:
         model: the model's name.
-        text: the text.
-        temperature: of the probabilities, and of what is drawn.
-        seed: of what is drawn.
+        text: the text to continue.
+        temperature: the temperature of the probabilities and of the continuation.
+        seed: the seed of the continuation.
     """
 
     model: str
@@ -58,10 +61,10 @@ class Question:
 
     @classmethod
     def of(cls, content: dict[str, Any]) -> Question:
-        """Check a message.
+        """Return the question in a message.
 
         Raises:
-            UserError: a value is missing, of another type, or too large.
+            UserError: a value is missing, has the wrong type, or is out of range.
         """
         model, text, temperature, seed = (content.get(name) for name in ("model", "text", "temperature", "seed"))
         if not isinstance(model, str) or not isinstance(text, str):
@@ -89,7 +92,7 @@ class Words:
         self._readers: dict[str, tuple[int, Reader]] = {}  # with the time of the weights' file
 
     def answer(self, content: dict[str, Any], buffers: list[bytes]) -> tuple[dict[str, Any], list[bytes]] | None:
-        """Answer a message; None if it is not understood."""
+        """Answer a message; return None if it is not understood."""
         match content, buffers:
             case {"ask": "models"}, []:
                 return {"tell": "models", **self.models()}, []
@@ -102,7 +105,7 @@ class Words:
         return None
 
     def close(self) -> None:
-        """Nothing runs on."""
+        """Do nothing: no work continues after the last page is closed."""
 
     def models(self) -> dict[str, Any]:
         """Return the names of the models, and which to show first."""
@@ -118,10 +121,10 @@ class Words:
             return False
 
     def read(self, question: Question) -> tuple[dict[str, Any], list[bytes]]:
-        """Answer with the next words, what the text could go on with, and the attention weights, float32.
+        """Return the next words, a continuation of the text, and the attention weights, float32.
 
         Raises:
-            UserError: there is no such model, it cannot be read, or it does not know the text's words.
+            UserError: there is no such model, it cannot be read, or it does not know a word of the text.
         """
         with self._lock:
             reader = self._reader(question.model)
@@ -150,7 +153,7 @@ class Words:
         }, [] if weights is None else [np.ascontiguousarray(weights, "<f4").tobytes()]
 
     def _reader(self, name: str) -> Reader:
-        """Return the model of a name; that of a run is read again when its weights' file has changed."""
+        """Return the model of this name; a run's model is loaded again when its file of weights has changed."""
         if name == LESSON:
             if name not in self._readers:
                 self._readers[name] = 0, LessonReader()

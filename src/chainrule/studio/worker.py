@@ -1,7 +1,7 @@
-"""What runs in a training's own process: the ordinary trainer, and a callback that listens to the studio.
+"""The process of a training: the ordinary trainer, with a callback that obeys the studio.
 
 The studio sends small messages (see `wire`): {"do": …}. `process.TrainingProcess` is its end of the pipe. When the pipe
-is closed, because the studio ended or was killed, training stops after its step and is saved.
+is closed, because the studio ended or was killed, training stops after the current step and is saved.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from chainrule.training.task import Data
 
 WATCHED = 1.0
-"""Seconds for which frames are sent after they were asked for: a message for each would wake a thread for each."""
+"""Seconds for which frames are sent after a request: a request for each frame would wake a thread each time."""
 NICENESS = 10
-"""Added to the process's own: where there are too few cores, what a person does on the page goes before training."""
+"""Added to the process's niceness: on few cores, the page stays responsive at the cost of training."""
 PAUSED = 0
-"""`until` of a training that is paused: no step is too early to stop."""
+"""`until` of a paused training: the step at which it pauses has always been reached."""
 _STOPPED_EARLY = "stopped while its data were read, before it took a step: go on whenever you like"
 
 
@@ -73,7 +73,7 @@ def main(folder: str, connection: Connection, until: int | None) -> None:
 
 
 def _explain(error: OSError, folder: Path, step: int) -> str:
-    """Say what a file that cannot be written means."""
+    """Return the sentence for a file that cannot be written."""
     if not (folder / "config.json").exists():
         stopped = f"{folder.name}: its folder was deleted while it trained, so training has ended at step {step:,}"
         return f"{stopped}; start it again with the same settings: they give the same bits"
@@ -82,7 +82,7 @@ def _explain(error: OSError, folder: Path, step: int) -> str:
 
 
 class Desk:
-    """What the studio wants, as it is known to the training; the listening thread writes it, the training reads it.
+    """The studio's requests: the listening thread writes them, the training reads them. Also sends to the studio.
 
     Args:
         connection: the pipe to the studio.
@@ -97,7 +97,7 @@ class Desk:
         self.has_loaded = False
         self.change: dict[str, Any] | None = None  # arguments of `change_run`
         self.watched_until = 0.0  # on the clock of `perf_counter`
-        self.saves = True  # at a pause; not after each single step, so that there is a step to go back to
+        self.saves = True  # whether a pause saves; not after a single step, so that one can go back to before it
         self.picture: np.ndarray[Any, np.dtype[np.uint8]] | None = None
         self.total_steps = 0
 
@@ -129,19 +129,19 @@ class Desk:
                 self._stop()
 
     def stop(self) -> None:
-        """Stop after the present step; at once, and with the process, if the data are still being read."""
+        """Stop after the current step; if the data are still being read, end the process at once."""
         with self.changed:
             self._stop()
             self._wake()
 
     def _stop(self) -> None:
         self.stopping = True
-        if not self.has_loaded:  # nothing to save, and reading cannot be left halfway
+        if not self.has_loaded:  # there is nothing to save, and reading cannot be interrupted
             self.tell("stopped", sentence=_STOPPED_EARLY)
             os._exit(0)
 
     def loaded(self) -> None:
-        """Note that the data are read: from now on there is something to save."""
+        """Note that the data are loaded: from now on, stopping saves the state."""
         with self.changed:
             self.has_loaded = True
 
@@ -150,12 +150,12 @@ class Desk:
         self.changed.notify_all()
 
     def wait(self, version: int) -> None:
-        """Wait until there is something newer than what the caller has looked at."""
+        """Wait until a message has arrived since `version`."""
         with self.changed:
             self.changed.wait_for(lambda: self.version != version)
 
     def tell(self, state: str, **content: Any) -> None:
-        """Tell the studio that the training is in another state."""
+        """Send the studio the training's new state."""
         self._send(pack({"tell": "state", "state": state, **content}))
 
     def show(self, content: dict[str, Any], buffers: list[bytes]) -> None:
@@ -168,7 +168,7 @@ class Desk:
 
 
 def _work(folder: Path, desk: Desk) -> None:
-    """Train, and change what the studio wants changed, until it says stop."""
+    """Train, and make the changes that the studio requests, until it says stop."""
     desk.tell("loading")
     run = Run(folder)
     data = run.task.load(run)
@@ -188,7 +188,7 @@ def _work(folder: Path, desk: Desk) -> None:
 
 
 def _train(run: Run, data: Data, watch: Watch) -> None:
-    """Train until the studio wants something else; if training ends before, tell why, and wait."""
+    """Train until the studio requests a change or a stop; if training ends before, report it, and wait."""
     desk = watch.desk
     try:
         trainer = train(run, data, callbacks=[watch])
@@ -198,7 +198,7 @@ def _train(run: Run, data: Data, watch: Watch) -> None:
         watch.show()
         desk.tell("searching", sentence=str(error))
         try:
-            with training_lock(run):  # it writes the state to go back to
+            with training_lock(run):  # `locate` writes the state to go back to
                 origin = divergence.locate(run, data, lambda: desk.stopping)
         except CanceledError:
             return
@@ -212,12 +212,12 @@ def _train(run: Run, data: Data, watch: Watch) -> None:
 
 
 class Watch(Callback):
-    """Sends frames to the studio, and pauses, stops or changes the training as it wants.
+    """Sends frames to the studio, and pauses, stops or changes the training on request.
 
-    Between two steps, it looks at four attributes; that is all it costs if nobody looks.
+    If no page is open, it only compares a few attributes after each step.
 
     Args:
-        desk: what the studio wants.
+        desk: the studio's requests.
         run: the run.
     """
 
@@ -241,7 +241,7 @@ class Watch(Callback):
         self.frames.add(trainer.total_steps + 1, loss)
 
     def on_step(self, trainer: Trainer) -> None:
-        """Send a frame if one is wanted, and do what the studio wants."""
+        """Send a frame if one is due, and do what the studio requests."""
         desk = self.desk
         desk.total_steps = trainer.total_steps
         if self._due <= perf_counter() < desk.watched_until:
@@ -264,7 +264,7 @@ class Watch(Callback):
             self._show(self._trainer, now=True)
 
     def wait(self) -> None:
-        """Answer the studio until it wants a change, or says stop."""
+        """Show the network for new pictures until the studio requests a change or a stop."""
         version = self.desk.version
         while not (self.desk.stopping or self.desk.change is not None):
             self._wait(version)
@@ -275,7 +275,7 @@ class Watch(Callback):
         return {"step": self.desk.total_steps, **settings, **({"refused": self.refused} if self.refused else {})}
 
     def _attend(self, trainer: Trainer) -> None:
-        """Pause, stop or change, if the studio wants it."""
+        """Pause, stop or change, if the studio requests it."""
         desk, is_paused = self.desk, False
         while True:
             version, until = desk.version, desk.until
@@ -296,7 +296,7 @@ class Watch(Callback):
             desk.tell("running", **self._settings())
 
     def _wait(self, version: int) -> None:
-        """Wait for a message after `version`; show the network again if the picture is another."""
+        """Wait for a message after `version`; show the network again if the picture has changed."""
         self.desk.wait(version)
         if self.desk.picture is not self.frames.picture:
             self.show()

@@ -1,4 +1,4 @@
-"""Searches for good settings: trains many runs, each with other settings, and stops those that fall behind.
+"""Searches for good settings: trains many runs, each with different settings, and stops those that fall behind.
 
     chainrule sweep sweep.toml --jobs 2     # needs Optuna: pip install 'chainrule[sweep]'
 
@@ -9,8 +9,8 @@
 | `trials` | the loop: starts worker processes, gives each one a trial, and tells the study what comes back |
 | `worker` | a worker process: trains one trial after another, each in an ordinary run folder |
 
-One process asks and tells; the workers only train. So the proposals of one job depend on the seed alone, the study is
-written by one process, and a killed sweep goes on from the checkpoints of its trials.
+Only one process uses the study; the workers only train. So the proposals of a sweep with one worker depend on the seed
+alone, and a sweep that was killed continues from the checkpoints of its trials.
 """
 
 from chainrule.sweep.config import Choices, Range, SweepConfig, read_config

@@ -52,10 +52,10 @@ class Range:
     """The numbers from `low` to `high`, both included.
 
     Attributes:
-        low: the lowest.
-        high: the highest.
-        log: whether each order of magnitude is as likely as the next, instead of each interval of one length.
-        step: the distance of neighbors, counted from `low`; None for all numbers.
+        low: the lowest number.
+        high: the highest number.
+        log: whether the logarithm of the number is uniformly distributed, instead of the number.
+        step: the distance between neighbors, counted from `low`; None for all numbers.
         is_integer: whether the numbers are integers.
     """
 
@@ -73,7 +73,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Choices:
-    """Some values, of which a trial has one."""
+    """A list of values, of which each trial gets one."""
 
     values: tuple[Any, ...]
 
@@ -85,11 +85,11 @@ class Choices:
 
 @dataclass(frozen=True)
 class SweepConfig:
-    """What a sweep tries.
+    """The settings of a sweep.
 
     Attributes:
         file: the config file.
-        trials: how many settings to try.
+        trials: the number of trials.
         model: the name of the model.
         data: as `--data` of `chainrule train`; None for the model's default.
         seed: seed of the proposals, and of each trial's training.
@@ -118,7 +118,7 @@ class SweepConfig:
     searched: Mapping[str, Range | Choices]
 
     def describe(self) -> dict[str, Any]:
-        """Return what must stay the same while a sweep goes on, as JSON: everything but the number of trials."""
+        """Return the config without the number of trials, as JSON: it must be the same when a sweep is continued."""
         searched = {
             path: list(space.values) if isinstance(space, Choices) else {**vars(space)}
             for path, space in self.searched.items()
@@ -129,7 +129,7 @@ class SweepConfig:
         return stored
 
     def applies(self, path: str, proposed: Mapping[str, Any]) -> bool:
-        """Whether a setting has an effect together with a trial's others: an optimizer may have no momentum.
+        """Whether a setting has an effect together with a trial's other settings: an optimizer may have no momentum.
 
         Args:
             path: the setting, momentum or weight decay for example.

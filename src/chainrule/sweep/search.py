@@ -1,7 +1,7 @@
-"""Optuna's study of a sweep, in an SQLite file: it proposes settings, and says which trials fall behind.
+"""Optuna's study of a sweep, in an SQLite file: it proposes settings, and decides which trials are pruned.
 
-The sampler of each trial has a seed of its own, made from the sweep's seed and the trial's number. So the proposals
-depend on the seed and on the results so far, and not on how often the sweep was stopped.
+The sampler of each trial has its own seed, made from the sweep's seed and the trial's number. So the proposals depend
+on the seed and on the results so far, and not on how often the sweep was stopped.
 """
 
 from __future__ import annotations
@@ -33,15 +33,17 @@ STUDY = "study.db"
 _NAME = "sweep"
 _CONFIG, _WHY = "config", "why"  # user attributes of the study and of a trial
 
-WARMUP_EPOCHS, STARTUP_TRIALS = 1, 5
-"""For pruning by the median: the first epochs in which no trial is pruned; the trials that must be complete first."""
+WARMUP_EPOCHS = 1
+"""The first epochs in which no trial is pruned by the median."""
+STARTUP_TRIALS = 5
+"""The trials that must be complete before any trial is pruned by the median."""
 
 
 def check_library() -> None:
     """Check that Optuna is installed.
 
     Raises:
-        MissingLibraryError: it is not.
+        MissingLibraryError: Optuna is not installed.
     """
     try:
         import optuna  # noqa: F401  # an extra
@@ -58,11 +60,11 @@ class Trial:
     """A trial as the study has it.
 
     Attributes:
-        number: from 0.
-        state: "complete", "pruned", "failed" or "running"; a run that was stopped is also "running".
-        settings: what was proposed, by path.
+        number: its number, from 0.
+        state: "complete", "pruned", "failed" or "running"; a trial that was stopped is also "running".
+        settings: the proposed settings, by path.
         values: the metric by epoch.
-        value: the best of them; None if there is none.
+        value: the best of these values; None if there is none.
         why: for a failed trial, or one that diverged, the message.
     """
 
@@ -85,10 +87,10 @@ class Search:
 
     Args:
         config: what is searched.
-        folder: the sweep's folder, which exists; the study in it goes on.
+        folder: the sweep's folder, which exists; a study in it is continued.
 
     Attributes:
-        metric: the metric that decides: its name, and whether the best is the largest or the smallest.
+        metric: the metric to optimize: its name, and whether it is maximized or minimized.
 
     Raises:
         MissingLibraryError: Optuna is not installed.
@@ -103,7 +105,7 @@ class Search:
         self._file, self._states = folder / STUDY, optuna.trial.TrialState
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with self._errors_as_sentences():
-            # a connection of its own instead of a URL, in which some characters of a path mean something else
+            # a function that connects, not a URL, in which some characters of a path have a special meaning
             storage = optuna.storages.RDBStorage(
                 "sqlite://", engine_kwargs={"creator": lambda: sqlite3.connect(self._file, check_same_thread=False)}
             )
@@ -142,7 +144,7 @@ class Search:
 
     @contextmanager
     def _errors_as_sentences(self) -> Iterator[None]:
-        """Turn what the storage raises into a RunError, and keep quiet that parts of Optuna are called experimental."""
+        """Turn the storage's errors into a RunError, and suppress Optuna's warnings of experimental features."""
         import optuna
         import sqlalchemy
 
@@ -163,7 +165,7 @@ class Search:
             return [self._trial(trial) for trial in self._study.get_trials(deepcopy=False)]
 
     def ranked(self, trials: Sequence[Trial]) -> list[Trial]:
-        """Return trials, the best first: complete ones by their value, then the others by how far they came."""
+        """Return trials, the best first: complete ones by their value, then the others by their number of epochs."""
         sign = -1 if self.metric.mode == "max" else 1
 
         def key(trial: Trial) -> tuple[bool, int, float]:
@@ -213,7 +215,7 @@ class Search:
         seed = int(np.random.SeedSequence([self.config.seed, number]).generate_state(1)[0])
         if self.config.sampler == "random":
             return optuna.samplers.RandomSampler(seed)
-        return optuna.samplers.TPESampler(seed=seed, constant_liar=True)  # the liar: trials that run do count
+        return optuna.samplers.TPESampler(seed=seed, constant_liar=True)  # the liar takes running trials into account
 
     def _suggest(self, handle: Any, path: str, space: Any) -> Any:
         if isinstance(space, Range):
@@ -223,7 +225,7 @@ class Search:
         return handle.suggest_categorical(path, list(space.values))
 
     def report(self, trial: Trial, epoch: int, value: float) -> bool:
-        """Tell the metric of an epoch, and return whether to stop the trial. An epoch may be reported again."""
+        """Report the metric of an epoch, and return whether to prune the trial. An epoch may be reported again."""
         with self._errors_as_sentences():
             reported = self._study.get_trials(deepcopy=False)[trial.number].intermediate_values
             if epoch not in reported:
@@ -231,17 +233,17 @@ class Search:
             return bool(epoch >= max(reported, default=0) and trial._handle.should_prune())
 
     def complete(self, trial: Trial) -> None:
-        """Tell that a trial has trained all its epochs."""
+        """Record that a trial has trained all its epochs."""
         with self._errors_as_sentences():
             value = self._trial(self._study.get_trials(deepcopy=False)[trial.number]).value
             self._study.tell(trial._handle, value)
 
     def prune(self, trial: Trial, why: str = "") -> None:
-        """Tell that a trial was stopped because it falls behind or, with a reason, because it diverged."""
+        """Record that a trial was stopped because it falls behind or, with a reason, because it diverged."""
         self._end(trial, self._states.PRUNED, why)
 
     def fail(self, trial: Trial, why: str) -> None:
-        """Tell that a trial could not be trained."""
+        """Record that a trial could not be trained."""
         self._end(trial, self._states.FAIL, why)
 
     def _end(self, trial: Trial, state: Any, why: str) -> None:

@@ -25,20 +25,20 @@ if TYPE_CHECKING:
     from chainrule.sweep.search import Search, Trial
     from chainrule.training.task import Data
 
-_THREADS = ("CHAINRULE_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-_PAUSE = 0.2  # seconds after which signals are looked at
+_THREAD_VARIABLES = ("CHAINRULE_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+_POLL_SECONDS = 0.2  # how long to wait for a message before `interrupt` is checked
 
 
 class Worker:
     """A worker process and the trial that it trains.
 
     Args:
-        messages: a queue for what it says.
-        thread_count: how many threads it may use.
+        messages: a queue for the worker's messages.
+        thread_count: how many threads the worker may use.
     """
 
     def __init__(self, messages: SimpleQueue[tuple[Worker, dict[str, Any]]], thread_count: int) -> None:
-        environment = {**os.environ, **dict.fromkeys(_THREADS, str(thread_count))}
+        environment = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(thread_count))}
         command = [sys.executable, "-m", "chainrule.sweep.worker"]
         self.process = subprocess.Popen(  # noqa: S603  # this Python, this package
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True, encoding="utf-8"
@@ -80,7 +80,7 @@ class Sweep:
         on_trial: called with each trial that has ended.
 
     Attributes:
-        interrupt: set to True, e.g. in a signal handler, to stop after the present steps.
+        interrupt: set to True, e.g. in a signal handler, to stop after the current steps.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Sweep:
     def run(self) -> None:
         """Train until the sweep has all its trials, or `interrupt` is set.
 
-        Trials that were stopped earlier go on from their checkpoints, before any new one.
+        Trials that were stopped earlier are continued from their checkpoints, before any new trial.
 
         Raises:
             RunError: the study or a run's folder cannot be written.
@@ -124,7 +124,7 @@ class Sweep:
             for worker in self._workers:
                 worker.send(stop=True)
         with suppress(Empty):
-            worker, message = self._messages.get(timeout=_PAUSE)
+            worker, message = self._messages.get(timeout=_POLL_SECONDS)
             if worker.trial is not None:
                 self._handle(worker, worker.trial, message)
 

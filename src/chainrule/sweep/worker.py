@@ -1,10 +1,10 @@
 """A worker process of a sweep: `python -m chainrule.sweep.worker`, started by `trials`.
 
-It reads and writes lines of JSON. It gets the folder of a run, {"train": "sweeps/a/trial-0001"}, and trains it, from
-its checkpoint if there is one. After each epoch it says {"epoch": {...}}, the epoch's record, and waits for the answer,
-{"prune": false}. At the end it says how the trial ended, {"done": ""}, "pruned", "diverged", "failed" or "stopped", and
-why. {"stop": true} stops it after the present step, with a checkpoint. When its input ends, because the sweep's process
-was killed, it ends at once.
+It reads and writes lines of JSON. It receives the folder of a run, {"train": "sweeps/a/trial-0001"}, and trains the
+run, from its checkpoint if there is one. After each epoch it sends {"epoch": {...}}, the epoch's record, and waits for
+the answer, {"prune": false}. At the end it sends how the trial ended, and why: {"done": ""}, or "pruned", "diverged",
+"failed" or "stopped". {"stop": true} stops it after the current step, with a checkpoint. When its input ends, because
+the sweep's process was killed, it ends at once.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Channel:
     """The lines to and from the sweep's process.
 
     Args:
-        inputs: the lines that it sends.
-        outputs: the lines that it reads.
+        inputs: the lines from the sweep's process.
+        outputs: the lines to the sweep's process.
     """
 
     def __init__(self, inputs: TextIO, outputs: TextIO) -> None:
@@ -70,7 +70,7 @@ class Channel:
 class Reports(Callback):
     """Reports each epoch, and stops the trainer if the trial is pruned.
 
-    It is called after `Checkpoint`: a pruned run can be resumed as if it had been interrupted.
+    It is called after `Checkpoint`, so that a pruned run can be resumed as if it had been interrupted.
     """
 
     def __init__(self, channel: Channel) -> None:
@@ -129,11 +129,11 @@ def _draw(run: Run) -> None:
 
 def main() -> None:
     """Train what is asked for, until the input ends."""
-    for name in ("SIGINT", "SIGHUP"):  # which a terminal also sends to the sweep's process, which says what to do
+    for name in ("SIGINT", "SIGHUP"):  # a terminal also sends these to the sweep's process, which then says "stop"
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     outputs = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever else is printed is no message
+    os.dup2(2, 1)  # anything else that is printed must not be taken for a message
     channel = Channel(sys.stdin, outputs)
     loaded: tuple[str, Any] | None = None
     while True:

@@ -243,7 +243,7 @@ def test_what_cannot_be_shown_is_a_sentence(inside, folder):
         assert told["kind"] == "none"
         assert sentence in told["sentence"]
     assert "is a language model and sees no images" in ask(inside, "look", run="gpt", image=0)[0]["error"]
-    assert "is no language model" in ask(inside, "attention", run="mlp", text="a")[0]["error"]
+    assert "is not a language model" in ask(inside, "attention", run="mlp", text="a")[0]["error"]
 
 
 def test_a_deleted_or_damaged_run_is_a_sentence_and_a_retrained_one_is_read_anew(folder, tmp_path):

@@ -238,7 +238,7 @@ def test_texts_are_kept(microscope):
     [
         ({"run": "nobody"}, "there is no run of this name"),
         ({"run": "../mlp"}, "there is no run of this name"),
-        ({"run": "untrained/gpt"}, "there is no model of images of this name; choose from mlp, "),
+        ({"run": "untrained/gpt"}, "there is no image model of this name; choose from mlp, "),
         ({"run": "words"}, "words: gpt reads text; the microscope is for networks of images"),
         ({"run": "empty"}, "the first epoch is not complete"),
         ({"run": "broken"}, "holds values that are not finite"),

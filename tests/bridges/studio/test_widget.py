@@ -205,8 +205,8 @@ def test_imports_of_all_kinds_and_in_dependency_order(tmp_path):
     ("files", "message"),
     [
         ({"views__one": 'import "../a.js";', "a": 'import "./b.js";', "b": 'import "./a.js";'}, "a.js imports b.js imports a.js"),
-        ({"views__one": 'import "../../server.js";'}, "imports ../../server.js, which is outside of the folder"),
-        ({"views__one": 'const a = await import("./two.js");'}, "views/one.js imports a module when it runs"),
+        ({"views__one": 'import "../../server.js";'}, "imports ../../server.js, which is outside the folder"),
+        ({"views__one": 'const a = await import("./two.js");'}, "views/one.js imports a module dynamically"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_one_module_is_refused(tmp_path, files, message):

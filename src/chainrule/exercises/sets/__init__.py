@@ -1,1 +1,1 @@
-"""A module of exercises for each lesson, with its name. lessons/README.md describes how to write one."""
+"""The exercises: a module for each lesson, named by the lesson's key. lessons/README.md describes how to write one."""

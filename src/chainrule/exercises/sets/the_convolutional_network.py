@@ -33,7 +33,7 @@ EXERCISES = (
         ),
         slips=(
             Slip("A sum runs over all three rows of the window.", lambda right: right / 3),
-            Slip("The filter is not turned round here: its right column, 1, meets the right column of the window.",
+            Slip("The filter is not flipped here: its right column, 1, meets the right column of the window.",
                  lambda right: _response(_EDGE[:, ::-1])),
         ),
         solution="At each position three rows of -1 · 0 + 0 + 1 · 1: {answer}.",

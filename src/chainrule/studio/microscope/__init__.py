@@ -1,7 +1,7 @@
 """The view Microscope: one weight of a network, one image, and the equations of backpropagation.
 
-- `view`: its messages.
+- `view`: answers the page's messages.
 - `subjects`: the networks and images to choose from.
-- `look`: what is told of a weight and of a δ.
-- `code`: the program that prints the same numbers.
+- `look`: describes a weight and a δ.
+- `code`: writes the program that prints the same numbers.
 """

@@ -1,4 +1,4 @@
-"""Copy as code: the program that prints what the view Microscope shows."""
+"""The program that prints what the view Microscope shows, for "Copy as code"."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def program(
 
     Args:
         name: the network's name in the studio.
-        run: its run; None for a model before training.
+        run: the network's run; None for a model before training.
         image: the image's number; below 0 for a drawing, which the page saves as drawing.png.
         target: the right class.
-        weight: the parameter that the weight is in.
-        index: its index there.
-        error: the δ.
-        digits: whether the images are MNIST's; otherwise those of the run's data set.
+        weight: the name of the parameter that contains the weight.
+        index: the weight's index in the parameter.
+        error: the equation of the δ; None to leave it out.
+        digits: whether the images are MNIST's; otherwise they are those of the run's data set.
     """
     lines = []
     if image < 0:

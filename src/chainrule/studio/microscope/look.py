@@ -1,4 +1,4 @@
-"""What the Microscope tells of a weight and of a δ."""
+"""Describes a weight and a δ for the Microscope."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
 
     Answer = tuple[dict[str, Any], list[bytes]]
 
-MOST_MAPS = 64
-"""How many channels of an operation's value are shown."""
+MAX_MAPS = 64
+"""The most channels of an operation's value that are shown."""
 
 
 @dataclass(frozen=True)
 class Specimen:
-    """What lies under the microscope.
+    """A network and an image, with the passes forward and backward.
 
     Attributes:
-        subject: the network, and its images.
+        subject: the network, and the images to choose from.
         image: the image's number.
-        pixels: its raw pixels.
+        pixels: the image's raw pixels.
         target: the class that is taken for right.
-        is_assumed: whether that is only what the network says.
-        passed: what went through the network.
+        is_assumed: whether `target` is the network's prediction, because the right class is not known.
+        passed: the forward and the backward pass.
     """
 
     subject: Subject
@@ -54,20 +54,20 @@ class Specimen:
 
 
 def look(specimen: Specimen, weight: str, at: Sequence[object], layer: str, unit: Sequence[object]) -> Answer:
-    """Return all that is shown of a weight and of one δ; without a name, those to begin with.
+    """Describe a weight and a δ; an empty name stands for the weight or the δ that is shown first.
 
-    The arrays: the image, the weights of the unit that the weight belongs to, the terms of its gradient, and for each
-    way of the δ the terms of what arrives.
+    The arrays of the answer: the image, the weights of the unit that the weight belongs to, the terms of the weight's
+    gradient, and for each path of the δ the terms that arrive on it.
 
     Args:
         specimen: the network and the image.
-        weight: the parameter.
-        at: the weight's index in it.
+        weight: the name of the parameter.
+        at: the weight's index in the parameter.
         layer: the layer of the δ.
-        unit: the index of the δ in its output.
+        unit: the index of the δ in the layer's output.
 
     Raises:
-        UserError: there is no such weight or δ, or a number is infinite.
+        UserError: there is no such weight or δ, or a number is not finite.
     """
     subject, passed = specimen.subject, specimen.passed
     if not weight:
@@ -156,7 +156,7 @@ def _weight(subject: Subject, passed: Backpropagation, gradient: GradientEquatio
 
 
 def _unit(passed: Backpropagation, error: ErrorEquation) -> dict[str, Any]:
-    """Describe a δ and the ways that lead on from there."""
+    """Describe a δ and the paths that lead from its neuron to the next layer."""
     return {
         "layer": error.layer,
         "index": error.index,
@@ -181,7 +181,7 @@ def _unit(passed: Backpropagation, error: ErrorEquation) -> dict[str, Any]:
 
 
 def operation(passed: Backpropagation, position: int) -> Answer:
-    """Return the value and the gradient of an operation, as pictures: at most `MOST_MAPS` channels, float32."""
+    """Return the value and the gradient of an operation, as pictures: at most `MAX_MAPS` channels, float32."""
     if not 0 <= position < len(passed.operations):
         raise UserError(f"there is no operation {position:,}: they are numbered from 0 to {len(passed.operations) - 1}")
     chosen = passed.operations[position]
@@ -192,7 +192,7 @@ def operation(passed: Backpropagation, position: int) -> Answer:
 def _maps(array: NDArray[Any]) -> NDArray[Any]:
     """Return an operation's value of one example as maps (C, H, W)."""
     if array.ndim > 2:
-        return array.reshape(-1, *array.shape[-2:])[:MOST_MAPS]
+        return array.reshape(-1, *array.shape[-2:])[:MAX_MAPS]
     return array.reshape(1, 1, -1)
 
 
@@ -203,7 +203,7 @@ def _integers(index: Sequence[object]) -> list[int]:
 
 
 def _first_weight(passed: Backpropagation, target: int) -> tuple[str, list[int]]:
-    """Return the weight to begin with: of the last linear layer, into the right class, from the largest activation."""
+    """Return the weight to show first: in the last layer that sums, to the right class, from the largest activation."""
     for layer in reversed(passed.layers):
         if layer.terms is not None and layer.terms.mixes:
             weight = passed.parameters[f"{layer.name}.weight"]
@@ -214,13 +214,13 @@ def _first_weight(passed: Backpropagation, target: int) -> tuple[str, list[int]]
 
 
 def _largest(gradient: GradientEquation) -> tuple[int, ...]:
-    """Return where the largest term of a gradient has its δ; () if there are no terms."""
+    """Return the index of the δ in the largest term of a gradient; () if there are no terms."""
     products = np.abs(gradient.deltas.values * gradient.activations.values)
     return tuple(map(int, gradient.deltas.indices[int(np.argmax(products))])) if products.size else ()
 
 
 def _unit_weights(passed: Backpropagation, gradient: GradientEquation) -> NDArray[np.float64]:
-    """Return the weights of the neuron or filter that a weight belongs to; of a batch normalization all."""
+    """Return the weights of the neuron or filter that a weight belongs to; for batch normalization, all weights."""
     weights = passed.parameters[f"{gradient.layer}.weight"]
     return np.ascontiguousarray(weights[gradient.index[0]] if weights.ndim > 1 else weights)
 
@@ -246,7 +246,7 @@ def _layer(passed: Backpropagation, layer: LayerPass) -> dict[str, Any]:
 
 
 def _origin(passed: Backpropagation, gradient: GradientEquation) -> dict[str, Any] | None:
-    """Return the z that the first term's activation comes from; None for a bias, and for what comes from the image."""
+    """Return the z that the first term's activation is computed from; None for a bias, and for a pixel of the image."""
     if gradient.name.endswith(".bias") or not len(gradient.activations.indices):
         return None
     origin = passed.origin(gradient.layer, gradient.activations.indices[0].tolist())
@@ -279,11 +279,9 @@ def _about(subject: Subject) -> str:
 
 
 def _rule(subject: Subject, name: str) -> dict[str, Any]:
-    """Return the name, the rate and the rule of the optimizer of a parameter: the first sentence about it."""
-    optimizer, parameter = (
-        make_optimizer(subject.network, subject.recipe),
-        dict(subject.network.named_parameters())[name],
-    )
+    """Return the name, the learning rate and the rule of a parameter's optimizer; the rule is from its docstring."""
+    optimizer = make_optimizer(subject.network, subject.recipe)
+    parameter = dict(subject.network.named_parameters())[name]
     if isinstance(optimizer, CombinedOptimizer):
         owners = {id(p): part for part in optimizer.optimizers for g in part.param_groups for p in g["params"]}
         optimizer = owners.get(id(parameter), optimizer)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from chainrule.training.run import Run
 
 UNTRAINED = "untrained/"
-"""What the name of a model begins with that is no run's: its weights are those before training, with seed 0."""
+"""The prefix of the names of models without a run: their weights are those before training, with seed 0."""
 DIGITS = [str(digit) for digit in range(10)]
 
 
@@ -35,11 +35,12 @@ class Subject:
     Attributes:
         name: its name in the studio.
         model: its model.
-        network: with its weights.
-        classes: the names of its classes.
-        recipe: how it is trained.
-        images, labels: those to choose from: raw pixels (N, ...), uint8, and class indices.
-        run: its run; None for an untrained model.
+        network: the network with its weights.
+        classes: the names of the classes.
+        recipe: how the network is trained.
+        images: the images to choose from: raw pixels (N, ...), uint8.
+        labels: the class indices of the images, (N,).
+        run: the network's run; None for an untrained model.
         takes_digits: whether the images are MNIST's, and a drawing fits.
     """
 
@@ -55,15 +56,15 @@ class Subject:
 
 
 def names(shelf: Shelf) -> list[str]:
-    """Return the names of all networks: the runs, and the models of images before training."""
+    """Return the names of all networks: the runs, and the image models before training."""
     return [*shelf.runs(), *[f"{UNTRAINED}{name}" for name, model in models.REGISTRY.items() if model.task == "images"]]
 
 
 def find_run(shelf: Shelf, name: str) -> Run | None:
-    """Return the run of a name, None for a model before training.
+    """Return the run of this name; None for a model before training.
 
     Raises:
-        UserError: there is none, or it reads no images.
+        UserError: there is no such run, or it does not read images.
     """
     if name.startswith(UNTRAINED):
         return None
@@ -80,7 +81,7 @@ def load(name: str, run: Run | None) -> Subject:
     """Return a network with its images.
 
     Raises:
-        UserError: there is no such model, the run has no weights yet, or its images are not there.
+        UserError: there is no such model, the run has no weights yet, or its images are missing.
     """
     return _untrained(name) if run is None else _trained(name, run)
 
@@ -102,17 +103,17 @@ def _untrained(name: str) -> Subject:
     model = models.REGISTRY.get(name.removeprefix(UNTRAINED))
     if model is None or model.task != "images":
         choices = join_names([name for name, model in models.REGISTRY.items() if model.task == "images"])
-        raise RunError(f"there is no model of images of this name; choose from {choices}")
+        raise RunError(f"there is no image model of this name; choose from {choices}")
     data = mnist()
     network = models.build(model.name, generator=np.random.default_rng(0))
     return Subject(name, model, network, DIGITS, model.recipe, data.test_images, data.test_labels, None, True)
 
 
 def drawn(subject: Subject, picture: bytes | None) -> NDArray[np.uint8]:
-    """Return a drawing's PNG file as a network of digits sees it.
+    """Return a drawing's PNG file as the input of a network for digits.
 
     Raises:
-        UserError: the network reads none, nothing is drawn, or it is no picture.
+        UserError: the network reads no digits, nothing is drawn, or the file is not a picture.
     """
     if not subject.takes_digits:
         raise UserError(f"{subject.name} reads no digits of 28×28 pixels, so a drawing does not fit; take an image")

@@ -1,4 +1,4 @@
-"""The messages of the view Microscope."""
+"""The Python side of the view Microscope: it answers the page's messages."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from chainrule.studio.shelf import Shelf
 
 DRAWING = -1
-"""The number of the image that is drawn."""
-CACHED = 3
-"""Passes that are remembered: of the last networks and images."""
+"""The image number that stands for the drawing."""
+MAX_PASSES = 3
+"""The number of passes that are cached, for the networks and images that were looked at last."""
 
 
 class Microscope:
@@ -42,10 +42,10 @@ class Microscope:
         self._passes: OrderedDict[Any, Backpropagation] = OrderedDict()
 
     def close(self) -> None:
-        """Nothing is going on when the last page has gone."""
+        """Do nothing: no work continues after the last page is closed."""
 
     def answer(self, content: dict[str, Any], buffers: list[bytes]) -> Answer | None:
-        """Answer a message; None if it is not understood."""
+        """Answer a message; return None if it is not understood."""
         match content, buffers:
             case {"ask": "networks"}, []:
                 return {"tell": "networks", "names": subjects.names(self.shelf), "chosen": self.shelf.chosen}, []
@@ -70,7 +70,7 @@ class Microscope:
         return None
 
     def _open(self, name: str, image: int, label: int, picture: bytes | None) -> Specimen:
-        """Return a network, and what went through it for an image.
+        """Return a network and an image, with the passes forward and backward.
 
         Raises:
             UserError: there is no such network, image or class, or the microscope is not for that network.
@@ -86,12 +86,12 @@ class Microscope:
             raise UserError(f"there is no class {label:,}: they are numbered from 0 to {len(subject.classes) - 1}")
         target = label if label >= 0 else right
         is_assumed = target is None
-        if target is None:  # what it says is taken for right, until a class is chosen
+        if target is None:  # until a class is chosen, the prediction is taken for right
             target = int(np.argmax(self._pass(key, subject, pixels, 0).output))
         return Specimen(subject, image, pixels, target, is_assumed, self._pass(key, subject, pixels, target))
 
     def _pass(self, key: Any, subject: Subject, pixels: NDArray[np.uint8], target: int) -> Backpropagation:
-        """Return what goes through a network, from the cache if it is there."""
+        """Return the passes forward and backward, from the cache if they are there."""
         key = (*key, hashlib.sha256(pixels.tobytes()).digest(), target)
         if key not in self._passes:
             example = pixels.astype(np.float64) * models.PIXEL_SCALE
@@ -99,13 +99,13 @@ class Microscope:
                 self._passes[key] = Backpropagation(subject.network, example, target, subject.model.loss)
             except (TypeError, ValueError, IndexError) as error:
                 raise UserError(f"{subject.name}: {error}") from error
-            if len(self._passes) > CACHED:
+            if len(self._passes) > MAX_PASSES:
                 self._passes.popitem(last=False)
         self._passes.move_to_end(key)
         return self._passes[key]
 
     def _load(self, name: str) -> tuple[Any, Subject]:
-        """Return a network by name, with a key that changes with its weights; the one asked for last is kept."""
+        """Return a network by name, with a key that changes with its weights; the last network is cached."""
         run = subjects.find_run(self.shelf, name)
         has_weights = run is not None and run.weights_file.exists()
         key = (name, run.weights_file.stat().st_mtime_ns if run is not None and has_weights else None)

@@ -1,4 +1,4 @@
-"""What the page offers to choose from, and what it proposes to try."""
+"""The choices that the page offers, and the experiments that it suggests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from chainrule.studio.playground.setup import ACTIVATIONS, DATA, FEATURES, OPTIMIZERS
 
 TITLES = {"xor": "XOR", "points": "My points", "plane": "Slope", "values": "My values"}
-"""What data are called, if not by their name."""
+"""The titles of data sets that differ from their capitalized names."""
 RATES = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
 DECAYS = (0, 0.0001, 0.001, 0.01, 0.1, 1)
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 0)
@@ -16,7 +16,7 @@ STOPS = {
     "epochs": ("after this many epochs", 300), "loss": ("at a training loss of", 0.05),
     "accuracy": ("at an accuracy (%) of", 95),
 }  # fmt: skip
-"""When a run stops by itself, by the kind of condition: in words, and a number to begin with."""
+"""The conditions at which a run stops by itself, by kind: the label, and the number that is proposed."""
 TRIES: list[tuple[str, str, dict[str, Any]]] = [
     ("Circles, with the squares as inputs: one neuron is enough", "neurons", {"features": "x1x1-x2x2", "layers": ""}),
     ("XOR without a hidden layer: can it be learned?", "the-perceptron", {"data": "xor", "layers": ""}),
@@ -43,7 +43,7 @@ TRIES: list[tuple[str, str, dict[str, Any]]] = [
 
 
 def choices() -> dict[str, Any]:
-    """Return all that the page's buttons and fields offer, by its name."""
+    """Return everything that the page's buttons and fields offer, by the names that the page expects."""
     return {
         "data": {name: TITLES.get(name, name.capitalize()) for name in DATA},
         "features": {name: feature.symbol for name, feature in FEATURES.items()},

@@ -1,4 +1,4 @@
-"""Where a playground's numbers broke: the step and the layer at which the first one was infinite or NaN."""
+"""Where a playground's numbers broke: the step and the layer of the first number that is infinite or NaN."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ class Fault:
 
 
 def find_fault(run: PlaygroundRun, loss: float) -> Fault | None:
-    """Return what broke in the step that was just taken, or None.
+    """Return the fault of the step that was just taken; None if all numbers are finite.
 
     Args:
         run: the run, after the step.
-        loss: of the step's batch.
+        loss: the loss of the step's batch.
     """
     names = [*(f"layer {number + 1}" for number in range(len(run.setup.layers))), "the output layer"]
     advice = f"The picture shows the step before. Try a smaller learning rate than {run.setup.rate:,.10g}"
     if run.setup.rate > 0:
         advice += f", such as {run.setup.rate / 10:,.10g}"
-    for number in reversed(range(len(run.linears))):  # gradients come from the output
+    for number in reversed(range(len(run.linears))):  # backpropagation reaches the last layer first
         linear = run.linears[number]
         values = [linear.weight.numpy(), *([linear.bias.numpy()] if linear.bias is not None else [])]
         if not all(np.isfinite(array).all() for array in values):

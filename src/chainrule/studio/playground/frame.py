@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from chainrule.studio.playground.run import PlaygroundRun
 
 SIDE = 64
-"""Pixels of the large picture's side; those of the neurons have half as many."""
+"""The side of the large picture in pixels; the pictures of the neurons have half as many."""
 MAX_ROWS = 400
-"""Points of a curve at most."""
+"""The most points of a curve, besides its last one."""
 
 
 @cache
@@ -34,15 +34,15 @@ def frame(run: PlaygroundRun) -> tuple[dict[str, Any], list[bytes]]:
     """Return what a run shows now.
 
     Returns:
-        The numbers, and these arrays: all weights and biases, layer by layer, float32; the network's answer for each
+        The numbers, and these arrays: all weights and biases, layer by layer, float32; the network's output for each
         pixel, uint8: the probability of class 2, or of each class if there are more, or the value from -1 to 1; each
-        neuron's answer, uint8, of which 128 is 0 and the furthest from 0 is 1 or 255; how far that is from 0, float32;
-        the curves: float32 rows of epoch, training loss and validation loss.
+        neuron's output, uint8, scaled so that 128 is 0 and its peak is 1 or 255; the peaks, the largest magnitudes of
+        each neuron's output, float32; the curves: float32 rows of epoch, training loss and validation loss.
     """
     answers = run.outputs(grid())
     parameters = [parameter.numpy().ravel() for linear in run.linears for parameter in linear.parameters()]
     neurons = np.concatenate([answer.T for answer in answers])
-    # Far from the points an answer may be infinite or NaN although all points have numbers
+    # far from the points an output may be infinite or NaN, although it is finite for all points
     peaks = np.abs(neurons).max(axis=1, where=np.isfinite(neurons), initial=0)
     evaluation = run.evaluate()
     numbers = {
@@ -61,11 +61,11 @@ def frame(run: PlaygroundRun) -> tuple[dict[str, Any], list[bytes]]:
 
 
 def scene(run: PlaygroundRun) -> tuple[dict[str, Any], list[bytes]]:
-    """Return what does not change while a run goes on.
+    """Return what does not change during a run.
 
     Returns:
         The numbers, and these arrays: the points: float32 rows of x₁, x₂ and target; for each point 1 if it is for
-        training, uint8; the pictures of all possible inputs, as those of the neurons.
+        training, uint8; the pictures of all possible inputs, in the format of the neurons' pictures.
     """
     x1, x2 = grid().T
     features = np.stack([feature.function(x1, x2) for feature in FEATURES.values()])
@@ -84,7 +84,7 @@ def scene(run: PlaygroundRun) -> tuple[dict[str, Any], list[bytes]]:
 
 
 def _finite(number: float) -> float | None:
-    """Return a number as JSON has it: None for NaN."""
+    """Return a number, or None if it is not finite: JSON has no NaN."""
     return number if math.isfinite(number) else None
 
 
@@ -103,7 +103,7 @@ def _answer(run: PlaygroundRun, logits: NDArray[np.float32]) -> NDArray[np.uint8
 
 
 def _pictures(values: NDArray[np.float32], peaks: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return small pictures of values (count, pixels), each in the units of its peak; NaN is shown as 0."""
+    """Return small pictures of values (count, pixels), each scaled by its peak; NaN is shown as 0."""
     small = values.reshape(-1, SIDE, SIDE)[:, 1::2, 1::2]
     shares = small / np.where(peaks > 0, peaks, 1)[:, None, None]
     shares = np.clip(np.where(np.isnan(shares), 0, shares), -1, 1)
@@ -111,7 +111,7 @@ def _pictures(values: NDArray[np.float32], peaks: NDArray[np.float32]) -> NDArra
 
 
 def _silent(run: PlaygroundRun) -> list[int]:
-    """Return the hidden neurons, counted through all layers, that answer 0 for every training point: they are dead."""
+    """Return the hidden neurons, counted through all layers, whose output is 0 for every training point: dead ones."""
     answers = run.outputs(run.points[run.train_indices])[:-1]
     is_silent = [bool((answer[:, number] == 0).all()) for answer in answers for number in range(answer.shape[1])]
     return [number for number, silent in enumerate(is_silent) if silent]

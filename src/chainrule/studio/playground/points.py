@@ -1,4 +1,4 @@
-"""A person's own points: as short text for the address, and from a CSV file."""
+"""A person's own points: as short text in the address, or read from a CSV file."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 LIMIT = 1.2
 """The picture shows coordinates from -LIMIT to LIMIT."""
 MAX_POINTS = 800
-"""Own points at most: as text they take less than 8 kB."""
-_SCALE = 10_000  # units to 1
+"""The most own points: as text they take less than 8 kB."""
+_SCALE = 10_000  # a coordinate is written as an integer, in units of 1 / _SCALE
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 def encode_points(points: NDArray[np.floating], targets: NDArray[Any], classes: int) -> str:
-    """Write points as text: each coordinate, in units of 0.0001 above -LIMIT, as three digits of base 36; the class.
+    """Write points as text: two coordinates, in units of 0.0001 from -LIMIT, as three digits of base 36; the target.
 
     Args:
         points: (N, 2), between -LIMIT and LIMIT.
         targets: (N,): classes; or values between -LIMIT and LIMIT, written like coordinates, if `classes` is 0.
-        classes: number of classes.
+        classes: the number of classes; 0 for values.
     """
     return "".join(
         _number(x1) + _number(x2) + (str(int(target)) if classes else _number(target))
@@ -37,10 +37,10 @@ def encode_points(points: NDArray[np.floating], targets: NDArray[Any], classes: 
 
 
 def decode_points(text: str, classes: int) -> tuple[NDArray[np.float32], NDArray[Any]]:
-    """Read such a text: the points, (N, 2), and their targets, (N,).
+    """Read the text of `encode_points`; return the points, (N, 2), and their targets, (N,).
 
     Raises:
-        UserError: it is none, or there are too few or too many.
+        UserError: the text is damaged, or there are too few or too many points.
     """
     size = 7 if classes else 9
     count, rest = divmod(len(text), size)
@@ -74,26 +74,26 @@ def read_points(name: str, content: bytes, max_classes: int) -> tuple[str, int, 
     """Read points from a CSV file.
 
     The last column is the target: classes if it has at most `max_classes` different entries, else values. The last two
-    columns of numbers before it are the coordinates. Coordinates that do not fit into the picture, and values, are
-    scaled to the range from -1 to 1, each column by itself. A first line of numbers is data, not names.
+    columns of numbers before it are the coordinates. A column of coordinates that do not fit into the picture, or of
+    values beyond -1 to 1, is scaled to the range from -1 to 1. A first line of numbers is data, not names.
 
     Args:
-        name: of the file, for messages.
-        content: its bytes.
-        max_classes: number of classes at most.
+        name: the file's name, for messages.
+        content: the file's bytes.
+        max_classes: the most classes.
 
     Returns:
         The points as text, the number of classes (0 for values), and a sentence on what was read.
 
     Raises:
-        DataError: the file is no such table.
+        DataError: the file is not such a table.
     """
     named = _with_names(content)
     try:
         return _points(read_csv(name, content=named), max_classes)
     except DataError as error:
-        message = str(error).partition(", or name its encoding")[0]  # which is for the command line
-        if named is not content:  # a line was put before the first
+        message = str(error).partition(", or name its encoding")[0]  # this advice is for the command line
+        if named is not content:  # a line was inserted: count from the line after it
             message = re.sub(r"(?<=, line )[\d,]+", lambda line: f"{int(line[0].replace(',', '')) - 1:,}", message)
         raise DataError(message) from None
 
@@ -159,7 +159,7 @@ def _values(table: Table, column: str) -> NDArray[np.float64]:
     """Return a column's numbers.
 
     Raises:
-        DataError: one is missing, infinite or too large.
+        DataError: a number is missing, infinite or too large.
     """
     texts = table.column(column)
     _check_filled(table, column, texts)
@@ -169,7 +169,7 @@ def _values(table: Table, column: str) -> NDArray[np.float64]:
 
 
 def _scaled(values: NDArray[np.float64], column: str, notes: list[str], limit: float) -> NDArray[np.float64]:
-    """Scale a column to the range from -1 to 1, and note that; unless all of it is within ±limit."""
+    """Scale a column to the range from -1 to 1, and add a note; a column that is within ±limit stays as it is."""
     low, high = float(values.min()), float(values.max())
     if max(-low, high) <= limit:
         return values

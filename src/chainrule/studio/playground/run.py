@@ -1,4 +1,4 @@
-"""A playground's run: a small network that learns to tell points in the plane apart, step by step.
+"""A playground's run: a small network that learns to classify points in the plane, or their values, step by step.
 
     from chainrule.studio.playground.run import PlaygroundRun
     from chainrule.studio.playground.setup import Setup
@@ -7,7 +7,7 @@
     run.train(100)
     run.steps, run.evaluate().train_accuracy  # (100, 0.88125)
 
-The same settings give the same bits, however the steps are divided into calls.
+The same settings give bitwise identical results, however the steps are divided into calls.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How good a network is, on all points for training and on those for validation.
+    """The loss and the accuracy of a network on the points for training and on those for validation.
 
     Attributes:
-        train_loss: the mean loss.
-        validation_loss: likewise; NaN without such points.
-        train_accuracy: the share of points that are told right; NaN if the targets are values.
-        validation_accuracy: likewise.
+        train_loss: the mean loss on the training points.
+        validation_loss: the mean loss on the validation points; NaN if there are none.
+        train_accuracy: the share of training points that are classified correctly; NaN if the targets are values.
+        validation_accuracy: the same of the validation points; NaN if there are none.
     """
 
     train_loss: float
@@ -59,14 +59,14 @@ class PlaygroundRun:
     Attributes:
         points: (N, 2).
         targets: (N,): classes or values.
-        train_indices: the points for training.
-        validation_indices: the points for validation.
+        train_indices: the indices of the points for training.
+        validation_indices: the indices of the points for validation.
         model: the network.
-        linears: its linear layers, the output's last.
-        activations: what follows each of them.
-        steps: number of steps taken.
-        history: at the start and after each epoch: the epoch, the loss in training and in validation.
-        fault: where the numbers broke, if they did: the run stays at the step before.
+        linears: the linear layers, the output layer last.
+        activations: the activation after each linear layer.
+        steps: the number of steps taken.
+        history: at the start and after each epoch: the epoch, the training loss and the validation loss.
+        fault: the first number that was not finite, or None; the run stays at the step before.
     """
 
     def __init__(self, setup: Setup) -> None:
@@ -116,7 +116,7 @@ class PlaygroundRun:
         return loss
 
     def step(self) -> float:
-        """Take one step, and return the loss of its batch before it."""
+        """Take one step, and return the loss of its batch before the update."""
         position = self.steps % self.steps_per_epoch
         if position == 0:
             self._order = self._generator.permutation(self.train_indices)
@@ -128,7 +128,7 @@ class PlaygroundRun:
         return float(loss)
 
     def train(self, steps: int, *, seconds: float = math.inf, stop: Stop | None = None) -> str | None:
-        """Take steps until there are `steps` in all, time is up, a condition holds after an epoch, or a number is NaN.
+        """Take steps up to a total, until time is up, a condition holds after an epoch, or a number is not finite.
 
         Args:
             steps: the total to reach.
@@ -136,7 +136,7 @@ class PlaygroundRun:
             stop: the condition.
 
         Returns:
-            The sentence of the condition if it holds, else None. (For NaN, see `fault`.)
+            The sentence of the condition if it holds, else None. (For numbers that are not finite, see `fault`.)
         """
         deadline = time.monotonic() + seconds
         before = self._state()
@@ -145,17 +145,17 @@ class PlaygroundRun:
             if reason or time.monotonic() > deadline:
                 return reason
             loss = self.step()
-            is_epoch = self.steps % self.steps_per_epoch == 0
-            if not math.isfinite(loss) or (is_epoch and not self._is_finite()):
-                self._break(before)
+            is_end_of_epoch = self.steps % self.steps_per_epoch == 0
+            if not math.isfinite(loss) or (is_end_of_epoch and not self._is_finite()):
+                self._find_fault(before)
                 return None
         if not self.fault and not self._is_finite():
-            self._break(before)
+            self._find_fault(before)
             return None
         return stop.reason(self) if stop and self.steps % self.steps_per_epoch == 0 else None
 
-    def _break(self, before: dict[str, Any]) -> None:
-        """Go back to `before`, and take each step again, to find the first after which a number is not finite."""
+    def _find_fault(self, before: dict[str, Any]) -> None:
+        """Repeat the steps since `before` to find the first fault, and stay at the step before it."""
         last = self.steps
         self._restore(before)
         while self.steps < last:
@@ -190,7 +190,7 @@ class PlaygroundRun:
         self.optimizer.load_state_dict(state["optimizer"])
 
     def outputs(self, points: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """Return what each layer's neurons answer for points (N, 2): one (N, width) a layer, the output's last."""
+        """Return the outputs of each layer for points (N, 2): an array (N, width) per layer, the output layer last."""
         values: Any = chainrule.from_numpy(self.setup.inputs(points))
         answers = []
         with chainrule.no_grad():
@@ -200,7 +200,7 @@ class PlaygroundRun:
         return answers
 
     def evaluate(self) -> Evaluation:
-        """Return how good the network is."""
+        """Return the loss and the accuracy of the network."""
         (train_loss, train_accuracy), (validation_loss, validation_accuracy) = (
             self._evaluate(indices) for indices in (self.train_indices, self.validation_indices)
         )

@@ -1,4 +1,4 @@
-"""A playground's run as a script: it takes the same steps, and prints the same numbers as the page."""
+"""A playground's run as a script, which takes the same steps and prints the same numbers as the page shows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from chainrule.studio.playground.setup import ACTIVATIONS, DATA, FEATURES, OPTIM
 if TYPE_CHECKING:
     from chainrule.studio.playground.run import PlaygroundRun
 
-_LINE = 100  # characters of a line of numbers
+_MAX_LINE = 100  # characters of a line of numbers
 
 
 def script(run: PlaygroundRun, steps: int) -> str:
@@ -55,7 +55,7 @@ def _data(run: PlaygroundRun) -> str:
 def _lines(texts: list[str]) -> list[str]:
     rows, row = [], "   "
     for text in texts:
-        if len(row) + len(text) + 2 > _LINE:
+        if len(row) + len(text) + 2 > _MAX_LINE:
             rows.append(row)
             row = "   "
         row += f" {text},"

@@ -1,4 +1,4 @@
-"""A playground's settings: from the page's state, checked, and the tables of what can be chosen."""
+"""A playground's settings: read from the page's state and checked, and the tables of values to choose from."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-MAX_CLASSES, MAX_COUNT, MAX_LAYERS, MAX_WIDTH = 4, 1000, 6, 8
+MAX_CLASSES = 4
+MAX_COUNT = 1000  # points, in the data and in a batch
+MAX_LAYERS = 6  # hidden layers
+MAX_WIDTH = 8  # neurons in a hidden layer
 MAX_STEPS = 1_000_000
-"""Limit on the steps of a run, which can be repeated from its start in about a minute."""
+"""The most steps of a run: a run that was dropped is repeated from its start."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Data:
 
     Attributes:
         function: the function of `chainrule.data.toys`, or None for the person's own points.
-        has_classes: whether the targets are classes; they are values if not.
+        has_classes: whether the targets are classes; otherwise they are values.
         has_class_count: whether the number of classes can be chosen.
     """
 
@@ -43,8 +46,8 @@ class Feature:
     """An input of the network.
 
     Attributes:
-        symbol: what it is called on the page.
-        code: the same in Python.
+        symbol: its name on the page.
+        code: the expression for it in Python.
         function: computes it from x₁ and x₂.
     """
 
@@ -89,15 +92,15 @@ OPTIMIZERS: dict[str, tuple[str, dict[str, float]]] = {
 
 @dataclass(frozen=True)
 class Setup:
-    """Everything that determines a run: the same settings give the same bits.
+    """Everything that determines a run: equal settings give bitwise identical results.
 
     Attributes:
         data: a key of `DATA`.
         classes: number of classes; 0 if the targets are values.
         count: number of points of generated data.
-        noise: its noise, as in `chainrule.data.toys`.
+        noise: the noise of generated data, as in `chainrule.data.toys`.
         train: percentage of the points that the network trains on; the others are for validation.
-        seed: of the data and their split.
+        seed: seed of the data and of their split.
         own: the person's own points, as `points.encode_points` writes them.
         features: keys of `FEATURES`, the network's inputs.
         layers: the widths of the hidden layers.
@@ -127,7 +130,7 @@ class Setup:
 
     @property
     def outputs(self) -> int:
-        """Number of output neurons: one tells two classes apart, or predicts a value; else one for each class."""
+        """Number of output neurons: one for two classes or for a value; otherwise one for each class."""
         return self.classes if self.classes > 2 else 1
 
     def points(self) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
@@ -154,10 +157,10 @@ class Setup:
 
 
 def read_setup(state: Mapping[str, Any]) -> Setup:
-    """Read the page's state, in which what has its default may be left out.
+    """Read the page's state, which may leave out settings that have their default.
 
     Raises:
-        UserError: a value that cannot be used; the message says what would be.
+        UserError: a value is invalid; the message says which values are valid.
     """
     unknown = sorted(str(name) for name in state.keys() - {field.name for field in dataclasses.fields(Setup)})
     if unknown:
@@ -208,7 +211,7 @@ def _text(name: str, value: object) -> str:
 def _number(name: str, value: object, low: float, high: float) -> float:
     """Read a number, which may be written as text, as in an address."""
     try:
-        number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]  # what else: TypeError
+        number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]  # raises TypeError
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not low <= number <= high:

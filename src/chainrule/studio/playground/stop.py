@@ -1,4 +1,4 @@
-"""When a playground's run stops by itself."""
+"""The conditions at which a playground's run stops by itself."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stop:
-    """A condition, which is looked at after each epoch.
+    """A condition, which is checked after each epoch.
 
     Attributes:
         kind: a key of `KINDS`.
@@ -28,7 +28,7 @@ class Stop:
     value: float
 
     def reason(self, run: PlaygroundRun) -> str | None:
-        """Return a sentence if the condition holds, else None."""
+        """Return a sentence for the page if the condition holds, else None."""
         return KINDS[self.kind](self.value, run)
 
 
@@ -59,10 +59,10 @@ _EXAMPLES = {"epochs": "epochs-300", "loss": "loss-0.05", "accuracy": "accuracy-
 
 
 def read_stop(text: object, setup: Setup) -> Stop | None:
-    """Read a condition such as "epochs-300", "loss-0.05" or "accuracy-95"; "" is none.
+    """Read a condition such as "epochs-300", "loss-0.05" or "accuracy-95"; return None for "".
 
     Raises:
-        UserError: it is no such condition, or does not fit the data.
+        UserError: the text is not a condition, or the condition does not fit the data.
     """
     if text == "":
         return None

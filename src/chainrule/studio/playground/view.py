@@ -1,4 +1,4 @@
-"""What the view Playground asks for: to take steps, and to be shown what came of them."""
+"""The Python side of the view Playground: it takes steps and returns what the page shows of them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from chainrule.studio.playground.setup import MAX_CLASSES, MAX_STEPS, Setup, rea
 from chainrule.studio.playground.stop import read_stop
 
 MAX_CSV = 1_000_000
-"""Limit on the bytes of a CSV file."""
-SECONDS, SECONDS_STILL = 0.03, 0.2
-"""How long steps are taken before a frame; and before one of a run that is repeated up to a step."""
+"""The most bytes of a CSV file."""
+SECONDS_PER_FRAME = 0.03
+"""How long steps are taken before a frame while the run plays."""
+SECONDS_PER_STILL = 0.2
+"""How long steps are taken before a frame while a paused run is repeated up to a step."""
 _MAX_RUNS = 8
 
 Answer = tuple[dict[str, Any], list[bytes]]
@@ -27,7 +29,7 @@ Answer = tuple[dict[str, Any], list[bytes]]
 class Playground:
     """Answers the view Playground. A page asks for each frame, so a closed page leaves nothing running.
 
-    A run is known by the page's number and its settings; one that was dropped is repeated from its start.
+    A run is identified by the page's number and its settings; a run that was dropped is repeated from its start.
     """
 
     def __init__(self) -> None:
@@ -35,7 +37,7 @@ class Playground:
         self._runs: OrderedDict[tuple[int, Setup], PlaygroundRun] = OrderedDict()
 
     def answer(self, content: dict[str, Any], buffers: list[bytes]) -> Answer | None:
-        """Answer a message; None if it is not understood."""
+        """Answer a message; return None if it is not understood."""
         try:
             with self._lock:
                 return self._answer(content, buffers)
@@ -43,7 +45,7 @@ class Playground:
             return {"tell": "mistake", "ask": content.get("ask"), "error": str(error)}, []
 
     def close(self) -> None:
-        """Forget all runs: the last page has gone."""
+        """Forget all runs, as the last page was closed."""
         with self._lock:
             self._runs.clear()
 
@@ -61,23 +63,23 @@ class Playground:
         return None
 
     def _frame(self, page: int, state: dict[str, Any], step: int, *, play: bool, is_new: bool) -> Answer:
-        """Take steps until `step`, or until time is up, and show the run.
+        """Take steps until `step`, or until time is up, and return what the page shows.
 
         Args:
             page: the page's number.
             state: the page's settings.
             step: the step to reach.
-            play: whether the run stops at its condition.
-            is_new: whether the page wants the scene, too.
+            play: whether the run plays, and so stops at its condition.
+            is_new: whether the answer includes the scene.
         """
         stop_text = state.pop("stop", "")
         setup = read_setup(state)
         stop = read_stop(stop_text, setup)
         _check_step(step)
         run = self._run(page, setup, step)
-        reason = run.train(step, seconds=SECONDS if play else SECONDS_STILL, stop=stop if play else None)
+        reason = run.train(step, seconds=SECONDS_PER_FRAME if play else SECONDS_PER_STILL, stop=stop if play else None)
         if play and not reason and run.steps >= MAX_STEPS:
-            reason = f"Stopped after {MAX_STEPS:,} steps: a run is no longer here."
+            reason = f"Stopped after {MAX_STEPS:,} steps, the most of a run here."
         numbers, arrays = frame(run)
         content = {
             "tell": "frame",
@@ -94,7 +96,7 @@ class Playground:
         return content, arrays
 
     def _run(self, page: int, setup: Setup, step: int) -> PlaygroundRun:
-        """Return the page's run, not beyond `step`: it is begun again if it is."""
+        """Return the page's run; a run that is beyond `step` is begun again."""
         key = (page, setup)
         run = self._runs.get(key)
         if run is None or run.steps > step:
