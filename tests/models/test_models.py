@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from chainrule import models, no_grad, optim, tensor
+from chainrule import models, no_grad, optim, tensor, zeros
 from chainrule.errors import RunError
 from chainrule.models.sigmoid_mlp import quadratic_cost, sigmoid_probabilities
 from chainrule.tensor import Tensor, from_numpy
@@ -275,3 +275,12 @@ def test_the_sizes_of_perceptrons_for_tables(size, widths):
         assert network(tensor(np.zeros((3, 7), np.float32))).shape == (3, outputs)
     with pytest.raises(RunError, match="unknown size 'huge'; choose from small, medium, large"):
         models.build("mlp_regressor", {"size": "huge"})
+
+
+@pytest.mark.parametrize("name", ["cnn", "lenet5", "quick", "best", "reader"])
+@pytest.mark.parametrize(("inputs", "channels"), [(785, 1), (3 * 784 + 1, 3), (784, 3), (1, 1)])
+def test_images_that_are_not_square_are_refused(name, inputs, channels):
+    with pytest.raises(RunError, match=f"model '{name}' takes square images of .* or more.*, not {inputs} "):
+        models.build(name, {"inputs": inputs, "channels": channels})
+    colored = models.build(name, {"inputs": 3 * 14 * 14, "channels": 3})
+    assert colored(zeros(2, 3, 14, 14)).shape == (2, 10)

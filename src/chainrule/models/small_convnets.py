@@ -18,15 +18,23 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-def square_side(name: str, inputs: int, minimum: int) -> int:
-    """Return the side of square images of `inputs` pixels, which must be at least `minimum`; `name` is the model's.
+def square_side(name: str, inputs: int, channels: int, minimum: int) -> int:
+    """Return the side of square images, which must be at least `minimum`; `name` is the model's.
+
+    Args:
+        name: name of the model, for the error.
+        inputs: number of pixels, times the number of channels.
+        channels: number of channels.
+        minimum: smallest side.
 
     Raises:
         RunError: the images are not square, or too small.
     """
-    side = math.isqrt(inputs)
-    if side * side != inputs or side < minimum:
-        raise RunError(f"model {name!r} takes square images of {minimum}×{minimum} or more, not {inputs} pixels")
+    side = math.isqrt(inputs // channels)
+    if channels * side * side != inputs or side < minimum:
+        of_channels = "" if channels == 1 else f" of {channels} channels"
+        takes = f"square images of {minimum}×{minimum} or more{of_channels}"
+        raise RunError(f"model {name!r} takes {takes}, not {inputs} {'pixels' if channels == 1 else 'values'}")
     return side
 
 
@@ -60,7 +68,7 @@ def cnn(
     Raises:
         RunError: the images are not square, or smaller than 4×4.
     """
-    side = square_side("cnn", inputs // channels, minimum=4)
+    side = square_side("cnn", inputs, channels, minimum=4)
     quarter = side // 2 // 2
     return nn.Sequential(
         image_layer(channels, side),  # (N, channels, 28, 28)
@@ -91,7 +99,7 @@ def lenet5(
     Raises:
         RunError: the images are not square, or smaller than 12×12.
     """
-    side = square_side("lenet5", inputs // channels, minimum=12)
+    side = square_side("lenet5", inputs, channels, minimum=12)
     last_side = (side // 2 - 4) // 2
     return nn.Sequential(
         image_layer(channels, side),  # (N, channels, 28, 28)

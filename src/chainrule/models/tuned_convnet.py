@@ -68,7 +68,7 @@ def _tuned(
     generator: np.random.Generator | None,
 ) -> nn.Module:
     """Build `best` or `reader`, whose convolutions have three widths."""
-    side = square_side(name, inputs // channels, minimum=7)
+    side = square_side(name, inputs, channels, minimum=7)
     last_side = (side + 1) // 2 // 2 // 2
     convolution = partial(_convolution, generator)
     first, second, third = widths
@@ -171,7 +171,7 @@ def quick(
     Raises:
         RunError: the images are not square, or smaller than 7×7.
     """
-    side = square_side("quick", inputs // channels, minimum=7)
+    side = square_side("quick", inputs, channels, minimum=7)
     last_side = (side + 1) // 2 // 2 // 2
     convolution = partial(_convolution, generator, bias=False)  # batch norm has a bias
     return nn.Sequential(
