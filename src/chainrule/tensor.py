@@ -51,7 +51,7 @@ class _WithoutWarnings(threading.local):
         self.run(np.seterr, all="ignore")
 
     def run_again(self, error: RuntimeError, function: Callable[..., Any], *inputs: Any, **options: Any) -> Any:
-        """Run a formula again that `run` refused because its context is in use; raise any other error.
+        """Run a formula that `run` refused because its context is in use; raise `error` again if it is any other error.
 
         The context is in use if a signal handler runs an operation that interrupts another operation of the thread.
         """
@@ -228,8 +228,8 @@ class Tensor(metaclass=_TensorType):
     if not TYPE_CHECKING:  # hidden from type checkers, which would otherwise accept any misspelled name
 
         def __getattr__(self, name: str) -> Any:
-            function = f"use chainrule.{name}(tensor)" if name in ops.__all__ else None
-            raise no_attribute(f"{type(self).__name__!r} object", name, self, TENSOR_HINTS.get(name, function))
+            default_hint = f"use chainrule.{name}(tensor)" if name in ops.__all__ else None
+            raise no_attribute(f"{type(self).__name__!r} object", name, self, TENSOR_HINTS.get(name, default_hint))
 
     @property
     def data(self) -> NDArray[Any]:
@@ -459,7 +459,7 @@ class Tensor(metaclass=_TensorType):
         Raises:
             RuntimeError: this Tensor does not require gradients, or has several elements and no `gradient` is given;
                 `inputs` is empty; the graph was freed, or a value that is needed was changed in place.
-            TypeError: an input or the gradient is not a Tensor.
+            TypeError: an element of `inputs` is not a Tensor, or the gradient is not numeric.
             ValueError: `gradient` has a different shape.
         """
         tape.backward(self, gradient, retain_graph, create_graph, inputs)
@@ -480,7 +480,7 @@ class Tensor(metaclass=_TensorType):
         """Change this Tensor in place: record the change if gradients are involved, otherwise write into memory.
 
         Args:
-            value: the operand.
+            value: the operand, or None; the change is recorded if the operand has a history.
             new: computes the new Tensor with operations.
             write: writes into the array.
         """
@@ -660,17 +660,17 @@ class Tensor(metaclass=_TensorType):
         return self if is_contiguous else ops.shape.contiguous_copy(self)
 
     def permute(self, *dims: int | Sequence[int]) -> Tensor:
-        """The dimensions in a different order."""
+        """This Tensor with its dimensions in a different order."""
         return ops.permute(self, dims=_sizes("permute", dims))
 
     @property
     def T(self) -> Tensor:  # noqa: N802  # the name in NumPy and PyTorch
-        """The dimensions in reverse order."""
+        """This Tensor with its dimensions in reverse order."""
         return ops.permute(self)
 
     @property
     def mT(self) -> Tensor:  # noqa: N802
-        """The last two dimensions swapped."""
+        """This Tensor with its last two dimensions swapped."""
         return ops.transpose(self, -1, -2)
 
     # Types

@@ -10,7 +10,8 @@ Common arguments:
     create_graph: make the result differentiable, back to inputs that require gradients.
     strict: raise an error instead of returning a derivative that is 0 because nothing connects input and output. As in
         PyTorch, each output must require gradients, and each input must affect an output; `jacobian` requires that each
-        input affects each output. With `create_graph`, the derivatives must depend on the inputs, too.
+        input affects each output. With `create_graph`, and always in `hvp` and `hessian`, the first derivatives must
+        depend on the inputs, too.
 
 All functions here record operations even under `no_grad()`, as in PyTorch.
 
@@ -188,6 +189,7 @@ class _Run:
         self.name, self.create_graph, self.strict = name, create_graph, strict
         self.single_input = not isinstance(inputs, tuple)
         points = _as_list(name, "inputs", inputs)
+        # Each input is a new Tensor; with `create_graph`, a view with a node of its own, whose history leads back to x
         self.inputs = [
             reshape(x, shape=x.shape) if create_graph and x.requires_grad else x.detach().requires_grad_()
             for x in points

@@ -92,7 +92,7 @@ def backward_barrier(
 
     Args:
         values: Tensors that require gradients; other values are returned unchanged.
-        callback: takes a gradient for each value, or None, and returns the new gradients in the same form.
+        callback: takes a tuple with an entry for each value, its gradient or None; returns such a tuple.
     """
     positions = [i for i, value in enumerate(values) if getattr(value, "requires_grad", False)]
     if not positions or not mode.recording:

@@ -36,8 +36,9 @@ class Anomaly:
 
     Attributes:
         check_nan: whether NaN from a derivative is an error.
-        frames: while a derivative is recorded (`create_graph`), the frames of the operation that it belongs to, which
-            the derivative's operations store as theirs; otherwise None: `user_frames` looks at the call stack.
+        frames: while the derivative of an operation is recorded (`create_graph`), the frames of that operation: the
+            operations of the derivative store them instead of their own. Otherwise None, and `user_frames` reads the
+            call stack.
     """
 
     def __init__(self, check_nan: bool, frames: tuple[FrameSummary, ...] | None = None) -> None:
@@ -89,7 +90,7 @@ class Tracing(Protocol):
         """Return the tracer for a new Tensor whose array was made from the user's data."""
 
     def lift(self, x: Any, detached: bool = False) -> Any:
-        """Check a value of the user, a Tensor or an array, and return its tracer; return a number as a Python number.
+        """Check a Tensor or an array that the user passed in, and return its tracer; make a number a Python number.
 
         A result of operations that were recorded outside is refused, because no gradient could reach their graph. With
         `detached` it is accepted, because the caller does not need its gradient.

@@ -114,6 +114,7 @@ class Node:
         for kind, source in operation.needs:
             if kind == "input":
                 value, tensor = arrays[source], inputs[source]
+                # `is not` comes first only because it is fast for arrays and numbers
                 if tensor is not value and (version := getattr(tensor, "_version", None)) is not None:
                     saved_versions.append((len(saved), source, version, version[0]))
                 # arithmetic on NumPy scalars is several times as fast as on zero-dimensional arrays
@@ -282,7 +283,8 @@ def backward(
 def _with_recording(recording: bool, function: Callable[[], Any]) -> Any:
     """Call a function with recording on or off, without NumPy's warnings.
 
-    This is not `set_grad_enabled`: an interrupt at the entry of its `__exit__` would leave recording as it was inside.
+    `set_grad_enabled` is not used here, because an interrupt on entering its `__exit__` would leave recording as it was
+    inside the block.
     """
     previous_mode = mode.recording, mode.anomaly
     try:
@@ -398,7 +400,7 @@ def _make_root(name: str, tensor: Tensor, gradient: Tensor | None, create_graph:
     else:
         array = getattr(gradient, "_data", gradient)
         numeric = mode.trace is not None or np.asarray(array).dtype.kind in "biuf"
-        check(name, numeric, f"the gradient must be a Tensor, not {type_name(gradient)}", TypeError)
+        check(name, numeric, f"the gradient must be a Tensor or numbers, not {type_name(gradient)}", TypeError)
         seed = np.asarray(array, tensor.dtype) if mode.trace is None else mode.trace.lift(gradient)
         if seed.shape != node.shape:
             raise ValueError(f"{name}: the gradient's shape {seed.shape} must be the result's, {node.shape}")

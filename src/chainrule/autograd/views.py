@@ -71,6 +71,7 @@ def track(out: Tensor, source: Tensor, array: Any, operation: Operation[...], op
         operation: an operation whose result may be a view.
         options: its options.
     """
+    # A tracer has a base only if it is a view; an array also has one if, for example, a formula reshaped its own result
     is_view = out._data.base is not None
     if mode.trace is None:
         is_view = is_view and _shares_memory(out._data, array, operation, options)
@@ -82,7 +83,7 @@ def track(out: Tensor, source: Tensor, array: Any, operation: Operation[...], op
 
 
 def _shares_memory(part: Any, array: Any, operation: Operation[...], options: dict[str, Any]) -> bool:
-    """Whether a result is a view of an array; an empty result counts as a view unless an array was the index."""
+    """Whether a result is a view of an array; an empty result counts as a view unless the index contains arrays."""
     if part.size:
         return np.may_share_memory(part, array)
     return operation is not getitem or is_basic(options["index"])

@@ -257,8 +257,8 @@ def split_index(index: tuple[Any, ...], ndim: int) -> tuple[tuple[Any, ...], tup
     """Split an index with arrays into two indices that, applied by NumPy in sequence, give PyTorch's result.
 
     In an index with arrays, NumPy treats an integer as one more array: in x[0, :, [0, 1]], the slice separates two
-    arrays, so the dimension that the arrays index comes first in the result. PyTorch applies x[0] before the arrays. An
-    ellipsis that covers no dimension separates arrays in NumPy, and does nothing in PyTorch.
+    arrays, and then NumPy puts the dimensions of the arrays first: the result's shape is (2, n). PyTorch applies x[0]
+    before the arrays: (n, 2). An ellipsis that covers no dimension separates arrays in NumPy, but not in PyTorch.
 
     Args:
         index: integers, slices, None, ... and arrays.
@@ -275,7 +275,7 @@ def split_index(index: tuple[Any, ...], ndim: int) -> tuple[tuple[Any, ...], tup
     is_array = [not number and not is_basic(part) for part, number in zip(parts, is_number, strict=True)]
     # the positions of the entries that NumPy treats as arrays: arrays and integers
     advanced = [i for i in range(len(parts)) if is_number[i] or is_array[i]]
-    # without integers, and if these entries are adjacent, NumPy gives PyTorch's result
+    # NumPy gives PyTorch's result if there are no integers, or if all these entries are adjacent
     if not any(is_number) or advanced[-1] - advanced[0] + 1 == len(advanced):
         return (), tuple(parts)
     first: list[Any] = []

@@ -1,6 +1,7 @@
 """Normalization: shifts and scales values to mean 0 and variance 1, over a layer, a group, a batch or an instance.
 
-`standardize` is primitive; the other functions are composed of it and of other operations.
+`standardize`, the primitive operation, does this for layer, group and instance normalization, and for batch
+normalization in training; in evaluation, that shifts and scales by running statistics. `rms_norm` only scales.
 """
 
 import math

@@ -33,8 +33,8 @@ class Cell:
     """A kind of recurrent cell: the formula of one step, and its derivative.
 
     Both are elementwise functions for `eager.update`, which passes first the arrays that it overwrites with the
-    results, then the other arrays. A parameter that is only overwritten has a name with an underscore. All arrays are
-    (B, H).
+    results, then the other arrays. The name of a parameter that is only overwritten begins with an underscore. All
+    arrays are (B, H).
 
     `step` has these parameters, in this order. It returns the new states and the values to save.
 
@@ -49,8 +49,9 @@ class Cell:
     the part of a state's gradient that does not go through the projection; each step passes it to the step before.
 
         _r, _z, _n, _h_n    to be overwritten: the gradients of the projections
-        direct_carry        the carries, which the call for step t + 1 returned (zeros for the last step), to be
-                            overwritten with the new ones
+        cell_carry or       the carries, first those of the states other than the hidden state (LSTM), then that of the
+        direct_carry        hidden state (GRU): the call for step t + 1 has returned them (zeros for the last step), and
+                            they are overwritten with the new ones
         hidden_grad, ...    the gradients of the new states
         recurrent_grad      the gradient of the new hidden state through the projection of step t + 1
         r, z, n, h_n        the saved values

@@ -26,8 +26,8 @@ def interpolate(
         input: floats.
         size: the new sizes, L, (H, W) or (D, H, W); or one number for all.
         scale_factor: in place of `size`: a factor for all sizes, or a factor for each; new sizes are rounded down.
-        mode: "nearest"; "nearest-exact", which rounds positions as image libraries do; "linear" for signals; "bilinear"
-            for images; "trilinear" for volumes.
+        mode: "nearest", the element at the start of each output element; "nearest-exact", the one at its center, as in
+            image libraries; "linear" for signals; "bilinear" for images; "trilinear" for volumes.
         align_corners: for the linear modes, whether the centers of the first and the last elements of input and output
             coincide; otherwise, the outer edges of these elements coincide.
         recompute_scale_factor: compute positions from the sizes, not from `scale_factor`.

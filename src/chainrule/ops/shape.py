@@ -40,7 +40,7 @@ def _(grad: Array, input_shape: tuple[int, ...]) -> Array:
 
 @operation(input_count=1, numpy=np.transpose, view=True)
 def permute(input: Input, dims: Sequence[int] | None = None) -> Array:
-    """The dimensions in a different order; in reverse order if `dims` is None.
+    """The input with its dimensions in a different order; in reverse order if `dims` is None.
 
     Raises:
         ValueError: `dims` does not name every dimension once.
