@@ -149,7 +149,13 @@ def test_only_types_that_a_tensor_holds(make):
 class TestRandom:
     def test_the_same_seed_gives_the_same_bits(self):
         def draw() -> list[bytes]:
-            out = [chainrule.rand(3, 2), chainrule.randn(4), chainrule.randint(0, 9, (5,)), chainrule.randn(())]
+            out = [
+                chainrule.rand(3, 2),
+                chainrule.rand(()),
+                chainrule.randn(4),
+                chainrule.randint(0, 9, (5,)),
+                chainrule.randn(()),
+            ]
             return [t.numpy().tobytes() for t in out]
 
         chainrule.manual_seed(4)
@@ -338,3 +344,12 @@ def test_two_threads_that_draw_first_share_the_default_generator(monkeypatch):
 
     first, second = call_in_two_threads(generator)
     assert first is second is random.default_generator()
+
+
+@pytest.mark.parametrize("make", [chainrule.rand, chainrule.randn])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_a_single_random_number_is_an_array_without_dimensions(make, dtype):
+    compiled = chainrule.jit(lambda: make((), dtype=dtype))
+    for out in (make((), dtype=dtype), make(dtype=dtype), compiled(), compiled()):
+        assert type(out.numpy()) is np.ndarray
+        assert (out.shape, out.dtype) == ((), dtype)

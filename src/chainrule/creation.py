@@ -14,7 +14,7 @@ from chainrule.errors import check, check_integer, check_numbers
 from chainrule.ops.dtypes import DEFAULT, storable_dtype
 from chainrule.ops.operation import check_tensors
 from chainrule.ops.shape import int_tuple
-from chainrule.random import draw
+from chainrule.random import draw, draw_with
 from chainrule.tensor import Tensor, _numeric_array, _sizes, as_tensor, check_representable
 
 if TYPE_CHECKING:
@@ -133,10 +133,13 @@ def rand(
     requires_grad: bool = False,
 ) -> Tensor:
     """Random numbers, uniform in [0, 1)."""
-    dtype = _dtype(dtype, "rand")
+    shape, dtype = _shape("rand", *size), _dtype(dtype, "rand")
     below_one = float(np.nextafter(dtype.type(1), dtype.type(0)))  # larger numbers could be rounded to 1
-    numbers = np.minimum(draw("random", _shape("rand", *size), generator), below_one)
-    return _create(numbers.astype(dtype), requires_grad, device)
+
+    def numbers(rng: np.random.Generator) -> NDArray[Any]:
+        return np.asarray(np.minimum(rng.random(shape), below_one), dtype)
+
+    return _create(draw_with(numbers, "rand", generator), requires_grad, device)
 
 
 def randn(

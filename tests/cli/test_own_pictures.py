@@ -161,7 +161,7 @@ def test_classes_of_copies_leave_no_test_images(desk, tmp_path, capsys):
             draw(kind, 1).save(tmp_path / "copies" / kind / f"{i}.png")
     arguments = ("--epochs", "1", "--image-size", "16", "--out", str(tmp_path / "run"))
     assert run_command("train", "--data", str(tmp_path / "copies"), *arguments) == 2
-    assert "copies has no test images: at least 1 is needed" in capsys.readouterr().err
+    assert "copies has no picture left for the test: at least 3 different ones" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
