@@ -98,6 +98,34 @@ def test_two_ranks_train_as_one_and_rank_0_alone_writes(start, data, never_stopp
     assert files == {"out.txt", "err.txt", *(f"run/{name}" for name in names)}
 
 
+@pytest.fixture(scope="module")
+def fine_tuned(tmp_path_factory, data):
+    """A folder with a run, and a run of one process from its weights, in shards, with the arguments for the latter."""
+    folder = tmp_path_factory.mktemp("fine-tuned")
+    run_alone("-m", "chainrule", *TRAIN, "--data", data, "--epochs", 1, "--out", "source", folder=folder)
+    arguments = [*TRAIN, "--data", data, "--from", folder / "source", "--freeze", "1", "--keep", "9"]
+    run_alone("-m", "chainrule", *arguments, "--shards", "8", "--out", "run", folder=folder)
+    return folder, arguments
+
+
+@pytest.mark.parametrize("is_resumed", [False, True], ids=["new", "resumed"])
+def test_two_ranks_train_from_the_weights_of_another_run_as_one_does(start, fine_tuned, tmp_path, is_resumed):
+    """The second rank reads these weights as well, from its own copy of the run, which it removes."""
+    folder, arguments = fine_tuned
+    target, scratch = tmp_path / "run", tmp_path / "scratch"
+    scratch.mkdir()
+    options = [*arguments, "--out", target]
+    if is_resumed:
+        shutil.copytree(folder / "run", target)
+        options = ["train", "--quiet", "--resume", target, "--epoch", "2"]
+    job = start(2, "-m", "chainrule", *options, TMPDIR=str(scratch))
+    assert job.wait() == 0, job.sentences
+    assert job.sentences == []
+    assert bits(target) == bits(folder / "run")
+    assert (target / "start.safetensors").read_bytes() == (folder / "source" / "model.safetensors").read_bytes()
+    assert not list(scratch.glob("chainrule-rank-*"))
+
+
 def steps(folder):
     file = folder / "checkpoint" / checkpoint.FILE_NAME
     try:

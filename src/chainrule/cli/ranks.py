@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from chainrule.distributed.world import World
 
 _NOT_COPIED = {"model.safetensors", "metrics.jsonl", "result.json", "curves.png"}
-"""Files of a run that the other ranks do not need, since training only writes them."""
+"""Files of a run that the other ranks do not need, since only rank 0 reads and writes them."""
 
 _SECONDS_TO_REPORT = 1.0
 """How long ranks above 1 wait before they abort all ranks, so that rank 0 or 1 can print the failure first."""
@@ -75,7 +75,11 @@ def compare_configs(world: World, config: Mapping[str, Any]) -> None:
 
 @contextmanager
 def scratch_folder(world: World) -> Iterator[Path | None]:
-    """Yield a temporary folder for this rank's copy of the run; None on rank 0, which has the run itself."""
+    """Yield a temporary folder for this rank's copy of the run; None on rank 0, which has the run itself.
+
+    The trainer must be prepared inside the block, since it reads the run's files, such as the weights that the run
+    starts from. Training itself reads none of them, so a rank that is killed while it trains leaves no folder behind.
+    """
     if world.rank == 0:
         yield None
     else:
@@ -84,7 +88,7 @@ def scratch_folder(world: World) -> Iterator[Path | None]:
 
 
 def copy_run(world: World, folder: Path | None, find: Callable[[], Run]) -> Run:
-    """Find a run on rank 0, copy the files that training reads to the other ranks, and return this rank's run.
+    """Find a run on rank 0, copy the files that its trainer is made from to the other ranks; return this rank's run.
 
     These files are the config and, if the run has them, the tokenizer and the weights that it starts from. Checkpoints
     are not copied: rank 0 sends its state to the other ranks (see `Trainer.fit`).

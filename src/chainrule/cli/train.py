@@ -230,17 +230,18 @@ def _train(
             run, data = _open_run(world, folder, locks, resume, **options)
         if resume is None:
             on_rank_zero(world, lambda: locks.enter_context(training_lock(run)))
+        verbose = not (as_json or quiet) and world.rank == 0
+        console = _terminal() if verbose else None
+        progress: list[Callback] = []
+        if verbose:
+            epoch_table = reports.of(run).epoch_table
+            print_line = _ignore_closed_terminal(console.print if console else print_lines)
+            progress.append(EpochLines(print_line, epoch_table))
+            if console:
+                progress.append(Bar(console, epoch_table))
+        # Still in the block: the initial weights, for example, are read from the run's folder
+        trainer = on_all_ranks(world, lambda: experiment.prepare(run, data, progress))
 
-    verbose = not (as_json or quiet) and world.rank == 0
-    console = _terminal() if verbose else None
-    progress: list[Callback] = []
-    if verbose:
-        epoch_table = reports.of(run).epoch_table
-        print_line = _ignore_closed_terminal(console.print if console else print_lines)
-        progress.append(EpochLines(print_line, epoch_table))
-        if console:
-            progress.append(Bar(console, epoch_table))
-    trainer = on_all_ranks(world, lambda: experiment.prepare(run, data, progress))
     if resume is not None or is_fork:
         on_rank_zero(world, lambda: resuming.resume(run, trainer))
     if verbose:
