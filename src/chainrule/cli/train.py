@@ -136,7 +136,12 @@ Examples:
     multiple=True,
     help="Also write metrics.csv, or event files for TensorBoard (repeatable).",
 )
-@click.option("--keep", type=int, metavar="N", help="Keep the checkpoints of the last N epochs and of the best one.")
+@click.option(
+    "--keep",
+    type=int,
+    metavar="N",
+    help="Keep the checkpoints of the last N epochs and of the best one, and the last N saved within epochs.",
+)
 @click.option(
     "--from",
     "source",

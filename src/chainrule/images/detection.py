@@ -34,7 +34,7 @@ PADDING = 16  # pixels around a level, which repeat its border: a digit may touc
 TYPICAL_HEIGHT = 22.0  # pixels: the detector returns the logarithms of heights and widths relative to this
 MIN_SCORE = 0.35  # minimum confidence of a detection
 MIN_SUPPORT_SCORE = 0.2  # from here to `MIN_SCORE`, a detection is not returned, but supports one at a different level
-MAX_DETECTIONS = 3000  # of one photo: a page with more is not a page of digits
+MAX_CANDIDATES = 3000  # maximum detections in one photo, at all levels, before duplicates are dropped
 MAX_IOU = 0.35  # maximum intersection over union of two digits' boxes; else the less confident one is dropped
 MAX_SMALLER_SHARED = 0.65  # the same, as a share of the smaller box
 MIN_SPACING = 0.1  # minimum horizontal distance of centers in the same row, relative to the shorter digit's height
@@ -95,7 +95,7 @@ def detect_digits(levels: Sequence[Level], detect: Detector) -> list[Detection]:
         detect: the detector.
     """
     candidates = [detection for level in levels for detection in _detect_at(level, detect)]
-    candidates = sorted(candidates, key=lambda detection: -detection.score)[:MAX_DETECTIONS]
+    candidates = sorted(candidates, key=lambda detection: -detection.score)[:MAX_CANDIDATES]
     distinct = _suppress_duplicates(candidates)
     separate = _without_merged(candidates, distinct)
     return distinct if len(separate) == len(candidates) else _suppress_duplicates(separate)

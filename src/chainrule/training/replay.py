@@ -131,7 +131,7 @@ class RunReplay:
         self._target = 0  # the step to train up to
         self._has_noted_difference = False
         self._is_canceled: Callable[[], bool] = lambda: False
-        self._last_time = 0.0  # when a state was last kept
+        self._last_keep_time = 0.0  # when `after_step` last kept a state, or the current `seek` began
 
     # The current step
 
@@ -183,7 +183,8 @@ class RunReplay:
             RunError: the run has not reached this step.
         """
         self.segment_of(step)
-        self._is_canceled, self._last_time = is_canceled, time.perf_counter()
+        self._is_canceled = is_canceled
+        self._last_keep_time = time.perf_counter()
         try:
             self._start_near(step)
             for segment in self.segments[self.segments.index(self._segment) + 1 :]:
@@ -281,9 +282,9 @@ class RunReplay:
 
     def after_step(self) -> None:
         """Keep the state if it is time to, and end `fit` if the replay has arrived or was canceled."""
-        if time.perf_counter() - self._last_time > _SECONDS_BETWEEN:
+        if time.perf_counter() - self._last_keep_time > _SECONDS_BETWEEN:
             self._keep()
-            self._last_time = time.perf_counter()
+            self._last_keep_time = time.perf_counter()
         if self._is_canceled():
             raise CanceledError(f"the replay was canceled at step {self.step:,}")
         if self.step == self._target and not self._ends_epoch():
