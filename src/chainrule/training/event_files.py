@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chainrule.errors import MissingLibraryError, RunError
-from chainrule.files import open_regular
+from chainrule.files import atomic_write, open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"events\.out\.tfevents\.(\d{6})\.chainrule")
 _HEADER = struct.Struct("<QI")  # the length of an event, and the checksum of the length
-_CHECKSUM_SIZE = 4  # bytes
+_CHECKSUM = struct.Struct("<I")  # the checksum of the event
 
 
 def check_library() -> None:
@@ -62,55 +62,65 @@ class ExistingEvents:
 def remove_events_after(folder: Path, epoch: int) -> ExistingEvents:
     """Remove from a folder's event files all events after an epoch, and those that are damaged or incomplete.
 
-    In a file, everything from the first such event on is removed, and then all later files. Files of other programs are
-    not changed.
+    In a file, everything from the first damaged or incomplete event on is removed, and then all later files. A file
+    without events of the remaining epochs is removed. Files of other programs are not changed.
 
     Raises:
         RunError: a file cannot be read or changed.
     """
     last_epoch = 0
     has_graph = False
-    is_complete = True  # whether nothing had to be removed so far
+    is_intact = True  # whether no event so far was damaged or incomplete
     matches = [(_NAME.fullmatch(file.name), file) for file in folder.iterdir()]
     files = sorted((int(match[1]), file) for match, file in matches if match)
     try:
         for _, file in files:
-            kept_size = 0
-            for end, event in _events(file) if is_complete else ():
-                if event.WhichOneof("what") in ("summary", "graph_def") and event.step <= epoch:
-                    last_epoch = max(last_epoch, event.step)
-                    has_graph = has_graph or event.HasField("graph_def")
-                    kept_size = end
-            is_complete = is_complete and kept_size == file.stat().st_size
-            if not kept_size:
+            kept_records = []
+            has_content = False  # whether any kept record has content of an epoch
+            intact_size = prefix_size = 0  # of the intact records; of the kept ones before the first that is removed
+            for record, event in _read_records(file) if is_intact else ():
+                if event.step <= epoch:
+                    kept_records.append(record)
+                    prefix_size += len(record) if prefix_size == intact_size else 0
+                    if event.WhichOneof("what") in ("summary", "graph_def"):
+                        has_content = True
+                        last_epoch = max(last_epoch, event.step)
+                        has_graph = has_graph or event.HasField("graph_def")
+                intact_size += len(record)
+            size = file.stat().st_size
+            is_intact = is_intact and intact_size == size
+            kept_size = sum(map(len, kept_records))
+            if not has_content:
                 file.unlink()
-            elif not is_complete:
+            elif kept_size > prefix_size:
+                with atomic_write(file) as stream:
+                    stream.writelines(kept_records)
+            elif kept_size < size:  # in place, for a TensorBoard that has the file open
                 os.truncate(file, kept_size)
     except OSError as error:
         raise RunError(f"{error.filename or folder}: cannot be changed ({error.strerror})") from None
     return ExistingEvents(last_epoch, has_graph, max((number for number, _ in files), default=0))
 
 
-def _events(file: Path) -> Iterator[tuple[int, Any]]:
-    """Yield the end offset of each event of a file, and the event, up to the first that is incomplete or damaged."""
+def _read_records(file: Path) -> Iterator[tuple[bytes, Any]]:
+    """Yield each record of a file, and its event, up to the first that is incomplete or damaged."""
     from google.protobuf.message import DecodeError  # tensorboardX depends on it
     from tensorboardX.proto import event_pb2
     from tensorboardX.record_writer import masked_crc32c
 
-    offset = 0
     with open_regular(file) as stream:
         while len(header := stream.read(_HEADER.size)) == _HEADER.size:
-            length, checksum = _HEADER.unpack(header)
-            if masked_crc32c(header[:8]) != checksum:
+            length, length_checksum = _HEADER.unpack(header)
+            if masked_crc32c(header[:8]) != length_checksum:
                 return
-            content = stream.read(length)
-            if len(content) < length or len(stream.read(_CHECKSUM_SIZE)) < _CHECKSUM_SIZE:
+            content, checksum = stream.read(length), stream.read(_CHECKSUM.size)
+            if len(checksum) < _CHECKSUM.size or masked_crc32c(content) != _CHECKSUM.unpack(checksum)[0]:
                 return
-            offset += _HEADER.size + length + _CHECKSUM_SIZE
             try:
-                yield offset, event_pb2.Event.FromString(content)
+                event = event_pb2.Event.FromString(content)
             except DecodeError:
                 return
+            yield header + content + checksum, event
 
 
 class EventFile:

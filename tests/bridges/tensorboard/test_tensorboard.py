@@ -256,6 +256,67 @@ def test_damaged_files_lose_nothing_but_histograms(tmp_path, damage):
     ]
 
 
+def event_steps(folder):
+    """The name of each file, and the kind and step of its events, as TensorBoard's own reader gives them."""
+    loader = pytest.importorskip("tensorboard.backend.event_processing.event_file_loader")
+    return {
+        file.name: [(e.WhichOneof("what"), e.step) for e in loader.EventFileLoader(str(file)).Load()]
+        for file in sorted(folder.iterdir())
+    }
+
+
+def test_a_log_that_starts_after_some_epochs_has_one_graph_and_each_epoch_once(tmp_path):
+    """It then starts with the graph, at the next epoch's step, and with the epochs before."""
+    network, loss, optimizer, loader = parts()
+    trainer = Trainer(network, loss, optimizer, loader)
+    trainer.fit(3)
+    log = TensorBoard(tmp_path)
+    for _ in range(2):  # the first process ends before an epoch is complete
+        log.on_start(trainer)
+        log.on_end(trainer)
+    graphs = [event for events in event_steps(tmp_path).values() for event in events if event[0] == "graph_def"]
+    assert graphs == [("graph_def", 4)]
+    trainer.callbacks.append(log)
+    trainer.fit(5)
+    assert [row["epoch"] for row in scalars(tmp_path)] == [1, 2, 3, 4, 5]
+
+
+def test_events_after_an_epoch_are_removed_in_any_order(tmp_path):
+    from tensorboardX.proto import summary_pb2
+
+    summary = summary_pb2.Summary(value=[summary_pb2.Summary.Value(tag="loss", simple_value=1.0)])
+    for number, steps in enumerate([(4, 1, 5, 2), (3, 3), (6, 2), (4, 5)], 1):
+        file = event_files.EventFile(tmp_path, number, 1)
+        for step in steps:
+            file.add(step, **({"graph_def": b""} if step == 4 else {"summary": summary}))
+        file.close()
+    (tmp_path / "events.out.tfevents.000007.other").write_bytes(b"of another program")
+    assert event_files.remove_events_after(tmp_path, 3) == event_files.ExistingEvents(3, False, 4)
+    (tmp_path / "events.out.tfevents.000007.other").unlink()  # it is still there
+    kept = [[step for kind, step in events if kind == "summary"] for events in event_steps(tmp_path).values()]
+    assert kept == [[1, 2], [3, 3], [2]]
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    assert event_files.remove_events_after(tmp_path, 3) == event_files.ExistingEvents(3, False, 3)
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_an_event_that_its_checksum_does_not_fit_is_removed_and_all_after_it(tmp_path):
+    """The damaged one can still be parsed: it is a different number."""
+    from tensorboardX.proto import summary_pb2
+
+    file = event_files.EventFile(tmp_path, 1, 1)
+    for step in (1, 2, 3):
+        value = summary_pb2.Summary.Value(tag="loss", simple_value=float(step))
+        file.add(step, summary=summary_pb2.Summary(value=[value]))
+    file.close()
+    (path,) = tmp_path.iterdir()
+    content = path.read_bytes()
+    assert content.count(np.float32(2).tobytes()) == 1
+    path.write_bytes(content.replace(np.float32(2).tobytes(), np.float32(7).tobytes()))
+    assert event_files.remove_events_after(tmp_path, 3) == event_files.ExistingEvents(1, False, 1)
+    assert [row["loss"] for row in scalars(tmp_path)] == [1.0]
+
+
 def test_pictures_of_ones_own(tmp_path):
     network, loss, optimizer, loader = parts()
     drawn = {"gray": np.arange(6, dtype=np.uint8).reshape(2, 3), "figure": Figure(figsize=(2, 1))}
