@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 
 from chainrule import safetensors_io
-from chainrule.data import ImageData
+from chainrule.data import Augment, ImageData
 from chainrule.errors import DataError, RunError
+from chainrule.models import Recipe
 from chainrule.training import Callback, checkpoint, experiment, run
 from chainrule.training.changes import change_run, parse_settings
+from chainrule.training.optimizers import make_optimizer
 from chainrule.training.resume import resume
 
 from .killing import KillAt, Killed
@@ -211,6 +213,51 @@ def test_momentum_may_begin_on_the_way(begin, go_on, digits):
     assert len(trainer.history) == 3
 
 
+@pytest.mark.parametrize("settings", [{"optimizer": "lion"}, {"optimizer": "sgd", "lr": 0.05, "momentum": 0.5}])
+def test_a_different_optimizer_begins_on_the_way(begin, go_on, digits, settings):
+    """As if somebody had put it into the trainer; its own rate and weight decay, unless others are named."""
+    this_run, twin = begin(schedule="constant", epochs=3), begin("twin", schedule="constant", epochs=3)
+    go_on(this_run, KillAt(6))
+    changed = change_run(this_run, digits, settings)
+    (change,) = changed.changes
+    expected = {"lion": (0.001, 0.0, 0.01), "sgd": (0.05, 0.5, 0.0)}[settings["optimizer"]]
+    recipe = changed.config["training"]
+    assert (recipe["lr"], recipe["momentum"], recipe["weight_decay"]) == expected
+    assert change["settings"]["optimizer"] == ["adamw", settings["optimizer"]]
+    assert change["own_bits"]
+    assert "optimizer was adamw until then" in change["why"]
+    go_on(changed, KillAt(8))  # and it can be stopped and resumed, also
+    go_on(changed)
+    trainer = experiment.prepare(twin, digits)
+    trainer.fit(1)
+    trainer.optimizer = make_optimizer(trainer.network, Recipe(**recipe))
+    trainer.fit(3)
+    np.testing.assert_equal(outcome(this_run)[0], outcome(twin)[0])
+    np.testing.assert_equal(outcome(this_run)[1], outcome(twin)[1])
+
+
+def test_augmentation_may_begin_and_end_on_the_way(begin, go_on, digits):
+    augment = {"shift": 1.5}
+    this_run, twin = begin(schedule="constant", epochs=3), begin("twin", schedule="constant", epochs=3)
+    go_on(this_run, KillAt(6))
+    changed = change_run(this_run, digits, {"augment": augment, "epochs_without_augmentation": 1})
+    (change,) = changed.changes
+    assert change["settings"] == {"augment": [{}, augment], "epochs_without_augmentation": [0, 1]}
+    assert change["own_bits"]
+    assert "augment was {} until then" in change["why"]
+    go_on(changed)
+    trainer = experiment.prepare(twin, digits)
+    trainer.fit(1)
+    trainer.loader.augment = Augment(**augment)
+    trainer.fit(2)
+    trainer.loader.augment = None
+    trainer.fit(3)
+    np.testing.assert_equal(outcome(this_run)[0], outcome(twin)[0])
+    ended = change_run(run.Run(this_run.folder), digits, {"epochs": 4, "augment": {}})
+    assert ended.changes[-1]["settings"]["augment"] == [augment, {}]
+    assert go_on(ended).epoch == 4
+
+
 def test_a_schedule_may_begin_and_end_on_the_way(begin, go_on, digits):
     this_run, rates = begin(model="sigmoid_mlp", epochs=3), Rates()
     go_on(this_run, KillAt(6))
@@ -315,6 +362,14 @@ def test_a_change_by_hand_is_refused_also_beside_one_on_purpose(begin, go_on, di
             {"lr": 0.1, "eager": True},
             "all 2 epochs are complete, so lr, eager would have no effect; give --epochs as well",
         ),
+        ({"rate": 0.1}, "the new settings: has unknown rate"),
+        ({"lr": "fast"}, "the new settings: lr must be of type float, not str"),
+        ({"epochs": 3.0}, "the new settings: epochs must be of type int, not float"),
+        ({"epochs": True}, "the new settings: epochs must be of type int, not bool"),
+        ({"steps_per_epoch": 3}, "steps_per_epoch cannot be changed: the run's states count its steps by it"),
+        ({"epochs": 3, "optimizer": "newton"}, "unknown optimizer 'newton'"),
+        ({"epochs": 3, "optimizer": "adam", "momentum": 0.5}, "momentum is a setting of sgd, rmsprop, muon, and this"),
+        ({"epochs": 3, "augment": {"shear": "x"}}, "invalid augmentation"),
     ],
     ids=str,
 )

@@ -340,10 +340,14 @@ def test_going_back_removes_the_later_ones(begin, train, digits, monkeypatch):
 # Forks
 
 
-def test_a_fork_is_the_run_resumed_from_that_checkpoint_with_that_rate(begin, train, digits, tmp_path):
+@pytest.mark.parametrize(
+    "settings",
+    [{"lr": 0.003, "epochs": 4, "weight_decay": 0.1}, {"optimizer": "sgd", "epochs": 4}, {"augment": {"shift": 1.5}}],
+    ids=["rate", "optimizer", "augment"],
+)
+def test_a_fork_is_the_run_resumed_from_that_checkpoint_with_those_settings(begin, train, digits, tmp_path, settings):
     source = begin(keep=9)
     train(source)
-    settings = {"lr": 0.003, "epochs": 4, "weight_decay": 0.1}
     before = files(source.folder)
     forked = fork(RunReplay(source, digits), 10, settings, tmp_path / "fork")
     assert files(source.folder) == before
@@ -417,7 +421,9 @@ def test_a_fork_with_another_batch_size(begin, train, digits, tmp_path):
         (5, {"optimizer": "newton"}, "unknown optimizer 'newton'"),
         (5, {"optimizer": "adam", "momentum": 0.9}, "momentum is a setting of sgd, rmsprop, muon, and this run's"),
         (5, {"momentum": 0.9}, "momentum is a setting of sgd, rmsprop, muon, and this run's optimizer is adamw"),
-        (5, {"augment": {"shift": 1.0}}, "augment cannot be changed in a fork"),
+        (5, {"augment": {"shift": "far"}}, "invalid augmentation {'shift': 'far'}"),
+        (5, {"steps_per_epoch": 3}, "steps_per_epoch cannot be changed"),
+        (5, {"shards": 2}, "shards cannot be changed in a fork"),
         (5, {"seed": 3}, "the fork's settings: has unknown seed"),
         (5, {"epochs_without_augmentation": 1}, "epochs_without_augmentation has no effect"),
     ],

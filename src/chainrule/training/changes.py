@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from chainrule.errors import RunError
 from chainrule.models import Recipe
 from chainrule.training.experiment import check_data, check_settings, is_worth_compiling, refuse_shipped
-from chainrule.training.optimizers import check_has_momentum
+from chainrule.training.optimizers import OPTIMIZERS, check_has_momentum, check_optimizer
 from chainrule.training.resume import finish_going_back, load_state, saved_settings
 from chainrule.training.run import DIFFERS_KEY, RECIPE_SCHEMA, Run, check_schema, write_config
 from chainrule.training.upgrade import FORMER_SETTINGS
@@ -31,12 +31,11 @@ if TYPE_CHECKING:
     from chainrule.training.task import Data
 
 
-_UNCHANGEABLE_SETTINGS = ("optimizer", "augment", "steps_per_epoch")
-"""The settings that cannot be changed: `optimizer`, since a new one could not use the saved state (in a `fork`, it
-starts without a state); `augment`, since NAME=VALUE cannot express a dict; `steps_per_epoch`, since kept states are
-named by epoch."""
-_SETTING_TYPES = {name: kind for name, kind in get_type_hints(Recipe).items() if name not in _UNCHANGEABLE_SETTINGS}
-"""The types of the settings that can be changed."""
+_NOT_ASSIGNABLE = ("optimizer", "augment", "steps_per_epoch")
+"""The settings that `parse_settings` refuses: `optimizer`, which the command line changes in a fork only, by its own
+option; `augment`, since NAME=VALUE cannot express a dict; `steps_per_epoch`, which `change_run` refuses as well."""
+_ASSIGNABLE_TYPES = {name: kind for name, kind in get_type_hints(Recipe).items() if name not in _NOT_ASSIGNABLE}
+"""The types of the settings that `parse_settings` accepts."""
 
 
 def parse_settings(assignments: Sequence[str]) -> dict[str, Any]:
@@ -50,10 +49,10 @@ def parse_settings(assignments: Sequence[str]) -> dict[str, Any]:
         name, separator, text = (part.strip() for part in assignment.partition("="))
         name = name.replace("-", "_")
         name = FORMER_SETTINGS.get(name, name)
-        if not separator or name not in _SETTING_TYPES:
+        if not separator or name not in _ASSIGNABLE_TYPES:
             raise RunError(
                 f"{assignment!r} is not a setting that can be changed; write NAME=VALUE, where NAME is one of "
-                f"{', '.join(_SETTING_TYPES)}"
+                f"{', '.join(_ASSIGNABLE_TYPES)}"
             )
         if name in settings:
             raise RunError(f"{name} is given twice")
@@ -62,7 +61,7 @@ def parse_settings(assignments: Sequence[str]) -> dict[str, Any]:
 
 
 def _parse_value(name: str, text: str) -> Any:
-    kind = _SETTING_TYPES[name]
+    kind = _ASSIGNABLE_TYPES[name]
     try:
         return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
     except (KeyError, ValueError):
@@ -81,6 +80,9 @@ def change_run(
 ) -> Run:
     """Change a run; if any part of the change is invalid, nothing is changed.
 
+    A different optimizer starts without a state. Its default learning rate, momentum and weight decay apply, unless
+    `settings` has others. The batch size can be changed only between epochs. `steps_per_epoch` cannot be changed.
+
     Args:
         run: the run.
         data: the data set named in its config.
@@ -94,17 +96,17 @@ def change_run(
 
     Raises:
         DataError: the data are not those the run was started with.
-        RunError: the state was not kept, a setting is invalid or has no effect, or the run is shipped with chainrule.
+        RunError: the state was not kept; a setting is unknown, invalid, cannot be changed or has no effect; or the run
+            is shipped with chainrule.
     """
     refuse_shipped(run)
     check_data(run, data)
     finish_going_back(run)  # complete an earlier change whose process was killed
     current = Recipe(**run.config["training"])
-    settings = {name: value for name, value in settings.items() if getattr(current, name) != value}
-    new = replace(current, **settings)
+    new = change_recipe(current, settings, "the new settings")
+    settings = {name: value for name, value in vars(new).items() if value != getattr(current, name)}
     limit = run.config["data"]["limit"]
     check_settings(run.task, new, run.config["seed"], limit, data, keep or 0)
-    check_effect(current, settings)
     steps_per_epoch = math.ceil(run.task.examples_per_epoch(current, limit, data) / current.batch_size)
     kept_key = _find_state(run, epoch, step, steps_per_epoch)
     state_file = run.checkpoint_file if kept_key is None else run.kept_states[kept_key]
@@ -179,16 +181,35 @@ def describe_change(
     }
 
 
-def check_effect(recipe: Recipe, settings: Mapping[str, Any]) -> None:
-    """Refuse settings that would have no effect with a recipe.
+def change_recipe(recipe: Recipe, settings: Mapping[str, Any], source: str) -> Recipe:
+    """Return a run's recipe with new settings; values that depend on the data are not checked.
+
+    If the settings choose a different optimizer, its default learning rate, momentum and weight decay replace those of
+    the recipe, unless they are among the new settings.
+
+    Args:
+        recipe: the current recipe.
+        settings: new values of its fields.
+        source: what the settings are, for messages.
 
     Raises:
-        RunError: a setting would have no effect.
+        RunError: a setting is unknown, invalid, cannot be changed, or would have no effect.
     """
-    if "momentum" in settings:
-        check_has_momentum(recipe)
-    if "epochs_without_augmentation" in settings and not recipe.augment:
+    check_schema({**asdict(recipe), **settings}, RECIPE_SCHEMA, source)
+    changed_settings = {name: value for name, value in settings.items() if getattr(recipe, name) != value}
+    if "steps_per_epoch" in changed_settings:  # `resume` computes from it how many steps a saved state has taken
+        raise RunError("steps_per_epoch cannot be changed: the run's states count its steps by it")
+    optimizer = settings.get("optimizer", recipe.optimizer)
+    defaults = {}
+    if optimizer != recipe.optimizer and optimizer in OPTIMIZERS:
+        defaults = {"momentum": 0.0, "weight_decay": 0.0, **OPTIMIZERS[optimizer].settings}
+    new = replace(recipe, **{**defaults, **settings})
+    check_optimizer(new)
+    if "momentum" in changed_settings:
+        check_has_momentum(new)
+    if "epochs_without_augmentation" in changed_settings and not new.augment:
         raise RunError("epochs_without_augmentation has no effect: this run does not use augmentation")
+    return new
 
 
 def _find_state(run: Run, epoch: int | None, step: int | None, steps_per_epoch: int) -> tuple[str, int] | None:
@@ -281,7 +302,7 @@ def _explain_difference(old: Recipe, new: Recipe, steps_per_epoch: int, epoch: i
         return []
     reasons = [
         f"{name} was {getattr(old, name)} until then"
-        for name in ("optimizer", *_SETTING_TYPES)
+        for name in asdict(new)
         if name != "epochs" and getattr(old, name) != getattr(new, name)
     ]
     if old.epochs != new.epochs:

@@ -11,24 +11,22 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chainrule import safetensors_io
-from chainrule.errors import RunError, join_names
+from chainrule.errors import RunError
 from chainrule.files import write_text
 from chainrule.models import Recipe
 from chainrule.training import checkpoint
 from chainrule.training.callbacks import BestModel, best_index
-from chainrule.training.changes import check_change_at, check_effect, describe_change
+from chainrule.training.changes import change_recipe, check_change_at, describe_change
 from chainrule.training.experiment import check_settings, versions
 from chainrule.training.fine_tuning import START_FILE
 from chainrule.training.logs import check_logs
-from chainrule.training.optimizers import OPTIMIZERS, check_optimizer
 from chainrule.training.replay import copy_state
-from chainrule.training.run import RECIPE_SCHEMA, check_empty, check_schema, create
+from chainrule.training.run import check_empty, create
 
 if TYPE_CHECKING:
     import os
@@ -36,13 +34,6 @@ if TYPE_CHECKING:
 
     from chainrule.training.replay import RunReplay
     from chainrule.training.run import Run
-
-
-_UNCHANGEABLE_SETTINGS = {"augment", "steps_per_epoch", "shards"}
-"""The settings that a fork cannot change: `augment` and `steps_per_epoch`, as in `change_run`; `shards`, since the
-result also depends on the number of threads, which only `configure` records: a run with shards but without this record
-trains with one thread (see `experiment._thread_count`). `change_run` accepts this, so that several ranks can continue a
-run that was started without shards; a new run is to be configured with shards instead."""
 
 
 def fork(
@@ -141,26 +132,18 @@ def fork(
 
 
 def _new_recipe(old: Recipe, settings: Mapping[str, Any]) -> Recipe:
-    """Return the recipe with new settings.
+    """Return the recipe with new settings (see `changes.change_recipe`).
 
-    If they choose a different optimizer, its default learning rate, momentum and weight decay replace those of the
-    recipe, unless they are among the new settings.
+    `shards` cannot be changed in a fork. The result also depends on the number of threads, which only `configure`
+    records: a run with shards but without this record trains with one thread (see `experiment._thread_count`).
+    `change_run` allows it nevertheless, so that several ranks can continue a run that was started without shards.
 
     Raises:
         RunError: a setting is unknown, invalid, cannot be changed, or would have no effect.
     """
-    check_schema({**asdict(old), **settings}, RECIPE_SCHEMA, "the fork's settings")
-    changed_settings = {name: value for name, value in settings.items() if getattr(old, name) != value}
-    fixed = sorted(changed_settings.keys() & _UNCHANGEABLE_SETTINGS)
-    if fixed:
-        raise RunError(f"{join_names(fixed)} cannot be changed in a fork")
-    optimizer = settings.get("optimizer", old.optimizer)
-    defaults = {}
-    if optimizer != old.optimizer and optimizer in OPTIMIZERS:
-        defaults = {"momentum": 0.0, "weight_decay": 0.0, **OPTIMIZERS[optimizer].settings}
-    new = replace(old, **{**defaults, **settings})
-    check_optimizer(new)
-    check_effect(new, changed_settings)
+    new = change_recipe(old, settings, "the fork's settings")
+    if new.shards != old.shards:
+        raise RunError("shards cannot be changed in a fork")
     return new
 
 
