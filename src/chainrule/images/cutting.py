@@ -176,7 +176,7 @@ def _cut_out_of_window(gray: Gray, box: Box, shown: Margins) -> Cutout | None:
         return None
     try:
         image = ink_to_mnist(np.pad(digit_ink, 2))
-    except BlankError:  # a hair in a large window
+    except BlankError:  # a hairline stroke in a large window
         return None
     ink_outside = _ink_outside(even_ink * is_connected * _within(gray, box, math.inf, shown), box)
     return Cutout(image, full_ink, (full_ink - median_ink) / max(noise, 1e-3), ink_outside, joined_share)

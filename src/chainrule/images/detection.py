@@ -42,14 +42,13 @@ MIN_SAME_OVERLAP = 0.5  # minimum intersection over union of boxes of the same d
 MIN_LARGER_SHARE = 0.8  # minimum share of a box that lies in a larger box of the same digit
 MIN_LARGER_SCORE = 0.75  # minimum confidence of this larger box, relative to that of the smaller one
 MAX_LARGER = 3  # maximum number of larger boxes of a detection
-# A detection that covers two digits: it is taller than MERGED_HEIGHT times the median height of the page's detections
-# with at least MIN_USUAL_SCORE, if there are MIN_USUAL of them; and it contains two detections of about the median
-# height (within a factor of USUAL_FACTOR) that overlap by less than MAX_PAIR_SHARED of the smaller one
-MERGED_HEIGHT = 1.6
-MIN_USUAL_SCORE = 0.6
-MIN_USUAL = 5
-USUAL_FACTOR = 1.4
-MAX_PAIR_SHARED = 0.2
+# A merged detection covers two digits: it is much taller than the median of the page's confident detections, and it
+# contains two detections of about the median height that hardly overlap
+MERGED_HEIGHT = 1.6  # a merged detection is taller than this, relative to the median height
+MIN_CONFIDENT_SCORE = 0.6  # minimum confidence of the detections from whose heights the median is computed
+MIN_CONFIDENT_DETECTIONS = 5  # minimum number of these detections; with fewer, no detection counts as merged
+MAX_MEDIAN_RATIO = 1.4  # the two detections are taller or shorter than the median by less than this factor
+MAX_PAIR_SHARED = 0.2  # maximum area that the two have in common, relative to the smaller one
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,38 +95,43 @@ def detect_digits(levels: Sequence[Level], detect: Detector) -> list[Detection]:
     """
     candidates = [detection for level in levels for detection in _detect_at(level, detect)]
     candidates = sorted(candidates, key=lambda detection: -detection.score)[:MAX_CANDIDATES]
-    distinct = _suppress_duplicates(candidates)
-    separate = _without_merged(candidates, distinct)
-    return distinct if len(separate) == len(candidates) else _suppress_duplicates(separate)
+    distinct_detections = _suppress_duplicates(candidates)
+    unmerged_candidates = _without_merged(candidates, distinct_detections)
+    if len(unmerged_candidates) == len(candidates):
+        return distinct_detections
+    return _suppress_duplicates(unmerged_candidates)
 
 
-def _without_merged(candidates: Sequence[Detection], distinct: Sequence[Detection]) -> list[Detection]:
+def _without_merged(candidates: Sequence[Detection], distinct_detections: Sequence[Detection]) -> list[Detection]:
     """Return the candidates without those that cover two digits, as a 1 below a 0 looks like a 9.
 
     Args:
         candidates: the detections at all levels, the most confident first.
-        distinct: those that remain without duplicates.
+        distinct_detections: the detections that remain when duplicates are dropped.
     """
-    heights = [detection.height for detection in distinct if detection.score >= MIN_USUAL_SCORE]
-    if len(heights) < MIN_USUAL:
+    confident_heights = [
+        detection.height for detection in distinct_detections if detection.score >= MIN_CONFIDENT_SCORE
+    ]
+    if len(confident_heights) < MIN_CONFIDENT_DETECTIONS:
         return list(candidates)
-    usual_height = float(np.median(heights))
-    usual = [
+    median_height = float(np.median(confident_heights))
+    min_height, max_height = median_height / MAX_MEDIAN_RATIO, median_height * MAX_MEDIAN_RATIO
+    usual_detections = [
         candidate
         for candidate in candidates
-        if candidate.score >= MIN_SCORE and usual_height / USUAL_FACTOR < candidate.height < usual_height * USUAL_FACTOR
+        if candidate.score >= MIN_SCORE and min_height < candidate.height < max_height
     ]
-    merged = []
-    for tall in distinct:
-        if tall.height > MERGED_HEIGHT * usual_height:
-            inside = [d for d in usual if _common_area(d, tall) > MAX_SMALLER_SHARED * d.width * d.height]
+    merged_detections = []
+    for tall in distinct_detections:
+        if tall.height > MERGED_HEIGHT * median_height:
+            inside = [d for d in usual_detections if _common_area(d, tall) > MAX_SMALLER_SHARED * d.width * d.height]
             if any(_share_of_smaller(d, other) < MAX_PAIR_SHARED for d in inside for other in inside):
-                merged.append(tall)
+                merged_detections.append(tall)
     return [
         candidate
         for candidate in candidates
-        if candidate.height <= MERGED_HEIGHT * usual_height
-        or all(_share_of_smaller(candidate, tall) < MAX_SMALLER_SHARED for tall in merged)
+        if candidate.height <= MERGED_HEIGHT * median_height
+        or all(_share_of_smaller(candidate, merged) < MAX_SMALLER_SHARED for merged in merged_detections)
     ]
 
 
@@ -184,7 +188,7 @@ def _suppress_duplicates(detections: Sequence[Detection]) -> list[Detection]:
     heights = boxes[:, 3] - boxes[:, 1]
     scores, scales = np.array([d.score for d in detections]), np.array([d.level_scale for d in detections])
     remaining = np.ones(len(detections), bool)
-    distinct = []
+    distinct_detections = []
     for index, detection in enumerate(detections):
         if detection.score < MIN_SCORE:
             break
@@ -199,10 +203,11 @@ def _suppress_duplicates(detections: Sequence[Detection]) -> list[Detection]:
         is_larger &= scores > MIN_LARGER_SCORE * detection.score
         is_larger[index] = False
         larger = tuple(detections[other] for other in np.flatnonzero(is_larger)[:MAX_LARGER].tolist())
-        distinct.append(replace(detection, other_level_score=float(scores[same_digit].max(initial=0.0)), larger=larger))
+        other_level_score = float(scores[same_digit].max(initial=0.0))
+        distinct_detections.append(replace(detection, other_level_score=other_level_score, larger=larger))
         remaining &= (common <= MAX_IOU * union) & (common <= MAX_SMALLER_SHARED * smaller)
         # A 1 is narrow: a coarse level may misplace it sideways by so much that the boxes hardly overlap
         distance = np.abs(boxes[:, 0] + boxes[:, 2] - detection.left - detection.right) / 2
         same_row = overlap[:, 1] > MAX_SMALLER_SHARED * np.maximum(heights, detection.height)
         remaining &= ~(same_row & (distance < MIN_SPACING * np.minimum(heights, detection.height)))
-    return distinct
+    return distinct_detections

@@ -37,7 +37,7 @@ MAX_SHARE_ABOVE_OR_BELOW = 0.08
 MAX_SHARE_LEFT_OR_RIGHT = 0.3
 """The same to the left or right of the box; it is higher because digits touch, and lines run there."""
 HEIGHT_STD = 0.25  # standard deviation of the logarithms of the heights of one page's digits
-PRIOR_ALIKE = 0.5  # number of detections as tall as this one that are assumed in addition to those on the page
+PRIOR_AS_TALL = 0.5  # number of detections as tall as this one that are assumed in addition to those on the page
 MIN_CONTRAST = 0.005  # fainter ink counts as this faint
 ZERO_CLASS = 0  # the class of the digit 0: a closed loop, of which letters have many
 
@@ -73,7 +73,7 @@ def detection_features(
     """
     features = np.zeros((len(detections), len(WEIGHTS)))
     neighbor_scores, mean_scores = _best_neighbor_scores(detections), _mean_scores_of_others(detections, cutouts)
-    alike, fainter = _compare_with_others(detections, cutouts)
+    shares_as_tall, relative_log_contrasts = _compare_with_others(detections, cutouts)
     for i, (detection, cutout) in enumerate(zip(detections, cutouts, strict=True)):
         if cutout is None:
             continue
@@ -98,8 +98,8 @@ def detection_features(
             mean_scores[i],
             float(class_probabilities[i, ZERO_CLASS]) * min(above_or_below / MAX_SHARE_ABOVE_OR_BELOW, 1.0),
             min(left_or_right / MAX_SHARE_LEFT_OR_RIGHT, 1.0),
-            alike[i],
-            fainter[i],
+            shares_as_tall[i],
+            relative_log_contrasts[i],
             1,
         )
     return features
@@ -186,8 +186,8 @@ def _compare_with_others(
     other_weights = weights.sum() - weights
     weighted_sum = weights @ contrasts - weights * contrasts
     mean_contrasts = np.where(other_weights > 0, weighted_sum / np.maximum(other_weights, 1e-9), contrasts)
-    alike = np.zeros(len(weights))
+    shares_as_tall = np.zeros(len(weights))
     for i, height in enumerate(heights.tolist()):
-        alike_weight = weights @ np.exp(-0.5 * ((heights - height) / HEIGHT_STD) ** 2) - weights[i]
-        alike[i] = (alike_weight + PRIOR_ALIKE) / (other_weights[i] + PRIOR_ALIKE)
-    return alike, np.minimum(contrasts - mean_contrasts, 0)
+        weight_as_tall = weights @ np.exp(-0.5 * ((heights - height) / HEIGHT_STD) ** 2) - weights[i]
+        shares_as_tall[i] = (weight_as_tall + PRIOR_AS_TALL) / (other_weights[i] + PRIOR_AS_TALL)
+    return shares_as_tall, np.minimum(contrasts - mean_contrasts, 0)

@@ -26,7 +26,7 @@ MAX_PANEL_AREA = 0.97  # relative to the picture's area
 MIN_PANEL_SIDE = 14  # pixels of the reduced copy: a digit in a smaller panel cannot be read
 EDGE_WIDTH = 2  # pixels of the reduced copy: the soft edge of a panel
 MIN_RECTANGULARITY = 0.9  # minimum area of a panel, relative to the smallest rectangle around it: an ellipse has 0.79
-MAX_LEAK = 0.1  # of the pixels just outside a panel, the maximum share that the threshold puts in the panel's class
+MAX_LEAK = 0.1  # maximum share of the pixels just outside a panel that are on the panel's side of the threshold
 MIN_SHARPNESS = 0.6  # minimum change in brightness within two pixels of an outline, relative to that within six
 MIN_HOLE_AREA = 0.75  # minimum area of the hole in a ring, relative to the hole's bounding box
 HULL_DIRECTIONS = 60  # directions in which a hull is measured; two at right angles give a rectangle around it
@@ -73,8 +73,8 @@ def find_panels(gray: Gray, mask: NDArray[np.bool_]) -> Iterator[Panel]:
         return
     threshold = otsu_threshold(small)
     candidates = []
-    for mask_of_class in (small > threshold, small <= threshold):
-        labels = connected_parts(mask_of_class)
+    for thresholded in (small > threshold, small <= threshold):
+        labels = connected_parts(thresholded)
         areas = np.bincount(labels.ravel())
         areas[0] = 0
         for label in np.flatnonzero(areas >= 0.5 * MIN_PANEL_AREA * small.size):
@@ -90,7 +90,7 @@ def find_panels(gray: Gray, mask: NDArray[np.bool_]) -> Iterator[Panel]:
             if (
                 min(rows.size, columns.size) >= MIN_PANEL_SIDE
                 and rectangularity >= MIN_RECTANGULARITY
-                and mask_of_class[around].mean() < MAX_LEAK
+                and thresholded[around].mean() < MAX_LEAK
                 and _is_sharp(small, hull)
                 and not _is_ring(part[box], hull[box])
             ):
@@ -162,7 +162,7 @@ def _is_sharp(gray: Gray, region: NDArray[np.bool_]) -> bool:
 def _is_ring(part: NDArray[np.bool_], hull: NDArray[np.bool_]) -> bool:
     """Whether a part is a closed stroke, such as an angular zero, and not the background of a digit.
 
-    Its convex hull then contains nothing else but a solid hole in the middle.
+    The rest of its convex hull is then a single hole in the middle, which nearly fills its own bounding box.
     """
     inner = sliding_reduce(np.pad(hull, 1), 3, np.minimum)[1:-1, 1:-1]
     hole = inner & ~part

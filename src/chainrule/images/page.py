@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     Box = tuple[int, int, int, int]  # left, top, right, bottom
 
-# From this probability of being a digit, a detection is a likely digit: it counts in the usual height and contrast of
-# the page's digits, and its class may be read again
+# From this probability of being a digit, a detection is a likely digit: it counts toward the usual height and contrast
+# of the page's digits, and its class may be read again
 LIKELY_DIGIT_PROBABILITY = 0.5
 # From this probability of being a digit, a detection is returned whatever its class; with a lower probability, it is
 # returned only if the product with that of its class is at least MIN_READ_PROBABILITY
@@ -122,8 +122,8 @@ def read_page(photo: NDArray[np.floating | np.uint8], classify: Classifier, dete
     }
     grouped = group_into_lines([detection for detection in detections if id(detection) in digits])
     lines = [[digits[id(detection)] for detection in line] for line in grouped]
-    usual_heights = [_height(digit) for line in lines for digit in line if not _is_stroke(digit)]
-    lines = [_without_stray_strokes(line, usual_heights, is_alone=len(lines) == 1) for line in lines]
+    ordinary_heights = [_height(digit) for line in lines for digit in line if not _is_stroke(digit)]
+    lines = [_without_stray_strokes(line, ordinary_heights, is_alone=len(lines) == 1) for line in lines]
     return [line for line in lines if line]
 
 
@@ -206,16 +206,16 @@ def _without_giants(probability: NDArray[np.float64], detections: Sequence[Detec
     heights = np.array([detection.height for detection in detections])
     is_giant = heights > GIANT_RATIO * np.median(heights[is_likely_digit])
     is_dropped = np.array([d.other_level_score < MIN_OTHER_LEVEL_SCORE for d in detections], bool)
-    usual = [detection for detection, is_usual in zip(detections, is_likely_digit & ~is_giant, strict=True) if is_usual]
+    ordinary_digits = [detections[i] for i in np.flatnonzero(is_likely_digit & ~is_giant).tolist()]
     for i in np.flatnonzero(is_giant & ~is_dropped).tolist():
         giant = detections[i]
-        same_rows = [other for other in usual if giant.top < (other.top + other.bottom) / 2 < giant.bottom]
+        same_rows = [other for other in ordinary_digits if giant.top < (other.top + other.bottom) / 2 < giant.bottom]
         n_left = sum(other.right < giant.left + giant.width / 2 for other in same_rows)
         is_dropped[i] = min(n_left, len(same_rows) - n_left) >= MIN_DIGITS_BESIDE
     return np.asarray(np.where(is_dropped & is_giant, 0.0, probability))
 
 
-def _without_stray_strokes(line: list[Digit], usual_heights: Sequence[int], *, is_alone: bool) -> list[Digit]:
+def _without_stray_strokes(line: list[Digit], ordinary_heights: Sequence[int], *, is_alone: bool) -> list[Digit]:
     """Drop straight strokes that are not 1s.
 
     In a line with at least `MIN_HEIGHTS` other digits, these are strokes much shorter or taller than those. In a line
@@ -223,14 +223,14 @@ def _without_stray_strokes(line: list[Digit], usual_heights: Sequence[int], *, i
 
     Args:
         line: the digits of a line.
-        usual_heights: the heights of all digits of the page that are not straight strokes.
+        ordinary_heights: the heights of all digits of the page that are not straight strokes.
         is_alone: whether there are no other lines.
     """
     if not is_alone and all(_is_stroke(digit) for digit in line):
         return [
             digit
             for digit in line
-            if digit.confidence >= LONE_STROKE_CONFIDENCE or _is_as_tall(digit, usual_heights, LONE_STROKE_HEIGHTS)
+            if digit.confidence >= LONE_STROKE_CONFIDENCE or _is_as_tall(digit, ordinary_heights, LONE_STROKE_HEIGHTS)
         ]
     heights = [_height(digit) for digit in line if not _is_stroke(digit)]
     if len(heights) < MIN_HEIGHTS:

@@ -1,8 +1,9 @@
 """Scale a photo to several levels, for a detector that was trained on digits of a limited range of heights.
 
 Each level is half the size of the one before, so that any digit has a height between `MIN_HEIGHT` and twice that at
-one of them. From `DENSE_SIDE` pixels down, there is an additional level of 1/√2 between two, so that the detector sees
-large digits, and those of small pictures, at twice as many levels.
+one of them. After each level, an extra level of 1/√2 of its size is inserted, unless the extra level would have more
+than `DENSE_SIDE` pixels on its longer side. The detector thus sees large digits, and those of small pictures, at twice
+as many levels.
 
 A detector sees contrast, not brightness: the local mean is subtracted, and the difference is divided by the local
 standard deviation, which removes lighting, shadows and the color of the paper.
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 PAGE_LONGEST_SIDE = 2000  # pixels: larger photos are downsampled; a page of small digits is still readable
 ENLARGED_SIDE = 900  # pixels of the longer side: smaller pictures get a level of twice their size, for small digits
-DENSE_SIDE = 1000  # pixels of the longer side: up to this size, an extra level is inserted between adjacent ones
+DENSE_SIDE = 1000  # pixels: the maximum longer side of an extra level
 MIN_HEIGHT = 16  # pixels: the smallest height at which a digit is detected well; the largest is twice that
 # Pixels: the minimum shorter side of a level that is smaller than the photo. The last level is then small enough to
 # detect a digit that fills the photo
@@ -60,9 +61,9 @@ def make_levels(gray: Gray) -> list[Level]:
     levels = []
     while scale >= 1 or (shortest * scale >= MIN_SIDE and longest * scale >= MIN_HEIGHT):
         levels.append(_level(gray, scale))
-        between = scale / math.sqrt(2)
-        if MIN_HEIGHT <= longest * between <= DENSE_SIDE and shortest * between >= MIN_SIDE:
-            levels.append(_level(gray, between))
+        extra_scale = scale / math.sqrt(2)
+        if MIN_HEIGHT <= longest * extra_scale <= DENSE_SIDE and shortest * extra_scale >= MIN_SIDE:
+            levels.append(_level(gray, extra_scale))
         scale /= 2
     return levels
 

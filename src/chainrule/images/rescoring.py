@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from chainrule.images.detection import Detection, Detector
     from chainrule.images.pyramid import Level
 
-WINDOW_SIDE = 96  # pixels: a digit of the typical height has a margin of 37, which is less than the detector sees
+# Pixels: above and below a digit of the typical height, 37 remain, fewer than the detector's receptive field has there
+WINDOW_SIDE = 96
 RELATIVE_HEIGHTS = (0.8, 1.0, 1.25)  # of the digit in its windows, relative to `TYPICAL_HEIGHT`
 CENTER_SIDE = 16  # pixels: the side of the square around the window's center in which the digit's center may be
 MAX_LOG_ODDS = 6.0  # limit of the absolute value, so that no window decides alone
@@ -37,7 +38,10 @@ def rescore(levels: Sequence[Level], detections: Sequence[Detection], detect: De
         detections: the detections, N.
         detect: the detector.
     """
-    log_odds = [[_score_at(levels, detection, share, detect) for share in RELATIVE_HEIGHTS] for detection in detections]
+    log_odds = [
+        [_score_at(levels, detection, relative_height, detect) for relative_height in RELATIVE_HEIGHTS]
+        for detection in detections
+    ]
     return np.asarray(np.array(log_odds).reshape(-1, len(RELATIVE_HEIGHTS)).mean(axis=1))
 
 

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 DIGIT_SIDE = 20  # pixels of the longer side of MNIST's digits
 IMAGE_SIDE = 28  # pixels of a side of MNIST's images
 WORKING_SIDE = 256  # pixels of the longer side: enough detail for 20×20, and downsampling averages out noise
-# Minimum brightness of paper in a shadow, relative to lit paper: a panel that differs less from its surroundings may be
-# the lit part of the paper
+# If the darker of a panel and its surroundings has more than this brightness, relative to the other, the panel may be
+# only the lit part of the paper, beside a shadow
 MIN_SHADE = 0.6
 MAX_INK_DIFFERENCE = 0.12  # maximum difference in brightness between strokes of one digit
 MIN_STROKE_WIDTH = 2.0  # pixels in the 20×20 box: three quarters of MNIST's digits have wider strokes
@@ -192,7 +192,7 @@ def _crop(ink: Gray) -> Gray:
         raise BlankError
     gain = np.clip(max(np.ptp(rows) + 1, np.ptp(columns) + 1) / DIGIT_SIDE, 1, 3)
     sharp = np.clip(0.5 + gain * (ink - 0.5), 0, 1)
-    if not (sharp > 0.5).any():  # a hair, too faint to sharpen
+    if not (sharp > 0.5).any():  # a hairline stroke, too faint to sharpen
         sharp = ink / ink.max()
     rows, columns = (np.flatnonzero((sharp > 0.1).any(axis=axis)) for axis in (1, 0))
     return sharp[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
