@@ -157,7 +157,7 @@ def type_name(value: object) -> str:
 def read_only_error(shape: tuple[int, ...]) -> ValueError:
     """Return the error for an in-place change of read-only memory."""
     reason = "its memory is read-only, like that of an expanded tensor or a read-only array"
-    return ValueError(f"a tensor of shape {shape} cannot be changed in place: {reason}; change a clone()")
+    return ValueError(f"a tensor of shape {shape} cannot be changed in place: {reason}; change a copy (clone())")
 
 
 class UserError(Exception):

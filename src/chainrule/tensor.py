@@ -205,7 +205,7 @@ class Tensor(metaclass=_TensorType):
 
     def __dlpack__(self, **options: Any) -> Any:
         if self.requires_grad:
-            raise BufferError("a Tensor that requires gradients cannot be shared by DLPack: share its detach()")
+            raise BufferError("a Tensor that requires gradients cannot be shared by DLPack: call detach() first")
         return self._concrete("the array of a Tensor").__dlpack__(**options)
 
     def __dlpack_device__(self) -> tuple[int, int]:

@@ -462,6 +462,27 @@ def test_a_large_array_is_compared_only_if_numpy_may_compute_with_it():
             images[0, 0] = number
             np.testing.assert_array_equal(step(x), [2 * number, 2 * number])
 
-    with pytest.warns(RuntimeWarning, match=r"may compute in NumPy with images, which is too large .* from_numpy"):
+    with pytest.warns(RuntimeWarning, match=r"in NumPy with more than 16 MiB .* from_numpy\(\), beginning with images"):
         many_steps()
     assert not specializations(step)
+
+
+def test_arrays_that_are_too_large_in_total_are_not_compared():
+    images, means, masks = (np.zeros(n << 18, np.float32) for n in (9, 3, 6))  # 9, 3 and 6 MiB
+    x = chainrule.ones(2)
+    step = jit(lambda x: x * float(images[0] + means[0] + masks[0]))
+
+    def many_steps():
+        for number in range(12):
+            images[0], masks[0] = number, 2 * number
+            np.testing.assert_array_equal(step(x), [3 * number, 3 * number])
+
+    with pytest.warns(RuntimeWarning, match=r"in NumPy with more than 16 MiB .* from_numpy\(\), beginning with images"):
+        many_steps()
+    assert not specializations(step)
+
+    images = images[: 7 << 18].copy()  # with the others, exactly 16 MiB
+    step = jit(lambda x: x * float(images[0] + means[0] + masks[0]))
+    for _ in range(3):
+        step(x)
+    assert len(specializations(step)) == 1

@@ -298,7 +298,7 @@ def test_memory_that_is_frozen_between_calls(compiler, request):
 
 
 def test_where_flags_are_not_found_python_looks(monkeypatch, interpreted):
-    monkeypatch.setattr("chainrule.lower.program.LAYOUT_IS_KNOWN", False)
+    monkeypatch.setattr("chainrule.lower.program.ARRAY_STRUCT_IS_KNOWN", False)
     test_memory_that_is_frozen_between_calls("compiled", None)
 
 

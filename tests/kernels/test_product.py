@@ -24,11 +24,11 @@ def run(template, x, y, out, sizes, rows_apart, by, shares):
     """out = x @ y.T by a kernel; each share of the work is a call of its own."""
     n, m, k = sizes
     none = np.zeros(1, np.int64)
-    descriptor = template.layout.encode(
+    descriptor = template.descriptor_layout.encode(
         rows=n, columns=m, terms=k, x_row=rows_apart[0], y_row=rows_apart[1], out_row=rows_apart[2], x_transposed=0,
         y_transposed=1, split=by, gemm=0, x_offsets=none, y_offsets=none, out_offsets=none,
     )  # fmt: skip
-    descriptor = template.layout.bind(descriptor, [(1, 0), (2, 0), (3, 0)])
+    descriptor = template.descriptor_layout.bind(descriptor, [(1, 0), (2, 0), (3, 0)])
     gemm = blas.gemm_addresses()[x.dtype == np.float64]
     table = np.array([gemm, *(a.ctypes.data for a in (x, y, out))], np.int64)
     call = machine.function(template.address(type_of(x.dtype)))

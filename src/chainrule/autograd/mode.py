@@ -103,7 +103,7 @@ class Tracing(Protocol):
         """Return a new tracer of the value of `x`, which later operations treat as laid out in memory like `like`."""
 
     def index(self, index: Any) -> Any:
-        """Return the tracer of an array that is used as an index."""
+        """Return a tracer for an array that is used as an index, which later changes of the array do not affect."""
 
     def example_at(self, array: Any, index: Any) -> Any:
         """Return the elements at an index as they are in the traced call; only their shape may be used."""

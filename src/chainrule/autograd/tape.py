@@ -149,7 +149,7 @@ class Node:
             if version[0] != expected:
                 value = "result" if source < 0 else self.operation.input_names[source]
                 problem = f"the {value} of {self} was changed in place after it was used, and its old value is needed"
-                raise self.error(f"{problem}; call backward() before changing it, or change a clone()")
+                raise self.error(f"{problem}; call backward() before changing it, or change a copy (clone())")
         try:
             if create_graph:
                 grads = self._differentiable_vjp(grad, wrap)

@@ -240,5 +240,5 @@ def _update_base(base: Tensor, steps: Steps, part: Tensor) -> Tensor:
             part = operation.rule(part, options.get("dims"))  # type: ignore[misc]  # permute has a rule
         else:
             reason = "repeats an element" if operation is broadcast_to else f"is a view by {operation.name}"
-            raise RuntimeError(f"a tensor that {reason} cannot be changed in place: change a clone() of it")
+            raise RuntimeError(f"a tensor that {reason} cannot be changed in place: change a copy (clone()) of it")
     return part

@@ -164,8 +164,8 @@ class Compiled(Generic[P, Out]):
                 return x
             if isinstance(x, Tensor) and x.requires_grad and mode.recording:
                 raise CaptureError(
-                    f"jit: an argument of shape {x.shape} requires gradients: pass its detach(), or let the function "
-                    f"use it as a global or closure variable{at_user_line()}"
+                    f"jit: an argument of shape {x.shape} requires gradients: pass a detached tensor (detach()), or "
+                    f"let the function use it as a global or closure variable{at_user_line()}"
                 )
             value = Value("argument", None, (), dense(arrays[len(argument_values)]))
             trace.values.append(value)
@@ -317,7 +317,8 @@ class Specialization:
         outcome: the results and side effects of the program.
         outputs: the values of the Tensors that the function returns or assigns.
         gradients: leaves and the values of their gradients.
-        leaves_without_grad: leaves whose .grad must be None before a run.
+        leaves_without_grad: leaves whose .grad must be None before a run, because the function has read None, or
+            because the run would overwrite a gradient instead of adding to it.
         grads_are_none, compute_scalars, store: generated functions, see `glue.GlueFunctions`.
     """
 
@@ -365,7 +366,6 @@ class Specialization:
         for state, key, array in trace.state_arrays.values():
             label = f"{trace.traced_mappings[id(state)].label}[{key!r}]"
             guards.add_value(f"{glue.names[state]}.get({key!r})", label, array)
-        # Before a run, these leaves must not have gradients: the function has read None, or a run would overwrite one.
         self.leaves_without_grad = list(trace.leaves_without_grad.values())
         known_ids = trace.leaves_without_grad.keys() | trace.assigned_grads.keys()
         self.leaves_without_grad += [leaf for leaf, _ in self.gradients if id(leaf) not in known_ids]
@@ -505,10 +505,13 @@ def jit(function: Callable[P, Out]) -> Compiled[P, Out]:
     Tensors), or calls a method of an outside standard-library object such as a queue. The warning about frequent
     compilation says why.
 
-    **What runs once per program.** Side effects: printing, logging, writing to an open file, and appending Tensors to
-    an outside list. Reads that no guard covers: attributes of objects implemented in C, and variables of other packages
-    that those packages themselves read. Cached results of `functools.cache`. Computing in NumPy with an array that the
-    same call also turns into a Tensor.
+    **What runs once per program**, while the function is traced, and is not repeated by later calls:
+
+    - side effects: printing, logging, writing to an open file, and appending Tensors to an outside list;
+    - reads that no guard covers: of attributes of objects implemented in C, and of variables of other packages by those
+      packages themselves;
+    - calls that the cache of a function decorated with `functools.cache` answers: no guard covers what it has read;
+    - NumPy arithmetic with an array that the same call also turns into a Tensor.
 
     Args:
         function: takes and returns Tensors, alone or in tuples, lists and dicts; other objects are allowed, too. Array

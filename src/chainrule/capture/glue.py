@@ -22,7 +22,8 @@ class GlueFunctions(NamedTuple):
     """The generated functions.
 
     Attributes:
-        grads_are_none: returns whether no leaf holds a gradient that the program would overwrite.
+        grads_are_none: returns whether all leaves that must not have a gradient before a run have none (see
+            `compiled.Specialization.leaves_without_grad`).
         compute_scalars: fills the program's scalars; returns the values to store after the run.
         store: stores the values that `compute_scalars` has returned, then runs the epilogue.
     """
@@ -40,7 +41,7 @@ class Glue:
             values.
         names: names of the objects that the generated code refers to.
         guards: what the program depends on.
-        grad_conditions: expressions; one is false if a leaf holds a gradient that the program would overwrite.
+        grad_conditions: expressions, one for each leaf that must not have a gradient before a run: it has none.
         epilogue: statements that run after the program.
         scalar_indices: the index in `S` of each scalar, by its `OptimizerScalar.code`.
         pending: values to store after the run, such as a step count: the code of each assignment's target, and the

@@ -60,8 +60,8 @@ def record(
         example: an array like the first result.
         other_examples: arrays like the other results.
         options: `flops`: the number of additions and multiplications; `n_images`: the number of images, if the kernel
-            works image by image; `n_parts`: the number of partial sums, if it sums over images; `bytes_per_thread`: the
-            size of one thread's result, if each thread computes a result of its own.
+            works image by image; `n_parts`: the number of parts, if it sums over images in parts; `bytes_per_thread`:
+            the size of one thread's result, if each thread computes a result of its own.
     """
     values = [x.value for x in inputs]
     result = trace.add_value("kernel", name, values, example, job=job, **options)
@@ -111,8 +111,8 @@ def _correlation(
     copy_count = 1
     options: dict[str, Any] = {}
     if not is_balanced(x.shape[0]):
-        # Several threads work on one image, and each reads the packed weights only once. Packing them itself, into its
-        # own cache, then takes a thread less time than fetching them from the cache of the thread that packed them.
+        # With so few images, threads share an image, and a thread hardly reuses the packed weights. Then it is faster
+        # for each thread to pack all weights into its own cache than to fetch them from another thread's cache.
         copy_count, options = team.threads(), {"bytes_per_thread": jobs.packed_size * x.dtype.itemsize}
     example_packed = np.empty((copy_count, jobs.packed_size), x.dtype)
     packed = record(trace, "packed weights", jobs.pack, [contiguous(trace, weight)], example_packed, **options)
@@ -195,7 +195,7 @@ def _fused_attention(trace: Trace, *inputs: Any, **options: Any) -> tuple[Tracer
     arrays = [_with_contiguous_rows(trace, x) for x in inputs]
     examples: list[Any] = [x.value.example for x in arrays]
     out, logsumexp = attention_kernels.attention(*examples, **options)
-    job = attention_kernels.forward_job(attention_kernels.layouts(*examples, out), dtype=out.dtype, **options)
+    job = attention_kernels.forward_job(attention_kernels.layouts_of(*examples, out), dtype=out.dtype, **options)
     return record(trace, "fused_attention", job, arrays, out, [logsumexp], flops=attention_kernels.flops(job))
 
 
@@ -204,7 +204,7 @@ def _fused_attention_gradients(trace: Trace, *inputs: Any, **options: Any) -> tu
     arrays = [*(_with_contiguous_rows(trace, x) for x in inputs[:-1]), contiguous(trace, inputs[-1])]
     examples: list[Any] = [x.value.example for x in arrays]
     results = attention_kernels.attention_gradients(*examples, **options)
-    layouts = attention_kernels.layouts(*examples[:-1], *results)
+    layouts = attention_kernels.layouts_of(*examples[:-1], *results)
     job = attention_kernels.gradient_job(layouts, dtype=results[0].dtype, **options)
     flops = attention_kernels.flops(job)
     return record(trace, "fused_attention_gradients", job, arrays, results[0], results[1:], flops=flops)

@@ -119,7 +119,7 @@ _CREATION_METHODS = {"__new__", "__init__", "__post_init__", "__init_subclass__"
 """Special methods that run only when a class or an object is created."""
 
 _FIXED = (type, ModuleType, BuiltinFunctionType, np.ufunc, Operation)
-"""Types of objects that each run can assign, wherever they come from (see `Observer.is_fixed`)."""
+"""Types of objects that count as the same in all runs, even if the call has created them (see `Observer.is_fixed`)."""
 
 _VIEWS: tuple[Any, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 """The types of the views of a dict."""
@@ -191,7 +191,8 @@ class Observer:
         self._namespace_attributes: dict[str, tuple[Any, str, Any, str]] = {}
         self._containers: list[tuple[Any, Entries, str, str]] = []  # (container, snapshot, code of its guard, label)
         self._arrays: dict[int, tuple[NDArray[Any], str]] = {}  # arrays that the call may read: (array, label)
-        self._large_array: str | None = None  # the label of the first array or buffer that is too large to compare
+        # if there are too many bytes to compare, the label of the largest array, or of a buffer that alone is too large
+        self._large_array: str | None = None
         self._functions: dict[int, FunctionType] = {}  # examined functions, by identity
         self._callables: list[tuple[Any, DictEntries, str]] = []  # (callable, snapshot of its attributes, label)
         self._codes: dict[int, CodeType] = {}  # code of examined functions and of functions inside them, by identity
@@ -411,7 +412,10 @@ class Observer:
         return type(value) is OptimizerScalar or type(value) is Tensor or self.is_fixed(value)
 
     def is_fixed(self, value: Any) -> bool:
-        """Whether a value is the same in all runs: it is plain, or existed before the call."""
+        """Whether a value counts as the same in all runs, so that each run can assign the value of the traced call.
+
+        Plain values do, objects of the types _FIXED, tuples of such values, and whatever existed before the call.
+        """
         if type(value) is OptimizerScalar:
             return False
         if isinstance(value, tuple) and not self.is_external(value):
@@ -481,8 +485,8 @@ class Observer:
                 return f"it assigns an attribute of {label}, a function"
         if self._large_array is not None:
             return (
-                f"it may compute in NumPy with {self._large_array}, which is too large to compare in each call: turn "
-                f"it into a Tensor with from_numpy()"
+                f"it may compute in NumPy with more than {MAX_COMPARED_BYTES >> 20} MiB of arrays, too much to compare "
+                f"in each call: turn them into Tensors with from_numpy(), beginning with {self._large_array}"
             )
         if self.calls.retrace_reason is not None:
             return self.calls.retrace_reason
@@ -903,12 +907,9 @@ class Observer:
 
     def _drop_guards_of_arrays(self, captured_ids: set[int]) -> None:
         """Drop the guards of arrays that the trace has captured; NumPy may have computed with all others."""
-        compared_bytes = 0
-        for array, label in self._arrays.values():
-            if id(array) not in captured_ids:
-                compared_bytes += array.nbytes
-                if compared_bytes > MAX_COMPARED_BYTES:
-                    self._large_array = self._large_array or label
+        compared = [(x.nbytes, label) for x, label in self._arrays.values() if id(x) not in captured_ids]
+        if sum(byte_count for byte_count, _ in compared) > MAX_COMPARED_BYTES:
+            self._large_array = self._large_array or max(compared)[1]
         remaining_containers = []
         for item in self._containers:
             container, entries, code, _ = item

@@ -64,8 +64,8 @@ STALE_GRADIENT = (
 """The message about a gradient from before the call."""
 
 ARGUMENT_GRADIENT = (
-    "the gradient of an argument of shape {} is used: pass its detach(), or let the function use it as a global or "
-    "closure variable"
+    "the gradient of an argument of shape {} is used: pass a detached tensor (detach()), or let the function use it "
+    "as a global or closure variable"
 )
 """The message about the gradient of an argument."""
 
@@ -161,7 +161,7 @@ class Trace(Recorder):
         """Refuse changes to argument Tensors: the function gets stand-ins, so the caller would not see the changes."""
         for tensor, tracer, leaf in self.argument_tensors:
             if tensor._node is not leaf or tensor._data is not tracer:
-                problem = "is changed in place or made to require gradients: use its clone() or detach()"
+                problem = "is changed in place or made to require gradients: use a copy (clone()) or detach() instead"
                 raise self.capture_error(f"an argument of shape {tracer.shape} {problem}")
             if leaf is not None and (leaf.grad is not None or leaf.hooks or id(leaf) in self.assigned_grads):
                 raise self.capture_error(ARGUMENT_GRADIENT.format(tracer.shape))
@@ -213,8 +213,8 @@ class Trace(Recorder):
                 self.leaves[id(x._node)] = x._node
             elif x._node is not None and mode.recording and not detached:
                 raise self.capture_error(
-                    f"a tensor of shape {x.shape} has a graph from outside the compiled function: use its detach(), or "
-                    f"compute it inside"
+                    f"a tensor of shape {x.shape} has a graph from outside the compiled function: use a detached "
+                    f"tensor (detach()), or compute it inside"
                 )
         return self.capture_array(array)
 
@@ -633,7 +633,10 @@ class Trace(Recorder):
         raise self.capture_error(f"{what} depends on values, which change from call to call: it cannot be compiled")
 
     def index(self, index: Any) -> Any:
-        """Return the Tracer of an array that is used as an index."""
+        """Return a new Tracer for an array that is used as an index.
+
+        It is a copy, because a later change of the array in place must not change the index.
+        """
         tracer = self.lift(index)
         if tracer.dtype.kind == "b":
             self.refuse_value("the shape of a selection by a boolean mask")

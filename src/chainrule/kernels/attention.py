@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -37,8 +37,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[Any]
-    Layout = tuple[tuple[int, ...], tuple[int, ...]]
+
+
+class ArrayLayout(NamedTuple):
     """The shape of an array, and its strides in elements."""
+
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
 
 
 @with_numpy_fallback(numpy_fallback.attention)
@@ -57,7 +62,7 @@ def attention(query: Array, key: Array, value: Array, is_causal: bool, scale: fl
     """
     query, key, value = map(with_contiguous_rows, (query, key, value))
     out, logsumexp = _like(query, value.shape[-1]), np.empty(query.shape[:-1], query.dtype)
-    job = forward_job(layouts(query, key, value, out), is_causal, scale, query.dtype)
+    job = forward_job(layouts_of(query, key, value, out), is_causal, scale, query.dtype)
     job.run(query, key, value, out, logsumexp)
     return out, logsumexp
 
@@ -80,20 +85,23 @@ def attention_gradients(
     """
     grad, query, key, value, out = map(with_contiguous_rows, (grad, query, key, value, out))
     results = _like(query, query.shape[-1]), _like(key, key.shape[-1]), _like(value, value.shape[-1])
-    job = gradient_job(layouts(grad, query, key, value, out, *results), is_causal, scale, query.dtype)
+    job = gradient_job(layouts_of(grad, query, key, value, out, *results), is_causal, scale, query.dtype)
     job.run(grad, query, key, value, out, np.ascontiguousarray(logsumexp), *results)
     return results
 
 
 @functools.lru_cache(maxsize=256)
-def forward_job(arrays: tuple[Layout, ...], is_causal: bool, scale: float, dtype: np.dtype[Any]) -> Job:
-    """The job for (query, key, value, out, logsumexp), with a row for each block of queries of each head."""
-    query, _, value, _ = arrays
-    fields, multiply_adds = _shape_fields(query, value, is_causal, scale, dtype)
+def forward_job(layouts: tuple[ArrayLayout, ...], is_causal: bool, scale: float, dtype: np.dtype[Any]) -> Job:
+    """The job of attention, with a row for each block of queries of each head.
+
+    Its arrays are (query, key, value, out, logsumexp); `layouts` has the layout of each, except of logsumexp.
+    """
+    query, _, value, _ = layouts
+    fields, multiply_adds = _shape_fields(query.shape, value.shape, is_causal, scale, dtype)
     keys = fields["keys"]
     blocks = -(-fields["queries"] // QUERIES)
     width, value_width = fields["packed_width"], fields["packed_value_width"]
-    buffers, scratch_size = _lay_out(
+    buffers = _lay_out(
         dtype,
         packed_query=(QUERIES + SPARE_ROWS) * width,
         keys_transposed=-(-keys // KEYS) * KEYS * fields["width"],
@@ -101,20 +109,24 @@ def forward_job(arrays: tuple[Layout, ...], is_causal: bool, scale: float, dtype
         scores=(QUERIES + SPARE_ROWS) * KEYS,
         sums=(QUERIES + SPARE_ROWS) * value_width,
     )
-    fields |= _array_fields(("query", "key", "value", "out"), arrays)
-    row_count = math.prod(query[0][:-2]) * blocks
+    fields |= _array_fields(("query", "key", "value", "out"), layouts)
+    row_count = math.prod(query.shape[:-2]) * blocks
     iterations = multiply_adds // MULTIPLY_ADDS_PER_ITERATION
-    return FORWARD.job([type_of(dtype)], row_count, iterations, scratch_size, blocks=blocks, **fields, **buffers)
+    return FORWARD.job([type_of(dtype)], row_count=row_count, iterations=iterations, blocks=blocks, **fields, **buffers)
 
 
 @functools.lru_cache(maxsize=256)
-def gradient_job(arrays: tuple[Layout, ...], is_causal: bool, scale: float, dtype: np.dtype[Any]) -> Job:
-    """The job for (grad, query, key, value, out, logsumexp, query_grad, key_grad, value_grad); a row is a head."""
-    _, query, _, value, *_ = arrays
-    fields, multiply_adds = _shape_fields(query, value, is_causal, scale, dtype)
+def gradient_job(layouts: tuple[ArrayLayout, ...], is_causal: bool, scale: float, dtype: np.dtype[Any]) -> Job:
+    """The job of the gradients of attention, with a row for each head.
+
+    Its arrays are (grad, query, key, value, out, logsumexp, query_grad, key_grad, value_grad); `layouts` has the layout
+    of each, except of logsumexp.
+    """
+    _, query, _, value, *_ = layouts
+    fields, multiply_adds = _shape_fields(query.shape, value.shape, is_causal, scale, dtype)
     width, value_width = fields["packed_width"], fields["packed_value_width"]
     rows = fields["queries"] + SPARE_ROWS
-    buffers, scratch_size = _lay_out(
+    buffers = _lay_out(
         dtype,
         packed_query=rows * width,
         packed_grad=rows * value_width,
@@ -129,18 +141,19 @@ def gradient_job(arrays: tuple[Layout, ...], is_causal: bool, scale: float, dtyp
         value_sums=(KEYS + SPARE_ROWS) * value_width,
     )
     names = ("grad", "query", "key", "value", "out", "query_grad", "key_grad", "value_grad")
-    fields |= _array_fields(names, arrays)
+    fields |= _array_fields(names, layouts)
     # `multiply_adds` counts the two products of the forward pass; the gradient has five
     iterations = multiply_adds * 5 // (2 * MULTIPLY_ADDS_PER_ITERATION)
-    return GRADIENT.job([type_of(dtype)], math.prod(query[0][:-2]), iterations, scratch_size, **fields, **buffers)
+    head_count = math.prod(query.shape[:-2])
+    return GRADIENT.job([type_of(dtype)], row_count=head_count, iterations=iterations, **fields, **buffers)
 
 
 def _shape_fields(
-    query: Layout, value: Layout, is_causal: bool, scale: float, dtype: np.dtype[Any]
+    query_shape: Sequence[int], value_shape: Sequence[int], is_causal: bool, scale: float, dtype: np.dtype[Any]
 ) -> tuple[dict[str, Any], int]:
     """The descriptor's fields for the shape, and the number of multiply-adds of the forward pass."""
-    *leading, queries, width = query[0]
-    keys, value_width = value[0][-2:]
+    *leading, queries, width = query_shape
+    keys, value_width = value_shape[-2:]
     packed_width, packed_value_width = whole_vectors(width, dtype), whole_vectors(value_width, dtype)
     table_length = max(QUERIES, KEYS, width, value_width) + SPARE_ROWS
     steps = {"by_one": 1, "by_width": packed_width, "by_value_width": packed_value_width, "by_key": KEYS}
@@ -156,10 +169,10 @@ def _shape_fields(
     return fields, math.prod(leading) * pairs * (width + value_width)
 
 
-def _array_fields(names: Sequence[str], arrays: Sequence[Layout]) -> dict[str, Any]:
+def _array_fields(names: Sequence[str], layouts: Sequence[ArrayLayout]) -> dict[str, Any]:
     """The descriptor's fields for arrays: for each array the distance between rows, and the offset of each head."""
     fields: dict[str, Any] = {}
-    for name, (shape, strides) in zip(names, arrays, strict=True):
+    for name, (shape, strides) in zip(names, layouts, strict=True):
         offsets = np.zeros(1, np.int64)
         for size, stride in zip(shape[:-2], strides[:-2], strict=True):
             offsets = (offsets[:, None] + np.arange(size) * stride).ravel()
@@ -167,16 +180,16 @@ def _array_fields(names: Sequence[str], arrays: Sequence[Layout]) -> dict[str, A
     return fields
 
 
-def _lay_out(dtype: np.dtype[Any], **sizes: int) -> tuple[dict[str, int], int]:
-    """Where each buffer begins in the scratch array, and the size of the array, in elements.
+def _lay_out(dtype: np.dtype[Any], **sizes: int) -> dict[str, int]:
+    """Where each buffer begins in the scratch array, and as `scratch_elements` the size of the array, in elements.
 
     Each buffer begins at a multiple of a vector.
     """
-    buffers, size = {}, 0
+    arguments = {"scratch_elements": 0}
     for name, count in sizes.items():
-        buffers[name] = size
-        size += whole_vectors(count, dtype)
-    return buffers, size
+        arguments[name] = arguments["scratch_elements"]
+        arguments["scratch_elements"] += whole_vectors(count, dtype)
+    return arguments
 
 
 def has_contiguous_rows(array: Array) -> bool:
@@ -197,9 +210,9 @@ def _like(array: Array, width: int) -> Array:
     return out if out.strides[-1] == out.itemsize else np.empty(out.shape, out.dtype)
 
 
-def layouts(*arrays: Array) -> tuple[Layout, ...]:
-    """The shape of each array, and its strides in elements."""
-    return tuple((x.shape, tuple(s // x.itemsize for s in x.strides)) for x in arrays)
+def layouts_of(*arrays: Array) -> tuple[ArrayLayout, ...]:
+    """The layout of each array."""
+    return tuple(ArrayLayout(x.shape, tuple(s // x.itemsize for s in x.strides)) for x in arrays)
 
 
 def flops(job: Job) -> int:

@@ -6,8 +6,10 @@
 - `descriptor`: 64-bit integers: sizes, strides, and for each array its entry in `table` and its offset in elements.
 - `scalars`: the program's scalars, doubles that change from call to call, such as a learning rate. Hand-written kernels
   do not read them.
-- `first`, `last`: the rows to compute are `first` … `last` - 1.
-- `overwrite`: 1 if sums (or maxima) over rows overwrite the result's memory, 0 if they continue the values there.
+- `first`, `last`: the rows to compute are `first` … `last` - 1. A row is the unit in which a kernel's work is divided
+  among threads and calls: not always a row of an array, but for example an image, or a block of queries.
+- `overwrite`: for kernels that reduce over rows (a sum, maximum or minimum); other kernels ignore it. 1: start a new
+  reduction, whatever the result's memory holds. 0: continue the reduction whose value so far is in that memory.
 
 Stage kernels are those that compute a range of rows: the kernels generated from formulas, and the hand-written ones.
 Because they all have this signature, a program is a list of (kernel, descriptor, rows), and one driver runs them all.
@@ -77,7 +79,7 @@ class DescriptorLayout:
     """
 
     def __init__(self, arrays: str, fields: str) -> None:
-        self.arrays, self.fields = arrays.split(), fields.split()
+        self.array_names, self.field_names = arrays.split(), fields.split()
 
     def encode(self, **values: Any) -> NDArray[np.int64]:
         """Encode the fields; table entries and offsets of the arrays are 0 until `bind`.
@@ -85,12 +87,12 @@ class DescriptorLayout:
         Raises:
             TypeError: a field is missing or unknown.
         """
-        if set(values) != set(self.fields):
-            raise TypeError(f"the descriptor's fields are {self.fields}, not {sorted(values)}")
-        lookup_tables = [np.ravel(values[name]) for name in self.fields if isinstance(values[name], np.ndarray)]
-        fixed_part = [0] * (2 * len(self.arrays))  # the entries and offsets of the arrays
-        next_offset = len(fixed_part) + len(self.fields)
-        for name in self.fields:
+        if set(values) != set(self.field_names):
+            raise TypeError(f"the descriptor's fields are {self.field_names}, not {sorted(values)}")
+        lookup_tables = [np.ravel(values[name]) for name in self.field_names if isinstance(values[name], np.ndarray)]
+        fixed_part = [0] * (2 * len(self.array_names))  # the entries and offsets of the arrays
+        next_offset = len(fixed_part) + len(self.field_names)
+        for name in self.field_names:
             value = values[name]
             fixed_part.append(next_offset if isinstance(value, np.ndarray) else int(value))
             next_offset += value.size if isinstance(value, np.ndarray) else 0
@@ -120,10 +122,10 @@ class DescriptorReader:
         self._table = kernel.array("table", ADDRESS)
         self._arrays = {
             name: (self._table[self._descriptor[2 * i]], self._descriptor[2 * i + 1])
-            for i, name in enumerate(layout.arrays)
+            for i, name in enumerate(layout.array_names)
         }
-        first_field = 2 * len(layout.arrays)
-        self._values = {name: self._descriptor[first_field + i] for i, name in enumerate(layout.fields)}
+        first_field = 2 * len(layout.array_names)
+        self._values = {name: self._descriptor[first_field + i] for i, name in enumerate(layout.field_names)}
 
     def __getattr__(self, name: str) -> Expr:
         return self._values[name]

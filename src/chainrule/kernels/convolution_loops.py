@@ -20,11 +20,11 @@ channels fill whole vectors, and the pass covers all positions. Otherwise its ro
 
 Arithmetic is the limit, and some lanes are idle if a group has fewer output channels than a vector register has lanes
 (4 to 16 for float32). With few terms, as in a first layer, memory is the limit. On one core with AVX-512 the second
-layer of a small network (64 images, 32 channels of 14 × 14 to 64, taps 5 × 5: 1.28 billion multiply-adds) takes 6.7 ms
-forward, 6.8 ms for the input gradient and 6.9 ms for the weight gradient, about 190 GFLOP/s; the first layer (1 channel
-of 28 × 28 to 32) takes 0.9 ms forward and 1.0 ms for the weight gradient; 0.5 ms of each are arithmetic. Memory beyond
-the result: a frame and a slab for each thread; for the weight gradient also up to eight partial sums of the size of the
-result.
+layer of a small network (64 images, 32 channels of 14 × 14 to 64, taps 5 × 5: 0.64 billion multiply-adds, so 1.28
+GFLOP) takes 6.7 ms forward, 6.8 ms for the input gradient and 6.9 ms for the weight gradient, about 190 GFLOP/s. The
+first layer (1 channel of 28 × 28 to 32) takes 0.9 ms forward and 1.0 ms for the weight gradient; 0.5 ms of each are
+arithmetic. Memory beyond the result: a frame and a slab for each thread; for the weight gradient also up to eight
+partial sums of the size of the result.
 
 `convolution_setup` computes the sizes and tables for these kernels.
 """

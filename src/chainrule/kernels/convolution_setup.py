@@ -39,8 +39,8 @@ class Correlation:
     Attributes:
         packed_size: the number of elements of the packed weights.
         shape: the shape of the result, (N, H, W, C).
-        pack: job for (weight, packed), or None if the result is 0.
-        correlate: job for (x, packed, result).
+        pack: a job whose arrays are (weight, packed), or None if the result is 0.
+        correlate: a job whose arrays are (x, packed, result), or None if the result is 0.
     """
 
     packed_size: int
@@ -57,10 +57,10 @@ class WeightGradient:
 
     Attributes:
         sums_shape: the shape of the partial sums: (parts, pieces, groups, rows, columns).
-        partial_sums: job for (x, grad, sums), with a row for each pair of a part and a piece.
-        add_images: job for (x, grad, the sums of one part), with a row for each image of the part. `overwrite` must be
-            1 for the part's first rows, 0 for later ones.
-        add_parts: job for (sums, gradient).
+        partial_sums: a job whose arrays are (x, grad, sums), with a row for each pair of a part and a piece.
+        add_images: a job whose arrays are (x, grad, the sums of one part), with a row for each image. It is called for
+            the images of one part at a time; `overwrite` must be 1 for the first of these calls, 0 for later ones.
+        add_parts: a job whose arrays are (sums, gradient).
     """
 
     sums_shape: Shape
@@ -139,21 +139,21 @@ def _correlation(
     ends = _block_ends(row_sources[order], registers().vector_bytes // dtype.itemsize)
     types = [type_of(dtype)]
     pack = PACK.job(  # copying four elements takes about as long as one iteration of a simple loop
-        types, ends.size, packed_size // 4, columns=columns, used_columns=used_columns,
+        types, row_count=ends.size, iterations=packed_size // 4, columns=columns, used_columns=used_columns,
         column_stride=column_stride, packed_rows=order, ends=ends, sources=row_sources[order],
     )  # fmt: skip
     covered = np.concatenate([pass_.positions for pass_ in pass_tables])
     uncovered = np.setdiff1d(np.arange(out_shape[1] * out_shape[2]), covered)
     # as many as the largest pass has positions: so any number of threads can divide even a single image
     share_count = max(pass_.positions.size for pass_ in pass_tables)
-    scratch_size = (
+    scratch_elements = (
         pass_tables[0].frame[2] * pass_tables[0].frame[3] * shape[1] + (registers().slab_rows + SPARE_ROWS) * columns
     )
     iterations = out_shape[0] * share_count * packed_size // MULTIPLY_ADDS_PER_ITERATION
     correlate = CORRELATE.job(
-        types, out_shape[0] * share_count, iterations, scratch_size, share_count, share_count=share_count,
-        **_frame_fields(shape, pass_tables[0]), groups=groups, columns=columns,
-        position_count=out_shape[1] * out_shape[2], out_channels=out_shape[3], uncovered=uncovered,
+        types, row_count=out_shape[0] * share_count, iterations=iterations, scratch_elements=scratch_elements,
+        row_multiple=share_count, share_count=share_count, **_frame_fields(shape, pass_tables[0]), groups=groups,
+        columns=columns, position_count=out_shape[1] * out_shape[2], out_channels=out_shape[3], uncovered=uncovered,
         uncovered_count=uncovered.size, passes=np.array(pass_records), pass_count=len(pass_tables),
         tables=np.concatenate(tables),
     )  # fmt: skip
@@ -185,26 +185,26 @@ def weight_gradient(shape: Shape, grad: Shape, weight: Shape, params: Any, dtype
     pieces = np.array_split(tables.terms, min(tables.terms.size, PARTS // part_count))
     rows = len(pieces[0]) + SPARE_ROWS  # the first piece is the longest
     sums_shape = part_count, len(pieces), groups, rows, columns
-    fields = {
-        "image_count": image_count, **_frame_fields(shape, tables), "out_channels": out_channels,
-        "part_count": part_count, "piece_count": len(pieces), "groups": groups, "rows": rows, "columns": columns,
-        "position_count": position_count,
-        "terms": np.concatenate([_pad(piece, rows) for piece in pieces]), "starts": tables.starts,
-    }  # fmt: skip
     iterations = image_count * position_count * out_channels * tables.terms.size // MULTIPLY_ADDS_PER_ITERATION
-    scratch_size = tables.frame[2] * tables.frame[3] * channels + position_count * columns
+    scratch_elements = tables.frame[2] * tables.frame[3] * channels + position_count * columns
+    common_arguments: dict[str, Any] = {
+        "iterations": iterations, "scratch_elements": scratch_elements, "image_count": image_count,
+        **_frame_fields(shape, tables), "out_channels": out_channels, "part_count": part_count,
+        "piece_count": len(pieces), "groups": groups, "rows": rows, "columns": columns, "starts": tables.starts,
+        "terms": np.concatenate([_pad(piece, rows) for piece in pieces]), "position_count": position_count,
+    }  # fmt: skip
     # where the rows are in the sums: the piece, and the row's index in it
     locations = [(piece_index, i) for piece_index, piece in enumerate(pieces) for i in range(len(piece))]
     targets = _flat_indices(weight, groups).transpose(0, 3, 4, 2, 1)[..., 0].reshape(groups, -1)
     row_indices = [[(piece_index * groups + g) * rows + i for piece_index, i in locations] for g in range(groups)]
     types = [type_of(dtype)]
     add_parts = ADD_PARTS.job(
-        types, targets.size, math.prod(sums_shape), columns, part_count=part_count,
-        part_size=math.prod(sums_shape[1:]), columns=group_out_channels,
+        types, row_count=targets.size, iterations=math.prod(sums_shape), scratch_elements=columns,
+        part_count=part_count, part_size=math.prod(sums_shape[1:]), columns=group_out_channels,
         column_stride=group_channels * kernel[0] * kernel[1], sources=np.array(row_indices) * columns, targets=targets,
     )  # fmt: skip
-    partial_sums = PARTIAL_SUMS.job(types, part_count * len(pieces), iterations, scratch_size, **fields)
-    add_images = ADD_IMAGES.job(types, image_count, iterations, scratch_size, **fields)
+    partial_sums = PARTIAL_SUMS.job(types, row_count=part_count * len(pieces), **common_arguments)
+    add_images = ADD_IMAGES.job(types, row_count=image_count, **common_arguments)
     return WeightGradient(sums_shape, partial_sums, add_images, add_parts)
 
 

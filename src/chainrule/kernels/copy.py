@@ -32,7 +32,7 @@ Piece: TypeAlias = tuple[Sequence[int], Sequence[int], Sequence[int], int]
 
 
 def copy_job(dtype: Any, shape: Sequence[int], pieces: Sequence[Piece], fill: bool) -> Job | None:
-    """A job that copies pieces into an array: (the source of each piece, out).
+    """A job that copies pieces into an array. It runs on the source of each piece, then the result.
 
     Args:
         dtype: the type of all arrays.
@@ -57,7 +57,7 @@ def copy_job(dtype: Any, shape: Sequence[int], pieces: Sequence[Piece], fill: bo
     type = Type("u", np.dtype(dtype).itemsize)
     size = math.prod(shape)
     return copy_template(len(pieces)).job(
-        [type], 1, 2 * size, zeros=size if fill else 0, pieces=np.array(table, np.int64)
+        [type], row_count=1, iterations=2 * size, zeros=size if fill else 0, pieces=np.array(table, np.int64)
     )
 
 

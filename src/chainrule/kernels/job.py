@@ -35,12 +35,12 @@ class KernelTemplate:
     """A hand-written kernel, for any element types.
 
     Attributes:
-        layout: the layout of its descriptor.
+        descriptor_layout: the names of its arrays and of its descriptor's fields.
         build: builds the kernel for element types. Equal types must give equal kernels.
         name: identifies the kernel in the cache of machine code; by default the module and name of `build`.
     """
 
-    layout: DescriptorLayout
+    descriptor_layout: DescriptorLayout
     build: Callable[..., Kernel]
     name: str = ""
 
@@ -55,15 +55,15 @@ class KernelTemplate:
         return machine.address_of(key, lambda: self.build(*types))
 
     def job(
-        self, types: Sequence[Type], row_count: int, iterations: int, scratch_elements: int = 0,
-        rows_per_image: int = 1, /, **fields: Any,
+        self, types: Sequence[Type], *, row_count: int, iterations: int, scratch_elements: int = 0,
+        row_multiple: int = 1, **fields: Any,
     ) -> Job:  # fmt: skip
         """Create a `Job`. The arguments are its attributes and the descriptor's fields.
 
         `scratch_elements` counts elements of the first type; the attribute `scratch_bytes` counts bytes.
         """
-        descriptor, scratch_bytes = self.layout.encode(**fields), scratch_elements * types[0].bytes
-        return Job(self, tuple(types), descriptor, row_count, iterations, scratch_bytes, rows_per_image)
+        descriptor, scratch_bytes = self.descriptor_layout.encode(**fields), scratch_elements * types[0].bytes
+        return Job(self, tuple(types), descriptor, row_count, iterations, scratch_bytes, row_multiple)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,14 +74,14 @@ class Job:
         template: the kernel before its element types are chosen.
         types: the element types.
         descriptor: the encoded descriptor, to which no arrays are bound yet.
-        row_count: the number of rows that can be divided among threads.
+        row_count: the number of rows, the units of work that are divided among threads (see `calling`).
         iterations: roughly how long all rows take, in iterations of a simple inner loop (see `team.parallel_for`). An
             iteration that does much, as for erf, counts as several; many multiply-adds in vectors count as one (see
             MULTIPLY_ADDS_PER_ITERATION).
         scratch_bytes: the size of the working memory that each thread needs; if it is not 0, this memory is the
             kernel's last array.
-        rows_per_image: the number of rows of one image, or 1 if rows are not parts of images. Eager calls give each
-            thread whole images, because waking threads to share a single image does not pay.
+        row_multiple: `run` gives each thread a multiple of this many rows. For a convolution, it is the number of rows
+            of one image, because waking threads to share a single image does not pay; for all other kernels, it is 1.
     """
 
     template: KernelTemplate
@@ -90,7 +90,7 @@ class Job:
     row_count: int
     iterations: int
     scratch_bytes: int
-    rows_per_image: int
+    row_multiple: int
 
     @property
     def address(self) -> int:
@@ -100,19 +100,22 @@ class Job:
     @cached_property
     def _function_and_descriptor(self) -> tuple[Callable[..., None], NDArray[np.int64]]:
         """The kernel, and its descriptor for a table that holds only the kernel's arrays, in order."""
-        layout = self.template.layout
-        bindings = [(i, 0) for i in range(len(layout.arrays))]
-        return machine.function(self.address), layout.bind(self.descriptor, bindings)
+        bindings = [(i, 0) for i in range(len(self.template.descriptor_layout.array_names))]
+        return machine.function(self.address), self.bind(bindings)
+
+    def bind(self, bindings: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+        """The descriptor for arrays in a table; see `DescriptorLayout.bind`."""
+        return self.template.descriptor_layout.bind(self.descriptor, bindings)
 
     def run(self, *arrays: NDArray[Any]) -> None:
         """Compute all rows, on several threads if there are enough iterations.
 
         Args:
-            arrays: the arrays of the layout in order, without the scratch array. They must be contiguous, unless the
-                descriptor has their strides.
+            arrays: the arrays that the descriptor layout names, in this order, without the scratch array. They must be
+                contiguous, unless the descriptor has their strides.
         """
         call, descriptor = self._function_and_descriptor
-        table = np.zeros(len(self.template.layout.arrays), np.int64)
+        table = np.zeros(len(self.template.descriptor_layout.array_names), np.int64)
         table[: len(arrays)] = [data_pointer(x) for x in arrays]
 
         def run_share(begin: int, end: int) -> None:
@@ -121,7 +124,7 @@ class Job:
                 thread_table = table.copy()
                 scratch = np.empty(self.scratch_bytes + CACHE_LINE, np.uint8)
                 thread_table[-1] = -(-data_pointer(scratch) // CACHE_LINE) * CACHE_LINE
-            first, last = begin * self.rows_per_image, end * self.rows_per_image
+            first, last = begin * self.row_multiple, end * self.row_multiple
             call(data_pointer(thread_table), data_pointer(descriptor), 0, first, last, 1)
 
-        parallel_for(run_share, self.row_count // self.rows_per_image, self.iterations)
+        parallel_for(run_share, self.row_count // self.row_multiple, self.iterations)

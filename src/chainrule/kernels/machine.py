@@ -149,7 +149,7 @@ def _compile(kernel: Kernel) -> bytes:
 
     binding, target = llvm_binding(), _target()
     try:
-        # the attribute makes LLVM vectorize loops in 512 bits; on some processors that have them it prefers 256
+        # use 512-bit vectors wherever they exist; by default, LLVM prefers 256 bits on some processors with AVX-512
         module = binding.parse_assembly(render(kernel, '"prefer-vector-width"="512"'))
         module.triple = binding.get_process_triple()
         module.data_layout = str(target.target_data)

@@ -39,8 +39,8 @@ def _flags_address(array: NDArray[Any]) -> int:
     return id(array) + _HEADER_BYTES + _FLAGS_OFFSET
 
 
-def _layout_is_known() -> bool:
-    """Whether this Python and NumPy lay out arrays as this module expects."""
+def _array_struct_is_known() -> bool:
+    """Whether the C struct of an array has the fields that this module reads, where it expects them."""
     if data_pointer is not _pointer_from_struct:
         return False
     frozen = np.zeros(1)
@@ -48,17 +48,17 @@ def _layout_is_known() -> bool:
     return all(ctypes.c_int32.from_address(_flags_address(x)).value == x.flags.num for x in (_PROBE, frozen))
 
 
-LAYOUT_IS_KNOWN = _layout_is_known()
+ARRAY_STRUCT_IS_KNOWN = _array_struct_is_known()
 _PROBE_FLAGS = ctypes.c_int32(_PROBE.flags.num)
 
 
 def flags_address(array: NDArray[Any]) -> int:
     """The address of an array's 32 bits of flags.
 
-    If NumPy's layout is unknown, this is the address of a word that says that the array is writable; `lower.program`
-    then checks the flag in Python.
+    If ARRAY_STRUCT_IS_KNOWN is false, this is the address of a word that says that the array is writable;
+    `lower.program` then checks the flag in Python.
     """
-    return _flags_address(array) if LAYOUT_IS_KNOWN else ctypes.addressof(_PROBE_FLAGS)
+    return _flags_address(array) if ARRAY_STRUCT_IS_KNOWN else ctypes.addressof(_PROBE_FLAGS)
 
 
 def coalesce(sizes: Sequence[int], strides: Sequence[Sequence[int]]) -> tuple[list[int], list[list[int]]]:

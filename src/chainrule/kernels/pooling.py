@@ -180,12 +180,13 @@ def pool_job(template: KernelTemplate, shape: Shape, out_shape: Shape, params: A
     """The job for images (N, H, W, C), results (N, H′, W′, C), and params (kernel, stride, padding, dilation)."""
     kernel, stride, padding, dilation = params
     images, height, width, channels = shape
-    rows = images if template in KERNELS_BY_IMAGE else images * out_shape[1]
+    row_count = images if template in KERNELS_BY_IMAGE else images * out_shape[1]
     return template.job(
-        [type_of(dtype) for dtype in dtypes], rows, math.prod(out_shape) * kernel[0] * kernel[1], images=images,
-        height=height, width=width, channels=channels, out_height=out_shape[1], out_width=out_shape[2],
-        kernel_height=kernel[0], kernel_width=kernel[1], stride_down=stride[0], stride_across=stride[1],
-        padding_top=padding[0], padding_left=padding[1], dilation_down=dilation[0], dilation_across=dilation[1],
+        [type_of(dtype) for dtype in dtypes], row_count=row_count,
+        iterations=math.prod(out_shape) * kernel[0] * kernel[1], images=images, height=height, width=width,
+        channels=channels, out_height=out_shape[1], out_width=out_shape[2], kernel_height=kernel[0],
+        kernel_width=kernel[1], stride_down=stride[0], stride_across=stride[1], padding_top=padding[0],
+        padding_left=padding[1], dilation_down=dilation[0], dilation_across=dilation[1],
         is_tiled=_is_tiled(shape, out_shape, *params),
     )  # fmt: skip
 

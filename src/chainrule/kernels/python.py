@@ -149,7 +149,7 @@ class _PythonRenderer:
         if op == "offset":
             return f"{self.text(args[0])} + {self.text(args[1])} * {args[2].bytes}"
         if op == "select":
-            return f"{self.text(args[1])} if {self.text(args[0])} else {self.text(args[2])}".join("()")
+            return f"({self.text(args[1])} if {self.text(args[0])} else {self.text(args[2])})"
         if op in ("cast", "bitcast"):
             return f"{op}({self.text(args[0])}, {expr.type})"
         if op == "neg":

@@ -77,9 +77,9 @@ def _gather_in_numpy(rows: Any, indices: Any, scale: Any, out: Any) -> None:
 
 @with_numpy_fallback(_gather_in_numpy)
 def _gather(rows: Any, indices: Any, scale: Any, out: Any) -> None:
-    width = rows.shape[1]
-    bits = int(np.float64(scale).view(np.int64))
-    GATHER_SCALED.job([type_of(rows.dtype)], len(indices), out.size, width=width, scale=bits).run(rows, indices, out)
+    types, bits = [type_of(rows.dtype)], int(np.float64(scale).view(np.int64))
+    job = GATHER_SCALED.job(types, row_count=len(indices), iterations=out.size, width=rows.shape[1], scale=bits)
+    job.run(rows, indices, out)
 
 
 def _add_rows_in_numpy(rows: Any, indices: Any, out: Any) -> None:
@@ -88,17 +88,20 @@ def _add_rows_in_numpy(rows: Any, indices: Any, out: Any) -> None:
 
 @with_numpy_fallback(_add_rows_in_numpy)
 def _add_rows(rows: Any, indices: Any, out: Any) -> None:
-    add_rows_job(type_of(rows.dtype), len(rows), rows.shape[1], 0).run(rows, indices, out)
+    add_rows_job(type_of(rows.dtype), len(rows), rows.shape[1], zeros=0).run(rows, indices, out)
 
 
 def gather_job(type: Type, count: int, width: int) -> Job:
-    """A job that gathers `count` rows of an array by index: (source, indices, out)."""
-    return GATHER.job([type], count, count * width, width=width)
+    """A job that gathers `count` rows of an array by index. It runs on the arrays (source, indices, out)."""
+    return GATHER.job([type], row_count=count, iterations=count * width, width=width)
 
 
 def add_rows_job(type: Type, count: int, width: int, zeros: int) -> Job:
-    """A job that adds `count` rows at their indices: (rows, indices, out). It first sets `zeros` elements to 0."""
-    return ADD_ROWS.job([type], 1, count * width, count=count, width=width, zeros=zeros)
+    """A job that sets the first `zeros` elements of `out` to 0, then adds `count` rows to it, each at its index.
+
+    It runs on the arrays (rows, indices, out), on one thread.
+    """
+    return ADD_ROWS.job([type], row_count=1, iterations=count * width, count=count, width=width, zeros=zeros)
 
 
 @cache

@@ -45,7 +45,7 @@ def _erf_in_numpy(x: NDArray[Any], out: NDArray[Any]) -> None:
 
 @with_numpy_fallback(_erf_in_numpy)
 def _erf(x: NDArray[Any], out: NDArray[Any]) -> None:
-    ERF.job([type_of(x.dtype)], x.size, 10 * x.size).run(x, out)
+    ERF.job([type_of(x.dtype)], row_count=x.size, iterations=10 * x.size).run(x, out)
 
 
 @cache

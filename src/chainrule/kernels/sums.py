@@ -7,11 +7,12 @@ N_BLOCKS of them. The blocks are added to each other in float32, then the rows o
 they are many.
 
 **Error**, as a fraction of the sum of absolute values. An addition in float32 rounds by up to 2⁻²⁴ = 6e-8 of its
-result. Fewer than 64 additions of rows follow one another, and up to 37 more where NumPy first sums neighbors pairwise.
-In the worst case, where all of them round by that much in the same direction, the error is below 4e-6 for a sum over
-one dimension, and below 6e-6 for a sum over several. For equal and for uniformly distributed numbers, all errors were
-below 1e-6. `tests/kernels/test_sums.py` checks these three figures. One exception: where contiguous numbers are not
-aligned or not in native byte order (in older versions of NumPy: always), NumPy sums runs of 8,192 of them pairwise,
+result. Fewer than 64 additions of rows follow one another. Where NumPy first sums up to 2²⁰ neighbors pairwise, up to
+37 additions precede them: 24 in a block of at most 128 numbers, and 13 for the halvings from 2²⁰ numbers to such
+blocks. In the worst case, where all of them round by that much in the same direction, the error is below 4e-6 for a sum
+over one dimension, and below 6e-6 for a sum over several. For equal and for uniformly distributed numbers, all errors
+were below 1e-6. `tests/kernels/test_sums.py` checks these three figures. One exception: where contiguous numbers are
+not aligned or not in native byte order (in older versions of NumPy: always), NumPy sums runs of 8,192 of them pairwise,
 and then adds these sums one after the other. For 2²⁰ numbers, the worst case is then 1e-5.
 
 These sums are used where no generated loop runs: for small arrays, in operations that are not fused, and on machines

@@ -64,8 +64,8 @@ def _warp_in_numpy(images: Any, maps: Any, field: Any, out: Any) -> None:
 @with_numpy_fallback(_warp_in_numpy)
 def _warp(images: Any, maps: Any, field: Any, out: Any) -> None:
     types = [type_of(x.dtype) for x in (images, maps, field)]
-    job = WARP.job(types, len(images), 10 * images.size, height=images.shape[1], width=images.shape[2])
-    job.run(images, maps, field, out)
+    count, height, width = out.shape
+    WARP.job(types, row_count=count, iterations=10 * out.size, height=height, width=width).run(images, maps, field, out)
 
 
 @cache

@@ -64,7 +64,7 @@ class Value:
             Elementwise: `type`, in which it computes.
             Reduce: `axes`, `keepdims`, and for partial results `n_parts`, their number.
             View: `view`, the NumPy function, and `offset`, in elements of the input.
-            Kernel: `job`, `flops`, `n_images` if it works image by image, `n_parts` if it computes partial sums,
+            Kernel: `job`, `flops`, `n_images` if it works image by image, `n_parts` if it computes partial results,
             `other_results`, and `bytes_per_thread` if each thread computes a copy of the result.
             Call: `function`; `draws` if it draws random numbers; if it changes some elements of an array
             (`tracer.ElementChange`) also `write`, which makes the change in place, and `computed_index`: whether the

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     EntryOf = Callable[[Value], int]
 
 MAX_FEW_ROWS = 24
-"""With more rows, BLAS computes a product, although it packs the weights first (see `kernels.product`). The number of
-rows from which BLAS is faster depends on the processor: about thirty with AVX2, more than 48 with AVX-512."""
+"""With more rows, BLAS computes a product, although it packs the weights first (see `kernels.product`). From
+about thirty rows on with AVX2, and from more than 48 with AVX-512, BLAS is faster. 24 is below both, so the kernel for
+few rows is used only where it is the faster one."""
 MIN_PARALLEL_WORK = 4_000
 """Threads divide only stages with more work than this (see `schedule.work`)."""
 PRODUCT_FACTOR = 8
@@ -54,7 +55,7 @@ class KernelCall:
         descriptor: encodes the kernel's descriptor; takes a function that returns the index of a value's table entry.
         n_rows: the number of the kernel's rows.
         is_parallel: whether threads should divide the rows.
-        partial_sums: results that are partial sums over the rows.
+        partial_results: results of reductions over the rows that are computed in parts (see `Stage.n_parts`).
         is_replicated: whether every thread computes the whole result, into a copy of its own.
     """
 
@@ -63,7 +64,7 @@ class KernelCall:
     descriptor: Callable[[EntryOf], Descriptor]
     n_rows: int
     is_parallel: bool
-    partial_sums: list[Value] = field(default_factory=list)
+    partial_results: list[Value] = field(default_factory=list)
     is_replicated: bool = False
 
     def text(self) -> str:
@@ -89,9 +90,9 @@ def prepare_call(stage: Stage) -> KernelCall:
     def descriptor(entry_of: EntryOf) -> Descriptor:
         return np.array(nest.descriptor(entry_of), np.int64)
 
-    partial_sums = [step for step in stage.steps if is_partial(step)]
+    partial_results = [step for step in stage.steps if is_partial(step)]
     kernel = machine.address_of(f"loops {nest.structure}", lambda: build(nest))
-    return KernelCall(stage, kernel, descriptor, nest.row_count, is_parallel, partial_sums)
+    return KernelCall(stage, kernel, descriptor, nest.row_count, is_parallel, partial_results)
 
 
 def _handwritten(stage: Stage) -> KernelCall:
@@ -100,17 +101,17 @@ def _handwritten(stage: Stage) -> KernelCall:
     job: Job = step.options["job"]
     arrays = [*step.values(), *(v for v in stage.steps if v.kind != "scratch")]
     scratch = [v for v in stage.steps if v.kind == "scratch"]
-    n_arrays = len(job.template.layout.arrays)
+    n_arrays = len(job.template.descriptor_layout.array_names)
 
     def descriptor(entry_of: EntryOf) -> Descriptor:
         bindings = [(entry_of(base_of(v)), offset_of(v)) for v in arrays]
         bindings += [(0, 0)] * (n_arrays - len(bindings) - len(scratch))  # a scratch array that this job does not need
-        return job.template.layout.bind(job.descriptor, [*bindings, *((entry_of(v), 0) for v in scratch)])
+        return job.bind([*bindings, *((entry_of(v), 0) for v in scratch)])
 
-    partial_sums = [v for v in stage.steps if stage.n_parts and is_partial(v)]
+    partial_results = [v for v in stage.steps if stage.n_parts and is_partial(v)]
     is_parallel = job.row_count > 1 and work(stage) > MIN_PARALLEL_WORK
     is_replicated = "bytes_per_thread" in step.options
-    return KernelCall(stage, job.address, descriptor, job.row_count, is_parallel, partial_sums, is_replicated)
+    return KernelCall(stage, job.address, descriptor, job.row_count, is_parallel, partial_results, is_replicated)
 
 
 def _product(stage: Stage) -> KernelCall:
@@ -134,15 +135,15 @@ def _product(stage: Stage) -> KernelCall:
     else:
         split, count = product.BY_ROWS, rows
     element_type = type_of(step.dtype)
+    offsets: dict[str, Any] = {f"{name}_offsets": _offsets(v, stack) for name, v in (("x", x), ("y", y), ("out", step))}
     job = (product.FEW_ROWS if use_few_rows else product.BLAS_PRODUCT).job(
-        [element_type], count, int(work(stage)), rows=rows, columns=columns, terms=x.shape[-1], x_row=x_row,
-        y_row=y_row, out_row=columns, x_transposed=x_transposed, y_transposed=y_transposed, split=split,
-        gemm=SGEMM if element_type == F4 else DGEMM,
-        **{f"{name}_offsets": _offsets(v, stack) for name, v in (("x", x), ("y", y), ("out", step))},
+        [element_type], row_count=count, iterations=int(work(stage)), rows=rows, columns=columns, terms=x.shape[-1],
+        x_row=x_row, y_row=y_row, out_row=columns, x_transposed=x_transposed, y_transposed=y_transposed, split=split,
+        gemm=SGEMM if element_type == F4 else DGEMM, **offsets,
     )  # fmt: skip
 
     def descriptor(entry_of: EntryOf) -> Descriptor:
-        return job.template.layout.bind(job.descriptor, [(entry_of(base_of(v)), offset_of(v)) for v in (x, y, step)])
+        return job.bind([(entry_of(base_of(v)), offset_of(v)) for v in (x, y, step)])
 
     is_parallel = count >= MIN_PRODUCT_ROWS and work(stage) > PRODUCT_FACTOR * MIN_PARALLEL_WORK
     return KernelCall(stage, job.address, descriptor, count, is_parallel)

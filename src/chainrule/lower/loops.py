@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 MAX_FLOAT32_TERMS = 512
 """How many numbers of an innermost loop are summed in float32 before their sum is added to a float64 total."""
 ROW_BLOCK = 8
-"""How many rows are summed pairwise before they are added to a sum in memory. A power of 2."""
+"""How many rows are combined pairwise before they are combined with a result in memory. A power of 2."""
 MAX_UNROLLED = 16
 """The innermost of several loops is unrolled if it has at most this size."""
 VECTOR_ROW_LENGTHS = (8, 16)
@@ -133,21 +133,22 @@ class Nest:
         return bool(self.sizes) and self.levels[id(r)] == len(self.sizes)
 
     def is_revisited(self, r: Value) -> bool:
-        """Whether a result is stored from its register more than once, so that each store must add to memory."""
+        """Whether a result is stored from its register more than once: each store must combine with the value there."""
         return is_partial(r) or 0 in self.strides[id(r)][: self.levels[id(r)]]
 
     @cached_property
-    def adds_rows(self) -> bool:
-        """Whether all reductions add rows to sums in memory. Then ROW_BLOCK rows are summed before each addition."""
+    def reduces_rows(self) -> bool:
+        """Whether all reductions combine rows in memory. Then ROW_BLOCK rows are first combined with each other."""
         if len(self.sizes) < 2:
             return False
-        sums = [r for r in self.reductions if not self.strides[id(r)][-2]]
-        return bool(sums) and len(sums) == len(self.reductions) and all(map(self.is_in_memory, sums))
+        over_rows = [r for r in self.reductions if not self.strides[id(r)][-2]]
+        return bool(over_rows) and len(over_rows) == len(self.reductions) and all(map(self.is_in_memory, over_rows))
 
-    def addition_count(self, r: Value, in_blocks: bool) -> int:
-        """How many additions to memory, each of which rounds, contribute to one result.
+    def rounding_count(self, r: Value, in_blocks: bool) -> int:
+        """An upper bound for how often one result of a sum is rounded, apart from rounding in registers.
 
-        Such an addition adds a number, a sum of ROW_BLOCK rows, or the contents of a register.
+        It is rounded by each addition to memory, which adds a number, a sum of ROW_BLOCK rows, or the contents of a
+        register; and by the additions inside a sum of ROW_BLOCK rows.
 
         Args:
             r: the reduction.
@@ -155,9 +156,9 @@ class Nest:
         """
         level = self.levels[id(r)]
         sizes = [n for n, stride in zip(self.sizes[:level], self.strides[id(r)][:level], strict=True) if not stride]
-        if self.adds_rows and not in_blocks and sizes[-1] >= ROW_BLOCK:
+        if self.reduces_rows and not in_blocks and sizes[-1] >= ROW_BLOCK:
             n_rows = sizes.pop()
-            sizes.append(n_rows // ROW_BLOCK + n_rows % ROW_BLOCK + ROW_BLOCK)  # the last term: the pairwise sums
+            sizes.append(n_rows // ROW_BLOCK + n_rows % ROW_BLOCK + ROW_BLOCK)  # at most ROW_BLOCK inside a sum
         return math.prod(sizes)
 
     @cached_property
@@ -378,7 +379,7 @@ class _Builder:
         innermost = len(nest.sizes) - 1
         if level == innermost:
             self.innermost(level, indices, start, stop)
-        elif level == innermost - 1 and nest.adds_rows:
+        elif level == innermost - 1 and nest.reduces_rows:
             self.row_blocks(level, indices, start, stop)
         else:
             with kernel.loop(start, stop) as i:
@@ -458,7 +459,7 @@ class _Builder:
         return x + y if r.op == "sum" else EXTREMUM_FORMULAS[r.op](x, y)
 
     def write_back(self, r: Value, indices: dict[int, Expr]) -> None:
-        """Store the contents of a reduction's register, or add them to the result if `is_revisited`."""
+        """Store a reduction's register in its result; if `is_revisited`, combine it with the value there."""
         array, index, variable = self.arrays[id(r)], indices[id(r)], self.variables.pop(id(r))
         value = variable.value.to(array.type)
         array[index] = self.combine(r, array[index], value) if self.nest.is_revisited(r) else value

@@ -17,7 +17,7 @@ import numpy as np
 
 from chainrule.errors import CaptureError, read_only_error
 from chainrule.kernels import blas, driver, machine, team
-from chainrule.kernels.memory import LAYOUT_IS_KNOWN, data_pointer, flags_address
+from chainrule.kernels.memory import ARRAY_STRUCT_IS_KNOWN, data_pointer, flags_address
 from chainrule.kernels.team_loops import RUN
 from chainrule.kernels.tree import type_of
 from chainrule.lower.graph import INPUT_KINDS, Value, base_of, byte_bounds, is_python_result, share_memory
@@ -295,7 +295,7 @@ class Program:
                 array = _copy_like(array, value)
             self.arrays[id(value)] = array  # which keeps it alive
             self.table_view[entry] = data_pointer(array)
-        if not LAYOUT_IS_KNOWN:
+        if not ARRAY_STRUCT_IS_KNOWN:
             self._check_writable()
         if self.is_single_segment:
             self._run(0)
@@ -346,7 +346,7 @@ class Program:
             if share_memory(argument, array):
                 raise CaptureError(
                     f"jit: an argument of shape {argument.shape} shares memory with a tensor of shape {array.shape}, "
-                    f"which the function changes: pass a clone(), or let the function use it as a global or "
+                    f"which the function changes: pass a copy (clone()), or let the function use it as a global or "
                     f"closure variable"
                 )
 
@@ -399,5 +399,5 @@ def _copy_like(array: NDArray[Any], value: Value) -> NDArray[Any]:
 
 def thread_count(calls: Iterable[KernelCall]) -> int:
     """How many threads are worthwhile, given the work that can be divided among them."""
-    stages = [call.stage for call in calls if call.is_parallel or call.partial_sums or call.stage.group is not None]
+    stages = [call.stage for call in calls if call.is_parallel or call.partial_results or call.stage.group is not None]
     return max(1, min(team.threads(), int(sum(map(work, stages)) / WORK_PER_THREAD) + 1))

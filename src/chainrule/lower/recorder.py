@@ -108,8 +108,8 @@ class Recorder:
         """Free large examples that no Tracer needs any more.
 
         So a trace needs little more memory than an eager call.
-        Results of Python calls are kept: `Trace.finish` may need the elements of a result that is a copy of external
-        memory.
+        Results of Python calls are kept: `capture.trace.Trace.finish` may need the elements of a result that is a copy
+        of external memory.
         """
         while self.unreferenced_values:
             value = self.unreferenced_values.pop()
@@ -284,7 +284,7 @@ def _comparison_type(operands: Sequence[Any]) -> np.dtype[Any]:
     """The type in which operands are compared.
 
     NumPy's comparisons are exact. Compared with an array, a Python number takes the array's type. If the number does
-    not fit into that type, such as 300 into bytes, both are compared as int64.
+    not fit into that type, such as 300 into uint8, both are compared as int64.
 
     Args:
         operands: Python numbers, and the dtypes of arrays.

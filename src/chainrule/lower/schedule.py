@@ -9,8 +9,8 @@ products, hand-written kernels and Python calls are stages of their own.
 and pooling of one image run one after the other before the next image begins, and the loops of a softmax or a
 normalization run for one block of rows at a time. The results that they pass on stay in the cache; a result that
 nothing else reads needs memory for one block per thread only. Threads divide the blocks among themselves, without
-barriers between the stages. Sums over images are computed as partial sums, whose number does not depend on the number
-of threads.
+barriers between the stages. Reductions over images (sums, maxima, minima) are computed in parts, whose number does not
+depend on the number of threads; a later stage combines these partial results.
 
 **Memory planning.** All intermediate results are in one block of memory, the arena. A result occupies its bytes there
 from the stage that computes it to the last stage that reads it; then other results reuse them.
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 ALIGNMENT = 64
 """Arrays in the arena begin at multiples of this many bytes: a cache line."""
 N_PARTS = 8
-"""The number of partial sums into which a sum over rows is split. It is a constant, so that results do not depend on
-the number of threads."""
+"""The number of parts into which a reduction over rows (a sum, maximum or minimum) is split. It is a constant, so that
+results do not depend on the number of threads."""
 MIN_SPLIT_WORK = 200_000
-"""Sums of stages with less work than this (see `work`) are not split."""
+"""Reductions of stages with less work than this (see `work`) are not split."""
 CACHE_BYTES = 32_768
 """The data of one block of rows should fit into this many bytes: an L1 cache."""
 MIN_PASSED_BYTES = 131_072
@@ -59,7 +59,7 @@ class Group:
         n_images: the size of the first dimension, which is divided into blocks: the number of images, or of rows of a
             matrix, called images here too. The number of rows of each stage's kernel is a multiple of it.
         block_size: the number of images in a block.
-        n_parts: the number of partial sums, if the group has stages that sum over images; otherwise 0.
+        n_parts: the number of partial results, if the group has stages that reduce over images; otherwise 0.
     """
 
     n_images: int
@@ -87,7 +87,7 @@ class Stage:
         stored_values: its results that are stored in memory, because other stages read them, or because they are
             outputs; results of reductions, kernels and calls always are.
         writes: external memory to update: pairs (the value of that memory, captured or an argument; its new value).
-        n_parts: the number of partial sums over its rows; 0 if it computes none.
+        n_parts: the number of partial results of its reductions over rows; 0 if these are not split.
         group: the group that it belongs to, or None.
         order: its dimensions, from the outermost loop to the innermost; None if `loops.Nest` is to choose the order.
     """
@@ -138,7 +138,7 @@ def plan(values: Sequence[Value], outputs: Sequence[Value], writes: Sequence[tup
     draws = [value for value in values if value.options.get("draws")]  # never dead: they advance the generator
     roots = [*outputs, *draws, *(value for _, value in writes)]
     stages = _merge_loops(_fuse(_hoist_python_calls(reachable(values, roots))))
-    stages = _group_stages(_split_sums(stages, outputs))
+    stages = _group_stages(_split_reductions(stages, outputs))
     stage_indices = {id(step): index for index, stage in enumerate(stages) for step in stage.steps}
     _place_writes(stages, stage_indices, writes)
     _choose_stored(stages, outputs)
@@ -224,13 +224,13 @@ def _merge_loops(stages: list[Stage]) -> list[Stage]:
     return stages
 
 
-def _split_sums(stages: list[Stage], outputs: Sequence[Value]) -> list[Stage]:
-    """Give long float32 sums a float64 result, and split sums over rows into partial sums for threads.
+def _split_reductions(stages: list[Stage], outputs: Sequence[Value]) -> list[Stage]:
+    """Give long float32 sums a float64 result, and split reductions over rows into parts for threads.
 
-    Adding the partial sums, or converting the result back to float32, becomes a stage of its own. (A sum with a float64
-    result still starts in float32: see `loops`.) The loop order of each stage
-    with reductions is fixed here, because the split depends on it, and a write that joins the stage later could change
-    the order that `Nest` would choose.
+    Combining the partial results, or converting the result back to float32, becomes a stage of its own. (A sum with a
+    float64 result still starts in float32: see `loops`.) The loop order of each stage with reductions is fixed here,
+    because the split depends on it, and a write that joins the stage later could change the order that `Nest` would
+    choose.
     """
     _choose_stored(stages, outputs)
     result: list[Stage] = []
@@ -247,7 +247,7 @@ def _split_sums(stages: list[Stage], outputs: Sequence[Value]) -> list[Stage]:
             if step.kind != "reduce":
                 continue
             is_split = stage.n_parts > 0 and not nest.strides[id(step)][0]
-            is_long = nest.addition_count(step, in_blocks=is_split) > sums.SHORT_SUM
+            is_long = nest.rounding_count(step, in_blocks=is_split) > sums.SHORT_SUM
             in_double = step.op == "sum" and step.dtype == np.float32 and is_long
             if not (is_split or in_double):
                 continue
@@ -290,7 +290,8 @@ def _group_stages(stages: list[Stage]) -> list[Stage]:
 def _block_size(stages: Sequence[Stage], n_images: int) -> int:
     """How many images a group of stages should run at a time; 0 if grouping is not worthwhile.
 
-    The order of additions depends on the block size, so for partial sums it must not depend on the number of threads.
+    The order of additions depends on the block size, so if there are partial results, the block size must not depend on
+    the number of threads.
     """
     if len(stages) < 2:
         return 0
@@ -406,9 +407,9 @@ def _can_join(shape: tuple[int, ...], stage: Stage, inputs_from_stage: Sequence[
 def _place_writes(stages: list[Stage], stage_indices: dict[int, int], writes: Sequence[tuple[Value, Value]]) -> None:
     """Write external memory where its new value is computed, if nothing reads the old value later; else at the end.
 
-    A new value is never itself external memory that changes (`Trace.finish` ensures that), so the writes at the end
-    may be in any order. Writes come after all Python calls that may fail, so that a failed call leaves the memory
-    unchanged. Random draws do not fail.
+    A new value is never itself external memory that changes (`capture.trace.Trace.finish` ensures that), so the writes
+    at the end may be in any order. Writes come after all Python calls that may fail, so that a failed call leaves the
+    memory unchanged. Random draws do not fail.
     """
     calls = [n for n, stage in enumerate(stages) if stage.kind == "call" and not stage.steps[0].options.get("draws")]
     last_call = max(calls, default=-1)

@@ -30,8 +30,8 @@ class ThreadMemory:
 
     Attributes:
         entry_of: returns the index of a value's table entry.
-        address_of: returns the address of this thread's block buffer of a value, or of an array of partial sums, which
-            all threads share.
+        address_of: returns the address of this thread's block buffer of a value, or of an array of partial results,
+            which all threads share.
         block_bytes_of: returns the size of one block of a value that has a block buffer (see `kernels.driver`); 0 for
             all other values.
         keep: keeps an integer array alive, and returns its address.
@@ -74,15 +74,15 @@ class Script:
     def stages(self, calls: Sequence[KernelCall]) -> None:
         """Add the calls of stages in order. Stages that are not worth dividing run on the first thread alone.
 
-        After such stages, a barrier is needed only before the next stage that runs on all threads. The barrier at the
-        end of the segment keeps the workers awake: a worker that has left the segment goes to sleep soon, and is slow
-        to wake (see `team_loops`).
+        After such stages, a barrier precedes the next stage that runs on all threads. If the segment ends before such a
+        stage, a barrier ends the segment. No result needs this one; it keeps the workers from leaving the segment
+        early, because a worker that has left goes to sleep soon, and is slow to wake (see `team_loops`).
         """
         is_barrier_pending = False
         for group, members in groupby(calls, key=lambda call: call.stage.group):
             for batch in [list(members)] if group is not None else [[call] for call in members]:
                 call = batch[0]
-                runs_on_all = group is not None or call.is_parallel or call.is_replicated or bool(call.partial_sums)
+                runs_on_all = group is not None or call.is_parallel or call.is_replicated or bool(call.partial_results)
                 if runs_on_all and is_barrier_pending:
                     self._barrier()
                 if group is not None:
@@ -110,27 +110,27 @@ class Script:
         return self.thread_id * count // self.thread_count, (self.thread_id + 1) * count // self.thread_count
 
     def _stage(self, call: KernelCall) -> None:
-        """Add the call for this thread's rows of a stage, or the calls for its share of the partial sums."""
+        """Add the call for this thread's rows of a stage, or the calls for its share of the parts."""
         descriptor = self.memory.keep(call.descriptor(self.memory.entry_of))
-        if call.partial_sums:
+        if call.partial_results:
             n_parts = call.stage.n_parts
             for part_index in range(*self._share(n_parts)):
-                self._set_sums([call], part_index)
+                self._select_part([call], part_index)
                 first, last = part_index * call.n_rows // n_parts, (part_index + 1) * call.n_rows // n_parts
                 self.words += [CALL, call.kernel, descriptor, first, last, 1]
-            self._set_sums([call], 0)
+            self._select_part([call], 0)
             return
         is_shared = call.is_parallel and not call.is_replicated
         first, last = self._share(call.n_rows) if is_shared else (0, call.n_rows)
         self.words += [CALL, call.kernel, descriptor, first, last, 1]
 
-    def _set_sums(self, calls: Sequence[KernelCall], part_index: int) -> None:
-        """Make the table entries of partial sums point at one part.
+    def _select_part(self, calls: Sequence[KernelCall], part_index: int) -> None:
+        """Make the table entries of partial results point at one part.
 
         After the last part, they must point at part 0 again: the whole array, which later stages read, begins there.
         """
         for call in calls:
-            for value in call.partial_sums:
+            for value in call.partial_results:
                 size = value.example.nbytes // call.stage.n_parts
                 self.words += [SET, self.memory.entry_of(value), self.memory.address_of(value) + part_index * size]
 
@@ -140,11 +140,11 @@ class Script:
             self._blocks(group, calls, *self._share(group.n_blocks))
             return
         for part_index in range(*self._share(group.n_parts)):
-            self._set_sums(calls, part_index)
+            self._select_part(calls, part_index)
             first = part_index * group.n_blocks // group.n_parts
             last = (part_index + 1) * group.n_blocks // group.n_parts
             self._blocks(group, calls, first, last)
-        self._set_sums(calls, 0)
+        self._select_part(calls, 0)
 
     def _blocks(self, group: Group, calls: Sequence[KernelCall], first: int, last: int) -> None:
         """Add a GROUP that runs the blocks first … last - 1."""

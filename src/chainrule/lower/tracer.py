@@ -266,8 +266,8 @@ def _is_tensor(kind: type) -> bool:
 class ElementChange:
     """A Python call that copies an array and changes some elements of the copy.
 
-    If the array is external memory whose old elements are not needed any more, `Trace.finish` replaces this call by one
-    that calls `write` on the memory itself.
+    If the array is external memory whose old elements are not needed any more, `capture.trace.Trace.finish` drops this
+    call from the graph; instead, `write` changes the memory itself after each run.
 
     Attributes:
         write: changes an array in place; called with the array, the new elements, and the index.
