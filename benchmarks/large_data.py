@@ -79,7 +79,7 @@ class StopAfter(Callback):
 
     def on_step(self, trainer) -> None:
         """Interrupt after the next step, if it is the last one."""
-        if trainer.total_steps + 1 >= self.steps:
+        if trainer.global_step + 1 >= self.steps:
             trainer.interrupt = True
 
 
@@ -163,7 +163,7 @@ def train(folder: Path, out: Path, steps: int) -> dict[str, float]:
     trainer = prepare(runs.create(config, out), loaded, [StopAfter(steps)])
     with suppress(Interrupted):
         trainer.fit(1)
-    start = lap(f"shuffle, {trainer.step} steps, checkpoint", start)
+    start = lap(f"shuffle, {trainer.step_in_epoch} steps, checkpoint", start)
     network, model = trainer.network, models.get("mlp")
     for part in loaded.split()[1:]:
         evaluate(network, model, *part)

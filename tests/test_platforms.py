@@ -98,7 +98,7 @@ CTRL_C = """
 from chainrule.training import callbacks
 
 def on_step(self, trainer, on_step=callbacks.Checkpoint.on_step):
-    if (trainer.epoch, trainer.step) == (1, 2):
+    if (trainer.epoch, trainer.step_in_epoch) == (1, 2):
         signal.raise_signal(signal.SIGINT)
     on_step(self, trainer)
 

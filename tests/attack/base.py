@@ -107,7 +107,7 @@ def _stopped(folder: Path) -> None:
 
     class Stop(Callback):
         def on_step(self, trainer: Any) -> None:
-            trainer.interrupt = trainer.epoch == 1 and trainer.step == 2
+            trainer.interrupt = trainer.epoch == 1 and trainer.step_in_epoch == 2
 
     data = datasets.load(folder / "data")
     config = experiment.configure("mlp", data, seed=5, epochs=EPOCHS, batch_size=BATCH)

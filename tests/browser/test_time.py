@@ -244,8 +244,8 @@ class Fingerprints(Callback):
         self.steps, self.found = set(steps), {}
 
     def on_step(self, trainer: Trainer) -> None:
-        if trainer.total_steps in self.steps:
-            self.found[trainer.total_steps] = weights_digest(trainer.network)
+        if trainer.global_step in self.steps:
+            self.found[trainer.global_step] = weights_digest(trainer.network)
 
 
 def seconds_of(process: int) -> float:
@@ -265,7 +265,7 @@ def test_twenty_random_steps(view, studio, tmp_path, model, limit, again):
     last = recipe["epochs"] * math.ceil(len(mnist().split().train[0]) / recipe["batch_size"])
     steps = np.random.default_rng(0).choice(np.arange(1, last), 20, replace=False).tolist()
     passing = Fingerprints(steps)
-    assert train(whole, mnist(), callbacks=[passing]).total_steps == last
+    assert train(whole, mnist(), callbacks=[passing]).global_step == last
     page = settled(view("time", f"run={name}&step={last}").page)
     waited = {}
     for step in steps:

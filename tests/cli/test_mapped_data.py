@@ -75,7 +75,7 @@ def test_ctrl_c_while_batches_are_prefetched(command, npy_folder, prefetched, mo
     take_step = callbacks.StopOnNaN.on_loss
 
     def interrupt(self: Any, trainer: Any, inputs: Any, loss: float) -> None:
-        if trainer.total_steps == step:
+        if trainer.global_step == step:
             os.kill(os.getpid(), signal.SIGINT)
         take_step(self, trainer, inputs, loss)
 

@@ -61,7 +61,7 @@ class StopAfter(Callback):
         self.steps = steps
 
     def on_step(self, trainer):
-        trainer.interrupt = trainer.total_steps == self.steps
+        trainer.interrupt = trainer.global_step == self.steps
 
 
 def test_it_resumes_within_an_epoch_to_the_same_bits():

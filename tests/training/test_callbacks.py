@@ -389,7 +389,7 @@ class Saves(Callback):
         self._look("start")
 
     def on_step(self, trainer):
-        self._look((trainer.epoch, trainer.step))
+        self._look((trainer.epoch, trainer.step_in_epoch))
 
     def on_epoch(self, trainer, record):
         self._look(f"epoch {record['epoch']}")
@@ -430,6 +430,17 @@ def test_going_on_writes_nothing_at_the_start(make_trainer, tmp_path, clock):
     assert saves.seen == ["before", "epoch 2"]
 
 
+@pytest.mark.parametrize("name", ["best_weights_file", "best"])  # the second is the former name
+def test_the_best_weights_are_copied_into_kept_states(make_trainer, tmp_path, name):
+    safetensors_io.save({"weight": np.float32([1, 2])}, tmp_path / "best.safetensors")
+    own = Checkpoint(
+        tmp_path / "states", keep=1, metric="train_loss", mode="min", **{name: tmp_path / "best.safetensors"}
+    )
+    make_trainer(callbacks=[own]).fit(1)
+    state = checkpoint.load(tmp_path / "states" / checkpoint.kept_name("epoch", 1))
+    assert {key: np.asarray(value).tolist() for key, value in state["best"].items()} == {"weight": [1.0, 2.0]}
+
+
 def test_its_folder_is_made(make_trainer, tmp_path):
     make_trainer(callbacks=[Checkpoint(tmp_path / "made" / "here")]).fit(1)
     assert (tmp_path / "made" / "here" / checkpoint.FILE_NAME).is_file()
@@ -443,7 +454,7 @@ def test_a_deleted_folder_stays_deleted(make_trainer, tmp_path):
     with pytest.raises(FileNotFoundError):
         trainer.callbacks[-1].save(trainer)
     with pytest.raises(FileNotFoundError):
-        ReplayStates(folder)._save(trainer, trainer.total_steps)
+        ReplayStates(folder)._save(trainer, trainer.global_step)
     assert list(tmp_path.iterdir()) == []
 
 

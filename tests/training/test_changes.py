@@ -514,7 +514,7 @@ def test_back_and_on_again_comes_to_the_same_bits(go_on, digits, finished, tmp_p
     assert (change["settings"], change["own_bits"]) == ({}, False)
     assert 5 * change["epoch"] + change["step"] == total
     trainer = go_on(back, KillAt(1), saving=0.0)  # killed before anything was saved
-    assert trainer.total_steps == min(total + 1, 15)
+    assert trainer.global_step == min(total + 1, 15)
     go_on(back, saving=0.0)
     assert outcome(this_run) == outcome(finished)
     assert kept_files(this_run) == kept_files(finished)

@@ -9,7 +9,7 @@ import pytest
 
 from chainrule.data import ImageData
 from chainrule.training import experiment, run
-from chainrule.training.diagnosis import diagnose, guessing_accuracy
+from chainrule.training.diagnosis import chance_limit, diagnose
 from chainrule.training.evaluation import evaluate
 from chainrule.training.fine_tuning import write_start
 
@@ -169,9 +169,9 @@ def test_what_a_history_says(train, digits, history, message):
 
 def test_guessing_is_naming_the_most_common():
     labels = np.array([0] * 90 + [1] * 10)
-    assert guessing_accuracy(labels) == pytest.approx(0.9 + 3 * np.sqrt(0.9 * 0.1 / 100))
+    assert chance_limit(labels) == pytest.approx(0.9 + 3 * np.sqrt(0.9 * 0.1 / 100))
     draws = np.random.default_rng(0).random((2000, 100)) < 0.9  # the accuracy of guessing, many times
-    assert (draws.mean(axis=1) > guessing_accuracy(labels)).mean() < 0.005
+    assert (draws.mean(axis=1) > chance_limit(labels)).mean() < 0.005
 
 
 def test_too_few_images_to_tell_say_nothing(train, make_digits):

@@ -79,7 +79,7 @@ def test_another_number_of_classes_gets_a_new_last_layer(base, make_digits, tmp_
 
 class StopAfter(Callback):
     def on_step(self, trainer):
-        trainer.interrupt = trainer.total_steps == 3
+        trainer.interrupt = trainer.global_step == 3
 
 
 def test_resumes_to_the_same_bits_without_the_run_it_came_from(base, digits, tmp_path):

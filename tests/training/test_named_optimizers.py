@@ -19,7 +19,7 @@ class StopAfter(Callback):
         self.steps = steps
 
     def on_step(self, trainer):
-        trainer.interrupt = trainer.total_steps == self.steps
+        trainer.interrupt = trainer.global_step == self.steps
 
 
 def weights(this_run):

@@ -53,7 +53,7 @@ def test_gradients_after_a_compiled_step_are_those_of_that_step(digits, tmp_path
             self.sizes = {}
 
         def on_step(self, trainer):
-            self.sizes[trainer.total_steps] = gradient_rms(trainer.network)
+            self.sizes[trainer.global_step] = gradient_rms(trainer.network)
 
     looks = []
     for eager in (False, True):

@@ -33,7 +33,7 @@ class InterruptAt(Callback):
         self.step = step
 
     def on_loss(self, trainer, inputs, loss):
-        trainer.interrupt = trainer.total_steps + 1 == self.step
+        trainer.interrupt = trainer.global_step + 1 == self.step
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_the_state_at_any_step_is_that_of_a_fresh_run_stopped_there(begin, train
         if stopped.step == STEPS:  # stopped between the last step of an epoch and its end
             expected["position"], expected["loss"] = (stopped.epoch + 1, 0), 0.0
         found = complete(trainer)
-        if not trainer.step:
+        if not trainer.step_in_epoch:
             del found["generators"], expected["generators"]  # `stopped` still has those of its pass
         assert found == expected, step
         assert weights_digest(replay.trainer.network) == weights_digest(stopped.network)
@@ -178,7 +178,7 @@ def test_a_state_between_the_last_step_of_an_epoch_and_its_end(begin, train, dig
     assert (progress["epoch"], progress["step"]) == (0, STEPS)
     replay = RunReplay(this_run, digits)
     assert replay.last_step == STEPS
-    assert (replay.seek(STEPS).epoch, replay.trainer.step, replay.losses) == (1, 0, {})
+    assert (replay.seek(STEPS).epoch, replay.trainer.step_in_epoch, replay.losses) == (1, 0, {})
     assert weights_digest(replay.trainer.network) == weights_digest(trainer.network)
 
 
@@ -380,7 +380,7 @@ def test_a_fork_with_another_optimizer(begin, train, digits, tmp_path, optimizer
     settings = {"optimizer": optimizer, **({} if rate is None else {"lr": rate})}
     forked = fork(RunReplay(source, digits), 8, settings, tmp_path / "fork")
     stopped = train(forked, 3)  # and it can be stopped and resumed, also
-    assert stopped.total_steps == 11
+    assert stopped.global_step == 11
     trainer = train(forked)
     twin = experiment.prepare(begin("twin", schedule="constant"), digits, [KillAt(8)])
     with pytest.raises(Killed):

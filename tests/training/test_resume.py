@@ -30,7 +30,7 @@ def begin(digits, tmp_path):
         trainer.fit(1)
         for inputs, targets in list(trainer._current_pass())[: steps - 3]:
             trainer._take_step(inputs, targets)
-            trainer.step += 1
+            trainer.step_in_epoch += 1
         checkpoint.save(trainer.state_dict(), this_run.checkpoint_file)
         return this_run
 

@@ -42,7 +42,7 @@ def test_in_pieces_and_at_once(begin, digits):
     expected = weights(train(whole, digits))
     for step in (0, 3, 5, 7):  # an epoch has 5 steps
         trainer = train(pieces, digits, until=step)
-        assert trainer.total_steps == step
+        assert trainer.global_step == step
         assert checkpoint.load(pieces.checkpoint_file)["progress"]["step"] == (step - trainer.epoch * 5)
     assert not same(weights(trainer), expected)
     assert same(weights(train(pieces, digits)), expected)
@@ -54,7 +54,7 @@ def test_a_change_between_pieces_is_the_change_of_the_rate_from_that_step_on(beg
 
     class ByHand(Callback):
         def on_step(self, trainer):
-            if trainer.total_steps == 4:
+            if trainer.global_step == 4:
                 trainer.optimizer.param_groups[0]["lr"] = 0.003
 
     by_hand = weights(train(begin("hand", schedule="constant"), digits, callbacks=[ByHand()]))
@@ -87,7 +87,7 @@ def test_two_changes_at_one_step_are_recorded_as_one_and_replayed(begin, digits,
             self.on_step(trainer)
 
         def on_step(self, trainer):
-            if trainer.total_steps == step:
+            if trainer.global_step == step:
                 trainer.optimizer.param_groups[0]["lr"] = 0.003
 
     by_hand = weights(train(begin("hand", schedule="constant"), digits, callbacks=[ByHand()]))
@@ -171,8 +171,8 @@ def test_a_run_is_trained_by_one_process_at_a_time(begin, digits):
         train(other, digits, until=1)
         process.kill()  # the kernel lets go
         process.wait()
-    assert train(one, digits, until=1).total_steps == 1
-    assert train(one, digits, until=2).total_steps == 2
+    assert train(one, digits, until=1).global_step == 1
+    assert train(one, digits, until=2).global_step == 2
 
 
 def test_a_sweep_does_not_train_a_trial_that_is_being_trained(begin, digits):

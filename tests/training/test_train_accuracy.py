@@ -78,7 +78,7 @@ class Save(Callback):
         self.step, self.state = step, None
 
     def on_step(self, trainer):
-        if trainer.total_steps == self.step:
+        if trainer.global_step == self.step:
             self.state = trainer.state_dict()
             self.state["network"] = {name: tensor.clone() for name, tensor in self.state["network"].items()}
             trainer.interrupt = True

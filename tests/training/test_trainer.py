@@ -28,22 +28,22 @@ class Log(Callback):
         self.name, self.events = name, events
 
     def on_start(self, trainer):
-        self.events.append((self.name, "start", trainer.epoch, trainer.step))
+        self.events.append((self.name, "start", trainer.epoch, trainer.step_in_epoch))
 
     def on_loss(self, trainer, inputs, loss):
         assert inputs.shape[1:] == (6,)
         assert loss > 0
-        self.events.append((self.name, "loss", trainer.epoch, trainer.step))
+        self.events.append((self.name, "loss", trainer.epoch, trainer.step_in_epoch))
 
     def on_step(self, trainer):
-        self.events.append((self.name, "step", trainer.epoch, trainer.step))
+        self.events.append((self.name, "step", trainer.epoch, trainer.step_in_epoch))
 
     def on_epoch(self, trainer, record):
         assert trainer.history[-1] is record
-        self.events.append((self.name, "epoch", trainer.epoch, trainer.step))
+        self.events.append((self.name, "epoch", trainer.epoch, trainer.step_in_epoch))
 
     def on_end(self, trainer):
-        self.events.append((self.name, "end", trainer.epoch, trainer.step))
+        self.events.append((self.name, "end", trainer.epoch, trainer.step_in_epoch))
 
 
 class At(Callback):
@@ -311,7 +311,7 @@ def test_an_interruption_at_any_moment_is_saved_before_it_ends(make_trainer, tmp
     trainer = make_trainer(callbacks=own)
     with pytest.raises(Interrupted):
         trainer.fit(3)
-    assert checkpoint.load(tmp_path / checkpoint.FILE_NAME)["progress"]["step"] == trainer.step == 3
+    assert checkpoint.load(tmp_path / checkpoint.FILE_NAME)["progress"]["step"] == trainer.step_in_epoch == 3
 
 
 # Going on exactly
@@ -324,7 +324,7 @@ def test_an_interrupted_training_ends_with_the_same_bits(make_trainer, tmp_path,
     with pytest.raises(Interrupted):
         trainer.fit(EPOCHS)
     done = (step - 1) // STEPS
-    assert (trainer.epoch, trainer.step) == (done, step - STEPS * done)
+    assert (trainer.epoch, trainer.step_in_epoch) == (done, step - STEPS * done)
 
     resumed = make_trainer(recipe, files(tmp_path), seed=99)
     resumed.load_state_dict(checkpoint.load(tmp_path / checkpoint.FILE_NAME))
@@ -367,7 +367,7 @@ def test_a_training_may_be_stopped_many_times(make_trainer, tmp_path, never_stop
             trainer = make_trainer(recipe, [At(f"loss {steps}", interrupt), *files(tmp_path)])
         with pytest.raises(Interrupted):
             trainer.fit(EPOCHS)
-    assert trainer.step == STEPS
+    assert trainer.step_in_epoch == STEPS
     trainer.fit(EPOCHS)
     assert_same(everything(trainer, tmp_path), never_stopped(recipe))
 
@@ -597,3 +597,11 @@ def test_an_optimizer_of_another_network_is_told(make_trainer):
     with pytest.warns(UserWarning, match="the optimizer has none of the network's parameters"):
         trainer.fit(1)
     assert trainer.network[0].weight.tolist() == before
+
+
+def test_the_former_names_of_counts(make_trainer):
+    trainer = make_trainer()
+    trainer.fit(2)
+    trainer.step = 3
+    assert (trainer.step, trainer.step_in_epoch) == (3, 3)
+    assert trainer.total_steps == trainer.global_step == 2 * STEPS + 3

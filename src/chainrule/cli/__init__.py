@@ -20,7 +20,7 @@ import click
 
 from chainrule import __version__
 from chainrule.cli.output import MAX_MESSAGE, print_lines
-from chainrule.cli.signals import keep_interrupt
+from chainrule.cli.signals import preserve_keyboard_interrupt
 from chainrule.console import replace_unencodable
 from chainrule.errors import UserError, shorten
 
@@ -98,7 +98,7 @@ def main(arguments: list[str] | None = None) -> Any:
     try:
         replace_unencodable()
         warnings.showwarning = _warn
-        with keep_interrupt():
+        with preserve_keyboard_interrupt():
             code = cli.main(arguments, prog_name="chainrule", standalone_mode=False)
     except click.ClickException as error:
         if not _is_above_rank_zero():

@@ -77,7 +77,7 @@ Examples:
   chainrule runs --delete first-try"""
 )
 @click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False))
-@click.option("--sort", metavar="KEY", help="Order by a setting or a metric, the best first; -KEY reverses.")
+@click.option("--sort", metavar="KEY", help="Order by a metric, the best first, or by a setting; -KEY reverses.")
 @click.option(
     "--where",
     "conditions",
@@ -193,7 +193,10 @@ def _number(text: str) -> float:
 
 
 def _sort(entries: list[Entry], sort: str | None) -> list[Entry]:
-    """Return the entries sorted by a value, the best first; those without the value, or with NaN, come last."""
+    """Return the entries sorted by a value: of a metric, the best first; of a setting, the largest first.
+
+    Texts, seeds and dates are in ascending order. Entries without the value, or with NaN, come last.
+    """
     if sort is None:
         return entries
     key = sort.removeprefix("-")

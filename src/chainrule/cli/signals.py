@@ -93,7 +93,7 @@ class Interruption:
         os.close(null_device)
 
 
-def keep_interrupt() -> AbstractContextManager[object]:
+def preserve_keyboard_interrupt() -> AbstractContextManager[object]:
     """Return a context manager in which Ctrl-C raises KeyboardInterrupt even if C code swallows it; see `Interruption`.
 
     It does nothing if SIGINT is ignored or has a handler other than Python's default.

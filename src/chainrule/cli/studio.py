@@ -124,7 +124,7 @@ def _serve(shelf: Shelf, port: int, no_browser: bool, view: str = "") -> None:
 
 
 def name_data(arguments: Sequence[str]) -> dict[str, str]:
-    """Return data sets by name: a path, made absolute, has the name of its last part.
+    """Return the data sets to open, by name; a file or folder becomes an absolute path, named by its last part.
 
     Args:
         arguments: names of data sets or texts, files, and folders.

@@ -586,8 +586,10 @@ def _introduce(run: Run, trainer: Trainer, data: Data) -> None:
         print_lines(_describe_change(change))
     if trainer.epoch >= recipe["epochs"]:
         print_lines(f"all {recipe['epochs']} epochs are complete; evaluating again")
-    elif trainer.epoch or trainer.step:
-        print_lines(f"resuming from epoch {trainer.epoch + 1}, step {trainer.step + 1} of {len(trainer.loader)}")
+    elif trainer.epoch or trainer.step_in_epoch:
+        print_lines(
+            f"resuming from epoch {trainer.epoch + 1}, step {trainer.step_in_epoch + 1} of {len(trainer.loader)}"
+        )
     print_lines()
 
 

@@ -60,7 +60,7 @@ def draw_page(
 
     Args:
         photo: a photo in mode RGB.
-        lines: the result of `read_page`.
+        lines: the result of `page.read_page`.
         names: the names of the classes.
         min_confidence: digits with less confidence are drawn with a question mark and their most likely classes.
         min_second_confidence: minimum confidence of a second guess that is drawn.

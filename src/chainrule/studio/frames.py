@@ -97,7 +97,7 @@ class FrameMaker:
             now: repeat all measurements, for instance because training pauses.
         """
         content: dict[str, Any] = {
-            "step": trainer.total_steps,
+            "step": trainer.global_step,
             "steps": trainer.epochs * len(trainer.loader),
             "steps_per_epoch": len(trainer.loader),
             "epoch": min(trainer.epoch + 1, trainer.epochs),
@@ -107,7 +107,7 @@ class FrameMaker:
             "mean_loss": finite(trainer.mean_loss),
             "mean_accuracy": finite(trainer.mean_accuracy),
             "rate": trainer.optimizer.param_groups[0]["lr"],
-            "speed": self._speed(trainer.total_steps),
+            "speed": self._speed(trainer.global_step),
             "lengths": {},
         }
         buffers = [self.curve.array().tobytes()]

@@ -63,12 +63,12 @@ def main(folder: str, connection: Connection, until: int | None) -> None:
     try:
         _work(Path(folder), desk)
     except UserError as error:
-        desk.tell("failed", step=desk.total_steps, sentence=str(error))
+        desk.tell("failed", step=desk.global_step, sentence=str(error))
     except OSError as error:
-        desk.tell("failed", step=desk.total_steps, sentence=_explain(error, Path(folder), desk.total_steps))
+        desk.tell("failed", step=desk.global_step, sentence=_explain(error, Path(folder), desk.global_step))
     except Exception as error:
         traceback.print_exc()
-        desk.tell("failed", step=desk.total_steps, sentence=f"a mistake of chainrule: {type(error).__name__}: {error}")
+        desk.tell("failed", step=desk.global_step, sentence=f"a mistake of chainrule: {type(error).__name__}: {error}")
         sys.exit(1)
 
 
@@ -99,7 +99,7 @@ class Desk:
         self.watched_until = 0.0  # on the clock of `perf_counter`
         self.saves = True  # whether a pause saves; not after a single step, so that one can go back to before it
         self.picture: np.ndarray[Any, np.dtype[np.uint8]] | None = None
-        self.total_steps = 0
+        self.global_step = 0
 
     def listen(self) -> None:
         """Receive messages until the pipe is closed."""
@@ -116,7 +116,7 @@ class Desk:
             case {"do": "go", "until": until}:
                 self.until, self.saves = until, True
             case {"do": "step"}:
-                self.until, self.saves = self.total_steps + 1, False
+                self.until, self.saves = self.global_step + 1, False
             case {"do": "change", "arguments": dict(arguments)}:
                 self.change = arguments
             case {"do": "look", "shape": list(shape)}:
@@ -184,7 +184,7 @@ def _work(folder: Path, desk: Desk) -> None:
                 watch.refused = str(error)
             else:
                 watch.refused = None
-    desk.tell("stopped", step=desk.total_steps)
+    desk.tell("stopped", step=desk.global_step)
 
 
 def _train(run: Run, data: Data, watch: Watch) -> None:
@@ -207,7 +207,7 @@ def _train(run: Run, data: Data, watch: Watch) -> None:
     else:
         with training_lock(run):
             result = experiment.finish(run, data, sum(record["seconds"] for record in trainer.history))
-        desk.tell("finished", step=trainer.total_steps, result=result)
+        desk.tell("finished", step=trainer.global_step, result=result)
     watch.wait()
 
 
@@ -231,19 +231,19 @@ class Watch(Callback):
     def on_start(self, trainer: Trainer) -> None:
         """Wait if the training begins paused."""
         self._trainer = trainer
-        self.desk.total_steps = trainer.total_steps
-        self.frames.curve.cut(trainer.total_steps)
+        self.desk.global_step = trainer.global_step
+        self.frames.curve.cut(trainer.global_step)
         self.desk.tell("running", **self._settings())
         self._attend(trainer)
 
     def on_loss(self, trainer: Trainer, inputs: Tensor | None, loss: float) -> None:
         """Note the loss of a step."""
-        self.frames.add(trainer.total_steps + 1, loss)
+        self.frames.add(trainer.global_step + 1, loss)
 
     def on_step(self, trainer: Trainer) -> None:
         """Send a frame if one is due, and do what the studio requests."""
         desk = self.desk
-        desk.total_steps = trainer.total_steps
+        desk.global_step = trainer.global_step
         if self._due <= perf_counter() < desk.watched_until:
             self._show(trainer)
         if desk.until is not None or desk.stopping or desk.change is not None:
@@ -272,7 +272,7 @@ class Watch(Callback):
 
     def _settings(self) -> dict[str, Any]:
         settings = {"changes": self.run.changes, "lr": self.run.config["training"]["lr"]}
-        return {"step": self.desk.total_steps, **settings, **({"refused": self.refused} if self.refused else {})}
+        return {"step": self.desk.global_step, **settings, **({"refused": self.refused} if self.refused else {})}
 
     def _attend(self, trainer: Trainer) -> None:
         """Pause, stop or change, if the studio requests it."""
@@ -282,7 +282,7 @@ class Watch(Callback):
             if desk.stopping or desk.change is not None:
                 self._check(trainer)
                 save_and_stop(trainer)
-            if until is None or trainer.total_steps < until:
+            if until is None or trainer.global_step < until:
                 break
             if not is_paused:
                 self._check(trainer)
@@ -318,7 +318,8 @@ class Watch(Callback):
         for name, parameter in trainer.network.named_parameters():
             if not np.isfinite(parameter.numpy()).all():
                 raise DivergedError(
-                    f"training diverged in epoch {trainer.epoch + 1}, at step {trainer.step}: {name} is not finite"
+                    f"training diverged in epoch {trainer.epoch + 1}, at step {trainer.step_in_epoch}: {name} is not "
+                    "finite"
                 )
 
     def _check_folder(self) -> None:

@@ -91,7 +91,7 @@ class Reports(Callback):
 
 def train(run: Run, data: Any, channel: Channel) -> tuple[str, str]:
     """Train a run to its end, and return how it ended and why."""
-    if "threads" in run.config:  # in shards: `prepare` uses the number that the run was created with
+    if "threads" in run.config:  # in shards: `experiment.prepare` uses the number that the run was created with
         os.environ.pop("CHAINRULE_THREADS", None)
     try:
         with training_lock(run):

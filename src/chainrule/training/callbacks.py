@@ -190,12 +190,15 @@ class Checkpoint(Callback):
         seconds: the minimum time between two saves within an epoch.
         keep: 0 to keep only the latest state; N to also keep the states at the end of the last N epochs and of the best
             epoch (by `metric`), and the last N states saved within epochs.
-        best: the file of the best weights so far. They are copied into each kept state; None to copy nothing.
+        best_weights_file: the file of the best weights so far, which are copied into each kept state; None to copy
+            nothing.
         metric: an entry of the history.
         mode: whether to maximize ("max") or minimize ("min") it.
+        best: the former name of `best_weights_file`.
 
     Attributes:
-        resumed_at: the epoch and step of the saved state that training has resumed from; None if it has not resumed.
+        resumed_at: the epoch and the step in the epoch of the saved state that training has resumed from; None if it
+            has not resumed.
     """
 
     def __init__(
@@ -203,11 +206,15 @@ class Checkpoint(Callback):
         folder: str | os.PathLike[str],
         seconds: float = 30.0,
         keep: int = 0,
-        best: str | os.PathLike[str] | None = None,
+        best_weights_file: str | os.PathLike[str] | None = None,
         metric: str = "validation_accuracy",
         mode: Mode = "max",
+        *,
+        best: str | os.PathLike[str] | None = None,
     ) -> None:
-        self.folder, self.seconds, self.keep, self.best = Path(folder), seconds, keep, best
+        self.folder, self.seconds, self.keep = Path(folder), seconds, keep
+        weights_file = best if best_weights_file is None else best_weights_file
+        self.best_weights_file = None if weights_file is None else Path(weights_file)
         self.metric, self.mode = metric, mode
         self.resumed_at: tuple[int, int] | None = None
         self._last_save = time.perf_counter()
@@ -215,7 +222,7 @@ class Checkpoint(Callback):
     def on_start(self, trainer: Trainer) -> None:
         """Make the folder, and save the initial state, so that there is always a state to resume from."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        if not trainer.history and trainer.step == 0:
+        if not trainer.history and trainer.step_in_epoch == 0:
             self.save(trainer)
 
     def on_step(self, trainer: Trainer) -> None:
@@ -234,27 +241,29 @@ class Checkpoint(Callback):
     def save(self, trainer: Trainer) -> None:
         """Save the complete state now, unless it is the one that training has resumed from.
 
-        That state holds the settings under which its steps were taken, which `change_run` needs to record a change.
-        Saving it again would overwrite them with the current settings.
+        That state holds the settings under which its steps were taken, which `changes.change_run` needs to record a
+        change. Saving it again would overwrite them with the current settings.
         """
         file = self.folder / checkpoint.FILE_NAME
-        if self.resumed_at == (trainer.epoch, trainer.step) and file.exists():
+        if self.resumed_at == (trainer.epoch, trainer.step_in_epoch) and file.exists():
             return
         self.folder.mkdir(exist_ok=True)
         checkpoint.save(trainer.state_dict(), file)
-        if self.keep and trainer.total_steps:
+        if self.keep and trainer.global_step:
             self.keep_state(trainer)
             self._remove_old(trainer)
         self._last_save = time.perf_counter()
 
     def keep_state(self, trainer: Trainer) -> None:
-        """Save the complete state now beside the latest one, so that `change_run` can go back to this step."""
-        best = safetensors_io.load(self.best) if self.best is not None and Path(self.best).exists() else {}
-        if trainer.step:
-            name = checkpoint.kept_name("step", trainer.total_steps)
+        """Save the complete state now beside the latest one, so that `changes.change_run` can go back to it."""
+        best_weights = {}
+        if self.best_weights_file is not None and self.best_weights_file.exists():
+            best_weights = safetensors_io.load(self.best_weights_file)
+        if trainer.step_in_epoch:
+            name = checkpoint.kept_name("step", trainer.global_step)
         else:
             name = checkpoint.kept_name("epoch", trainer.epoch)
-        checkpoint.save({**trainer.state_dict(), "best": best}, self.folder / name)
+        checkpoint.save({**trainer.state_dict(), "best": best_weights}, self.folder / name)
 
     def _remove_old(self, trainer: Trainer) -> None:
         """Remove all kept states but the last `keep` of each kind and that of the best epoch."""
@@ -281,7 +290,7 @@ class StopOnNaN(Callback):
     def on_loss(self, trainer: Trainer, inputs: Tensor | None, loss: float) -> None:
         """Check the loss of a step."""
         if not math.isfinite(loss):
-            self._stop(trainer, trainer.epoch, f"at step {trainer.step + 1}: the loss is {loss}", inputs)
+            self._stop(trainer, trainer.epoch, f"at step {trainer.step_in_epoch + 1}: the loss is {loss}", inputs)
 
     def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
         """Check the losses of the epoch: its last update may have made the weights invalid."""

@@ -20,8 +20,8 @@ from chainrule.errors import RunError
 from chainrule.models import Recipe
 from chainrule.training.experiment import check_data, check_settings, is_worth_compiling, refuse_shipped
 from chainrule.training.optimizers import OPTIMIZERS, check_has_momentum, check_optimizer
-from chainrule.training.resume import finish_going_back, load_state, saved_settings
-from chainrule.training.run import DIFFERS_KEY, RECIPE_SCHEMA, Run, check_schema, write_config
+from chainrule.training.resume import complete_rollback, load_state, saved_settings
+from chainrule.training.run import DIFFERS_KEY, RECIPE_SCHEMA, ROLLBACK_KEY, Run, check_schema, write_config
 from chainrule.training.upgrade import FORMER_SETTINGS
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def change_run(
         settings: new values of recipe fields, such as {"lr": 0.001}.
         epoch: go back to the end of this epoch, counted from 1. Its state must have been kept.
         step: go back to the state after this step, counted from the start of training. It must have been kept.
-        keep: how many states to keep from now on (see `Checkpoint`); None to leave the number unchanged.
+        keep: how many states to keep from now on (see `callbacks.Checkpoint`); None to leave the number unchanged.
 
     Returns:
         The run with its new config.
@@ -101,7 +101,7 @@ def change_run(
     """
     refuse_shipped(run)
     check_data(run, data)
-    finish_going_back(run)  # complete an earlier change whose process was killed
+    complete_rollback(run)  # complete an earlier change whose process was killed
     current = Recipe(**run.config["training"])
     new = change_recipe(current, settings, "the new settings")
     settings = {name: value for name, value in vars(new).items() if value != getattr(current, name)}
@@ -142,11 +142,11 @@ def change_run(
         config["changes"] = [*earlier_changes, change] if changed_settings or kept_key else earlier_changes
         (run.folder / "result.json").unlink(missing_ok=True)  # the result of the unchanged run
     if kept_key:
-        config["going_back"] = {"kind": kept_key[0], "number": kept_key[1], "steps_per_epoch": steps_per_epoch}
+        config[ROLLBACK_KEY] = {"kind": kept_key[0], "number": kept_key[1], "steps_per_epoch": steps_per_epoch}
     if config != run.config:
         write_config(config, run.folder)
     changed_run = Run(run.folder)
-    finish_going_back(changed_run)
+    complete_rollback(changed_run)
     return changed_run
 
 
@@ -157,7 +157,7 @@ def describe_change(
     earlier_changes: list[dict[str, Any]],
     steps_per_epoch: int,
     epoch: int,
-    step: int,
+    step_in_epoch: int,
 ) -> dict[str, Any]:
     """Return the entry of "changes" in config.json for a change.
 
@@ -168,13 +168,13 @@ def describe_change(
         earlier_changes: the entries of earlier changes.
         steps_per_epoch: steps per epoch before the change.
         epoch: the number of epochs completed before the change.
-        step: the number of steps taken in the next epoch before the change.
+        step_in_epoch: the number of steps taken in the next epoch before the change.
     """
-    reasons = _explain_difference(old, new, steps_per_epoch, epoch, step)
+    reasons = _explain_difference(old, new, steps_per_epoch, epoch, step_in_epoch)
     return {
         "created": datetime.now().astimezone().isoformat(timespec="microseconds"),
         "epoch": epoch,
-        "step": step,
+        "step": step_in_epoch,
         "settings": changed_settings,
         DIFFERS_KEY: bool(reasons) or any(change[DIFFERS_KEY] for change in earlier_changes),
         "why": "; ".join(reasons),
@@ -263,41 +263,43 @@ def _check_position(file: Path, state: Any, recipe: Recipe) -> tuple[int, int]:
     progress = state.get("progress") if isinstance(state, dict) else None
     if not isinstance(progress, dict):
         progress = {}
-    epoch, step = progress.get("epoch"), progress.get("step")
-    if not isinstance(epoch, int) or not isinstance(step, int):
+    epoch, step_in_epoch = progress.get("epoch"), progress.get("step")
+    if not isinstance(epoch, int) or not isinstance(step_in_epoch, int):
         raise RunError(f"{file}: is not a training state")
-    check_change_at(epoch, step, saved_settings(state).get("batch_size", recipe.batch_size), recipe)
-    return epoch, step
+    batch_size = saved_settings(state).get("batch_size", recipe.batch_size)
+    check_change_at(epoch, step_in_epoch, batch_size, recipe)
+    return epoch, step_in_epoch
 
 
-def check_change_at(epoch: int, step: int, batch_size: int, new: Recipe) -> None:
+def check_change_at(epoch: int, step_in_epoch: int, batch_size: int, new: Recipe) -> None:
     """Check that a new recipe can take effect at a position.
 
     Args:
         epoch: the number of completed epochs.
-        step: the number of steps taken in the next epoch.
+        step_in_epoch: the number of steps taken in the next epoch.
         batch_size: the batch size before the change.
         new: the recipe after it.
 
     Raises:
         RunError: the batch size would change within an epoch, or more epochs have begun than the recipe has.
     """
-    if step and batch_size != new.batch_size:
+    if step_in_epoch and batch_size != new.batch_size:
         raise RunError(
-            f"the batch size can only be changed between epochs, and epoch {epoch + 1} is at step {step} with batches "
+            f"the batch size can only be changed between epochs, and epoch {epoch + 1} is at step {step_in_epoch} with "
+            f"batches "
             f"of {batch_size}"
         )
-    if new.epochs < epoch + (step > 0):
-        partial = f", and epoch {epoch + 1} is at step {step}" if step else ""
+    if new.epochs < epoch + (step_in_epoch > 0):
+        partial = f", and epoch {epoch + 1} is at step {step_in_epoch}" if step_in_epoch else ""
         raise RunError(f"{new.epochs} epochs are too few: {epoch} are complete{partial}")
 
 
-def _explain_difference(old: Recipe, new: Recipe, steps_per_epoch: int, epoch: int, step: int) -> list[str]:
+def _explain_difference(old: Recipe, new: Recipe, steps_per_epoch: int, epoch: int, step_in_epoch: int) -> list[str]:
     """Return the reasons why the result differs from that of a run started with the new recipe; [] if it does not.
 
     The arguments are those of `describe_change`.
     """
-    steps_done = epoch * steps_per_epoch + step
+    steps_done = epoch * steps_per_epoch + step_in_epoch
     if not steps_done:
         return []
     reasons = [

@@ -74,7 +74,7 @@ def kept_states(folder: Path) -> dict[tuple[str, int], Path]:
 
 
 def replay_name(step: int) -> str:
-    """Return the file name of the state after a total number of steps, to start a replay from (see `ReplayStates`)."""
+    """Return the file name of a state to start a replay from (see `replay_states`), after a total number of steps."""
     return f"replay-{step}.safetensors"
 
 

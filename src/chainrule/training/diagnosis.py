@@ -41,15 +41,15 @@ def diagnose(run: Run, data: ImageData) -> str | None:
     """
     history = run.history
     (images, labels), (_, validation_labels), _ = data.split()
-    max_guessing = guessing_accuracy(validation_labels)
-    # At 1 or more, all labels are equal, or there are too few of them to tell any accuracy from guessing
-    if not history or max_guessing >= 1 or any("validation_accuracy" not in record for record in history):
+    validation_limit = chance_limit(validation_labels)
+    # A limit of 1 or more: all labels are equal, or there are too few of them to tell any accuracy from guessing
+    if not history or validation_limit >= 1 or any("validation_accuracy" not in record for record in history):
         return None
     best_epoch = best_index(history) + 1
     highest, last = history[best_epoch - 1]["validation_accuracy"], history[-1]["validation_accuracy"]
     losses = [record["train_loss"] for record in history]
-    if highest > max_guessing:
-        if last > max_guessing and losses[-1] <= losses[0] * (1 + _MIN_RISE):
+    if highest > validation_limit:
+        if last > validation_limit and losses[-1] <= losses[0] * (1 + _MIN_RISE):
             return None
         lowest_index = int(np.argmin(losses))
         reasons = []
@@ -70,7 +70,7 @@ def diagnose(run: Run, data: ImageData) -> str | None:
     limit = run.config["data"]["limit"]  # the network was trained on images[:limit]
     on_training_images = evaluate(run.load_network(), run.model, images[:limit], labels[:limit])
     explained_by_noise = highest + _three_deviations(highest, len(validation_labels))
-    if on_training_images.accuracy > max(explained_by_noise, guessing_accuracy(labels[:limit])):
+    if on_training_images.accuracy > max(explained_by_noise, chance_limit(labels[:limit])):
         return (
             f"training did not work: {no_better}, though {on_training_images.accuracy:.2%} of the training images "
             f"are classified correctly; check that each image has the right label, and train on more images"
@@ -88,13 +88,13 @@ def diagnose(run: Run, data: ImageData) -> str | None:
     return f"training did not work: {no_better}, and {same_answers}; {_advise_smaller_rate(run)}"
 
 
-def guessing_accuracy(labels: NDArray[np.integer]) -> float:
-    """Return the highest accuracy that guessing may reach on some images, given their labels.
+def chance_limit(labels: NDArray[np.integer]) -> float:
+    """Return a limit for some images, given their labels: guessing hardly ever has an accuracy above it.
 
-    It is the accuracy of always predicting the most common label, plus three standard deviations.
+    It is the accuracy of always predicting the most common label, plus three standard deviations, so it can exceed 1.
     """
-    accuracy = float(np.bincount(labels.astype(np.int64)).max()) / len(labels)
-    return accuracy + _three_deviations(accuracy, len(labels))
+    majority_accuracy = float(np.bincount(labels.astype(np.int64)).max()) / len(labels)
+    return majority_accuracy + _three_deviations(majority_accuracy, len(labels))
 
 
 def _three_deviations(accuracy: float, n_images: int) -> float:

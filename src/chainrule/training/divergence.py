@@ -2,12 +2,12 @@
 
 A compiled step has updated the weights before its loss is known to be NaN, so the cause must be found afterwards. The
 steps after the checkpoint are taken twice, with bitwise identical results. The first pass ends when the loss or the
-weights are not finite. The second pass keeps the state before the faulty update, so that `change_run` can go back to
-it, and takes the failing step eagerly to find the layer. In a run with shards, it takes this step as the run did: if
-the loss is not finite, the layer remains unknown.
+weights are not finite. The second pass keeps the state before the faulty update, so that `changes.change_run` can go
+back to it, and takes the failing step eagerly to find the layer. In a run with shards, it takes this step as the run
+did: if the loss is not finite, the layer remains unknown.
 
-`RunReplay` does not fit: it never writes, while this search must keep a state in the run's folder. It is also more
-general than needed, since all steps searched are after the run's last checkpoint.
+`replay.RunReplay` does not fit: it never writes, while this search must keep a state in the run's folder. It is also
+more general than needed, since all steps searched are after the run's last checkpoint.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class _StateOnly(Callback):
 
 def _check_canceled(is_canceled: Callable[[], bool], trainer: Trainer) -> None:
     if is_canceled():
-        raise CanceledError(f"the search for the step was canceled at step {trainer.total_steps:,}")
+        raise CanceledError(f"the search for the step was canceled at step {trainer.global_step:,}")
 
 
 class _Finder(Callback):
@@ -122,7 +122,7 @@ class _Finder(Callback):
         is_canceled: see `locate`.
 
     Attributes:
-        start: the step of the checkpoint.
+        start: the step of the checkpoint, counted from the start of training, like `step`.
         step: the first step whose loss or update is not finite; None if the losses and updates up to the end of the
             epoch are finite; `start` if the weights in the checkpoint are not.
         is_in_update: whether the loss of this step is finite, but its update is not.
@@ -135,19 +135,19 @@ class _Finder(Callback):
         self.is_in_update = False
 
     def on_start(self, trainer: Trainer) -> None:
-        self.start = trainer.total_steps
+        self.start = trainer.global_step
         if _bad_weight(trainer.network):
             self.step = self.start
             raise Interrupted
 
     def on_loss(self, trainer: Trainer, inputs: Tensor | None, loss: float) -> None:
         if not math.isfinite(loss):
-            self.step = trainer.total_steps + 1
+            self.step = trainer.global_step + 1
             raise Interrupted
 
     def on_step(self, trainer: Trainer) -> None:
         if _bad_weight(trainer.network):
-            self.step, self.is_in_update = trainer.total_steps, True
+            self.step, self.is_in_update = trainer.global_step, True
             raise Interrupted
         _check_canceled(self.is_canceled, trainer)
 
@@ -180,7 +180,7 @@ class _Examiner(Callback):
             raise Interrupted
 
     def on_step(self, trainer: Trainer) -> None:
-        step = trainer.total_steps
+        step = trainer.global_step
         if step == self.last_good:
             originals = [callback.original for callback in trainer.callbacks if isinstance(callback, _StateOnly)]
             checkpoint = next(callback for callback in originals if isinstance(callback, Checkpoint))

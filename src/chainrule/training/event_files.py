@@ -51,12 +51,12 @@ class ExistingEvents:
     Attributes:
         epoch: the last epoch with events; 0 if there are none.
         has_graph: whether there is a graph.
-        last_number: the highest number of a file before files were removed; 0 if there were none.
+        last_file_number: the number in the name of the last file, before any was removed; 0 if there were none.
     """
 
     epoch: int = 0
     has_graph: bool = False
-    last_number: int = 0
+    last_file_number: int = 0
 
 
 def remove_events_after(folder: Path, epoch: int) -> ExistingEvents:

@@ -80,7 +80,7 @@ def configure(
         data: the data set to train on: images, a text or a table, as the model needs.
         seed: seed of all random numbers.
         limit: train on the first `limit` images, rows or tokens only; None for all.
-        keep: how many earlier states to keep, so that `change_run` can go back to them (see `Checkpoint`).
+        keep: how many earlier states to keep, so that `changes.change_run` can go back to them (see `Checkpoint`).
         options: options of the model, which replace the defaults for the data set; an option that is None keeps its
             default.
         source: start from the best weights of this run, of the same model; `fine_tuning.write_start` copies them.
@@ -147,7 +147,7 @@ def prepare(
         data: the data set named in its config.
         callbacks: additional callbacks, called after `StopOnNaN` and `StopAugmentation`, and before the callbacks that
             write files.
-        read_only: write no files and do not validate; the steps are the same as those of a trainer that does both.
+        read_only: write no files and do not validate; the training steps are the same either way.
         replayable: also save states to start a replay from (see `ReplayStates`).
 
     Raises:
@@ -185,7 +185,7 @@ def prepare(
         Checkpoint(
             checkpoint_folder,
             keep=config.get("keep", 0),
-            best=run.weights_file,
+            best_weights_file=run.weights_file,
             metric=task.metric.name,
             mode=task.metric.mode,
         ),

@@ -1,8 +1,8 @@
 """Forks a run: a new run continues from any of its steps, with different settings if requested.
 
 The new run's folder is complete from the start: the config, with the run and the step that were forked and the changed
-settings; the state at that step, computed by `replay`; the history and the best weights up to that step. The new run is
-resumed like any other. Its result is bitwise identical to the result that the original run would have if it were
+settings; the state at that step, computed by `RunReplay`; the history and the best weights up to that step. The new run
+is resumed like any other. Its result is bitwise identical to the result that the original run would have if it were
 changed in the same way and resumed at this step.
 """
 
@@ -57,7 +57,7 @@ def fork(
         step: the total number of steps before the fork.
         settings: new values of recipe fields, such as {"lr": 0.001}.
         folder: the new run's folder; None for a new one in `runs/`.
-        keep: how many states the new run keeps (see `Checkpoint`).
+        keep: how many states the new run keeps (see `callbacks.Checkpoint`).
         log: logs that the new run writes besides metrics.jsonl, such as "csv".
         is_canceled: as in `RunReplay.seek`.
 
@@ -134,9 +134,10 @@ def fork(
 def _new_recipe(old: Recipe, settings: Mapping[str, Any]) -> Recipe:
     """Return the recipe with new settings (see `changes.change_recipe`).
 
-    `shards` cannot be changed in a fork. The result also depends on the number of threads, which only `configure`
-    records: a run with shards but without this record trains with one thread (see `experiment._thread_count`).
-    `change_run` allows it nevertheless, so that several ranks can continue a run that was started without shards.
+    `shards` cannot be changed in a fork. With shards, the result also depends on the number of threads, which only
+    `experiment.configure` records; without this record, a run with shards trains with one thread (see
+    `experiment._thread_count`). `changes.change_run` allows `shards` nevertheless, so that several ranks can continue a
+    run that was started without shards. To train a new run with shards, pass them to `experiment.configure`.
 
     Raises:
         RunError: a setting is unknown, invalid, cannot be changed, or would have no effect.
@@ -163,7 +164,8 @@ def _read_history(run: Run, n_epochs: int, metric: str) -> list[dict[str, Any]]:
 def _make_state(replay: RunReplay, best_model: BestModel, history: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the state that the original run would have saved at the replay's step, under its settings at that time."""
     state = copy_state(replay.trainer)
-    # The trainer of a run has `BestModel` before `SettingsCheck` (see `prepare`); the replay's has only `SettingsCheck`
+    # The trainer of a run has `BestModel` before `SettingsCheck` (see `experiment.prepare`); the replay's trainer has
+    # only `SettingsCheck`
     state["callbacks"] = [best_model.state_dict(), *state["callbacks"]]
     state["progress"]["history"] = history
     return state

@@ -22,7 +22,8 @@ class NamedOptimizer:
 
     Attributes:
         make: makes the optimizer from a network and a recipe.
-        settings: its default settings, among them "lr", for a recipe whose own optimizer the user replaces by this one.
+        settings: the settings, including "lr", that apply by default when the user chooses this optimizer for a recipe
+            that names a different one.
         has_momentum: whether it takes the recipe's `momentum`; an optimizer with betas does not.
         has_weight_decay: whether it takes the recipe's `weight_decay`.
     """

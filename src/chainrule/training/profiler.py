@@ -104,7 +104,10 @@ def _measure(call: Callable[[], Any], repeats: int) -> float:
 
 
 def _forward_times(network: Module, inputs: Tensor, repeats: int) -> list[tuple[str, float]]:
-    """Return the name and mean time per forward pass of each module that does not call other modules, in call order."""
+    """Return the name and mean time per forward pass of each module that does not call other modules, in call order.
+
+    If there are none, since the modules call each other recursively, all modules are returned.
+    """
     names = {id(module): f"{path}: {type(module).__name__}" for path, module in network.named_modules()}
     times: dict[int, list[float]] = {}
     running_calls: list[tuple[int, float]] = []  # module id and start time of each forward pass that is running
@@ -127,5 +130,6 @@ def _forward_times(network: Module, inputs: Tensor, repeats: int) -> list[tuple[
             network(inputs)
     # A module that is called several times in a forward pass has the sum of these times
     means = {module_id: sum(values) / repeats for module_id, values in times.items()}
+    # In each chain of calls, the last module calls no other, unless modules call themselves or each other recursively
     innermost = [(names[module_id], mean) for module_id, mean in means.items() if module_id not in callers]
     return innermost or [(names[module_id], mean) for module_id, mean in means.items()]

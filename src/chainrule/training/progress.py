@@ -133,9 +133,9 @@ class Bar(Callback):
         _, key, spec = self._table.bar
         metric = trainer.history[-1].get(key) if trainer.history else None
         return {
-            "completed": trainer.epoch * len(trainer.loader) + trainer.step,
+            "completed": trainer.global_step,
             "epoch": min(trainer.epoch + 1, trainer.epochs),
             "epochs": trainer.epochs,
-            "loss": f"{trainer.mean_loss:.4f}" if trainer.step else "-",
+            "loss": f"{trainer.mean_loss:.4f}" if trainer.step_in_epoch else "-",
             "metric": "-" if metric is None else format(metric, spec),
         }

@@ -30,6 +30,7 @@ from chainrule.training.experiment import check_data, prepare, versions
 from chainrule.training.modes import restore_modes
 from chainrule.training.replay_states import least_needed_step
 from chainrule.training.resume import load_state, restore
+from chainrule.training.run import ROLLBACK_KEY
 from chainrule.training.trainer import Callback, Trainer
 
 if TYPE_CHECKING:
@@ -63,26 +64,26 @@ class Segment:
     Attributes:
         run: a copy of the run, whose config has the settings of this segment, and the changes up to its start.
         steps_per_epoch: steps per epoch with these settings.
-        start: total number of steps before this segment.
+        start: the number of steps before this segment, counted from the start of training.
         epoch: number of epochs completed when it starts.
-        step: number of steps already taken in the next epoch when it starts.
+        step_in_epoch: number of steps already taken in the next epoch when it starts.
     """
 
     run: Run
     steps_per_epoch: int
     start: int
     epoch: int
-    step: int
+    step_in_epoch: int
 
-    def position(self, total_steps: int) -> tuple[int, int]:
+    def position(self, global_step: int) -> tuple[int, int]:
         """Return the completed epochs, and the steps taken in the next epoch, after a total number of steps."""
-        n_steps = self.step + total_steps - self.start  # after the first `self.epoch` epochs
-        n_epochs, step = divmod(n_steps, self.steps_per_epoch)
-        return self.epoch + n_epochs, step
+        n_steps = self.step_in_epoch + global_step - self.start  # after the first `self.epoch` epochs
+        n_epochs, step_in_epoch = divmod(n_steps, self.steps_per_epoch)
+        return self.epoch + n_epochs, step_in_epoch
 
-    def total(self, epoch: int, step: int) -> int:
-        """Return the total number of steps of a position: of completed epochs, and of steps taken in the next epoch."""
-        return self.start + (epoch - self.epoch) * self.steps_per_epoch + step - self.step
+    def global_step(self, epoch: int, step_in_epoch: int) -> int:
+        """Return the total number of steps after `epoch` epochs and `step_in_epoch` steps of the next epoch."""
+        return self.start + (epoch - self.epoch) * self.steps_per_epoch + step_in_epoch - self.step_in_epoch
 
 
 class RunReplay:
@@ -108,7 +109,7 @@ class RunReplay:
     """
 
     def __init__(self, run: Run, data: Data | None = None, *, memory: int = MEMORY_BYTES) -> None:
-        if "going_back" in run.config:
+        if ROLLBACK_KEY in run.config:
             raise RunError(f"{run.folder}: a change of the run is not complete; finish it with --resume {run.folder}")
         if not (run.history or run.checkpoint_file.exists() or run.kept_states or run.replay_states):
             raise RunError(f"{run.folder}: has no history and no state of its training, so there is no step to go to")
@@ -142,8 +143,8 @@ class RunReplay:
 
     @property
     def step(self) -> int:
-        """The current step."""
-        return self._segment.total(self.trainer.epoch, self.trainer.step)
+        """The current step, counted from the start of training, as all steps of a replay are."""
+        return self._segment.global_step(self.trainer.epoch, self.trainer.step_in_epoch)
 
     def segment_of(self, step: int) -> Segment:
         """Return the segment of the run that has the settings of the step after `step`.
@@ -163,10 +164,12 @@ class RunReplay:
         """
         if isinstance(epoch, bool) or not isinstance(epoch, (int, np.integer)) or epoch < 0:
             raise RunError(f"{self.run.folder}: an epoch must be an integer of at least 0, not {epoch!r}")
-        return self._segment_at_epoch(epoch).total(epoch, 0)
+        return self._segment_at_epoch(epoch).global_step(epoch, 0)
 
     def _segment_at_epoch(self, epoch: int) -> Segment:
-        return next(segment for segment in reversed(self.segments) if (segment.epoch, segment.step) <= (epoch, 0))
+        return next(
+            segment for segment in reversed(self.segments) if (segment.epoch, segment.step_in_epoch) <= (epoch, 0)
+        )
 
     # Going to a step
 
@@ -202,7 +205,7 @@ class RunReplay:
 
     def _ends_epoch(self) -> bool:
         """Return whether an epoch's last step has been taken, but the epoch has not been completed."""
-        return self.trainer.step == len(self.trainer.loader)
+        return self.trainer.step_in_epoch == len(self.trainer.loader)
 
     def _start_near(self, step: int) -> None:
         """Load the nearest state at or before a step, unless the trainer's current state is nearer."""
@@ -248,7 +251,7 @@ class RunReplay:
     def _restore(self, segment: Segment, state: Any, file: Path) -> None:
         """Load a state that may have been saved with other settings or callbacks."""
         if isinstance(state, dict) and isinstance(state.get("callbacks"), list):
-            # A read-only trainer has only one callback with a state, `SettingsCheck`
+            # A read-only trainer has only one callback with a state, `callbacks.SettingsCheck`
             state["callbacks"] = [c for c in state["callbacks"] if isinstance(c, dict) and "batch_size" in c]
         self._trainer_for(segment)
         trainer = self._load(segment, self._initial_state)  # `restore` expects the schedule at its first step
@@ -334,7 +337,7 @@ class RunReplay:
         if self.run.checkpoint_file.exists():
             try:
                 progress = load_state(self.run, self.run.checkpoint_file)["progress"]
-                last = self.segments[-1].total(progress["epoch"], progress["step"])
+                last = self.segments[-1].global_step(progress["epoch"], progress["step"])
             except (RunError, LookupError, TypeError) as error:
                 not_a_state = f"{self.run.checkpoint_file}: is not a training state"
                 reason = error if isinstance(error, RunError) else not_a_state
@@ -410,14 +413,15 @@ def _segments(run: Run, data: Data) -> list[Segment]:
         if not parts or settings != parts[-1][1]:
             parts.append((position, dict(settings)))
     segments: list[Segment] = []
-    for (epoch, step), training in parts:
+    for (epoch, step_in_epoch), training in parts:
         segment_run = copy.copy(run)
-        changes = [change for change in run.changes if (change["epoch"], change["step"]) <= (epoch, step)]
+        changes = [change for change in run.changes if (change["epoch"], change["step"]) <= (epoch, step_in_epoch)]
         segment_run.config = {**run.config, "training": training, "changes": changes}
         recipe = Recipe(**training)
         n_examples = run.task.examples_per_epoch(recipe, run.config["data"]["limit"], data)
-        start = segments[-1].total(epoch, step) if segments else 0
-        segments.append(Segment(segment_run, math.ceil(n_examples / recipe.batch_size), start, epoch, step))
+        start = segments[-1].global_step(epoch, step_in_epoch) if segments else 0
+        steps_per_epoch = math.ceil(n_examples / recipe.batch_size)
+        segments.append(Segment(segment_run, steps_per_epoch, start, epoch, step_in_epoch))
     return segments
 
 

@@ -1,4 +1,4 @@
-"""States that a run saves during training, so that `replay` can compute any step from a state shortly before it.
+"""States that a run saves during training: `replay.RunReplay` computes any step from a state shortly before it.
 
 Saving them takes little time and space: at most one state is saved per second, fewer if saving is slow, and at most
 `MAX_STATES` or `MAX_BYTES` are kept. If there are too many, the state whose neighbors are closest together is removed.
@@ -50,12 +50,12 @@ class ReplayStates(Callback):
 
     def on_step(self, trainer: Trainer) -> None:
         """Save if enough time and steps have passed."""
-        now, step = time.perf_counter(), trainer.total_steps
+        now, step = time.perf_counter(), trainer.global_step
         if self._last_time is None:
             self._last_time, self._last_step = now, step
         is_due = now - self._last_time >= self._interval and step - self._last_step >= MIN_STEPS
         # After an epoch's last step, the epoch is not complete yet: a replay cannot start there
-        if is_due and self._is_small_enough and trainer.step < len(trainer.loader):
+        if is_due and self._is_small_enough and trainer.step_in_epoch < len(trainer.loader):
             self._save(trainer, step)
             self._last_time, self._last_step = time.perf_counter(), step
             saving_time = self._last_time - now

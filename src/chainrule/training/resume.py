@@ -1,9 +1,10 @@
 """Resumes a run exactly, after validating its checkpoint.
 
 With the same settings and package versions, the result of a resumed run is bitwise identical to that of an
-uninterrupted one. Settings may have been changed by `change_run`: config.json has the new settings, and the checkpoint
-has those under which it was saved. A checkpoint is not trusted: whatever would break training later is an error here,
-such as values of the wrong type, missing optimizer state, or a learning rate that does not match the schedule.
+uninterrupted one. Settings may have been changed by `changes.change_run`: config.json has the new settings, and the
+checkpoint has those under which it was saved. A checkpoint is not trusted: whatever would break training later is an
+error here, such as values of the wrong type, missing optimizer state, or a learning rate that does not match the
+schedule.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from chainrule.models import Recipe
 from chainrule.training import checkpoint
 from chainrule.training.callbacks import BestModel, Checkpoint, SettingsCheck, best_index
 from chainrule.training.experiment import versions
-from chainrule.training.run import check_record, check_schema, write_config
+from chainrule.training.run import ROLLBACK_KEY, check_record, check_schema, write_config
 from chainrule.training.upgrade import add_settings
 
 if TYPE_CHECKING:
@@ -60,25 +61,27 @@ def resume(run: Run, trainer: Trainer) -> None:
 
     Args:
         run: the run.
-        trainer: the trainer that `prepare` built for it.
+        trainer: the trainer that `experiment.prepare` built for it.
 
     Raises:
         RunError: the checkpoint is missing, damaged, or does not fit.
     """
     for folder in (run.folder, run.checkpoint_file.parent):
         remove_leftovers(folder)  # `atomic_write` removes leftovers only of the file that it writes
-    finish_going_back(run)
+    complete_rollback(run)
     if not run.checkpoint_file.exists() and not run.history:
         return  # the run was stopped before its initial state was saved: it starts from the beginning
     state = load_state(run, run.checkpoint_file)
     best_weights = state.pop("best", None) if isinstance(state, dict) else None
     restore(run, trainer, state, run.checkpoint_file)
-    if best_weights is not None:  # `change_run` went back to a kept state, which has the best weights of that time
+    if (
+        best_weights is not None
+    ):  # the state was a kept one before `complete_rollback`: it has the best weights of that time
         _restore_best(run, best_weights)
     for callback in trainer.callbacks:
         if isinstance(callback, Checkpoint):
-            callback.resumed_at = (trainer.epoch, trainer.step)
-    remove_later_states(run, len(trainer.loader), trainer.total_steps)
+            callback.resumed_at = (trainer.epoch, trainer.step_in_epoch)
+    remove_later_states(run, len(trainer.loader), trainer.global_step)
     if trainer.epoch < run.config["training"]["epochs"]:
         _compare_versions(run)
 
@@ -88,7 +91,7 @@ def restore(run: Run, trainer: Trainer, state: Any, file: Path) -> None:
 
     Args:
         run: the run.
-        trainer: a trainer that `prepare` built for it.
+        trainer: a trainer that `experiment.prepare` built for it.
         state: the state. If settings have changed since it was saved, it is updated in place.
         file: the file that the state comes from, for messages.
 
@@ -147,58 +150,59 @@ def saved_settings(state: Any) -> dict[str, Any]:
     return {}
 
 
-def finish_going_back(run: Run) -> None:
-    """Replace a run's last state by the kept state that "going_back" in config.json names, and remove later states.
+def complete_rollback(run: Run) -> None:
+    """Complete the return to a kept state that `ROLLBACK_KEY` in config.json names; do nothing without this key.
 
-    Does nothing without "going_back". Each action can be repeated, since the process may be killed after any of them.
+    The kept state replaces the last state, and later states are removed. Each action can be repeated, since the process
+    may be killed after any of them.
 
     Raises:
         RunError: the kept state is missing or damaged, or config.json is invalid.
     """
-    target = run.config.get("going_back")
-    if target is None:
+    rollback = run.config.get(ROLLBACK_KEY)
+    if rollback is None:
         return
-    kind, number, steps_per_epoch = target["kind"], target["number"], target["steps_per_epoch"]
+    kind, number, steps_per_epoch = rollback["kind"], rollback["number"], rollback["steps_per_epoch"]
     source = run.kept_states.get((kind, number))
     if source is None:
         raise RunError(
-            f"{run.config_file}: going_back names the state of {shorten(kind)} {number:,}, which is not kept"
+            f"{run.config_file}: {ROLLBACK_KEY} names the state of {shorten(kind)} {number:,}, which is not kept"
         )
     if steps_per_epoch < 1:  # states that are not later would be removed as well
-        raise RunError(f"{run.config_file}: going_back.steps_per_epoch must be at least 1, not {steps_per_epoch}")
+        raise RunError(f"{run.config_file}: {ROLLBACK_KEY}.steps_per_epoch must be at least 1, not {steps_per_epoch}")
     checkpoint.load(source)  # raises if it is damaged, before the last state is replaced
     with atomic_write(run.checkpoint_file) as file:
         file.write(source.read_bytes())
     # config.json no longer has the changes under which later states were trained
-    remove_later_states(run, steps_per_epoch, _total_steps(kind, number, steps_per_epoch))
-    config = {name: value for name, value in run.config.items() if name != "going_back"}
+    remove_later_states(run, steps_per_epoch, _global_step(kind, number, steps_per_epoch))
+    config = {name: value for name, value in run.config.items() if name != ROLLBACK_KEY}
     write_config(config, run.folder)
     run.config = config
 
 
-def remove_later_states(run: Run, steps_per_epoch: int, steps: int) -> None:
-    """Remove the kept states and the replay states of later steps than `steps`.
+def remove_later_states(run: Run, steps_per_epoch: int, global_step: int) -> None:
+    """Remove the kept states and the replay states of later steps than `global_step`.
 
-    Training continues from step `steps` and saves new ones.
+    Training continues from this step and saves new ones.
     """
     for (kind, number), file in run.kept_states.items():
-        if _total_steps(kind, number, steps_per_epoch) > steps:
+        if _global_step(kind, number, steps_per_epoch) > global_step:
             file.unlink()
     for step, file in run.replay_states.items():
-        if step > steps:
+        if step > global_step:
             file.unlink()
 
 
-def _total_steps(kind: str, number: int, steps_per_epoch: int) -> int:
+def _global_step(kind: str, number: int, steps_per_epoch: int) -> int:
     """Return the total number of steps of a kept state, given its key in `Run.kept_states`."""
     return number * steps_per_epoch if kind == "epoch" else number
 
 
 def _changed_settings(run: Run, trainer: Trainer, state: dict[str, Any]) -> SettingChanges:
-    """Return the settings that `change_run` has changed since the state was saved; update their values in the state.
+    """Return the settings that have been changed since the state was saved; update their values in the state.
 
     Raises:
-        ValueError: a setting differs without a recorded change.
+        ValueError: a setting differs without a change that `changes.change_run` has recorded.
     """
     (settings_check,) = (callback for callback in trainer.callbacks if isinstance(callback, SettingsCheck))
     saved = saved_settings(state)
@@ -217,26 +221,26 @@ def _changed_settings(run: Run, trainer: Trainer, state: dict[str, Any]) -> Sett
 
 def _check_progress(run: Run, trainer: Trainer, progress: dict[str, Any], changed_settings: SettingChanges) -> None:
     """Check that the state's progress is consistent with the config and the loader."""
-    epoch, step, epochs = progress["epoch"], progress["step"], run.config["training"]["epochs"]
+    epoch, step_in_epoch, epochs = progress["epoch"], progress["step"], run.config["training"]["epochs"]
     for change in run.changes:
-        if (change["epoch"], change["step"]) > (epoch, step):
+        if (change["epoch"], change["step"]) > (epoch, step_in_epoch):
             raise ValueError(
-                f"it is at step {step} after {epoch} epochs, before the change at step {change['step']} after "
+                f"it is at step {step_in_epoch} after {epoch} epochs, before the change at step {change['step']} after "
                 f"{change['epoch']} epochs; go back to a kept state with --epoch or --step"
             )
-    if not 0 <= epoch <= epochs or not 0 <= step <= len(trainer.loader):
-        raise ValueError(f"it is at step {step} of {len(trainer.loader)} after {epoch} of {epochs} epochs")
-    if step and "batch_size" in changed_settings:
+    if not 0 <= epoch <= epochs or not 0 <= step_in_epoch <= len(trainer.loader):
+        raise ValueError(f"it is at step {step_in_epoch} of {len(trainer.loader)} after {epoch} of {epochs} epochs")
+    if step_in_epoch and "batch_size" in changed_settings:
         raise ValueError(
             f"it was saved within an epoch, with batches of {changed_settings['batch_size'][0]}: the batch size "
             f"can only be changed between epochs"
         )
-    n_examples = min(step * trainer.loader.batch_size, trainer.loader.examples)
+    n_examples = min(step_in_epoch * trainer.loader.batch_size, trainer.loader.examples)
     is_count_possible = 0 <= (progress.get("correct") or 0) <= n_examples
     is_finite = math.isfinite(progress["total"]) and 0 <= progress["seconds"] < math.inf
     if progress["seen"] != n_examples or not is_finite or not is_count_possible:
         raise ValueError(
-            f"its running totals do not fit {step} steps: {progress['seen']} examples, a total loss of "
+            f"its running totals do not fit {step_in_epoch} steps: {progress['seen']} examples, a total loss of "
             f"{progress['total']}, {progress['seconds']} seconds"
         )
 

@@ -55,6 +55,10 @@ DIFFERS_KEY = "own_bits"
 """The key in a recorded change that says whether the run's result may differ from that of a run started with the new
 settings. It is the former name of this entry, kept because runs have it in their files."""
 
+ROLLBACK_KEY = "going_back"
+"""The key in config.json that marks a return to a kept state as not complete: `changes.change_run` writes it, and
+`resume.complete_rollback` replaces the files and removes it, if need be after the first process has been killed."""
+
 RECIPE_SCHEMA = {**get_type_hints(models.Recipe), "augment": dict}
 """The type of each field of a `Recipe` (see `check_schema`)."""
 # The schema of settings under their former names, as in the files of older versions
@@ -70,15 +74,16 @@ _CONFIG_SCHEMA = {
     "log": [str],
     "threads": int,
     "start": {"run": str, "replaced": [str], "freeze": [str]},
-    "fork": {"run": str, "step": int},
+    "fork": {"run": str, "step": int},  # the step counts from the start of training
     "changes": [
+        # Made after this number of epochs and, in the next epoch, this number of steps
         {"created": str, "epoch": int, "step": int, "settings": dict, DIFFERS_KEY: bool, "why": str},
     ],
-    "going_back": {"kind": str, "number": int, "steps_per_epoch": int},
+    ROLLBACK_KEY: {"kind": str, "number": int, "steps_per_epoch": int},
 }  # fmt: skip
 _OPTIONAL_KEYS = {
     "augment", "epochs_without_augmentation", "eager", "steps_per_epoch", "shards", "test_crc32", "photos",
-    "validation", "keep", "log", "threads", "start", "fork", "changes", "going_back", "correct", *_FORMER_SCHEMA,
+    "validation", "keep", "log", "threads", "start", "fork", "changes", ROLLBACK_KEY, "correct", *_FORMER_SCHEMA,
 }  # fmt: skip
 """Entries that a config or a checkpoint may lack, such as those added in later versions. Settings that are missing have
 the defaults of `Recipe`."""
@@ -151,7 +156,10 @@ class Run:
 
     @property
     def changes(self) -> list[dict[str, Any]]:
-        """The changes of settings since the start of the run (see `change_run`): time, position, old and new values."""
+        """The changes of settings since the start of the run: time, position, old and new values.
+
+        `changes.change_run` records them.
+        """
         changes: list[dict[str, Any]] = self.config.get("changes", [])
         return changes
 
@@ -162,7 +170,7 @@ class Run:
 
     @property
     def replay_states(self) -> dict[int, Path]:
-        """The files of the states to start a replay from, keyed by the total number of steps (see `replay`)."""
+        """The files of the states to start a replay from, keyed by the total number of steps (see `replay_states`)."""
         return checkpoint.replay_states(self.checkpoint_file.parent)
 
     @property

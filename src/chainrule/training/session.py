@@ -53,7 +53,7 @@ class StopAt(Callback):
 
     def on_step(self, trainer: Trainer) -> None:
         """End training after the step."""
-        if trainer.total_steps >= self.step:
+        if trainer.global_step >= self.step:
             save_and_stop(trainer)
 
 
@@ -114,6 +114,6 @@ def train(run: Run, data: Data, *, until: int | None = None, callbacks: Sequence
         try:
             trainer.fit(epochs)
         except Interrupted:
-            if until is None or trainer.total_steps < until:
+            if until is None or trainer.global_step < until:
                 raise
     return trainer

@@ -221,9 +221,9 @@ class ClassificationTask(TableTask[ClassTable]):
         if not history or any("validation_accuracy" not in record for record in history):
             return None
         counts = np.bincount(data.validation.targets)
-        guessing_accuracy = float(counts.max()) / len(data.validation.targets)
+        majority_accuracy = float(counts.max()) / len(data.validation.targets)
         best_accuracy = max(record["validation_accuracy"] for record in history)
-        if best_accuracy > guessing_accuracy or guessing_accuracy == 1:
+        if best_accuracy > majority_accuracy or majority_accuracy == 1:
             return None
         most_frequent = shorten(data.classes[int(counts.argmax())], 60)
         return (

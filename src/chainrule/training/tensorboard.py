@@ -57,9 +57,9 @@ class TensorBoard(Callback):
     node for each operation of the network, in the scope of its module. The result of training is bitwise identical with
     and without this callback.
 
-    Put it before `Checkpoint` in the list of callbacks. A run that was killed and resumed then has each epoch once:
-    events after the epoch that training resumes from are removed, and the scalars of epochs that are missing are added.
-    Each run therefore needs a folder of its own.
+    Put it before `callbacks.Checkpoint` in the list of callbacks. A run that was killed and resumed then has each epoch
+    once: events after the epoch that training resumes from are removed, and the scalars of epochs that are missing are
+    added. Each run therefore needs a folder of its own.
 
     Args:
         folder: the folder of the event files.
@@ -93,7 +93,7 @@ class TensorBoard(Callback):
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             existing = event_files.remove_events_after(self.folder, trainer.epoch)
-            file = event_files.EventFile(self.folder, existing.last_number + 1, existing.epoch + 1)
+            file = event_files.EventFile(self.folder, existing.last_file_number + 1, existing.epoch + 1)
         except OSError as error:
             raise RunError(f"{error.filename or self.folder}: cannot be written ({error.strerror})") from None
         self._file = file

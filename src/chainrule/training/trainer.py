@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class Interrupted(KeyboardInterrupt):
     """Training was interrupted by a callback, or because `Trainer.interrupt` was set.
 
-    In the second case, the current step was completed first, and any `Checkpoint` callback has saved the state.
+    In the second case, the current step was completed first, and any `callbacks.Checkpoint` has saved the state.
     """
 
 
@@ -113,7 +113,8 @@ class Trainer:
     Attributes:
         epoch: number of completed epochs.
         epochs: the number of epochs to train in total, as passed to `fit`.
-        step: number of completed steps in the current epoch.
+        step_in_epoch: number of completed steps in the current epoch; `global_step` counts from the start of training.
+        step: the former name of `step_in_epoch`.
         history: a list with a dict of metrics for each completed epoch.
         stop: set to True to end training after the current epoch.
         interrupt: set to True, e.g. in a signal handler, to save the state and end training after the current step.
@@ -176,7 +177,7 @@ class Trainer:
             else None
         )
         self.epoch = self.epochs = 0
-        self.step = 0  # in the current epoch
+        self.step_in_epoch = 0
         self.history: list[dict[str, Any]] = []
         self.stop = self.interrupt = False
         self._batches: BatchIterator | None = None  # of the current epoch; the loader may have other iterators
@@ -200,9 +201,23 @@ class Trainer:
         return self._n_correct / self._n_examples
 
     @property
-    def total_steps(self) -> int:
+    def global_step(self) -> int:
         """The number of steps since the start of training, if all epochs had as many batches as the loader now has."""
-        return self.epoch * len(self.loader) + self.step
+        return self.epoch * len(self.loader) + self.step_in_epoch
+
+    @property
+    def total_steps(self) -> int:
+        """The former name of `global_step`."""
+        return self.global_step
+
+    @property
+    def step(self) -> int:
+        """The former name of `step_in_epoch`."""
+        return self.step_in_epoch
+
+    @step.setter
+    def step(self, value: int) -> None:
+        self.step_in_epoch = value
 
     def fit(self, epochs: int) -> list[dict[str, Any]]:
         """Train until `epochs` epochs are complete in total, and return the history.
@@ -213,7 +228,7 @@ class Trainer:
         Raises:
             TypeError: the number of epochs is not an integer.
             Interrupted: `interrupt` was set, on any rank, or a callback ended training.
-            DivergedError: a `StopOnNaN` callback found a loss that is not finite.
+            DivergedError: a `callbacks.StopOnNaN` callback found a loss that is not finite.
             RankFailedError: another rank was killed or no longer answers.
         """
         check_integer("fit", "the number of epochs", epochs, minimum=0)
@@ -277,7 +292,7 @@ class Trainer:
                 stacklevel=3,
             )
         if self._batches is not None:  # after an interrupt, continue with the first batch that was not trained on
-            self._batches.position = self.step
+            self._batches.position = self.step_in_epoch
         for is_interrupted in self._steps():
             self._seconds = time.perf_counter() - start_time
             self._call("on_step")
@@ -296,7 +311,7 @@ class Trainer:
         record |= {"seconds": time.perf_counter() - start_time, "learning_rate": self.optimizer.param_groups[0]["lr"]}
         record = self._world.broadcast(record)
         self.history.append(record)
-        self.epoch, self.step, self._batches = self.epoch + 1, 0, None
+        self.epoch, self.step_in_epoch, self._batches = self.epoch + 1, 0, None
         self._loss_sum, self._n_examples, self._seconds, self._n_correct = 0.0, 0, 0.0, 0
         self._call("on_epoch", record)
         if self._world.size > 1:
@@ -306,12 +321,12 @@ class Trainer:
         """Take the remaining steps of the epoch; after each, yield whether training was interrupted.
 
         An interrupt that arrives during the callbacks of a step takes effect after the next step, so that the
-        `on_step` of `Checkpoint` sees it.
+        `on_step` of `callbacks.Checkpoint` sees it.
         """
         if self._sharded is None:
             for inputs, targets in self._current_pass():
                 self._take_step(inputs, targets)
-                self.step += 1
+                self.step_in_epoch += 1
                 yield self.interrupt
             return
         if self._world.size > 1:
@@ -319,19 +334,20 @@ class Trainer:
         for inputs, targets in self._current_pass():
             self._sharded.interrupt = self.interrupt
             # The examples of all ranks, while `targets` has only those of this rank
-            n_examples = min(self.loader.batch_size, self.loader.examples - self.step * self.loader.batch_size)
+            n_examples = min(self.loader.batch_size, self.loader.examples - self.step_in_epoch * self.loader.batch_size)
             loss = self._sharded.gradients(inputs, targets, n_examples)
             self._call("on_loss", None, loss)
             self._sharded.update()
             self._finish_step(loss, n_examples, self._sharded.correct)
-            self.step += 1
+            self.step_in_epoch += 1
             self.interrupt |= self._sharded.should_stop
             yield self._sharded.should_stop
             self._world.enter(Phase.STEP)
 
     def _current_pass(self) -> BatchIterator:
         """Return the iterator over the current epoch's batches; create it at the start of an epoch."""
-        if self._batches is None or (self._batches.loader is not self.loader and not self.step):
+        # `state_dict` may have created it before the first step, and the caller may then have set a new `loader`
+        if self._batches is None or (self._batches.loader is not self.loader and not self.step_in_epoch):
             self._batches = iter(self.loader)
         return self._batches
 
@@ -392,12 +408,12 @@ class Trainer:
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
-            "loader": {**self._current_pass().state_dict(), "position": self.step},
+            "loader": {**self._current_pass().state_dict(), "position": self.step_in_epoch},
             "generators": [generator.bit_generator.state for generator in network_generators(self.network)],
             "callbacks": [callback.state_dict() for callback in self.stateful_callbacks()],
             "progress": {
                 "epoch": self.epoch,
-                "step": self.step,
+                "step": self.step_in_epoch,
                 "history": list(self.history),
                 "stop": self.stop,
                 "total": self._loss_sum,
@@ -425,10 +441,12 @@ class Trainer:
                     f"Trainer: the state has {len(state[name])} {name}, but the trainer has {len(expected)}"
                 )
         progress = state["progress"]
-        epoch, step = progress["epoch"], progress["step"]
+        epoch, step_in_epoch = progress["epoch"], progress["step"]
         recorded_epochs = [record["epoch"] for record in progress["history"]]
-        if recorded_epochs != list(range(1, epoch + 1)) or step != state["loader"]["position"]:
-            raise ValueError(f"Trainer: epoch {epoch} and step {step} of the state do not fit its history and loader")
+        if recorded_epochs != list(range(1, epoch + 1)) or step_in_epoch != state["loader"]["position"]:
+            raise ValueError(
+                f"Trainer: epoch {epoch} and step {step_in_epoch} of the state do not fit its history and loader"
+            )
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler is not None:
@@ -439,11 +457,11 @@ class Trainer:
             generator.bit_generator.state = saved
         for callback, saved in zip(callbacks, state["callbacks"], strict=True):
             callback.load_state_dict(saved)
-        self.epoch, self.step, self.stop = epoch, step, progress["stop"]
+        self.epoch, self.step_in_epoch, self.stop = epoch, step_in_epoch, progress["stop"]
         self.history = list(progress["history"])
         self._loss_sum, self._n_examples, self._seconds = progress["total"], progress["seen"], progress["seconds"]
         # Earlier versions of chainrule did not count correct answers: their states lack "correct"
-        self._n_correct = progress.get("correct") if step else 0
+        self._n_correct = progress.get("correct") if step_in_epoch else 0
 
     def stateful_callbacks(self) -> list[Callback]:
         """Return the callbacks that have a state, in order: the trainer's state includes theirs."""

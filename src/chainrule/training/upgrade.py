@@ -40,7 +40,7 @@ def upgrade(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def add_settings(state: Any, config: Mapping[str, Any]) -> None:
-    """Add the state of `SettingsCheck`, which 0.1.0 did not save, to a trainer's state if it lacks it.
+    """Add the state of `callbacks.SettingsCheck`, which 0.1.0 did not save, to a trainer's state if it lacks it.
 
     Args:
         state: a trainer's state, changed in place.

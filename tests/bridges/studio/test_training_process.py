@@ -304,7 +304,7 @@ def test_frames_cost_at_most_a_twentieth_of_the_processor_at_20_a_second(begin, 
         spent = 0.0
 
         def on_step(self, trainer):
-            if trainer.total_steps == 40:  # compiled, and each measurement has been made once
+            if trainer.global_step == 40:  # compiled, and each measurement has been made once
                 self.spent, self.begun, self.number = 0.0, time.thread_time(), len(sizes)
             start = time.thread_time()
             super().on_step(trainer)
@@ -316,7 +316,7 @@ def test_frames_cost_at_most_a_twentieth_of_the_processor_at_20_a_second(begin, 
 
     class Stop(Callback):
         def on_step(self, trainer):
-            if trainer.total_steps == 1240:
+            if trainer.global_step == 1240:
                 stop["seconds"] = time.thread_time() - watch.begun
                 save_and_stop(trainer)
 
