@@ -59,7 +59,7 @@ MORE = (
     "strips",
 )
 """Kinds of pages that count more than once: what people photograph, what is hard, and what has no digits."""
-CALIBRATION_SEED, CALIBRATION_PAGES = 10_000, 8  # of each kind: no page of these seeds is trained on
+CALIBRATION_SEED, CALIBRATION_PAGES = 10_000, 24  # of each kind: no page of these seeds is trained on
 CALIBRATION_PIXELS = 1_000_000
 NEAR = 10.0  # how strongly the weights of the evidence are held near those before
 NEAR_FIRST = (

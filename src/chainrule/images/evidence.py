@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from chainrule.images.cutting import Cutout
     from chainrule.images.detection import Detection
 
-WEIGHTS = np.array([1.85, -0.22, -0.96, -0.69, 1.3, 0.47, 0.54, 4.12, 4.06, 2.32, -2.02, -0.75, 0.66, 0.65, -3.81])
+WEIGHTS = np.array([1.86, -0.3, -1.12, -0.69, 1.26, 0.36, 0.68, 4.6, 3.92, 2.79, -2.26, -0.84, 1.37, 1.54, -3.95])
 """The weights of `detection_features` in the log odds that a detection is a digit."""
 RESCORED_WEIGHTS = np.array(
-    [0.6, -0.16, -1.91, -0.78, 1.66, 0.44, 0.6, 4.0, 3.74, 3.39, -2.0, -1.74, 1.65, 2.28, 2.31, -3.61]
+    [0.49, -0.29, -1.51, -0.78, 1.37, 0.31, 0.69, 4.24, 3.36, 3.8, -2.69, -0.89, 1.73, 2.17, 2.54, -3.19]
 )
 """The weights of `rescored_features`, the same for doubtful detections."""
 DOUBTFUL = (0.02, 0.98)  # limits of the probabilities with which a detection is doubtful
