@@ -128,6 +128,10 @@ def test_rand_is_below_1(dtype):
 
 def test_linspace_and_eye():
     assert chainrule.linspace(0, 1, 5).tolist() == [0, 0.25, 0.5, 0.75, 1]
+    assert chainrule.linspace(255, 0, 4, dtype=np.uint8).tolist() == [255, 170, 85, 0]
+    for start, end, dtype in ((0, 300, np.uint8), (-1.0, 5, np.uint8), (0, 1e6, np.float16)):
+        with pytest.raises(OverflowError, match="does not fit into"):
+            chainrule.linspace(start, end, 4, dtype=dtype)
     assert (chainrule.eye(2).tolist(), chainrule.eye(2).dtype) == ([[1, 0], [0, 1]], np.float32)
     assert chainrule.eye(1, 3, dtype=bool).tolist() == [[True, False, False]]
 

@@ -116,6 +116,7 @@ def linspace(start: float, end: float, steps: int, dtype: DTypeLike = DEFAULT, *
     """`steps` numbers from `start` to `end`, both included, evenly spaced."""
     check_numbers("linspace", start, end)
     check_integer("linspace", "steps", steps, minimum=0)
+    check_representable(np.array([start, end]), _dtype(dtype))
     return _create(np.linspace(start, end, steps, dtype=_dtype(dtype)), device=device)
 
 

@@ -79,7 +79,7 @@ def check_floats(owner: object, array: Any) -> None:
         check(owner, False, f"takes floats, not {dtype}: convert it with .float()", TypeError)
 
 
-def check_integer(owner: object, name: str, value: Any, minimum: int | None = None) -> None:
+def check_integer(owner: object, name: str, value: Any, /, minimum: int | None = None) -> None:
     """Raise an error, which names the value, unless it is an integer and at least `minimum`."""
     is_integer = hasattr(value, "__index__") and not isinstance(value, bool)
     check(owner, is_integer, f"{name} must be an integer, not {value!r}", TypeError)
@@ -96,7 +96,7 @@ def join_names(names: Sequence[str], separator: str = ", ", limit: int = 8) -> s
     return text if len(names) <= limit else f"{text} and {len(names) - limit:,} more"
 
 
-def check_destination(path: str | os.PathLike[str], file_kind: str, extensions: Collection[str]) -> None:
+def check_destination(path: str | os.PathLike[str], file_kind: str, extensions: Collection[str], /) -> None:
     """Check that a file can be written to a path, before its content is computed.
 
     Args:

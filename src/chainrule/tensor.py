@@ -589,7 +589,7 @@ class Tensor(metaclass=_TensorType):
                 self[first][index] = value
                 return
         array = _values(value) if isinstance(value, Tensor) else _numeric_array(value)
-        if not isinstance(value, (Tensor, np.ndarray)):
+        if isinstance(value, np.generic) or not hasattr(value, "__array__"):  # an array is converted as in NumPy
             check_representable(array, self.dtype)
         shape = self.shape if index is ... else _shape_at(self._data, index)
         try:
@@ -898,8 +898,8 @@ def check_representable(array: NDArray[Any], dtype: np.dtype[Any]) -> None:
     """Check that the numbers in an array can be converted to a type.
 
     Raises:
-        OverflowError: a number is too large, or NaN is to become an integer. A negative integer is not an error for an
-            unsigned type: -1 becomes the largest number, as in C and PyTorch.
+        OverflowError: a number is too large, or NaN is to become an integer. A negative integer is allowed here for an
+            unsigned type: if it is assigned, -1 becomes the largest number, as in C and PyTorch.
     """
     if dtype.kind not in "iuf":
         return

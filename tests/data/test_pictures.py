@@ -98,6 +98,12 @@ def test_refusals(tmp_path):
     with pytest.raises(DataError, match=r"has the same picture in the classes a, b: keep one"):
         data.load(folder)
     (folder / "b" / "from-a.png").unlink()
+    same = write_pictures(tmp_path / "same", {"a": 1, "b": 0})
+    content = (same / "a" / "0.png").read_bytes()
+    for file in ("a/1", "a/2", "b/0", "b/1", "b/2"):
+        (same / f"{file}.png").write_bytes(content)
+    with pytest.raises(DataError, match=r"has the same picture in the classes a, b: keep one"):
+        data.load(same)
     for size in (2, 1000):
         with pytest.raises(DataError, match=f"the image size must be from 4 to 512 pixels, not {size}"):
             data.load(folder, image_size=size)

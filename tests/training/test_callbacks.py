@@ -436,6 +436,8 @@ def test_the_best_weights_are_copied_into_kept_states(make_trainer, tmp_path, na
     own = Checkpoint(
         tmp_path / "states", keep=1, metric="train_loss", mode="min", **{name: tmp_path / "best.safetensors"}
     )
+    assert own.best == own.best_weights_file == tmp_path / "best.safetensors"
+    own.best = str(tmp_path / "best.safetensors")
     make_trainer(callbacks=[own]).fit(1)
     state = checkpoint.load(tmp_path / "states" / checkpoint.kept_name("epoch", 1))
     assert {key: np.asarray(value).tolist() for key, value in state["best"].items()} == {"weight": [1.0, 2.0]}

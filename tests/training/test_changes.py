@@ -18,7 +18,7 @@ from chainrule.data import Augment, ImageData
 from chainrule.errors import DataError, RunError
 from chainrule.models import Recipe
 from chainrule.training import Callback, checkpoint, experiment, run
-from chainrule.training.changes import change_run, parse_settings
+from chainrule.training.changes import change_recipe, change_run, parse_settings
 from chainrule.training.optimizers import make_optimizer
 from chainrule.training.resume import resume
 
@@ -846,3 +846,18 @@ def test_a_state_whose_history_lacks_the_loss(begin, go_on, digits):
 
 def test_a_setting_may_have_its_former_name():
     assert parse_settings(["plain-epochs=2"]) == {"epochs_without_augmentation": 2}
+
+
+def test_settings_that_end_together_with_what_they_belong_to():
+    """A momentum of 0 beside an optimizer that has none, and no epochs without augmentation beside none at all."""
+    recipe = Recipe(
+        epochs=3, batch_size=8, optimizer="sgd", lr=0.1, momentum=0.9, augment={"shift": 1.0},
+        epochs_without_augmentation=1,
+    )  # fmt: skip
+    changed = change_recipe(recipe, {"optimizer": "adam", "momentum": 0.0}, "settings")
+    assert (changed.optimizer, changed.momentum) == ("adam", 0)
+    changed = change_recipe(recipe, {"augment": {}, "epochs_without_augmentation": 0}, "settings")
+    assert (changed.augment, changed.epochs_without_augmentation) == ({}, 0)
+    for settings in ({"optimizer": "adam", "momentum": 0.5}, {"augment": {}, "epochs_without_augmentation": 2}):
+        with pytest.raises(RunError):
+            change_recipe(recipe, settings, "settings")

@@ -39,6 +39,8 @@ def load_npz(file: Path, seed: int | None = 0) -> ImageData:
             arrays = [np.asarray(archive[name]) for name in names if name in array_names]
     except FileNotFoundError:
         raise DataError(f"there is no file {file}") from None
+    except MemoryError:  # also if a damaged header declares a huge shape
+        raise DataError(f"{file} is damaged, or its arrays do not fit into memory") from None
     except Exception:  # damaged bytes make NumPy, zipfile and zlib raise many kinds; a .npy file is no context manager
         raise DataError(f"{file} is not an .npz file of plain arrays, or it is damaged") from None
     if len(arrays) < len(names):

@@ -80,13 +80,13 @@ def load_pictures(folder: Path, image_size: int | None = None, seed: int = 0) ->
     if (pixels[:, 1:] == pixels[:, :1]).all():
         pixels = pixels[:, 0]
     contents = [image.tobytes() for image in pixels]
+    ambiguous = _in_several_classes(contents, labels, classes)
+    if ambiguous:
+        raise DataError(f"{folder} has the same picture in the classes {join_names(ambiguous)}: keep one")
     train, test, duplicates = split(contents, labels, seed)
     if not len(test):
         raise DataError(f"{folder} has no picture left for the test: at least 3 different ones of a class are needed")
     targets = np.array(labels)
-    ambiguous = _in_several_classes(contents, labels, classes)
-    if ambiguous:
-        raise DataError(f"{folder} has the same picture in the classes {join_names(ambiguous)}: keep one")
     return ImageData(
         str(folder), tuple(classes), pixels[train], targets[train], pixels[test], targets[test],
         photos=True, notes=copies_note(duplicates),

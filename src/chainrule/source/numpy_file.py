@@ -124,6 +124,8 @@ def _with_batch_sizes(small: Graph, large: Graph) -> tuple[list[Node], dict[int,
     for node, other in zip(nodes, others, strict=True):
         if node.function is not other.function or len(node.inputs) != len(other.inputs):
             raise _refusal()
+        if len(node.shape) != len(other.shape):
+            raise _refusal()
         for x, y in zip(node.inputs, other.inputs, strict=True):
             is_same = counterparts.get(id(x)) == id(y) if isinstance(x, Node) else x == y
             if not is_same:

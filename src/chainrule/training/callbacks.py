@@ -219,6 +219,15 @@ class Checkpoint(Callback):
         self.resumed_at: tuple[int, int] | None = None
         self._last_save = time.perf_counter()
 
+    @property
+    def best(self) -> Path | None:
+        """The former name of `best_weights_file`."""
+        return self.best_weights_file
+
+    @best.setter
+    def best(self, file: str | os.PathLike[str] | None) -> None:
+        self.best_weights_file = None if file is None else Path(file)
+
     def on_start(self, trainer: Trainer) -> None:
         """Make the folder, and save the initial state, so that there is always a state to resume from."""
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -205,9 +205,9 @@ def change_recipe(recipe: Recipe, settings: Mapping[str, Any], source: str) -> R
         defaults = {"momentum": 0.0, "weight_decay": 0.0, **OPTIMIZERS[optimizer].settings}
     new = replace(recipe, **{**defaults, **settings})
     check_optimizer(new)
-    if "momentum" in changed_settings:
+    if "momentum" in changed_settings and "optimizer" not in changed_settings:
         check_has_momentum(new)
-    if "epochs_without_augmentation" in changed_settings and not new.augment:
+    if changed_settings.get("epochs_without_augmentation") and not new.augment:
         raise RunError("epochs_without_augmentation has no effect: this run does not use augmentation")
     return new
 
@@ -286,8 +286,7 @@ def check_change_at(epoch: int, step_in_epoch: int, batch_size: int, new: Recipe
     if step_in_epoch and batch_size != new.batch_size:
         raise RunError(
             f"the batch size can only be changed between epochs, and epoch {epoch + 1} is at step {step_in_epoch} with "
-            f"batches "
-            f"of {batch_size}"
+            f"batches of {batch_size}"
         )
     if new.epochs < epoch + (step_in_epoch > 0):
         partial = f", and epoch {epoch + 1} is at step {step_in_epoch}" if step_in_epoch else ""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chainrule.errors import MissingLibraryError, RunError
-from chainrule.files import atomic_write, open_regular
+from chainrule.files import atomic_write, open_regular, remove_leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,6 +68,7 @@ def remove_events_after(folder: Path, epoch: int) -> ExistingEvents:
     Raises:
         RunError: a file cannot be read or changed.
     """
+    remove_leftovers(folder)  # of a process that was killed while it wrote a file again: TensorBoard would read it
     last_epoch = 0
     has_graph = False
     is_intact = True  # whether no event so far was damaged or incomplete

@@ -74,9 +74,8 @@ def resume(run: Run, trainer: Trainer) -> None:
     state = load_state(run, run.checkpoint_file)
     best_weights = state.pop("best", None) if isinstance(state, dict) else None
     restore(run, trainer, state, run.checkpoint_file)
-    if (
-        best_weights is not None
-    ):  # the state was a kept one before `complete_rollback`: it has the best weights of that time
+    # A state that was a kept one before `complete_rollback` has the best weights of that time
+    if best_weights is not None:
         _restore_best(run, best_weights)
     for callback in trainer.callbacks:
         if isinstance(callback, Checkpoint):

@@ -182,6 +182,18 @@ def test_nodes_that_the_cases_leave_out(name):
         np.testing.assert_array_equal(out, wanted)
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.int64, np.uint64, bool])
+@pytest.mark.parametrize("mode", ["linear", "cubic"])
+def test_interpolation_keeps_a_constant(dtype, mode):
+    """Also the smallest and the largest number of each type, which float64 may not hold."""
+    node = helper.make_node("Resize", ["x", "", "scales"], ["y"], mode=mode)
+    for number in (0, 1) if dtype is bool else (0, 1, np.iinfo(dtype).min, np.iinfo(dtype).max):
+        constant = np.full((1, 1, 1, 6), number, dtype)
+        (out,) = backend.run_node(node, [constant, np.array([1, 1, 1, 2], SINGLE)])
+        assert out.dtype == dtype
+        np.testing.assert_array_equal(out, np.full((1, 1, 1, 12), number, dtype))
+
+
 def test_a_transposed_convolution_whose_kernel_shape_is_not_the_weights():
     node = helper.make_node("ConvTranspose", ["x", "w"], ["y"], kernel_shape=[3, 3])
     with pytest.raises(ValueError, match=r"kernel_shape \(3, 3\) does not fit the weight \(1, 1, 2, 2\)"):

@@ -312,8 +312,10 @@ def test_an_event_that_its_checksum_does_not_fit_is_removed_and_all_after_it(tmp
     (path,) = tmp_path.iterdir()
     content = path.read_bytes()
     assert content.count(np.float32(2).tobytes()) == 1
+    (tmp_path / f".{path.name}.chainrule.0123abcd.tmp").write_bytes(content)  # of a process that was killed
     path.write_bytes(content.replace(np.float32(2).tobytes(), np.float32(7).tobytes()))
     assert event_files.remove_events_after(tmp_path, 3) == event_files.ExistingEvents(1, False, 1)
+    assert list(tmp_path.iterdir()) == [path]
     assert [row["loss"] for row in scalars(tmp_path)] == [1.0]
 
 

@@ -131,9 +131,16 @@ def _resize(call: Call, x: Any, *inputs: Any) -> Any:
 
 
 def _rounded(x: Any, dtype: Any) -> Any:
-    """Return floats as the nearest integers of a type; cubic interpolation can leave the type's range."""
+    """Return floats as the nearest numbers of an integer type, or as booleans.
+
+    Cubic interpolation can leave the type's range.
+    """
+    if dtype.kind == "b":
+        return np.rint(x).astype(dtype)
     limits = np.iinfo(dtype)
-    return np.clip(np.rint(x), limits.min, limits.max).astype(dtype)
+    rounded = np.rint(x)
+    is_too_large = rounded >= float(limits.max)  # which may be above `limits.max`: 2⁶³ for int64
+    return np.where(is_too_large, limits.max, np.where(is_too_large, 0, np.maximum(rounded, limits.min)).astype(dtype))
 
 
 def _inputs(call: Call, inputs: Any) -> tuple[Any, Any, Any]:
