@@ -101,13 +101,12 @@ def arange(
     """Numbers from `start` to `end` (exclusive): arange(3) is 0, 1, 2."""
     if end is None:
         start, end = 0, start
-    bounds: Any = (start, end, step)
-    if dtype is None and any(isinstance(value, float) for value in bounds):
+    if dtype is None and any(isinstance(value, float) for value in (start, end, step)):
         dtype = DEFAULT
-    check_numbers("arange", *bounds)
+    check_numbers("arange", start, end, step)
     check("arange", step != 0, "the step must not be 0")
     check("arange", 0 <= (end - start) / step < math.inf, f"steps of {step} do not lead from {start} to {end}")
-    array = np.arange(*bounds)  # floats in float64: rounding errors would accumulate in float32
+    array = np.arange(start, end, step)  # floats in float64: rounding errors would accumulate in float32
     check_representable(array[:: max(len(array) - 1, 1)], array.dtype if dtype is None else np.dtype(dtype))
     return _create(array if dtype is None else array.astype(dtype), device=device)
 

@@ -687,3 +687,35 @@ def test_a_variance_of_too_few_numbers_is_pytorchs(numbers, correction, kind):
     np.testing.assert_allclose(y.detach().numpy(), expected.detach().numpy(), rtol=1e-6)
     np.testing.assert_allclose(x.grad.numpy(), t.grad.numpy(), rtol=1e-6)
     assert x.grad.dtype == kind
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("as_tensors", [False, True])
+@pytest.mark.parametrize(("low", "high"), [(None, math.nan), (math.nan, None), (math.nan, 3.0), (-0.5, math.nan)])
+def test_a_bound_that_is_nan_makes_clamp_nan_as_in_pytorch(low, high, as_tensors, compiled):
+    torch = pytest.importorskip("torch")
+    numbers = [-2.0, -0.5, 0.75, math.nan, math.inf, 4.0]
+    x, expected = chainrule.tensor(numbers, requires_grad=True), torch.tensor(numbers, requires_grad=True)
+
+    def bounds(library):
+        return [library.tensor(b) if as_tensors and b is not None else b for b in (low, high)]
+
+    def clamped():
+        x.grad = None
+        out = ops.clamp(x, *bounds(chainrule))
+        out.sum().backward()
+        return out.detach()
+
+    wanted = torch.clamp(expected, *bounds(torch))
+    wanted.sum().backward()
+    for _ in range(2):
+        np.testing.assert_array_equal((chainrule.jit(clamped) if compiled else clamped)().numpy(), wanted.detach())
+        np.testing.assert_array_equal(x.grad.numpy(), expected.grad)
+
+
+@pytest.mark.parametrize("value", [300.0, -1.0, math.nan, math.inf, 300])
+def test_padding_refuses_a_number_that_does_not_fit(value):
+    x = chainrule.tensor([1, 2], dtype=np.uint8)
+    with pytest.raises((OverflowError, ValueError)):
+        ops.pad(x, (1, 1), value=value)
+    assert ops.pad(x, (1, 1), value=255.0).tolist() == [255, 1, 2, 255]

@@ -403,9 +403,8 @@ class Specialization:
         results of Python calls of the last run. Parameters and other external memory are not part of it; machine code
         and scripts, which are small, are left out.
         """
-        program, captures = self.program, self.trace.captures
-        outside_arena = [v for v in program.bases if id(v) not in program.schedule.offsets]
-        return program.memory.nbytes + sum(v.example.nbytes for v in outside_arena if id(v.example) not in captures)
+        outside_arena = [v.example for v in self.program.bases if id(v) not in self.program.schedule.offsets]
+        return self.program.memory.nbytes + sum(x.nbytes for x in outside_arena if id(x) not in self.trace.captures)
 
     def __call__(self, arrays: Sequence[NDArray[Any]]) -> Any:
         """Run the program on the arrays of the arguments, in the order of `argument_values`."""

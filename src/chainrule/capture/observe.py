@@ -884,8 +884,7 @@ class Observer:
         self.calls.stop()
         previous_count, count = -1, 0
         while previous_count != count:  # each round may lead to more functions
-            read_or_assigned = {name for code in self._codes.values() for name in variables(code).attributes}
-            names = read_or_assigned - PATCHED_METHODS.keys()
+            names = {x for code in self._codes.values() for x in variables(code).attributes} - PATCHED_METHODS.keys()
             for cls in [*self._classes_as_values, *(self._classes_of_objects if self._reads_classes else ())]:
                 self._guard_named_members(cls, names)
             for thing, entries, label in [*self._callables]:

@@ -306,14 +306,21 @@ def masked_fill(input: Input, mask: Input, value: Operand) -> Tensor:
 
 
 def clamp(input: Input, min: Operand | None = None, max: Operand | None = None) -> Tensor:
-    """x limited to [min, max]. A bound is a number, a Tensor, or None. At NaN, the result is NaN and the derivative 1.
+    """x limited to [min, max]. A bound is a number, a Tensor, or None.
+
+    Where x is NaN, the result is NaN and the derivative 1. Where a bound is NaN, the result is NaN, too.
 
     Raises:
         ValueError: both bounds are None.
     """
     check("clamp", min is not None or max is not None, "needs min, max or both")
-    bounded: Array = input if min is None else where(input < min, min, input)
-    return bounded if max is None else where(bounded > max, max, bounded)
+    bounded: Array = input if min is None else where(_is_replaced(input < min, min), min, input)
+    return bounded if max is None else where(_is_replaced(bounded > max, max), max, bounded)
+
+
+def _is_replaced(is_beyond: Any, bound: Operand) -> Any:
+    """Whether a bound takes the place of an element: where the element lies beyond it, and where the bound is NaN."""
+    return is_beyond if isinstance(bound, (int, float)) and bound == bound else is_beyond | (bound != bound)
 
 
 def lerp(input: Input, end: Operand, weight: Operand) -> Tensor:

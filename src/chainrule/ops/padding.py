@@ -47,7 +47,8 @@ def pad(input: Input, pad: Ints, mode: str = "constant", value: float | None = N
         input_index = tuple(slice(b, size - a) for size, (b, a) in zip(shape, pairs, strict=True))
         if not value:
             return add_at(input, index=input_index, shape=shape)
-        return index_put(np.full(shape, value, input.dtype), input, index=input_index)
+        number = int(value) if input.dtype.kind in "iu" else value  # an int that does not fit is refused by NumPy
+        return index_put(np.full(shape, number, input.dtype), input, index=input_index)
     if pairs == [(0, 0)] * input.ndim:
         return clone(input)
     for dim, (before, after) in enumerate(pairs):

@@ -140,7 +140,9 @@ def _rounded(x: Any, dtype: Any) -> Any:
     limits = np.iinfo(dtype)
     rounded = np.rint(x)
     is_too_large = rounded >= float(limits.max)  # which may be above `limits.max`: 2⁶³ for int64
-    return np.where(is_too_large, limits.max, np.where(is_too_large, 0, np.maximum(rounded, limits.min)).astype(dtype))
+    out = np.where(is_too_large, 0, np.maximum(rounded, limits.min)).astype(dtype)
+    out[is_too_large] = limits.max
+    return out
 
 
 def _inputs(call: Call, inputs: Any) -> tuple[Any, Any, Any]:
