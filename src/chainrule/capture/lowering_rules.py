@@ -1,8 +1,8 @@
 """Lowering rules: how operations are recorded that are not traced through their formulas.
 
-`RULES` maps an operation to its rule, which `Trace.apply` calls. Most rules record calls of hand-written kernels; erf
-becomes an elementwise step, recurrent scans become Python calls, and a check of indices is repeated by each run. A rule
-that does not support its arrays raises `Untraceable`, and the operation becomes a Python call.
+`RULES` maps an operation to its rule, which `Trace.apply` calls. Most rules record calls of hand-written kernels;
+recurrent scans become Python calls, and a check of indices is repeated by each run. A rule that does not support its
+arrays raises `Untraceable`, and the operation becomes a Python call.
 
 A rule for a kernel brings the inputs into the memory order that the kernel reads, creates the kernel's job
 (`kernels.job`), and adds a value to the graph with `record`. A convolution is recorded as two kernels: the first packs
@@ -20,7 +20,7 @@ import numpy as np
 
 from chainrule.kernels import attention as attention_kernels
 from chainrule.kernels import convolution as convolution_kernels
-from chainrule.kernels import convolution_setup, pooling_loops, special, team
+from chainrule.kernels import convolution_setup, pooling_loops, team
 from chainrule.kernels import pooling as pooling_kernels
 from chainrule.kernels import rows as row_kernels
 from chainrule.kernels.copy import copy_job
@@ -29,7 +29,7 @@ from chainrule.kernels.tree import computes_with, type_of
 from chainrule.lower.graph import Value, base_of
 from chainrule.lower.schedule import is_balanced
 from chainrule.lower.tracer import Tracer, Untraceable
-from chainrule.ops import attention, convolution, elementwise, indexing, pooling, recurrent, shape
+from chainrule.ops import attention, convolution, indexing, pooling, recurrent, shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -321,7 +321,6 @@ RULES: dict[Any, Callable[..., Any]] = {
     indexing.add_at: _add_at,
     indexing.index_put: _index_put,
     shape.concatenate: _concatenate,
-    elementwise.erf: lambda trace, input: trace.elementwise(special.erf, input),
     attention.fused_attention: _fused_attention,
     attention.fused_attention_gradients: _fused_attention_gradients,
     convolution.convolution: _convolution,

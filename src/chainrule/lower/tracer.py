@@ -20,6 +20,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from chainrule.errors import LeakedTracerError
 from chainrule.kernels.memory import writable_diagonal
+from chainrule.kernels.special import erf
 from chainrule.lower.graph import axes_in_order, copy_in_order
 
 if TYPE_CHECKING:
@@ -366,7 +367,7 @@ def _from_example(function: Any) -> Any:
 FUNCTIONS: dict[Any, Any] = {
     np.sum: _reduce("sum"), np.max: _reduce("max"), np.min: _reduce("min"), np.mean: _mean,
     np.any: _any, np.all: _all, np.round: _round,
-    np.where: _where, np.clip: _clip,
+    np.where: _where, np.clip: _clip, erf: lambda recorder, x: recorder.elementwise(erf, x),
     np.zeros_like: _constant_like(0), np.ones_like: _constant_like(1), np.empty_like: _constant_like(0),
     np.copy: lambda _, x, order="K": x.copy(order),
     **{f: _view_function(f) for f in (
@@ -375,5 +376,6 @@ FUNCTIONS: dict[Any, Any] = {
     np.diagonal: _view_function(writable_diagonal),
     **{f: _from_example(f) for f in (np.shape, np.ndim, np.size, np.result_type)},
 }  # fmt: skip
-"""For each NumPy function, the function that records it, called with the recorder and the arguments. An operation that
-uses a NumPy function missing here, or a ufunc that `Tracer.__array_ufunc__` does not record, becomes a Python call."""
+"""For each NumPy function, and `erf`, the function that records it, called with the recorder and the arguments. An
+operation that uses a NumPy function missing here, or a ufunc that `Tracer.__array_ufunc__` does not record, becomes a
+Python call."""

@@ -20,7 +20,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-@operation(promote="floating")
+@operation(promote="floating", fused=True)
 def sigmoid(input: Input) -> Array:
     """σ(x) = 1 / (1 + e⁻ˣ). Where e⁻ˣ overflows to infinity, the result is 0, its limit."""
     return 1 / (1 + np.exp(-input))
@@ -32,7 +32,7 @@ def _(grad: Array, out: Array) -> Array:
     return grad * (out * (1 - out))
 
 
-@operation(input_count=1)
+@operation(input_count=1, fused=True)
 def relu(input: Input, inplace: bool = False) -> Array:
     """max(x, 0).
 
@@ -54,7 +54,7 @@ def _check_numbers(name: str, input: Array) -> None:
     check(name, input.dtype.kind != "b", "takes numbers, not booleans: convert it with .float()", TypeError)
 
 
-@operation(input_count=1)
+@operation(input_count=1, fused=True)
 def relu6(input: Input, inplace: bool = False) -> Array:
     """x limited to [0, 6]. Source: Krizhevsky, Convolutional deep belief networks on CIFAR-10 (2010).
 
@@ -71,7 +71,7 @@ def _(grad: Array, out: Array) -> Array:
     return np.where((out <= 0) | (out >= 6), 0, grad)
 
 
-@operation(input_count=1, promote="floating_only")
+@operation(input_count=1, promote="floating_only", fused=True)
 def leaky_relu(input: Input, negative_slope: float = 0.01, inplace: bool = False) -> Array:
     """x if x > 0, else negative_slope · x."""
     return np.where(input > 0, input, input * negative_slope)
@@ -83,7 +83,7 @@ def _(grad: Array, input: Array, negative_slope: float) -> Array:
     return np.where(input > 0, grad, grad * negative_slope)
 
 
-@operation(input_count=1, promote="floating_only")
+@operation(input_count=1, promote="floating_only", fused=True)
 def softplus(input: Input, beta: float = 1.0, threshold: float = 20.0) -> Array:
     """ln(1 + e^(βx)) / β, a smooth relu.
 
@@ -99,7 +99,7 @@ def _(grad: Array, input: Array, beta: float, threshold: float) -> Array:
     return np.where(input * beta > threshold, grad, grad * sigmoid(input * beta))
 
 
-@operation(promote="floating_only")
+@operation(promote="floating_only", fused=True)
 def logsigmoid(input: Input) -> Array:
     """ln σ(x), computed as min(x, 0) - ln(1 + e^-|x|), which does not overflow."""
     return np.minimum(input, 0) - np.log1p(np.exp(-np.absolute(input)))
@@ -111,7 +111,7 @@ def _(grad: Array, input: Array) -> Array:
     return grad * sigmoid(-input)
 
 
-@operation(input_count=1, promote="floating_only")
+@operation(input_count=1, promote="floating_only", fused=True)
 def elu(input: Input, alpha: float = 1.0, inplace: bool = False) -> Array:
     """x if x > 0, else α (eˣ - 1). Source: Clevert et al., Fast and accurate deep network learning by ELUs (2016)."""
     return np.where(input > 0, input, alpha * np.expm1(np.minimum(input, 0)))
@@ -123,7 +123,7 @@ def _(grad: Array, input: Array, alpha: float) -> Array:
     return np.where(input > 0, grad, grad * (alpha * np.exp(np.minimum(input, 0))))
 
 
-@operation(input_count=1, promote="floating_only")
+@operation(input_count=1, promote="floating_only", fused=True)
 def silu(input: Input, inplace: bool = False) -> Array:
     """x σ(x). Source: Elfwing et al., Sigmoid-weighted linear units (2018)."""
     return input * sigmoid(input)
@@ -136,7 +136,7 @@ def _(grad: Array, input: Array) -> Array:
     return grad * (gate * (1 + input * (1 - gate)))
 
 
-@operation(input_count=1, promote="floating")
+@operation(input_count=1, promote="floating", fused=True)
 def hardtanh(input: Input, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Array:
     """x limited to [min_val, max_val]."""
     if min_val > max_val:
@@ -150,7 +150,7 @@ def _(grad: Array, input: Array, min_val: float, max_val: float) -> Array:
     return np.where((input <= min_val) | (input >= max_val), 0, grad)
 
 
-@operation(input_count=1, promote="floating_only")
+@operation(input_count=1, promote="floating_only", fused=True)
 def hardsigmoid(input: Input, inplace: bool = False) -> Array:
     """(x + 3) / 6 limited to [0, 1], a piecewise linear approximation of the sigmoid."""
     return np.clip(input + 3, 0, 6) / 6
@@ -162,7 +162,7 @@ def _(grad: Array, input: Array) -> Array:
     return np.where((input > -3) & (input < 3), grad / 6, 0)
 
 
-@operation(input_count=1, promote="floating_only")
+@operation(input_count=1, promote="floating_only", fused=True)
 def hardswish(input: Input, inplace: bool = False) -> Array:
     """x · hardsigmoid(x). Source: Howard et al., Searching for MobileNetV3 (2019)."""
     return input * np.clip(input + 3, 0, 6) / 6
@@ -174,7 +174,7 @@ def _(grad: Array, input: Array) -> Array:
     return np.where(input <= -3, 0, np.where(input < 3, grad * (input / 3 + 0.5), grad))
 
 
-@operation(input_count=1, promote="floating_only")
+@operation(input_count=1, promote="floating_only", fused=True)
 def mish(input: Input, inplace: bool = False) -> Array:
     """x tanh(ln(1 + eˣ)). Source: Misra, Mish: a self regularized non-monotonic activation function (2020)."""
     return input * np.tanh(np.logaddexp(0, input))
@@ -187,7 +187,7 @@ def _(grad: Array, input: Array) -> Array:
     return grad * (t + input * sigmoid(input) * (1 - t * t))
 
 
-@operation(input_count=1, promote="floating_only")
+@operation(input_count=1, promote="floating_only", fused=True)
 def celu(input: Input, alpha: float = 1.0, inplace: bool = False) -> Array:
     """x if x > 0, else α (e^(x/α) - 1). The derivative is continuous for every α.
 
@@ -212,7 +212,7 @@ _SELU_SCALE = 1.0507009873554805
 """λ of `selu`, called λ₀₁ in its source."""
 
 
-@operation(input_count=1, promote="floating_only")
+@operation(input_count=1, promote="floating_only", fused=True)
 def selu(input: Input, inplace: bool = False) -> Array:
     """λ elu(x) with α = 1.6733 and λ = 1.0507, which keep activations near mean 0 and variance 1 in deep networks.
 
@@ -227,7 +227,7 @@ def _(grad: Array, input: Array) -> Array:
     return grad * np.where(input > 0, _SELU_SCALE, _SELU_SCALE * _SELU_ALPHA * np.exp(np.minimum(input, 0)))
 
 
-@operation(promote="floating")
+@operation(promote="floating", fused=True)
 def softsign(input: Input) -> Array:
     """x / (1 + |x|)."""
     return input / (1 + np.absolute(input))
@@ -239,7 +239,7 @@ def _(grad: Array, input: Array) -> Array:
     return grad / np.square(1 + np.absolute(input))
 
 
-@operation
+@operation(fused=True)
 def gelu(input: Input, *, approximate: str = "none") -> Array:
     """x Φ(x), where Φ is the cumulative distribution function of the standard normal distribution.
 
@@ -275,7 +275,7 @@ def _normal_cdf(x: Array, approximate: str) -> Any:
     return 0.5 * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
 
 
-@operation(promote="floating_only")
+@operation(promote="floating_only", fused=True)
 def sloped_relu(input: Array, weight: Array) -> Array:
     """x if x > 0, else weight · x; see `prelu`."""
     return np.where(input > 0, input, weight * input)

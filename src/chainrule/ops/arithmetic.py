@@ -100,7 +100,7 @@ def _(grad: Array, out: Array, input: Array, exponent: Array) -> Any:
     return base_grad, exponent_grad
 
 
-@operation(numpy=np.absolute)
+@operation(numpy=np.absolute, fused=True)
 def abs(input: Input) -> Array:
     """|x|."""
     return np.absolute(input)
@@ -244,13 +244,13 @@ for step_function in (sign, floor, ceil, trunc, round):
 # Selection
 
 
-@operation(numpy=np.maximum, promote="common", tensor_positions=(0, 1))
+@operation(numpy=np.maximum, promote="common", tensor_positions=(0, 1), fused=True)
 def maximum(input: Input, other: Input) -> Array:
     """The larger of x and y; NaN if either is NaN."""
     return np.maximum(input, other)
 
 
-@operation(numpy=np.minimum, promote="common", tensor_positions=(0, 1))
+@operation(numpy=np.minimum, promote="common", tensor_positions=(0, 1), fused=True)
 def minimum(input: Input, other: Input) -> Array:
     """The smaller of x and y; NaN if either is NaN."""
     return np.minimum(input, other)

@@ -206,11 +206,8 @@ class Operation(Generic[P]):
 
     def _compute_fused(self, *inputs: Any, **options: Any) -> Any:
         """Run the formula on arrays; if they are large, as a compiled program."""
-        if eager.should_compile(inputs):
-            out = eager.compute(self.formula, inputs, options)
-            if out is not NotImplemented:
-                return out
-        return self.formula(*inputs, **options)
+        out = eager.compute(self.formula, inputs, options) if eager.should_compile(inputs) else NotImplemented
+        return self.formula(*inputs, **options) if out is NotImplemented else out
 
     def fused_vjp(self, grad: Any, saved: Sequence[Any], needs_grad: tuple[bool, ...]) -> Any:
         """Run the rule on arrays; if they are large, as a program that computes only the needed gradients.
