@@ -1,4 +1,4 @@
-"""What several rooms' tests share: poisoned memory; a small data set of pictures that a network learns in a moment."""
+"""Fixtures for all tests: poisoned memory, a small data set, a full disk, and measured processes; and the tests' order."""
 
 from __future__ import annotations
 
@@ -32,23 +32,24 @@ LONGEST = (
     "test_console.py", "test_cache_folder.py", "ops/test_exact_sums.py", "data/handwriting/test_pages.py",
     "capture/test_agreement.py", "images/test_odd_pages.py", "images/test_hard_pages.py",
 )  # fmt: skip
-"""The files that take longest, from a minute of a processor down to seven seconds."""
-SLOW_TEST = 300
-"""What a test of another file that is marked as slow weighs, in others."""
+"""The test files that take the most CPU time, the slowest first."""
+SLOW_TEST_WEIGHT = 300
+"""How many ordinary tests a test that is marked as slow counts for, where other files are put in order."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Where PyTorch is promised (`make test`), its tests are not left out because it is missing."""
+    """With CHAINRULE_ORACLE=1 (`make test`), refuse to run without PyTorch, whose tests would be skipped."""
     missing = [name for name in ("torch", "expecttest", "transformers") if importlib.util.find_spec(name) is None]
     if os.environ.get("CHAINRULE_ORACLE") == "1" and missing:
-        raise pytest.UsageError(f"{', '.join(missing)} cannot be imported; make test TORCH=0 does without")
+        raise pytest.UsageError(f"{', '.join(missing)} cannot be imported; make test TORCH=0 runs without")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
-    """Keep what collecting makes out of the garbage collector's sight: tens of thousands of tests, and PyTorch.
+    """Exempt all objects that exist after the collection of tests from garbage collection.
 
-    Nothing of it is freed before the end, and each full collection, also one that a test asks for, would visit it all.
+    They are tens of thousands of tests, and PyTorch. None is freed before the session ends, and each full garbage
+    collection, also one that a test calls for, would visit them all.
     """
     gc.disable()
     try:
@@ -58,9 +59,9 @@ def pytest_collection() -> Iterator[None]:
         gc.enable()
 
 
-@pytest.hookimpl(tryfirst=True)  # fixtures may still choose otherwise
+@pytest.hookimpl(tryfirst=True)  # before fixtures, which may turn compiled kernels off
 def pytest_runtest_setup() -> None:
-    """A test in which LLVM was given up leaves no other one in plain NumPy, where it would compare NumPy with itself."""
+    """Turn compiled kernels on again after a test that turned them off: later tests would compare NumPy with NumPy."""
     machine = sys.modules.get("chainrule.kernels.machine")
     if machine is not None:
         machine._available = True  # type: ignore[attr-defined]
@@ -68,29 +69,29 @@ def pytest_runtest_setup() -> None:
 
 @pytest.hookimpl(trylast=True)  # when fixtures have ended
 def pytest_runtest_teardown() -> None:
-    """Close what a test or an example has drawn: another one counts the figures that are open."""
+    """Close the figures that a test or an example has left open: other tests count the open figures."""
     if plots := sys.modules.get("matplotlib.pyplot"):
         plots.close("all")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Side by side, start with the files that take longest, so that none of them runs alone at the end.
+    """In a parallel run, start with the slowest files, so that none of them runs alone at the end.
 
-    A file goes to one process as a whole (`--dist loadfile`), in this order (`--no-loadscope-reorder`; xdist's own order
-    is by the number of tests, which puts the few slow ones last).
+    xdist gives each file to one process (`--dist loadfile`), in the order of this list (`--no-loadscope-reorder`). Its own
+    order is by the number of tests, which would start files with a few slow tests last.
     """
-    if not hasattr(config, "workerinput"):  # not side by side
+    if not hasattr(config, "workerinput"):  # not a parallel run
         return
     folder = Path(__file__).parent
     weights: Counter[Path] = Counter({folder / name: 10**6 * (len(LONGEST) - i) for i, name in enumerate(LONGEST)})
     for item in items:
-        weights[item.path] += SLOW_TEST if item.get_closest_marker("slow") else 1
-    items.sort(key=lambda item: (-weights[item.path], item.path))  # within a file as it was
+        weights[item.path] += SLOW_TEST_WEIGHT if item.get_closest_marker("slow") else 1
+    items.sort(key=lambda item: (-weights[item.path], item.path))  # a stable sort: the order within a file stays
 
 
 @pytest.fixture(scope="session", autouse=True)
 def machine_code_folder() -> None:
-    """Choose the folder of machine code before any test changes CHAINRULE_CACHE: all processes of a session share it."""
+    """Choose the folder of machine code before any test changes CHAINRULE_CACHE, so that all tests share the folder."""
     from chainrule.kernels import machine
 
     machine._folder()
@@ -98,7 +99,7 @@ def machine_code_folder() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def poisoned() -> Iterator[None]:
-    """Memory holds nothing useful before results are written into it (see `tests.poison`)."""
+    """Poison memory before results are written into it (see `tests.poison`)."""
     with pytest.MonkeyPatch.context() as patch:
         poison.install(patch)
         yield
@@ -106,7 +107,7 @@ def poisoned() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def make_digits() -> Callable[..., ImageData]:
-    """Makes `ImageData` of noisy pictures of ten shapes, 300 to learn from and 60 for the test unless told otherwise."""
+    """Make `ImageData` of noisy pictures of random shapes, one shape per class, which a network learns in a moment."""
     from chainrule.data import ImageData
 
     def make(name: str = "toy", train: int = 300, test: int = 60, side: int = 12, classes: int = 10) -> ImageData:
@@ -125,12 +126,12 @@ def make_digits() -> Callable[..., ImageData]:
 
 @pytest.fixture
 def fill_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Call it, and from then on nothing more fits on the disk: whatever is flushed to it fails."""
+    """A function after whose call the disk is full: each `os.fsync` fails."""
 
-    def full(handle: int) -> None:
+    def fail(handle: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    return lambda: monkeypatch.setattr(os, "fsync", full)
+    return lambda: monkeypatch.setattr(os, "fsync", fail)
 
 
 @pytest.fixture(scope="session")
@@ -140,33 +141,34 @@ def digits(make_digits: Callable[..., ImageData]) -> ImageData:
 
 
 class Measured(NamedTuple):
-    """How a process ended, and the memory it took."""
+    """How a process ended, its output, its memory and its time."""
 
     code: int
     out: str
     err: str
-    megabytes: float  # peak resident, above a process that imports chainrule and does nothing
-    seconds: float
+    megabytes: float  # peak resident memory, above that of a process that only imports chainrule
+    seconds: float  # wall time with `measure`, CPU time with `measure_command`
 
 
 LAUNCH = """
 import json, os, resource, subprocess, sys, time
 resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
 resource.setrlimit(resource.RLIMIT_CPU, (90, 90))
-begun = time.perf_counter()
+start = time.perf_counter()
 process = subprocess.Popen(sys.argv[2:])
 _, status, usage = os.wait4(process.pid, 0)
-seconds = time.perf_counter() - begun
+seconds = time.perf_counter() - start
 with open(sys.argv[1], "w") as file:
     json.dump([os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024 / 1e6, seconds], file)
 """
+"""Run a command (the arguments after the first) with limits; write its exit code, memory and seconds to a file (the first)."""
 
 
 @pytest.fixture(scope="session")
 def measure(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Measured]:
-    """Runs Python with some arguments in a process of its own, and measures it; Linux's unit of memory is kB.
+    """Run Python with some arguments in a separate process, and measure it.
 
-    A small process starts it: Linux counts the memory of whoever starts a process as the new one's, until it is more.
+    A small process starts it, because a new process's peak memory on Linux begins with that of the process that forked it.
     """
     if not sys.platform.startswith("linux"):
         pytest.skip("memory is measured on Linux")
@@ -189,9 +191,9 @@ def measure(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Measured]
 
 @pytest.fixture(scope="session")
 def measure_command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Measured]]:
-    """Runs `chainrule` with some arguments in a folder, and measures it; its seconds are the processor's.
+    """Run `chainrule` with some arguments in a folder, and measure it.
 
-    Each command is a fork of one process (`tests.measured`), with warnings as errors.
+    Each command runs in a fork of one process (`tests.measured`), with warnings as errors.
     """
     if not sys.platform.startswith("linux"):
         pytest.skip("memory is measured on Linux")

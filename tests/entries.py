@@ -1,4 +1,4 @@
-"""Interrupts at the moments at which Python enters a function: there, a signal handler may raise."""
+"""Raise KeyboardInterrupt where Python enters a function, one of the points at which a signal handler may run."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def interrupted_at_each_entry(call: Callable[[], object]) -> Iterator[int]:
-    """Call a function again and again; KeyboardInterrupt is raised in the n-th call at the n-th entry of a function.
+    """Call a function repeatedly, and raise KeyboardInterrupt in the n-th call where the n-th Python function is entered.
 
-    Yields n after each call that was interrupted, and ends after the first one that was not. Generators are not
-    counted: an exception while Python closes one is only printed.
+    Yields n after each interrupted call; ends when a call enters fewer than n functions. Generator functions are not
+    counted, because an exception while Python closes a generator is only printed.
     """
     for number in itertools.count(1):
         entry_count = 0
@@ -24,7 +24,7 @@ def interrupted_at_each_entry(call: Callable[[], object]) -> Iterator[int]:
         def trace(frame: FrameType, event: str, arg: Any) -> None:
             nonlocal entry_count
             entry_count += not frame.f_code.co_flags & inspect.CO_GENERATOR
-            if entry_count == number:  # noqa: B023  # used only in this round
+            if entry_count == number:  # noqa: B023  # called only during this iteration
                 sys.settrace(None)
                 raise KeyboardInterrupt
 

@@ -1,7 +1,8 @@
-"""Run the command in forks of one process, and measure them: `measure_command` of conftest.py starts this.
+"""Run `chainrule` in forks of one process, and measure each: the fixture `measure_command` of conftest.py starts this.
 
-A fork takes milliseconds, a new Python that imports everything again half a second. Each line read is the arguments
-and the folder to run in, as JSON; each line printed how it ended. Linux only.
+A fork takes milliseconds, a new Python process half a second for its imports. Each input line is a JSON array: the arguments
+and the folder to run in. Each output line is a JSON array: exit code, standard output, standard error, megabytes and CPU
+seconds. Linux only.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from tests.attack import child
 
 def main() -> None:
     """Answer line by line until the input ends."""
-    importlib.import_module("chainrule")  # which is all that an idle process has
+    importlib.import_module("chainrule")  # an idle process has imported nothing else
     idle = child.run(lambda: None, Path(sys.argv[1]), 0.0).megabytes
     for command in ("evaluate", "predict", "read", "train"):
         importlib.import_module(f"chainrule.cli.{command}")
     for line in sys.stdin:
-        arguments, here = json.loads(line)
-        ended = child.run(child.command(*arguments), Path(here), idle)
+        arguments, folder = json.loads(line)
+        ended = child.run(child.command(*arguments), Path(folder), idle)
         print(json.dumps([ended.code, ended.out, ended.err, ended.megabytes, ended.seconds]), flush=True)
 
 

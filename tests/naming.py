@@ -1,4 +1,4 @@
-"""One test that runs through a table says which row fails: a test for each of a thousand rows takes longer than the rows."""
+"""Say which row of a table fails, for tests that run through all rows, because a test per row would take longer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def naming(row: object) -> Iterator[None]:
-    """Adds the row to the error of what is done within."""
+    """Add the row to the message of an exception that is raised in the `with` block."""
     try:
         yield
     except BaseException as error:

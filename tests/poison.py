@@ -1,14 +1,14 @@
-"""Memory that holds nothing useful before results are written into it, so that a result nobody wrote cannot pass.
+"""Fill memory with poison before results are written into it, so that a result that no kernel wrote cannot pass a test.
 
-A program keeps its memory from one run to the next, and NumPy hands freed memory out again: where a kernel does not
-write, the right answer of the call before may still lie there. `poisoned`, which every test runs under, prevents that:
+A program keeps its memory from one run to the next, and NumPy reuses freed memory. Where a kernel fails to write, the right
+answer of the previous call may still be there. The fixture `poisoned`, under which every test runs, prevents that:
 
-- each run of a compiled program begins with its arena and its results filled with poison;
-- what the library gets from `np.empty` and `np.empty_like` is filled with poison.
+- the arena and the results of a compiled program are filled with poison before each run;
+- the arrays that the library gets from `np.empty` and `np.empty_like` are filled with poison.
 
-Poison is NaN for floating-point numbers and bytes 0xAB for all others. Raw memory, whose types are not known yet, is
-filled with bytes 0xFF, which are NaN in float32 and float64 alike: 0xAB bytes are -1e-12 in float32, small enough to
-pass for 0 or to be added to a sum unnoticed.
+Poison is NaN in floating-point arrays, bytes 0xFF in arrays of uint8, and bytes 0xAB in all others. Arrays of uint8 may be
+raw memory, whose elements will have another type. Bytes 0xFF are NaN both as float32 and as float64. Bytes 0xAB would be
+-1e-12 as float32, so small that it could pass for 0, or not be noticed in a sum.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
 SOURCES = Path(chainrule.__file__).parent
 BRIDGES = ("onnx", "sklearn")
-"""Rooms that cannot be imported without their libraries, which `make test-bridges` installs; it poisons them, too."""
+"""Packages that need other libraries. Their memory is poisoned only in `make test-bridges`, which installs the libraries."""
 
 
 def poison(array: np.ndarray) -> np.ndarray:
-    """Fill an array with what no computation gives."""
+    """Fill an array with values that no computation gives, and return it."""
     if array.dtype.kind in "fc":
         array[...] = np.nan
     elif array.dtype.kind in "biu" and array.flags.writeable:
@@ -46,7 +46,7 @@ def poison(array: np.ndarray) -> np.ndarray:
 
 
 class PoisonedNumPy:
-    """NumPy, except that fresh memory is poisoned."""
+    """NumPy, except that `empty` and `empty_like` return poisoned memory."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(np, name)
@@ -58,24 +58,24 @@ class PoisonedNumPy:
     @staticmethod
     def empty_like(*arguments: Any, **options: Any) -> Any:
         out = np.empty_like(*arguments, **options)
-        return poison(out) if type(out) is np.ndarray else out  # a Tensor's or a tracer's own answer
+        return poison(out) if type(out) is np.ndarray else out  # Tensors and tracers have an `empty_like` of their own
 
 
 @functools.cache
 def allocating_modules() -> tuple[Any, ...]:
-    """The modules of the library that ask NumPy for memory without content."""
-    left_out = () if os.environ.get("CHAINRULE_BRIDGES") == "1" else BRIDGES
+    """The modules of the library that call `np.empty` or `np.empty_like`."""
+    excluded = () if os.environ.get("CHAINRULE_BRIDGES") == "1" else BRIDGES
     names = [
         ".".join(("chainrule", *path.relative_to(SOURCES).with_suffix("").parts))
         for path in sorted(SOURCES.rglob("*.py"))
-        if path.relative_to(SOURCES).parts[0] not in left_out
+        if path.relative_to(SOURCES).parts[0] not in excluded
         and re.search(r"\bnp\.empty", path.read_text(encoding="utf-8"))
     ]
     return tuple(importlib.import_module(name) for name in names)
 
 
 def results(program: Any) -> list[np.ndarray]:
-    """The arrays in memory of their own that each run of a program must write: outputs and gradients."""
+    """The arrays outside the arena that each run of a program must write: outputs and gradients."""
     from chainrule.lower import graph
 
     return [
@@ -87,19 +87,19 @@ def results(program: Any) -> list[np.ndarray]:
 
 @contextlib.contextmanager
 def poisoned_run(program: Any) -> Iterator[None]:
-    """Poison a program's memory before a run. A run that is refused leaves the results of the last one."""
+    """Poison a program's memory before a run, and restore its results if the run does not complete."""
     from chainrule.kernels.driver import PROGRESS
 
     complete = program.table_view[PROGRESS] + program.progress_per_run
-    kept = [(array, array.copy()) for array in results(program)]
+    saved = [(array, array.copy()) for array in results(program)]
     poison(program.memory)
-    for array, _ in kept:
+    for array, _ in saved:
         poison(array)
     try:
         yield
     except BaseException:
-        if program.table_view[PROGRESS] != complete:  # an interrupt may come when all is done
-            for array, before in kept:
+        if program.table_view[PROGRESS] != complete:  # an interrupt may arrive after the run is complete
+            for array, before in saved:
                 array[...] = before
         raise
 
@@ -115,6 +115,6 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
             run(program, *arguments)
 
     monkeypatch.setattr(Program, "run", poisoned)
-    fresh = PoisonedNumPy()
+    poisoned_numpy = PoisonedNumPy()
     for module in allocating_modules():
-        monkeypatch.setattr(module, "np", fresh)
+        monkeypatch.setattr(module, "np", poisoned_numpy)

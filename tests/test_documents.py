@@ -31,13 +31,13 @@ SOURCES = sorted((ROOT / "src" / "chainrule").rglob("*.py"))
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
-    """A folder for data, which is unpacked once for all documents."""
+    """A cache folder for all documents, so that data are unpacked only once."""
     return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(autouse=True)
 def desk(tmp_path, cache, monkeypatch):
-    """A folder with the files and folders that documents speak of."""
+    """A folder with the files and folders that documents mention."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CHAINRULE_CACHE", str(cache))
     registered = dict(REGISTRY)
@@ -67,7 +67,7 @@ def photos(desk):
 
 
 def check_operations(before, names):
-    """What a document teaches to write is right: first and second derivatives, and compiled as eager."""
+    """Check the operations that a document defines: first and second derivatives, and compiled against eager."""
     operations = [
         value for key, value in names.items() if isinstance(value, Operation) and value is not before.get(key)
     ]
@@ -84,7 +84,7 @@ def check_operations(before, names):
 
 
 def check_optimizers(defined):
-    """An optimizer that a document teaches to write does the same eagerly, compiled, and after its state is reloaded."""
+    """Check that the optimizers that a document defines give the same eagerly, compiled, and with a reloaded state."""
     for kind in [value for value in defined if isinstance(value, type) and issubclass(value, optim.Optimizer)]:
         start, *gradients = np.random.default_rng(0).normal(0, 1, (7, 2, 3))
         results = []
@@ -109,7 +109,7 @@ def check_optimizers(defined):
 
 
 def test_the_guide_teaches_operations_layers_optimizers_and_models():
-    """Each is defined by a block of the architecture page, which the test above runs."""
+    """Each is defined in a block of the architecture page; `test_python_in_documents` runs these blocks."""
     text = "\n".join(block.code for block in documents.blocks(ROOT / "docs" / "architecture.md"))
     for sign in (r"^@operation\b", r"^class \w+\(nn\.Module\)", r"^class \w+\(optim\.Optimizer\)", r"^@register\("):
         assert re.search(sign, text, re.MULTILINE), sign
@@ -140,7 +140,7 @@ NEEDED = {
     "chainrule.sklearn": ("sklearn", "'chainrule[sklearn]'"),
     "TensorBoard": ("tensorboardX", "'chainrule[tensorboard]'"),
 }
-"""By what stands in a document's Python: the library that it needs, and what to install for it."""
+"""The libraries that blocks of Python need, by words in the block: the library, and what to install for it."""
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -230,9 +230,9 @@ BEFORE = {
         "experiment.prepare(first, mnist()).fit(1)"
     ),
 }
-"""What the reader of a module's example has already, by module."""
+"""Code to run before a module's examples, by module: definitions that the reader has already."""
 SHORTER = {"epochs=30": "epochs=2"}
-"""Numbers of an example that would take minutes: fewer of the same."""
+"""Replacements in examples that would take minutes."""
 
 
 def module_of(source):
@@ -290,11 +290,11 @@ QUICK = (
     *("chainrule --help", "chainrule lesson", "chainrule models"),
     *("chainrule predict photo.jpg", "chainrule read page.jpg --out read.jpg"),
 )
-"""Those that are run, too."""
+"""Commands that are also run."""
 
 
 def check_chainrule(words):
-    """The command takes these arguments; a name alone, in a sentence, is a command that there is."""
+    """Check that the command exists and accepts these arguments; a sentence may name a command without arguments."""
     if words[0].startswith("-"):
         assert words == ["--help"]
         return
@@ -326,7 +326,7 @@ def check_bench(works):
 
 
 def check_python(words):
-    """The script or module is there, and has these options."""
+    """Check that the script or module exists and has these options."""
     if words[0] == "-m":
         if words[1] == "venv":
             return

@@ -1,4 +1,4 @@
-"""Calls in two threads that overlap, for what is created on first use."""
+"""Overlapping calls in two threads, to test objects that are created on first use."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ Result = TypeVar("Result")
 
 
 def call_in_two_threads(call: Callable[[Callable[[], None]], Result]) -> tuple[Result, Result]:
-    """Call a function in this thread, and in the middle of that call in another thread, too. Returns both results.
+    """Call a function in this thread and, in the middle of that call, in a second thread. Returns both results.
 
-    The second call ends before the first one goes on, unless it waits for the first.
+    The second call ends before the first one continues, unless it has to wait for the first.
 
     Args:
-        call: calls what is tested, which on its way calls the argument of `call`: this is the middle. In the second
-            thread, that does nothing.
+        call: a function that runs the code under test, and has that code call the function that `call` is given as
+            its argument: this starts the second thread, and does nothing when the second thread calls it.
     """
     results: list[Result] = []
 
     def start_second() -> None:
         if second.ident is None:
             second.start()
-            second.join(0.5)  # longer than it takes, unless it waits for this thread
+            second.join(0.5)  # longer than the call takes, unless it waits for this thread
 
     second = threading.Thread(target=lambda: results.append(call(start_second)))
     first_result = call(start_second)

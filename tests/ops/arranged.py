@@ -94,7 +94,7 @@ for shape, dim, size, step in [((5,), 0, 2, 1), ((2, 7), 1, 3, 2), ((4, 2), 0, 4
         anything(*shape),
     )
 
-# Resizing: each position of the result by itself
+# Resizing
 
 
 def nearest(x: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
@@ -167,7 +167,7 @@ case(
 
 
 def stamped(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Each input position adds the filter, scaled by its value, two positions after the one before."""
+    """Transposed convolution with stride 2: each input position adds the filter, scaled by its value, to the output."""
     out = np.zeros((x.shape[0], w.shape[1], 2 * x.shape[2] - 2 + w.shape[2]), x.dtype)
     for i in range(x.shape[2]):
         out[:, :, 2 * i : 2 * i + w.shape[2]] += np.einsum("nc,cok->nok", x[:, :, i], w)

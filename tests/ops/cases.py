@@ -1,7 +1,8 @@
-"""The table of operations: each is called on many shapes and compared with a plain NumPy implementation.
+"""The table of operations: each case is a call of an operation, its inputs, and a plain NumPy implementation.
 
-`test_every_operation` runs all cases through every test; those of operations that are made of others, or that networks
-are made of, are in `composed`.
+The table is continued in `arranged`, `composed`, `elementwise` and `indexed`, which add cases to `CASES` when they are
+imported. The tests that run through the table are in `tests/ops/test_every_operation.py` and
+`tests/capture/test_every_operation.py`.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def positive(*shape: int) -> np.ndarray:
 
 
 def off_zero(*shape: int) -> np.ndarray:
-    """Values far enough from 0 that finite differences do not cross a kink."""
+    """Values so far from 0 that finite differences do not cross a kink at 0."""
     return RNG.uniform(0.3, 2, shape) * RNG.choice([-1, 1], shape)
 
 
@@ -43,12 +44,12 @@ def small(*shape: int) -> np.ndarray:
 
 
 def apart(*shape: int) -> np.ndarray:
-    """Values far from each other, so that finite differences do not change which one is the largest."""
+    """Values so far from each other that finite differences do not change which one is the largest."""
     return (RNG.permutation(math.prod(shape)).reshape(shape) - 3.2) / 4
 
 
 def strided(array: np.ndarray) -> np.ndarray:
-    """The same values in memory with gaps and with the dimensions in reverse order."""
+    """The same values, in memory with gaps between the elements and with the dimensions in reverse order."""
     if not array.ndim:
         return array.copy()
     wide = np.full(tuple(2 * n for n in reversed(array.shape)), np.nan, array.dtype)
@@ -59,6 +60,17 @@ def strided(array: np.ndarray) -> np.ndarray:
 
 @dataclass
 class Case:
+    """A call of an operation.
+
+    Attributes:
+        operation: the operation's name.
+        label: names the case in error messages.
+        call: calls the operation with the inputs.
+        plain: computes the same in NumPy.
+        arrays: the inputs, in float64.
+        layout: copies an input to the memory layout in which the operation gets it.
+    """
+
     operation: str
     label: str
     call: Callable[..., Any]
@@ -67,26 +79,31 @@ class Case:
     layout: Callable[[np.ndarray], np.ndarray] = np.copy
 
     def inputs(self, dtype: Any = np.float64) -> list[np.ndarray]:
+        """Copies of the inputs in a type."""
         return [self.layout(a.astype(dtype)) for a in self.arrays]
 
     def leaves(self, dtype: Any = np.float64) -> list[Tensor]:
+        """The inputs as Tensors that require gradients."""
         return [chainrule.from_numpy(a).requires_grad_() for a in self.inputs(dtype)]
 
 
 CASES: list[Case] = []
-STRIDED: Counter[str] = Counter()
+STRIDED_COUNTS: Counter[str] = Counter()
+"""The number of strided cases of each operation."""
+MAX_STRIDED = 5
 
 
 def case(operation: Any, label: str, call: Any, plain: Any, *arrays: np.ndarray) -> None:
+    """Add a case to the table and, if an input has several dimensions, the same case with strided inputs."""
     name = operation.__name__
     CASES.append(Case(name, label, call, plain, list(arrays)))
-    if any(a.ndim > 1 and a.size for a in arrays) and STRIDED[name] < 5:  # a few of each are enough
-        STRIDED[name] += 1
+    if any(a.ndim > 1 and a.size for a in arrays) and STRIDED_COUNTS[name] < MAX_STRIDED:
+        STRIDED_COUNTS[name] += 1
         CASES.append(Case(name, label + " strided", call, plain, list(arrays), strided))
 
 
 def by_operation(cases: list[Case]) -> pytest.MarkDecorator:
-    """Gives a test the cases of each operation in turn: one of each of a thousand would take more time than the cases."""
+    """Parametrize a test by the cases of each operation. A test per case would take longer than the cases themselves."""
     operations = defaultdict(list)
     for case in cases:
         operations[case.operation].append(case)
@@ -94,17 +111,18 @@ def by_operation(cases: list[Case]) -> pytest.MarkDecorator:
 
 
 def for_each(cases: list[Case]) -> Callable[[Callable[[Case], None]], Callable[[list[Case]], None]]:
-    """Makes a test of one case a test for each operation, which runs through its cases and names the one that fails."""
+    """Turn a test of one case into a test per operation that runs through its cases and names the case that fails."""
 
     def decorate(test: Callable[[Case], None]) -> Callable[[list[Case]], None]:
-        def through_its_cases(cases: list[Case]) -> None:
+        def test_cases(cases: list[Case]) -> None:
             for case in cases:
                 with naming(case.label):
                     test(case)
 
-        through_its_cases.__name__, through_its_cases.__doc__ = test.__name__, test.__doc__
-        through_them: Callable[[list[Case]], None] = by_operation(cases)(through_its_cases)
-        return through_them
+        test_cases.__name__ = test.__name__
+        test_cases.__doc__ = test.__doc__
+        parametrized_test: Callable[[list[Case]], None] = by_operation(cases)(test_cases)
+        return parametrized_test
 
     return decorate
 
@@ -351,14 +369,14 @@ for shape, dim in [((), 0), ((4,), 0), ((2, 3), 0), ((2, 3), -1), ((2, 3, 2), 1)
         lambda x, dim=dim: np.add.accumulate(x, dim) if x.ndim else x,
         anything(*shape),
     )
-LENGTHS: dict[float, Any] = {
+NORMS: dict[float, Any] = {
     math.inf: lambda x, axis, keep: np.max(x, axis, keepdims=keep),
     -math.inf: lambda x, axis, keep: np.min(x, axis, keepdims=keep),
     0: lambda x, axis, keep: np.sum(x > 0, axis, x.dtype, keepdims=keep),
 }
 for p in [2, 1, 3, 2.5, 0.5]:
-    LENGTHS[p] = lambda x, axis, keep, p=p: np.sum(x**p, axis, keepdims=keep) ** x.dtype.type(1 / p)
-for p, plain in LENGTHS.items():
+    NORMS[p] = lambda x, axis, keep, p=p: np.sum(x**p, axis, keepdims=keep) ** x.dtype.type(1 / p)
+for p, plain in NORMS.items():
     for shape, dim, keepdim in [
         ((), None, False),
         ((4,), None, False),
@@ -612,6 +630,7 @@ for label, index, options in [
 ]:
 
     def plain_pick(x: np.ndarray, index: Any, sizes: Any = None, allow_negative: bool = False) -> np.ndarray:
+        """Rows of x by index or, with `sizes`, out[i, j] = x[index[i, j], j]."""
         if sizes is None:
             return np.stack([x[i] for i in np.ravel(index)])
         out = np.empty(sizes, x.dtype)
@@ -637,6 +656,7 @@ for label, index, shape in [
 ]:
 
     def replaced(x: np.ndarray, y: np.ndarray, index: Any) -> np.ndarray:
+        """x with the values of y at the index."""
         chosen, values = np.zeros((3, 4), bool), np.zeros((3, 4), x.dtype)
         chosen[index], values[index] = True, y
         return np.where(chosen, values, x)
@@ -654,17 +674,17 @@ for label, index, shape in [
 
 
 def window_positions(size: tuple[int, int], taps: tuple[int, int], stride: Any, padding: Any, dilation: Any) -> Any:
-    """The numbers of positions of a sliding window, and a tuple (i, j, ky, kx, h, w) for each position, tap and pixel."""
+    """The number of window positions per dimension, and (i, j, ky, kx, h, w) for each position, tap and pixel under the tap."""
     counts = [
         (n + sum(p) - d * (k - 1) - 1) // s + 1
         for n, p, d, k, s in zip(size, padding, dilation, taps, stride, strict=True)
     ]
-    met = []
+    taps_on_pixels = []
     for i, j, ky, kx in np.ndindex(*counts, *taps):
         h, w = i * stride[0] + ky * dilation[0] - padding[0][0], j * stride[1] + kx * dilation[1] - padding[1][0]
         if 0 <= h < size[0] and 0 <= w < size[1]:
-            met.append((i, j, ky, kx, h, w))
-    return tuple(counts), met
+            taps_on_pixels.append((i, j, ky, kx, h, w))
+    return tuple(counts), taps_on_pixels
 
 
 CONVOLUTIONS = [
@@ -674,12 +694,12 @@ CONVOLUTIONS = [
     ((1, 4, 3, 3), (2, 2, 2, 2), (1, 2), ((0, 1), (1, 1)), (2, 1), 2),
 ]
 for pictures, filters, stride, padding, dilation, groups in CONVOLUTIONS:
-    counts, met = window_positions(pictures[2:], filters[2:], stride, padding, dilation)
+    counts, taps_on_pixels = window_positions(pictures[2:], filters[2:], stride, padding, dilation)
     links = [
         (o, o // (filters[0] // groups) * filters[1] + c, c, *m)
         for o in range(filters[0])
         for c in range(filters[1])
-        for m in met
+        for m in taps_on_pixels
     ]
     how = {"params": ops.convolution.ConvParams(stride, padding, dilation, groups)}
 
@@ -724,9 +744,9 @@ POOLS = [
     ((1, 2, 4, 3), (2, 2), (2, 1), (0, 0), (2, 1)),
 ]
 for pictures, kernel, stride, padding, dilation in POOLS:
-    counts, met = window_positions(pictures[2:], kernel, stride, [(p, p) for p in padding], dilation)
+    counts, taps_on_pixels = window_positions(pictures[2:], kernel, stride, [(p, p) for p in padding], dilation)
     windows: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for i, j, _, _, h, w in met:
+    for i, j, _, _, h, w in taps_on_pixels:
         windows.setdefault((i, j), []).append((h, w))
     result = (*pictures[:2], *counts)
     full = math.prod(kernel)
@@ -740,7 +760,7 @@ for pictures, kernel, stride, padding, dilation in POOLS:
         return out
 
     def given_back(x: np.ndarray, windows: Any, picture: np.ndarray) -> np.ndarray:
-        """Zeros with x added at the maximum of each window of the image."""
+        """Zeros with the elements of x added, each at the maximum of its window of the picture."""
         out = np.zeros(picture.shape, x.dtype)
         for position, seen in windows.items():
             for n, c in np.ndindex(*x.shape[:2]):
@@ -827,7 +847,7 @@ for shape, dim, weight in [((3, 4), (1,), (4,)), ((2, 2, 3), (0, 2), (2, 1))]:
     )
 
 
-# Cross entropy, and rows by their indices
+# Cross entropy and embedding
 
 CLASSES = np.array([[2, 0, 0], [1, 2, 0]])
 

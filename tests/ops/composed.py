@@ -1,4 +1,4 @@
-"""The table of operations, continued: composed functions, each compared with plain NumPy."""
+"""The table of operations, continued: functions composed of others, losses, normalization, attention, recurrent layers."""
 
 from __future__ import annotations
 
@@ -364,6 +364,7 @@ for reduction, reduce in REDUCE.items():
     ]:
 
         def by_class(x: np.ndarray, labels: Any) -> np.ndarray:
+            """The cross entropy of each example."""
             classes = np.moveaxis(x, min(1, x.ndim - 1), -1)
             chosen = np.arange(x.shape[min(1, x.ndim - 1)]) == np.asarray(labels)[..., None]
             return np.log(np.exp(classes).sum(-1)) - (classes * chosen).sum(-1)
@@ -466,7 +467,7 @@ for reduction, reduce in REDUCE.items():
     )
 
     def weighed(x: np.ndarray, reduction: str) -> Any:
-        """Labels 2, 0, none, 1 by the weights above."""
+        """Cross entropy with the labels 2, 0, ignored, 1 and the weights of `WEIGHT`; 4 is the sum of their weights."""
         losses = np.log(np.exp(x).sum(1, keepdims=True)) - x
         losses = np.stack([losses[0, 2] * 1.5, losses[1, 0] * 0.5, 0 * losses[2, 0], losses[3, 1] * 2]).astype(x.dtype)
         return losses if reduction == "none" else losses.sum() / x.dtype.type(1 if reduction == "sum" else 4)
@@ -522,6 +523,7 @@ case(
 
 
 def standard(x: np.ndarray, axis: Any, eps: float = 1e-5) -> np.ndarray:
+    """x with mean 0 and variance 1 along an axis."""
     return (x - np.mean(x, axis, keepdims=True)) / np.sqrt(np.var(x, axis, keepdims=True) + x.dtype.type(eps))
 
 
@@ -570,7 +572,7 @@ case(
 MEAN, VARIANCE = np.array([0.5, -0.25]), np.array([0.75, 1.5])
 case(
     ops.batch_norm,
-    "batch_norm used",
+    "batch_norm evaluation",
     lambda x, w: ops.batch_norm(x, MEAN.astype(x.dtype), VARIANCE.astype(x.dtype), w, eps=0.25),
     lambda x, w: ((x - MEAN) / np.sqrt(VARIANCE + 0.25)).astype(x.dtype) * w,
     anything(3, 2),
@@ -596,6 +598,7 @@ case(
 
 
 def attended(q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: Any = 0) -> np.ndarray:
+    """Attention; the mask is added to the scores."""
     scores = np.exp(np.einsum("...le,...se->...ls", q, k) / q.dtype.type(math.sqrt(q.shape[-1])) + mask)
     return np.einsum("...ls,...sf->...lf", scores / scores.sum(-1, keepdims=True), v)
 
@@ -626,7 +629,7 @@ for is_causal, keys in [(False, 4), (True, 3), (True, 5)]:
 
 
 def recurrence(step: Any) -> Any:
-    """A plain loop over the steps of sequences: the states after each."""
+    """A plain loop over the steps of a sequence, which returns the states after each step."""
 
     def run(x: np.ndarray, state: np.ndarray, weight: np.ndarray, bias: Any = None) -> np.ndarray:
         states = []
@@ -683,12 +686,13 @@ case(
 )
 
 
-def convolved(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, met: Any, groups: int) -> np.ndarray:
-    counts, met = met
+def convolved(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, positions: Any, groups: int) -> np.ndarray:
+    """A convolution, tap by tap; `positions` is what `window_positions` returns."""
+    counts, taps_on_pixels = positions
     out = np.zeros((len(x), len(weight), *counts), x.dtype) + bias[:, None, None]
     for o in range(len(weight)):
         for c in range(weight.shape[1]):
-            for i, j, ky, kx, h, w in met:
+            for i, j, ky, kx, h, w in taps_on_pixels:
                 out[:, o, i, j] += x[:, o // (len(weight) // groups) * weight.shape[1] + c, h, w] * weight[o, c, ky, kx]
     return out
 

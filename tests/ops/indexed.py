@@ -1,4 +1,4 @@
-"""The table of operations, continued: sorting, running products and extremes, scattering, each by a plain loop."""
+"""The table of operations, continued: sorting, running products and extremes, scattering, repeating."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROWS = np.array([[2, 0, 2], [1, 2, 0]])
 
 
 def running(function: Any) -> Any:
-    """Along a dimension: the function of the first element, of the first two, and so on."""
+    """A function that applies `function` to the first element along a dimension, to the first two, and so on."""
 
     def plain(x: np.ndarray, dim: int) -> np.ndarray:
         if not x.ndim or not x.size:
@@ -71,7 +71,13 @@ for k, largest in [(0, True), (2, True), (3, False)]:
 
 
 def scattered(change: Any, start: Any = None, rows: np.ndarray = ROWS) -> Any:
-    """What a plain loop gives: `change(old, new)` for each element of the source, in order."""
+    """A plain loop that replaces old by `change(old, new)` for each element new of the source, in order.
+
+    Args:
+        change: the function of the old value and the source's value.
+        start: replaces the old values that are changed, unless it is None.
+        rows: the indices along dimension 1.
+    """
 
     def plain(x: np.ndarray, source: Any) -> np.ndarray:
         out = x.copy()
