@@ -23,10 +23,10 @@ from .search import search
 if TYPE_CHECKING:
     from .program import Program
 
-PART = 250  # programs per seed
-SEARCHES = 10  # searches per fault
-LAST = Path("build/fuzz/last.py")
-"""The currently running program, in case the process crashes or hangs."""
+PROGRAMS_PER_PART = 250
+SEARCHES_PER_FAULT = 10
+PROGRAM_FILE = Path("build/fuzz/last.py")
+"""Where each compiled program is saved before it runs, in case it makes the process crash or hang."""
 
 
 def main() -> int:
@@ -47,32 +47,33 @@ def main() -> int:
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
     failures = 0
     for compiled, count in ((False, options.programs), (True, options.compiled)):
-        failures += part(count, seed, compiled, not options.no_torch) if count else 0
+        failures += run_parts(count, seed, compiled, not options.no_torch) if count else 0
     return 1 if failures else 0
 
 
-def part(count: int, seed: int, compiled: bool, torch: bool) -> int:
+def run_parts(count: int, seed: int, compiled: bool, torch: bool) -> int:
     """Run the interpreted or the compiled programs; returns the number of parts with a failure."""
-    counts, failures, begun = Counts(), 0, time.perf_counter()
+    counts, failures, start = Counts(), 0, time.perf_counter()
     how = "compiled" if compiled else "interpreted"
-    LAST.parent.mkdir(parents=True, exist_ok=True)
+    PROGRAM_FILE.parent.mkdir(parents=True, exist_ok=True)
     faulthandler.enable()
 
     def begin(program: Program) -> None:
-        LAST.write_text(program.source(), encoding="utf-8")
+        PROGRAM_FILE.write_text(program.source(), encoding="utf-8")
 
-    for number, first in enumerate(range(0, count, PART)):
-        own = Counts()
+    for number, first in enumerate(range(0, count, PROGRAMS_PER_PART)):
+        part_counts = Counts()
         counterexample = search(
-            min(PART, count - first), seed + number, own, compiled, torch=torch, begin=begin if compiled else None
-        )
-        counts.add(own)
+            min(PROGRAMS_PER_PART, count - first), seed + number, part_counts, compiled, torch=torch,
+            begin=begin if compiled else None,
+        )  # fmt: skip
+        counts.add(part_counts)
         if counterexample is not None:
             failures += 1
             print(f"{'-' * 100}\n{counterexample}\n{'-' * 100}", flush=True)
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - start
     print(f"{how}: {counts.programs} programs from seed {seed} on, {counts.statements} statements, {seconds:.0f} s")
-    print(f"  {counts.calls} calls, {counts.runs} of them compiled; {counts.torch} programs in PyTorch, too")
+    print(f"  {counts.calls} calls, {counts.runs} of them compiled; {counts.torch} programs also in PyTorch")
     print(f"  refused, by kind: {sum(counts.refusals.values())}")
     for kind, times in counts.refusals.most_common():
         print(f"    {times:6} {kind}")
@@ -80,21 +81,21 @@ def part(count: int, seed: int, compiled: bool, torch: bool) -> int:
     return failures
 
 
-def print_faults(most: int, seed: int) -> int:
-    """Print a table of former bugs: the number of programs until each is found, for ten searches."""
-    print(f"programs until a reintroduced bug is found, by seed (at most {most})")
-    print("fault  " + "".join(f"{seed + n:>7}" for n in range(SEARCHES)) + "  median")
+def print_faults(max_programs: int, seed: int) -> int:
+    """Print a table of former bugs: the number of programs until each is found, for ten searches; 1 if one is missed."""
+    print(f"programs until a reintroduced bug is found, by seed (at most {max_programs})")
+    print("fault  " + "".join(f"{seed + n:>7}" for n in range(SEARCHES_PER_FAULT)) + "  median")
     missed = 0
     for letter, put_back in FAULTS.items():
         after: list[int | None] = []
-        for n in range(SEARCHES):
+        for n in range(SEARCHES_PER_FAULT):
             with pytest.MonkeyPatch.context() as patch:
                 put_back(patch)
-                counterexample = search(most, seed + n, Counts(), shrink=False)
+                counterexample = search(max_programs, seed + n, Counts(), shrink=False)
             after.append(None if counterexample is None else counterexample.after)
         missed += after.count(None)
         row = "".join(f"{'-' if count is None else count:>7}" for count in after)
-        median = statistics.median(most if count is None else count for count in after)
+        median = statistics.median(max_programs if count is None else count for count in after)
         print(f"{letter:<7}{row}{median:>8.0f}   {str(put_back.__doc__).partition(chr(10))[0]}", flush=True)
     return 1 if missed else 0
 

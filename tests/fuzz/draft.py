@@ -1,7 +1,7 @@
 """A program under construction: its variables, and the random choices, which are read from a string of bytes.
 
-Hypothesis draws the bytes as one value. If it drew each choice separately, it would create five of six programs by
-copying choices within a program, and most programs would be similar. Failing programs are shrunk byte by byte, towards
+Hypothesis draws the bytes as one value. If Hypothesis drew each choice separately, it would create most programs by
+repeating choices within a program, and the programs would be similar to each other. Failing programs are shrunk byte by byte, towards
 the first of several options; `program.reduced` removes lines.
 """
 
@@ -34,12 +34,16 @@ class Draft:
     Attributes:
         scope: the variables by name.
         lines: the statements of the current part: setup, body, or before a call.
-        quiet: whether recording is off.
+        quiet: whether the whole function runs under `no_grad`.
+        home: where variables are defined now; see `Variable`.
+        kind: the name of the current statement function.
         rows, columns: the sizes of most tensors.
     """
 
     def __init__(self, choices: bytes, sizes: Sequence[int], excluded: Collection[str]) -> None:
-        self.choices, self.sizes, self.excluded = iter(choices), sizes, excluded
+        self.choices = iter(choices)
+        self.sizes = sizes
+        self.excluded = excluded
         self.scope: dict[str, Variable] = {}
         self.lines: list[Line] = []
         self.quiet = False
@@ -73,12 +77,12 @@ class Draft:
         return self.seeds
 
     def skip_if_excluded(self, fault: str) -> None:
-        """Skip the current statement if it can trigger an excluded bug."""
+        """Abandon the current statement, which can trigger a bug, if the bug is excluded."""
         if fault in self.excluded:
             raise UnfitError
 
     def shape(self) -> tuple[int, ...]:
-        """Choose the shape of a tensor; most are compatible with each other."""
+        """Choose the shape of a tensor; most can be broadcast with each other."""
         n, k = self.rows, self.columns
         return self.choose([(n, k)] * 6 + [(k,), (k,), (1, k), (n, 1), (), (), (k, k), (n,), (2, n, k)])
 
@@ -107,7 +111,7 @@ class Draft:
             prefix: prefix of the name.
             torch: the expression for PyTorch.
             view: the variable whose memory the result shares.
-            no_grad: whether recording is off.
+            no_grad: whether the line runs under `no_grad`.
             more: other attributes of the Variable.
         """
         name = self.name(prefix)
@@ -179,7 +183,7 @@ def into(shape: tuple[int, ...]) -> Callable[[Variable], bool]:
 
 
 def wherever(home: str) -> Callable[[Variable], bool]:
-    """Defined there."""
+    """Defined at this `home`."""
     return lambda v: v.home == home
 
 

@@ -1,4 +1,4 @@
-"""Former bugs, reintroduced: the search must find each of them.
+"""Former bugs, which the search must find when they are reintroduced.
 
 A fault is a function that patches the fixed code. Its docstring says what goes wrong.
 """
@@ -32,7 +32,7 @@ def fault(letter: str) -> Callable[[Fault], Fault]:
 
 @fault("C2")
 def copied_too_late(patch: pytest.MonkeyPatch) -> None:
-    """Memory outside that changes in the same call is copied only after the change."""
+    """Memory outside the function that changes in the same call is copied only after the change."""
 
     def base_of(value: Any) -> Any:
         return copy.copy(graph.base_of(value))  # hides that this memory changes

@@ -30,11 +30,11 @@ VALUES = {
     "one": ("1", "True", "1.0"),
     "C9": ("np.nan",),
 }
-"""Number arguments by kind. Those of one kind are equal but give different results."""
+"""Expressions for arguments that are numbers, by kind. Those of kinds "zero" and "one" are equal but give different results."""
 
 
 CHOICES = 400
-"""Number of bytes; enough for nearly every program."""
+"""The number of bytes from which a program is built, enough for nearly every program; zeros follow them."""
 
 
 def programs(sizes: Sequence[int] = SMALL, excluded: Collection[str] = KNOWN) -> SearchStrategy[Program]:
@@ -58,7 +58,7 @@ def program(choices: bytes, sizes: Sequence[int], excluded: Collection[str]) -> 
 
 
 def _statements(d: Draft, table: list[Any], counts: Sequence[int], first: Sequence[Any] = ()) -> tuple[Line, ...]:
-    """Choose statements from a table, fewer if none is suitable; the first comes from `first`."""
+    """Choose statements from a table, fewer if some are not suitable; before them one from `first`, if given."""
     d.lines = []
     if first:
         _statement(d, first)
@@ -83,7 +83,7 @@ def _statement(d: Draft, table: Sequence[Any]) -> bool:
 
 
 def _parameters(d: Draft) -> list[Variable]:
-    """The function's parameters."""
+    """Choose the function's parameters."""
     d.home = "argument"
     parameters = []
     for _ in range(d.choose([1, 2, 0, 3])):
@@ -99,6 +99,7 @@ def _parameters(d: Draft) -> list[Variable]:
 
 
 def _body(d: Draft) -> tuple[Line, ...]:
+    """Choose the function's statements; if it computes gradients, usually reset them at its beginning."""
     lines = _statements(d, BODY, [2, 4, 6, 8, 10])
     if any("backward()" in line.text for line in lines) and not d.chance(8):
         d.kind, d.lines = "zero_grad", []
@@ -112,7 +113,7 @@ def _body(d: Draft) -> tuple[Line, ...]:
 
 
 def _returns(d: Draft, body: Sequence[Line]) -> tuple[str, ...]:
-    """What the function returns: usually everything it does not use itself, so that every result is observed."""
+    """The variables that the function returns: usually those that it does not use itself, so that each result is observed."""
     tensors = [v for v in reversed(d.scope.values()) if v.kind in ("f", "f4", "b", "i", "j", "?")]
     if not tensors or d.chance(8):
         return ()
@@ -123,6 +124,7 @@ def _returns(d: Draft, body: Sequence[Line]) -> tuple[str, ...]:
 
 
 def _call(d: Draft, parameters: list[Variable], body: Sequence[Line], number: int) -> Call:
+    """Choose a call's arguments and, unless it is the first call, statements before it."""
     before = _statements(d, BETWEEN, [0, 1, 2, 3]) if number else ()
     d.lines, d.kind = [], "argument"
     recorded = any("backward()" in line.text or "cr.grad(" in line.text for line in body)
@@ -140,7 +142,7 @@ def _argument(d: Draft, v: Variable, earlier: dict[str, str], leaves: bool) -> s
         d: the draft.
         v: the parameter.
         earlier: the previous arguments, which may be reused.
-        leaves: whether it may be a tensor that requires gradients, which is rejected while recording.
+        leaves: whether it may be a tensor that requires gradients; a compiled function that records refuses those.
     """
     if v.kind == "n":
         return d.choose(VALUES[v.details[0]])

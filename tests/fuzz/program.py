@@ -1,7 +1,7 @@
-"""A random program as data: its variables outside, the compiled function, and the calls.
+"""A random program as data: the variables outside the function, the function, and its calls.
 
-A program consists of `Line`s of Python text. All backends run exactly the text that is printed, so a failure can be
-pasted into a file and debugged.
+A program consists of `Line`s of Python text. chainrule runs exactly the text that is printed for a failure, so it can be
+pasted into a file and debugged; PyTorch runs its own text of a line where it has one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def numbers(seed, *shape):
     return np.random.default_rng(seed).standard_normal(shape).astype(np.{dtype})
 
 
-def filled(module, seed):  # the same weights, and the same draws from here on, in every library
+def filled(module, seed):  # the same weights and, from here on, the same random numbers in both libraries
     cr.manual_seed(seed)
     with cr.no_grad():
         for parameter in module.parameters():
@@ -56,11 +56,13 @@ class Variable:
     Attributes:
         name: the variable's name.
         shape: of the tensor.
-        kind: "f", the program's floating type; "f4", float32 whatever the program's type is; "i", "b"; "n" for a
-            number, and the class name for everything else.
+        kind: of a tensor "f" (the program's floating type), "f4" (float32 whatever the program's type is), "i" (indices
+            from 0 to 2), "j" (other integers), "b" (booleans) or "?" (a type that differs, or None); "n" for a number;
+            otherwise the name of a class.
         home: "outside", "argument" or "local".
-        history: whether gradients flow through it: "" for no, "leaf", "result", or "spent" after `backward()`.
-        root: the variable whose memory it shares, or its own name.
+        history: whether gradients flow through it: "" if not, "leaf", "result", or "spent" if its graph has been freed or its
+            gradients are not compared.
+        root: the variable whose memory it shares; "" for none.
         odd: how its memory is unusual: "", "read-only", "packed", ...
         details: properties of modules and optimizers for `statements`.
     """
@@ -76,7 +78,7 @@ class Variable:
 
     @property
     def memory(self) -> str:
-        """The variable whose memory this one shares."""
+        """The name of the variable whose memory this one shares; its own name if there is none."""
         return self.root or self.name
 
     def __str__(self) -> str:
@@ -151,7 +153,7 @@ class Program:
         return HELPERS.format(dtype=self.dtype, cast="double" if self.dtype == "float64" else "float")
 
     def beginning(self, torch: bool = False) -> str | None:
-        """The setup and the function as text; None if PyTorch has no equivalent."""
+        """The setup and the function as text; None if PyTorch has no equivalent of a line."""
         body = text_of(self.body, torch)
         setup = text_of(self.setup, torch)
         if setup is None or body is None:
@@ -191,7 +193,7 @@ class Program:
 
 
 def text_of(lines: Sequence[Line], torch: bool) -> str | None:
-    """Join lines to a block of Python; consecutive `no_grad` lines share a `with`. None if PyTorch lacks one."""
+    """Join lines to a block of Python; consecutive `no_grad` lines share a `with`. None if PyTorch has no equivalent of a line."""
     out: list[str] = []
     quiet = False
     for line in lines:
@@ -206,19 +208,20 @@ def text_of(lines: Sequence[Line], torch: bool) -> str | None:
 
 
 def reduced(program: Program, fails: Callable[[Program], bool]) -> Program:
-    """Remove the lines, calls, parameters and outputs that are not needed for the failure."""
-    again = True
-    while again:
-        again = False
+    """Remove the calls, lines, parameters, outputs and `no_grad`s that are not needed for the failure."""
+    is_reduced = True
+    while is_reduced:
+        is_reduced = False
         for smaller in _smaller(program):
             if fails(smaller):
-                program, again = smaller, True
+                program = smaller
+                is_reduced = True
                 break
     return program
 
 
 def _smaller(program: Program) -> Iterator[Program]:
-    """Yield the program with one element removed."""
+    """Yield the programs that have one element less."""
     for i in reversed(range(len(program.calls))):
         if len(program.calls) > 1:
             yield replace(program, calls=program.calls[:i] + program.calls[i + 1 :])

@@ -1,7 +1,8 @@
 """Run a program eagerly and compiled, observe the state after each call, and compare.
 
 `check` runs a program in both ways and in PyTorch (see `torch_reading`), and raises a `Failure` at the first
-difference. A documented error is not a failure if it changes nothing; such refusals are counted by kind.
+difference. An error that chainrule documents is not a failure; such refusals are counted by kind. If the compiled function
+raises `CaptureError`, nothing may have changed.
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ FILE = "<program>"
 TOLERANCE = {"float64": 1e-8, "float32": 2e-4}
 """Tolerance, relative to the largest number in a tensor, or to 1 if that is larger."""
 LOST = 10
-"""A float32 result may have this many times the error of another backend, relative to float64."""
+"""The error of a float32 result, against float64, may be this many times the largest error of the other backend."""
 SECONDS = 60
 """CPU seconds after which a program counts as hanging."""
 REPEATS = 2
-"""Repetitions of the last call without changes; the last one should not compile again."""
+"""How often the last call is repeated without changes; the last repetition should not compile again."""
 PATIENCE = 10
-"""If it does compile again, a warning must appear within this many more calls."""
+"""If it does, the call must stop compiling, or a warning appear, within this many further repetitions."""
 
 
 class Failure(AssertionError):  # noqa: N818  # a disagreement, unlike the exceptions of the backends
@@ -133,7 +134,7 @@ class Eager:
         self.predefined = set(self.namespace)
 
     def run(self) -> list[Observation]:
-        """Run all calls, up to the first error, which may also occur in statements before a call."""
+        """Run all calls and the repetitions of the last one, up to the first error, also of statements before a call."""
         self.begin()
         observations = []
         for number in range(len(self.program.calls) + REPEATS):
@@ -147,7 +148,7 @@ class Eager:
         return observations
 
     def begin(self) -> None:
-        """Run the setup and define the function."""
+        """Seed the default generator, run the setup, and define the function."""
         random.manual_seed(0)
         self.execute_beginning()
 
@@ -156,7 +157,7 @@ class Eager:
         outputs = self.evaluate(self.function, self.prepare(number))
         return Observation(self.flat(outputs), self.state())
 
-    # The parts of that
+    # The steps of a run
 
     def names(self) -> dict[str, Any]:
         """The namespace of programs."""
@@ -165,7 +166,7 @@ class Eager:
         return namespace
 
     def execute_beginning(self) -> None:
-        """Run the program's setup."""
+        """Run the setup, and define the function."""
         exec(_code(self.program.beginning(self.library == "torch") or ""), self.namespace)  # noqa: S102
         self.function = self.namespace.pop("step")
 
@@ -187,7 +188,7 @@ class Eager:
             return function(*arguments)
 
     def kind(self, error: Exception) -> str:
-        """The kind of a refusal: its message without numbers, shapes and lines of code."""
+        """The kind of a refusal: the first line of its message without numbers, shapes and places in the source."""
         text = re.sub(r"\(<program>:\d+\)|\([^()]*\.py:\d+\)", "", str(error).partition("\n")[0])
         text = re.sub(r"\((\d+,? ?)*\)", "(…)", text)
         text = re.sub(r"-?\b\d+(\.\d+)?\b", "#", text)
@@ -378,16 +379,17 @@ def no_worse(
         exact: the observations in float64.
         theirs: those of another backend, in float32.
         ours: our observations.
-        agrees: whether one of their values, by name, agrees with ours.
+        agrees: called with a name, their value and our values by name; whether their value agrees with ours.
     """
-    for wide, other, own in zip(exact, theirs, ours, strict=False):
-        if wide.refusal or other.refusal or own.refusal:
+    for exact_one, their_one, our_one in zip(exact, theirs, ours, strict=False):
+        if exact_one.refusal or their_one.refusal or our_one.refusal:
             break
-        mine, right = {**own.outputs, **own.state}, {**wide.outputs, **wide.state}
-        for name, value in {**other.outputs, **other.state}.items():
-            if agrees(name, value, mine):
+        our_values = {**our_one.outputs, **our_one.state}
+        exact_values = {**exact_one.outputs, **exact_one.state}
+        for name, value in {**their_one.outputs, **their_one.state}.items():
+            if agrees(name, value, our_values):
                 continue
-            three = value, mine.get(name), right.get(name)
+            three = value, our_values.get(name), exact_values.get(name)
             if not all(isinstance(x, np.ndarray) and x.dtype.kind == "f" for x in three):
                 return False
             if not three[0].shape == three[1].shape == three[2].shape or three[0].dtype != three[1].dtype:
@@ -398,13 +400,13 @@ def no_worse(
 
 
 def _as_near(theirs: np.ndarray, ours: np.ndarray, exact: np.ndarray) -> bool:
-    """Whether each of our numbers equals theirs, is exact, or has at most LOST times their error."""
+    """Whether each of our numbers equals theirs, is nearly exact, or has at most LOST times their largest error."""
     with np.errstate(invalid="ignore", over="ignore"):
-        away, lost = np.abs(ours - exact), np.abs(theirs - exact)
+        our_error, their_error = np.abs(ours - exact), np.abs(theirs - exact)
         finite = np.isfinite(theirs) & np.isfinite(ours) & np.isfinite(exact)
         largest = max(1.0, np.abs(exact[np.isfinite(exact)]).max(initial=0.0))
-        near = away <= TOLERANCE["float32"] * largest
-        near |= finite & (away <= LOST * lost[finite].max(initial=0.0))
+        near = our_error <= TOLERANCE["float32"] * largest
+        near |= finite & (our_error <= LOST * their_error[finite].max(initial=0.0))
         for right in (theirs, exact):
             near |= (ours == right) | (np.isnan(ours) & np.isnan(right))
     return bool(near.all())
@@ -422,7 +424,7 @@ def compare(
         if name not in actual:
             raise failure(f"{where} {name} is missing")
         if name not in expected:
-            raise failure(f"{where} {name} is there, {shown(actual[name])}")
+            raise failure(f"{where} {name} is unexpected: {shown(actual[name])}")
         if not same(expected[name], actual[name], tolerance):
             raise failure(f"{where} {name} is {shown(actual[name])}, not {shown(expected[name])}")
 

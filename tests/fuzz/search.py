@@ -46,8 +46,8 @@ def search(
     """Run random programs until one fails.
 
     Args:
-        count: maximum number of programs.
-        seed: random seed.
+        count: the largest number of programs.
+        seed: the random seed.
         counts: updated with the numbers of programs and refusals.
         compiled: use the real compiler and larger sizes.
         excluded: known bugs whose programs are not generated.
@@ -68,16 +68,16 @@ def search(
         nonlocal failed_after
         if begin is not None:
             begin(program)
-        here = Counts()
+        program_counts = Counts()
         try:
-            check(program, here, torch)
+            check(program, program_counts, torch)
         except Failure as failure:
             failed.append((program, failure))
             failed_after = failed_after or counts.programs + 1
             raise
         finally:
             if not failed_after:  # do not count shrinking
-                counts.add(here)
+                counts.add(program_counts)
 
     with environment(compiled):
         try:
@@ -102,7 +102,7 @@ def _failure(program: Program, torch: bool) -> Failure | None:
 
 
 def _fails_alike(program: Program, failure: Failure, torch: bool) -> bool:
-    """Whether a program fails in the same way (with the same error)."""
+    """Whether a program fails with the same kind of failure and, if that is an unexpected error, with the same error."""
     other = _failure(program, torch)
     same = type(other) is type(failure)
     return same and (type(failure).__name__ != "UnexpectedError" or str(other)[:30] == str(failure)[:30])

@@ -1,8 +1,8 @@
 """The table of statements: how each is generated, with its text for chainrule and, if different, for PyTorch.
 
 To add a statement, write a function that picks variables from the draft and adds a line. `@setup` statements run before
-the function, `@body` statements in it, and `@between` statements between calls; the number is a weight. A statement that
-can trigger a bug in `KNOWN` calls `skip_if_excluded` first.
+the function is defined, `@body` statements in the function, and `@between` statements between calls; the number is a
+weight. A statement that can trigger a bug in `KNOWN` calls `skip_if_excluded` first.
 """
 
 from __future__ import annotations
@@ -100,9 +100,9 @@ memory is unusual."""
 
 
 def strided_array(d: Draft, shape: tuple[int, ...]) -> tuple[str, str | None, str]:
-    """Choose one: its text, None if PyTorch does not support it, and how its memory is unusual."""
-    whole, text, shareable, odd = STRIDES[d.choose(list(STRIDES))]
-    return text.format(new_array(d, whole(shape)), shape=shape), "" if shareable else None, odd
+    """Choose a non-contiguous array: its text, the text for PyTorch (None if PyTorch does not support it), how it is unusual."""
+    base_shape, text, is_supported_by_torch, odd = STRIDES[d.choose(list(STRIDES))]
+    return text.format(new_array(d, base_shape(shape)), shape=shape), "" if is_supported_by_torch else None, odd
 
 
 @setup(1)
@@ -120,9 +120,9 @@ def read_only(d: Draft) -> None:
     array = d.name("frozen")
     d.line(f"{array} = {new_array(d, shape)}")
     d.line(f"{array}.flags.writeable = False")
-    leaf = d.chance(3)
-    d.define(f"cr.from_numpy({array})", shape, prefix="buf", odd="read-only", history="leaf" if leaf else "")
-    if leaf:
+    is_leaf = d.chance(3)
+    d.define(f"cr.from_numpy({array})", shape, prefix="buf", odd="read-only", history="leaf" if is_leaf else "")
+    if is_leaf:
         d.line(f"{list(d.scope)[-1]}.requires_grad_()")
 
 
@@ -201,7 +201,7 @@ OPTIMIZERS = {
     "centered": ("RMSprop", "lr=0.1, eps=0.1, momentum=0.5, centered=True"),
     "Adagrad": ("Adagrad", "lr=0.1, eps=0.01, lr_decay=0.1"),
 }
-"""A large eps, because otherwise a gradient of pure rounding error, such as 1e-17, would cause a full step."""
+"""Classes and arguments. A large eps, because otherwise a gradient of pure rounding error (1e-17) would cause a full step."""
 
 
 @setup(4)
@@ -222,7 +222,7 @@ def optimizer(d: Draft) -> None:
 
 @setup(1)
 def schedule(d: Draft) -> None:
-    """A schedule that steps outside the function."""
+    """A learning-rate scheduler."""
     a = d.pick(optimizers)
     text = d.choose(["ExponentialLR({}, 0.5)", "StepLR({}, 2, 0.1)", "LambdaLR({}, lambda t: 1 / (1 + t))"])
     d.define(f"optim.lr_scheduler.{text.format(a)}", kind="Schedule", prefix="sched")
@@ -245,7 +245,7 @@ def optimizers(v: Variable) -> bool:
 
 
 def detail(name: str) -> Callable[[Variable], bool]:
-    """Has this among its details."""
+    """Has this detail."""
     return lambda v: name in v.details
 
 
@@ -285,7 +285,7 @@ def zero(d: Draft) -> None:
 
 
 def unbounded(a: Variable) -> str:
-    """Detach infinite or NaN results, because the libraries differ in the gradients of 0 times infinity."""
+    """The history of results that may be infinite or NaN: "spent", since the libraries differ in gradients of 0 · infinity."""
     return "spent" if a.history else ""
 
 
@@ -321,7 +321,7 @@ REDUCTIONS = ["sum", "mean", "amax", "amin", "var", "logsumexp", "prod", "std", 
 
 @body(12)
 def reduction(d: Draft) -> None:
-    """A sum, a mean or the largest, over all or one of the dimensions."""
+    """A reduction over all dimensions or over one."""
     a = d.pick(floats)
     name = d.choose(REDUCTIONS)
     if 0 in a.shape and name not in ("sum", "mean", "prod"):
@@ -340,7 +340,7 @@ def reduction(d: Draft) -> None:
 
 @body(4)
 def largest(d: Draft) -> None:
-    """The maxima with their indices."""
+    """The largest or smallest elements along a dimension, or the indices of the largest."""
     a = d.pick(floats, dims(1, 2, 3), filled)
     dim = d.choose(range(len(a.shape)))
     shape = a.shape[:dim] + a.shape[dim + 1 :]
@@ -352,7 +352,7 @@ def largest(d: Draft) -> None:
 
 @body(8)
 def along(d: Draft) -> None:
-    """A function of each row that keeps its shape."""
+    """A function along a dimension that keeps the shape."""
     a = d.pick(floats, dims(1, 2, 3), filled)
     name = d.choose(["softmax", "log_softmax", "cumsum"])
     d.define(f"{a}.{name}({d.choose([-1, 0])})", a.shape, of=[a])
@@ -375,18 +375,18 @@ def product(d: Draft) -> None:
 
 @body(16)
 def view(d: Draft) -> None:
-    """The expression of a view."""
+    """A view of a tensor."""
     make_view(d, d.pick(floats), "t")
 
 
 def make_view(d: Draft, a: Variable, prefix: str) -> Variable:
-    """A view of a tensor."""
+    """Add a view of a tensor."""
     text, shape = d.choose(views(a.shape))
     return d.define(text.format(a), shape, of=[a], view=a, prefix=prefix)
 
 
 def views(shape: tuple[int, ...]) -> list[tuple[str, tuple[int, ...]]]:
-    """Views of a tensor of a shape, and their shapes."""
+    """The expressions of views of a tensor of this shape, and the views' shapes."""
     size = math.prod(shape)
     forms: list[tuple[str, tuple[int, ...]]] = [("{}.unsqueeze(0)", (1, *shape)), ("{}[...]", shape)]
     if not shape:
@@ -420,7 +420,7 @@ def views(shape: tuple[int, ...]) -> list[tuple[str, tuple[int, ...]]]:
 
 @body(4)
 def repeated(d: Draft) -> None:
-    """Repeated elements."""
+    """An expanded or a repeated tensor."""
     a = d.pick(floats, dims(1, 2))
     text, shape = d.choose(
         [
@@ -500,7 +500,7 @@ def compared(d: Draft) -> None:
 
 @body(8)
 def masked(d: Draft) -> None:
-    """Masked selection."""
+    """A function of a mask and a tensor, or a choice between two tensors by a mask."""
     m = d.pick(booleans)
     a = d.pick(floats, into(m.shape))
     if a.shape == m.shape and d.chance(3):
@@ -529,7 +529,7 @@ def picked(d: Draft) -> None:
 
 @body(12)
 def called(d: Draft) -> None:
-    """A call of a module."""
+    """A call of a module with an input that fits."""
     a = d.pick(modules)
     if "table" in a.details:
         i = d.pick(integers)
@@ -551,6 +551,7 @@ def called(d: Draft) -> None:
 
 
 def _learned(a: Variable) -> Variable:
+    """A leaf that stands for a module's parameters in `of=`."""
     return Variable(f"{a}.parameters", history="leaf")
 
 
@@ -586,7 +587,7 @@ def loss(d: Draft) -> None:
 
 @body(20)
 def backward(d: Draft) -> None:
-    """Gradients."""
+    """Compute gradients of a tensor or of a function of it."""
     if d.quiet:
         raise UnfitError
     a = d.pick(floats, filled, lambda v: v.history == "result")
@@ -605,7 +606,7 @@ def spent(d: Draft) -> None:
 
 @body(4)
 def gradient(d: Draft) -> None:
-    """Gradients as values, which may be differentiated again."""
+    """A gradient as a tensor that can be differentiated again."""
     if d.quiet:
         raise UnfitError
     d.skip_if_excluded("C3")
@@ -638,7 +639,7 @@ def stepped(d: Draft) -> None:
 
 @body(16)
 def trained(d: Draft) -> None:
-    """A step of training: a module's output, a loss, its gradients, an optimizer's step."""
+    """A training step: a module's output, a loss, its gradients, an optimizer's step."""
     if d.quiet:
         raise UnfitError
     called(d)
@@ -683,7 +684,7 @@ PARTS = [
 
 
 def changeable(v: Variable) -> bool:
-    """What may be changed in place."""
+    """May be changed in place."""
     return v.kind == "f" and v.home != "argument"
 
 
@@ -692,9 +693,9 @@ def write(d: Draft, a: Variable, text: str, value: Variable | None = None) -> No
 
     Args:
         d: the draft.
-        a: what is changed.
+        a: the tensor that is changed.
         text: the statement, with {b} for the value.
-        value: what goes in.
+        value: the tensor that {b} stands for, if any.
     """
     values = [] if value is None else [value]
     no_grad = d.quiet or a.history == "leaf" or d.chance(2)
@@ -749,7 +750,7 @@ def set_part(d: Draft) -> None:
 
 @body(20)
 def change_part(d: Draft) -> None:
-    """Change a view in place, and with it its base."""
+    """Change a view of a tensor in place, which changes the tensor."""
     a = d.pick(changeable, dims(2), filled)
     method = d.choose(["add_(1)", "mul_(2)", "zero_()", "add_({b})", "copy_({b})"])
     text = d.choose(PARTS).format(a=a, m=method, b="{b}")
@@ -819,7 +820,7 @@ def frozen_inside(d: Draft) -> None:
 
 @body(1)
 def looked(d: Draft) -> None:
-    """Read a value, which a compiled function refuses."""
+    """Branch on a value, which a compiled function refuses."""
     a = d.pick(floats, dims(0))
     d.line(f"if {a} > 1e9:\n    pass")
 
@@ -882,7 +883,7 @@ def mode_changed(d: Draft) -> None:
 
 @between(2)
 def state_loaded(d: Draft) -> None:
-    """Restore the state of a module or an optimizer."""
+    """Save the state of a module or an optimizer or, if it has been saved, restore it."""
     a = d.pick(lambda v: modules(v) or optimizers(v))
     name = f"saved_{a}"
     if name in d.scope:
@@ -903,7 +904,7 @@ def frozen(d: Draft) -> None:
 
 
 def freeze(d: Draft, a: Variable) -> None:
-    """Freeze (which drops gradients here but not in PyTorch) or unfreeze."""
+    """Freeze (which drops gradients in chainrule but not in PyTorch) or unfreeze."""
     if d.chance(2):
         d.line(f"{a}.requires_grad_(True)")
     elif modules(a):
@@ -950,7 +951,7 @@ def part_replaced(d: Draft) -> None:
 
 @between(1)
 def module_replaced(d: Draft) -> None:
-    """Replace a module by another of the same kind."""
+    """Replace a Linear module by another one."""
     a = d.pick(modules, detail("in_features"))
     d.skip_if_excluded("C3")
     d.line(f"{a} = filled(nn.Linear({d.columns}, {d.columns}), {100 * d.seed()})")
@@ -958,7 +959,7 @@ def module_replaced(d: Draft) -> None:
 
 @between(1)
 def optimizer_replaced(d: Draft) -> None:
-    """Replace an optimizer."""
+    """Replace an optimizer by SGD."""
     a = d.pick(optimizers)
     d.skip_if_excluded("C3")
     owner = d.scope[a.details[1]]
@@ -968,6 +969,6 @@ def optimizer_replaced(d: Draft) -> None:
 
 @between(1)
 def hooked(d: Draft) -> None:
-    """Change a module's output by a hook."""
+    """Register a hook that changes a module's output."""
     a = d.pick(modules)
     d.line(f"{a}.register_forward_hook(lambda module, inputs, output: output * 2)")

@@ -30,7 +30,7 @@ DTYPES = {
 
 
 class Library:
-    """The torch module with some names replaced."""
+    """A module with some names replaced."""
 
     def __init__(self, library: Any, **replaced: Any) -> None:
         self.__dict__.update(replaced)
@@ -138,10 +138,10 @@ def typed(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
 
 
 def check(program: Program, eager: list[Observation], counts: Counts, tolerance: float) -> None:
-    """Compare eager chainrule with PyTorch, if the program has a PyTorch equivalent.
+    """Compare eager chainrule with PyTorch, if PyTorch has an equivalent of each line.
 
     Raises:
-        TorchDiffers: a difference that float32 does not explain: PyTorch's gelu(inf) is NaN there, say.
+        TorchDiffers: a difference that rounding to float32 does not explain.
     """
     if any(line.text_for(torch=True) is None for line in program.lines()):
         return
@@ -180,8 +180,8 @@ def compare_all(expected: list[Observation], actual: list[Observation], counts: 
 
 
 def _same_state(name: str, expected: Any, state: dict[str, Any], tolerance: float) -> bool:
-    """Whether eager chainrule's state has an entry of PyTorch's."""
-    if ".group " in name:  # PyTorch has more options, and some integers instead of floats
+    """Whether an entry of PyTorch's state is in chainrule's state, with an equal value."""
+    if ".group " in name:  # PyTorch has more options, some of them integers where ours are floats
         return name not in state or expected == state[name] or same(expected, state[name], 0)
     if name.endswith(".step"):  # float32 in PyTorch
         return int(expected) == int(state[name])
