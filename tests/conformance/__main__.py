@@ -1,4 +1,4 @@
-"""The reports on PyTorch's own samples: `python -m tests.conformance`, or with a part of an entry's name."""
+"""Print the reports on PyTorch's own samples: `python -m tests.conformance [PART OF A NAME]`; 1 if there are faults."""
 
 import sys
 

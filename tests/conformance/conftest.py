@@ -1,4 +1,4 @@
-"""Side by side with PyTorch: what the comparisons share."""
+"""Fixtures of the comparisons with PyTorch."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
-    """On a busy machine PyTorch's threads spend a hundred times the work of these small sizes on waiting for each other."""
+    """Run PyTorch on one thread: for these small sizes its threads would spend most of their time waiting for each other."""
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
 def assert_same() -> Callable[..., None]:
-    """Compares a Tensor with PyTorch's: shape, type, and values to a share of the largest finite one among them."""
+    """Compare a Tensor with PyTorch's: shape, type, and values within `relative` times the largest finite value of PyTorch."""
 
     def check(ours: Any, theirs: Any, relative: float, what: str = "") -> None:
         one, two = ours.numpy() if hasattr(ours, "numpy") else np.asarray(ours), theirs.detach().numpy()

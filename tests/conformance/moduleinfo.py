@@ -1,9 +1,9 @@
 """PyTorch's own sample inputs for its modules, run through ours.
 
-PyTorch ships the samples that its modules are tested with (`module_db`, a list of ModuleInfo). For each that we have,
+PyTorch ships the samples that its modules are tested with (`module_db`, a list of ModuleInfo). For each module of chainrule,
 all of them go through PyTorch and through chainrule, built with the same arguments and in the same state: results,
-types, shapes, gradients of inputs and parameters for a random upstream gradient, and the state afterwards must agree,
-and go back into PyTorch. What PyTorch refuses (`module_error_inputs`) must be refused here too.
+types, shapes, gradients of inputs and parameters for a random upstream gradient, and the state afterwards must agree, and
+PyTorch must load that state. What PyTorch refuses (`module_error_inputs`) must be refused here too.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ENTRIES = [entry for entry in module_db if hasattr(nn, entry.module_cls.__name__
 NOT_LISTED = """
     Dropout Dropout2d Flatten Hardsigmoid Identity Module ModuleDict ModuleList Parameter ParameterList Sequential Unflatten Upsample
 """.split()
-"""Our classes that PyTorch has no samples for: tests/nn and test_modules.py look at them."""
+"""Classes of chainrule.nn for which PyTorch has no samples: tests/nn and test_modules.py cover them."""
 
 
 def run(entry: Any) -> Outcome:
@@ -41,7 +41,7 @@ def run(entry: Any) -> Outcome:
         outcome.total += 1
         try:
             fault = difference(entry, sample, dtype, training)
-        except Exception as error:  # whatever it is, it is told
+        except Exception as error:
             absent = _absent(entry, sample)
             refused_here = sample.constructor_input.kwargs.get("proj_size") and "proj_size must be 0" in str(error)
             if refused_here or (
@@ -72,10 +72,10 @@ def _samples(entry: Any) -> Iterator[tuple[torch.dtype, bool, int, Any]]:
 
 
 def difference(entry: Any, sample: Any, dtype: torch.dtype, training: bool) -> str | None:
-    """What is not alike in one sample, if anything."""
+    """The first difference in one sample, if any."""
     theirs = _theirs(entry, sample).to(dtype).train(training)
     ours = _ours(entry, sample).to(opinfo.TYPES[dtype]).train(training)
-    if fault := _not_as_it_starts(theirs, ours):
+    if fault := _different_initial_states(theirs, ours):
         return fault
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
@@ -86,20 +86,20 @@ def difference(entry: Any, sample: Any, dtype: torch.dtype, training: bool) -> s
     ours.load_state_dict(theirs.state_dict())
     if fault := _different_states(theirs, ours, rtol=0, atol=0):
         return f"state as loaded: {fault}"
-    made: list[Any] = []
+    inputs: list[Any] = []
     forward = sample.forward_input
-    got = ours(*opinfo.converted(forward.args, made), **opinfo.converted(forward.kwargs, made))
+    actual = ours(*opinfo.converted(forward.args, inputs), **opinfo.converted(forward.kwargs, inputs))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PyTorch's advice on some of its own modules
-        wanted = theirs(*forward.args, **forward.kwargs)
-    made += zip(theirs.parameters(), ours.parameters(), strict=True)
-    if fault := opinfo.compare(wanted, got, made, dtype):
+        warnings.simplefilter("ignore")  # PyTorch warns about some of its own modules
+        expected = theirs(*forward.args, **forward.kwargs)
+    inputs += zip(theirs.parameters(), ours.parameters(), strict=True)
+    if fault := opinfo.compare(expected, actual, inputs, dtype):
         return fault
     if fault := _different_states(theirs, ours, *opinfo.TOLERANCES[dtype]):
         return f"state afterwards: {fault}"
-    another = _theirs(entry, sample).to(dtype)
-    another.load_state_dict({name: torch.from_numpy(t.numpy()) for name, t in ours.state_dict().items()})
-    fault = _different_states(another, ours, rtol=0, atol=0)
+    reloaded = _theirs(entry, sample).to(dtype)
+    reloaded.load_state_dict({name: torch.from_numpy(t.numpy()) for name, t in ours.state_dict().items()})
+    fault = _different_states(reloaded, ours, rtol=0, atol=0)
     return fault and f"state as PyTorch loads it: {fault}"
 
 
@@ -110,13 +110,17 @@ def _theirs(entry: Any, sample: Any) -> Any:
 
 
 def _ours(entry: Any, sample: Any) -> Any:
-    """Our module with a sample's arguments; one that we lack, and that has PyTorch's usual value, is left out."""
+    """chainrule's module with a sample's arguments, without those that it does not have and that have PyTorch's default."""
     given, kind = sample.constructor_input, _class(entry)
-    usual, known = inspect.signature(entry.module_cls).parameters, inspect.signature(kind).parameters
-    hidden = inspect.Parameter("hidden", inspect.Parameter.KEYWORD_ONLY, default=None)  # RNN hides its behind `*args`
-    values = given.kwargs.items()
-    is_usual = {n for n, v in values if n not in known and (n == "device" or v is usual.get(n, hidden).default)}
-    options = {n: _converted(v) for n, v in given.kwargs.items() if n not in is_usual}
+    their_parameters = inspect.signature(entry.module_cls).parameters
+    our_parameters = inspect.signature(kind).parameters
+    hidden = inspect.Parameter("hidden", inspect.Parameter.KEYWORD_ONLY, default=None)  # RNN's are behind `*args`
+    left_out = {
+        name
+        for name, value in given.kwargs.items()
+        if name not in our_parameters and (name == "device" or value is their_parameters.get(name, hidden).default)
+    }
+    options = {name: _converted(value) for name, value in given.kwargs.items() if name not in left_out}
     return kind(*map(_converted, given.args), **options)
 
 
@@ -125,36 +129,37 @@ def _class(entry: Any) -> Any:
 
 
 def _converted(value: Any) -> Any:
-    """An argument with our Tensors and functions in the place of PyTorch's."""
+    """An argument with chainrule's Tensors and functions in place of PyTorch's."""
     if inspect.isroutine(value):
         return getattr(nn.functional, value.__name__)
     return opinfo.converted(value, [])
 
 
 def _absent(entry: Any, sample: Any) -> list[str]:
-    """The names of a sample's arguments that ours do not have."""
+    """The names of a sample's arguments that chainrule's module does not have."""
     ours = _class(entry)
     known = {*inspect.signature(ours).parameters, *inspect.signature(ours.forward).parameters}
     calls = (sample.constructor_input, sample.forward_input)
     return [name for call in calls if call for name in call.kwargs if name not in known]
 
 
-def _not_as_it_starts(theirs: torch.nn.Module, ours: nn.Module) -> str | None:
-    """A difference in names, shapes, types or in those starting values that are not random."""
+def _different_initial_states(theirs: torch.nn.Module, ours: nn.Module) -> str | None:
+    """The first difference in names, shapes, types or those initial values that are not random, if any."""
     if [n for n, _ in ours.named_parameters()] != [n for n, _ in theirs.named_parameters()]:
-        return "other parameters"
+        return "the names of the parameters differ"
     mine, other = ours.state_dict(), theirs.state_dict()
     if list(mine) != list(other):
         return f"state {list(mine)}, not {list(other)}"
     learned = dict(theirs.named_parameters())
     for name, w in other.items():
         random = name in learned and w.numel() > 0 and w.min() != w.max()
-        if fault := opinfo.different(w, mine[name], rtol=0, atol=opinfo.ANY if random else 0):
-            return f"{name} as it starts: {fault}"
+        if fault := opinfo.different(w, mine[name], rtol=0, atol=opinfo.ANY_VALUE if random else 0):
+            return f"initial {name}: {fault}"
     return None
 
 
 def _different_states(theirs: torch.nn.Module, ours: nn.Module, rtol: float, atol: float) -> str | None:
+    """The first difference between the values in the modules' states, if any."""
     mine = ours.state_dict()
     for name, w in theirs.state_dict().items():
         if fault := opinfo.different(w, mine[name], rtol, atol):
@@ -163,7 +168,7 @@ def _different_states(theirs: torch.nn.Module, ours: nn.Module, rtol: float, ato
 
 
 def refusals(entry: Any) -> tuple[int, list[str]]:
-    """How many calls PyTorch refuses, and those that we take, or refuse with another kind of error or none of our own."""
+    """The number of calls that PyTorch refuses, and a line for each of these that chainrule does not refuse properly."""
     if entry.module_error_inputs_func is None:
         return 0, []
     set_rng_seed(0)
@@ -179,5 +184,5 @@ def refusals(entry: Any) -> tuple[int, list[str]]:
 
 
 def report(chosen: str = "") -> int:
-    """Print, for each module, samples passed / total / unsupported; returns the number of faults."""
+    """Print, for each module, the samples passed, in total and unsupported; returns the number of faults."""
     return show("ModuleInfo", ((run(entry), refusals(entry)) for entry in ENTRIES if chosen in entry.name))

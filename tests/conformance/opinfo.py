@@ -2,8 +2,8 @@
 
 PyTorch ships the samples that its operators are tested with (`op_db`, a list of OpInfo). For each entry in `ENTRIES`
 all of them go through PyTorch and through chainrule: results, types, shapes, and gradients for a random upstream
-gradient must agree, and what PyTorch refuses (`error_inputs`) must be refused here too, in Python's own kinds of
-error. Second derivatives are measured by finite differences. `make conformance` prints the report.
+gradient must agree, and what PyTorch refuses (`error_inputs`) must be refused here too, with a built-in kind of error.
+Second derivatives are compared with finite differences. `make conformance` prints the report.
 """
 
 from __future__ import annotations
@@ -58,20 +58,20 @@ ELSEWHERE = {
     "zero_": "changes leaves in place while operations are recorded, which is refused: tests/autograd",
     "put": "another operation has that name",
 }
-"""Entries of names that we have which are not run, and where those are looked at."""
+"""Entries that are not run although chainrule has their names: why, and which tests cover these operations."""
 
 WITHOUT_SAMPLES = {
     **dict.fromkeys(("cast", "getitem", "standardize"), "names of our own"),
     "vector_norm": "the samples of `norm` go through it",
 }
-"""Public operations of ours for which PyTorch has no samples under that name."""
+"""Public operations of chainrule for which PyTorch has no samples, and why."""
 
-# Variants that are another thing under the same name: complex numbers, a GPU's kernel.
 LEFT_OUT = {
     ("nn.functional.silu", "complex"),
     ("bmm", "triton_optimized"),
     ("nn.functional.batch_norm", "without_cudnn"),
 }
+"""Variants (names of an entry and a variant) that are for complex numbers or for a GPU."""
 
 ENTRIES = [op for op in op_db if op.name in NAMES and (op.name, op.variant_test_name) not in LEFT_OUT]
 
@@ -85,11 +85,11 @@ TYPES = {
     torch.uint8: np.uint8,
     torch.bool: np.bool_,
 }
-ANY = 1e30  # a tolerance for what is random: other numbers than PyTorch's
+ANY_VALUE = 1e30  # an absolute tolerance for random numbers, which differ from PyTorch's
 ROUNDED = {"nn.functional.hardsigmoid"}
-"""Entries that PyTorch computes in float32 also for float64: its ⅙ in the derivative."""
+"""Entries whose float64 derivative has only float32 precision in PyTorch: it multiplies by ⅙ in float32."""
 TOLERANCES = {torch.float64: (1e-9, 1e-11), torch.float32: (2e-4, 2e-5)}
-"""rtol and atol by type; a gradient's are ten times as large."""
+"""rtol and atol by type; those of gradients are ten times as large."""
 
 
 def title(op: Any) -> str:
@@ -98,7 +98,7 @@ def title(op: Any) -> str:
 
 
 def ours(op: Any) -> Any:
-    """Our function for an entry, or None."""
+    """chainrule's function for an entry, or None."""
     if op.name == "__getitem__":
         return lambda x, index: x[index]
     if op.name == "where":  # PyTorch's samples have the input first in these three
@@ -121,60 +121,61 @@ def types_of(op: Any) -> list[torch.dtype]:
     return [t for t in (torch.float64, torch.float32) if t in supported] or [torch.int64]
 
 
-def converted(value: Any, made: list[tuple[torch.Tensor, chainrule.Tensor]]) -> Any:
-    """A sample's value with our Tensors in the place of PyTorch's; pairs that want gradients are noted in `made`."""
+def converted(value: Any, pairs: list[tuple[torch.Tensor, chainrule.Tensor]]) -> Any:
+    """A sample's value with chainrule's Tensors in place of PyTorch's; pairs that require gradients are added to `pairs`."""
     if isinstance(value, torch.Tensor):
-        if again := [ours for theirs, ours in made if theirs is value]:
-            return again[0]
+        for theirs, ours in pairs:
+            if theirs is value:
+                return ours
         tensor = chainrule.Tensor._wrap(value.detach().numpy().copy(order="K"))
         if value.requires_grad:
             tensor.requires_grad_()
-            made.append((value, tensor))
+            pairs.append((value, tensor))
         return tensor
     if isinstance(value, torch.dtype):
         return TYPES.get(value, value)
     if isinstance(value, (list, tuple)) and not isinstance(value, torch.Size):
-        return type(value)(converted(part, made) for part in value)
+        return type(value)(converted(part, pairs) for part in value)
     if isinstance(value, torch.Size):
         return tuple(value)
     if isinstance(value, dict):
-        return {key: converted(part, made) for key, part in value.items()}
+        return {key: converted(part, pairs) for key, part in value.items()}
     return value
 
 
-def run(op: Any, dtype: torch.dtype, outcome: Outcome, most: int | None = None) -> None:
-    """Run the samples of an entry in one type: all, or at most so many, evenly chosen."""
+def run(op: Any, dtype: torch.dtype, outcome: Outcome, max_samples: int | None = None) -> None:
+    """Run the samples of an entry in one type: all, or at most `max_samples`, evenly chosen."""
     function = ours(op)
     differentiable = dtype.is_floating_point and op.supports_autograd
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PyTorch warns in making some samples
+        warnings.simplefilter("ignore")  # PyTorch warns while it makes some samples
         samples = _samples(op, dtype, differentiable)
-    step = 1 if most is None else -(-len(samples) // most) or 1
+    step = 1 if max_samples is None else -(-len(samples) // max_samples) or 1
     for number, sample in enumerate(samples[::step]):
         outcome.total += 1
         where = f"{title(op)}, {str(dtype).removeprefix('torch.')}, sample {number * step}: {sample.summary()}"
-        made: list[tuple[torch.Tensor, chainrule.Tensor]] = []
-        arguments = converted((sample.input, *sample.args), made)
-        options = converted(sample.kwargs, made)
+        pairs: list[tuple[torch.Tensor, chainrule.Tensor]] = []
+        arguments = converted((sample.input, *sample.args), pairs)
+        options = converted(sample.kwargs, pairs)
         try:
-            got = function(*arguments, **options)
+            actual = function(*arguments, **options)
         except (TypeError, ValueError, NotImplementedError) as error:
             if _names_an_argument(error, sample):
                 outcome.unsupported.append(str(error))
             else:
                 outcome.wrong.append(f"{where}: raised {type(error).__name__}: {error}")
             continue
-        except Exception as error:  # whatever it is, it is told
+        except Exception as error:
             outcome.wrong.append(f"{where}: raised {type(error).__name__}: {error}")
             continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             torch.manual_seed(0)
-            wanted = op.op(sample.input, *sample.args, **sample.kwargs)
+            expected = op.op(sample.input, *sample.args, **sample.kwargs)
         try:
             precision = torch.float32 if op.name in ROUNDED else dtype
-            fault = compare(wanted, got, made, precision, random="dropout" in op.name)
-        except Exception as error:  # in the gradients: told like any other fault
+            fault = compare(expected, actual, pairs, precision, random="dropout" in op.name)
+        except Exception as error:  # in the gradients
             fault = f"raised {type(error).__name__}: {error}"
         if fault:
             outcome.wrong.append(f"{where}: {fault}")
@@ -183,84 +184,84 @@ def run(op: Any, dtype: torch.dtype, outcome: Outcome, most: int | None = None) 
 
 
 def _samples(op: Any, dtype: torch.dtype, requires_grad: bool) -> list[Any]:
-    """What `op.sample_inputs` gives, without its search of the whole call stack for a unittest at each sample."""
+    """The samples that `op.sample_inputs` yields, without its slow search of the call stack for a unittest at each sample."""
     set_rng_seed(0)
     return list(op.sample_inputs_func(op, "cpu", dtype, requires_grad))
 
 
 def _names_an_argument(error: Exception, sample: Any) -> bool:
-    """Whether an error says which argument of the sample is not supported, by its name or, of a word, by its value."""
+    """Whether an error names a keyword argument of the sample, or a positional argument that is a string, by its value."""
     words = [*sample.kwargs, *(value for value in sample.args if isinstance(value, str))]
     return any(repr(word) in str(error) for word in words)
 
 
-def different(wanted: torch.Tensor, got: Any, rtol: float, atol: float) -> str | None:
-    """How a Tensor of ours is not PyTorch's, if it is not."""
-    if isinstance(wanted, bool):
-        return None if got is wanted else f"{got!r}, not {wanted}"
-    if not isinstance(got, chainrule.Tensor):
-        return f"a {type(got).__name__}, not a Tensor"
-    if tuple(wanted.shape) != got.shape:
-        return f"shape {got.shape}, not {tuple(wanted.shape)}"
-    if np.dtype(TYPES[wanted.dtype]) != got.dtype:
-        return f"type {got.dtype}, not {wanted.dtype}"
-    one, two = wanted.detach().numpy(), got.numpy()
-    if not np.allclose(one, two, rtol, atol, equal_nan=True):
-        return f"values differ by {np.nanmax(np.abs(one.astype(float) - two.astype(float)))}"
+def different(expected: torch.Tensor, actual: Any, rtol: float, atol: float) -> str | None:
+    """How a Tensor of chainrule differs from PyTorch's, if it does."""
+    if isinstance(expected, bool):
+        return None if actual is expected else f"{actual!r}, not {expected}"
+    if not isinstance(actual, chainrule.Tensor):
+        return f"a {type(actual).__name__}, not a Tensor"
+    if tuple(expected.shape) != actual.shape:
+        return f"shape {actual.shape}, not {tuple(expected.shape)}"
+    if np.dtype(TYPES[expected.dtype]) != actual.dtype:
+        return f"type {actual.dtype}, not {expected.dtype}"
+    theirs, ours = expected.detach().numpy(), actual.numpy()
+    if not np.allclose(theirs, ours, rtol, atol, equal_nan=True):
+        return f"values differ by {np.nanmax(np.abs(theirs.astype(float) - ours.astype(float)))}"
     return None
 
 
 def _parts(result: Any) -> list[Any]:
-    """A result's Tensors, also of tuples in tuples."""
+    """The Tensors of a result, which may be a nested tuple or list."""
     return [part for item in result for part in _parts(item)] if isinstance(result, (tuple, list)) else [result]
 
 
-def compare(wanted: Any, got: Any, made: list[Any], dtype: torch.dtype, random: bool = False) -> str | None:
-    """What is not alike in results and in gradients for a random upstream gradient, if anything.
+def compare(expected: Any, actual: Any, inputs: list[Any], dtype: torch.dtype, random: bool = False) -> str | None:
+    """The first difference in results, or in gradients for a random upstream gradient, if any.
 
     Args:
-        wanted: PyTorch's result, or several.
-        got: ours.
-        made: the pairs of Tensors that want gradients.
-        dtype: what the sample is in.
-        random: whether numbers are drawn, other ones than PyTorch draws: tests/nn looks at them.
+        expected: PyTorch's result, or a tuple of results.
+        actual: chainrule's.
+        inputs: the pairs of Tensors, PyTorch's and chainrule's, that require gradients.
+        dtype: the sample's type, for the tolerances.
+        random: whether the results depend on random numbers, which differ from PyTorch's; then only shapes and types are
+            compared.
     """
-    wanted_parts, got_parts = _parts(wanted), _parts(got)
-    if len(wanted_parts) != len(got_parts):
-        return f"{len(got_parts)} results, not {len(wanted_parts)}"
-    rtol, atol = (0, ANY) if random else TOLERANCES.get(dtype, (0, 0))
-    for w, g in zip(wanted_parts, got_parts, strict=True):
-        if fault := different(w, g, rtol, atol):
+    their_parts, our_parts = _parts(expected), _parts(actual)
+    if len(their_parts) != len(our_parts):
+        return f"{len(our_parts)} results, not {len(their_parts)}"
+    rtol, atol = (0, ANY_VALUE) if random else TOLERANCES.get(dtype, (0, 0))
+    for t, o in zip(their_parts, our_parts, strict=True):
+        if fault := different(t, o, rtol, atol):
             return f"the result: {fault}"
-    pairs = [(w, g) for w, g in zip(wanted_parts, got_parts, strict=True) if getattr(w, "requires_grad", False)]
-    if not pairs or not made or random:
+    results = [(t, o) for t, o in zip(their_parts, our_parts, strict=True) if getattr(t, "requires_grad", False)]
+    if not results or not inputs or random:
         return None
-    if not all(g.requires_grad for _, g in pairs):
+    if not all(o.requires_grad for _, o in results):
         return "the result does not require gradients"
     generator = torch.Generator().manual_seed(1)
-    upstream = [torch.randn(w.shape, generator=generator, dtype=w.dtype) for w, _ in pairs]
-    theirs = torch.autograd.grad([w for w, _ in pairs], [t for t, _ in made], upstream, allow_unused=True)
-    mine = chainrule.grad(
-        [g for _, g in pairs],
-        [x for _, x in made],
+    upstream = [torch.randn(t.shape, generator=generator, dtype=t.dtype) for t, _ in results]
+    theirs = torch.autograd.grad([t for t, _ in results], [t for t, _ in inputs], upstream, allow_unused=True)
+    ours = chainrule.grad(
+        [o for _, o in results],
+        [o for _, o in inputs],
         [chainrule.from_numpy(u.numpy()) for u in upstream],
         allow_unused=True,
     )
-    for position, (w, g) in enumerate(zip(theirs, mine, strict=True)):
-        if w is None or g is None:
-            other = g.numpy() if w is None and g is not None else w.numpy() if w is not None else np.zeros(1)
-            if np.any(other != 0):
-                return f"gradient {position}: only one of the two has one"
+    for position, (t, o) in enumerate(zip(theirs, ours, strict=True)):
+        if t is None or o is None:
+            if any(gradient is not None and np.any(gradient.numpy() != 0) for gradient in (t, o)):
+                return f"gradient {position}: only one of the two libraries has one"
             continue
-        if fault := different(w, g, rtol * 10, atol * 10):
+        if fault := different(t, o, rtol * 10, atol * 10):
             return f"gradient {position}: {fault}"
     return None
 
 
 def refusals(op: Any) -> tuple[int, list[str]]:
-    """How many calls PyTorch refuses, and those that we take, or refuse with another kind of error or none of our own."""
+    """The number of calls that PyTorch refuses, and a line for each of these that chainrule does not refuse properly."""
     function = ours(op)
-    reflected = op.name.startswith("__r")  # PyTorch's calls have a number for a tensor, whose method is Python's own
+    reflected = op.name.startswith("__r")  # PyTorch passes a number for the tensor, and so calls Python's own method
     if function is None or op.error_inputs_func is None or reflected:
         return 0, []
     count, faults = 0, []
@@ -270,39 +271,40 @@ def refusals(op: Any) -> tuple[int, list[str]]:
         cases = list(op.error_inputs_func(op, "cpu"))
     for number, case in enumerate(cases):
         sample = case.sample_input
-        made: list[Any] = []
+        pairs: list[Any] = []
         try:
-            arguments = converted((sample.input, *sample.args), made)
-            options = converted(sample.kwargs, made)
+            arguments = converted((sample.input, *sample.args), pairs)
+            options = converted(sample.kwargs, pairs)
         except (TypeError, ValueError):
-            continue  # what NumPy does not have: a type such as bfloat16, 65 dimensions
+            continue  # NumPy has no such tensor: its type is bfloat16, say, or it has 65 dimensions
         count += 1
         with refused(f"{title(op)}, error input {number}", case.error_regex, faults):
             function(*arguments, **options)
     return count, faults
 
 
-def second_order(op: Any, most: int = 10) -> tuple[int, list[str]]:
-    """How many float64 samples, evenly chosen, had their second derivatives measured; and those that differ.
+def second_order(op: Any, max_samples: int = 10) -> tuple[int, list[str]]:
+    """Compare second derivatives with finite differences; the number of samples, and a line for each that differs.
 
-    What is measured is f(x + t₀ v + t₁ w) in t, with random v and w for all inputs x: two numbers instead of hundreds.
+    The samples are in float64, and evenly chosen. A sample's function f of all inputs x is differentiated with respect to t
+    in f(x + t₀ v + t₁ w), with random directions v and w: by two numbers instead of hundreds.
     """
     function = ours(op)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         samples = _samples(op, torch.float64, True)
     count, faults = 0, []
-    for number in range(0, len(samples), -(-len(samples) // most)):
+    for number in range(0, len(samples), -(-len(samples) // max_samples)):
         sample = samples[number]
-        made: list[tuple[torch.Tensor, chainrule.Tensor]] = []
-        arguments = converted((sample.input, *sample.args), made)
-        options = converted(sample.kwargs, made)
-        if any(np.abs(x.numpy()).max(initial=0) > 1e4 for _, x in made):
-            continue  # of a million, finite differences of 1e-6 see the rounding alone
-        loss = _along_a_plane(function, arguments, options, [x for _, x in made], seed=number)
+        pairs: list[tuple[torch.Tensor, chainrule.Tensor]] = []
+        arguments = converted((sample.input, *sample.args), pairs)
+        options = converted(sample.kwargs, pairs)
+        if any(np.abs(x.numpy()).max(initial=0) > 1e4 for _, x in pairs):
+            continue  # for inputs of a million, steps of 1e-6 would measure rounding errors
+        loss = _along_a_plane(function, arguments, options, [x for _, x in pairs], seed=number)
         t = chainrule.zeros(2, dtype=np.float64, requires_grad=True)
         try:
-            if not made or not loss(t).requires_grad:
+            if not pairs or not loss(t).requires_grad:
                 continue
             count += 1
             gradgradcheck(loss, t, atol=1e-4, rtol=1e-4)
@@ -313,12 +315,12 @@ def second_order(op: Any, most: int = 10) -> tuple[int, list[str]]:
 
 
 def _along_a_plane(function: Any, arguments: Any, options: Any, inputs: list[chainrule.Tensor], seed: int) -> Any:
-    """A loss as a function of t: how far all inputs x are moved along each of two random directions."""
+    """A loss as a function of t = (t₀, t₁), the distances by which all inputs are moved along two random directions."""
     rng = np.random.default_rng(seed)
     directions = [chainrule.from_numpy(rng.standard_normal((2, *x.shape))) for x in inputs]
 
     def loss(t: chainrule.Tensor) -> chainrule.Tensor:
-        chainrule.manual_seed(0)  # dropout draws the same each time
+        chainrule.manual_seed(0)  # dropout draws the same numbers in each call
         moved = {id(x): x.detach() + t[0] * d[0] + t[1] * d[1] for x, d in zip(inputs, directions, strict=True)}
         out = function(*_replaced(arguments, moved), **_replaced(options, moved))
         parts = out if isinstance(out, (list, tuple)) else [out]
@@ -328,7 +330,7 @@ def _along_a_plane(function: Any, arguments: Any, options: Any, inputs: list[cha
 
 
 def _replaced(value: Any, new: dict[int, Any]) -> Any:
-    """A sample's value with other Tensors in the place of some, by their identity."""
+    """A sample's value in which Tensors are replaced by `new`, whose keys are the ids of Tensors."""
     if isinstance(value, (list, tuple)):
         return type(value)(_replaced(part, new) for part in value)
     if isinstance(value, dict):
@@ -336,14 +338,14 @@ def _replaced(value: Any, new: dict[int, Any]) -> Any:
     return new.get(id(value), value)
 
 
-def outcome_of(op: Any, most: int | None = None) -> Outcome:
-    """Run the samples of an entry in all its types: all, or at most so many in each, evenly chosen."""
+def outcome_of(op: Any, max_samples: int | None = None) -> Outcome:
+    """Run the samples of an entry in each of its types: all, or at most `max_samples`, evenly chosen."""
     outcome = Outcome(title(op))
     for dtype in types_of(op):
-        run(op, dtype, outcome, most)
+        run(op, dtype, outcome, max_samples)
     return outcome
 
 
 def report(chosen: str = "") -> int:
-    """Print, for each operator, samples passed / total / unsupported; returns the number of faults."""
+    """Print, for each operator, the samples passed, in total and unsupported; returns the number of faults."""
     return show("OpInfo", ((outcome_of(op), refusals(op)) for op in ENTRIES if chosen in title(op)))

@@ -1,10 +1,10 @@
 """PyTorch's own settings for its optimizers, run through ours.
 
-PyTorch ships the settings that its optimizers are tested with (`optim_db`, a list of OptimizerInfo). For each of our
-optimizers all of them run for 12 steps in PyTorch and in chainrule, from equal parameters, in float64 and float32: parameters and
-states must agree at every step, with one group and with two, also where one library goes on from the other's state; so
-must the rates of the schedules that the list names. Settings with arguments that are not ours must be refused by name, and what
-PyTorch refuses must be refused here too.
+PyTorch ships the settings that its optimizers are tested with (`optim_db`, a list of OptimizerInfo). For each optimizer in
+`NAMES`, all of them run for 12 steps in PyTorch and in chainrule, from equal parameters, in float64 and float32. Parameters
+and states must agree after every step, with one parameter group and with two, also where each library continues from the
+other's state; so must the learning rates of the schedulers that the list names. An argument that chainrule does not have must
+be refused by name, and what PyTorch refuses must be refused here too.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ NAMES = (
     "SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta", "Adamax", "NAdam", "RAdam", "Rprop", "Muon",
 )  # fmt: skip
 ENTRIES = [entry for entry in optim_db if entry.name in NAMES]
-WAYS_TO_RUN = ("foreach", "fused", "capturable", "differentiable")
-NOTES = ("max_lr", "min_lr", "base_momentum", "max_momentum")  # OneCycleLR's, which ours keeps to itself
+WAYS_TO_RUN = ("foreach", "fused", "capturable", "differentiable")  # options of PyTorch that chainrule does not have
+SCHEDULER_KEYS = ("max_lr", "min_lr", "base_momentum", "max_momentum")  # PyTorch's OneCycleLR adds them to groups
 STEPS = 12
 SHAPES = [(3, 4), (4,), (), (0,), (2, 1, 3), (5,)]
 MATRICES = [(3, 4), (4, 4), (5, 2), (1, 3), (2, 1), (6, 5)]  # Muon takes no others
 RELATIVE = {np.float64: 1e-13, np.float32: 2e-5}
-"""How far numbers may be apart, as a share of the largest among them."""
+"""The largest difference between numbers of an array, relative to the largest number in it."""
 
 
 class Pair:
@@ -70,11 +70,11 @@ class Pair:
         return getattr(library, self.name)(parameters, **options)
 
     def known_options(self, library: Any) -> Any:
-        """The options' names."""
+        """The parameters of the optimizer's constructor."""
         return inspect.signature(getattr(library, self.name)).parameters
 
     def step(self) -> None:
-        """One step of both, with gradients of a bowl, shaken little or much; the last has none, the first not always."""
+        """One step of both, with noisy gradients of a quadratic. The last parameter has no gradient, the first not in each step."""
         for i, (p, q) in enumerate(zip(self.ours, self.theirs, strict=True)):
             shake = self.noise.standard_normal(p.shape) * 10 ** self.noise.uniform(-4, 2)
             if i == len(self.ours) - 1 or (i == 0 and self.steps % 3 == 1):
@@ -87,7 +87,7 @@ class Pair:
         self.steps += 1
 
     def exchange_states(self) -> None:
-        """Each library goes on, with a new optimizer, from the other's state."""
+        """Give each library a new optimizer, with the state of the other library's."""
         mine, other = self.our_optimizer.state_dict(), self.their_optimizer.state_dict()
         self.our_optimizer = self.optimizer(optim, self.ours, converted(self.options))
         self.their_optimizer = self.optimizer(torch.optim, self.theirs, self.options)
@@ -111,7 +111,7 @@ class Pair:
         )
 
     def difference(self) -> str | None:
-        """What is not alike, if anything."""
+        """The first difference in parameters, states or options, if any."""
         for i, (p, q) in enumerate(zip(self.ours, self.theirs, strict=True)):
             if not alike(p, q, self.relative):
                 return f"after step {self.steps}, parameter {i} differs"
@@ -128,7 +128,7 @@ class Pair:
             options = {
                 k: float(v) if isinstance(v, torch.Tensor) else v
                 for k, v in two.items()
-                if k not in WAYS_TO_RUN + NOTES
+                if k not in WAYS_TO_RUN + SCHEDULER_KEYS
             }
             if one.keys() != options.keys():
                 return f"group {i} has {sorted(one)}, not {sorted(options)}"
@@ -139,17 +139,17 @@ class Pair:
 
 
 def alike(ours: Any, theirs: Any, relative: float) -> bool:
-    """Whether values agree, in shape, in type and in numbers; Python's numbers have no type."""
+    """Whether values agree in shape, type and numbers; the types of Python numbers are not compared."""
     if not isinstance(theirs, torch.Tensor) and ours == theirs:
         return True
     one, two = (np.asarray(x.detach() if hasattr(x, "detach") else x) for x in (ours, theirs))
     if one.shape != two.shape or (one.dtype != two.dtype and not isinstance(ours, (int, float))):
         return False
-    return bool(np.abs(one - two).max(initial=0) <= relative * np.abs(two).max(initial=0) + 1e-16)  # at 0, by rounding
+    return bool(np.abs(one - two).max(initial=0) <= relative * np.abs(two).max(initial=0) + 1e-16)  # for rounding at 0
 
 
 def converted(value: Any, made: dict[int, Any] | None = None) -> Any:
-    """A setting with our Tensors in the place of PyTorch's, the same one for the same one."""
+    """A setting with chainrule's Parameters in place of PyTorch's Tensors, one for each, which `made` holds by id."""
     made = {} if made is None else made
     if isinstance(value, torch.Tensor):
         return made.setdefault(id(value), nn.Parameter(value.detach().numpy(), requires_grad=value.requires_grad))
@@ -164,17 +164,17 @@ def run(entry: Any) -> Outcome:
     """Run all settings of an entry, and its schedules."""
     outcome = Outcome(entry.name)
     settings = [sample.kwargs for sample in entry.optim_inputs_func(device="cpu")]
-    # the list names ways to run apart from the settings, and `capturable` for devices other than this one
+    # PyTorch lists these options apart from the settings, and `capturable` only for other devices
     ways = [{way: True} for way in entry.supported_impls]
     ways += [s.kwargs for s in entry.optim_inputs_func(device="cuda") if "capturable" in s.kwargs]
     for options in [*settings, *ways]:
         outcome.total += 1
         where = f"{entry.name}({', '.join(f'{k}={v}' for k, v in options.items())})"
-        not_ours = [name for name in options if name in WAYS_TO_RUN]
+        unsupported = [name for name in options if name in WAYS_TO_RUN]
         try:
             faults = trajectories(entry.name, options)
         except TypeError as error:
-            if not_ours and any(f"'{name}'" in str(error) for name in not_ours):
+            if any(f"'{name}'" in str(error) for name in unsupported):
                 outcome.unsupported.append(str(error))
             else:
                 outcome.wrong.append(f"{where}: raised {type(error).__name__}: {error}")
@@ -187,14 +187,14 @@ def run(entry: Any) -> Outcome:
 
 
 def trajectories(name: str, options: dict[str, Any]) -> list[str]:
-    """What is not alike on the way, in each type: in one group, in two, and where states are exchanged."""
+    """The differences in each type: with one parameter group, with two, and with states exchanged halfway."""
     ways = [(how, dtype) for how in ("one group", "two groups", "states exchanged") for dtype in RELATIVE]
     return [fault for how, dtype in ways if (fault := _trajectory(name, options, how, dtype))]
 
 
 @contextmanager
 def in_the_type_of_the_parameters() -> Iterator[None]:
-    """Around PyTorch's steps: numbers in states are float64, not float32, and Muon does not go by way of bfloat16."""
+    """Make PyTorch keep numbers of states in float64, not float32, and Muon compute in the parameters' type, not bfloat16."""
     default, bfloat16 = torch.get_default_dtype(), torch.Tensor.bfloat16
     torch.set_default_dtype(torch.float64)
     torch.Tensor.bfloat16 = torch.Tensor.clone
@@ -220,13 +220,13 @@ def _trajectory(name: str, options: dict[str, Any], how: str, dtype: Any) -> str
 
 @in_the_type_of_the_parameters()
 def run_schedules(entry: Any, makers: Any, outcome: Outcome) -> None:
-    """Run schedules that act together on one optimizer; a maker is a function of it that calls one class."""
+    """Compare schedulers that change one optimizer together; each of `makers` is a function of it that calls one class."""
     outcome.total += 1
     names = [maker.__code__.co_names[0] for maker in makers]
     where = f"{entry.name} with {' and '.join(names)}"
     absent = [name for name in names if not hasattr(lr_scheduler, name)]
     if absent:
-        outcome.unsupported.append(f"there is no {', '.join(absent)}")
+        outcome.unsupported.append(f"chainrule has no {', '.join(absent)}")
         return
     pair = Pair(entry.name, {}, groups=True)
     theirs = [maker(pair.their_optimizer) for maker in makers]
@@ -247,7 +247,7 @@ def run_schedules(entry: Any, makers: Any, outcome: Outcome) -> None:
 
 
 def refusals(entry: Any) -> tuple[int, list[str]]:
-    """How many settings PyTorch refuses, and those of them that we do not, or refuse with another kind of error."""
+    """The number of settings that PyTorch refuses, and a line for each of these that chainrule does not refuse properly."""
     faults: list[str] = []
     cases = list(entry.optim_error_inputs_func(device="cpu", dtype=torch.float64))
     for case in cases:
@@ -260,5 +260,5 @@ def refusals(entry: Any) -> tuple[int, list[str]]:
 
 
 def report(chosen: str = "") -> int:
-    """Print, for each optimizer, settings passed / total / unsupported; returns the number of faults."""
+    """Print, for each optimizer, the settings passed, in total and unsupported; returns the number of faults."""
     return show("OptimizerInfo", ((run(entry), refusals(entry)) for entry in ENTRIES if chosen in entry.name))

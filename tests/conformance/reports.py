@@ -1,4 +1,4 @@
-"""What became of PyTorch's own samples: the form in which `opinfo`, `moduleinfo` and `optiminfo` tell it."""
+"""The results of PyTorch's own samples, as `opinfo`, `moduleinfo` and `optiminfo` collect and print them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ if TYPE_CHECKING:
 
 
 KINDS = (ValueError, TypeError, IndexError)
+"""The kinds of error with which chainrule refuses a call."""
 
 
 @dataclass
 class Outcome:
-    """What became of an entry's samples; of the unsupported and the wrong ones, what was said."""
+    """The results of an entry's samples: their numbers, and the messages of the unsupported and the wrong ones."""
 
     name: str
     total: int = 0
@@ -29,41 +30,42 @@ class Outcome:
 def refused(
     where: str, theirs: str, faults: list[str], others: Iterable[str] = (), kinds: Any = KINDS
 ) -> Iterator[None]:
-    """Around a call that PyTorch refuses: adds a line to the faults unless it is refused here in words of our own.
+    """Run a call that PyTorch refuses; add a line to `faults` unless it raises one of `kinds` with a message.
 
     Args:
         where: names the call.
-        theirs: what PyTorch says.
-        faults: takes the line.
-        others: arguments that are not ours; an error that names one has another reason.
-        kinds: of error that it may be refused with.
+        theirs: the message that PyTorch's error must match.
+        faults: the list to add to.
+        others: arguments that chainrule does not have; an error that names one of them was raised for another reason.
+        kinds: the kinds of error with which the call may be refused.
     """
     try:
         yield
     except kinds as error:
         if not str(error).strip() or any(repr(name) in str(error) for name in others):
-            faults.append(f"{where}: {type(error).__name__} without a word or for another reason: {error}")
-    except Exception as error:  # told
+            faults.append(f"{where}: {type(error).__name__} without a message or for another reason: {error}")
+    except Exception as error:
         faults.append(f"{where}: raised {type(error).__name__}: {error}")
     else:
-        faults.append(f"{where} was taken; PyTorch says: {theirs}")
+        faults.append(f"{where}: accepted; PyTorch refuses it: {theirs}")
 
 
 def show(kind: str, results: Iterable[tuple[Outcome, tuple[int, list[str]]]]) -> int:
     """Print samples passed / total / unsupported of each entry and of all; returns the number of faults.
 
     Args:
-        kind: which of PyTorch's lists the entries are in.
-        results: for each entry the outcome, how many calls PyTorch refuses, and a line for each that we do not.
+        kind: the name of PyTorch's list.
+        results: for each entry its outcome, the number of calls that PyTorch refuses, and a line for each of these that
+            chainrule does not refuse.
     """
     outcomes: list[Outcome] = []
     calls, not_refused = 0, []
-    for outcome, (count, taken) in results:
+    for outcome, (count, accepted) in results:
         outcomes.append(outcome)
         calls += count
-        not_refused += taken
+        not_refused += accepted
         bad = f"  {len(outcome.wrong)} WRONG" if outcome.wrong else ""
-        bad += f"  {len(taken)} not refused" if taken else ""
+        bad += f"  {len(accepted)} not refused" if accepted else ""
         print(f"{outcome.name:<48}{outcome.passed:>6} /{outcome.total:>6}  unsupported {len(outcome.unsupported)}{bad}")
     passed, total = sum(o.passed for o in outcomes), sum(o.total for o in outcomes)
     wrong = [line for outcome in outcomes for line in outcome.wrong]

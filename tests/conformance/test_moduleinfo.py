@@ -23,7 +23,7 @@ UNSUPPORTED = {
     "nn.InstanceNorm2d": {"bias": 4},
     "nn.MultiheadAttention": {"add_bias_kv": 128, "add_zero_attn": 64},
 }
-"""For each entry with arguments that we do not have: how many samples are refused for each of them, by its name."""
+"""For each entry with unsupported arguments: how many samples are refused because of each argument."""
 
 outcome_of = functools.cache(moduleinfo.run)
 

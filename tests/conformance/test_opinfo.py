@@ -23,18 +23,18 @@ UNSUPPORTED = {
         "scaled_dot_product_attention: 'dropout_p' is not supported; it must be 0",
     ),
 }
-"""For each entry with arguments that we do not have: how many samples use them, and what we say then."""
+"""For each entry with unsupported arguments: how many samples use them, and the error message."""
 
-WITHOUT_SLOPES = (  # not supported; integers, which PyTorch lists as differentiable
+WITHOUT_DERIVATIVE = (  # unsupported samples, and integers, which PyTorch lists as differentiable
     "norm.nuc", "nn.functional.one_hot", "nn.functional.interpolate.bicubic", "nn.functional.interpolate.area",
 )  # fmt: skip
-DIFFERENTIABLE = [e for e in opinfo.ENTRIES if e.supports_autograd and opinfo.title(e) not in WITHOUT_SLOPES]
+DIFFERENTIABLE = [e for e in opinfo.ENTRIES if e.supports_autograd and opinfo.title(e) not in WITHOUT_DERIVATIVE]
 
 
 @functools.cache
 def outcome_of(number: int) -> opinfo.Outcome:
-    """All samples but of pooling, which has hundreds in each type; `make conformance` runs those, too."""
-    return opinfo.outcome_of(opinfo.ENTRIES[number], most=150)
+    """At most 150 samples of an entry in each type; `make conformance` runs all."""
+    return opinfo.outcome_of(opinfo.ENTRIES[number], max_samples=150)
 
 
 @pytest.mark.parametrize("number", range(len(opinfo.ENTRIES)), ids=[opinfo.title(e) for e in opinfo.ENTRIES])
@@ -61,7 +61,7 @@ def test_what_pytorch_refuses():
 
 
 def has(entry):
-    """Whether there is a function or method of ours of an entry's name."""
+    """Whether chainrule has a function or method with an entry's name."""
     return opinfo.ours(entry) is not None
 
 
