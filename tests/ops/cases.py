@@ -277,7 +277,7 @@ for exponent in [0, 1, 2, 3, -1, -2, 0.5, -1.5]:
     case(
         ops.pow,
         f"pow by {exponent}",
-        lambda x, exponent=exponent: x**exponent,
+        lambda x, exponent=exponent: ops.pow(x, exponent),
         lambda x, exponent=exponent: np.sign(x) ** exponent * np.exp(x.dtype.type(exponent) * np.log(np.abs(x))),
         positive(4) if exponent % 1 else off_zero(4),
     )

@@ -125,3 +125,24 @@ def test_an_error_function_in_a_formula_is_recorded(programs):
         eager.compute(lambda x: (1 + ops.erf(x * 2),), (x,), {}) if machine.available() else (1 + ops.erf(x * 2),)
     )
     np.testing.assert_allclose(result, 1 + np.vectorize(math.erf)(2 * x), rtol=1e-13)
+
+
+@pytest.mark.parametrize("exponent", [3, 3.0, -3, 2, 4])
+def test_a_power_of_a_large_array_is_pytorchs(exponent):
+    torch = pytest.importorskip("torch")
+    x = numbers(8, "float64")
+    ours, theirs = chainrule.from_numpy(x).requires_grad_(), torch.from_numpy(x).requires_grad_()
+    with np.errstate(all="ignore"):
+        out = ours**exponent
+        out.sum().backward()
+    expected = theirs**exponent
+    expected.sum().backward()
+    np.testing.assert_allclose(out.detach().numpy(), expected.detach().numpy(), rtol=1e-14)
+    np.testing.assert_allclose(ours.grad.numpy(), theirs.grad.numpy(), rtol=1e-14)
+
+
+def test_a_cube_of_integers_keeps_their_type():
+    x = np.arange(-9, 9, dtype=np.int32)
+    out = chainrule.tensor(x) ** 3
+    assert out.dtype == np.int32
+    np.testing.assert_array_equal(out.numpy(), [int(value) ** 3 for value in x])

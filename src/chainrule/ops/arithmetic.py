@@ -81,6 +81,8 @@ def _(grad: Array) -> Array:
 @operation(numpy=np.power, promote="common")
 def pow(input: Operand, exponent: Operand) -> Array:
     """x to the power y. A negative number to a fractional power is NaN; 0⁰ = 1."""
+    if isinstance(exponent, (int, float)) and exponent == 3:
+        return input * input * input  # np.power takes many times as long
     return input**exponent
 
 

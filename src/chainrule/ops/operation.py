@@ -218,11 +218,10 @@ class Operation(Generic[P]):
             needs_grad: for each input, whether its gradient is needed.
         """
         arguments = (grad, *saved)
-        if eager.should_compile(arguments):
-            grads = eager.compute(self._rule_for(needs_grad), arguments, {})
-            if grads is not NotImplemented:
-                return grads
-        return self.rule(*arguments)  # type: ignore[misc]  # a node exists only if there is a rule
+        rule = self._rule_for(needs_grad) if eager.should_compile(arguments) else None
+        grads = NotImplemented if rule is None else eager.compute(rule, arguments, {})
+        # type: a node exists only if there is a rule
+        return self.rule(*arguments) if grads is NotImplemented else grads  # type: ignore[misc]
 
     @functools.cache  # noqa: B019  # operations live as long as the process
     def _rule_for(self, needs_grad: tuple[bool, ...]) -> Callable[..., Any]:
