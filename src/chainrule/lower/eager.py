@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 LARGE = 16_384
 """An operation with `fused=True` runs as a program if an input has at least this many elements."""
-MAX_PROGRAMS = 128
-"""How many programs are cached. If there are more, the least recently used is dropped."""
+MAX_PROGRAMS = 512
+"""How many programs are cached, some 15 KB each. If there are more, the least recently used is dropped."""
 MAX_NUMPY_UPDATE = 500
 """`update` leaves arrays of at most this many elements to NumPy."""
 
