@@ -279,3 +279,31 @@ def test_evaluate_says_that_the_table_has_changed(command, here, homes, sold):
     homes.write_text("\n".join(lines).replace(",no,", ",maybe,"), encoding="utf-8")
     done = command("evaluate", "sold")
     assert (done.code, "the values of sold have changed since sold was created" in done.err) == (2, True)
+
+
+def test_exported_files_agree_on_large_numbers(command, here):
+    """Neighbors of the time now, in seconds since 1970, differ by 128 s in float32."""
+    rng = np.random.default_rng(3)
+    times, noise = 1_760_000_000 + 10 * np.arange(120), rng.normal(size=120)
+    target = 1_750_000_000 + 300 * np.sin(times / 200) + noise
+    lines = [f"{time},{x:.6f},{y:.6f}" for time, x, y in zip(times, noise, target, strict=True)]
+    (here / "times.csv").write_text("\n".join(["time,x,y", *lines]) + "\n", encoding="utf-8")
+    assert command("train", "--data", "times.csv", "--target", "y", "--out", "times", *QUICK).code == 0
+    predictions = [
+        row["prediction"] for row in json.loads(command("predict", "times.csv", "--run", "times", "--json").out)
+    ]
+    printed = csv.DictReader(io.StringIO(command("predict", "times.csv", "--run", "times").out))
+    np.testing.assert_allclose([float(row["prediction"]) for row in printed], predictions, rtol=0, atol=1e-3)
+    done = command("export", "times", "times.py")
+    assert done.out.splitlines()[1:3] == [
+        "input   x           float64  (batch, 2)",
+        "output  prediction  float64  (batch, 1)",
+    ]
+    names = {}
+    exec((here / "times.py").read_text(encoding="utf-8"), names)  # noqa: S102  # the file that we wrote
+    rows = np.stack([times, np.round(noise, 6)], 1)
+    np.testing.assert_allclose(names["predict"](rows)[:, 0], predictions, rtol=0, atol=1e-3)
+    onnxruntime = pytest.importorskip("onnxruntime")
+    assert command("export", "times", "times.onnx").code == 0
+    (outputs,) = onnxruntime.InferenceSession(here / "times.onnx").run(None, {"rows": rows})
+    np.testing.assert_allclose(outputs[:, 0], predictions, rtol=0, atol=1e-3)

@@ -150,6 +150,39 @@ def test_decimal_commas(write):
     assert points.encoder == commas.encoder
 
 
+@pytest.mark.parametrize("head", ["x;y", "y;x"])
+def test_points_and_decimal_commas_in_one_column_are_refused(write, head):
+    lines = [f"{i},5;{i % 2}" for i in range(1, 24)]
+    file = write(table_of(["1.234;0", *lines], head))
+    message = "line 2: [xy] is 1.234, and 1,5 in line 3: use either a point or a comma before decimals in the whole"
+    with pytest.raises(DataError, match=message):
+        data.load_table(file, "y", task="regression")
+    dates = [f"{i}.5.2026;{line}" for i, line in enumerate(lines, 1)]  # points in another column are no decimal points
+    table = data.load_table(write(table_of(dates, f"date;{head}")), "y", drop=["date"], task="regression")
+    assert table.notes == ()
+
+
+def test_numbers_that_look_like_thousands_are_reported(write):
+    numbers = ["950", "1,234", "12,345", "2,100"]
+    file = write(table_of([f"{numbers[i % 4]}\t{i}" for i in range(24)], "people\ty"))
+    table = data.load_table(file, "y")
+    note = "1,234 in people is read as 1.234, a number with three decimals; if it means thousands, write it without a "
+    assert table.notes == (f"{note}separator",)
+    assert data.load_table(file, "people", task="regression").notes == (f"{note}separator",)
+    plain = write(table_of([f"{numbers[i % 4]}5\t{i}" for i in range(24)], "people\ty"))
+    assert data.load_table(plain, "y").notes == ()
+
+
+def test_a_target_that_is_equal_in_all_training_rows_is_not_scaled(write):
+    """The mean of equal numbers may differ from them by rounding, and so may the standard deviation from 0."""
+    file = write(table_of([f"{i},{0.3 if i == 5 else 0.1}" for i in range(26)], "x,y"))
+    targets = [data.load_table(file, "y", task="regression", seed=seed).encoder.target for seed in range(30)]
+    equal = [target for target in targets if abs(target.mean - 0.1) < 1e-9]
+    assert equal
+    assert any(target.mean != 0.1 for target in equal)
+    assert all(target.std == 1 for target in equal)
+
+
 @pytest.mark.parametrize(
     ("values", "kind", "classes"),
     [

@@ -134,6 +134,12 @@ CUSTOM = {
     "infinite": lambda x: (x / 0).relu(),
     "signs": lambda x: x.log().sign(),
     "a negative base": lambda x: (-2.0) ** x.floor(),
+    "numbers as booleans": lambda x: x.bool().sum(1, keepdim=True) + x.bool().float(),
+    "sums of booleans": lambda x: ((x > 0) + (x < 3)).float() * 2 + ((x > 0) * (x < 2)).float(),
+    "booleans beside numbers": lambda x: (x > 0) * 0.5 + ((x > 0) < 0.5) * 2 + ((x > 0) == 0.5) * 4,
+    "clamped booleans": lambda x: (x > 0).clamp(min=0.3),
+    "beyond float32": lambda x: (x < 1e40).float() + (x > -1e40).float() * 2,
+    "integers that are not NaN": lambda x: x.long().isnan().float() + x.long().isfinite().float() * 2,
 }
 
 
@@ -142,6 +148,7 @@ CUSTOM = {
 def test_functions(name, tmp_path):
     network, x = Custom(CUSTOM[name]), np.array([[0.5, -1.0, 2.0], [-3.0, 0.0, 1.5]], np.float32)
     expected = run_network(network, x)
+    assert run_numpy(network, x).dtype == expected.dtype
     np.testing.assert_allclose(run_numpy(network, x), expected, rtol=1e-6)
     if COMPILER is not None:
         np.testing.assert_allclose(run_c(network, x, tmp_path), expected, rtol=1e-6)
@@ -153,6 +160,7 @@ REFUSED = {
     "random numbers": (lambda x: x + chainrule.randn(3), "drawing random numbers"),
     "batch": (lambda x: x / x.shape[0], "depends on the size of the batch"),
     "one example": (lambda x: x[0], "a part of the batch"),
+    "boolean index": (lambda x: x[:, True], "a boolean as an index"),
     "constant": (lambda x: chainrule.ones(3), "must return one tensor that depends on its input"),
 }
 

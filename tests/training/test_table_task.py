@@ -116,6 +116,10 @@ def test_error_and_r2(tmp_path, prices):
     constant = np.array([5.0, 5.0])
     assert Regression(0.0, constant, constant).r2 == 1
     assert Regression(0.0, constant + 1, constant).r2 == 0
+    tenths = np.full(3, 0.1)  # whose mean is not 0.1
+    assert tenths.mean() != 0.1
+    assert Regression(0.0, tenths, tenths).r2 == 1
+    assert Regression(0.0, tenths + 1, tenths).r2 == 0
     this_run = create(tmp_path / "run", prices, epochs=1)
     network, target = this_run.build_network(np.random.default_rng(0)), prices.encoder.target
     found = evaluate_regression(network, this_run.model, prices.test.inputs, prices.test.targets, target)

@@ -122,7 +122,7 @@ def _describe_interface(run: Run, network: Module, raw: bool) -> Interface:
             postprocess = None if raw else _unstandardizer(encoder.target)
         return Interface(
             shape=(len(encoder.input_names),),
-            dtype=np.float32,
+            dtype=np.float32 if raw else _number_type(*encoder.scaling),
             input_name="rows",
             output_name=output_name,
             preprocess=None if raw else _standardizer(*encoder.scaling),
@@ -155,13 +155,26 @@ def _describe_interface(run: Run, network: Module, raw: bool) -> Interface:
 
 def _standardizer(mean: NDArray[np.float64], std: NDArray[np.float64]) -> Callable[[Tensor], Tensor]:
     """Return the function from rows, in the units of a table's columns, to the network's inputs."""
-    mean_tensor, std_tensor = from_numpy(mean.astype(np.float32)), from_numpy(std.astype(np.float32))
-    return lambda rows: (rows - mean_tensor) / std_tensor
+    dtype = _number_type(mean, std)
+    mean_tensor, std_tensor = from_numpy(mean.astype(dtype)), from_numpy(std.astype(dtype))
+    return lambda rows: ((rows - mean_tensor) / std_tensor).to(np.float32)
 
 
 def _unstandardizer(target: NumberTarget) -> Callable[[Tensor], Tensor]:
     """Return the function from the network's outputs to numbers in the units of the target column."""
-    return lambda outputs: outputs * target.std + target.mean
+    dtype = _number_type(np.array([target.mean]), np.array([target.std]))
+    return lambda outputs: outputs.to(dtype) * target.std + target.mean
+
+
+def _number_type(mean: NDArray[np.float64], std: NDArray[np.float64]) -> type[Any]:
+    """Return float32 if it holds numbers near each mean up to 1/10,000 of the standard deviation; else float64.
+
+    The times of a day in seconds since 1970, for example, differ by less than the 128 s between neighbors in float32.
+    """
+    limits = np.finfo(np.float32)
+    is_precise = (np.abs(mean) + std) * limits.epsneg <= 1e-4 * std
+    is_in_range = (std > limits.tiny) & (np.abs(mean) + std < 1e-6 * limits.max)
+    return np.float32 if bool((is_precise & is_in_range).all()) else np.float64
 
 
 def _write_onnx(run: Run, path: Path, options: ExportOptions) -> ExportReport:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 import sys
 from pathlib import Path
@@ -131,7 +132,9 @@ def _number_predictions(table: Table, target: NumberTarget, outputs: NDArray[Any
         name = shorten(target.name, 60)
         summary = f"RMSE {result.rmse:.4g}, R² {result.r2:.4f} on the {len(labeled_rows):,} rows with a {name}"
     numbers = values.tolist()
-    columns = [[_format_number(number, ".7g", table) for number in numbers]]
+    # Seven digits of the deviation from the mean, as float32 has, and those that the mean has before them
+    digits = 7 + math.ceil(math.log10(min(max(abs(target.mean) / target.std, 1.0), 1e10)))
+    columns = [[_format_number(number, f".{digits}g", table) for number in numbers]]
     return Predictions(columns, [{PREDICTION: number} for number in numbers], summary)
 
 

@@ -9,11 +9,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from onnx import TensorProto, checker, helper, numpy_helper
+from onnx import TensorProto, checker, helper, numpy_helper, shape_inference
 
 from chainrule import __version__
 from chainrule.autograd import no_grad
-from chainrule.errors import check, check_integer, type_name
+from chainrule.errors import check, check_integer, shorten, type_name
 from chainrule.files import atomic_write
 from chainrule.nn import Module
 from chainrule.onnx.dynamic import Dimensions, dimensions, merge
@@ -255,7 +255,11 @@ class _Model:
         helper.set_model_props(model, {"mode": "evaluation", **self._roles()})
         try:
             if data_file is None:
-                checker.check_model(model)
+                try:
+                    checker.check_model(model, full_check=True)
+                except (checker.ValidationError, shape_inference.InferenceError) as error:
+                    reason = shorten(" ".join(str(error).split()), 200)
+                    raise OnnxError(f"export: the network cannot be written as ONNX: {reason}") from None
             with atomic_write(path) as file:
                 file.write(model.SerializeToString())
         except BaseException:

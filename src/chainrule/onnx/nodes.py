@@ -77,6 +77,7 @@ def _logsumexp(writer: Writer, x: Symbol, dim: Any, keepdim: bool = False) -> Sy
 
 def _arg_extreme(op_type: str) -> Callable[..., Symbol]:
     def write(writer: Writer, x: Symbol, dim: int | None = None, keepdim: bool = False) -> Symbol:
+        x = writer.cast(x, np.uint8) if x.dtype.kind == "b" else x
         if dim is None or not x.ndim:
             index = writer.node(op_type, writer.reshape(x, (-1,)), example=np.zeros((), np.int64), axis=0, keepdims=0)
             ones = (1,) * x.ndim if keepdim else ()
@@ -190,7 +191,8 @@ def _avg_pool(writer: Writer, x: Symbol, *, params: Any, divisor_options: tuple[
 
 
 def _concatenate(writer: Writer, *inputs: Symbol, dim: int = 0) -> Symbol:
-    return writer.node("Concat", *inputs, axis=dim)
+    dtype = np.result_type(*(x.dtype for x in inputs))  # booleans may be joined to numbers
+    return writer.node("Concat", *(writer.cast(x, dtype) for x in inputs), axis=dim)
 
 
 def _main_diagonal(writer: Writer, x: Symbol) -> Any:

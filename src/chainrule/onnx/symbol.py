@@ -180,7 +180,12 @@ class Writer:
             dtype = np.result_type(*(x if isinstance(x, (bool, int, float)) else x.dtype for x in examples))
         else:
             dtype = example.dtype
+        if dtype.kind == "b":
+            ufunc = _ON_BOOLEANS.get(ufunc, ufunc)
+            dtype = np.dtype(np.int32) if ufunc in _ORDERS else dtype  # ONNX orders only numbers
         symbols = [self.as_symbol(x, dtype) for x in inputs]
+        if dtype.kind != "f" and ufunc in _ROUNDINGS:
+            return symbols[0]
         if ufunc not in UFUNCS:
             raise UnsupportedError(f"np.{ufunc.__name__}")
         write = UFUNCS[ufunc]
@@ -230,13 +235,27 @@ def _composed(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _floor_divide(writer: Writer, x: Symbol, y: Symbol) -> Symbol:
-    if x.dtype.kind == "f":
-        return np.floor(x / y)  # type: ignore[no-any-return]
+    if x.dtype.kind == "f":  # x / y may be rounded up to an integer, as in 1.0 // 0.1, so the rest is subtracted first
+        rest = np.fmod(x, y)
+        whole = np.rint((x - rest) / y) - writer.cast(_is_opposite(rest, y), x.dtype)
+        return np.where(y == 0, x / y, whole)  # type: ignore[no-any-return]
     quotient = writer.node("Div", x, y, example=np.trunc(x.example / y.example).astype(x.dtype))
     if x.dtype.kind == "u":
         return quotient
     is_rounded_up = (quotient * y != x) & ((x < 0) != (y < 0))  # Div rounds toward zero
     return quotient - writer.cast(is_rounded_up, x.dtype)  # type: ignore[no-any-return]
+
+
+def _is_opposite(rest: Any, y: Any) -> Any:
+    """Whether the rest of a division that rounds toward zero has not the sign of the divisor."""
+    return (rest != 0) & ((rest < 0) != (y < 0))
+
+
+def _remainder(x: Any, y: Any) -> Any:
+    if x.dtype.kind != "f":
+        return x - np.floor_divide(x, y) * y
+    rest = np.fmod(x, y)
+    return np.where(_is_opposite(rest, y), rest + y, rest)
 
 
 def _not_equal(writer: Writer, x: Symbol, y: Symbol) -> Symbol:
@@ -248,16 +267,37 @@ def _trunc(x: Any) -> Any:
 
 
 def _logaddexp(x: Any, y: Any) -> Any:
-    return np.maximum(x, y) + np.log(1 + np.exp(-np.absolute(x - y)))
+    difference = np.where(x == y, 0, x - y)  # 0 for equal infinities, too
+    return np.maximum(x, y) + np.log1p(np.exp(-np.absolute(difference)))
+
+
+def _expm1(x: Any) -> Any:
+    """Write eˣ - 1, near 0 by Kahan's formula, in which the rounding error of eˣ cancels."""
+    power = np.exp(x)
+    near_0 = np.where(power == 1, x, (power - 1) * x / np.log(power))
+    return np.where(np.absolute(x) > 1, power - 1, near_0)
+
+
+def _log1p(x: Any) -> Any:
+    """Write ln(1 + x), near 0 by Kahan's formula, in which the rounding error of 1 + x cancels."""
+    total = x + 1
+    near_0 = np.where(total == 1, x, np.log(total) * x / (total - 1))
+    return np.where(np.absolute(x) > 1, np.log(total), near_0)
 
 
 def _is_finite(writer: Writer, x: Symbol) -> Symbol:
     if x.dtype.kind != "f":
-        return writer.as_constant(np.ones(x.shape, bool))
+        return x == x  # type: ignore[no-any-return]  # all True
     return np.absolute(x) <= np.finfo(x.dtype).max  # type: ignore[no-any-return]  # false for NaN, too
 
 
+def _is_nan(writer: Writer, x: Symbol) -> Symbol:
+    return writer.node("IsNaN", x, example=np.isnan(x.example)) if x.dtype.kind == "f" else x != x
+
+
 def _is_inf(writer: Writer, x: Symbol) -> Symbol:
+    if x.dtype.kind != "f":
+        return x != x  # type: ignore[no-any-return]  # all False
     return np.absolute(x) == np.inf  # type: ignore[no-any-return]
 
 
@@ -277,6 +317,17 @@ def _bitwise(logical: str, on_integers: str) -> Callable[..., Symbol]:
 
 _LOGICAL = frozenset({np.logical_and, np.logical_or, np.logical_not, np.logical_xor})
 
+_ON_BOOLEANS: dict[Any, Any] = {
+    np.add: np.logical_or, np.multiply: np.logical_and, np.maximum: np.logical_or, np.minimum: np.logical_and,
+    np.absolute: np.trunc,
+}  # fmt: skip
+"""What a ufunc that ONNX has for numbers only does to booleans."""
+
+_ORDERS = frozenset({np.less, np.less_equal, np.greater, np.greater_equal})
+
+_ROUNDINGS = frozenset({np.floor, np.ceil, np.trunc})
+"""Ufuncs that leave integers and booleans as they are."""
+
 UFUNCS: dict[Any, str | Callable[..., Any]] = {
     np.add: "Add", np.subtract: "Sub", np.multiply: "Mul", np.true_divide: "Div", np.negative: "Neg",
     np.power: "Pow", np.exp: "Exp", np.log: "Log", np.sqrt: "Sqrt", np.tanh: "Tanh", np.sin: "Sin", np.cos: "Cos",
@@ -284,19 +335,19 @@ UFUNCS: dict[Any, str | Callable[..., Any]] = {
     np.arcsinh: "Asinh", np.arccosh: "Acosh", np.arctanh: "Atanh", np.absolute: "Abs", np.sign: "Sign",
     np.floor: "Floor", np.ceil: "Ceil", np.rint: "Round", np.maximum: "Max", np.minimum: "Min", np.equal: "Equal",
     np.less: "Less", np.less_equal: "LessOrEqual", np.greater: "Greater", np.greater_equal: "GreaterOrEqual",
-    np.logical_and: "And", np.logical_or: "Or", np.logical_not: "Not", np.logical_xor: "Xor", np.isnan: "IsNaN",
+    np.logical_and: "And", np.logical_or: "Or", np.logical_not: "Not", np.logical_xor: "Xor", np.isnan: _is_nan,
     np.isfinite: _is_finite, np.isinf: _is_inf, np.not_equal: _not_equal, np.floor_divide: _floor_divide,
     np.square: _composed(lambda x: x * x),
     np.reciprocal: "Reciprocal",
-    np.expm1: _composed(lambda x: np.exp(x) - 1),
-    np.log1p: _composed(lambda x: np.log(x + 1)),
-    np.exp2: _composed(lambda x: np.exp(x * math.log(2))),
+    np.expm1: _composed(_expm1),
+    np.log1p: _composed(_log1p),
+    np.exp2: _composed(lambda x: np.power(2.0, x)),
     np.log2: _composed(lambda x: np.log(x) / math.log(2)),
     np.log10: _composed(lambda x: np.log(x) / math.log(10)),
     np.logaddexp: _composed(_logaddexp),
     np.trunc: _composed(_trunc),
     np.fmod: lambda writer, x, y: writer.node("Mod", x, y, example=np.fmod(x.example, y.example), fmod=1),
-    np.remainder: _composed(lambda x, y: x - np.floor_divide(x, y) * y),
+    np.remainder: _composed(_remainder),
     np.bitwise_and: _bitwise("And", "BitwiseAnd"),
     np.bitwise_or: _bitwise("Or", "BitwiseOr"),
     np.bitwise_xor: _bitwise("Xor", "BitwiseXor"),
@@ -368,8 +419,12 @@ def _swapaxes(writer: Writer, x: Symbol, first: int, second: int) -> Symbol:
 
 def _round(writer: Writer, x: Symbol, decimals: int = 0) -> Any:
     if x.dtype.kind != "f":
+        if decimals < 0:
+            raise UnsupportedError("np.round of integers to tens or hundreds")
         return x
-    factor = 10.0**decimals
+    factor = 10.0 ** abs(decimals)  # a negative power would not be exact
+    if decimals < 0:
+        return np.rint(x / factor) * factor
     return np.rint(x * factor) / factor if decimals else np.rint(x)
 
 

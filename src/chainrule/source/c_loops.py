@@ -144,14 +144,16 @@ def _one(dtype: np.dtype[Any]) -> Number:
 
 
 FORMULAS: dict[Any, Callable[..., Any]] = {
-    np.add: _infix("+"), np.subtract: _infix("-"), np.multiply: _infix("*"), np.true_divide: _infix("/"),
+    np.add: lambda dtype, x, y: Infix("||" if dtype.kind == "b" else "+", x, y),
+    np.subtract: _infix("-"), np.multiply: _infix("*"), np.true_divide: _infix("/"),
     np.equal: _infix("=="), np.not_equal: _infix("!="), np.less: _infix("<"), np.less_equal: _infix("<="),
     np.greater: _infix(">"), np.greater_equal: _infix(">="), np.logical_and: _infix("&&"), np.logical_or: _infix("||"),
     np.logical_not: lambda _, x: Prefix("!", x), np.negative: lambda _, x: Prefix("-", x),
     np.square: lambda _, x: Infix("*", x, x), np.reciprocal: lambda dtype, x: Infix("/", _one(dtype), x),
     np.maximum: _extreme(">"), np.minimum: _extreme("<"), np.power: _math("pow"), np.absolute: _math("fabs"),
     np.sign: lambda _, x: Choice(Call("isnan", (x,)), x, Infix("-", Infix(">", x, 0), Infix("<", x, 0))),
-    np.isnan: lambda _, x: Call("isnan", (x,)), np.isfinite: lambda _, x: Call("isfinite", (x,)),
+    np.isnan: lambda dtype, x: Call("isnan", (x,)) if dtype.kind == "f" else Infix("*", x, 0),
+    np.isfinite: lambda dtype, x: Call("isfinite", (x,)) if dtype.kind == "f" else Infix("||", x, 1),
     np.where: lambda _, test, x, y: Choice(test, x, y), runtime.erf: _math("erf"),
     **{f: _math(f.__name__) for f in (
         np.sqrt, np.exp, np.log, np.expm1, np.log1p, np.tanh, np.sin, np.cos, np.floor, np.ceil
@@ -173,7 +175,10 @@ def _elementwise(loops: Loops, node: Node, operands: list[Operand]) -> View:
 
 def _cast(loops: Loops, node: Node, operands: list[Operand]) -> View:
     out = loops.new(node)
-    loops.write(out, lambda i: Prefix(f"({c_type(node.dtype)})", _at(operands[0], i)))
+    if node.dtype.kind == "b":  # C's unsigned char would hold other numbers than 0 and 1
+        loops.write(out, lambda i: Infix("!=", _at(operands[0], i), 0))
+    else:
+        loops.write(out, lambda i: Prefix(f"({c_type(node.dtype)})", _at(operands[0], i)))
     return out
 
 
@@ -269,6 +274,8 @@ def _matmul(loops: Loops, node: Node, operands: list[Operand]) -> View:
     x, y = map(_view, operands)
     if min(len(x.shape), len(y.shape)) < 2:
         raise SourceError("export: a product with a vector cannot be written as C; make it a matrix")
+    if node.dtype.kind == "b":
+        raise SourceError("export: a matrix product of booleans cannot be written as C; convert them to numbers")
     out = loops.new(node)
     *batch, row, column = _indices(len(out.shape))
     product = Infix("*", x.at([*batch, row, "k"]), y.at([*batch, "k", column]))

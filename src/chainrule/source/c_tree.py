@@ -44,9 +44,11 @@ class Number:
     def __str__(self) -> str:
         if self.dtype.kind != "f":
             return str(int(self.value))
-        if not math.isfinite(self.value):
-            return "NAN" if math.isnan(self.value) else "INFINITY" if self.value > 0 else "-INFINITY"
-        digits = str(self.dtype.type(self.value))  # the shortest literal that reads back as this number
+        with np.errstate(over="ignore"):
+            value = self.dtype.type(self.value)
+        if not math.isfinite(value):
+            return "NAN" if math.isnan(value) else "INFINITY" if value > 0 else "-INFINITY"
+        digits = str(value)  # the shortest literal that reads back as this number
         return digits + ("" if "." in digits or "e" in digits else ".0") + ("f" if self.dtype == np.float32 else "")
 
 

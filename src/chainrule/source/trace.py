@@ -163,7 +163,7 @@ class Trace:
             examples = [x.example if isinstance(x, Symbol) else x for x in symbols]
             common = promote(examples, operation.promote, operation.name)
             pairs = zip(symbols, common, strict=True)
-            symbols = [_cast(self, x, new.dtype) if isinstance(x, Symbol) else x for x, new in pairs]
+            symbols = [_cast(self, x, new.dtype) if isinstance(x, Symbol) else self.lift(new) for x, new in pairs]
         try:
             if operation in OPERATIONS:
                 return OPERATIONS[operation](self, *symbols, **options)
@@ -368,6 +368,8 @@ def _getitem(trace: Trace, x: Symbol, *, index: Any) -> Symbol:
     parts = index if isinstance(index, tuple) else (index,)
     if not all(part is None or part is ... or isinstance(part, (int, slice)) for part in parts):
         raise Unwritable("an index of arrays")
+    if any(isinstance(part, bool) for part in parts):
+        raise Unwritable("a boolean as an index")
     if x.node.is_constant:
         return trace.as_constant(x.example[index])
     if parts[0] not in (..., slice(None)):

@@ -48,7 +48,7 @@ class Regression:
         """
         squared_errors = float(np.sum((self.predictions - self.targets) ** 2))
         squared_deviations = float(np.sum((self.targets - self.targets.mean()) ** 2))
-        if squared_deviations == 0:
+        if self.targets.min() == self.targets.max():  # rounding of the mean may leave tiny deviations
             return float(squared_errors == 0)
         return 1 - squared_errors / squared_deviations
 

@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+import torch
 
 import chainrule
 from chainrule import models, nn
@@ -143,6 +144,10 @@ FUNCTIONS = {
     "losses": lambda x: F.mse_loss(x, x * 2, reduction="none") + F.huber_loss(x, x * 3, reduction="none"),
     "detached": lambda x: x.detach() * x,
     "types": lambda x: x.double().float() + x.bool().long(),
+    "booleans": lambda x: ((x > 0) + (x < 1)).float() + ((x > 0) * (x < 1)).float() * 2 + chainrule.maximum(x > 0, x > 1) * 4 + ((x > 0) >= (x > 1)) * 8,
+    "booleans beside numbers": lambda x: chainrule.cat([x, x > 0], 1)[:, 1:4] + (x > 0).argmax(1, keepdim=True),
+    "steps of integers": lambda x: (x * 10).long().floor() + (x * 10).to("int32").ceil() * 2 + (x * 10).long().isnan() + (x * 10).long().isfinite(),
+    "tens": lambda x: (x * 100).round(decimals=-1) + x.round(decimals=2),
 }  # fmt: skip
 
 
@@ -150,6 +155,48 @@ FUNCTIONS = {
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_operations(tmp_path, name, opset):
     check(Apply(FUNCTIONS[name]), tmp_path / "m.onnx", RANDOM, opset=opset)
+
+
+EDGES = {
+    "floor division": (lambda x: x // 0.1, lambda x: x // 0.1),
+    "floor division by a negative number": (lambda x: x // -0.1, lambda x: x // -0.1),
+    "floor division by infinity": (lambda x: x // float("inf"), lambda x: x // float("inf")),
+    "floor division by 0": (lambda x: x // (x * 0), lambda x: x // (x * 0)),
+    "remainder": (lambda x: x % 0.1, lambda x: x % 0.1),
+    "remainder of a negative number": (lambda x: x % -3, lambda x: x % -3),
+    "remainder of infinity": (lambda x: x % float("inf"), lambda x: x % float("inf")),
+    "expm1 near 0": (lambda x: (x * 1e-6).expm1(), lambda x: torch.expm1(x * 1e-6)),
+    "expm1": (lambda x: x.expm1(), torch.expm1),
+    "log1p near 0": (lambda x: (x * 1e-6).log1p(), lambda x: torch.log1p(x * 1e-6)),
+    "log1p": (lambda x: x.log1p(), torch.log1p),
+    "logaddexp": (lambda x: chainrule.logaddexp(x, x.abs()), lambda x: torch.logaddexp(x, x.abs())),
+    "exp2": (lambda x: chainrule.exp2(x), torch.exp2),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*encountered in")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", EDGES)
+def test_functions_where_their_formulas_lose_digits(tmp_path, name, dtype):
+    function, in_torch = EDGES[name]
+    x = np.array([1, 6, -1, 0.6, -0.6, 0.3, -0.5, 1e5, 100, -7, 0, np.inf, -np.inf, np.nan, 2, 88], dtype)
+    expected = in_torch(torch.from_numpy(x)).numpy()
+    path = export(Apply(function), tmp_path / "m.onnx", x)
+    np.testing.assert_allclose(run(path, x)[0], expected, rtol=3e-6, atol=1e-12)
+    np.testing.assert_allclose(chainrule.onnx.load(path)(chainrule.tensor(x)).numpy(), expected, rtol=3e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda x: -x.to("uint8"), r"the network cannot be written as ONNX: .*Neg.*uint8"),
+        (lambda x: x.long().round(decimals=-1), "np.round of integers to tens"),
+    ],
+)
+def test_types_that_an_operator_does_not_take_are_refused(tmp_path, function, message):
+    with pytest.raises(chainrule.onnx.OnnxError, match=message):
+        export(Apply(function), tmp_path / "m.onnx", ONES)
+    assert not list(tmp_path.iterdir())
 
 
 IMAGE_FUNCTIONS = {

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
-from chainrule.data.tables.values import MISSING, category, check_finite, no_number_error, numbers
+from chainrule.data.tables.values import (
+    MISSING,
+    category,
+    check_decimal_points,
+    check_finite,
+    no_number_error,
+    numbers,
+    thousands_note,
+)
 from chainrule.errors import DataError, join_names, shorten
 
 if TYPE_CHECKING:
@@ -107,7 +115,7 @@ class NumberColumn:
         missing = np.isnan(values)
         scaled = (np.where(missing, self.median, values) - self.mean) / self.std
         inputs = np.stack([scaled, missing], 1) if self.has_missing else scaled[:, None]
-        notes = []
+        notes = thousands_note(table, self.name, table.column(self.name))
         if missing.any() and not self.has_missing:
             notes.append(
                 f"{shorten(self.name)} is missing in {_count(int(missing.sum()), 'row')}, as in no training row: the "
@@ -227,6 +235,7 @@ def _numbers(table: Table, name: str) -> NDArray[np.float64]:
     if text_rows:
         raise no_number_error(table, name, texts, text_rows[0], "and this is a column of numbers")
     check_finite(table, name, texts, values)
+    check_decimal_points(table, name, texts)
     return values
 
 

@@ -15,7 +15,7 @@ from chainrule.data.tables.columns import KINDS, Column, entry_of
 from chainrule.data.tables.csv_file import Table, read_csv
 from chainrule.data.tables.inference import infer_columns
 from chainrule.data.tables.targets import TARGETS, ClassTarget, NumberTarget
-from chainrule.data.tables.values import is_missing
+from chainrule.data.tables.values import is_missing, thousands_note
 from chainrule.errors import DataError, join_names, shorten
 
 if TYPE_CHECKING:
@@ -216,6 +216,8 @@ def load_table(
     elif encoder.target.name != target or not (isinstance(encoder.target, kind) and encoder.target.accepts(table)):
         encoder = TableEncoder(encoder.columns, kind.fit(table, target, train))
     inputs, encoded_notes = encoder.encode(table)
+    if kind is NumberTarget:
+        notes += thousands_note(table, target, table.column(target))
     targets, lines = encoder.target.encode(table), np.array(table.lines)
     return _TABLES[kind](
         table.name,

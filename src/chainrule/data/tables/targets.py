@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 
 from chainrule.data.tables.columns import entry_of, texts_of
-from chainrule.data.tables.values import category, check_finite, no_number_error, numbers
+from chainrule.data.tables.values import category, check_decimal_points, check_finite, no_number_error, numbers
 from chainrule.errors import DataError, join_names, shorten
 
 if TYPE_CHECKING:
@@ -139,7 +139,8 @@ class NumberTarget:
             )
         training = values[rows]
         std = float(training.std())
-        return NumberTarget(name, float(training.mean()), std if std > 0 else 1.0)
+        is_constant = training.min() == training.max() or std == 0  # rounding may leave a tiny deviation
+        return NumberTarget(name, float(training.mean()), 1.0 if is_constant else std)
 
     def accepts(self, table: Table) -> bool:
         """Return True: the numbers of every table can be encoded."""
@@ -216,4 +217,5 @@ def _target_numbers(table: Table, name: str) -> NDArray[np.float64]:
     if text_rows:
         raise no_number_error(table, name, texts, text_rows[0], "and regression predicts numbers")
     check_finite(table, name, texts, values)
+    check_decimal_points(table, name, texts)
     return values

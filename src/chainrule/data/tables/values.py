@@ -28,6 +28,7 @@ DATE = re.compile(
     r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2}))([T ].*)?|\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?",
     re.ASCII,
 )
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}[,.]\d{3}", re.ASCII)
 _INTEGER_WITH_POINT = re.compile(r"([+-]?\d+)\.0*", re.ASCII)
 MAX_NUMBER = 1e100
 """Limit on numbers: the squares of much larger ones, above 1.3e154, overflow."""
@@ -78,6 +79,43 @@ def check_finite(table: Table, name: str, texts: Sequence[str], values: NDArray[
             f"{table.name}, line {table.lines[row]:,}: {shorten(name)} is {shorten(texts[row], 40)}, which is {size}; "
             f"leave the field empty if the value is not known"
         )
+
+
+def check_decimal_points(table: Table, name: str, texts: Sequence[str]) -> None:
+    """Check that the numbers of a column do not have decimal commas in some fields and points in others.
+
+    Raises:
+        DataError: they have; the message names a line of each.
+    """
+    if table.decimal == ".":
+        return
+    comma_row = next((row for row, text in enumerate(texts) if DECIMAL_COMMA.fullmatch(text)), None)
+    point_row = next((row for row, text in enumerate(texts) if "." in text and NUMBER.fullmatch(text)), None)
+    if comma_row is not None and point_row is not None:
+        raise DataError(
+            f"{table.name}, line {table.lines[point_row]:,}: {shorten(name)} is {shorten(texts[point_row], 40)}, and "
+            f"{shorten(texts[comma_row], 40)} in line {table.lines[comma_row]:,}: use either a point or a comma before "
+            f"decimals in the whole column, and nothing between thousands"
+        )
+
+
+def thousands_note(table: Table, name: str, texts: Sequence[str]) -> list[str]:
+    """Return a remark if all fractions of a column look like thousands, such as "1,234" in a file with decimal commas.
+
+    Args:
+        table: the table.
+        name: the column.
+        texts: its fields, which are numbers or missing.
+    """
+    if table.decimal == ".":
+        return []
+    fractions = [text for text in texts if "," in text or "." in text]
+    if not fractions or not all(_THOUSANDS.fullmatch(text) for text in fractions):
+        return []
+    return [
+        f"{fractions[0]} in {shorten(name)} is read as {fractions[0].replace(',', '.')}, a number with three decimals; "
+        f"if it means thousands, write it without a separator"
+    ]
 
 
 def no_number_error(table: Table, name: str, texts: Sequence[str], row: int, reason: str) -> DataError:
