@@ -1,8 +1,8 @@
 """Attack chainrule with faulty inputs and events: `python -m tests.attack --seconds 60`, or `make attack SECONDS=60`.
 
 Files are damaged and forged, training is killed and interrupted, disks are full. None of this may cause a traceback, use
-more than five CPU seconds or 400 MB, load wrong data, or print unsafe output. Failing cases ("falls") are saved in
-build/attack, with the command that repeats them.
+more than five CPU seconds or 400 MB, load wrong data, or print unsafe output. Cases that do ("falls") are saved in
+build/attack, and printed with the command that repeats them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from . import base, campaign
 from .attack import MOST_MEGABYTES, MOST_SECONDS
 
-KEPT = Path("build/attack")
+FALLS_FOLDER = Path("build/attack")
 
 
 def main() -> int:
@@ -37,11 +37,11 @@ def main() -> int:
         base.environment(Path(folder))
         if options.case:
             attack, _, number = options.case.rpartition(":")
-            return campaign.repeat(Path(folder), attack, int(number), KEPT)
+            return campaign.repeat(Path(folder), attack, int(number), FALLS_FOLDER)
         seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
         print(f"seed {seed}; at most {MOST_SECONDS:g} s and {MOST_MEGABYTES:g} MB a command", flush=True)
         names = options.only or list(campaign.ATTACKS)
-        return campaign.run_all(Path(folder), names, seed, options.seconds, options.jobs, KEPT)
+        return campaign.run_all(Path(folder), names, seed, options.seconds, options.jobs, FALLS_FOLDER)
 
 
 if __name__ == "__main__":

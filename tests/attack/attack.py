@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from .child import Ended
 
 MOST_MEGABYTES = 400.0  # peak resident memory, above that of an idle import
-MOST_SECONDS = 5.0  # CPU time; sixteen times as much wall time, because the machine may be busy
-SENTENCE, ENOUGH_LINES = "chainrule: ", 40
+MOST_SECONDS = 5.0  # CPU time; the limit of wall time is 16 times as large, because the machine may be busy
+SENTENCE = "chainrule: "  # the beginning of an error message
+MOST_LINES = 40  # on standard error
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Step:
         action: what the child does.
         codes: the allowed exit codes.
         signals: signals to send to the child; it may be killed by one that it does not catch at that moment.
-        free: a check by the harness, whose resources are not limited.
-        quiet: whether standard error may contain only error sentences.
+        free: whether it is a check by the harness, whose memory, time and output are not judged.
+        quiet: whether standard error may contain only lines that begin as `EXPECTED`.
     """
 
     name: str
@@ -78,7 +79,7 @@ class Attack(Protocol):
     name: str
 
     def prepare(self, folder: Path) -> None:
-        """Create what all cases start from, such as a trained run."""
+        """Create the files that all cases start from, such as a trained run."""
 
     def draw(self, random: np.random.Generator, folder: Path) -> Case:
         """Generate a case and write its files into the folder; depends only on the random numbers."""
@@ -86,7 +87,7 @@ class Attack(Protocol):
 
 @dataclass(frozen=True)
 class Fall:
-    """A failure of a case.
+    """The failure of a case.
 
     Attributes:
         kind: "traceback", "signal", "exit code", "hang", "memory", "wrong", "noise" or "terminal".
@@ -103,7 +104,7 @@ def generator(attack: str, number: int) -> np.random.Generator:
 
 
 def judge(step: Step, ended: Ended) -> Fall | None:
-    """The failure of a step, if any."""
+    """The fall of a step, if any."""
     if ended.code == WRONG:
         return Fall("wrong", _last_line(ended.err))
     if "Traceback (most recent call last)" in ended.err or "internal error; please report" in ended.err:
@@ -120,17 +121,17 @@ def judge(step: Step, ended: Ended) -> Fall | None:
         return Fall("memory", f"{ended.megabytes:.0f} MB")
     if ended.seconds > MOST_SECONDS or ended.waited > 16 * MOST_SECONDS:
         return Fall("hang", f"{ended.seconds:.1f} s of the processor, {ended.waited:.1f} s of the clock")
-    return _words(step, ended)
+    return _judge_output(step, ended)
 
 
-def _words(step: Step, ended: Ended) -> Fall | None:
-    """Check the output of a step."""
+def _judge_output(step: Step, ended: Ended) -> Fall | None:
+    """The fall of a step because of its output, if any: unsafe characters, or unexpected lines."""
     for text in (ended.out, ended.err):
         for character in text:
             if character != "\n" and unicodedata.category(character) in ("Cc", "Cs"):
                 return Fall("terminal", f"{character!r} in {text[:300]!r}")
     lines = ended.err.splitlines()
-    if len(lines) > ENOUGH_LINES or len(ended.err) > 20_000:
+    if len(lines) > MOST_LINES or len(ended.err) > 20_000:
         return Fall("noise", f"{len(lines)} lines, {len(ended.err):,} characters on standard error: {lines[0][:200]}")
     if step.quiet and ended.code == 2 and not any(line.startswith((SENTENCE, "Error: ")) for line in lines):
         return Fall("noise", f"no sentence on standard error: {ended.err[:300]!r}")

@@ -1,4 +1,4 @@
-"""Fixtures of many attacks: a small data set, a finished run, a stopped run, and the expected outcome."""
+"""Files that many attacks start from: a small data set, a finished run, a stopped run, a run on text, the expected outcome."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ TRAIN_TEXT = [
     "train", "--quiet", "--eager", "--model", "gpt", "--size", "tiny", "--block-size", "8", "--steps-per-epoch", "20",
     "--epochs", "1", "--batch-size", "4", "--lr", "0.02",
 ]  # fmt: skip
-"""The arguments of a training on text that takes a moment."""
+"""The arguments of a short training on text, without data and folder."""
 
 
 def make(folder: Path, idle: float) -> None:
-    """Create the fixtures in child processes, and record the duration and the outcome of training."""
+    """Create the files in child processes, and record the duration and the outcome of training."""
     folder.mkdir(parents=True)
     for action in (_data, _done, _stopped, _text):
-        begun = time.monotonic()
+        start = time.monotonic()
         ended = run(lambda act=action: act(folder), folder, idle)
         if ended.code:
             raise RuntimeError(f"the fixtures could not be created: {ended.err}")
         if action is _done:
-            seconds = time.monotonic() - begun
+            seconds = time.monotonic() - start
     facts = {"seconds": seconds, "outcome": outcome(folder / "done")}
     (folder / FACTS).write_text(json.dumps(facts))
 
 
 def facts(folder: Path) -> dict[str, Any]:
-    """The recorded facts."""
-    noted: dict[str, Any] = json.loads((folder / FACTS).read_text())
-    return noted
+    """The recorded duration and outcome of training."""
+    recorded: dict[str, Any] = json.loads((folder / FACTS).read_text())
+    return recorded
 
 
 def train(*more: str) -> list[str]:
@@ -65,15 +65,15 @@ def outcome(run_folder: Path) -> dict[str, Any]:
 
 
 def same_outcome(run_folder: Path, expected: dict[str, Any]) -> None:
-    """Check that a run has the expected outcome.
+    """Check that a run has the expected outcome, and that no temporary files are left.
 
     Raises:
-        WrongError: the outcome differs.
+        WrongError: it has not, or there are some.
     """
     actual = outcome(run_folder)
     for key, value in expected.items():
         if actual[key] != value:
-            raise WrongError(f"the run's {key} is not as if it had never stopped: {actual[key]} and not {value}")
+            raise WrongError(f"the run's {key} differs from that of an uninterrupted run: {actual[key]}, not {value}")
     left = [path.name for path in run_folder.rglob(".*.tmp")]
     if left:
         raise WrongError(f"temporary files are left: {left}")
@@ -96,7 +96,7 @@ def _data(folder: Path) -> None:
 def _done(folder: Path) -> None:
     from chainrule.cli import main
 
-    main([*train("--data", str(folder / "data"), "--out", str(folder / "done"))])
+    main(train("--data", str(folder / "data"), "--out", str(folder / "done")))
 
 
 def _stopped(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Run attacks in parallel and in turn until the time is over; or repeat one case."""
+"""Run attacks in parallel processes, each in turn, until the time is over; or repeat one case."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ MODULES = (
     texts,
 )  # fmt: skip
 ATTACKS: dict[str, Attack] = {module.name: cast("Attack", module) for module in MODULES}
-STRIDE = 1_000_000  # cases per seed
-SHRINKING = 20.0  # maximum seconds to shrink a failing case
+CASES_PER_SEED = 1_000_000
+MOST_SHRINKING_SECONDS = 20.0  # per failing case
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Result:
 
 
 def run_all(folder: Path, names: list[str], seed: int, seconds: float, jobs: int | None, falls_folder: Path) -> int:
-    """Run attacks in turn for some time; print falls immediately and a table at the end. Returns 1 if there are any."""
+    """Run attacks for some time; print falls immediately and a table at the end. Returns 1 if any case fell."""
     idle = prepare(folder, names)
     jobs = jobs or len(os.sched_getaffinity(0))
     until = time.monotonic() + seconds
@@ -71,7 +71,7 @@ def run_all(folder: Path, names: list[str], seed: int, seconds: float, jobs: int
         sys.stdout.flush()
         pid = os.fork()
         if pid == 0:
-            work(folder / f"job-{job}", names, seed * STRIDE + job, jobs, until, idle, report, falls_folder)
+            work(folder / f"job-{job}", names, seed * CASES_PER_SEED + job, jobs, until, idle, report, falls_folder)
         workers.append(pid)
     broken = sum(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != 0 for pid in workers)
     if broken:
@@ -89,7 +89,7 @@ def prepare(folder: Path, names: Iterable[str]) -> float:
 
 
 def make_fixtures(folder: Path, names: Iterable[str], idle: float) -> None:
-    """Create what the cases of some attacks start from."""
+    """Create the files that the cases of some attacks start from."""
     base.make(folder / "base", idle)
     for name in names:
         (folder / name).mkdir()
@@ -97,7 +97,7 @@ def make_fixtures(folder: Path, names: Iterable[str], idle: float) -> None:
 
 
 def idle_megabytes() -> float:
-    """The memory of Python after importing chainrule, measured from a small process, whose own memory counts."""
+    """The peak memory of Python after importing chainrule, started by a small process, whose memory would count, too."""
     code = (
         "import os, subprocess, sys\n"
         "child = subprocess.Popen([sys.executable, '-c', 'import chainrule'])\n"
@@ -138,7 +138,7 @@ def work(
         while time.monotonic() < until:
             name = min(names, key=lambda name: spent[name])
             begun = time.monotonic()
-            in_a_process_of_its_own(partial(report_one, folder, name, numbers[name], idle, report, falls_folder))
+            in_a_forked_process(partial(report_one, folder, name, numbers[name], idle, report, falls_folder))
             spent[name] += time.monotonic() - begun
             numbers[name] += stride
         code = 0
@@ -149,8 +149,8 @@ def work(
         os._exit(code)
 
 
-def in_a_process_of_its_own(action: Callable[[], None]) -> None:
-    """Run an action in a process, so that the memory of generating a case is not counted, and is freed.
+def in_a_forked_process(action: Callable[[], None]) -> None:
+    """Run an action in a forked process, so that the memory of generating a case is not counted, and is freed.
 
     Raises:
         RuntimeError: the action failed.
@@ -218,7 +218,7 @@ def shrink(case: Case, fall: Fall, folder: Path, idle: float) -> None:
     """Remove the edits that are not needed for the fall, one by one."""
     if case.rewrite is None or case.edits < 2:
         return
-    wanted, until = set(range(case.edits)), time.monotonic() + SHRINKING
+    wanted, until = set(range(case.edits)), time.monotonic() + MOST_SHRINKING_SECONDS
     for edit in range(case.edits):
         if len(wanted) == 1 or time.monotonic() > until:
             break

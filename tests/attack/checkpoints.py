@@ -1,4 +1,4 @@
-"""Checkpoints of a stopped run with damaged bytes, or with strange values and a valid checksum."""
+"""Checkpoints of a stopped run: with damaged bytes, or with strange values and a valid checksum."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _folder = Path()
 
 
 def prepare(folder: Path) -> None:
-    """The stopped run and its expected outcome."""
+    """Find the folder with the stopped run and the expected outcome."""
     global _folder
     _folder = folder.parent / "base"
 
@@ -35,20 +35,20 @@ def draw(random: np.random.Generator, folder: Path) -> Case:
         return Case(f"bytes, {len(changes)} edits", steps, len(changes), rewrite)
     seed = int(random.integers(1 << 62))
     steps = [
-        Step("written anew", partial(write_anew, file, seed), free=True),
+        Step("rewritten", partial(rewrite_state, file, seed), free=True),
         chainrule("train", "--resume", run, "--quiet"),
     ]
     return Case(f"strange values, checksum right, {seed}", steps)
 
 
 def same_end(run: Path, folder: Path) -> None:
-    """Check that a damaged checkpoint is refused, or that training has the expected outcome."""
+    """Check that training, unless it was refused, has the expected outcome."""
     if (run / "result.json").exists():
         base.same_outcome(run, base.facts(folder)["outcome"])
 
 
-def write_anew(file: Path, seed: int) -> None:
-    """Save the state with strange values, as chainrule does."""
+def rewrite_state(file: Path, seed: int) -> None:
+    """Save the checkpoint with strange values, and a valid checksum."""
     from chainrule import safetensors_io
 
     random = np.random.default_rng(seed)
@@ -61,7 +61,7 @@ def write_anew(file: Path, seed: int) -> None:
 
 
 def spoil(random: np.random.Generator, arrays: dict[str, np.ndarray]) -> None:
-    """Replace an array by one of another shape, type or other values."""
+    """Change the type, the shape or the values of one array, remove it, or add another."""
     key = list(arrays)[int(random.integers(len(arrays)))]
     array = arrays[key]
     match random.integers(6):

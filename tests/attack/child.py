@@ -1,7 +1,7 @@
 """Run a command or a check in a child process, with limits and measurements.
 
-Children are forked from a process that has imported everything. A fork takes milliseconds, a new Python a second, so a
-minute is enough for thousands of cases. Linux only.
+Children are forked from a process that has imported everything. A fork takes milliseconds, a new Python process a second:
+forks allow thousands of cases a minute. Linux only.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class WrongError(Exception):
 
 
 SENT = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-"""What is sent to a child that it may catch."""
+"""The signals that are blocked in a child until its action begins."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Signal:
 
 
 def command(*arguments: str) -> Callable[[], None]:
-    """A function that runs `chainrule` with these arguments."""
+    """A function that runs `chainrule` with these arguments; an interrupt before its first line ends it with code 130."""
 
     def run() -> None:
         try:
@@ -88,7 +88,7 @@ def command(*arguments: str) -> Callable[[], None]:
 
 
 def _has_begun(interrupt: KeyboardInterrupt) -> bool:
-    """Whether the command had taken its first step: Python may interrupt a function before that."""
+    """Whether `main` had executed its first line: Python may raise KeyboardInterrupt before that."""
     steps = traceback.walk_tb(interrupt.__traceback__)
     return any(frame.f_code.co_name == "main" and line > frame.f_code.co_firstlineno for frame, line in steps)
 
@@ -173,7 +173,7 @@ def _be_child(action: Callable[[], object], folder: Path, out: Path, err: Path, 
 def _exit_code(action: Callable[[], object]) -> int:
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SENT)
-    except KeyboardInterrupt:  # it came before the action, on a machine that is slow to begin one
+    except KeyboardInterrupt:  # the signal arrived before the action began
         return 128 + signal.SIGINT
     try:
         action()

@@ -18,13 +18,13 @@ FILES = ["config.json", "config.json", "config.json", "metrics.jsonl", "result.j
 
 
 def prepare(folder: Path) -> None:
-    """The runs."""
+    """Find the folder of the runs."""
     global _folder
     _folder = folder.parent / "base"
 
 
 def draw(random: np.random.Generator, folder: Path) -> Case:
-    """Two runs in a folder, one with a modified file, read by every command that reads runs."""
+    """Two runs in a folder, one with a modified file, read by `chainrule runs` and by another command."""
     shutil.copytree(_folder / "done", folder / "good")
     strange = folder / (NASTY.replace("/", "") if random.random() < 0.1 else "strange")
     stopped = random.random() < 0.5

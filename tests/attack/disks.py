@@ -1,4 +1,5 @@
-"""Disks: full, read-only, failing at the n-th operation. Expects one sentence, and the same bits once there is space."""
+"""Disks that are full or read-only, or fail at the n-th operation. Training must end with one sentence or ignore the failure,
+and resume to a bitwise identical result on a disk that works."""
 
 from __future__ import annotations
 
@@ -23,13 +24,13 @@ EVENTS = ["open", "os.rename", "os.mkdir", "os.remove", "fsync", "size"]
 
 
 def prepare(folder: Path) -> None:
-    """The expected outcome of training."""
+    """Find the folder with the expected outcome of training."""
     global _folder
     _folder = folder.parent / "base"
 
 
 def draw(random: np.random.Generator, folder: Path) -> Case:
-    """Training in which disk operations fail from some point on; then it resumes with enough space."""
+    """Training in which one disk operation fails, or all from some point on; then it resumes without failures."""
     event = EVENTS[int(random.integers(len(EVENTS)))]
     # the size limit also applies to standard error, which needs space for a sentence
     count = int(10 ** random.uniform(2.5, 6)) if event == "size" else int(random.integers(1, 25))
@@ -45,7 +46,7 @@ def draw(random: np.random.Generator, folder: Path) -> Case:
 
 
 def train_on_failing_disk(folder: Path, run: Path, event: str, count: int, fault: int, lasting: bool) -> None:
-    """Train while disk operations in the run's folder fail from the n-th on (or only that one)."""
+    """Train while the n-th disk operation fails and, if `lasting`, all that follow; for "size", while files have a limit."""
     if event == "size":
         resource.setrlimit(resource.RLIMIT_FSIZE, (count, count))
     else:
@@ -54,7 +55,7 @@ def train_on_failing_disk(folder: Path, run: Path, event: str, count: int, fault
 
 
 def fail(run: Path, event: str, count: int, fault: int, lasting: bool) -> None:
-    """Make the n-th disk operation of this process fail; cannot be undone."""
+    """Make the n-th operation of a kind below the run's folder fail (`fsync`: anywhere); cannot be undone."""
     seen = 0
 
     def refuse() -> None:

@@ -93,12 +93,12 @@ def zeros(random: np.random.Generator, shape: tuple[int, ...]) -> bytes:
 
 @functools.cache
 def gzipped(content: bytes) -> bytes:
-    """Compress with gzip, possibly as several concatenated members."""
+    """Compress as one gzip member; a gzip file may consist of several."""
     return gzip.compress(content, mtime=0)
 
 
 def load_and_compare(folder: Path) -> None:
-    """Load each file and the folder as a data set, and compare with a simple reader."""
+    """Read each file alone, then load the folder as a data set and compare it with a simple reader."""
     from chainrule import data
     from chainrule.data import idx
     from chainrule.errors import DataError

@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP, once or twice, at any moment of any command. Nothing is lost, and there is no traceback."""
+"""SIGINT, SIGTERM and SIGHUP, once or twice, at any moment of a command. Nothing may be lost, and no traceback printed."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     import numpy as np
 
 name = "interrupts"
-NUMBERS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 prepare = kills.prepare
 
 
 def draw(random: np.random.Generator, folder: Path) -> Case:
-    """Usually training, sometimes another command."""
+    """Usually training, which is then resumed, sometimes another command."""
     signals = []
     at = float(random.uniform(0, 1.1 * kills.facts["seconds"]))
     for _ in range(int(random.integers(1, 3))):
-        signals.append(Signal(at, NUMBERS[int(random.integers(len(NUMBERS)))]))
+        signals.append(Signal(at, SIGNALS[int(random.integers(len(SIGNALS)))]))
         at += float(10 ** random.uniform(-4, -0.5))
-    codes = (0, *(128 + number for number in NUMBERS))
+    codes = (0, *(128 + number for number in SIGNALS))
     about = ", ".join(f"{signal.Signals(s.number).name} after {s.after:.3f} s" for s in signals)
     if random.random() < 0.8:
         step = Step(

@@ -1,4 +1,4 @@
-"""SIGKILL at any moment of training, once or repeatedly; then it resumes to the same bits."""
+"""SIGKILL at any moment of training, once or repeatedly. The resumed run must end bitwise identical to an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ facts: dict[str, Any] = {}
 
 
 def prepare(folder: Path) -> None:
-    """The expected outcome and the duration of training; also used by `interrupts`."""
+    """Read the expected outcome and the duration of training; `interrupts` uses them, too."""
     global base_folder
     base_folder = folder.parent / "base"
     facts.update(base.facts(base_folder))

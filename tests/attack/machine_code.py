@@ -22,7 +22,7 @@ _folder, _cache = Path(), Path()
 
 
 def prepare(folder: Path) -> None:
-    """A cache with the code that training needs."""
+    """Fill a cache with the code that training needs."""
     global _folder, _cache
     _folder, _cache = folder.parent / "base", folder / "cache"
     ended = run(partial(train_with_cache, _cache, folder / "run"), folder, 0.0)
@@ -55,7 +55,7 @@ def draw(random: np.random.Generator, folder: Path) -> Case:
                 about.append("somebody else's")
             case 4:  # as a power cut leaves it
                 content = file.read_bytes()
-                code = max(0, content.find(b"\x7fELF"))  # after the text that says what it is for
+                code = max(0, content.find(b"\x7fELF"))  # after the header, which is text
                 start = int(random.integers(code, len(content) + 1))
                 file.write_bytes(content[:start] + bytes(len(content) - start))
                 about.append("zeros from somewhere in the code on")

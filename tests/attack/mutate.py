@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 NASTY = "a\x1b]0;title\x07\x1b[2J\nb\u202ec\x9b31m\x7f/../é"
 WHOLE = [0, 1, 2, 3, 7, 255, 256, 32767, 65535, 1 << 16, (1 << 31) - 1, 1 << 31, (1 << 32) - 1]
-_DEEP = "<deep>"  # marks a value nested more deeply than Python's encoder supports
+_DEEP = "<deep>"  # a marker, which `to_json` replaces by lists nested too deeply for Python's JSON encoder
 WIDER = [*WHOLE, 1 << 32, (1 << 53) + 1, 1 << 62, (1 << 63) - 1, 1 << 63, (1 << 64) - 1]
 
 
@@ -31,10 +31,10 @@ class Edit:
 
 
 def edits(random: np.random.Generator, content: bytes, most: int = 6, start: int = 0) -> list[Edit]:
-    """Small, non-overlapping edits at or after an offset."""
+    """One to `most` non-overlapping edits at or after an offset."""
     count = int(random.integers(1, most + 1))
     chosen: list[Edit] = []
-    # half of them near the beginning, where file headers are
+    # half of them in the first 200 bytes, where file headers are
     for _ in range(count):
         reach = len(content) - start
         if random.random() < 0.5:
@@ -103,7 +103,7 @@ def strange_value(random: np.random.Generator) -> Any:
 
 
 def _as_float(number: float) -> float:
-    """Infinity for integers with too many digits."""
+    """A number as a float; infinity for integers beyond the range of floats."""
     try:
         return float(number)
     except OverflowError:
@@ -139,7 +139,7 @@ def strange_document(random: np.random.Generator, document: Any, most: int = 3) 
 
 
 def _holders(document: Any) -> list[Any]:
-    """All dicts and lists in a document, except elements of long lists of numbers."""
+    """All dicts and lists in a document, except those after the first 20 elements of a list."""
     holders, waiting = [], [document]
     while waiting:
         part = waiting.pop()

@@ -19,7 +19,7 @@ _folder = Path()
 
 
 def prepare(folder: Path) -> None:
-    """Some pages to modify."""
+    """Draw four pages to modify."""
     global _folder
     _folder = folder
     from PIL import Image
@@ -33,7 +33,7 @@ def prepare(folder: Path) -> None:
 
 
 def draw(random: np.random.Generator, folder: Path) -> Case:
-    """A page, or something similar."""
+    """A photo of a page or of a pattern, changed in up to two ways, in one of four formats, sometimes with damaged bytes."""
     from PIL import Image
 
     if random.random() < 0.5:

@@ -1,7 +1,7 @@
 """Deliberate faults that the attacks must find: `python -m tests.attack.planted steps`, or `faults`, or `attack`.
 
-Steps that do what must not be done, for the judge; faults in chainrule itself, for each attack one that it is there
-for; and an attack some of whose cases fall, for what is printed and for its repetition.
+"steps" judges steps that do what must not be done; "faults" plants a fault in chainrule for each attack, which the attack
+must find; "attack" runs an attack some of whose cases fall, to test what is printed and that cases can be repeated.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def take(megabytes: int) -> None:
 
 
 def load_wrong() -> None:
-    """A check that fails."""
+    """Fails like a check that finds wrong data."""
     raise WrongError("other weights")
 
 
@@ -84,7 +84,7 @@ STEPS: dict[str, tuple[Step, str | None]] = {
     "does nothing": (Step("", lambda: None), None),
     "a sentence": (Step("", partial(say, "chainrule: no\n", 2), (0, 2)), None),
     "a traceback": (Step("", divide, (0, 1)), "traceback"),
-    "a fault of ours, told": (
+    "an internal error, reported": (
         Step("", partial(say, "chainrule: internal error; please report it", 1), (0, 1)),
         "traceback",
     ),
@@ -95,7 +95,7 @@ STEPS: dict[str, tuple[Step, str | None]] = {
         "signal",
     ),
     "a signal that was sent": (Step("", partial(time.sleep, 9), (0,), (Signal(0.1, signal.SIGTERM),)), None),
-    "killed as it should be": (Step("", partial(time.sleep, 9), (0,), (Signal(0.1, signal.SIGKILL),)), None),
+    "SIGKILL that was sent": (Step("", partial(time.sleep, 9), (0,), (Signal(0.1, signal.SIGKILL),)), None),
     "too long": (Step("", partial(compute, 0.8)), "hang"),
     "not too long": (Step("", partial(compute, 0.1)), None),
     "for ever": (Step("", partial(compute, 99)), "hang"),
@@ -114,7 +114,7 @@ STEPS: dict[str, tuple[Step, str | None]] = {
 
 
 def judge_steps(folder: Path) -> dict[str, str | None]:
-    """The kind of fall of each step, with shorter time limits."""
+    """The kind of fall of each step (None if it does not fall), with shorter time limits."""
     attack.MOST_SECONDS, child.CPU_SECONDS, child.WALL_SECONDS = 0.5, 1, 5.0
     (folder / "job").mkdir()
     idle = child.run(lambda: None, folder / "job", 0.0).megabytes
@@ -144,10 +144,10 @@ def pictures_out_of_range() -> None:
 
 
 def pages_slowly() -> None:
-    """A page takes seconds."""
+    """Reading a page takes longer than allowed."""
     from chainrule.images import page
 
-    attack.MOST_SECONDS = 1.5  # shorter wait
+    attack.MOST_SECONDS = 1.5  # a lower limit, so that the test takes less time
     right = page.read_page
 
     def read_page(*arguments: Any) -> Any:
@@ -158,7 +158,7 @@ def pages_slowly() -> None:
 
 
 def weights_without_checksum() -> None:
-    """Damage is not detected: every checksum is equal to every other."""
+    """Damage is not detected: all checksums are equal."""
     from chainrule import safetensors_io
 
     class Checksum(str):
@@ -199,7 +199,7 @@ def configs_raw() -> None:
 
 
 def kills_forget() -> None:
-    """A resumed run shuffles its images in another order."""
+    """A resumed run does not restore the order of its images."""
     from chainrule.data import loader
 
     loader.DataLoader.load_state_dict = lambda self, state: None
@@ -261,26 +261,26 @@ PLANTS: dict[str, tuple[Callable[[], None], set[str]]] = {
     "texts": (texts_raw, {"terminal"}),
     "machine code": (machine_code_unseen, {"signal", "wrong", "traceback"}),
 }
-"""For each attack a fault in chainrule, and the kinds of falls that it can cause."""
+"""For each attack: a fault in chainrule, and the kinds of falls that it can cause."""
 
 
 def find_faults(folder: Path, seconds: float = 120.0) -> dict[str, tuple[str, str] | None]:
-    """For each attack the kind of its first fall, and what it is; None if nothing falls.
+    """For each attack the kind and the description of its first fall; None if no case falls.
 
-    Each fault is planted in a process of its own, forked from one that has imported everything; the fixtures that all
-    attacks start from are made without a fault. A case that falls is not shrunk.
+    Each fault is planted in a separate process, forked from one that has imported everything. The files that attacks start
+    from are made without faults. Cases that fall are not shrunk.
     """
-    campaign.SHRINKING = 0.0
+    campaign.MOST_SHRINKING_SECONDS = 0.0
     idle = campaign.prepare(folder, [])
     falls = {}
     for name in PLANTS:
-        campaign.in_a_process_of_its_own(partial(find_fault, folder, name, idle, time.monotonic() + seconds))
+        campaign.in_a_forked_process(partial(find_fault, folder, name, idle, time.monotonic() + seconds))
         falls[name] = json.loads((folder / name / "fall.json").read_text())
     return falls
 
 
 def find_fault(folder: Path, name: str, idle: float, until: float) -> None:
-    """Plant a fault and write down the first case of its attack that falls."""
+    """Plant a fault, and save the kind and the description of the first fall in its attack."""
     PLANTS[name][0]()
     own = folder / name
     own.mkdir()
@@ -299,11 +299,11 @@ name = "planted"
 
 
 def prepare(folder: Path) -> None:
-    """Nothing."""
+    """Does nothing: each case creates its own file."""
 
 
 def draw(random: np.random.Generator, folder: Path) -> Case:
-    """A file of random bytes with some edits, one of which matters; every other case falls."""
+    """A file of random bytes with five edits. About half of the cases fall, because of one of the edits."""
     if os.environ.get("PLANTED") == "in the harness":
         raise ZeroDivisionError("drawn")
     content = random.bytes(20)
@@ -325,7 +325,7 @@ def main() -> None:
     """Print the result as JSON; "attack" runs `python -m tests.attack` with only the planted attack."""
     what = sys.argv.pop(1)
     if what == "attack":
-        base.make = lambda folder, idle: None  # no case of it starts from a run
+        base.make = lambda folder, idle: None  # its cases start from no files
         campaign.ATTACKS = {name: sys.modules[__name__]}  # type: ignore[dict-item]
         sys.exit(__main__.main())
     find: Callable[[Path], dict[str, Any]] = {"steps": judge_steps, "faults": find_faults}[what]

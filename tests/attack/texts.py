@@ -1,4 +1,4 @@
-"""Models of text: damaged tokenizers, configs and texts, and prompts of any characters."""
+"""Language models: damaged tokenizers, configs and texts, and prompts of unusual characters."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ PROMPTS = ["the c", "", "a" * 8, "a" * 9, NASTY.replace("\0", ""), "\udcff", "çŒ
 
 
 def prepare(folder: Path) -> None:
-    """The run."""
+    """Find the folder of the run."""
     global _folder
     _folder = folder.parent / "base"
 
 
 def draw(random: np.random.Generator, folder: Path) -> Case:
-    """A run with a modified file, read by every command that reads it; or a damaged text to train on."""
+    """A run with a modified file, read by a command; or a damaged text to train on."""
     if random.random() < 0.3:
         file = folder / "text.txt"
         content = base.TEXT.encode()
@@ -35,17 +35,14 @@ def draw(random: np.random.Generator, folder: Path) -> Case:
         steps = [chainrule(*base.TRAIN_TEXT, "--data", file, "--out", folder / "run")]
         return Case(f"a text, {len(changes)} edits", steps, len(changes), write_edited(file, content, changes))
     run = Path(shutil.copytree(_folder / "text", folder / "run"))
-    if random.random() < 0.2:  # valid, but of characters that a terminal obeys
+    if random.random() < 0.2:  # valid, but with characters that control a terminal
         tokenizer = json.loads((run / "tokenizer.json").read_text())
         tokenizer["characters"] = (DANGEROUS + tokenizer["characters"])[: len(tokenizer["characters"])]
         (run / "tokenizer.json").write_text(json.dumps(tokenizer))
         step = chainrule("generate", run, "--tokens", 50, "--seed", int(random.integers(99)), codes=(0,))
         return Case("a tokenizer of control characters", [step])
     name = str(random.choice(["tokenizer.json", "tokenizer.json", "config.json", "result.json"]))
-    text = strange_json(
-        random,
-        (run / name).read_text(),
-    )
+    text = strange_json(random, (run / name).read_text())
     (run / name).write_bytes(text.encode(errors="surrogatepass"))
     match random.integers(5):
         case 0:

@@ -22,13 +22,13 @@ FILE = "model.safetensors"
 
 
 def prepare(folder: Path) -> None:
-    """The finished run."""
+    """Find the folder of the finished run."""
     global _folder
     _folder = folder.parent / "base"
 
 
 def draw(random: np.random.Generator, folder: Path) -> Case:
-    """The run with a modified weights file."""
+    """The finished run with a modified weights file."""
     run = Path(shutil.copytree(_folder / "done", folder / "run"))
     content = (run / FILE).read_bytes()
     length = int.from_bytes(content[:8], "little")
@@ -64,7 +64,7 @@ def many(random: np.random.Generator) -> bytes:
 
 
 def load_and_compare(file: Path, original: Path) -> None:
-    """Check that a file that loads without a checksum warning has the original content."""
+    """Check that a file is refused, loaded with a warning that it has no checksum, or loaded with the original content."""
     import warnings
 
     from chainrule import safetensors_io
