@@ -1,4 +1,4 @@
-"""Counts the nodes of the tape that are in memory."""
+"""Count the nodes of the tape in memory."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from chainrule.autograd import tape
 
 
 def count_nodes() -> int:
-    """The nodes in memory, of all tapes."""
+    """The number of nodes in memory."""
     return sum(type(thing) is tape.Node for thing in gc.get_objects())

@@ -1,4 +1,4 @@
-"""What the bridges need: `make test-bridges` installs it and promises it; elsewhere what is missing skips its tests."""
+"""The libraries of the bridges: `make test-bridges` requires them all; otherwise the tests of missing libraries are skipped."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ MODULES = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """With CHAINRULE_BRIDGES=1 (`make test-bridges`), refuse to run without one of the libraries."""
     missing = [name for name in MODULES if importlib.util.find_spec(name) is None]
     if os.environ.get("CHAINRULE_BRIDGES") == "1" and missing:
         raise pytest.UsageError(f"{', '.join(missing)} cannot be imported; make test-bridges installs them")

@@ -1,7 +1,7 @@
-"""The built site in a real Chromium, with a Pyodide on this machine: `make test-browser` installs what that takes.
+"""Fixtures to open the built site and the studio in Chromium, with Pyodide served from this machine.
 
-Elsewhere these tests are skipped; where `make test-browser` runs, whatever is missing is a failure. SITE may name a site
-that is built already, as `make docs` builds it.
+Only `make test-browser`, which installs what the tests need, runs them; elsewhere they are skipped. There, a missing part is
+a failure. The environment variable SITE may name the folder of a built site, such as that of `make docs`.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ ROOT = Path(__file__).parents[2]
 PYODIDE = Path(os.environ.get("PYODIDE_FOLDER", ROOT / "build" / "pyodide"))
 """Where scripts/get_pyodide.py unpacks Python for browsers."""
 WITHDRAWN = "withdrawn"
-"""The file that it leaves there if the package index no longer has the package: then alone these tests are skipped."""
+"""The file that the script writes if the package index no longer has Pyodide. Then tests that need Pyodide are skipped."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Many of these share one browser, which has to start and to build."""
+    """Give these tests more time: the first of them also builds the site and starts the browser."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.timeout(1200 if os.environ.get("CHAINRULE_BROWSER_LONG") == "1" else 600))
 
 
 def require(condition: object, what: str) -> None:
-    """Fail where something is not there, which `make test-browser` installs."""
+    """Fail if something is missing that `make test-browser` installs."""
     if not condition:
         pytest.fail(f"needs {what}: run `make test-browser`")
 
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
-    """The browser, Debian's: Playwright's own is never downloaded."""
+    """The installed Chromium or Chrome; Playwright does not download its own."""
     if os.environ.get("CHAINRULE_BROWSER") != "1":
         pytest.skip("`make test-browser` runs these, in Chromium")
     require(importlib.util.find_spec("playwright"), "playwright")
@@ -68,7 +68,7 @@ class Site:
 
     Attributes:
         folder: its files.
-        seconds: how long it took to build, or None if it was there.
+        seconds: the time that the build took; None if the site had been built already.
     """
 
     folder: Path
@@ -77,7 +77,7 @@ class Site:
 
 @pytest.fixture(scope="session")
 def site(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Site:
-    """The site without the lessons' outputs, whose Python comes from the server of these tests."""
+    """The site, built without the outputs of lessons, with Pyodide from the server of these tests."""
     folder = tmp_path_factory.mktemp("built") / "site"
     if built := os.environ.get("SITE"):
         shutil.copytree(built, folder)
@@ -97,7 +97,7 @@ def site(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
-    """Serves the site, and below /pyodide/ Python for browsers."""
+    """Serve the site, and the files of Pyodide below /pyodide/."""
 
     extensions_map = http.server.SimpleHTTPRequestHandler.extensions_map | {".wasm": "application/wasm"}
 
@@ -108,12 +108,12 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         return super().translate_path(path)
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing of each request."""
+        """Do not log requests."""
 
 
 @pytest.fixture(scope="session")
 def address(site: Site) -> Iterator[str]:
-    """The address of the site, on a server of this process."""
+    """The address of the site on a server in this process."""
     handler = functools.partial(_Handler, directory=str(site.folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -125,7 +125,7 @@ def address(site: Site) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def pyodide(chromium: Any) -> Path:
-    """Python for browsers, in a folder."""
+    """The folder of Pyodide, which is Python for browsers."""
     if (PYODIDE / WITHDRAWN).exists():
         pytest.skip("the package index no longer has the package that holds Pyodide")
     require((PYODIDE / "pyodide.js").exists(), "Pyodide")
@@ -134,21 +134,21 @@ def pyodide(chromium: Any) -> Path:
 
 @dataclass
 class Visit:
-    """A page in the browser, and what it asked for and complained of."""
+    """A page in the browser, the addresses it requested, and its errors and warnings."""
 
     page: Any
     requests: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
 
     def elsewhere(self, base: str) -> list[str]:
-        """The requests to other hosts than the site's."""
+        """The requests to other addresses than those below the site's."""
         own = "blob:null/" if base.startswith("file:") else f"blob:{base}"
         return [url for url in self.requests if not url.startswith((base, own, "data:"))]
 
 
 @pytest.fixture
 def visit(chromium: Any, request: pytest.FixtureRequest) -> Iterator[Callable[..., Visit]]:
-    """Opens a page of the site: `visit("index.html", width=390, theme="dark")`."""
+    """Open a page of the site in a fresh browser context: `visit("index.html", width=390, theme="dark")`."""
     contexts = []
 
     def open_page(path: str, *, width: int = 1400, theme: str = "light", base: str | None = None) -> Visit:
@@ -177,12 +177,12 @@ def visit(chromium: Any, request: pytest.FixtureRequest) -> Iterator[Callable[..
 
 @dataclass(frozen=True)
 class Studio:
-    """A studio in a process of its own.
+    """A studio in a separate process.
 
     Attributes:
-        address: what it printed, with the token.
+        address: the address that it printed, with the token.
         runs: its folder of runs.
-        process: its number.
+        process: its process id.
     """
 
     address: str
@@ -197,7 +197,7 @@ class Studio:
 
 @pytest.fixture(scope="session")
 def studio(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    """One studio for all tests that do not end it."""
+    """A studio for all tests except those that end one."""
     require(importlib.util.find_spec("starlette"), "the extra studio")
     runs = tmp_path_factory.mktemp("studio") / "runs"
     command = [sys.executable, "-u", "-m", "chainrule", "studio", "--no-browser", "--runs", str(runs)]
@@ -211,7 +211,7 @@ def studio(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture
 def view(studio: Studio, visit: Callable[..., Visit]) -> Callable[..., Visit]:
-    """Opens a view of the studio in a fresh browser: `view("draw", "strokes=5.5.9.9", width=390, theme="dark")`."""
+    """Open a view of the studio in a fresh browser context: `view("draw", "strokes=5.5.9.9", width=390, theme="dark")`."""
 
     def open_view(name: str, query: str = "", **options: Any) -> Visit:
         opened = visit(f"#{name}{'?' * bool(query)}{query}", base=studio.address, **options)
@@ -234,7 +234,7 @@ ALL = """() => {
     const view = document.querySelector("#view");
     const all = (selector, read) => [...view.querySelectorAll(selector)].map(read);
     const words = view.cloneNode(true);
-    words.querySelectorAll(".spoken, canvas").forEach((each) => each.remove()); // what was said when it changed
+    words.querySelectorAll(".spoken, canvas").forEach((each) => each.remove()); // announcements for screen readers, and pictures
     return {
         text: words.textContent.trim().split(/\\s*\\n\\s*|\\s{2,}/),
         canvases: all("canvas", (each) => [each.className, each.width, each.height, each.toDataURL()]),
@@ -245,7 +245,7 @@ ALL = """() => {
 
 
 def everything(page: Any) -> dict[str, Any]:
-    """All that a view shows, the pixels of its canvases, too, once it has not changed for a moment."""
+    """All that a view shows, including the pixels of its canvases, once it has not changed for 150 ms."""
     page.evaluate("document.activeElement.blur()")
     page.mouse.move(0, 0)
     before, seen = None, page.evaluate(ALL)
@@ -258,7 +258,7 @@ def everything(page: Any) -> dict[str, Any]:
 
 
 def run_axe(page: Any) -> list[str]:
-    """What axe finds wrong."""
+    """The accessibility violations that axe finds."""
     from axe_playwright_python.base import AXE_SCRIPT
 
     found = page.evaluate(f"() => {{ {AXE_SCRIPT}; return axe.run(); }}")

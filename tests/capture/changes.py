@@ -1,4 +1,4 @@
-"""What tests of guards share: a compiled function gives what it gives eagerly, before and after something changes."""
+"""A helper for tests of guards: compare a compiled function with the eager one before and after a change."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
 
 def compiled_through_changes(function: Callable[[Any], Any], change: Callable[[], object]) -> Any:
-    """Compile a function, compare it with eager runs between changes, with new numbers in each call; the compiled one."""
+    """Compile a function, and compare it with eager calls, with new numbers in each, before and after the first two changes.
+
+    The first change must change the function's result. `change` is called three times.
+
+    Returns:
+        The compiled function.
+    """
     compiled, results, first = jit(function), [], chainrule.arange(3.0) + 1
     for _ in range(3):
         for factor in (1.0, 1.5):

@@ -1,9 +1,10 @@
-"""Compares compiled matrix products of few rows with NumPy in float64.
+"""Compare compiled matrix products of few rows with NumPy in float64.
 
 python -m tests.capture.few_rows [--avx2] [FIRST LAST]
 
 Tests every width from FIRST to LAST (default: 1 to 70) with 1 to 20 rows, with the tiles for this processor or, with
---avx2, for one that only has AVX2. Each call gets new numbers; the program's memory is filled with NaN between calls.
+--avx2, for one that has no more than AVX2. Each call gets new numbers; the program's memory is filled with NaN between
+calls.
 """
 
 import sys
@@ -13,7 +14,7 @@ import numpy as np
 
 
 def restrict_to_avx2():
-    """Treat this processor as one that only has AVX2. Call it before anything is compiled."""
+    """Treat this processor as one that has no more than AVX2. Call this before anything is compiled."""
     from chainrule.kernels import machine, processor
 
     features = {
@@ -36,11 +37,11 @@ def wrong(shapes):
         weight = chainrule.from_numpy(w.copy())
         compiled = chainrule.jit(lambda x, weight=weight: x @ weight.T)
         tolerance = np.finfo(dtype).eps * 8 * np.sqrt(k)
-        for call in range(3):
+        for _ in range(3):
             x = random.normal(size=(n, k)).astype(dtype)
             result = compiled(x).numpy()
             expected = x.astype(np.float64) @ w.astype(np.float64).T
-            if call and not np.allclose(result, expected, rtol=tolerance, atol=tolerance):
+            if not np.allclose(result, expected, rtol=tolerance, atol=tolerance):
                 failures.append(shape)
                 break
             [[specialization]] = compiled.specializations.values()

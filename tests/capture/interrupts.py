@@ -1,4 +1,4 @@
-"""Interrupts computations at random moments on two threads, eager and compiled, and checks the results afterwards.
+"""Interrupt computations on two threads at random moments, eager and compiled, and check the results afterwards.
 
 python -m tests.capture.interrupts [NUMBER [SEED]]
 
@@ -24,7 +24,8 @@ from chainrule.capture import jit
 from chainrule.kernels import team
 from chainrule.lower import kernel_call, program
 
-INPUTS, PATIENCE = 5, 60
+INPUTS = 5  # arrays per case
+MOST_SECONDS = 60  # per interrupt
 
 
 class TimedOutError(Exception):
@@ -77,7 +78,7 @@ class Gradients:
 
 
 class Training:
-    """A compiled optimizer step: an interrupted one has changed everything or nothing."""
+    """A compiled optimizer step, which if interrupted must have changed everything or nothing."""
 
     def __init__(self):
         numbers = np.random.default_rng(2)
@@ -194,7 +195,7 @@ def main(number=1000, seed=0):
     for name, case in cases.items():
         assert not case.wrong(0), name
     for _ in range(number):
-        faulthandler.dump_traceback_later(PATIENCE, exit=True)
+        faulthandler.dump_traceback_later(MOST_SECONDS, exit=True)
         name = choice.choice([*cases])
         case, how = cases[name], choice.choice(["key", "alarm", "thrown"])
         with suppress(KeyboardInterrupt, TimedOutError):

@@ -75,13 +75,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def detections() -> dict[tuple[object, ...], list[Detection]]:
-    """What was detected on the pages that commands have read."""
+    """The digits detected so far, by page."""
     return {}
 
 
 @pytest.fixture(autouse=True)
 def detect_once(detections: dict[tuple[object, ...], list[Detection]], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page that several commands read has its digits looked for once; looking again gives the same (tests/images)."""
+    """Detect the digits of a page only once for all commands that read it, because detection takes long."""
 
     def look_once(levels: Sequence[Level], detect: Detector) -> list[Detection]:
         key = tuple((level.scale, level.gray.shape, level.gray.tobytes()) for level in levels)
@@ -94,9 +94,9 @@ def detect_once(detections: dict[tuple[object, ...], list[Detection]], monkeypat
 
 @pytest.fixture
 def command(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
-    """Run the command in this process, without drawing learning curves, which takes longer than the training."""
+    """Run `chainrule` in this process, without drawing learning curves, which would take longer than the training."""
     monkeypatch.setattr("chainrule.cli.train._draw", lambda run: None)
-    monkeypatch.setattr("sys.unraisablehook", sys.unraisablehook)  # which a command that quits replaces
+    monkeypatch.setattr("sys.unraisablehook", sys.unraisablehook)  # to restore it: a command that quits replaces it
 
     def run(*arguments: object) -> Done:
         capfd.readouterr()
@@ -109,7 +109,7 @@ def command(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.fixture
 def start() -> Callable[..., subprocess.Popen[str]]:
-    """Start the command as a process, with warnings as errors; `driver` is an event for driver.py."""
+    """Start `chainrule` as a process, with warnings as errors; `driver` is an event for driver.py."""
     started: list[subprocess.Popen[str]] = []
 
     def run(*arguments: object, driver: str | None = None, **options: Any) -> subprocess.Popen[str]:
@@ -129,7 +129,7 @@ def start() -> Callable[..., subprocess.Popen[str]]:
 
 @pytest.fixture
 def process(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., Done]:
-    """Run the command as a process and wait for it."""
+    """Run `chainrule` as a process and wait for it."""
 
     def run(*arguments: object, **options: Any) -> Done:
         begun = start(*arguments, **options)

@@ -1,4 +1,4 @@
-"""Run the command with an event during training: `driver.py EVENT train ...`.
+"""Run `chainrule` with an event during training: `driver.py EVENT train ...`.
 
 EVENT is one of
     slow           each step takes 10 ms, so that a test has time to act
@@ -29,6 +29,7 @@ seen: dict[str, int] = {}
 
 
 def reached(event: str) -> None:
+    """Count an event, and kill this process if it is `EVENT`."""
     seen[event] = seen.get(event, 0) + 1
     if EVENT in (event, f"{event} {seen[event]}"):
         os.kill(os.getpid(), signal.SIGKILL)

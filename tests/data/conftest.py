@@ -34,11 +34,11 @@ def arrays() -> dict[str, np.ndarray]:
 
 @pytest.fixture
 def files(arrays: dict[str, np.ndarray]) -> dict[str, bytes]:
-    """The bytes of its IDX files."""
+    """The data set's IDX files: their bytes by name."""
     return {file: idx.encode(array) for file, array in arrays.items()}
 
 
 @pytest.fixture
 def sums(files: dict[str, bytes]) -> dict[str, str]:
-    """Their SHA-256."""
+    """The SHA-256 of the IDX files by name."""
     return {file: hashlib.sha256(data).hexdigest() for file, data in files.items()}

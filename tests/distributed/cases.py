@@ -1,8 +1,7 @@
-"""Trains small networks with `Trainer`, on however many ranks there are, and prints a hash of each result.
+"""Train small networks with `Trainer` on all ranks, and print a hash of each result.
 
-`cases.py` trains all cases, `cases.py "cnn adam compiled"` that one.
-
-Each line: the case, then a hash of weights, buffers, optimizer state and history for each rank.
+`cases.py` trains all cases, `cases.py "cnn adam compiled"` only that case. Each output line has the case, for each rank a
+hash of weights, buffers, optimizer state and history, and the number of epochs.
 """
 
 from __future__ import annotations
@@ -56,12 +55,14 @@ def trainer(network_name: str, optimizer_name: str, compiled: bool, callbacks=()
     else:
         optimizer = optim.SGD(network.parameters(), 0.1, momentum=0.9)
     rng = np.random.default_rng(8)
-    images, labels = rng.random((101, 12, 12)).astype(np.float32), rng.integers(0, 5, 101)  # the last batch has 5
+    images = rng.random((101, 12, 12)).astype(np.float32)  # the last batch has 5
+    labels = rng.integers(0, 5, 101)
     loader = DataLoader(
         TensorDataset(images, labels), 24, shuffle=True, generator=np.random.default_rng(9),
         augment=Augment(shift=1, elastic=0.5),
     )  # fmt: skip
     scheduler = optim.lr_scheduler.OneCycleLR(optimizer, 0.05, total_steps=16)
+    # Only rank 0 validates. A draw there puts its generator ahead of the other ranks' generators, which must not matter.
     return Trainer(
         network, F.cross_entropy, optimizer, loader, scheduler=scheduler, callbacks=callbacks, compiled=compiled,
         validate=lambda: {"validation_accuracy": float(generator.random() < 0)}, shards=SHARDS,
@@ -80,7 +81,7 @@ if __name__ == "__main__":
     os.environ.setdefault("CHAINRULE_THREADS", "1")
     for case in sys.argv[1:] or CASES:
         trained = trainer(*CASES[case], callbacks=[EarlyStopping(2)])
-        trained.fit(5)  # early stopping, which rank 0 alone decides, ends it after 3
+        trained.fit(5)  # early stopping, on which only rank 0 decides, ends the training after 3
         digests = world().gather(digest(trained))
         if world().rank == 0:
             print(case, *digests, len(trained.history))

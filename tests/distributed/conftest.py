@@ -1,4 +1,4 @@
-"""Several ranks: as threads of the test process, or as processes that mpiexec starts."""
+"""Fixtures that run several ranks, as threads of the test process or as processes that mpiexec starts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ThreadWorld(World):
-    """A rank that is a thread: messages are copies of arrays, put into queues."""
+    """The world of a rank that is a thread; messages are copies of arrays in queues."""
 
     def __init__(self, rank: int, size: int, queues: dict[tuple[int, int], queue.Queue], barrier: threading.Barrier):
         self.rank, self.size, self.queues, self.barrier = rank, size, queues, barrier
@@ -51,7 +51,7 @@ class ThreadWorld(World):
 
 @pytest.fixture
 def in_threads() -> Callable[..., list[Any]]:
-    """Call a function with the world of each of some ranks, at the same time, and return the results."""
+    """Call a function in a thread per rank, with the world of that rank; return the results, or the exceptions raised."""
 
     def run(size: int, function: Callable[[World], Any]) -> list[Any]:
         queues = {(a, b): queue.Queue() for a in range(size) for b in range(size)}
@@ -76,7 +76,7 @@ def in_threads() -> Callable[..., list[Any]]:
 
 @pytest.fixture(scope="session")
 def mpiexec() -> str:
-    """The path of mpiexec, of the same environment if there is one."""
+    """The path of mpiexec, preferably beside this Python."""
     if importlib.util.find_spec("mpi4py") is None:
         pytest.skip("mpi4py is not installed: pip install 'chainrule[mpi]'")
     beside = Path(sys.executable).with_name("mpiexec")

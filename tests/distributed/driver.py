@@ -1,15 +1,15 @@
-"""Run the command on a rank, with an event: `driver.py EVENT train ...`.
+"""Run `chainrule` on a rank, with an event: `driver.py EVENT train ...`.
 
 EVENT is one of
-    none
+    none                nothing happens
     slow                each step takes 30 ms, and a checkpoint is saved after each, as in the following events
-    hang N R            rank R hangs in its step after N of them
-    error N R           rank R raises an error there
-    user N R            rank R raises a user's error there
-    option NAME VALUE   rank 1 has another option
-    version             rank 1 has another version of NumPy
-    data                rank 1 has other images
-    missing data        rank 1 has none
+    hang N R            rank R hangs in the step that follows N steps
+    error N R           rank R raises an error in that step
+    user N R            rank R raises a user error in that step
+    option NAME VALUE   rank 1 has this additional option
+    version             rank 1 has a different version of NumPy
+    data                rank 1 has different images
+    missing data        rank 1 has no images
 """
 
 from __future__ import annotations

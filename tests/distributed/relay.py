@@ -1,7 +1,7 @@
-"""A cable between two network namespaces that can delay what it carries, and hold it: two taps and a thread.
+"""A virtual cable between two network namespaces, which can delay Ethernet frames and hold them back.
 
-Each end is a tap, a network device whose Ethernet frames a program reads and writes. The thread passes the frames of
-either to the other.
+Each end is a tap, a network device whose Ethernet frames a program reads and writes. A thread passes the frames of each end
+to the other end.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Relay:
     """The cable.
 
     Attributes:
-        delay: seconds that each frame takes, in either direction.
-        bytes_sent: how much has come out of it, in both directions together.
+        delay: the seconds that each frame takes, in either direction.
+        bytes_sent: the number of bytes that have arrived, in both directions together.
     """
 
     def __init__(self, names: list[str]) -> None:
@@ -50,15 +50,15 @@ class Relay:
         except OSError:
             self._close_files()
             raise
-        self._frames: deque[tuple[float, int, bytes]] = deque()  # when each is due, to which file
-        self._hold_at = math.inf  # bytes sent
+        self._frames: deque[tuple[float, int, bytes]] = deque()  # when each frame is due, and the file to write it to
+        self._hold_at = math.inf  # the number of bytes sent from which on frames are held back
         self._ends = False
-        self._wake, self._wake_up = os.pipe()  # ends the thread's wait when these change
+        self._wake, self._wake_up = os.pipe()  # to end the thread's wait after a change of the attributes above
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
         self._thread.start()
 
     def hold(self, after: int = 0) -> None:
-        """When so many bytes more have come out, let nothing through, and keep it, until `release`."""
+        """Once `after` more bytes have arrived, hold all frames back until `release`."""
         self._hold_at = self.bytes_sent + after
 
     def release(self) -> None:

@@ -1,4 +1,4 @@
-"""Forward and backward through networks of images in plain NumPy, one example at a time: no chainrule in it.
+"""Forward and backward pass through networks for images in plain NumPy, one example at a time, without chainrule.
 
 `layers` is a list of tuples: ("linear", W, b), ("conv", W, b, stride, padding), ("norm", weight, bias, mean, var, eps),
 ("relu",), ("sigmoid",), ("pool", size), ("flatten",), ("channel",) for a dimension of channels, ("dropout",).
@@ -14,7 +14,7 @@ def sigmoid(z):
 
 
 def conv(x, weight, bias, stride, padding):
-    """(C, H, W) to (O, H', W'): the filter's taps one by one."""
+    """Convolution from (C, H, W) to (O, H', W'), one tap of the filter at a time."""
     padded = np.pad(x, ((0, 0), (padding, padding), (padding, padding)))
     height, width = ((n + 2 * padding - k) // stride + 1 for n, k in zip(x.shape[1:], weight.shape[2:], strict=True))
     out = np.zeros((len(weight), height, width)) + (0 if bias is None else bias[:, None, None])
@@ -25,7 +25,7 @@ def conv(x, weight, bias, stride, padding):
 
 
 def conv_back(x, weight, stride, padding, delta):
-    """The gradients of weight and input."""
+    """The gradients of a convolution's weight and input."""
     padded = np.pad(x, ((0, 0), (padding, padding), (padding, padding)))
     height, width = delta.shape[1:]
     weight_gradient, back = np.zeros_like(weight), np.zeros_like(padded)
@@ -37,7 +37,7 @@ def conv_back(x, weight, stride, padding, delta):
 
 
 def forward(layers, x):
-    """All values: the example, and the output of each layer."""
+    """The example, and the output of each layer."""
     values = [x]
     for kind, *rest in layers:
         x = values[-1]
@@ -69,7 +69,7 @@ def forward(layers, x):
 
 
 def cross_entropy(output, label):
-    """The cost, and its gradient."""
+    """The loss, and its gradient."""
     p = np.exp(output - output.max())
     p /= p.sum()
     gradient = p.copy()
@@ -84,7 +84,7 @@ def squared_error(output, label):
 
 
 def backward(layers, values, gradient):
-    """The gradients of all values, and of the weights of each layer."""
+    """The gradients of all values, and for each layer a tuple of the gradients of its weight and bias, or None."""
     slopes, weights = [gradient], [None] * len(layers)
     for position in range(len(layers) - 1, -1, -1):
         (kind, *rest), x, delta = layers[position], values[position], slopes[0]

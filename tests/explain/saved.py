@@ -1,4 +1,4 @@
-"""Runs with random weights, and a look into their files without chainrule."""
+"""Runs with random weights, and a reader of their weight files without chainrule."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from chainrule.training import run as runs
 
 
 def random_network(name):
-    """A network whose biases, and means and variances, are random, too, as after training."""
+    """A network whose biases and running statistics are random, too, as if it had been trained."""
     random = np.random.default_rng(sum(map(ord, name)))
     network = models.build(name, generator=random)
     for layer in network:
@@ -24,7 +24,7 @@ def random_network(name):
 
 
 def save_run(folder, name, **data):
-    """A run of a model with these weights, on MNIST."""
+    """Write a run of a model with the weights of `random_network`, on MNIST."""
     config = json.loads((runs.SHIPPED / "config.json").read_text())
     recipe = models.get(name).recipe
     config["model"] = {"name": name, "options": {"inputs": 784, "classes": 10}}
@@ -52,7 +52,7 @@ def read_weights(file):
 
 
 def plain_layers(name, weights):
-    """The layers of three models for the plain forward and backward pass, by the weights of their files."""
+    """The layers of one of three models for `reference`, with the weights of a file."""
 
     def both(layer):
         return weights[f"{layer}.weight"], weights[f"{layer}.bias"]

@@ -1,9 +1,9 @@
-"""Synthetic pictures of one digit in many situations: MNIST's test digits as ink, drawn by pens, put anywhere.
+"""Synthetic pictures of one digit in many situations: MNIST's test digits, on paper and on screens.
 
     picture, label = make_picture("thin box", 3)    # the situation's third picture, a Pillow image, and its digit
 
-The same situation and number make the same picture. Pictures show the faults that photos, scans, screenshots and
-drawing programs have; each situation is a function of a `Random` and returns the picture.
+The same situation and number give the same picture. Pictures show the faults that photos, scans, screenshots and
+drawing programs have; each situation is a function of a random generator and a 28×28 digit.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def make_picture(situation: str, number: int) -> tuple[Image.Image, int]:
 
 
 def stroke(image: np.ndarray, height: int, wider: float = 0.0) -> np.ndarray:
-    """A 28×28 digit with sharp edges, its longer side `height` pixels; 1 is full ink. `wider` from -0.2 to 0.3."""
+    """A 28×28 digit with sharp edges, its longer side `height` pixels; 1 is full ink. `wider`, up to 0.3, widens the strokes."""
     rows, columns = np.nonzero(image > 40)
     part = np.pad(image[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] / np.float32(255), 2)
     scale = height / (max(part.shape) - 4)
@@ -124,7 +124,7 @@ def flat(colors: np.ndarray) -> Image.Image:
 
 
 def jpeg(image: Image.Image, quality: int) -> Image.Image:
-    """What JPEG makes of an image."""
+    """An image after JPEG compression."""
     file = io.BytesIO()
     image.save(file, "JPEG", quality=quality)
     return Image.open(file)
@@ -284,7 +284,7 @@ def tight(random: Random, image: np.ndarray) -> Image.Image:
 
 
 def small(random: Random, image: np.ndarray) -> Image.Image:
-    """20 to 60 pixels."""
+    """A picture of 20 to 60 pixels."""
     side = int(random.integers(20, 60))
     ink = field_of(random, image, 8 * side, random.uniform(0.55, 0.85), random.uniform(-0.1, 0.1))
     colors = paint(ink, _pen(random), _paper(random)) * light(random, ink.shape)[..., None]

@@ -33,14 +33,14 @@ def draw_digits(text, size, height, width, at, step, ink=0, paper=255, zoom=4):
 
     Args:
         text: the digits.
-        size: of the picture, in pixels: width and height.
-        height: of a digit.
-        width: of the pen.
+        size: the picture's width and height, in pixels.
+        height: the height of a digit.
+        width: the width of the pen.
         at: left and top of the first digit.
-        step: from one digit to the next.
-        ink: the pen's brightness, from 0 to 255.
-        paper: the paper's.
-        zoom: it is drawn so many times as large, for smooth edges.
+        step: the distance from one digit's left to the next digit's.
+        ink: the brightness of the pen, from 0 to 255.
+        paper: the brightness of the paper.
+        zoom: the digits are drawn this many times as large, and then scaled down, for smooth edges.
     """
     picture = Image.new("L", (size[0] * zoom, size[1] * zoom), paper)
     pen = ImageDraw.Draw(picture)

@@ -5,8 +5,8 @@
     page.lines[0][2].label    # the third digit of the first line
     page.lines[0][2].box      # its position: left, top, right, bottom, in pixels
 
-The same seed makes the same page. Every kind of page comes up: white, gray and cream paper, plain, ruled and squared;
-pencil, blue and black pens, markers; a desk around the sheet or none; shadows, blots, noise.
+The same seed gives the same page. Pages have white, gray or cream paper, plain, ruled or squared; pencil, blue or black pen,
+or marker; often a desk around the sheet; and shadows, blots and noise.
 """
 
 from __future__ import annotations
@@ -79,15 +79,15 @@ def make_page(
     """A photo of a page; parameters that are None are drawn from the seed.
 
     Args:
-        seed: of all that is left to chance.
+        seed: of all random choices.
         paper: a name in `PAPERS`.
         pen: a name in `PENS`.
         rules: "none", "ruled" or "squared".
-        desk: whether a desk shows around the sheet.
-        shadow: whether a shadow with an edge falls on it.
-        width: of the photo, in pixels.
-        lines: how many, at most.
-        shade: of the desk, from 0 to 1; it is dark otherwise.
+        desk: whether the photo shows a desk around the sheet.
+        shadow: whether a shadow with an edge falls on the sheet.
+        width: the width of the photo, in pixels.
+        lines: the largest number of lines.
+        shade: the brightness of the desk, from 0 to 1; if None, between 0.1 and 0.4.
     """
     random = np.random.default_rng(seed)
     pick = lambda names: str(random.choice(list(names)))  # noqa: E731

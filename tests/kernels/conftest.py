@@ -1,4 +1,4 @@
-"""Every test with the fixture `backend` runs twice: with compiled loops and in NumPy."""
+"""Fixtures that run a test several times: `backend` with compiled kernels and in NumPy, `threads` on 1 and 3 threads."""
 
 import pytest
 
@@ -7,6 +7,7 @@ from chainrule.kernels import machine, team
 
 @pytest.fixture(params=["compiled", "plain"])
 def backend(request, monkeypatch):
+    """Whether kernels are compiled: "compiled" or "plain"."""
     monkeypatch.setattr(machine, "_available", request.param == "compiled")
     return request.param
 

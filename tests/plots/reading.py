@@ -9,5 +9,5 @@ if TYPE_CHECKING:
 
 
 def legend(axes: Axes) -> list[str]:
-    """The texts of its legend."""
+    """The texts of the legend."""
     return [text.get_text() for text in axes.get_legend().get_texts()]

@@ -1,4 +1,4 @@
-"""A small network in training, which tests can build again with the same bits."""
+"""A trainer of a small network, which tests can build several times with bitwise identical results."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def _examples(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(autouse=True)
 def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do not flush files to disk: the tests of `chainrule.files` cover it, and here it only takes time."""
+    """Do not flush files to disk, which takes time; the tests of `chainrule.files` cover it."""
     monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
 @pytest.fixture
 def make_trainer() -> Callable[..., Trainer]:
-    """Builds a trainer: the same arguments give the same bits; `seed` is that of all random numbers."""
+    """Build a trainer; trainers with the same arguments give bitwise identical results. `seed` is of all random numbers."""
 
     def make(recipe: str = "momentum", callbacks: Sequence[Callback] = (), seed: int = 0, **options: Any) -> Trainer:
         seeds = np.random.SeedSequence(seed).spawn(3)

@@ -1,19 +1,19 @@
-"""A training that ends between two steps, as if a signal had killed it."""
+"""A callback that ends training between two steps, as if a signal had killed it."""
 
 from chainrule.training import Callback
 
 
 class Killed(BaseException):
-    pass
+    """Not an Exception, so that nothing handles it."""
 
 
 class KillAt(Callback):
-    """Ends everything at a step, as a signal would."""
+    """Raise `Killed` after a number of steps."""
 
     def __init__(self, step):
-        self.step = step
+        self.steps_left = step
 
     def on_step(self, trainer):
-        self.step -= 1
-        if not self.step:
+        self.steps_left -= 1
+        if not self.steps_left:
             raise Killed

@@ -1,6 +1,6 @@
-"""Mistakes that type checkers find: every line with a comment must be an error of that kind, and no other line one.
+"""Mistakes that type checkers find: a line with an `error` comment must have errors of that kind, other lines none.
 
-`make lint` compares, by `scripts/check_types.py`. Nothing here is ever run.
+`scripts/check_types.py`, which `make lint` calls, compares. This file is never run.
 """
 # pyright: standard
 
@@ -11,7 +11,7 @@ from chainrule.ops import operation
 
 x = chainrule.rand(2, 3)
 
-# Names that there are not
+# Names that do not exist
 chainrule.tahn(x)  # error: reportAttributeAccessIssue
 chainrule.losses.mse_loss(x, x)  # error: reportAttributeAccessIssue
 ops.softmaxx(x, dim=1)  # error: reportAttributeAccessIssue
@@ -23,7 +23,7 @@ data.minst()  # error: reportAttributeAccessIssue
 x.sofmax(1)  # error: reportAttributeAccessIssue
 x.requires_gradient = True  # error: reportAttributeAccessIssue
 
-# Arguments that there are not, or that are missing
+# Unknown and missing arguments
 chainrule.softmax(x, axis=1)  # error: reportCallIssue
 chainrule.tanh(x, 1)  # error: reportCallIssue
 chainrule.tanh()  # error: reportCallIssue

@@ -1,4 +1,4 @@
-"""Random networks of every kind of layer, from a seed, with an example of what they take."""
+"""Random networks of many kinds of layers, from a seed, each with an example input."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from chainrule.nn import functional as F  # noqa: N812
 
 
 class Residual(nn.Module):
-    """x plus what layers make of it."""
+    """x plus the output of layers."""
 
     def __init__(self, *layers):
         super().__init__()
@@ -63,7 +63,7 @@ def activation(rng):
 
 
 def settle(norm, rng):
-    """Give batch norm running statistics that training would have left."""
+    """Give a batch norm layer random running statistics, as if it had been trained; returns the layer."""
     if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
         norm.running_mean.copy_(rng.normal(size=norm.running_mean.shape).astype(np.float32) * 0.3)
         norm.running_var.copy_(rng.uniform(0.5, 2, norm.running_var.shape).astype(np.float32))
@@ -164,7 +164,7 @@ def network(seed):
         last = 18
     elif kind == 3:  # tokens
         width, length = 4 * int(rng.integers(1, 4)), int(rng.integers(3, 12))
-        length = 40 if seed % 20 == 3 else length  # attention is fused
+        length = 40 if seed % 20 == 3 else length  # long enough for fused attention
         example = rng.integers(0, 11, (3, length))
         form = str(rng.choice(["module", "causal", "plain"]))
         layers = [nn.Embedding(11, width, generator=rng), nn.LayerNorm(width), Residual(Attend(width, 2, form, rng))]

@@ -1,8 +1,8 @@
-"""Run the command, and kill it by SIGKILL at a point: `killed.py POINT N train ...`.
+"""Run `chainrule`, and kill it with SIGKILL at a point: `killed.py POINT N train ...`.
 
 POINT is one of
-    event   in the middle of writing the N-th event, of which half is in the file
-    flush   after the N-th flush of the events, before the checkpoint
+    event   in the middle of the N-th event, when half of it has been written
+    flush   after the N-th flush of the events
     step    after step N
 """
 
@@ -28,7 +28,7 @@ def reached(event: str) -> bool:
 
 
 class Writer(RecordWriter):
-    """Writes half of the last event."""
+    """A writer that writes only half of the event at which the process is killed."""
 
     def write(self, data: bytes) -> None:
         if not reached("event"):

@@ -5,4 +5,4 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def cache() -> None:
-    """The user's cache folder, unlike in the folder above: MNIST need not be unpacked again for each test."""
+    """Replace the fixture of tests/data: use the user's cache folder, so that MNIST is not unpacked for each test."""
