@@ -1,8 +1,8 @@
-"""Build the wheel and the sdist, and try the wheel where no checkout is: `make dist`.
+"""Build the wheel and the sdist, and test the wheel without the checkout: `make dist`.
 
-Installs the wheel into an empty environment in a temporary folder and runs the README's commands and Python there.
-Every process of that environment refuses to open a file of the checkout, so that lessons, data and weights come out of
-the wheel. Prints one line for each check; the first that fails ends the run with exit code 1.
+The script installs the wheel into an empty environment in a temporary folder and runs the README's commands and Python
+there. Every Python process of that environment refuses to open files of the checkout, so lessons, data and weights must
+come from the wheel. It prints one line for each check; the first check that fails ends it with exit code 1.
 """
 
 import json
@@ -47,11 +47,11 @@ WHERE = "import chainrule; print(chainrule.__version__, chainrule.__file__)"
 
 
 class CheckError(Exception):
-    """A check that does not hold."""
+    """A check has failed."""
 
 
 class Environment:
-    """An environment with nothing but the wheel, and a folder to run commands in."""
+    """A new environment, in which the wheel will be installed, and a folder to run commands in."""
 
     def __init__(self, folder: Path) -> None:
         self.work = folder / "work"
@@ -63,7 +63,7 @@ class Environment:
         self.variables |= {"HOME": str(self.work), "PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}"}
 
     def guard(self) -> None:
-        """From here on, every Python of the environment refuses files of the checkout."""
+        """Make every Python process of the environment refuse to open files of the checkout."""
         (packages,) = self.bin.parent.rglob("site-packages")
         (packages / "no_checkout.py").write_text(GUARD, encoding="utf-8")
         (packages / "no_checkout.pth").write_text("import no_checkout\n", encoding="utf-8")
@@ -83,7 +83,7 @@ def run(command: list[str | Path], **options: object) -> str:
 
 
 def check(name: str, detail: object = "") -> None:
-    """Print that a check holds, and the seconds since the one before."""
+    """Print that a check has passed, and the seconds since the previous one."""
     now = time.perf_counter()
     print(f"{name:<58} {now - check.last:5.1f} s  {detail}".rstrip(), flush=True)
     check.last = now
@@ -98,13 +98,13 @@ def build(source: Path, target: Path, *kinds: str) -> None:
 
 
 def contents(wheel: Path) -> dict[str, int]:
-    """A wheel's files, each with its checksum."""
+    """The checksums of a wheel's files, by name."""
     with zipfile.ZipFile(wheel) as archive:
         return {entry.filename: entry.CRC for entry in archive.infolist()}
 
 
 def build_both() -> tuple[Path, Path]:
-    """Build the wheel and the sdist into dist/, and see that the sdist gives the same wheel."""
+    """Build the wheel and the sdist into dist/, and check that the sdist gives the same wheel."""
     shutil.rmtree(DIST, ignore_errors=True)
     build(ROOT, DIST, "--wheel", "--sdist")
     (wheel,) = DIST.glob("*.whl")
@@ -119,13 +119,13 @@ def build_both() -> tuple[Path, Path]:
         ours, theirs = contents(wheel), contents(second)
         if ours != theirs:
             differing = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
-            raise CheckError(f"the sdist gives another wheel: {', '.join(differing[:10])}")
+            raise CheckError(f"the sdist gives a different wheel: {', '.join(differing[:10])}")
     check("the sdist gives the same wheel", f"{len(ours)} files")
     return wheel, sdist
 
 
 def check_readme(environment: Environment) -> None:
-    """Run every `chainrule` command of the README's blocks, and its complete pieces of Python."""
+    """Run every `chainrule` command in the README's blocks, and its Python blocks without a `run:` comment."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     for kind, block in FENCE.findall(re.sub(r"<!-- run: .*? -->\n```.*?^```$", "", text, flags=re.M | re.S)):
         if kind == "python":
@@ -143,12 +143,12 @@ def check_readme(environment: Environment) -> None:
     (folder,) = (environment.work / "runs").glob("*-mlp-*")
     accuracy = json.loads(environment.run("chainrule", "evaluate", folder, "--json"))["accuracy"]
     if accuracy < 0.97:
-        raise CheckError(f"the network that was trained there reads {accuracy:.2%} of the test images")
-    check("the network that it trained", f"reads {accuracy:.2%} of the test images")
+        raise CheckError(f"the network that the README's command trained reads {accuracy:.2%} of the test images")
+    check("README: the network that it trains", f"reads {accuracy:.2%} of the test images")
 
 
 def main() -> None:
-    """Build, install and try."""
+    """Build, install and test."""
     wheel, _ = build_both()
     with tempfile.TemporaryDirectory() as folder:
         environment = Environment(Path(folder).resolve())
@@ -168,7 +168,7 @@ def main() -> None:
         else:
             raise CheckError("the checkout can be read there")
         environment.run("python", "-c", PHOTOS)
-        check("the digits are inside")
+        check("MNIST is in the wheel")
         check_readme(environment)
         environment.run("chainrule", "lesson", "1")
         check("chainrule lesson 1")

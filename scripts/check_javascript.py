@@ -1,9 +1,8 @@
-"""Check the types of the studio's page with TypeScript: python scripts/check_javascript.py.
+"""Check the types of the studio's JavaScript with TypeScript: `python scripts/check_javascript.py`.
 
-They are comments in the page's modules, and, for what these share, declarations in studio/types, which are not served.
-
-`make lint-js` installs the compiler, of one version, into build/typescript; nothing of it is in the package. Each file
-begins with `// @ts-check`; the vendored ones are left out.
+The types are in comments of the modules and, if several modules share them, in declarations in studio/types, which the
+studio does not serve. Each file must begin with `// @ts-check`, except vendored ones. The script, which `make lint-js`
+runs, installs one fixed version of the compiler into build/typescript; nothing of it is in the package.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ OPTIONS = [
 
 
 def install() -> str | None:
-    """Install the compiler unless it is there, by the npm of the extra dev; returns why that failed."""
+    """Install the compiler with the npm of the extra dev unless it is installed; returns why that failed, or None."""
     if COMPILER.exists():
         return None
     try:
@@ -40,7 +39,7 @@ def install() -> str | None:
 
 
 def main() -> int:
-    """Check all files; 1 if a type is wrong, or a file is not checked."""
+    """Check all files; returns 1 if a type is wrong or a file is not checked, 0 also if there is no compiler."""
     files = [*(file for file in sorted(FOLDER.rglob("*.js")) if file.parent.name != "vendor"), SITE]
     unchecked = [file for file in files if not file.read_text(encoding="utf-8").startswith("// @ts-check\n")]
     for file in unchecked:

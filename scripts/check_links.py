@@ -1,4 +1,7 @@
-"""See whether every link inside a built web site leads somewhere: `python scripts/check_links.py FOLDER`."""
+"""Check that every link inside a built web site has a target: `python scripts/check_links.py FOLDER`.
+
+Links to other sites are not followed.
+"""
 
 import sys
 from html.parser import HTMLParser
@@ -16,16 +19,18 @@ class Page(HTMLParser):
         self.feed(file.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        """Note what the tag links to, and what it can be linked by."""
-        found = dict(attributes)
-        self.links += [found[name] or "" for name in ("href", "src") if name in found]
-        self.anchors |= {found[name] or "" for name in ("id", "name") if name in found}
+        """Record the addresses that a tag links to, and the anchors by which it can be linked to."""
+        values = dict(attributes)
+        self.links += [values[name] or "" for name in ("href", "src") if name in values]
+        self.anchors |= {values[name] or "" for name in ("id", "name") if name in values}
 
 
 def broken(folder: Path) -> list[str]:
-    """A line for each link that leads nowhere."""
+    """A line for each link without a target; one line if the folder has no pages."""
     pages = {file: Page(file) for file in sorted(folder.rglob("*.html"))}
-    found = []
+    if not pages:
+        return [f"{folder} has no pages"]
+    problems = []
     for file, page in pages.items():
         for link in page.links:
             parts = urlsplit(link)
@@ -35,13 +40,13 @@ def broken(folder: Path) -> list[str]:
             target = target / "index.html" if target.is_dir() else target
             anchor = unquote(parts.fragment)
             if not target.exists():
-                found.append(f"{file.relative_to(folder)}: {link} is not there")
+                problems.append(f"{file.relative_to(folder)}: {link} does not exist")
             elif anchor and target in pages and anchor not in pages[target].anchors and anchor != "top":
-                found.append(f"{file.relative_to(folder)}: {link} has no such place")
-    return found
+                problems.append(f"{file.relative_to(folder)}: {link}: the page has no such anchor")
+    return problems
 
 
 if __name__ == "__main__":
     problems = broken(Path(sys.argv[1]).resolve())
-    print("\n".join(problems) or "every link inside the site leads somewhere")
+    print("\n".join(problems) or "every link inside the site has a target")
     sys.exit(1 if problems else 0)

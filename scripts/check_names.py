@@ -1,7 +1,7 @@
-"""Refuses the names of the project's old private vocabulary: python scripts/check_names.py [FOLDER ...].
+"""Refuse names that are not allowed in src/: `python scripts/check_names.py [FOLDER ...]`.
 
-A name is a noun that says what it holds, and the field's own word where it has one. What a name was replaced by stands
-beside it.
+A name is a noun that says what it holds, and the field's own word where there is one. The tables give, for each name
+that is not allowed, the names to use instead.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ EVERYWHERE = {
     "confidences": "probabilities",
     "plain_epochs": "epochs_without_augmentation",
 }
-"""What no function, class, argument, variable or attribute is called, with or without leading underscores. (A trailing
-underscore is part of the name: `constant_` is PyTorch's.)"""
+"""Names that no function, class, argument, variable or attribute may have, with or without leading underscores. (A
+trailing underscore is part of a name: `constant_` is PyTorch's.)"""
 FUNCTIONS = {
     "large": "should_compile",
     "put": "add_at",
@@ -52,7 +52,7 @@ FUNCTIONS = {
     "constant": "stop_gradient",
     "network": "sigmoid_mlp",
 }
-"""What no function or class is called: as variables they are everyday words."""
+"""Names that no function or class may have; as names of variables they are everyday words."""
 
 
 def names(tree: ast.AST) -> Iterator[tuple[str, int, bool]]:
@@ -69,7 +69,7 @@ def names(tree: ast.AST) -> Iterator[tuple[str, int, bool]]:
 
 
 def banned(source: str) -> Iterator[tuple[int, str, str]]:
-    """The banned names of a source text: line, name, what to write instead."""
+    """The banned names in a source text: line, name, and the names to use instead."""
     lines = source.splitlines()
     for name, line, is_function in names(ast.parse(source)):
         if "former name" in lines[line - 1]:  # an alias, for users' code

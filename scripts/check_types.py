@@ -1,7 +1,7 @@
-"""Check with pyright what editors tell users about their code: python scripts/check_types.py.
+"""Check with pyright which errors editors show in users' code: `python scripts/check_types.py`.
 
-`tests/typing/user_code.py` must be without an error. In `tests/typing/mistakes.py` each line says in a comment which
-errors it must have, `# error: reportCallIssue`; the other lines must have none.
+`tests/typing/user_code.py` must have no errors. In `tests/typing/mistakes.py` a comment, `# error: reportCallIssue`,
+names the errors that its line must have; lines without such a comment must have none.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FOLDER = ROOT / "tests" / "typing"
 EXPECTED = re.compile(r"# error: ([\w, ]+)$")
 
 Errors: TypeAlias = dict[tuple[str, int], set[str]]
-"""Pyright's names for the errors of a line of a file."""
+"""Pyright's names of errors, by file name and line."""
 
 
 def reported() -> tuple[Errors, dict[tuple[str, int], str]]:
@@ -42,7 +42,7 @@ def reported() -> tuple[Errors, dict[tuple[str, int], str]]:
 
 
 def expected() -> Errors:
-    """The errors that the comments ask for."""
+    """The errors that the comments name."""
     errors: Errors = {}
     for file in FOLDER.glob("*.py"):
         for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
@@ -52,7 +52,7 @@ def expected() -> Errors:
 
 
 def main() -> int:
-    """Print where pyright reports something else than the comments say; 1 if it does anywhere."""
+    """Print the lines in which pyright's errors differ from those of the comments; returns 1 if there are any."""
     wanted = expected()
     errors, messages = reported()
     differing = [line for line in sorted({*wanted, *errors}) if wanted.get(line) != errors.get(line)]
@@ -60,7 +60,7 @@ def main() -> int:
         names = ", ".join(sorted(errors.get(line, ()))) or "no error"
         should = ", ".join(sorted(wanted.get(line, ()))) or "none"
         print(f"tests/typing/{line[0]}:{line[1]}: {names}, must be {should}. {messages.get(line, '')}")
-    print(f"pyright: {len(wanted)} mistakes, {len(differing)} lines that are not as they must be")
+    print(f"pyright: {len(wanted)} mistakes, {len(differing)} lines whose errors differ from the comments")
     return int(bool(differing))
 
 

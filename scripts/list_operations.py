@@ -35,7 +35,7 @@ TORCH_NAMES = {
     "vector_norm": "torch.linalg.vector_norm",
     **dict.fromkeys(["getitem", "standardize"]),
 }
-"""The names of the other exceptions; None for an operation that PyTorch does not have."""
+"""PyTorch's names of operations to which no rule above applies; None for those that PyTorch does not have."""
 
 INTRODUCTION = """\
 # The operations
@@ -52,7 +52,7 @@ operations, so they need no derivative of their own. Rows in parentheses are int
 
 
 def page() -> str:
-    """The page's whole text."""
+    """The text of the page."""
     counts: Counter[str] = Counter()
     parts = []
     for family in FAMILIES:

@@ -1,9 +1,9 @@
-"""Draw docs/pictures/studio.gif, the README's first picture: the studio in Chromium, a digit drawn, a network taught.
+"""Make docs/pictures/studio.gif, the README's first picture: in the studio, a digit is drawn and a network is trained.
 
     make film
 
-It needs Debian's Chromium (`apt-get install chromium`) and the extras browser and studio. After a change of the studio,
-make the film again, and look at it.
+The script needs Chromium (`apt-get install chromium`) and the extras browser and studio. After a change to the studio,
+run it again, and look at the film.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 FILE = Path(__file__).parents[1] / "docs" / "pictures" / "studio.gif"
 SIZE = {"width": 960, "height": 600}
-SCALE = 0.75  # of the film to the screen
+SCALE = 0.75  # the size of the film relative to the page
 COLORS = 192
 SEVEN = ((0.27, 0.22), (0.72, 0.2), (0.56, 0.5), (0.44, 0.82))
 """The corners of the stroke that is drawn, as fractions of the pad."""
 
 
 class Film:
-    """Frames and how long each is shown."""
+    """Frames, and how many milliseconds each is shown."""
 
     def __init__(self, page: Any) -> None:
         self.page, self.frames, self.durations = page, [], []
@@ -54,7 +54,7 @@ class Film:
 
 
 def draw_a_seven(film: Film) -> None:
-    """A stroke grows, and the answer with it."""
+    """Film a stroke that grows, and the answers to it."""
     box = film.page.locator("canvas.pad").bounding_box()
     corners = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in SEVEN]
     film.page.mouse.move(*corners[0])
@@ -62,7 +62,7 @@ def draw_a_seven(film: Film) -> None:
     for start, end in itertools.pairwise(corners):
         for part in (0.25, 0.5, 0.75, 1):
             film.page.mouse.move(*(a + part * (b - a) for a, b in zip(start, end, strict=True)))
-            film.page.wait_for_timeout(250)  # until it is read
+            film.page.wait_for_timeout(250)  # until the studio has read the digit
             film.shoot(140)
     film.page.mouse.up()
     film.page.locator("#view [data-is-settled]").wait_for()
@@ -70,7 +70,7 @@ def draw_a_seven(film: Film) -> None:
 
 
 def teach_spirals(film: Film) -> None:
-    """A small network learns two spirals."""
+    """Film a small network that learns two spirals."""
     film.shoot(900)
     film.page.get_by_role("button", name="Play").first.click()
     film.page.evaluate("document.querySelector('.playground canvas').closest('section').scrollIntoView()")
@@ -82,7 +82,7 @@ def teach_spirals(film: Film) -> None:
 
 @contextmanager
 def studio(runs: Path) -> Iterator[str]:
-    """A studio in a process of its own: its address."""
+    """Run a studio in a separate process; yields its address."""
     command = [sys.executable, "-u", "-m", "chainrule", "studio", "--no-browser", "--runs", str(runs)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603  # our own command
         try:

@@ -48,7 +48,7 @@ def photo() -> Image.Image:
 
 
 def explain(picture: Path) -> None:
-    """Write the picture, and exit as `chainrule predict` does."""
+    """Write the picture of `chainrule predict --explain`; exits as that command does."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "photo.png"
         photo().save(file)
@@ -56,7 +56,7 @@ def explain(picture: Path) -> None:
 
 
 def spirals(light: Path, dark: Path, frames: int = 50, every: int = 8) -> None:
-    """Train a network on two spirals, and write the animation of what it says of each place."""
+    """Train a network on two spirals, and write animations of its decision boundary for light and for dark pages."""
     random = np.random.default_rng(0)
     turn = np.sqrt(np.linspace(0.02, 1, 100)) * 3 * np.pi
     arm = np.stack([turn * np.cos(turn), turn * np.sin(turn)], axis=1) / 10
@@ -82,7 +82,7 @@ def spirals(light: Path, dark: Path, frames: int = 50, every: int = 8) -> None:
 
 
 def classifier(model: nn.Module) -> Callable[[NDArray[np.float64]], NDArray[np.int64]]:
-    """A copy of the network as it is now: from places (M, 2) to classes (M,)."""
+    """A copy of the network in its current state, as a function from positions (M, 2) to classes (M,)."""
     frozen = copy.deepcopy(model)
 
     def classify(positions: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -2,7 +2,8 @@
 
     python scripts/make_sample.py
 
-The 7 is drawn from strokes of `chainrule.data.handwriting`; light, blur, noise and JPEG are those of a camera.
+The 7 is drawn from strokes of `chainrule.data.handwriting`. Uneven light, blur, noise and JPEG make it look like a
+photo.
 """
 
 from pathlib import Path

@@ -1,11 +1,12 @@
-"""Puts a run of `reader` into the package as the network that `chainrule predict` uses unless told otherwise.
+"""Put a run of the model `reader` into the package, as the network that `chainrule predict` uses by default.
 
     chainrule train --model reader --data handwriting --validation 2000 --seed 0 --out build/reader
     python scripts/make_weights.py build/reader
 
-or `make weights`, which does both, in about half an hour. Copies config.json, result.json and the weights into
-src/chainrule/models/shipped, if the run read enough of MNIST's test images right, and its weights are small enough.
-(The same seed gives the same bits on the same machine with the same NumPy; elsewhere sums may round otherwise.)
+or `make weights`, which does both, in about half an hour. The script copies config.json, result.json and the weights
+into src/chainrule/models/shipped if the network reads enough of MNIST's test images correctly and its file is small
+enough. The same seed gives bitwise identical weights on the same machine with the same NumPy; on others, sums may round
+differently.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ LEAST = 0.995  # of the test images
 
 
 def main() -> None:
-    """Judge the run, copy it, and say how good and how large it is."""
+    """Check the run, copy it, and print its accuracy and its size."""
     parser = argparse.ArgumentParser(description="Puts a trained run into the package.")
     parser.add_argument("run", help="the folder of a finished run on the data set handwriting")
     run = runs.find(parser.parse_args().run)

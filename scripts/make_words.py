@@ -1,11 +1,11 @@
-"""Trains the language model in the package, which reads and writes whole words, in seconds.
+"""Train the small language model that chainrule includes, whose tokens are whole words, in seconds.
 
     make words
 
-or `python scripts/make_words.py [FOLDER]`. It is a GPT of the size tiny on the sentences of `everyday`, with the
-weights of its last epoch, not of the best one for sentences that it has not read: it is to show how words depend on
-each other, and with so few sentences, a model that looks at more than the last word has learned them by heart. The same
-machine with the same NumPy gives the same bits.
+or `python scripts/make_words.py [FOLDER]`. The model is a GPT of the size tiny, trained on the sentences of `everyday`.
+It keeps the weights of the last epoch, not those with the lowest validation loss: it is to show how words depend on
+each other, and with so few sentences, a model that looks at more than the last word has memorized them. The same
+machine with the same NumPy gives bitwise identical weights.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MOST = 300_000  # bytes
 
 
 def main(target: Path) -> None:
-    """Train, write the run, and say how good and how large it is."""
+    """Train, write the run, and print its losses and its size."""
     data = text.load("everyday", words=True)
     config = experiment.configure(
         "gpt", data, options={"size": "tiny", "block_size": 16, "dropout": 0.2}, epochs=6, batch_size=32, lr=0.003
@@ -50,8 +50,8 @@ def main(target: Path) -> None:
     result = {"validation_loss": loss, "perplexity": perplexity(loss), "seconds": 0.0}
     write_text(target / "result.json", json.dumps(result) + "\n")
     print(
-        f"{target}: {size:,} bytes; as unsure as among {perplexity(train_loss):.1f} words (loss {train_loss:.4f}) in "
-        f"the sentences it has read, among {perplexity(loss):.1f} (loss {loss:.4f}) in others"
+        f"{target}: {size:,} bytes; perplexity {perplexity(train_loss):.1f} (loss {train_loss:.4f}) on the training "
+        f"sentences, {perplexity(loss):.1f} (loss {loss:.4f}) on the validation sentences"
     )
 
 

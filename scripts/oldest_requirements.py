@@ -1,4 +1,4 @@
-"""Print the oldest version of each dependency that pyproject.toml allows, as pip takes them: `make test-oldest`.
+"""Print the oldest allowed version of each dependency in pyproject.toml, as arguments for pip: `make test-oldest`.
 
 python scripts/oldest_requirements.py [EXTRA ...]
 """
@@ -12,7 +12,7 @@ PROJECT = Path(__file__).parent.parent / "pyproject.toml"
 
 
 def oldest(extras: list[str]) -> list[str]:
-    """`name==version` for each dependency of the project and of some extras, whatever systems it is for.
+    """`name==version` for each dependency of the project and of some extras, also of those for other systems.
 
     Raises:
         ValueError: a dependency is not of the form `name>=version`, without which there is no oldest version to test.

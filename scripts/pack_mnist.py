@@ -1,9 +1,9 @@
-"""Packs the four files of MNIST into src/chainrule/data/mnist.xz, losslessly; the same files give the same bytes.
+"""Pack the four files of MNIST into src/chainrule/data/mnist.xz, losslessly.
 
     python scripts/pack_mnist.py FOLDER
 
-FOLDER holds the IDX files, gzipped or not, e.g. ../shared/mnist. Takes one or two minutes: xz looks hard. (The same
-bytes each time with the same version of xz; another version may pack otherwise, and unpacks to the same.)
+FOLDER holds the IDX files, gzipped or not. Packing takes one or two minutes, at xz's highest setting. The same files
+give the same bytes with the same version of xz; another version may give other bytes, which unpack to the same files.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from chainrule.data.packed_mnist import ORIGINALS, PACKED
 from chainrule.files import atomic_write
 
 MOST = 9_500_000  # bytes
-# Pixels have no 2- or 4-byte rhythm (pb=0), and the four highest bits of the one before say most about the next (lc=4).
+# Pixels have no period of 2 or 4 bytes (pb=0), and the four highest bits of a pixel predict the next pixel best (lc=4).
 FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": 1 << 26, "lc": 4, "pb": 0}]
 
 
 def original(folder: Path, name: str) -> bytes:
-    """The uncompressed bytes of one file, checked."""
+    """The uncompressed bytes of one file, whose SHA-256 must be MNIST's."""
     plain, zipped = folder / name, folder / f"{name}.gz"
     data = plain.read_bytes() if plain.exists() else gzip.decompress(zipped.read_bytes())
     if hashlib.sha256(data).hexdigest() != ORIGINALS[name][1]:
@@ -34,14 +34,14 @@ def original(folder: Path, name: str) -> bytes:
 
 
 def main() -> None:
-    """Pack, check that unpacking gives the same, and say how large it is and how long unpacking takes."""
+    """Pack, check that unpacking gives the same files, and print the size and the time of unpacking."""
     parser = argparse.ArgumentParser(description="Packs MNIST into the package.")
     parser.add_argument("folder", type=Path, help="the folder of the four IDX files, gzipped or not")
     folder = parser.parse_args().folder
     try:
         files = b"".join(original(folder, name) for name in ORIGINALS)
-    except OSError as fault:
-        sys.exit(f"{folder}: {fault}")
+    except OSError as error:
+        sys.exit(f"{folder}: {error}")
     packed = lzma.compress(files, format=lzma.FORMAT_XZ, check=lzma.CHECK_CRC32, filters=FILTERS)
     if len(packed) > MOST:
         sys.exit(f"{len(packed):,} bytes are more than the {MOST:,} allowed")

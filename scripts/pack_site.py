@@ -1,7 +1,7 @@
-"""Puts the built site into the wheel as chainrule/site.zip, for `chainrule docs`: a hook of hatchling.
+"""A build hook of hatchling that puts the built site into the wheel as chainrule/site.zip, for `chainrule docs`.
 
-`make docs` builds it into build/site. Without it, or if it is larger than a wheel should carry, the wheel has none.
-The same site gives the same bytes.
+`make docs` builds the site into build/site. If that does not exist, or the zip file is larger than `MOST`, the wheel
+has no site. The same site gives the same bytes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MOST = 15_000_000  # bytes
 
 
 class SiteHook(BuildHookInterface):
-    """Adds the site to a wheel, and to an sdist as a file from which the same wheel is built."""
+    """Add the site to a wheel, or to an sdist as site.zip, from which the same wheel can be built."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Pack the site if there is one."""
@@ -35,7 +35,7 @@ class SiteHook(BuildHookInterface):
 
 
 def pack(folder: Path, packed: Path) -> None:
-    """Write the files of a folder, but for what only Sphinx and search engines read, into a zip file."""
+    """Write the files of a folder into a zip file, except those that only Sphinx reads."""
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for file in sorted(folder.rglob("*")):
             if file.is_file() and file.name not in (".buildinfo", "objects.inv") and ".doctrees" not in file.parts:

@@ -1,4 +1,4 @@
-"""Fixtures for all tests: poisoned memory, a small data set, a full disk, and measured processes; and the tests' order."""
+"""Fixtures for all tests: poisoned memory, a small data set, a full disk, measured processes; and the tests' order."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ def pytest_runtest_teardown() -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """In a parallel run, start with the slowest files, so that none of them runs alone at the end.
 
-    xdist gives each file to one process (`--dist loadfile`), in the order of this list (`--no-loadscope-reorder`). Its own
-    order is by the number of tests, which would start files with a few slow tests last.
+    xdist gives each file to one process (`--dist loadfile`), in the order of this list (`--no-loadscope-reorder`). Its
+    own order is by the number of tests, which would start files with a few slow tests last.
     """
     if not hasattr(config, "workerinput"):  # not a parallel run
         return
@@ -161,14 +161,15 @@ seconds = time.perf_counter() - start
 with open(sys.argv[1], "w") as file:
     json.dump([os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024 / 1e6, seconds], file)
 """
-"""Run a command (the arguments after the first) with limits; write its exit code, memory and seconds to a file (the first)."""
+"""Run the command in `argv[2:]` with limits, and write its exit code, memory and seconds to the file `argv[1]`."""
 
 
 @pytest.fixture(scope="session")
 def measure(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Measured]:
     """Run Python with some arguments in a separate process, and measure it.
 
-    A small process starts it, because a new process's peak memory on Linux begins with that of the process that forked it.
+    A small process starts it, because a new process's peak memory on Linux begins with that of the process that forked
+    it.
     """
     if not sys.platform.startswith("linux"):
         pytest.skip("memory is measured on Linux")

@@ -1,7 +1,7 @@
 """Extract what documents and docstrings promise: Python to run, the values it prints, and commands to type.
 
-A Python block in a Markdown file runs with the names that earlier blocks of the file have defined. If a block also needs the
-names of a module, an HTML comment on the line before the block says so:
+A Python block in a Markdown file runs with the names that earlier blocks of the file have defined. If a block also
+needs the names of a module, an HTML comment on the line before the block says so:
 
     <!-- run: in chainrule.ops.activations -->          the block runs with the names of that module
     <!-- run: excerpt of chainrule.ops.activations -->  and its functions must be equal to the module's

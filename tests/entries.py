@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 
 def interrupted_at_each_entry(call: Callable[[], object]) -> Iterator[int]:
-    """Call a function repeatedly, and raise KeyboardInterrupt in the n-th call where the n-th Python function is entered.
+    """Call a function repeatedly, and raise KeyboardInterrupt in the n-th call where the n-th Python function is
+    entered.
 
     Yields n after each interrupted call; ends when a call enters fewer than n functions. Generator functions are not
     counted, because an exception while Python closes a generator is only printed.

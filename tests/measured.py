@@ -1,8 +1,8 @@
 """Run `chainrule` in forks of one process, and measure each: the fixture `measure_command` of conftest.py starts this.
 
-A fork takes milliseconds, a new Python process half a second for its imports. Each input line is a JSON array: the arguments
-and the folder to run in. Each output line is a JSON array: exit code, standard output, standard error, megabytes and CPU
-seconds. Linux only.
+A fork takes milliseconds, a new Python process half a second for its imports. Each input line is a JSON array: the
+arguments and the folder to run in. Each output line is a JSON array: exit code, standard output, standard error,
+megabytes and CPU seconds. Linux only.
 """
 
 from __future__ import annotations

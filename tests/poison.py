@@ -1,14 +1,15 @@
 """Fill memory with poison before results are written into it, so that a result that no kernel wrote cannot pass a test.
 
-A program keeps its memory from one run to the next, and NumPy reuses freed memory. Where a kernel fails to write, the right
-answer of the previous call may still be there. The fixture `poisoned`, under which every test runs, prevents that:
+A program keeps its memory from one run to the next, and NumPy reuses freed memory. Where a kernel fails to write, the
+right answer of the previous call may still be there. The fixture `poisoned`, under which every test runs, prevents
+that:
 
 - the arena and the results of a compiled program are filled with poison before each run;
 - the arrays that the library gets from `np.empty` and `np.empty_like` are filled with poison.
 
-Poison is NaN in floating-point arrays, bytes 0xFF in arrays of uint8, and bytes 0xAB in all others. Arrays of uint8 may be
-raw memory, whose elements will have another type. Bytes 0xFF are NaN both as float32 and as float64. Bytes 0xAB would be
--1e-12 as float32, so small that it could pass for 0, or not be noticed in a sum.
+Poison is NaN in floating-point arrays, bytes 0xFF in arrays of uint8, and bytes 0xAB in all others. Arrays of uint8 may
+be raw memory, whose elements will have another type. Bytes 0xFF are NaN both as float32 and as float64. Bytes 0xAB
+would be -1e-12 as float32, so small that it could pass for 0, or not be noticed in a sum.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 SOURCES = Path(chainrule.__file__).parent
 BRIDGES = ("onnx", "sklearn")
-"""Packages that need other libraries. Their memory is poisoned only in `make test-bridges`, which installs the libraries."""
+"""Packages that need other libraries; poisoned only in `make test-bridges`, which installs these libraries."""
 
 
 def poison(array: np.ndarray) -> np.ndarray:

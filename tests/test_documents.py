@@ -1,4 +1,4 @@
-"""Documents and docstrings hold what they promise: their Python runs and prints what they say, their commands are there."""
+"""The Python in documents and docstrings runs and prints what they say; the commands in them exist."""
 
 from __future__ import annotations
 

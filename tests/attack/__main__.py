@@ -1,7 +1,7 @@
 """Attack chainrule with faulty inputs and events: `python -m tests.attack --seconds 60`, or `make attack SECONDS=60`.
 
-Files are damaged and forged, training is killed and interrupted, disks are full. None of this may cause a traceback, use
-more than five CPU seconds or 400 MB, load wrong data, or print unsafe output. Cases that do ("falls") are saved in
+Files are damaged and forged, training is killed and interrupted, disks are full. None of this may cause a traceback,
+use more than five CPU seconds or 400 MB, load wrong data, or print unsafe output. Cases that do ("falls") are saved in
 build/attack, and printed with the command that repeats them.
 """
 

@@ -1,4 +1,4 @@
-"""Files that many attacks start from: a small data set, a finished run, a stopped run, a run on text, the expected outcome."""
+"""Files that many attacks start from: a data set, a finished run, a stopped run, a run on text, the expected outcome."""
 
 from __future__ import annotations
 

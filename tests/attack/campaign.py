@@ -97,7 +97,7 @@ def make_fixtures(folder: Path, names: Iterable[str], idle: float) -> None:
 
 
 def idle_megabytes() -> float:
-    """The peak memory of Python after importing chainrule, started by a small process, whose memory would count, too."""
+    """The peak memory of Python after importing chainrule, started by a small process, whose memory counts."""
     code = (
         "import os, subprocess, sys\n"
         "child = subprocess.Popen([sys.executable, '-c', 'import chainrule'])\n"

@@ -1,7 +1,7 @@
 """Run a command or a check in a child process, with limits and measurements.
 
-Children are forked from a process that has imported everything. A fork takes milliseconds, a new Python process a second:
-forks allow thousands of cases a minute. Linux only.
+Children are forked from a process that has imported everything. A fork takes milliseconds, a new Python process a
+second: forks allow thousands of cases a minute. Linux only.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Signal:
 
 
 def command(*arguments: str) -> Callable[[], None]:
-    """A function that runs `chainrule` with these arguments; an interrupt before its first line ends it with code 130."""
+    """A function that runs `chainrule` with these arguments; an interrupt before its first line gives code 130."""
 
     def run() -> None:
         try:

@@ -1,5 +1,5 @@
-"""Disks that are full or read-only, or fail at the n-th operation. Training must end with one sentence or ignore the failure,
-and resume to a bitwise identical result on a disk that works."""
+"""Disks that are full or read-only, or fail at the n-th operation. Training must end with one sentence or ignore the
+failure, and resume to a bitwise identical result on a disk that works."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def draw(random: np.random.Generator, folder: Path) -> Case:
 
 
 def train_on_failing_disk(folder: Path, run: Path, event: str, count: int, fault: int, lasting: bool) -> None:
-    """Train while the n-th disk operation fails and, if `lasting`, all that follow; for "size", while files have a limit."""
+    """Train while the n-th disk operation (if `lasting`, all from it on) fails or, for "size", while files are limited."""
     if event == "size":
         resource.setrlimit(resource.RLIMIT_FSIZE, (count, count))
     else:

@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP, once or twice, at any moment of a command. Nothing may be lost, and no traceback printed."""
+"""SIGINT, SIGTERM and SIGHUP, once or twice, at any moment of a command. Nothing may be lost, no traceback printed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SIGKILL at any moment of training, once or repeatedly. The resumed run must end bitwise identical to an uninterrupted one."""
+"""SIGKILL at any moment of training, once or repeatedly; the resumed run must end like an uninterrupted one."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def prepare(folder: Path) -> None:
 
 
 def draw(random: np.random.Generator, folder: Path) -> Case:
-    """A photo of a page or of a pattern, changed in up to two ways, in one of four formats, sometimes with damaged bytes."""
+    """An image of a page or of a pattern, changed up to twice, in one of four formats, sometimes with damaged bytes."""
     from PIL import Image
 
     if random.random() < 0.5:

@@ -1,7 +1,8 @@
 """Deliberate faults that the attacks must find: `python -m tests.attack.planted steps`, or `faults`, or `attack`.
 
-"steps" judges steps that do what must not be done; "faults" plants a fault in chainrule for each attack, which the attack
-must find; "attack" runs an attack some of whose cases fall, to test what is printed and that cases can be repeated.
+"steps" judges steps that do what must not be done; "faults" plants a fault in chainrule for each attack, which the
+attack must find; "attack" runs an attack some of whose cases fall, to test what is printed and that cases can be
+repeated.
 """
 
 from __future__ import annotations
@@ -267,8 +268,8 @@ PLANTS: dict[str, tuple[Callable[[], None], set[str]]] = {
 def find_faults(folder: Path, seconds: float = 120.0) -> dict[str, tuple[str, str] | None]:
     """For each attack the kind and the description of its first fall; None if no case falls.
 
-    Each fault is planted in a separate process, forked from one that has imported everything. The files that attacks start
-    from are made without faults. Cases that fall are not shrunk.
+    Each fault is planted in a separate process, forked from one that has imported everything. The files that attacks
+    start from are made without faults. Cases that fall are not shrunk.
     """
     campaign.MOST_SHRINKING_SECONDS = 0.0
     idle = campaign.prepare(folder, [])

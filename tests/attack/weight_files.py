@@ -64,7 +64,7 @@ def many(random: np.random.Generator) -> bytes:
 
 
 def load_and_compare(file: Path, original: Path) -> None:
-    """Check that a file is refused, loaded with a warning that it has no checksum, or loaded with the original content."""
+    """Check that a file is refused, loaded with a warning (it has no checksum), or loaded with the original content."""
     import warnings
 
     from chainrule import safetensors_io

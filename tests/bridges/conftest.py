@@ -1,4 +1,4 @@
-"""The libraries of the bridges: `make test-bridges` requires them all; otherwise the tests of missing libraries are skipped."""
+"""The libraries of the bridges. `make test-bridges` requires all; otherwise tests of missing libraries are skipped."""
 
 from __future__ import annotations
 

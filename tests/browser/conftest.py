@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 PYODIDE = Path(os.environ.get("PYODIDE_FOLDER", ROOT / "build" / "pyodide"))
 """Where scripts/get_pyodide.py unpacks Python for browsers."""
 WITHDRAWN = "withdrawn"
-"""The file that the script writes if the package index no longer has Pyodide. Then tests that need Pyodide are skipped."""
+"""The file that the script writes if the index no longer has Pyodide; tests that need Pyodide are then skipped."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -211,7 +211,7 @@ def studio(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture
 def view(studio: Studio, visit: Callable[..., Visit]) -> Callable[..., Visit]:
-    """Open a view of the studio in a fresh browser context: `view("draw", "strokes=5.5.9.9", width=390, theme="dark")`."""
+    """Open a view of the studio in a fresh context: `view("draw", "strokes=5.5.9.9", width=390, theme="dark")`."""
 
     def open_view(name: str, query: str = "", **options: Any) -> Visit:
         opened = visit(f"#{name}{'?' * bool(query)}{query}", base=studio.address, **options)

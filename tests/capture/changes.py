@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 
 def compiled_through_changes(function: Callable[[Any], Any], change: Callable[[], object]) -> Any:
-    """Compile a function, and compare it with eager calls, with new numbers in each, before and after the first two changes.
+    """Compile a function, and compare it with eager calls, with new numbers in each, before and after the first two
+    changes.
 
     The first change must change the function's result. `change` is called three times.
 

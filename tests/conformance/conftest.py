@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
-    """Run PyTorch on one thread: for these small sizes its threads would spend most of their time waiting for each other."""
+    """Run PyTorch on one thread: for these small sizes its threads would mostly wait for each other."""
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
 def assert_same() -> Callable[..., None]:
-    """Compare a Tensor with PyTorch's: shape, type, and values within `relative` times the largest finite value of PyTorch."""
+    """Compare a Tensor with PyTorch's: shape, type, and values within `relative` times PyTorch's largest finite value."""
 
     def check(ours: Any, theirs: Any, relative: float, what: str = "") -> None:
         one, two = ours.numpy() if hasattr(ours, "numpy") else np.asarray(ours), theirs.detach().numpy()

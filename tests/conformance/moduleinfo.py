@@ -110,7 +110,7 @@ def _theirs(entry: Any, sample: Any) -> Any:
 
 
 def _ours(entry: Any, sample: Any) -> Any:
-    """chainrule's module with a sample's arguments, without those that it does not have and that have PyTorch's default."""
+    """chainrule's module with a sample's arguments, except unknown ones that have PyTorch's default value."""
     given, kind = sample.constructor_input, _class(entry)
     their_parameters = inspect.signature(entry.module_cls).parameters
     our_parameters = inspect.signature(kind).parameters
@@ -168,7 +168,7 @@ def _different_states(theirs: torch.nn.Module, ours: nn.Module, rtol: float, ato
 
 
 def refusals(entry: Any) -> tuple[int, list[str]]:
-    """The number of calls that PyTorch refuses, and a line for each of these that chainrule does not refuse properly."""
+    """The number of calls that PyTorch refuses, and a line for each that chainrule does not refuse properly."""
     if entry.module_error_inputs_func is None:
         return 0, []
     set_rng_seed(0)

@@ -122,7 +122,7 @@ def types_of(op: Any) -> list[torch.dtype]:
 
 
 def converted(value: Any, pairs: list[tuple[torch.Tensor, chainrule.Tensor]]) -> Any:
-    """A sample's value with chainrule's Tensors in place of PyTorch's; pairs that require gradients are added to `pairs`."""
+    """A sample's value with chainrule's Tensors for PyTorch's; those that require gradients are added to `pairs`."""
     if isinstance(value, torch.Tensor):
         for theirs, ours in pairs:
             if theirs is value:
@@ -184,13 +184,13 @@ def run(op: Any, dtype: torch.dtype, outcome: Outcome, max_samples: int | None =
 
 
 def _samples(op: Any, dtype: torch.dtype, requires_grad: bool) -> list[Any]:
-    """The samples that `op.sample_inputs` yields, without its slow search of the call stack for a unittest at each sample."""
+    """The samples of `op.sample_inputs`, without its slow search of the call stack for a unittest at each sample."""
     set_rng_seed(0)
     return list(op.sample_inputs_func(op, "cpu", dtype, requires_grad))
 
 
 def _names_an_argument(error: Exception, sample: Any) -> bool:
-    """Whether an error names a keyword argument of the sample, or a positional argument that is a string, by its value."""
+    """Whether an error names a keyword argument of the sample, or quotes a positional argument that is a string."""
     words = [*sample.kwargs, *(value for value in sample.args if isinstance(value, str))]
     return any(repr(word) in str(error) for word in words)
 
@@ -259,7 +259,7 @@ def compare(expected: Any, actual: Any, inputs: list[Any], dtype: torch.dtype, r
 
 
 def refusals(op: Any) -> tuple[int, list[str]]:
-    """The number of calls that PyTorch refuses, and a line for each of these that chainrule does not refuse properly."""
+    """The number of calls that PyTorch refuses, and a line for each that chainrule does not refuse properly."""
     function = ours(op)
     reflected = op.name.startswith("__r")  # PyTorch passes a number for the tensor, and so calls Python's own method
     if function is None or op.error_inputs_func is None or reflected:

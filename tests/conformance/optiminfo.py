@@ -1,10 +1,10 @@
 """PyTorch's own settings for its optimizers, run through ours.
 
-PyTorch ships the settings that its optimizers are tested with (`optim_db`, a list of OptimizerInfo). For each optimizer in
-`NAMES`, all of them run for 12 steps in PyTorch and in chainrule, from equal parameters, in float64 and float32. Parameters
-and states must agree after every step, with one parameter group and with two, also where each library continues from the
-other's state; so must the learning rates of the schedulers that the list names. An argument that chainrule does not have must
-be refused by name, and what PyTorch refuses must be refused here too.
+PyTorch ships the settings that its optimizers are tested with (`optim_db`, a list of OptimizerInfo). For each optimizer
+in `NAMES`, all of them run for 12 steps in PyTorch and in chainrule, from equal parameters, in float64 and float32.
+Parameters and states must agree after every step, with one parameter group and with two, also where each library
+continues from the other's state; so must the learning rates of the schedulers that the list names. An argument that
+chainrule does not have must be refused by name, and what PyTorch refuses must be refused here too.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Pair:
         return inspect.signature(getattr(library, self.name)).parameters
 
     def step(self) -> None:
-        """One step of both, with noisy gradients of a quadratic. The last parameter has no gradient, the first not in each step."""
+        """One step of both, with noisy gradients of a quadratic; the last parameter has none, the first sometimes none."""
         for i, (p, q) in enumerate(zip(self.ours, self.theirs, strict=True)):
             shake = self.noise.standard_normal(p.shape) * 10 ** self.noise.uniform(-4, 2)
             if i == len(self.ours) - 1 or (i == 0 and self.steps % 3 == 1):
@@ -194,7 +194,7 @@ def trajectories(name: str, options: dict[str, Any]) -> list[str]:
 
 @contextmanager
 def in_the_type_of_the_parameters() -> Iterator[None]:
-    """Make PyTorch keep numbers of states in float64, not float32, and Muon compute in the parameters' type, not bfloat16."""
+    """Make PyTorch keep numbers of states in float64, and Muon compute in the parameters' type, not in bfloat16."""
     default, bfloat16 = torch.get_default_dtype(), torch.Tensor.bfloat16
     torch.set_default_dtype(torch.float64)
     torch.Tensor.bfloat16 = torch.Tensor.clone
@@ -220,7 +220,7 @@ def _trajectory(name: str, options: dict[str, Any], how: str, dtype: Any) -> str
 
 @in_the_type_of_the_parameters()
 def run_schedules(entry: Any, makers: Any, outcome: Outcome) -> None:
-    """Compare schedulers that change one optimizer together; each of `makers` is a function of it that calls one class."""
+    """Compare schedulers that change one optimizer together; each of `makers` takes it and calls one class."""
     outcome.total += 1
     names = [maker.__code__.co_names[0] for maker in makers]
     where = f"{entry.name} with {' and '.join(names)}"
@@ -247,7 +247,7 @@ def run_schedules(entry: Any, makers: Any, outcome: Outcome) -> None:
 
 
 def refusals(entry: Any) -> tuple[int, list[str]]:
-    """The number of settings that PyTorch refuses, and a line for each of these that chainrule does not refuse properly."""
+    """The number of settings that PyTorch refuses, and a line for each that chainrule does not refuse properly."""
     faults: list[str] = []
     cases = list(entry.optim_error_inputs_func(device="cpu", dtype=torch.float64))
     for case in cases:

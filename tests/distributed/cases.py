@@ -1,7 +1,7 @@
 """Train small networks with `Trainer` on all ranks, and print a hash of each result.
 
-`cases.py` trains all cases, `cases.py "cnn adam compiled"` only that case. Each output line has the case, for each rank a
-hash of weights, buffers, optimizer state and history, and the number of epochs.
+`cases.py` trains all cases, `cases.py "cnn adam compiled"` only that case. Each output line has the case, for each rank
+a hash of weights, buffers, optimizer state and history, and the number of epochs.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def trainer(network_name: str, optimizer_name: str, compiled: bool, callbacks=()
         augment=Augment(shift=1, elastic=0.5),
     )  # fmt: skip
     scheduler = optim.lr_scheduler.OneCycleLR(optimizer, 0.05, total_steps=16)
-    # Only rank 0 validates. A draw there puts its generator ahead of the other ranks' generators, which must not matter.
+    # Only rank 0 validates. The draw puts its generator ahead of the other ranks' generators, which must not matter.
     return Trainer(
         network, F.cross_entropy, optimizer, loader, scheduler=scheduler, callbacks=callbacks, compiled=compiled,
         validate=lambda: {"validation_accuracy": float(generator.random() < 0)}, shards=SHARDS,

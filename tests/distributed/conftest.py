@@ -51,7 +51,7 @@ class ThreadWorld(World):
 
 @pytest.fixture
 def in_threads() -> Callable[..., list[Any]]:
-    """Call a function in a thread per rank, with the world of that rank; return the results, or the exceptions raised."""
+    """Call a function in a thread per rank, with the rank's world; return the results, or the exceptions raised."""
 
     def run(size: int, function: Callable[[World], Any]) -> list[Any]:
         queues = {(a, b): queue.Queue() for a in range(size) for b in range(size)}

@@ -1,7 +1,7 @@
 """A virtual cable between two network namespaces, which can delay Ethernet frames and hold them back.
 
-Each end is a tap, a network device whose Ethernet frames a program reads and writes. A thread passes the frames of each end
-to the other end.
+Each end is a tap, a network device whose Ethernet frames a program reads and writes. A thread passes the frames of each
+end to the other end.
 """
 
 from __future__ import annotations

@@ -43,11 +43,9 @@ def read_weights(file):
     header = json.loads(content[8:end])
     kinds = {"F32": np.float32, "F64": np.float64, "I64": np.int64}
     return {
-        name: np.frombuffer(content[end + entry["data_offsets"][0] : end + entry["data_offsets"][1]], kinds[entry["dtype"]])
-        .reshape(entry["shape"])
-        .astype(np.float64)
-        for name, entry in header.items()
-        if name != "__metadata__"
+        name: np.frombuffer(content[end + entry["data_offsets"][0] : end + entry["data_offsets"][1]],
+        kinds[entry["dtype"]]) .reshape(entry["shape"]) .astype(np.float64) for name, entry in header.items() if name !=
+        "__metadata__"
     }  # fmt: skip
 
 

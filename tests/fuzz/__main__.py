@@ -1,6 +1,6 @@
 """Run the fuzzer: `python -m tests.fuzz --programs 20000 --seed 7 --compiled 500`, or `--faults`.
 
-The search is split into parts with separate seeds. A failing program is printed with its seed, and the search continues.
+The search is split into parts with separate seeds. A failing program is printed with its seed; the search continues.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def run_parts(count: int, seed: int, compiled: bool, torch: bool) -> int:
 
 
 def print_faults(max_programs: int, seed: int) -> int:
-    """Print a table of former bugs: the number of programs until each is found, for ten searches; 1 if one is missed."""
+    """Print the number of programs until each former bug is found, in ten searches; returns 1 if any is missed."""
     print(f"programs until a reintroduced bug is found, by seed (at most {max_programs})")
     print("fault  " + "".join(f"{seed + n:>7}" for n in range(SEARCHES_PER_FAULT)) + "  median")
     missed = 0

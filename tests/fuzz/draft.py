@@ -1,8 +1,8 @@
 """A program under construction: its variables, and the random choices, which are read from a string of bytes.
 
 Hypothesis draws the bytes as one value. If Hypothesis drew each choice separately, it would create most programs by
-repeating choices within a program, and the programs would be similar to each other. Failing programs are shrunk byte by byte, towards
-the first of several options; `program.reduced` removes lines.
+repeating choices within a program, and the programs would be similar to each other. Failing programs are shrunk byte by
+byte, towards the first of several options; `program.reduced` removes lines.
 """
 
 from __future__ import annotations

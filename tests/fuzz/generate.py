@@ -30,7 +30,7 @@ VALUES = {
     "one": ("1", "True", "1.0"),
     "C9": ("np.nan",),
 }
-"""Expressions for arguments that are numbers, by kind. Those of kinds "zero" and "one" are equal but give different results."""
+"""Expressions for number arguments by kind. Those of "zero", and of "one", are equal but may give different results."""
 
 
 CHOICES = 400
@@ -113,7 +113,7 @@ def _body(d: Draft) -> tuple[Line, ...]:
 
 
 def _returns(d: Draft, body: Sequence[Line]) -> tuple[str, ...]:
-    """The variables that the function returns: usually those that it does not use itself, so that each result is observed."""
+    """The variables that the function returns: usually those that it does not use, so that each result is observed."""
     tensors = [v for v in reversed(d.scope.values()) if v.kind in ("f", "f4", "b", "i", "j", "?")]
     if not tensors or d.chance(8):
         return ()

@@ -1,7 +1,7 @@
 """A random program as data: the variables outside the function, the function, and its calls.
 
-A program consists of `Line`s of Python text. chainrule runs exactly the text that is printed for a failure, so it can be
-pasted into a file and debugged; PyTorch runs its own text of a line where it has one.
+A program consists of `Line`s of Python text. chainrule runs exactly the text that is printed for a failure, which can
+therefore be pasted into a file and debugged. PyTorch runs a different text of a line if the line has one.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class Variable:
         kind: of a tensor "f" (the program's floating type), "f4" (float32 whatever the program's type is), "i" (indices
             from 0 to 2), "j" (other integers), "b" (booleans) or "?" (a type that differs, or None); "n" for a number;
             otherwise the name of a class.
-        home: "outside", "argument" or "local".
-        history: whether gradients flow through it: "" if not, "leaf", "result", or "spent" if its graph has been freed or its
+        home: "outside", "argument" or "local". history: whether gradients flow through it: "" if not, "leaf", "result",
+        or "spent" if its graph has been freed or its
             gradients are not compared.
         root: the variable whose memory it shares; "" for none.
         odd: how its memory is unusual: "", "read-only", "packed", ...
@@ -193,7 +193,7 @@ class Program:
 
 
 def text_of(lines: Sequence[Line], torch: bool) -> str | None:
-    """Join lines to a block of Python; consecutive `no_grad` lines share a `with`. None if PyTorch has no equivalent of a line."""
+    """Join lines to a block of Python; consecutive `no_grad` lines share a `with`. None if PyTorch lacks an equivalent."""
     out: list[str] = []
     quiet = False
     for line in lines:

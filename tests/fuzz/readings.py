@@ -1,8 +1,8 @@
 """Run a program eagerly and compiled, observe the state after each call, and compare.
 
 `check` runs a program in both ways and in PyTorch (see `torch_reading`), and raises a `Failure` at the first
-difference. An error that chainrule documents is not a failure; such refusals are counted by kind. If the compiled function
-raises `CaptureError`, nothing may have changed.
+difference. An error that chainrule documents is not a failure; such refusals are counted by kind. If the compiled
+function raises `CaptureError`, nothing may have changed.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class Eager:
         self.predefined = set(self.namespace)
 
     def run(self) -> list[Observation]:
-        """Run all calls and the repetitions of the last one, up to the first error, also of statements before a call."""
+        """Run all calls, and repeat the last one, up to the first error (also of a statement before a call)."""
         self.begin()
         observations = []
         for number in range(len(self.program.calls) + REPEATS):

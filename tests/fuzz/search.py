@@ -61,7 +61,8 @@ def search(
     @hypothesis.seed(seed)
     @hypothesis.settings(
         max_examples=count, database=None, deadline=None, suppress_health_check=list(HealthCheck), print_blob=False,
-        phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate], report_multiple_bugs=False, backend="hypothesis",
+        phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate], report_multiple_bugs=False,
+        backend="hypothesis",
     )  # fmt: skip
     @hypothesis.given(programs(LARGE if compiled else SMALL, excluded))
     def run(program: Program) -> None:
@@ -102,7 +103,7 @@ def _failure(program: Program, torch: bool) -> Failure | None:
 
 
 def _fails_alike(program: Program, failure: Failure, torch: bool) -> bool:
-    """Whether a program fails with the same kind of failure and, if that is an unexpected error, with the same error."""
+    """Whether a program has the same kind of failure and, if that is an unexpected error, the same error."""
     other = _failure(program, torch)
     same = type(other) is type(failure)
     return same and (type(failure).__name__ != "UnexpectedError" or str(other)[:30] == str(failure)[:30])

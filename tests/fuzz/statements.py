@@ -100,7 +100,7 @@ memory is unusual."""
 
 
 def strided_array(d: Draft, shape: tuple[int, ...]) -> tuple[str, str | None, str]:
-    """Choose a non-contiguous array: its text, the text for PyTorch (None if PyTorch does not support it), how it is unusual."""
+    """Choose a non-contiguous array: its text, that for PyTorch (None if unsupported), and how its memory is unusual."""
     base_shape, text, is_supported_by_torch, odd = STRIDES[d.choose(list(STRIDES))]
     return text.format(new_array(d, base_shape(shape)), shape=shape), "" if is_supported_by_torch else None, odd
 
@@ -201,7 +201,7 @@ OPTIMIZERS = {
     "centered": ("RMSprop", "lr=0.1, eps=0.1, momentum=0.5, centered=True"),
     "Adagrad": ("Adagrad", "lr=0.1, eps=0.01, lr_decay=0.1"),
 }
-"""Classes and arguments. A large eps, because otherwise a gradient of pure rounding error (1e-17) would cause a full step."""
+"""Classes and arguments. With a small eps, a gradient that is a rounding error, 1e-17, would cause a full step."""
 
 
 @setup(4)
@@ -285,7 +285,7 @@ def zero(d: Draft) -> None:
 
 
 def unbounded(a: Variable) -> str:
-    """The history of results that may be infinite or NaN: "spent", since the libraries differ in gradients of 0 · infinity."""
+    """The history of a result that may not be finite: "spent", for the libraries differ in gradients of 0 · infinity."""
     return "spent" if a.history else ""
 
 

@@ -1,7 +1,7 @@
 """Run a program in PyTorch: the same text, with PyTorch's functions under chainrule's names.
 
-Intentional differences are compensated here: random numbers come from NumPy's generators, and arrays that PyTorch cannot
-share are copied.
+Intentional differences are compensated here: random numbers come from NumPy's generators, and arrays that PyTorch
+cannot share are copied.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def make_picture(situation: str, number: int) -> tuple[Image.Image, int]:
 
 
 def stroke(image: np.ndarray, height: int, wider: float = 0.0) -> np.ndarray:
-    """A 28×28 digit with sharp edges, its longer side `height` pixels; 1 is full ink. `wider`, up to 0.3, widens the strokes."""
+    """A 28×28 digit with sharp edges, its longer side `height` pixels; 1 is full ink. `wider` widens the strokes."""
     rows, columns = np.nonzero(image > 40)
     part = np.pad(image[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] / np.float32(255), 2)
     scale = height / (max(part.shape) - 4)

@@ -5,8 +5,8 @@
     page.lines[0][2].label    # the third digit of the first line
     page.lines[0][2].box      # its position: left, top, right, bottom, in pixels
 
-The same seed gives the same page. Pages have white, gray or cream paper, plain, ruled or squared; pencil, blue or black pen,
-or marker; often a desk around the sheet; and shadows, blots and noise.
+The same seed gives the same page. Pages have white, gray or cream paper, plain, ruled or squared; pencil, blue or black
+pen, or marker; often a desk around the sheet; and shadows, blots and noise.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Fixtures that run a test several times: `backend` with compiled kernels and in NumPy, `threads` on 1 and 3 threads."""
+"""Fixtures that run a test twice: `backend` with compiled kernels and in NumPy, `threads` on 1 and 3 threads."""
 
 import pytest
 

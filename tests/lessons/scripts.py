@@ -1,7 +1,8 @@
 """Run lessons as scripts, in forks of one process: test_lessons.py starts this.
 
-A fork takes milliseconds; a new Python process would spend longer on its imports than most lessons take. Each input line is
-a program as a JSON string. Each output line is a JSON array: exit code, standard output, standard error. Linux only.
+A fork takes milliseconds; a new Python process would spend longer on its imports than most lessons take. Each input
+line is a program as a JSON string. Each output line is a JSON array: exit code, standard output, standard error. Linux
+only.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ def case(operation: Any, label: str, call: Any, plain: Any, *arrays: np.ndarray)
 
 
 def by_operation(cases: list[Case]) -> pytest.MarkDecorator:
-    """Parametrize a test by the cases of each operation. A test per case would take longer than the cases themselves."""
+    """Parametrize a test by the cases of each operation; a test per case would take longer than its case."""
     operations = defaultdict(list)
     for case in cases:
         operations[case.operation].append(case)
@@ -674,7 +674,7 @@ for label, index, shape in [
 
 
 def window_positions(size: tuple[int, int], taps: tuple[int, int], stride: Any, padding: Any, dilation: Any) -> Any:
-    """The number of window positions per dimension, and (i, j, ky, kx, h, w) for each position, tap and pixel under the tap."""
+    """The numbers of window positions, and (i, j, ky, kx, h, w) for each position, tap and pixel under the tap."""
     counts = [
         (n + sum(p) - d * (k - 1) - 1) // s + 1
         for n, p, d, k, s in zip(size, padding, dilation, taps, stride, strict=True)

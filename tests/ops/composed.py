@@ -1,4 +1,4 @@
-"""The table of operations, continued: functions composed of others, losses, normalization, attention, recurrent layers."""
+"""The table of operations, continued: composed functions, losses, normalization, attention, recurrent layers."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def above_one(*shape: int) -> np.ndarray:
 
 
 def wide(*shape: int) -> np.ndarray:
-    """Values on both sides of the kinks at -3, 0, 3 and 6, so far from these that finite differences do not cross them."""
+    """Values on both sides of the kinks at -3, 0, 3 and 6, so far off that finite differences do not cross them."""
     return np.resize([-4.3, -3.4, -2.2, -0.6, 0.7, 2.1, 3.6, 5.2, 6.9], shape) + 0.01 * small(*shape)
 
 

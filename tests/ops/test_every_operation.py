@@ -1,7 +1,8 @@
-"""Every operation, by table: values are compared with plain NumPy, first and second derivatives with finite differences.
+"""Every operation, by table: values are compared with plain NumPy, first and second derivatives with finite
+differences.
 
-A case is a call of an operation on some shapes. `test_nothing_is_left_out` fails if an operation has no case in the table
-(`cases` and the modules that continue it).
+A case is a call of an operation on some shapes. `test_nothing_is_left_out` fails if an operation has no case in the
+table (`cases` and the modules that continue it).
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def make_trainer() -> Callable[..., Trainer]:
-    """Build a trainer; trainers with the same arguments give bitwise identical results. `seed` is of all random numbers."""
+    """Build a trainer; the same arguments give bitwise identical results. `seed` is the seed of all random numbers."""
 
     def make(recipe: str = "momentum", callbacks: Sequence[Callback] = (), seed: int = 0, **options: Any) -> Trainer:
         seeds = np.random.SeedSequence(seed).spawn(3)
