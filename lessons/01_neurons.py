@@ -148,12 +148,13 @@ for name, a in zip(pictures, sigmoid(inputs @ weights + bias), strict=True):
 # pair, add up. Three rows give three sums. In Python that is ``W @ a``.
 #
 # The second neuron looks for a flat stroke. Its weights are those of the first, with rows and columns exchanged: the
-# matrix is **transposed**, written :math:`W^T`, in Python ``.T``. The third has a weight of 1 for every pixel: any ink
-# counts. (``np.full(9, 1.0)`` is nine ones, and ``np.stack`` makes a matrix of the three rows.)
+# matrix is **transposed**, written :math:`W^T`, in Python ``.T``. The third has a weight of 1 for every pixel and a
+# smaller threshold: any ink counts. (``np.full(9, 1.0)`` is nine ones, and ``np.stack`` makes a matrix of the three
+# rows.)
 
 upright = weights.reshape(3, 3)
 W = np.stack([upright.ravel(), upright.T.ravel(), np.full(9, 1.0)])  # (3, 9): upright? flat? is there any ink?
-b = np.array([-3.0, -3.0, -2.0])
+b = np.array([-3.0, -3.0, -1.0])
 show(inside.weight_images(W, (3, 3), ["upright?", "flat?", "any ink?"], title="The weights of three neurons"))
 print(f"{'':<16} upright?    flat?  any ink?")
 for name, picture in zip(pictures, inputs, strict=True):
@@ -174,8 +175,8 @@ show(inside.network_diagram([W], values, names, title="Three neurons look at an 
 #
 # .. math:: W_2 (W_1 x + b_1) + b_2 = (W_2 W_1)\, x + (W_2 b_1 + b_2)
 #
-# The first two lines below compute both sides, with random weights. With the sigmoid in between, no single layer gives
-# the same for every input.
+# The first two lines that are printed below are the two sides, with random weights. With the sigmoid in between, no
+# single layer gives the same for every input.
 
 random = np.random.default_rng(0)
 W1, b1, W2, b2 = (random.normal(size=shape) for shape in ((3, 2), 3, (1, 3), 1))

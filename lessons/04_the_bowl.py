@@ -70,7 +70,7 @@ print(f"at right angles to it:      slope {(bowl(here + nudge * level) - bowl(he
 # root of 16² + 6².
 #
 # At right angles to the gradient the ground is level. Walk on at right angles to it, turning as it turns, and you stay
-# at the same height: on a map such a way is a contour.
+# at the same height: on a map such a path is a contour.
 
 # %%
 # The ball in the bowl
@@ -85,7 +85,7 @@ for name, path in round_paths.items():
     print(f"{name:<9} after 1 step {np.round(path.points[1], 4)}, after 15 {np.round(path.points[-1], 4)}")
 
 show(descent.descent_on_contour(round_paths, bowl, ((-10, 10), (-6, 6)), "A round bowl: straight to the bottom"))
-show(descent.descent_on_surface(round_paths["rate 0.1"], bowl, ((-10, 10), (-10, 10)), "The same way, in the bowl"))
+show(descent.descent_on_surface(round_paths["rate 0.1"], bowl, ((-10, 10), (-10, 10)), "The same path, in the bowl"))
 
 # %%
 # In a round bowl the gradient is twice the arrow from the bottom to the ball, so every step lies on the line through
@@ -149,9 +149,9 @@ for step in (1, 2, 3, 10, 100):
 
 # %%
 # Compare with the steps without momentum. The first is the same, because v was 0. After 2 and 3 steps the ball is even
-# higher than without: it has kept its speed across the valley. (In the second step the old velocity and the new slope
-# across cancel, 0.8 · 2 - 2 · 0.8 = 0, and :math:`x_2` stays at -0.8.) But along the valley the velocity grows: after
-# 10 steps the ball is lower, and after 100 it has arrived.
+# higher than the one without: it has kept its speed across the valley. (In the second step the old velocity and the new
+# slope across cancel, 0.8 · 2 - 2 · 0.8 = 0, and :math:`x_2` stays at -0.8.) But along the valley the velocity grows:
+# after 10 steps the ball is lower, and after 100 it has arrived.
 
 both = {"no momentum": plain, "momentum 0.8": rolling}
 show(descent.descent_on_contour(both, valley, window, "The narrow valley, with momentum and without"))

@@ -137,7 +137,7 @@ show(figure)
 
 # %%
 # Look at the lower half. The sigmoid's slope is never above a quarter, and 0.0177 at 4. That of tanh is four times as
-# large at 0, and even smaller at 4. A ReLU's is 1 or nothing, however large the sum.
+# large at 0, and even smaller at 4. A ReLU's is 1 for every positive sum, however large, and 0 for every other.
 #
 # This is why the choice of the bend matters in deep networks: see :lesson:`vanishing-gradients` and
 # :lesson:`dead-neurons`.

@@ -110,7 +110,7 @@ for size in (1.0, 0.1, 0.01, 0.001):
 # -------------------
 #
 # One weight of one neuron: it is multiplied by the input, the bias is added, the sigmoid bends the sum, and the square
-# of the error is the cost. That is four machines in a row.
+# of the error is the cost (another word for the loss). That is four machines in a row.
 #
 # .. math:: s = w x, \qquad z = s + b, \qquad \hat y = \sigma(z), \qquad C = (\hat y - y)^2
 #
@@ -221,8 +221,8 @@ show(flow_diagram(boxes, arrows, "One number, two wires"))
 # %%
 # The changes *add up*. So the slope is 3 + 3 = 6, which is 2x: this is where the slope of the square comes from.
 #
-# What is left over, 0.0001, is nudge times nudge. Of a nudge ten times as small, a hundred times less is left over; in
-# a slope nothing is.
+# What is left over, 0.0001, is nudge times nudge. If the nudge shrinks to a tenth, this shrinks to a hundredth. So the
+# smaller the nudge, the less it counts beside the two changes, and in the slope nothing of it remains.
 
 # %%
 # Two paths
@@ -328,7 +328,7 @@ for width, layers in ((2, 2), (10, 3), (30, 5)):
 #
 # What is special about :math:`e`? For powers of any number :math:`c`, :math:`c^{n+h} - c^n = c^n (c^h - 1)`: the slope
 # at :math:`n` is the height there, times the slope at 0. Only for :math:`e` is the slope at 0 exactly 1, as the first
-# lines below show.
+# three lines of output show.
 
 for base in (2.0, np.e, 10.0):
     at_zero = (base**1e-6 - 1) / 1e-6

@@ -26,9 +26,9 @@ from chainrule.plots import animation, charts, flow, graph
 # Two inputs, three hidden neurons, two outputs. As in :lesson:`one-neuron-learns`, the initial weights are arbitrary
 # small numbers.
 #
-# In the end this network will add: of two bits, numbers that are 0 or 1, the first output should say the last digit of
-# the sum, and the second the carry. (In binary, 1 + 1 is 10: digit 0, carry 1.) To follow it with a pencil we give it
-# the inputs 1 and 0.5, and ask for the answers 1 and 0.
+# In the end this network will add two bits. (A bit is 0 or 1.) The first output should say the last digit of the sum,
+# and the second the carry: in binary, 1 + 1 is 10, digit 0 and carry 1. To follow it with a pencil we first give it the
+# inputs 1 and 0.5, and ask for the answers 1 and 0.
 #
 # The superscripts are layer numbers, not powers. :math:`W^1` holds the weights of the hidden layer, with a row for each
 # of its three neurons and a column for each of the two inputs: its shape is (3, 2). :math:`W^2` holds those of the
@@ -198,8 +198,9 @@ for o in range(2):
     print(f"∂C/∂b of output {o + 1}: {slope_b2[o, 0]:.4f}")
 
 # %%
-# To lower the cost, the weights and the bias of output 1 should grow, and those of output 2 should shrink. Of the three
-# weights of either, the one from hidden neuron 2 has the steepest slope, because that neuron's output is the largest.
+# To lower the cost, the weights and the bias of output 1 should grow, and those of output 2 should shrink. Among the
+# three weights of either output, the one from hidden neuron 2 has the steepest slope, because that neuron says the
+# most.
 
 # %%
 # Equation 3: the blame carried back

@@ -84,7 +84,7 @@ arrows = [
     Arrow("u", "y", "slope 1"),
     Arrow("u · u", "y", "slope 1"),
 ]
-show(flow_diagram(boxes, arrows, "The tape: who was computed from whom", gaps=(1.75, 1.25)))
+show(flow_diagram(boxes, arrows, "The tape: what was computed from what", gaps=(1.75, 1.25)))
 
 # %%
 # The way back, path by path
@@ -152,14 +152,14 @@ as_we_meet_them(values["y"])
 print("u + u * u gives  ", end="")
 report(values)
 
-turned = example()
-turned["y"] = turned["u · u"] + turned["u"]
-as_we_meet_them(turned["y"])
+swapped = example()
+swapped["y"] = swapped["u · u"] + swapped["u"]
+as_we_meet_them(swapped["y"])
 print("u * u + u gives  ", end="")
-report(turned)
+report(swapped)
 
 # %%
-# The slope in w is 2 one way and 26 the other, though the formula is the same. Somebody passed on too early.
+# The slope in w is 2 one way and 26 the other, though the formula is the same. One value passed on too early.
 #
 # In ``u + u * u`` the sum's first parent is ``u``. It gets its slope of 1 and passes it on at once, 2 to ``w``. Only
 # then does the product report to ``u`` that it needs 6 + 6 more. The gradient of ``u`` is right in the end, 13, but 12
@@ -174,14 +174,14 @@ report(turned)
 # We need all values in a row, each after its parents. Going through that row backward, everything that uses a value has
 # its turn before the value itself.
 #
-# Such a row is called a **topological order**. To find one: a value may be put down when all of its parents have been
-# put down. So we take the result, and put it back on the to-do list with the note "when my parents are done"; then its
-# parents go on the list, above it, and the same happens to them. (``pop()`` takes the last one from the list, the one
-# on top. Values met before are skipped.)
+# Such a row is called a **topological order**. To find one: a value may join the row when all of its parents are in it.
+# So we take the result, and put it back on the to-do list with the note "when my parents are done"; then its parents go
+# on the list, above it, and the same happens to them. (``pop()`` takes the last one from the list, the one on top.
+# Values that have been met before are skipped.)
 #
 # Take ``u = w * x``. At first only ``u`` is on the list. It comes off, and the list becomes: ``u`` with the note,
 # ``w``, and ``x`` on top. ``x`` comes off and goes back with its note; it has no parents, so it comes off again at
-# once, and is put down. The same happens to ``w``. Now ``u`` with its note is on top, and is put down last: ``x``,
+# once, and joins the row. The same happens to ``w``. Now ``u`` with its note is on top, and is the last to join: ``x``,
 # ``w``, ``u``.
 
 
@@ -218,11 +218,11 @@ backward(values["y"])
 print("u + u * u gives  ", end="")
 report(values)
 
-turned = example()
-turned["y"] = turned["u · u"] + turned["u"]
-backward(turned["y"])
+swapped = example()
+swapped["y"] = swapped["u · u"] + swapped["u"]
+backward(swapped["y"])
 print("u * u + u gives  ", end="")
-report(turned)
+report(swapped)
 
 # %%
 # 26 both ways, and each value passed on once. These few lines are backpropagation, for any formula whatever.
@@ -259,8 +259,8 @@ print(f"50 doublings: {len(order(y))} values, each visited once")
 # Why ``+=`` and not ``=``?
 # -------------------------
 #
-# A tempting slip: the line in the middle of ``backward`` with = in place of +=. It even works, as long as no value is
-# used twice.
+# A tempting slip: the last line of ``backward`` with = in place of +=. It even works, as long as no value is used
+# twice.
 
 
 def backward_with_a_slip(result):
@@ -342,9 +342,9 @@ print(f"(σ(z) - 1)² at z = 0.4: slope {z.gradient:.4f}, the -0.1928 of the cha
 # themselves. But for the next step one has to start from zero.
 #
 # Let us roll down :math:`(w - 3)^2` from :math:`w = 10`, as in :lesson:`rolling-downhill`, at the rate 0.1: once with
-# the gradient set to zero before each step, and once without. (The values in between, which have parents, are computed
-# anew each time. The first lines of ``backward`` see to those, in case somebody goes back through the same formula
-# twice.)
+# the gradient set to zero before each step, and once without. (The values in between, which have parents, are new in
+# each step. The first lines of ``backward`` set them to zero anyway, in case somebody goes back through the same
+# formula twice.)
 
 
 def zero_gradients(values):
@@ -369,7 +369,8 @@ labels = {"x_label": "step", "y_label": "w"}
 show(charts.lines(trails, np.arange(41), title="Without zeros, old slopes stay in the sum", **labels))
 
 # %%
-# Without it each step uses the sum of all slopes since the start. The ball cannot stop: it swings around 3 forever.
+# Without the zeros, each step uses the sum of all slopes since the start. The ball cannot stop: it swings around 3
+# forever.
 #
 # Every library has this trap. PyTorch's and ours call the cure ``optimizer.zero_grad()``, and forgetting it is the most
 # common mistake of beginners, because nothing fails and the loss still falls at first.
@@ -460,10 +461,10 @@ print(f"largest difference of the 17: {max(abs(a - b) for a, b in zip(ours, thei
 print(f"and in a different order: (0.1 + 0.2) + 0.3 = {(0.1 + 0.2) + 0.3}, 0.1 + (0.2 + 0.3) = {0.1 + (0.2 + 0.3)}")
 
 # %%
-# Most are equal in all digits, and the others differ in the last one. It is the same sum in another order; a computer
-# rounds after each addition, so the order shows, as in the last line.
+# Most are equal in all digits, and the others differ in the last one. It is the same sum in a different order; a
+# computer rounds after each addition, so the order shows, as in the last line.
 #
-# The library's list of uses is in another order than ours. Neither is more right than the other.
+# The library goes through the uses of a value in a different order than we do. Neither is more right than the other.
 
 # %%
 # Now it learns
@@ -471,6 +472,9 @@ print(f"and in a different order: (0.1 + 0.2) + 0.3 = {(0.1 + 0.2) + 0.3}, 0.1 +
 #
 # Four hundred steps of gradient descent: forward, backward, a step against each slope. Beside it the library, which
 # takes all four examples at once, as matrices.
+#
+# The library's ``optimizer`` holds the numbers to learn: ``zero_grad`` sets their gradients to zero, and ``step`` takes
+# a step against them.
 
 
 def learn(steps, rate=2.0):
@@ -508,8 +512,8 @@ costs = learn(400)
 library_costs, library_numbers = learn_with_the_library(400)
 for step in (1, 100, 200, 400):
     print(f"cost before step {step:3}: {costs[step - 1]:.12f}, by the library {library_costs[step - 1]:.12f}")
-apart = max(abs(value.number - other) for value, other in zip(numbers_of(network), library_numbers, strict=True))
-print(f"after 400 steps the 17 numbers are at most {apart:.0e} apart")
+gap = max(abs(value.number - other) for value, other in zip(numbers_of(network), library_numbers, strict=True))
+print(f"after 400 steps the 17 numbers are at most {gap:.0e} apart")
 for inputs, wanted in adding:
     total, carry = guess(network, inputs)
     print(f"{inputs[0]} + {inputs[1]}: sum {total.number:.4f}, carry {carry.number:.4f}; wanted {wanted}")

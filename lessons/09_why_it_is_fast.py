@@ -72,11 +72,11 @@ show(charts.lines(curves, sizes, title="The price of a gradient", log="xy", **la
 # 784 pixels, 30 hidden neurons, 10 outputs: 784 · 30 + 30 + 30 · 10 + 10 = 23,860 weights and biases. How long would it
 # take to train them by nudging?
 #
-# We time single runs of this network, forward, and forward and back, take the median of many, and multiply.
+# We time two tasks, a run forward, and a run forward and back. For each we take the median of many, and multiply.
 
 random = np.random.default_rng(0)
 layers = backprop.start(784, 30, 10, random)
-image, answer = random.random((784, 1)), np.eye(10)[:, [3]]
+image, answer = random.random((784, 1)), np.eye(10)[:, [3]]  # any image; the answer is 1 at the digit 3, 0 elsewhere
 total = sum(part.size for part in layers)
 
 

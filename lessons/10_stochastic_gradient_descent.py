@@ -4,9 +4,9 @@ Stochastic gradient descent
 
 The slope of the loss is an average over all examples. Does each step need all of them?
 
-:Lesson:`why-it-is-fast` made a gradient cheap: one pass forward, one back. But MNIST has 50,000 training images, and so
-far a step had to wait for all of them. This lesson asks a few at random instead, like a pollster, and measures the cost
-and the gain.
+:Lesson:`why-it-is-fast` made a gradient cheap: one pass forward, one back. But a network that reads digits learns from
+50,000 images, and so far a step had to wait for all examples. This lesson asks a few at random instead, like a
+pollster, and measures the cost and the gain.
 
 Prerequisites: :lesson:`one-neuron-learns`, :lesson:`backpropagation`.
 """
@@ -124,9 +124,9 @@ show(charts.lines(both, sizes, title="Four times the examples, a quarter of the 
 #
 # The law holds for any examples. Here is a network of 23,860 weights and biases, and 2,000 real images.
 #
-# It is the network of the next lesson. Next to the variance, in units of the full gradient's squared length, we print
-# the **cosine** of the angle between a mini-batch's gradient and the full one: 1 for the same direction, 0 for a right
-# angle, which would be useless. We measure twice: before training, and after three epochs.
+# It is the network of :lesson:`the-network-reads-digits`. Next to the variance, in units of the full gradient's squared
+# length, we print the **cosine** of the angle between a mini-batch's gradient and the full one: 1 for the same
+# direction, 0 for a right angle, which would be useless. We measure twice: before training, and after three epochs.
 
 training, validation, test = load_data_wrapper()
 images, answers = (side_by_side(columns) for columns in zip(*training[:2000], strict=True))  # (784, 2000), (10, 2000)

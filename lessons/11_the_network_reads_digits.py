@@ -52,8 +52,9 @@ show(style.sheet(pictures, captions, "The first twenty of 50,000", style.LIGHT, 
 #
 # .. math:: a^{(1)} = \sigma(W^{(1)} x + b^{(1)}), \qquad a^{(2)} = \sigma(W^{(2)} a^{(1)} + b^{(2)})
 #
-# and the output neuron with the largest activation is the answer. The cost of an example is half the sum of the
-# squared errors, :math:`C = \tfrac12 \sum_j (a^{(2)}_j - y_j)^2`.
+# and the output neuron with the largest activation is the answer. The cost of an example is half the sum of the squared
+# errors, :math:`C = \tfrac12 \sum_j (a^{(2)}_j - y_j)^2`. (The layer numbers stand in parentheses, so that
+# :math:`a^{(2)}` is not read as a square.)
 
 network = Network([784, 30, 10], seed=0)
 print(f"weights and biases: {sum(p.size for p in network.weights + network.biases):,}")
@@ -104,7 +105,7 @@ hidden = sigmoid(network.weights[0] @ x + network.biases[0])[:, 0]  # (30, 784) 
 outputs = network.forward(x)[:, 0]  # (10,)
 with np.printoptions(precision=4, suppress=True):
     print(f"outputs for a {digit}: {outputs}")
-print(f"the largest is output {outputs.argmax()}; together they make {outputs.sum():.4f}")
+print(f"the largest is output {outputs.argmax()}; together they add up to {outputs.sum():.4f}")
 
 layers = [("pixels", x.reshape(28, 28)), ("hidden layer", hidden), ("outputs", outputs)]
 show(inside.activations(layers, title=f"A {digit} goes through the network"))

@@ -34,7 +34,7 @@ from chainrule.plots import charts
 
 images, labels = mnist().split().train
 x = (images[:5000] / 255).reshape(500, 10, 784)  # 500 mini-batches of 10 images, one row per image
-y = np.eye(10)[labels[:5000]].reshape(500, 10, 10)  # the target outputs
+y = np.eye(10)[labels[:5000]].reshape(500, 10, 10)  # the target outputs: 1 at the digit, 0 elsewhere
 RATE = 3.0
 
 
@@ -77,8 +77,10 @@ def by_hand():
 # That list is the **tape** of :lesson:`backpropagation`: each operation has its own derivative, and the chain rule
 # combines them. chainrule uses PyTorch's names, so the same code works for both; ``library`` is one of the two.
 #
-# ``zero_grad`` resets the slopes of the previous step, ``backward`` computes the new ones, and ``optimizer.step`` does
-# :math:`\theta \leftarrow \theta - \eta \nabla C`.
+# ``nn.Sequential`` puts layers in a row, ``double`` makes their numbers float64, and ``load_state_dict`` gives them the
+# initial weights. ``zero_grad`` resets the slopes of the previous step, ``backward`` computes the new ones, and
+# ``optimizer.step`` does :math:`\theta \leftarrow \theta - \eta \nabla C`. ``from_numpy`` makes a Tensor of an array;
+# ``item`` and ``numpy`` lead back to a plain number and to an array.
 
 
 def with_library(library, compiled=False):
@@ -143,9 +145,9 @@ for number in (1, 2, 3, 10, 100, 250, 500):
 
 reference = ways["by hand"][1]()
 for name, (_, parameters) in list(ways.items())[1:]:
-    apart = max(np.abs(np.subtract(losses[name], losses["by hand"])))
-    drift = max(np.abs(p - q).max() for p, q in zip(parameters(), reference, strict=True))
-    print(f"{name:<9} largest difference from by hand: losses {apart:.1e}, weights and biases {drift:.1e}")
+    loss_gap = max(np.abs(np.subtract(losses[name], losses["by hand"])))
+    weight_gap = max(np.abs(p - q).max() for p, q in zip(parameters(), reference, strict=True))
+    print(f"{name:<9} largest difference from by hand: losses {loss_gap:.1e}, weights and biases {weight_gap:.1e}")
 
 curves = {name: np.convolve(values, np.ones(25) / 25, "valid") for name, values in losses.items()}
 axes_labels = {"x_label": "step", "y_label": "loss, mean of 25 steps"}
@@ -168,11 +170,11 @@ for name, each in seconds.items():
 
 # %%
 # Why is the engine slower than the code by hand? The calculations are the same, but the engine records them as it goes,
-# and for ten small images the recording takes as long as the calculations. Compiling removes this: the operations are
-# recorded once, in the first step, and turned into a program. That may take seconds, and pays off over the thousands of
-# steps to come. (The engine's own first step is slow, too, the first time that you run this: it compiles some
-# operations when they are first used, and keeps them on disk.) With larger mini-batches the calculations dominate, and
-# the four times are closer together.
+# and for ten small images the recording takes at least as long as the calculations. Compiling removes this: the
+# operations are recorded once, in the first step, and turned into a program. That may take seconds, and pays off over
+# the thousands of steps to come. (The engine's own first step is slow, too, the first time that you run this: it
+# compiles some operations when they are first used, and keeps them on disk.) With larger mini-batches the calculations
+# dominate, and the four times are closer together.
 
 # %%
 # The compiled program

@@ -137,8 +137,8 @@ for count in (5, 10, 20, 40, 80):
 #
 # (tanh is a sigmoid from -1 to 1.) The loss is the mean squared error, the slopes are the four equations of
 # :lesson:`backpropagation`, and the steps have the momentum of :lesson:`the-bowl`, which goes faster where the slopes
-# keep their direction. At first the hidden neurons' steps are at random places, with weights around 8, so that each is
-# fairly steep.
+# keep their direction. At first the hidden neurons' steps are at random places, and their weights are random with the
+# standard deviation 8, so that most of the steps are fairly steep.
 #
 # Two things look different from the four equations. The output has no bend, so equation 1 has no :math:`\sigma'`. And
 # each example is a row here, not a column, so rows and columns are exchanged everywhere: :math:`W a` becomes ``a @ w``.
@@ -234,9 +234,10 @@ for inputs in (1, 2, 3, 784):
 # Change one thing
 # ----------------
 #
-# Before you run this: our curve goes up, down, up and down. How well can two hidden neurons draw it, at best?
+# Before you run this: our curve goes up and down again and again. How well can two hidden neurons draw it, at best?
 #
-# Each tanh neuron has one step, up or down. Count the slopes that the curve needs; then try 3, 5 and 32.
+# Each tanh neuron has one step, up or down. Count the ups and downs of the curve in the figures above; then try 3, 5
+# and 32.
 
 neurons = 2  # change me
 best = min((train(neurons, seed) for seed in range(3)), key=lambda net: np.abs(net(x) - curve(x)).max())
@@ -245,8 +246,8 @@ drawn = {"the curve": curve(x), f"{neurons} neurons": best(x)}
 show(charts.lines(drawn, x, title="As well as it can", x_label="x", y_label="output"))
 
 # %%
-# With two neurons it has two steps to place, and puts them where they help most: it gets the big wave and gives up the
-# wiggles.
+# The curve goes up four times and down three times. With two neurons it has two steps to place, and puts them where
+# they help most: it gets the big wave and gives up the wiggles.
 
 # %%
 # Read next

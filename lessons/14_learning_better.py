@@ -54,8 +54,8 @@ for w, b in ((0.6, 0.9), (2.0, 2.0)):
 #
 # We want a loss whose slope is just the error, a - y. Which one would that be?
 #
-# Read the activation :math:`a` as the probability that the answer is 1. If it is 1, what happened had the probability
-# :math:`a`; if it is 0, :math:`1 - a`. The loss is minus the logarithm of that probability:
+# Read the activation :math:`a` as the probability that the answer is 1. If the answer is 1, what happened had the
+# probability :math:`a`; if it is 0, :math:`1 - a`. The loss is minus the logarithm of that probability:
 #
 # .. math:: C = \begin{cases} -\ln a & \text{if } y = 1 \\ -\ln (1 - a) & \text{if } y = 0 \end{cases}
 #    \qquad\text{or in one line:}\qquad C = -\bigl( y \ln a + (1 - y) \ln (1 - a) \bigr)
@@ -107,7 +107,7 @@ print(f"with the squared error it was {squared_error_slope(z, y):.4f}")
 
 
 def learn_zero(w, b, slope_of, steps=300, rate=0.15):
-    """The activation after each step, for the input 1 and the right answer 0."""
+    """The activation before each step, for the input 1 and the right answer 0."""
     activations = []
     for _ in range(steps):
         z = np.array(w + b)
@@ -123,7 +123,7 @@ races = {
     for start in (0.75, 2.0)
 }
 for name, activations in races.items():
-    print(f"{name:<24} after 100 steps it says {activations[99]:.4f}, after 300 {activations[-1]:.4f}")
+    print(f"{name:<24} before step 100 it says {activations[99]:.4f}, before step 300 {activations[-1]:.4f}")
 labels = {"x_label": "step", "y_label": "activation (right: 0)"}
 show(charts.lines(races, range(300), title="Sure and wrong", **labels))
 
@@ -347,8 +347,8 @@ show(charts.lines(cures, plain[late, 0], title="What each cure does to the loss"
 
 # %%
 # Weight decay keeps the loss on other images close to its lowest point, without having to be stopped. Dropout does
-# little for so small a network. In right answers the cures differ by less than the noise. Eight times as many images do
-# far more than all the cures, in about as many steps.
+# little for so small a network. In right answers the cures differ by hardly more than the noise. Eight times as many
+# images do far more than all the cures, in about as many steps.
 #
 # That is the lesson that the field has learned over and over: first more examples, then everything else. If there are
 # no more, one makes some: shifted, turned, a bit larger (``chainrule.data.Augment``).
@@ -370,7 +370,7 @@ for strength in (0.0, 0.001, decay):
 print(f"the loss of one that says a tenth for each digit: ln 10 = {np.log(10):.4f}")
 
 # %%
-# Too strong a decay is as bad as none: the network cannot even learn what it is shown. The strength is chosen by
+# Too strong a decay is worse than none: the network cannot even learn what it is shown. The strength is chosen by
 # trying, on the validation images, like the learning rate.
 
 # %%

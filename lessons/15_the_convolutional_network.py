@@ -33,7 +33,10 @@ from chainrule.plots import charts, inside, style
 #
 # where u and v count the rows and columns of the filter. The sum is large where the image looks like the filter. It is
 # a neuron with few inputs, and the *same* weights everywhere: what it learns in one corner, it can use in all others.
-# This sliding sum is called a **convolution**.
+# This sliding sum is called a **convolution**. (In mathematics the filter is flipped first, upside down and left to
+# right, and the sum without the flip is a cross-correlation. A network learns its filters, so it makes no difference.)
+#
+# ``convolve`` takes stacks of images and of filters; ``[None]`` makes a stack of one.
 
 data = mnist().split()
 digit = data.test.images[0] / 255  # a 7
@@ -94,6 +97,8 @@ print("after:", max_pool(small)[0], sep="\n")
 # A filter's output is called a **feature map**, or a channel: a map of where its feature was found. The second layer's
 # filters look at all 32 maps of the first at once, so each of them has 32 × 5 × 5 weights. A border of two zeros around
 # each image (``padding=2``) lets the window be centered on the outermost pixels, so that 5 × 5 filters keep the size.
+#
+# ``no_grad`` runs the layers without recording them for a way back, because here we only look.
 
 random = np.random.default_rng(0)
 network = nn.Sequential(
@@ -141,7 +146,7 @@ for (name, output), layer in zip(layer_by_layer(digit), network, strict=True):
 # ---------
 #
 # 6,000 images, one epoch, 50 images per step. The optimizer is Adam, which adapts the step size of each weight;
-# :lesson:`optimizers` explains how.
+# :lesson:`optimizers` explains how. ``@jit`` above a function compiles it, as ``jit(...)`` did in :lesson:`four-ways`.
 
 pixels = (data.train.images[:6000] / 255).astype(np.float32)[:, None]  # (6000, 1, 28, 28)
 answers = data.train.labels[:6000].astype(np.int64)

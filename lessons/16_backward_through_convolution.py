@@ -104,7 +104,7 @@ print("a convolution of the image with the errors gives the same:", np.array_equ
 # In a deep network the image is the output of an earlier layer, which needs its errors, too. How many windows has a
 # pixel been in?
 #
-# A corner pixel in one, a pixel at the edge in two, one in the middle in four. In each it was multiplied by another
+# A corner pixel in one, a pixel at the edge in two, one in the middle in four. In each it was multiplied by a different
 # weight: as the window moves right, the pixel moves left in it. Which window multiplied the pixel at :math:`p, q` by
 # the weight at :math:`u, v`? The one that starts :math:`u` rows above the pixel and :math:`v` columns to its left. Its
 # output is at :math:`p - u` and :math:`q - v`. So
@@ -130,13 +130,13 @@ for p, q in ((0, 0), (0, 1), (1, 1)):
     print(f"∂C/∂x at row {p}, column {q}, in {products_at(p, q)}")
 
 # %%
-# This, too, is a convolution: put a border of zeros around the errors, turn the filter by 180 degrees, and slide it.
-# The turn comes from p - u and q - v: the further right a weight, the further left its window.
+# This, too, is a convolution: put a border of zeros around the errors, rotate the filter by 180 degrees, and slide it.
+# The rotation comes from p - u and q - v: the further right a weight, the further left its window.
 
-turned = k[::-1, ::-1]
-by_sliding = slide(np.pad(delta, 1), turned)  # (5, 5) and (2, 2) to (4, 4)
-print("the errors with a border, under the turned filter:", np.array_equal(by_sliding, slope_x))
-parts = [("errors, with border", np.pad(delta, 1)), ("filter, turned", turned), ("∂C/∂x", slope_x)]
+rotated = k[::-1, ::-1]
+by_sliding = slide(np.pad(delta, 1), rotated)  # (5, 5) and (2, 2) to (4, 4)
+print("the errors with a border, under the rotated filter:", np.array_equal(by_sliding, slope_x))
+parts = [("errors, with border", np.pad(delta, 1)), ("filter, rotated", rotated), ("∂C/∂x", slope_x)]
 show(grids.number_grids(parts, "The way back is a convolution, too",
                         windows={"errors, with border": (1, 1, 2, 2), "∂C/∂x": (1, 1, 1, 1)}))  # fmt: skip
 
@@ -153,8 +153,8 @@ print(
 # Back through pooling
 # --------------------
 #
-# Pooling kept the largest of each four. A push to any other changes nothing, as long as the largest stays the largest:
-# its slope is 0.
+# Pooling kept the largest of each four numbers. A push to any other changes nothing, as long as the largest stays the
+# largest: its slope is 0.
 #
 # So the whole error goes to the one that was kept, and the others get nothing. One has to remember which it was.
 
@@ -217,7 +217,7 @@ show(grids.number_grids(parts, "Forward and back through a small network"))
 #
 # By nudging each number, and by the library, whose tape records the same network.
 
-nudge, apart = 1e-6, 0.0
+nudge, largest_gap = 1e-6, 0.0
 for part, slopes in ((kernel, d_kernel), (bias, np.array([d_bias])), (weights, d_weights), (image, d_image)):
     for index in np.ndindex(part.shape):
         costs = []
@@ -225,10 +225,9 @@ for part, slopes in ((kernel, d_kernel), (bias, np.array([d_bias])), (weights, d
             part[index] += sign * nudge
             costs.append(forward(image, kernel, bias, weights)[4])
             part[index] -= sign * nudge
-        apart = max(apart, abs((costs[0] - costs[1]) / (2 * nudge) - slopes[index]))
-print(
-    f"by nudging, {kernel.size + bias.size + weights.size + image.size} slopes agree to seven decimals: {apart < 1e-7}"
-)
+        largest_gap = max(largest_gap, abs((costs[0] - costs[1]) / (2 * nudge) - slopes[index]))
+count = kernel.size + bias.size + weights.size + image.size
+print(f"by nudging, {count} slopes agree to seven decimals: {largest_gap < 1e-7}")
 
 leaves = [cr.tensor(part, requires_grad=True) for part in (image, kernel, bias, weights)]
 t_image, t_kernel, t_bias, t_weights = leaves
@@ -243,8 +242,8 @@ for name, leaf, slopes in zip(("image", "filter", "bias", "weights"), leaves, (d
 # Change one thing
 # ----------------
 #
-# Before you run this: with a filter of 3 × 3, in how many windows is the pixel in the middle of the 4 × 4 image? And
-# how many outputs are there?
+# Before you run this: with a filter of 3 × 3, in how many windows is one of the four pixels in the middle of the 4 × 4
+# image? And how many outputs are there?
 #
 # The answer is a picture: errors of 1 everywhere and weights of 1 everywhere make each slope the number of windows.
 # Then try 4 and 1.
@@ -256,8 +255,8 @@ print(f"{ones.size} outputs; in how many windows each pixel is:")
 print(windows.astype(int))
 
 # %%
-# The middle is in every one of the four windows, a corner in one. Pixels at the border count less in a convolution,
-# which is one of the reasons for putting zeros around the image: then every real pixel has its full number of windows.
+# A pixel in the middle is in every one of the four windows, a corner pixel in one. Pixels at the border count less in a
+# convolution, which is one of the reasons for putting zeros around the image: then they are in more windows.
 
 # %%
 # Read next

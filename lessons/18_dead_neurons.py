@@ -184,8 +184,8 @@ print(
 )
 
 # %%
-# Both were at their most active, and one step corrected far too much. From then on their lines are perfectly level:
-# their weights do not change any more, to the last bit. Let us check that.
+# Both were close to their most active, and one step corrected far too much. From then on their lines are perfectly
+# level: their weights do not change any more, to the last bit. Let us check that.
 
 loss = cross_entropy(net(chainrule.from_numpy(pixels)), chainrule.from_numpy(answers))
 net.zero_grad()
@@ -253,10 +253,10 @@ for name, alpha in (("ReLU", 0.0), ("α = 0.01", 0.01), ("α = 0.1", 0.1)):
 # %%
 # Not luck. With ReLU the count never falls. With α = 0.01 a silent neuron does get a gradient, but a hundredth of an
 # error is too little to bring it back within ten epochs, and at this rate other neurons fall silent meanwhile. With
-# α = 0.1 nearly all come back: the leak is a cure if it is large enough.
+# a leak of 0.1 most of them come back: it is a cure if it is large enough.
 #
-# (The rate 0.8 is at the edge. Where sums are rounded in another order, by another processor, a network of this table
-# may diverge, until its numbers are no longer finite; then the line says so.)
+# (The rate 0.8 is at the edge. On a different processor sums are rounded in a different order, and a network of this
+# table may diverge, until its numbers are no longer finite; then the line says so.)
 
 # %%
 # A whole network revived

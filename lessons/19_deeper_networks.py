@@ -41,15 +41,15 @@ for factor in (0.6, 1.0, 1.4):
 # The idea of **batch normalization** is blunt: if a neuron's sums are too small or too large, measure it, and divide.
 #
 # Take one neuron and the images of a mini-batch. Its sums z have a mean :math:`\mu` and a variance :math:`\sigma^2`:
-# the mean squared distance from the mean. (This :math:`\sigma` is not the sigmoid.) Subtract the one, divide by the
-# root of the other:
+# the mean squared distance from the mean. (This :math:`\sigma` is not the sigmoid.) Subtract the mean, divide by the
+# root of the variance:
 #
 # .. math:: \hat z = \frac{z - \mu}{\sqrt{\sigma^2 + \epsilon}}, \qquad \text{out} = \gamma \hat z + \beta
 #
 # Now the mean is 0 and the variance 1, whatever the weights are. :math:`\epsilon` (epsilon, here 0.00001) prevents a
-# division by 0. Perhaps the next layer would rather have another mean or size; so there are two numbers to learn for
-# each neuron, :math:`\gamma` (gamma, 1 at first) and :math:`\beta` (beta, 0 at first). Here is a neuron whose sums are
-# tiny and far from 0:
+# division by 0. Perhaps the next layer would rather have a different mean or size; so there are two numbers to learn
+# for each neuron, :math:`\gamma` (gamma, 1 at first) and :math:`\beta` (beta, 0 at first). Here is a neuron whose sums
+# are tiny and far from 0:
 
 z = np.array([[0.52], [0.50], [0.49], [0.53]])  # (4, 1): four images, one neuron
 mean, variance = z.mean(), z.var()
@@ -66,11 +66,11 @@ print(f"a thousand times smaller, variance {z.var() / 1e6:.1e}: variance afterwa
 
 # %%
 # The variance is not exactly 1 because of ε. With sums that are a thousand times smaller, ε is larger than the
-# variance, and the correction does not work any more: such a signal counts as none.
+# variance, and the correction does not work any more: so small a signal is treated as noise.
 #
-# There is a catch: the answer for one image now depends on the other images of its mini-batch. While it learns that
-# does no harm. When it is used there may be only one image. So during learning each such layer keeps a running average
-# of means and variances, and afterwards uses these: that is what ``network.eval()`` switches to.
+# There is a catch: the answer for one image now depends on the other images of its mini-batch. While the network
+# learns, that does no harm. When it is used, there may be only one image. So during learning each such layer keeps a
+# running average of means and variances, and afterwards uses these: that is what ``network.eval()`` switches to.
 
 # %%
 # A way around
@@ -178,7 +178,7 @@ show(charts.gradients_by_layer(norms, title="Thirty layers, weights that do not 
 # with shortcuts too, without any careful choice.
 #
 # With normalization alone it *grows* toward the first layer, by a steady factor: too large is also possible. With both
-# it is the most even.
+# it grows far less, and with shortcuts alone it is nearly even, except in the first and last layer.
 
 # %%
 # And do they learn?
@@ -225,7 +225,7 @@ for name in ("normalized", "shortcuts"):
 # with both, and the step is too long: with a fifth of the rate they learn. With normalization alone, the first layers
 # have slopes hundreds of times those of the last, and no rate suits all of them.
 #
-# Look along the last row: thirty layers are not better than four. For these small images there is nothing that so
+# Look along the last row: thirty layers are hardly better than four. For these small images there is nothing that so
 # many layers would be needed for. Depth pays where the task has many steps, and these two inventions are what makes it
 # possible: networks for photos have 50 and more layers, large language models about 100.
 

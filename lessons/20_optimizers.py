@@ -157,9 +157,9 @@ for name, (rule, rate) in RULES.items():
     print(f"{name:<9} rate {rate}: first step {first}, second {second}")
 
 # %%
-# Plain descent throws itself at the other wall. The first step of momentum is a plain one, the second a bit faster
-# along the valley. RMSprop and Adam step equally far in both directions, however steep they are: their first step is
-# just the learning rate, with the sign of the slope.
+# Plain descent throws itself at the other wall. The first step of momentum is a plain one, the second is nearly twice
+# as long along the valley. RMSprop and Adam step equally far in both directions, however steep they are: their first
+# step is just the learning rate, with the sign of the slope.
 
 # %%
 # The race
@@ -214,7 +214,7 @@ for name, optimizer in (
 # On a network
 # ------------
 #
-# A valley has two coordinates, a network thousands, and every step sees other images. Does the same hold?
+# A valley has two coordinates, a network thousands, and every step sees different images. Does the same hold?
 #
 # 784-64-10 with ReLU, 2,000 images, 50 a step, five epochs, for several learning rates each.
 
@@ -261,11 +261,11 @@ show(charts.lines(curves, title="Each with the best of its three rates", **label
 
 # %%
 # With its best rate, each of them learns well, and plain descent is not far behind. The larger differences are between
-# rates: a tenth of the best one costs more than another rule gains. So the learning rate is the first thing to choose,
+# rates: a tenth of the best one costs more than a better rule gains. So the learning rate is the first thing to choose,
 # with any rule.
 #
-# Why is Adam used so much, then? Because its steps have the length of the learning rate whatever the size of the slopes
-# is, a rate around 0.001 works for many networks, also deep ones, whose layers have slopes of very different sizes.
+# Why is Adam used so much, then? Its steps are about as long as the learning rate, whatever the size of the slopes. So
+# a rate around 0.001 works for many networks, including deep ones, whose layers have slopes of very different sizes.
 
 # %%
 # Change one thing
@@ -280,7 +280,7 @@ kept = 0.99  # change me
 
 
 def with_memory(share):
-    """A rule with another momentum."""
+    """Momentum, with this share of the velocity kept instead of 0.9."""
 
     def rule(theta, g, memory, rate):
         memory["v"] = share * memory.get("v", 0.0) + g

@@ -2,7 +2,8 @@
 Your own photo
 ==============
 
-A network reads 99 of 100 of MNIST's digits, or more. You photograph a 7 of your own. Why does it say something else?
+A network reads 99 out of 100 of MNIST's digits, or more. You photograph a 7 of your own. Why does it say something
+else?
 
 Because it has never seen a photo. MNIST's digits are white on black, 28 pixels wide, evenly lit, and centered; a photo
 is none of that. Nearly all the work lies between the camera and the network, and it is done with tools that you know:
@@ -56,27 +57,27 @@ print(f"read as {first}, with {sure:.1%}")
 # The sample is a 7 in blue ink on yellowish paper, with the light from the left and a shadow on the right. First we
 # only make it gray, and shrink it to 28 × 28.
 #
-# Then we do the least that one can think of. We turn its brightness over, dark for bright, so that the ink is bright
-# and the paper dark. And we stretch it, so that the darkest pixel is 0 and the brightest 255.
+# Then we do the least that one can think of. We invert its brightness, dark for bright, so that the ink is bright and
+# the paper dark. And we stretch it, so that the darkest pixel is 0 and the brightest 255.
 #
-# ``prepare`` does the whole work that this lesson takes apart. We keep the results of its stages: ``stages.gray`` is
-# the picture in gray, and ``stages.clean``, for instance, how much ink it finds at each pixel, from 0 to 1.
+# ``prepare`` does all the work that this lesson takes apart. We keep the results of its stages: ``stages.gray`` is the
+# picture in gray, and ``stages.clean``, for instance, how much ink it finds at each pixel, from 0 to 1.
 
 stages = prepare(SAMPLE)
 gray = stages.gray  # (192, 256): brightness from 0 for black to 1 for white
 
 
 def without_care(brightness):
-    """Turn a photo over, stretch it, and shrink it to 28×28."""
+    """Shrink a photo to 28×28, inverted, and stretch its brightness."""
     small = resize(1 - brightness.astype(np.float32), (28, 28), "BOX")  # the mean of the pixels that fall together
     return np.rint(255 * (small - small.min()) / max(np.ptp(small), 1e-6)).astype(np.uint8)
 
 
 shrunk = np.rint(255 * resize(gray, (28, 28), "BOX")).astype(np.uint8)
-for name, image in (("only shrunk", shrunk), ("turned over and stretched", without_care(gray))):
+for name, image in (("only shrunk", shrunk), ("inverted and stretched", without_care(gray))):
     (one, p), (other, q) = guesses(image)
     print(f"{name:<26} {one} ({p:.1%}), or {other} ({q:.1%})")
-captions = ["the photo", "only shrunk", "turned over and stretched", "what it knows"]
+captions = ["the photo", "only shrunk", "inverted and stretched", "what it knows"]
 four = [gray, shrunk / 255, without_care(gray) / 255, digit / 255]
 show(style.sheet(four, captions, "A photo is not an MNIST image", style.LIGHT, columns=4, colors="gray", side=1.8))
 
@@ -117,16 +118,17 @@ print(f"share of the picture that is ink: {np.mean(stages.clean > 0.5):.1%}")
 #
 # .. math:: \text{ink} = 1 - \frac{\text{picture}}{\text{paper}}
 #
-# is nearly 0 on paper, however dark the shadow is there. Now one threshold fits everywhere.
+# should be nearly 0 on paper, however dark the shadow is there. Then one threshold fits everywhere.
 
 flat = 1 - gray / stages.paper
 print(f"ink, where paper is: at the left {flat[40, :20].mean():.2f}, at the right {flat[40, -20:].mean():.2f}")
 print(f"ink, where ink is: {np.median(flat[stages.clean > 0.5]):.2f}")
 
 # %%
-# What is left is cleaned. The camera's noise is below the threshold. Specks of dust, ruled lines and the dark edge of a
-# table are not connected to the digit, or have another shape, and are dropped. Faint strokes stay if they are connected
-# to strokes that are surely ink.
+# At the right, where the light falls off steeply, the estimate is a little too bright, and the paper is not quite 0.
+# But the ink is still far above it. What is left is cleaned. The camera's noise is below the threshold. Specks of dust,
+# ruled lines and the dark edge of a table are not connected to the digit, or have another shape, and are dropped. Faint
+# strokes stay if they are connected to strokes that are surely ink.
 
 # %%
 # Size and place
@@ -180,7 +182,8 @@ show(pictures.stages(list(stages), 7, reader.read(SAMPLE).probabilities))
 # A kitchen table full of faults
 # ------------------------------
 #
-# Now we draw pictures with one fault each. Every one is a 4 by the same hand, on a page with uneven light.
+# Now we draw pictures with at most one fault each, on a page with uneven light. The first five are a 4 by the same
+# hand.
 
 
 def photograph(characters, *, paper=0.88, pen=0.25, noise=0.01, rules=0.0, seed=3):
@@ -227,7 +230,7 @@ show(style.sheet(seen_images, captions, "The photo, and what the network saw", s
 # - *Faint pencil*: ink is measured relative to the paper and its noise, and then stretched to full strength. You: press
 #   harder, or move closer.
 # - *Ruled paper*: lines that go across the whole picture are taken out. You: write between them, not on them.
-# - *Chalk*: if the ink is brighter than its surroundings, the picture is turned over. Nothing to do.
+# - *Chalk*: if the ink is brighter than its surroundings, the picture is inverted. Nothing to do.
 # - *Grainy* (a phone at night): averages over several pixels remove the noise. You: more light.
 # - *Two digits*: it says so. You: cut the picture, or use ``chainrule read``, which reads whole pages.
 # - *A letter, a heart*: the eleventh answer. Without it, the network would have to choose among ten wrong ones. It is

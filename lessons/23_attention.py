@@ -247,7 +247,7 @@ print(f"in order: ({out_of_bank[0]:.4f}, {out_of_bank[1]:.4f}), shuffled: ({agai
 
 # %%
 # It does not. Attention sees a bag of words: to a word that follows, "dog bites man" and "man bites dog" would be the
-# same. The remedy is easy: add to each word's numbers some numbers for its position. The next lesson does.
+# same. The remedy is easy: add to each word's numbers some numbers for its position. :Lesson:`a-small-gpt` does.
 
 # %%
 # It learns where to look
@@ -374,5 +374,5 @@ show(figure)
 # Several attentions side by side, each with its own three matrices, are called heads: one may look for the subject,
 # another for the verb. They are in ``chainrule.nn.MultiheadAttention``; the function used here is
 # ``chainrule.nn.functional.scaled_dot_product_attention``. Attention of this form is from Vaswani and others, Attention
-# is all you need (2017); a softer predecessor is Bahdanau, Cho and Bengio's, Neural machine translation by jointly
-# learning to align and translate (2014).
+# is all you need (2017); an earlier form is in Bahdanau, Cho and Bengio, Neural machine translation by jointly learning
+# to align and translate (2014).

@@ -112,7 +112,7 @@ print("it writes:", ", ".join(word for word in as_words(letters[:, 1:]) if word)
 # The drawing below shows the way from the letters to the scores; line by line:
 #
 # - The embedding gives each letter 32 numbers, to be learned. A second table gives each *position* 32 numbers, and both
-#   are added. Without them attention could not tell *amy* from *may* (:lesson:`attention`).
+#   are added. Without them a layer of attention could not tell *amy* from *may* (:lesson:`attention`).
 # - Attention lets each letter look back at the earlier ones, with the mask of :lesson:`attention`. It has two
 #   **heads**: two attentions side by side, with 16 numbers each, whose results are joined and multiplied by a matrix.
 # - The hidden layer has 128 neurons and works on each letter by itself: attention gathers, the hidden layer works on

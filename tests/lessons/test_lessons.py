@@ -513,7 +513,7 @@ def test_your_own_photo_reads_what_care_prepares(outputs: dict[str, str]) -> Non
         assert re.search(rf"^{fault} +without care: no digit +with care: 4 \(", text, re.MULTILINE), fault
     for thing in ("a letter", "a heart"):
         assert re.search(rf"^{thing} .*with care: no digit \(", text, re.MULTILINE), thing
-    for care in ("only shrunk", "turned over and stretched"):
+    for care in ("only shrunk", "inverted and stretched"):
         assert not re.search(rf"^{care} +7", text, re.MULTILINE)
     faded = re.findall(r"% faded: (\d|no digit) \(", text)
     assert faded[:4] == ["8"] * 4

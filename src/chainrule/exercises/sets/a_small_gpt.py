@@ -33,7 +33,7 @@ EXERCISES = (
     ),
     Exercise(
         "The hidden layer of a block has 128 neurons, and each looks at 32 numbers. How many weights and biases "
-        "have they?",
+        "do they have?",
         answer=lambda: _HIDDEN * (_WIDTH + 1),
         hints=("Each neuron has a weight for each number that it looks at, and something more.",),
         slips=(Slip("Each neuron has a bias as well.", lambda right: _HIDDEN * _WIDTH),),
@@ -78,9 +78,8 @@ EXERCISES = (
         solution="powers = np.exp(scores / temperature); return powers / powers.sum()",
     ),
     Exercise(
-        "A GPT with a million weights sees only the last letter. Can it be much better than the table of pairs, "
-        "on names "
-        "that neither has seen?",
+        "A GPT with a million weights sees only the last letter. Can it be much better than the table of pairs, on "
+        "names that neither has seen?",
         answer=lambda: "no",
         choices=("yes", "no"),
         hints=("What can be known about the next letter from the last one alone, and does the table know it?",),

@@ -33,14 +33,13 @@ EXERCISES = (
         solution="Two for each bump: {answer}.",
     ),
     Exercise(
-        "Rectifiers max(0, x), max(0, x - 1) draw straight pieces through the points (0, 1), (1, 3) and (2, 2); "
-        "the output's "
-        "bias is 1. Which weights do the two rectifiers have? Give ``[a, b]``.",
+        "Rectifiers max(0, x), max(0, x - 1) draw straight pieces through the points (0, 1), (1, 3) and (2, 2); the "
+        "output's bias is 1. Which weights do the two rectifiers have? Give ``[a, b]``.",
         answer=lambda: np.diff(np.diff([1.0, 3.0, 2.0]), prepend=0.0),
         hints=("What are the slopes of the two pieces?", "Each rectifier has the change of slope at its point."),
         slips=(
             Slip(
-                "Those are the slopes. At x = 1 the first rectifier goes on with its slope of 2; the second must "
+                "Those are the slopes. At x = 1 the first rectifier continues with its slope of 2; the second must "
                 "change it.",
                 lambda right: np.cumsum(right),
             ),
@@ -55,7 +54,7 @@ EXERCISES = (
         hints=("sigmoid(w (x - left)) is a step up at left. What must happen at right?",),
         slips=(
             Slip(
-                "The second step is to be subtracted.",
+                "The second step must be subtracted.",
                 instead=lambda x, left, right, height: (
                     height * (sigmoid(_STEEP * (x - left)) + sigmoid(_STEEP * (x - right)))
                 ),
@@ -68,9 +67,8 @@ EXERCISES = (
         solution="height times the difference of two sigmoids: of 1000 (x - left) and of 1000 (x - right).",
     ),
     Exercise(
-        "A network has learned a curve from x = 0 to x = 1, almost without error. Does the theorem say anything "
-        "about it at "
-        "x = 2?",
+        "A network has learned a curve from x = 0 to x = 1, almost without error. Does the theorem say anything about "
+        "it at x = 2?",
         answer=lambda: "no",
         choices=("yes", "no"),
         hints=("Where were the bumps?",),

@@ -50,11 +50,11 @@ EXERCISES = (
         solution="The powers of e are 1, 2 and 5, their sum is 8, and the weights are {answer}.",
     ),
     Exercise(
-        "A sentence has six words, and no word may look at those behind it. How many of the 36 weights are exactly 0?",
+        "A sentence has six words, and no word may look at those after it. How many of the 36 weights are exactly 0?",
         answer=lambda: int(np.triu(np.ones((6, 6)), k=1).sum()),
-        hints=("How many words stand behind the first one, and how many behind the second?",),
+        hints=("How many words come after the first one, and how many after the second?",),
         slips=(Slip("A word may look at itself: the diagonal is not masked.", lambda right: 21),),
-        solution="5 + 4 + 3 + 2 + 1 + 0 = {answer}: for each word, those behind it.",
+        solution="5 + 4 + 3 + 2 + 1 + 0 = {answer}: for each word, those after it.",
     ),
     Exercise(
         "Write ``attention(queries, keys, values)``, with the mask, for arrays with a row for each word: the weighted "
@@ -72,20 +72,19 @@ EXERCISES = (
                 instead=lambda q, k, v: _softmax(_masked(q @ k.T)) @ v,
             ),
             Slip(
-                "The mask is missing: words look at those behind them.",
+                "The mask is missing: words look at those after them.",
                 instead=lambda q, k, v: _softmax(q @ k.T / np.sqrt(q.shape[1])) @ v,
             ),
         ),
         solution="softmax(mask(queries @ keys.T / np.sqrt(d))) @ values, with softmax along each row.",
     ),
     Exercise(
-        "The words before the last one are shuffled, with nothing added for their positions. Does the result for "
-        "the last "
-        "word change?",
+        "The words before the last one are shuffled, with nothing added for their positions. Does the result for the "
+        "last word change?",
         answer=lambda: "no",
         choices=("yes", "no"),
         hints=("The result is a sum over the words. Does a sum depend on the order?",),
         slips=(Slip("Each word keeps its score and its value wherever it stands.", lambda right: "yes"),),
-        solution="No. Attention adds up over a heap of words; that is why positions are added to the embeddings.",
+        solution="No. Attention sees a bag of words; that is why positions are added to the embeddings.",
     ),
 )

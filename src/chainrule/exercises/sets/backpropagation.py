@@ -71,7 +71,7 @@ EXERCISES = (
         solution="(-0.2 · 1 + 0.1 · 3) · 0.25 = {answer}.",
     ),
     Exercise(
-        "A network 784-30-10: what shape has the matrix of the slopes of its first layer's weights? Give two numbers.",
+        "A network 784-30-10: what is the shape of the matrix of its first layer's slopes, one for each weight? Give two numbers.",
         answer=lambda: np.array(backprop.backpropagate(
             backprop.start(784, 30, 10, np.random.default_rng(0)), np.zeros((784, 1)), np.zeros((10, 1))
         ).w1.shape, float),

@@ -44,7 +44,7 @@ EXERCISES = (
         ),
         slips=(
             Slip(
-                "The errors were turned by 180 degrees; for the weights nothing is turned.",
+                "The errors were rotated by 180 degrees; for the weights nothing is rotated.",
                 lambda right: kernel_slopes(_IMAGE, _ERRORS[::-1, ::-1]),
             ),
             Slip("That is a mean over the outputs; the slopes are a sum.", lambda right: right / 4),
@@ -52,9 +52,8 @@ EXERCISES = (
         solution="Each is 1 · one pixel + 2 · the one below and to the right of it: {answer}.",
     ),
     Exercise(
-        "The same errors, and the filter ``[[1, 2], [0, -1]]``. What are the slopes of the nine pixels? Give a "
-        "matrix of 3 "
-        "rows.",
+        "The same errors, and the filter ``[[1, 2], [0, -1]]``. What are the slopes of the nine pixels? Give a matrix "
+        "of 3 rows.",
         answer=lambda: _image_slopes(_KERNEL),
         hints=(
             "Lay the filter, times the error, on each window, and add up where they overlap.",
@@ -62,16 +61,15 @@ EXERCISES = (
         ),
         slips=(
             Slip(
-                "The filter is turned the wrong way: each window gets the filter as it is, times its error.",
+                "The filter is rotated: each window gets the filter as it is, times its error.",
                 lambda right: _image_slopes(_KERNEL[::-1, ::-1]),
             ),
         ),
         solution="1 · the filter at the top left, plus 2 · the filter at the bottom right: {answer}.",
     ),
     Exercise(
-        "Max pooling had the square ``[[0.2, 0.7], [0.5, 0.1]]``, and the error 3 arrives. What is passed on to "
-        "the four? "
-        "Give a matrix of 2 rows.",
+        "Max pooling had the square ``[[0.2, 0.7], [0.5, 0.1]]``, and the error 3 arrives. What is passed on to the "
+        "four? Give a matrix of 2 rows.",
         answer=lambda: np.where(np.array([[0.2, 0.7], [0.5, 0.1]]) == 0.7, 3.0, 0.0),
         hints=("Which of the four would have changed the output?",),
         slips=(
@@ -98,7 +96,7 @@ EXERCISES = (
         ),
         slips=(
             Slip(
-                "The errors were turned by 180 degrees; for the weights nothing is turned.",
+                "The errors were rotated by 180 degrees; for the weights nothing is rotated.",
                 instead=lambda image, errors: kernel_slopes(image, errors[::-1, ::-1]),
             ),
             Slip(
@@ -106,8 +104,7 @@ EXERCISES = (
                 instead=lambda image, errors: kernel_slopes(image, errors) / errors.size,
             ),
         ),
-        solution="For each u and v, np.sum(errors * image[u : u + rows, v : v + columns]), with the rows and "
-        "columns of "
-        "the errors.",
+        solution="For each u and v, np.sum(errors * image[u : u + rows, v : v + columns]), with the rows and columns "
+        "of the errors.",
     ),
 )

@@ -63,7 +63,7 @@ EXERCISES = (
         inputs=tuple((_random.normal(-1.0, 1.0, size=shape),) for shape in ((3, 6), (5, 4), (1, 5))),
         program=True,
         hints=(
-            "A neuron is silent if its z is above 0 for no image.",
+            "A neuron is silent if its z is not above 0 for any image.",
             "That is so if the largest z of its column is not above 0.",
         ),
         slips=(

@@ -39,9 +39,8 @@ EXERCISES = (
         solution="(1 + 0.5) to the power of 8 is {answer}.",
     ),
     Exercise(
-        "Ten layers with shortcuts. On how many of the paths from the last to the first does the error go "
-        "through exactly "
-        "three layers, and around the others?",
+        "Ten layers with shortcuts. On how many of the paths from the last to the first does the error go through "
+        "exactly three layers, and around the others?",
         answer=lambda: math.comb(10, 3),
         hints=("Choose three layers out of ten; the order does not matter.",),
         slips=(
@@ -54,9 +53,8 @@ EXERCISES = (
         solution="10 · 9 · 8/(3 · 2 · 1) = {answer}.",
     ),
     Exercise(
-        "Write ``batch_norm(z, gamma, beta)``: ``z`` has a row for each image and a column for each neuron; "
-        "``gamma`` and "
-        "``beta`` have a number for each neuron. Take 0.00001 for ε.",
+        "Write ``batch_norm(z, gamma, beta)``: ``z`` has a row for each image and a column for each neuron; ``gamma`` "
+        "and ``beta`` have a number for each neuron. Take 0.00001 for ε.",
         answer=batch_norm,
         inputs=tuple(
             (_random.normal(3, 2, (n, 3)), _random.uniform(0.5, 2, 3), _random.normal(size=3)) for n in (2, 4, 7)
@@ -65,7 +63,7 @@ EXERCISES = (
         hints=("Each neuron has its own mean and variance, over the images: axis=0.",),
         slips=(
             Slip(
-                "The variance is the mean squared distance, over n and not n - 1.",
+                "The variance is the mean squared distance: divide by n, not by n - 1.",
                 instead=lambda z, gamma, beta: (z - z.mean(0)) / np.sqrt(z.var(0, ddof=1) + 1e-5) * gamma + beta,
             ),
             Slip(

@@ -22,9 +22,8 @@ def dropout(h: Array, mask: Array, p: float) -> Array:
 
 EXERCISES = (
     Exercise(
-        "A sigmoid neuron says 0.9, and the right answer is 0. What is the slope of half the squared error in "
-        "its sum z? "
-        "Give three digits.",
+        "A sigmoid neuron says 0.9, and the right answer is 0. What is the slope of half the squared error in its sum "
+        "z? Give three digits.",
         answer=lambda: (0.9 - 0.0) * 0.9 * (1 - 0.9),
         hints=("Two factors: the error, and the slope of the sigmoid.", "The slope of the sigmoid is a (1 - a)."),
         slips=(
@@ -49,9 +48,8 @@ EXERCISES = (
         solution="-y/a + (1 - y)/(1 - a), which is (a - y)/(a (1 - a)).",
     ),
     Exercise(
-        "Three scores are ln 1, ln 2 and ln 5, and the third answer is right. What are the slopes of the loss in "
-        "the three "
-        "scores? Give ``[a, b, c]``.",
+        "Three scores are ln 1, ln 2 and ln 5, and the third answer is right. What are the slopes of the loss in the "
+        "three scores? Give ``[a, b, c]``.",
         answer=lambda: _POWERS / _POWERS.sum() - _TRUTH,
         hints=("First the three probabilities: the powers of e are 1, 2 and 5.", "Then probability minus truth."),
         slips=(
@@ -62,9 +60,8 @@ EXERCISES = (
         solution="The probabilities are 1/8, 2/8 and 5/8; minus 0, 0 and 1 gives {answer}.",
     ),
     Exercise(
-        "A weight is 2, its slope is 0.4. The learning rate is 0.5 and the weight decay 0.1. What is the weight "
-        "after one "
-        "step? Give three digits.",
+        "A weight is 2, its slope is 0.4. The learning rate is 0.5 and the weight decay 0.1. What is the weight after "
+        "one step? Give three digits.",
         answer=lambda: 2 - 0.5 * (0.4 + 0.1 * 2),
         hints=("The slope that the step takes is the loss's own, plus the decay times the weight.",),
         slips=(
@@ -75,9 +72,8 @@ EXERCISES = (
         solution="2 - 0.5 · (0.4 + 0.1 · 2) = {answer}.",
     ),
     Exercise(
-        "Write ``dropout(h, mask, p)``: ``mask`` is 1 for the neurons that stay and 0 for the others, each "
-        "dropped with the "
-        "probability ``p``; the sums must stay as large on average.",
+        "Write ``dropout(h, mask, p)``: ``mask`` is 1 for the neurons that stay and 0 for the others, each dropped "
+        "with the probability ``p``; the sums must stay as large on average.",
         answer=dropout,
         inputs=tuple((_random.random(6), np.array([1.0, 0, 1, 1, 0, 1]), p) for p in (0.25, 0.5, 0.8)),
         program=True,

@@ -66,7 +66,7 @@ EXERCISES = (
                 instead=lambda inputs, hidden, outputs: inputs * hidden + hidden * outputs,
             ),
             Slip(
-                "The inputs are no neurons: they have no bias.",
+                "The inputs are not neurons: they have no bias.",
                 instead=lambda inputs, hidden, outputs: numbers(inputs, hidden, outputs) + inputs,
             ),
             Slip(
@@ -95,7 +95,7 @@ EXERCISES = (
             ),
             Slip("The biases are missing.", instead=lambda inputs, weights, biases: sigmoid(weights @ inputs)),
             Slip(
-                "The biases are added to the activations; they belong into the sum, before the bend.",
+                "The biases are added to the activations; they belong in the sum, before the bend.",
                 instead=lambda inputs, weights, biases: sigmoid(weights @ inputs) + biases,
             ),
         ),

@@ -45,7 +45,7 @@ EXERCISES = (
         answer=lambda: slope(2.0, 0.5, -1.0, 1.0),
         hints=("What is z? And what does the sigmoid make of it?", "Three slopes: twice the error, ŷ (1 - ŷ), and x."),
         slips=(
-            Slip("The last of the three slopes, x, is missing.", lambda right: right / 2.0 * (1)),
+            Slip("The last of the three slopes, x, is missing.", lambda right: right / 2.0),
             Slip("The slope of the sigmoid is missing.", lambda right: right * 4),
         ),
         solution="z = 0, so ŷ = 0.5, and 2 · (-0.5) · 0.25 · 2 = {answer}.",
@@ -64,11 +64,11 @@ EXERCISES = (
         solution="With ŷ = 1 / (1 + exp(-(w*x + b))): 2 * (ŷ - y) * ŷ * (1 - ŷ) * x.",
     ),
     Exercise(
-        "How steep is tanh at 0, and how many times as steep is that as the sigmoid there? Give the second number.",
+        "Both tanh and the sigmoid are steepest at 0. How many times as steep as the sigmoid is tanh there?",
         answer=lambda: float(tanh_derivative(np.array(0.0)) / 0.25),
-        hints=("The slope of tanh is 1 - tanh², and tanh(0) is 0. The sigmoid is steepest at 0.",),
+        hints=("The slope of tanh is 1 - tanh², and tanh(0) is 0. The slope of the sigmoid is ŷ (1 - ŷ), and σ(0) is ½.",),
         slips=(
-            Slip("That is the slope of tanh; the question is how many times that of the sigmoid.", lambda right: 1.0),
+            Slip("That is the slope of tanh; divide it by that of the sigmoid.", lambda right: 1.0),
         ),
         solution="1 - 0² = 1 against 1/4: {answer} times.",
     ),

@@ -41,14 +41,14 @@ EXERCISES = (
         slips=(
             Slip("That is a plain step. Adam divides by the usual size of the slope.", lambda right: 0.07),
             Slip(
-                "The means start at 0; that is mended by dividing by 1 - 0.9 and 1 - 0.999.",
+                "The means start at 0, too small: divide them by 1 - 0.9 and 1 - 0.999.",
                 lambda right: 0.01 * 0.7 / np.sqrt(0.049),
             ),
         ),
         solution="0.01 · 7/√49 = {answer}: the learning rate, whatever the slope is.",
     ),
     Exercise(
-        "All slopes are suddenly 100 times as large, from the first step on. RMSprop's steps are then",
+        "All slopes are 100 times as large, from the first step on. How long are RMSprop's steps then, compared with before?",
         answer=lambda: "as long",
         choices=("as long", "10 times as long", "100 times as long"),
         hints=("What happens to s, and what to its root?",),

@@ -21,7 +21,7 @@ _random = np.random.default_rng(7)
 
 EXERCISES = (
     Exercise(
-        "An epoch of 50,000 examples in mini-batches of 10: how many steps are it?",
+        "An epoch of 50,000 examples in mini-batches of 10: how many steps is that?",
         answer=lambda: 50_000 // 10,
         hints=("Each example is used once in an epoch, and each step uses 10.",),
         slips=(Slip("That is the number of examples: a step uses ten of them.", lambda right: 50_000),),
@@ -74,7 +74,7 @@ EXERCISES = (
             "Then the mean over the mini-batch: np.mean.",
         ),
         slips=(
-            Slip("That is the sum over the mini-batch. A mean keeps the step as long, however many examples there are.",
+            Slip("That is the sum over the mini-batch, which grows with the number of examples. Take the mean.",
                  instead=lambda x, y, w: np.sum(2 * (w * x - y) * x)),
             Slip("The slope of the inside, x, is missing.", instead=lambda x, y, w: np.mean(2 * (w * x - y))),
             Slip("The 2 from the square is missing.", lambda right: right / 2),

@@ -92,7 +92,7 @@ EXERCISES = (
         ),
         slips=(
             Slip("That is the limit for 0.8.", lambda right: right / 2),
-            Slip("That is the first slope plus what is kept of it; it goes on growing.", lambda right: 1.9),
+            Slip("That is the velocity after two steps; it continues to grow.", lambda right: 1.9),
         ),
         solution="v = 0.9 v + 1, so v = 1 / 0.1 = {answer}.",
     ),

@@ -64,7 +64,7 @@ EXERCISES = (
         slips=(
             Slip("Only the path through u is there.", instead=lambda x: (1 - x) * 2 * x),
             Slip("Only the path through v is there.", instead=lambda x: -(x**2)),
-            Slip("The slope of 1 - x is -1: the second path counts negative.",
+            Slip("The slope of 1 - x is -1: the second path has a minus sign.",
                  instead=lambda x: (1 - x) * 2 * x + x**2),
             Slip("Along a path slopes are multiplied; the paths are added, not multiplied with each other.",
                  instead=lambda x: (1 - x) * 2 * x * -(x**2)),
@@ -78,7 +78,7 @@ EXERCISES = (
         choices=("more", "less"),
         hints=("Ten halvings are about a thousandth.",),
         slips=(Slip("Twenty halvings are already a millionth, and there are thirty.", lambda right: "more"),),
-        solution="0.5 to the power of 30 is a thousandth of a thousandth of a thousandth: {answer}.",
+        solution="0.5 to the power of 30 is about a thousandth of a thousandth of a thousandth: {answer}.",
     ),
     Exercise(
         "One number ``x`` goes into several machines side by side, and all of them into a last one. ``first`` holds the "

@@ -62,8 +62,8 @@ EXERCISES = (
         solution="16 · (8 · 3 · 3 + 1) = {answer}.",
     ),
     Exercise(
-        "Write ``softmax(z)``: probabilities from scores. It should not fail for a score of 1,000 (which powers do not "
-        "change if the same number is subtracted from all scores?).",
+        "Write ``softmax(z)``: probabilities from scores. It should not fail for a score of 1,000. (What happens to the "
+        "probabilities if the same number is subtracted from all scores?)",
         answer=softmax,
         inputs=(
             (np.array([1.0, 2, 3]),),

@@ -53,8 +53,8 @@ EXERCISES = (
         solution="Softmax of 4, 2 and 0: {answer}.",
     ),
     Exercise(
-        "Write ``perplexity(probabilities)``: of several words, for the probabilities that the model gave to the words that "
-        "came.",
+        "Write ``perplexity(probabilities)``: the perplexity of several words, from the probabilities that the model gave to "
+        "the words that came.",
         answer=perplexity,
         inputs=tuple((_random.uniform(0.01, 0.9, size=n),) for n in (1, 3, 8)),
         program=True,

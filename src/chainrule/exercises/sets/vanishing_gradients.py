@@ -35,15 +35,15 @@ _HALF: Array = np.array(0.5)
 
 EXERCISES = (
     Exercise(
-        "At best, a layer of sigmoids with weights of 1 passes on a quarter. What is the largest share of an error that "
-        "can arrive after five such layers?",
+        "In a chain of single sigmoid neurons with weights of 1, each passes on at best a quarter of an error. What is the "
+        "largest share that can arrive after five of them?",
         answer=lambda: float(sigmoid_derivative(np.array(0.0)) ** 5),
         hints=("The chain rule multiplies.",),
         slips=(
             Slip("Slopes along a chain are multiplied, not added.", lambda right: 5 * 0.25),
             Slip("That is ½ to the power of 5: the steepest slope of the sigmoid is ¼.", lambda right: 0.5**5),
-            Slip("There is one factor too few: five layers.", lambda right: 4 * right),
-            Slip("There is one factor too many: five layers.", lambda right: right / 4),
+            Slip("There is one factor too few: five neurons.", lambda right: 4 * right),
+            Slip("There is one factor too many: five neurons.", lambda right: right / 4),
         ),
         solution="¼ to the power of 5 = {answer}.",
     ),
@@ -59,21 +59,21 @@ EXERCISES = (
         solution="(1 - tanh(0.5)²) / (σ(0.5) (1 - σ(0.5))) = {answer}.",
     ),
     Exercise(
-        "Weights of a layer have the variance ``v``, independently and with mean 0, and its ``n`` inputs the mean square "
-        "``a2``. What is the mean square of its sums z, as a formula in ``n``, ``v`` and ``a2``?",
+        "The weights of a layer are independent, with mean 0 and variance ``v``; its ``n`` inputs have the mean square "
+        "``a2``. What is the mean square of its sums z, without biases, as a formula in ``n``, ``v`` and ``a2``?",
         answer=mean_square,
         inputs=((100.0, 0.01, 1.0), (64.0, 0.005, 0.3), (784.0, 0.1, 0.2)),
-        hints=("One product w a has the mean square v · a2.", "The n products are independent: their mean squares add up."),
+        hints=("One product w a has the mean square v · a2.", "The weights have random signs, so the mean squares of the n products add up."),
         slips=(
             Slip("There are n products, and each adds its mean square.", instead=lambda n, v, a2: v * a2),
             Slip("That is the root mean square.", instead=lambda n, v, a2: np.sqrt(n * v * a2)),
-            Slip("Mean squares of independent numbers add up: n times, not n² times.", instead=lambda n, v, a2: n**2 * v * a2),
+            Slip("Mean squares of independent numbers with mean 0 add up: n times, not n² times.", instead=lambda n, v, a2: n**2 * v * a2),
         ),
         solution="n * v * a2",
     ),
     Exercise(
-        "Write ``chain_slope(w, b, a, layers)``: how much the last activation of a chain of sigmoid neurons moves with its "
-        "input ``a``, if all have the weight ``w`` and the bias ``b``.",
+        "Write ``chain_slope(w, b, a, layers)``: the slope of the last activation of a chain of sigmoid neurons in the "
+        "chain's input ``a``, if all of them have the weight ``w`` and the bias ``b``.",
         answer=chain_slope,
         inputs=((1.0, 0.0, 0.5, 10), (2.0, -1.0, 0.3, 3), (0.5, 0.2, -1.0, 1)),
         program=True,

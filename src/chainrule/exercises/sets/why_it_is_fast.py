@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def _central_runs(numbers: int) -> int:
-    """The runs of a gradient that is nudged to both sides: as many for each number as for a single one, counted."""
+    """The runs for a gradient by nudges to both sides: those counted for one number, times the number of numbers."""
     function = CallCounter(lambda x: float(np.sum(x**2)))
     central_difference(function, np.ones(1))
     return function.calls * numbers
@@ -31,7 +31,7 @@ def slope(function: Callable[[float], float], x: float, h: float) -> float:
 
 
 def paths(widths: Array) -> float:
-    """How many ways lead from any input to any output: one factor for each layer."""
+    """How many paths lead through layers of these widths: one factor for each layer."""
     return float(np.prod(widths))
 
 
@@ -73,7 +73,7 @@ EXERCISES = (
             Slip(
                 "That nudges to one side only.", instead=lambda function, x, h: (function(x + h) - function(x)) / h
             ),
-            Slip("Left and right are exchanged: the later point comes first.", lambda right: -right),
+            Slip("Left and right are exchanged: the value at x + h comes first.", lambda right: -right),
         ),
         solution="return (function(x + h) - function(x - h)) / (2 * h)",
     ),
@@ -82,11 +82,11 @@ EXERCISES = (
         "ten outputs?",
         answer=lambda: int(paths(np.array([30.0, 10.0]))),
         hints=(
-            "The weight ends in one neuron of the first hidden layer. Where can the way go from there?",
+            "The weight ends in one neuron of the first hidden layer. Where can the path go from there?",
             "To each neuron of the next layer, and from each of these to each output.",
         ),
         slips=(
-            Slip("The choices multiply: from each of the 30 there are ways to all 10.", lambda right: 30 + 10),
+            Slip("The choices multiply: from each of the 30 there are paths to all 10.", lambda right: 30 + 10),
             Slip("The weight ends in one neuron of the first hidden layer, so there is no choice there.",
                  lambda right: right * 30),
             Slip("That counts paths from all inputs; this weight belongs to one.", lambda right: right * 30 * 784),

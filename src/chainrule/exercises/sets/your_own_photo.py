@@ -1,4 +1,4 @@
-"""Exercises on reading one's own photo."""
+"""Exercises on reading a photo of your own."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ def _middle_of_the_box(ink: Array) -> Array:
 EXERCISES = (
     Exercise(
         "In a shadow the paper has the brightness 0.6, and the pen 0.36. How much ink is that, once the light is "
-        "divided "
-        "out? Give two digits.",
+        "divided out? Give two digits.",
         answer=lambda: 1 - 0.36 / 0.6,
         hints=("Ink is one minus a ratio.",),
         slips=(
@@ -35,8 +34,7 @@ EXERCISES = (
     ),
     Exercise(
         "Paper is 0.9 in the light and 0.4 in the shadow, ink is 0.5 in the light and 0.22 in the shadow. Which "
-        "threshold "
-        "takes all ink for ink and no paper for ink?",
+        "threshold takes all of the ink, and none of the paper, for ink?",
         answer=lambda: "none",
         choices=("0.3", "0.45", "0.6", "none"),
         hints=("All ink must be below it, all paper above it. Which ink is the brightest, which paper the darkest?",),
@@ -54,8 +52,8 @@ EXERCISES = (
         "``[[0, 1, 0], [0, 3, 0], [0, 0, 4]]``",
         answer=lambda: center_of_mass(_INK),
         hints=(
-            "There is 8 of ink altogether. How much of it is in each row?",
-            "The mean row is (1 · 0 + 3 · 1 + 4 · 2)/8. The column goes the same way.",
+            "The ink adds up to 8. How much of it is in each row?",
+            "The mean row is (1 · 0 + 3 · 1 + 4 · 2)/8. The column is found in the same way.",
         ),
         slips=(
             Slip("Count from 0: the first row is row 0.", lambda right: right + 1),
@@ -70,12 +68,12 @@ EXERCISES = (
         answer=center_of_mass,
         inputs=tuple((_random.random(shape),) for shape in ((3, 4), (5, 2), (6, 7))),
         program=True,
-        hints=("np.indices(ink.shape) gives the row and the column of each pixel.",),
+        hints=("np.indices(ink.shape) gives the row and the column of each pixel. Weight them by the ink.",),
         slips=(
             Slip("Row and column are swapped.", instead=lambda ink: center_of_mass(ink)[::-1]),
             Slip("That is the middle of the box. Weight each pixel with its ink.", instead=_middle_of_the_box),
         ),
-        solution="rows, columns = np.indices(ink.shape), then (rows * ink).sum() / ink.sum(), and the same of "
+        solution="rows, columns = np.indices(ink.shape), then (rows * ink).sum() / ink.sum(), and the same for "
         "the columns.",
     ),
 )

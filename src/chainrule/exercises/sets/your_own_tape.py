@@ -30,8 +30,8 @@ def _again(number: float) -> float:
     return x.gradient
 
 
-def _speaking_order() -> str:
-    """In which order a, b = a * 2 and c = a * b pass on their gradients."""
+def _backward_order() -> str:
+    """The order in which a, b = a * 2 and c = a * b pass on their gradients."""
     a = tape.Value(3.0)
     b = a * 2
     names = {a: "a", b: "b"}
@@ -46,12 +46,12 @@ def tanh_slope(z: float) -> float:
 
 
 def gradient(wires: Array) -> float:
-    """The slope of the last value in the first."""
+    """The slope of the last value in value 0, from rows of (parent, value, slope)."""
     return _walk(wires, lambda there, share: there + share)
 
 
 def _walk(wires: Array, combine: Callable[[float, float], float]) -> float:
-    """Walk back over wires, rows of (parent, value, slope); `combine` puts a share to what the parent has."""
+    """Walk back over the wires; `combine` makes a parent's new gradient of the old one and the share that arrives."""
     gradients = [0.0] * (int(wires[:, 1].max()) + 1)
     gradients[-1] = 1.0
     for parent, value, slope in wires[::-1]:
@@ -69,7 +69,7 @@ EXERCISES = (
     Exercise(
         "``y = x * x + x`` on the tape, with ``x = Value(4.0)``. What is ``x.gradient`` after ``backward(y)``?",
         answer=lambda: _used_twice(4.0),
-        hints=("x is used three times: how much comes back on each of the wires?",),
+        hints=("x is used three times, so there are three wires: how much comes back on each?",),
         slips=(
             Slip("The use in the sum is missing: it brings 1.", lambda right: right - 1),
             Slip("x stands twice in the product: both wires bring 4.", lambda right: right - 4),
@@ -77,7 +77,8 @@ EXERCISES = (
         solution="4 + 4 + 1 = {answer}.",
     ),
     Exercise(
-        "And after calling ``backward(y)`` once more, without ``zero_gradients``?",
+        "The same ``y = x * x + x`` at 4. What is ``x.gradient`` after a second call of ``backward(y)``, without "
+        "``zero_gradients`` in between?",
         answer=lambda: _again(4.0),
         hints=("An input keeps what earlier calls have added.",),
         slips=(
@@ -86,10 +87,10 @@ EXERCISES = (
         solution="Twice 9: {answer}.",
     ),
     Exercise(
-        "A new machine needs its local slope. What is the one of ``tanh``, as a formula in ``z``? (``tanh`` is allowed.)",
+        "A new machine needs its local slope. What is that of ``tanh``, as a formula in ``z``? (``tanh`` is allowed.)",
         answer=tanh_slope,
         inputs=((0.0,), (0.7,), (-1.5,)),
-        hints=("It can be said with tanh itself, much like the sigmoid's.", "At 0 it is 1, far away almost 0."),
+        hints=("It can be expressed by tanh itself, much as the sigmoid's by the sigmoid.", "At 0 it is 1, far away almost 0."),
         slips=(
             Slip("That is the sigmoid's pattern; for tanh it is 1 - tanh².",
                  instead=lambda z: math.tanh(z) * (1 - math.tanh(z))),
@@ -100,11 +101,11 @@ EXERCISES = (
     Exercise(
         "``a`` is used in ``b = a * 2`` and in ``c = a * b``, and ``c`` is the result. In which order do the three pass on "
         "their gradients?",
-        answer=_speaking_order,
+        answer=_backward_order,
         choices=("c-b-a", "c-a-b", "b-c-a"),
         hints=("A value passes on when everything that uses it has passed on to it. Who uses a?",),
         slips=(
-            Slip("b uses a as well, and has not reported yet when a has its turn.", lambda right: "c-a-b"),
+            Slip("b uses a as well: a has to wait until b has passed on to it.", lambda right: "c-a-b"),
             Slip("b is used by c: it cannot begin before c.", lambda right: "b-c-a"),
         ),
         solution="The result first, and a last, since both of the others use it: {answer}.",
@@ -126,10 +127,11 @@ EXERCISES = (
                 instead=lambda wires: _walk(wires, lambda there, share: share),
             ),
             Slip(
-                "The slopes are all in it, but shares are added up, not multiplied.",
+                "Each slope is used, but shares are added up, not multiplied.",
                 instead=lambda wires: _walk(wires, lambda there, share: (there or 1.0) * share),
             ),
         ),
-        solution="g[-1] = 1, then for p, v, s in wires[::-1]: g[int(p)] += s * g[int(v)]. Return g[0].",
+        solution="g = np.zeros(int(wires[:, 1].max()) + 1), g[-1] = 1, then for p, v, s in wires[::-1]: "
+        "g[int(p)] += s * g[int(v)]. Return g[0].",
     ),
 )  # fmt: skip
