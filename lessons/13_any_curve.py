@@ -6,7 +6,7 @@ Networks read digits and write sentences. Is there anything that a network with 
 
 As a *formula*, hardly anything: with enough hidden neurons it comes as close as you like to any unbroken curve. This is
 a theorem, and the proof is a drawing: two neurons make a bump, and bumps make everything. We build the network by hand,
-one bump at a time, then let another one learn the same curve. And we look at the small print, because the theorem
+one bump at a time, then let a second one learn the same curve. And we look at the small print, because the theorem
 promises less than it seems to.
 
 Prerequisites: :lesson:`neurons`, :lesson:`backpropagation`.
@@ -226,9 +226,9 @@ for inputs in (1, 2, 3, 784):
     print(f"{inputs:3d} input{'s' if inputs > 1 else ''}: 10 to the power of {inputs} bumps")
 
 # %%
-# The number of atoms in the universe has about 80 zeros; this one has 784. So the theorem is no recipe. Real networks
-# are saved by two things: real data are not just any function of 784 numbers, and several layers can use what they have
-# built again, as a convolution does with a stroke (:lesson:`the-convolutional-network`).
+# The number of atoms in the universe has about 80 zeros; this one has 784. So the theorem is not a recipe. Real
+# networks are saved by two things: real data are not just any function of 784 numbers, and several layers can use what
+# they have built again, as a convolution does with a stroke (:lesson:`the-convolutional-network`).
 
 # %%
 # Change one thing
@@ -253,7 +253,7 @@ show(charts.lines(drawn, x, title="As well as it can", x_label="x", y_label="out
 # Read next
 # ---------
 #
-# A network can draw any curve, also the wrong one. :Lesson:`learning-better` is about how to keep it from that.
+# A network can draw any curve, including the wrong one. :Lesson:`learning-better` is about how to keep it from that.
 #
 # The theorem is from Cybenko, Approximation by superpositions of a sigmoidal function (1989), and Hornik, Stinchcombe
 # and White, Multilayer feedforward networks are universal approximators (1989). The proof by bumps is drawn, with

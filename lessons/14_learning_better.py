@@ -245,7 +245,7 @@ for name, history in (("squared error", by_squares), ("cross entropy", plain)):
 
 # %%
 # Cross entropy is ahead at the start, and there is little between them at the end: the cure is for slowness. (Nielsen
-# found the same, with another network.)
+# found the same, with a different network.)
 
 # %%
 # By heart
@@ -266,9 +266,9 @@ labels = {"x_label": "epoch", "y_label": "mean loss, -ln p"}
 show(charts.lines(curves, plain[:, 0], title="By heart", **labels))
 
 # %%
-# Where it learns, the loss goes on falling toward 0: it has every one of its 1,000 images right. On others the loss
-# turns and rises, although the number of right answers hardly changes: on what it gets wrong, it becomes more and more
-# sure. This is overfitting. The network has 39,760 numbers for 1,000 images.
+# Where it learns, the loss keeps falling toward 0: it has every one of its 1,000 images right. On others the loss turns
+# and rises, although the number of right answers hardly changes: on what it gets wrong, it becomes more and more sure.
+# This is overfitting. The network has 39,760 numbers for 1,000 images.
 
 # %%
 # Stop in time
@@ -277,7 +277,7 @@ show(charts.lines(curves, plain[:, 0], title="By heart", **labels))
 # The first cure costs nothing. Keep the weights of the epoch where the loss on *other* images was lowest.
 #
 # It is called **early stopping**. The images that decide when to stop are the validation images: after that they are no
-# honest exam any more, because we have chosen by them. (The test images are.)
+# longer an honest exam, because we have chosen by them. (The test images still are.)
 
 # %%
 # Weight decay
@@ -351,7 +351,7 @@ show(charts.lines(cures, plain[late, 0], title="What each cure does to the loss"
 # images do far more than all the cures, in about as many steps.
 #
 # That is the lesson that the field has learned over and over: first more examples, then everything else. If there are
-# no more, one makes some: shifted, turned, a bit larger (``chainrule.data.Augment``).
+# no more, one makes some: shifted, rotated, a bit larger (``chainrule.data.Augment``).
 
 # %%
 # Change one thing

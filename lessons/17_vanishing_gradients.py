@@ -140,8 +140,9 @@ show(charts.gradients_by_layer(untrained, title="Ten layers, weights between ±1
 # With the sigmoid, only a millionth or less reaches the first layers. And the others? Their gradients are about the
 # same in every layer, but very small in all of them.
 #
-# A weight's gradient is the error behind it times the activation before it. Here the activations shrink from layer to
-# layer on the way forward, the errors shrink on the way back, and the product is equally small at both ends.
+# A weight's gradient is the error where its wire ends times the activation where it begins. Here the activations shrink
+# from layer to layer on the way forward, the errors shrink on the way back, and the product is equally small at both
+# ends.
 
 # %%
 # The other half: the initial weights

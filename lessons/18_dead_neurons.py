@@ -290,7 +290,7 @@ for name, alpha in (("ReLU", 0.0), ("α = 0.01", 0.01), ("α = 0.1", 0.1)):
 
 percent = {name: 100 * np.array(values) for name, values in recovery.items()}
 labels = {"x_label": "epochs after the accident", "y_label": "read right (%)"}
-show(charts.lines(percent, range(7), title="The same weights, another bend", **labels))
+show(charts.lines(percent, range(7), title="The same weights, a different bend", **labels))
 
 # %%
 # ReLU's line stays at the level of luck: its last layer only learns how often each digit occurs, which is all that it

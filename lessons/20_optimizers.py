@@ -177,9 +177,10 @@ show(animate_descent(paths["momentum, rate 0.4"], valley, window, "A ball with m
 show(pictures.descent_on_contour(paths, valley, window, "Four rules in one valley"))
 
 # %%
-# Plain descent goes from wall to wall, and creeps along. Momentum swings out, past the goal and back, and gets there
-# sooner. RMSprop walks almost straight, but near the goal it does not settle: its steps keep their length when the
-# slope is nearly 0, since both shrink together. Adam swings and settles.
+# Plain descent goes from wall to wall, and creeps along. Momentum swings from wall to wall at first, too, but its speed
+# along the valley grows, and it gets there sooner. RMSprop walks almost straight, but near the goal it does not settle:
+# its steps keep their length when the slope is nearly 0, since both shrink together. Adam shoots past the goal, swings
+# back, and settles.
 #
 # Who wins depends on the rates: with other rates the order changes. What does not change is how each of them moves.
 

@@ -114,7 +114,7 @@ print(f"share of the picture that is ink: {np.mean(stages.clean > 0.5):.1%}")
 # light.
 #
 # The light is not known, but it changes slowly, and the paper shows it: around each pixel, the brightest pixels nearby
-# are paper. ``prepare`` estimates the paper's brightness in this way everywhere, also under the ink, and then
+# are paper. ``prepare`` estimates the paper's brightness in this way everywhere, even under the ink, and then
 #
 # .. math:: \text{ink} = 1 - \frac{\text{picture}}{\text{paper}}
 #
@@ -127,8 +127,8 @@ print(f"ink, where ink is: {np.median(flat[stages.clean > 0.5]):.2f}")
 # %%
 # At the right, where the light falls off steeply, the estimate is a little too bright, and the paper is not quite 0.
 # But the ink is still far above it. What is left is cleaned. The camera's noise is below the threshold. Specks of dust,
-# ruled lines and the dark edge of a table are not connected to the digit, or have another shape, and are dropped. Faint
-# strokes stay if they are connected to strokes that are surely ink.
+# ruled lines and the dark edge of a table are not connected to the digit, or have a different shape, and are dropped.
+# Faint strokes stay if they are connected to strokes that are surely ink.
 
 # %%
 # Size and place
@@ -294,6 +294,6 @@ for level in (noise, noise / 2):
 # :Lesson:`the-next-word` leaves pictures behind and goes on to words.
 #
 # The stages are in ``chainrule.images.steps`` and ``chainrule.images.foreground``, and ``chainrule.reading`` puts them
-# and the network together. A whole page of digits is another problem: where are they? ``chainrule read page.jpg`` finds
-# them with a second network, ``chainrule.images.detection``. MNIST's format is described in LeCun, Bottou, Bengio and
-# Haffner, Gradient-based learning applied to document recognition (1998), section III.
+# and the network together. A whole page of digits is a different problem: where are they? ``chainrule read page.jpg``
+# finds them with a second network, ``chainrule.images.detection``. MNIST's format is described in LeCun, Bottou, Bengio
+# and Haffner, Gradient-based learning applied to document recognition (1998), section III.

@@ -195,5 +195,5 @@ for word, chance in model.likeliest(prompt, 6):
 #
 # The model is ``chainrule.first_principles.language``, after Bengio, Ducharme, Vincent and Jauvin, A Neural
 # Probabilistic Language Model (2003). The command ``chainrule say "i am going to the bank to"`` asks it for the rest of
-# a sentence. The command ``chainrule train --model gpt --data everyday`` trains another kind of model on these
+# a sentence. The command ``chainrule train --model gpt --data everyday`` trains a different kind of model on these
 # sentences, letter by letter: :lesson:`a-small-gpt` is about that kind.

@@ -31,7 +31,7 @@ from chainrule.plots import charts, grids
 # 500 names are held out for an honest grade, as in :lesson:`the-network-reads-digits`; from the others it learns. Each
 # name begins and ends with a period. From every beginning of a name, the model is to predict the next letter. One name
 # gives as many examples as it has letters, and one more for the end. (The names come with the package ``names``;
-# without it, the lesson goes on with the words of :lesson:`the-next-word`'s sentences.)
+# without it, the lesson continues with the words of :lesson:`the-next-word`'s sentences.)
 
 if optional("names", "corpora") is not None:
     names = text.CORPORA["names"].read().lower().split()
@@ -255,8 +255,8 @@ labels = {"x_label": "steps", "y_label": "mean loss, -ln p"}
 show(charts.lines(curves, range(0, 501, 50), title="It passes the table of pairs", **labels))
 
 # %%
-# Within a hundred steps it is past the table of pairs, and it goes on. What the last letter tells is only a part of
-# what can be known.
+# Within a hundred steps it is past the table of pairs, and it continues to improve. What the last letter tells is only
+# a part of what can be known.
 
 # %%
 # It writes
@@ -309,7 +309,7 @@ for head, weights in last.items():
 # %%
 # Every row adds up to 1, and nothing stands above the diagonal. The heads look at different letters. It is tempting to
 # read a meaning into each, and for some heads of large models one has been found. But what a letter does with what it
-# gathers is decided in the layers after it, so a weight is no explanation by itself.
+# gathers is decided in the layers after it, so a weight is not an explanation by itself.
 
 # %%
 # Does it need the positions?

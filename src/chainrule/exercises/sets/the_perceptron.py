@@ -82,7 +82,7 @@ EXERCISES = (
         ),
         slips=(
             Slip(
-                "The sign is turned around: y minus guess, not guess minus y.",
+                "The sign is reversed: the error is y minus guess, not guess minus y.",
                 instead=lambda x, y, weights: 2 * weights - step(x, y, weights),
             ),
             Slip(
