@@ -98,6 +98,50 @@ def test_settings_of_ours(name, options):
     assert optiminfo.trajectories(name, options) == []
 
 
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize("name", [name for name in optiminfo.NAMES if name != "Muon"])  # PyTorch's is in bfloat16
+def test_state_stays_with_its_parameter_when_groups_are_edited(name, compiled):
+    """Parameters leave the groups, return and change places, and groups too; also between a state and its loading."""
+    start = np.random.default_rng(5).standard_normal((4, 2, 2))
+    trajectories = []
+    for library in (chainrule, torch):
+        parameters = a, b, c, d = [library.tensor(values, requires_grad=True) for values in start]
+        groups = [{"params": [a, b]}, {"params": [c], "lr": 0.05}]
+        optimizer = getattr(library.optim, name)(groups, lr=0.02, **({"momentum": 0.9} if name == "SGD" else {}))
+
+        def step(scale, parameters=parameters, optimizer=optimizer):
+            for p in parameters:
+                p.grad = None
+            sum((p * p * p).sum() * scale * (i + 1) for i, p in enumerate(parameters)).backward()
+            optimizer.step()
+
+        run, trajectory = chainrule.jit(step) if compiled and library is chainrule else step, []
+
+        def go(run=run, library=library, trajectory=trajectory, parameters=parameters):
+            for _ in range(2):
+                run(library.tensor(1 + 0.1 * len(trajectory)))
+                trajectory.append([p.tolist() for p in parameters])
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it is compiled anew after each change
+            go()
+            optimizer.param_groups[0]["params"] = [b]
+            go()
+            optimizer.param_groups[0]["params"] = [b, a]
+            go()
+            optimizer.param_groups.reverse()
+            go()
+            optimizer.param_groups[0]["params"].remove(c)
+            go()
+            optimizer.add_param_group({"params": [c, d]})
+            optimizer.load_state_dict(optimizer.state_dict())
+            go()
+            del optimizer.param_groups[0]
+            go()
+        trajectories.append(trajectory)
+    np.testing.assert_allclose(*trajectories, rtol=1e-6)
+
+
 SCHEDULES = {
     "lambda": lambda s, o: s.LambdaLR(o, lambda t: 0.95**t),
     "lambda for each group": lambda s, o: s.LambdaLR(o, [lambda t: 1 / (1 + t), lambda t: t / 30]),

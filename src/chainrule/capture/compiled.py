@@ -207,9 +207,8 @@ class Compiled(Generic[P, Out]):
             structure = _map_tree(result, to_placeholder, is_external_container)
             observer.finish()
             if any(not entries.unchanged(container) for container, entries in containers):
-                raise trace.capture_error(
-                    "a list or dict among the arguments is changed, which the caller would not see: return it instead"
-                )
+                problem = "a list or dict among the arguments is changed, which the caller would not see"
+                raise trace.capture_error(f"{problem}: return it instead")
             if (mode.recording, mode.anomaly) != initial_mode:
                 trace.refuse("set_grad_enabled() or the like, used without `with`,")
             assigned = [

@@ -269,9 +269,8 @@ class TracedMapping(MutableMapping[str, Any]):
         else:
             kind = f"a {type(value).__name__}"
             kind = "a NumPy array (np.zeros_like() can be traced)" if isinstance(value, np.ndarray) else kind
-            raise self.trace.capture_error(
-                f"{self.label}[{key!r}] is set to {kind}: set it to a number, a string or a computed array"
-            )
+            problem = f"{self.label}[{key!r}] is set to {kind}"
+            raise self.trace.capture_error(f"{problem}: set it to a number, a string or a computed array")
 
     def _set_array(self, key: str, value: Tracer) -> None:
         """Assign an array to an entry: each run writes its elements into the memory that the entry has now."""
@@ -286,9 +285,8 @@ class TracedMapping(MutableMapping[str, Any]):
             )
         memory = value if value.base is None else value.base
         if id(memory) in self.trace.arguments or any(memory is capture for capture, _, _ in captures.values()):
-            raise self.trace.capture_error(
-                f"{label} is set to an array that is also used elsewhere: set it to a copy()"
-            )
+            problem = f"{label} is set to an array that is also used elsewhere"
+            raise self.trace.capture_error(f"{problem}: set it to a copy()")
         self.trace.state_arrays[id(self.mapping), key] = self.mapping, key, array
         self.trace.capture_array(array)
         _, before, _ = captures[id(array)]

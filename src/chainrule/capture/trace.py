@@ -21,6 +21,7 @@ import numpy as np
 
 from chainrule.autograd.mode import mode
 from chainrule.autograd.tape import Leaf
+from chainrule.capture.classes import attributes_of
 from chainrule.capture.frames import at_user_line, is_chainrule
 from chainrule.capture.glue import Glue
 from chainrule.capture.lowering_rules import RULES
@@ -601,6 +602,8 @@ class Trace(Recorder):
         self.optimizers.setdefault(id(optimizer), (optimizer, set(optimizer.state)))
         if not isinstance(group, TracedMapping):  # the call created the optimizer
             group = self.traced_mapping(group, type(optimizer).__name__)
+        if attributes_of(optimizer)["_owners"].get(position) is not parameter:  # the state must be arranged first
+            raise UncompilableStateError
         if position not in optimizer.state:
             optimizer.state[position] = optimizer.start(parameter._data, group.mapping)
             if optimizer.state[position] and not self.observer.is_external(optimizer):

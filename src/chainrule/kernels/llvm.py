@@ -314,9 +314,8 @@ class _FunctionRenderer:
         return name
 
     def element_address(self, array: Array, index: Expr) -> str:
-        return self.value(
-            f"getelementptr inbounds {memory_type(array.type)}, {self.typed(array.address)}, i64 {self.operand(index)}"
-        )
+        type, address = memory_type(array.type), self.typed(array.address)
+        return self.value(f"getelementptr inbounds {type}, {address}, i64 {self.operand(index)}")
 
     def write_load(self, expr: Expr) -> str:
         """Load a number or a vector; a boolean is a byte in memory."""

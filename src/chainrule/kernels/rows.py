@@ -45,9 +45,8 @@ def gather_scaled(table: NDArray[Any], indices: NDArray[np.integer[Any]], scale:
         IndexError: an index is out of range.
     """
     if indices.size and not (indices.min() >= 0 and indices.max() < len(table)):
-        raise IndexError(
-            f"gather_scaled: indices are {indices.min()} to {indices.max()}, but must be 0 to {len(table) - 1}"
-        )
+        problem = f"indices are {indices.min()} to {indices.max()}, but must be 0 to {len(table) - 1}"
+        raise IndexError(f"gather_scaled: {problem}")
     out = np.empty((len(indices), *table.shape[1:]), np.float32)
     if out.size:
         width = math.prod(table.shape[1:])

@@ -50,11 +50,8 @@ class _Convolution(Module):
         if isinstance(padding, str) and not self.transposed:
             has_stride_1 = pair(name, "stride", stride, 1, self.ndim) == (1, 1)
             is_supported = padding == "valid" or (padding == "same" and has_stride_1)
-            check(
-                self,
-                is_supported,
-                f'padding must be a number, "valid", or "same" with stride 1, not {padding!r} with stride {stride}',
-            )
+            requirement = 'padding must be a number, "valid", or "same" with stride 1'
+            check(self, is_supported, f"{requirement}, not {padding!r} with stride {stride}")
         else:
             pair(name, "padding", padding, 0, self.ndim)
         divides = groups > 0 and not in_channels % groups and not out_channels % groups

@@ -42,9 +42,8 @@ def clip_grad_norm_(
         norms = [ops.norm(g, p=order) for g in gradients if g.numel()]
         total = ops.norm(ops.stack(norms), p=order) if norms else zeros()
         if error_if_nonfinite and not ops.isfinite(total):
-            raise RuntimeError(
-                f"clip_grad_norm_: the norm of the gradients is {total.item()}, so they cannot be clipped"
-            )
+            problem = f"the norm of the gradients is {total.item()}, so they cannot be clipped"
+            raise RuntimeError(f"clip_grad_norm_: {problem}")
         factor = ops.clamp(max_norm / (total + 1e-6), max=1.0)
         for gradient in gradients:
             gradient.mul_(factor)

@@ -48,7 +48,7 @@ class Adagrad(Optimizer):
         super().add_param_group(group)
         new_group = self.param_groups[-1]
         for position, p in enumerate(new_group["params"], start):
-            self.state[position] = self.start(p._data, new_group)
+            self.state.setdefault(position, self.start(p._data, new_group))
 
     def start(self, value: Array, group: dict[str, Any]) -> dict[str, Any]:
         """Return the step count and s."""

@@ -45,7 +45,8 @@ class Optimizer:
 
     Attributes:
         param_groups: a dict for each group, with "params" and all options; schedulers change "lr" here.
-        state: for each parameter, by its position across all groups, a dict of arrays and numbers.
+        state: for each parameter, by its position across all groups, a dict of arrays and numbers. If the user edits
+            `param_groups`, the next step moves each state to the new position of its parameter.
 
     Raises:
         ValueError: no parameters, a parameter listed twice, an unknown option or an invalid value.
@@ -71,6 +72,8 @@ class Optimizer:
         self.defaults = self._validate(defaults)
         self.param_groups: list[dict[str, Any]] = []
         self.state: dict[int, dict[str, Any]] = {}
+        self._owners: dict[int, Tensor] = {}  # the parameter of each position for which `state` is arranged
+        self._absent: dict[Tensor, dict[str, Any]] = {}  # the states of parameters that were removed from the groups
         for group in groups:
             self.add_param_group(group)
 
@@ -91,6 +94,7 @@ class Optimizer:
             check(self, id(p) not in ids, f"a parameter of shape {p.shape} is given twice")
             ids.add(id(p))
         self.param_groups.append({"params": parameters, **self._validate({**self.defaults, **options(group)})})
+        self._arrange_state()
 
     def _validate(self, options: dict[str, Any]) -> dict[str, Any]:
         """Check the options, and return them with Tensors converted to numbers."""
@@ -114,6 +118,14 @@ class Optimizer:
 
     def _parameters(self) -> list[Tensor]:
         return [p for group in self.param_groups for p in group["params"]]
+
+    def _arrange_state(self) -> None:
+        """Move the state of each parameter to its position, which changes if the user edits `param_groups`."""
+        owners = dict(enumerate(self._parameters()))
+        if [*map(id, owners.values())] != [*map(id, self._owners.values())]:
+            self._absent |= {p: self.state.pop(i) for i, p in self._owners.items() if i in self.state}
+            self.state |= {i: self._absent.pop(p) for i, p in owners.items() if p in self._absent}
+            self._owners = owners
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set all gradients to None; `step` then skips the parameters. Set them to zeros if `set_to_none` is False."""
@@ -144,6 +156,8 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
+        if mode.trace is None:
+            self._arrange_state()
         entries = [(p, group) for group in self.param_groups for p in group["params"]]
         with np.errstate(all="ignore"):  # infinities and NaN are valid results, as in operations
             for position, (p, group) in enumerate(entries):
@@ -178,6 +192,7 @@ class Optimizer:
         """Return the state and the options in PyTorch's format, which identifies parameters by position."""
         if mode.trace is not None:
             mode.trace.refuse_value("an optimizer's state_dict()")
+        self._arrange_state()
         state = {position: copy.deepcopy(entries) for position, entries in self.state.items() if entries}
         positions = itertools.count()
         groups = [{**options(g), "params": [next(positions) for _ in g["params"]]} for g in self.param_groups]
@@ -196,17 +211,13 @@ class Optimizer:
         check(self, is_state, "a state must be a dict with the entries 'state' and 'param_groups'")
         groups = state_dict["param_groups"]
         sizes, own_sizes = [len(g["params"]) for g in groups], [len(g["params"]) for g in self.param_groups]
-        check(
-            self, sizes == own_sizes, f"the state has groups of {sizes} parameters, but this optimizer has {own_sizes}"
-        )
+        problem = f"the state has groups of {sizes} parameters, but this optimizer has {own_sizes}"
+        check(self, sizes == own_sizes, problem)
         new_options = [{k: v for k, v in options(g).items() if k not in _IMPLEMENTATION_OPTIONS} for g in groups]
         for group_options in new_options:
             differing = ", ".join(sorted(group_options.keys() - {"initial_lr"} ^ self.defaults.keys()))
-            check(
-                self,
-                not differing,
-                f"the state belongs to another kind of optimizer: the options differ in {differing}",
-            )
+            problem = f"the state belongs to another kind of optimizer: the options differ in {differing}"
+            check(self, not differing, problem)
         new_options = [self._validate(group_options) for group_options in new_options]
         options_by_position = [g for g, size in zip(new_options, sizes, strict=True) for _ in range(size)]
         state: dict[int, dict[str, Any]] = {}
@@ -225,18 +236,16 @@ class Optimizer:
                 like = initial.get(entry, p)
                 shape = np.shape(value)
                 fits = shape == np.shape(like) and shape in ((), p.shape) and np.asarray(value).dtype.kind in "biuf"
-                check(
-                    self,
-                    fits,
-                    f"{entry} of parameter {key} must be numeric, of shape {np.shape(like)}; got shape {shape}",
-                )
+                requirement = f"must be numeric, of shape {np.shape(like)}; got shape {shape}"
+                check(self, fits, f"{entry} of parameter {key} {requirement}")
                 if entry == "step":  # a float32 tensor in PyTorch, which cannot count beyond 2²⁴
                     state[position][entry] = int(value)
                 elif hasattr(like, "shape"):
                     state[position][entry] = np.array(value, p.dtype)
                 else:  # PyTorch stores numbers as tensors
                     state[position][entry] = value.item() if hasattr(value, "item") else value
-        self.state = state
+        self._arrange_state()
+        self.state, self._absent = state, {}
         for group, group_options in zip(self.param_groups, new_options, strict=True):
             group.update(group_options)
 
