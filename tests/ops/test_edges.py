@@ -247,6 +247,13 @@ class TestIntegersAndBooleans:
             out = ops.div(x, y, rounding_mode=mode)
             assert (out.tolist(), out.dtype) == (wanted, np.int64)
 
+    def test_are_not_rounded_to_tens(self):
+        x = chainrule.tensor(np.array([255, 14], np.uint8))
+        assert x.round(decimals=1).tolist() == [255, 14]
+        for function in (lambda x: x.round(decimals=-1), chainrule.jit(lambda x: x.round(decimals=-1))):
+            with pytest.raises(TypeError, match="round: uint8 cannot be rounded to tens"):
+                function(x)
+
     def test_have_no_mean(self):
         with pytest.raises(TypeError, match=re.escape("mean: takes floats, not int64: convert it with .float()")):
             chainrule.tensor([1, 2]).mean()

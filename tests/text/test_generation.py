@@ -189,6 +189,15 @@ def test_probabilities_by_hand(settings, expected):
     np.testing.assert_allclose(moved, [expected, expected[::-1]], rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("temperature", [1e-320, 0.5, float("inf")])
+def test_tokens_that_are_excluded_stay_excluded(temperature):
+    logits = [[1.0, 2.0, -np.inf, 2.0]]
+    first = {0.5: np.exp(-2) / (2 + np.exp(-2)), float("inf"): 1 / 3}.get(temperature, 0.0)
+    probabilities = Sampler(temperature).probabilities(logits)
+    np.testing.assert_allclose(probabilities, [[first, (1 - first) / 2, 0, (1 - first) / 2]], rtol=1e-12)
+    assert 2 not in Sampler(temperature)(np.repeat(logits, 200, axis=0), np.random.default_rng(0))
+
+
 def test_tokens_as_likely_as_the_kth_stay():
     np.testing.assert_allclose(Sampler(top_k=2).probabilities([[1.0, 2.0, 1.0, 0.0]])[0, [0, 2]], [1 / (2 + np.e)] * 2)
 

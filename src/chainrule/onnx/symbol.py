@@ -419,8 +419,6 @@ def _swapaxes(writer: Writer, x: Symbol, first: int, second: int) -> Symbol:
 
 def _round(writer: Writer, x: Symbol, decimals: int = 0) -> Any:
     if x.dtype.kind != "f":
-        if decimals < 0:
-            raise UnsupportedError("np.round of integers to tens or hundreds")
         return x
     factor = 10.0 ** abs(decimals)  # a negative power would not be exact
     if decimals < 0:

@@ -231,6 +231,8 @@ def trunc(input: Input) -> Array:
 @operation(numpy=np.round)
 def round(input: Input, *, decimals: int = 0) -> Array:
     """x rounded to `decimals` decimal places; halves go to the nearest even digit."""
+    # 255 of uint8 would become 260, which wraps around to 4
+    check("round", decimals >= 0 or input.dtype.kind == "f", f"{input.dtype} cannot be rounded to tens", TypeError)
     return np.round(input, decimals)
 
 

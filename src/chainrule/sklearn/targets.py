@@ -62,6 +62,8 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
             )
 
     def _validation_score(self, predictions: NDArray[Any], y: NDArray[Any], weight: Any) -> float:
+        if len(self.classes_) == 1:  # `predict` returns the only class
+            return 1.0
         labels = predictions.argmax(1) if self._output() is SOFTMAX else predictions > 0.5
         return float(accuracy_score(y if y.ndim == 1 else y > 0.5, labels, sample_weight=weight))
 

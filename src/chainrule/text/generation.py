@@ -104,7 +104,9 @@ class Sampler:
             weights = np.zeros_like(scores)
             np.put_along_axis(weights, scores.argmax(axis=1)[:, None], 1.0, axis=1)
             return weights
-        scores = (scores - best) / self.temperature
+        scores = scores - best
+        with np.errstate(over="ignore", invalid="ignore"):  # -inf stays -inf, also at an infinite temperature
+            scores = np.where(np.isneginf(scores), scores, scores / self.temperature)
         if self.top_k is not None and self.top_k < scores.shape[1]:
             threshold = np.partition(scores, -self.top_k, axis=1)[:, -self.top_k, None]  # the k-th largest score
             scores[scores < threshold] = -math.inf

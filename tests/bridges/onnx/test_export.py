@@ -186,16 +186,9 @@ def test_functions_where_their_formulas_lose_digits(tmp_path, name, dtype):
     np.testing.assert_allclose(chainrule.onnx.load(path)(chainrule.tensor(x)).numpy(), expected, rtol=3e-6, atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("function", "message"),
-    [
-        (lambda x: -x.to("uint8"), r"the network cannot be written as ONNX: .*Neg.*uint8"),
-        (lambda x: x.long().round(decimals=-1), "np.round of integers to tens"),
-    ],
-)
-def test_types_that_an_operator_does_not_take_are_refused(tmp_path, function, message):
-    with pytest.raises(chainrule.onnx.OnnxError, match=message):
-        export(Apply(function), tmp_path / "m.onnx", ONES)
+def test_types_that_an_operator_does_not_take_are_refused(tmp_path):
+    with pytest.raises(OnnxError, match=r"the network cannot be written as ONNX: .*Neg.*uint8"):
+        export(Apply(lambda x: -x.to("uint8")), tmp_path / "m.onnx", ONES)
     assert not list(tmp_path.iterdir())
 
 

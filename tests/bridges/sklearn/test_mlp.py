@@ -269,6 +269,14 @@ def test_verbose_prints_scikit_learns_lines(capsys):
         assert ours == capsys.readouterr().out
 
 
+def test_early_stopping_with_one_class_is_scikit_learns():
+    X, y = np.random.default_rng(0).normal(size=(60, 4)), np.zeros(60, int)
+    options = {"max_iter": 15, "random_state": 1, "early_stopping": True, "validation_fraction": 0.2}
+    ours, theirs = MLPClassifier(**options).fit(X, y), neural_network.MLPClassifier(**options).fit(X, y)
+    assert (ours.n_iter_, ours.validation_scores_) == (theirs.n_iter_, theirs.validation_scores_)
+    np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), rtol=1e-9)
+
+
 INVALID = [
     ({"alpha": -1}, "MLPRegressor: alpha must be a number of at least 0, not -1"),
     ({"alpha": "0.1"}, "alpha must be a number of at least 0, not '0.1'"),
