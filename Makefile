@@ -41,9 +41,10 @@ SECONDS := 60
 train: $(VENV)/.installed
 	$(BIN)/chainrule train
 
+# pytest keeps the tests with their assertions rewritten, six seconds of each process, unless byte code is not to be written
 test: $(VENV)/.installed-test $(if $(filter 1,$(TORCH)),$(VENV)/.installed-torch)
 	$(COMPILE) tests
-	$(ONE_THREAD) CHAINRULE_ORACLE=$(TORCH) $(BIN)/python -m pytest $(BY_FILE) $(addprefix --ignore=,$(OF_FUZZ) $(OF_ATTACK))
+	PYTHONDONTWRITEBYTECODE= $(ONE_THREAD) CHAINRULE_ORACLE=$(TORCH) $(BIN)/python -m pytest $(BY_FILE) $(addprefix --ignore=,$(OF_FUZZ) $(OF_ATTACK))
 
 # A minute: two and more processes of mpiexec train as one
 test-mpi: $(VENV)/.installed-mpi
