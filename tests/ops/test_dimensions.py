@@ -1,5 +1,6 @@
 """Dimensions and types of reductions: the same result or error for small arrays, large arrays, and compiled."""
 
+import functools
 import re
 
 import numpy as np
@@ -102,6 +103,35 @@ HALF = {
     "rms_norm": (lambda lib, f, x: f.rms_norm(x, (2,), eps=1e-5), [np.array([[0.0, 300.0]])]),
     "l1_loss": (lambda lib, f, x: f.l1_loss(x, lib.zeros_like(x)), [np.full(1000, 100.0)]),
 }
+
+
+GRADIENTS_OF_MANY = {
+    "mean": lambda lib, f, x: x.mean(),
+    "mse_loss": lambda lib, f, x: f.mse_loss(x, x.detach() - 2),
+    "l1_loss": lambda lib, f, x: f.l1_loss(x, x.detach() + 1),
+    "var": lambda lib, f, x: x.var(),
+    "std": lambda lib, f, x: x.std(),
+    "amax": lambda lib, f, x: (x - x.detach()).amax(),
+    "kl_div": lambda lib, f, x: f.kl_div(x, lib.zeros_like(x) + 1, reduction="batchmean"),
+}
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize("name", GRADIENTS_OF_MANY)
+def test_gradients_of_more_elements_than_float16_can_count(name, compiled):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'chainrule[torch]'")
+    numbers = (np.arange(200_000) % 5 - 2).astype(np.float16)
+
+    def gradient(lib, x):
+        x = x.detach().clone().requires_grad_()
+        GRADIENTS_OF_MANY[name](lib, lib.nn.functional, x).backward(lib.tensor(4.0, dtype=x.dtype))
+        return x.grad
+
+    run = chainrule.jit(lambda x: gradient(chainrule, x)) if compiled else functools.partial(gradient, chainrule)
+    actual = run(chainrule.from_numpy(numbers)).numpy()
+    expected = gradient(torch, torch.from_numpy(numbers).double()).numpy()
+    assert actual.dtype == np.float16
+    np.testing.assert_allclose(actual.astype("f8"), expected, atol=2.0**-25, rtol=1e-3)  # float16's numbers near 0
 
 
 @pytest.mark.parametrize("name", HALF)

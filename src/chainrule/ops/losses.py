@@ -19,7 +19,7 @@ from chainrule.ops.elementwise import log
 from chainrule.ops.indexing import check_indices
 from chainrule.ops.operation import Array, DTypeLike, Input, Tensor, check_tensors, operation
 from chainrule.ops.reductions import mean, sum
-from chainrule.ops.shape import cast, reshape, wrap_dim
+from chainrule.ops.shape import as_dtype, cast, reshape, widen_float16, wrap_dim
 
 __all__ = [
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "huber_loss", "kl_div", "l1_loss",
@@ -238,7 +238,7 @@ def kl_div(input: Input, target: Input, reduction: str = "mean", log_target: boo
         nonzero = ne(target, 0)  # 0 ln 0 = 0
         losses = where(nonzero, target * log(where(nonzero, target, 1.0)), 0.0) - target * input
     if reduction == "batchmean":
-        return sum(losses) / (input.shape[0] if input.ndim else 1)
+        return as_dtype(widen_float16(sum(losses)) / (input.shape[0] if input.ndim else 1), losses.dtype)
     return _reduce("kl_div", losses, reduction)
 
 

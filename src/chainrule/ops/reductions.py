@@ -61,9 +61,9 @@ def mean(input: Input, dim: Dim = None, keepdim: bool = False) -> Array:
 
 @mean.derivative
 def _(grad: Array, input_shape: tuple[int, ...], dim: Dim) -> Array:
-    """∂(Σ x / n)/∂xᵢ = 1 / n."""
+    """∂(Σ x / n)/∂xᵢ = 1 / n; here and below, n may be too large for float16."""
     count = _reduced_count(input_shape, dim) or 1  # if it is 0, the input's gradient is empty
-    return _broadcast(grad / count, input_shape, dim)
+    return _broadcast(widen_float16(grad) / count, input_shape, dim)
 
 
 @operation(input_count=1, numpy=np.max)
@@ -82,7 +82,8 @@ def _extreme_gradient(grad: Array, out: Array, input: Array, dim: Dim) -> Array:
     """1 for the maximum or minimum, divided evenly among ties; 0 for other elements; NaN if the result is NaN."""
     keepdim_shape = _keepdim_shape(input.shape, dim)
     selected = cast(input == np.reshape(out, keepdim_shape), dtype=input.dtype)  # 1 or 0, in the input's type
-    return selected * (np.reshape(grad, keepdim_shape) / sums.total(selected, _axes(selected, dim, "amax"), True))
+    tie_counts = sums.total(widen_float16(selected), _axes(selected, dim, "amax"), True)
+    return selected * (np.reshape(grad, keepdim_shape) / tie_counts)
 
 
 amax.derivative(_extreme_gradient)
@@ -175,7 +176,7 @@ def _(grad: Array, input: Array, dim: Dim, correction: float) -> Array:
     center = sums.mean(input, _axes(input, dim, "var"), True)
     if divisor <= 0:
         return grad * where(input == center, input * math.nan, math.inf)
-    return grad / (divisor / 2) * (input - center)
+    return widen_float16(grad) / (divisor / 2) * (input - center)
 
 
 @operation(fused=True)
