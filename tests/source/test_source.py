@@ -31,9 +31,15 @@ def run_numpy(network, x, *steps):
 
 def run_c(network, x, folder, *steps):
     graph = source.record(network, np.zeros((1, *x.shape[1:]), x.dtype), *steps)
-    (folder / "model.h").write_text(source.write_c(graph, "A network.", "model", []))
+    header = source.write_c(graph, "A network.", "model", [])
+    (folder / "model.h").write_text(header)
     types = C_TYPES[x.dtype.name], C_TYPES[graph.output.dtype.name]
-    program = f'#include "model.h"\nvoid run(const {types[0]} *x, {types[1]} *y) {{ model_predict(x, y); }}\n'
+    call = (
+        "return model_predict(x, y);"
+        if "static inline int model_predict" in header
+        else "model_predict(x, y); return 0;"
+    )
+    program = f'#include "model.h"\nint run(const {types[0]} *x, {types[1]} *y) {{ {call} }}\n'
     (folder / "run.c").write_text(program)
     command = ["cc", "-O2", "-std=c99", "-Wall", "-Werror", "-shared", "-fPIC", "run.c", "-o", "run.so", "-lm"]
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
@@ -41,7 +47,9 @@ def run_c(network, x, folder, *steps):
     library = ctypes.CDLL(str(folder / "run.so"))
     out = np.zeros((len(x), *graph.output.shape[1:]), graph.output.dtype)
     for example, row in zip(np.ascontiguousarray(x), out, strict=True):
-        library.run(example.ctypes.data_as(ctypes.c_void_p), row.ctypes.data_as(ctypes.c_void_p))
+        if library.run(example.ctypes.data_as(ctypes.c_void_p), row.ctypes.data_as(ctypes.c_void_p)):
+            assert not row.any()
+            raise IndexError("model_predict returned -1")
     return out
 
 
@@ -112,6 +120,18 @@ def test_c_header(case, tmp_path):
     np.testing.assert_allclose(
         run_c(network, x, tmp_path, *steps), run_network(network, x, *steps), rtol=1e-5, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("token", [-1, 20, 2**40, -(2**63)])
+def test_an_index_out_of_range_is_refused(token, tmp_path):
+    network, x = build("gpt"), np.arange(12)[None]
+    x[0, 3] = token
+    for run in (run_network, run_numpy):
+        with pytest.raises(IndexError, match="but must be 0 to 19"):
+            run(network, x)
+    if COMPILER is not None:
+        with pytest.raises(IndexError, match="returned -1"):
+            run_c(network, x, tmp_path)
 
 
 class Custom(nn.Module):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.source import runtime
 from chainrule.source.c_loops import Loops, View, contiguous
 from chainrule.source.c_tree import Assign, Block, Number, c_type, nest
 from chainrule.source.graph import Node
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 def write_c(graph: Graph, title: str, name: str, classes: Sequence[str] = (), inputs: Sequence[str] = ()) -> str:
     """Return the text of a header with a function `<name>_predict(input, output)`.
+
+    If the network looks up rows of a table, as an embedding does, the function returns 0, or -1 if an index is out of
+    range; otherwise, it returns nothing.
 
     Args:
         graph: the network recorded with a batch of 1.
@@ -51,6 +55,7 @@ def write_c(graph: Graph, title: str, name: str, classes: Sequence[str] = (), in
     indices = [f"i{d}" for d in range(len(graph.output.shape))]
     copy = Assign(_whole(graph.output, "y").at(indices), result.at(indices))  # type: ignore[union-attr]  # no number
     loops.body.append(Block("the result", nest(indices, graph.output.shape, [copy])))
+    has_lookups = any(node.function is runtime.embedding for node in nodes)
     guard = f"{name.upper()}_H"
     memory = sum(length * np.dtype(_BYTES.get(kind, kind)).itemsize for _, kind, length in loops.arrays)
     return "\n".join(
@@ -61,6 +66,11 @@ def write_c(graph: Graph, title: str, name: str, classes: Sequence[str] = (), in
             f"   x: {_describe(graph.input)}; y: {_describe(graph.output)}.",
             *(f"   {line}" for line in textwrap.wrap(_comment(f"Inputs: {', '.join(inputs)}."), 110) if inputs),
             *(f"   {line}" for line in textwrap.wrap(_comment(f"Outputs: {', '.join(classes)}."), 110) if classes),
+            *(
+                ["   It returns 0; if an index is out of range, it returns -1 and leaves y as it is."]
+                if has_lookups
+                else []
+            ),
             f"   C99, with math.h (link with -lm). Intermediate results, {memory:,} bytes, are in static memory:",
             "   one thread at a time may call it. */",
             f"#ifndef {guard}",
@@ -73,10 +83,12 @@ def write_c(graph: Graph, title: str, name: str, classes: Sequence[str] = (), in
             f"#define {name.upper()}_OUTPUTS {graph.output.example.size}",
             "",
             *(line for number, node in enumerate(weights) for line in _array(f"{name}_w{number}", node)),
-            f"static inline void {name}_predict(const {c_type(graph.input.dtype)} *x, {c_type(graph.output.dtype)} *y)",
+            f"static inline {'int' if has_lookups else 'void'} {name}_predict("
+            f"const {c_type(graph.input.dtype)} *x, {c_type(graph.output.dtype)} *y)",
             "{",
             *(f"    static {kind} {array}[{length}];" for array, kind, length in loops.arrays),
             *(f"    {line}" for statement in loops.body for line in statement.lines()),
+            *(["    return 0;"] if has_lookups else []),
             "}",
             "",
             "#endif",

@@ -21,6 +21,7 @@ from chainrule.source.c_tree import (
     Number,
     Position,
     Prefix,
+    Return,
     c_type,
     nest,
 )
@@ -251,15 +252,17 @@ def _join(loops: Loops, node: Node, operands: list[Operand]) -> View:
 
 
 def _take(loops: Loops, node: Node, operands: list[Operand]) -> View:
-    """Write the rows of a table, the first operand, at indices, the second."""
+    """Write the rows of a table, the first operand, at indices, the second; return -1 if one is out of range."""
     table, index = _view(operands[0]), _view(operands[1])
     out = loops.new(node)
     indices = _indices(len(out.shape))
     before, after = indices[: len(index.shape)], indices[len(index.shape) :]
     terms = (("row", table.strides[0]), *zip(after, table.strides[1:], strict=True))
     row = Declare("int64_t", "row", index.at(before))
+    is_outside = Infix("||", Infix("<", Name("row"), 0), Infix(">=", Name("row"), table.shape[0]))
+    check = If(is_outside, [Return(-1)])
     inner = nest(after, out.shape[len(before) :], [Assign(out.at(indices), Element(table.name, Position(terms)))])
-    loops.body += nest(before, out.shape[: len(before)], [row, *inner])
+    loops.body += nest(before, out.shape[: len(before)], [row, check, *inner])
     return out
 
 
@@ -395,7 +398,7 @@ BUILDERS: dict[Any, Build] = {
     **dict.fromkeys(FORMULAS, _elementwise),
     **dict.fromkeys((np.sum, np.mean, np.max, np.min), _reduction),
     np.asarray: _cast, np.reshape: _reshape, np.transpose: _transpose, np.broadcast_to: _broadcast_to, part: _part,
-    join: _join, np.take: _take, np.matmul: _matmul,
+    join: _join, runtime.embedding: _take, np.matmul: _matmul,
     runtime.convolution: _convolution, runtime.max_pool: _pool, runtime.avg_pool: _pool,
 }  # fmt: skip
 """The function that writes each NumPy function."""

@@ -190,6 +190,17 @@ class If:
 
 
 @dataclass
+class Return:
+    """`return value;`."""
+
+    value: int
+
+    def lines(self) -> list[str]:
+        """Return the text."""
+        return [f"return {self.value};"]
+
+
+@dataclass
 class Block:
     """Statements in a scope of their own, after a comment that says what they compute."""
 

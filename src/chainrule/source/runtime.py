@@ -33,10 +33,23 @@ def sliding_windows(x, kernel, stride, padding, dilation, fill):
     return windows[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
 
 
+def embedding(table, index):
+    """Return the rows of a table at indices."""
+    if index.size and not 0 <= index.min() <= index.max() < len(table):
+        raise IndexError(f"indices are {index.min()} to {index.max()}, but must be 0 to {len(table) - 1}")
+    return table[index]
+
+
 def erf(x):
     """The error function."""
     return np.vectorize(math.erf, [x.dtype])(x)
 
 
-NEEDS = {convolution: [sliding_windows], max_pool: [sliding_windows], avg_pool: [sliding_windows], erf: []}
+NEEDS = {
+    convolution: [sliding_windows],
+    max_pool: [sliding_windows],
+    avg_pool: [sliding_windows],
+    embedding: [],
+    erf: [],
+}
 """The functions that a graph may contain, each with the other functions of this file that it calls."""

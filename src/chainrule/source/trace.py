@@ -378,7 +378,7 @@ def _getitem(trace: Trace, x: Symbol, *, index: Any) -> Symbol:
 
 
 def _embedding_lookup(trace: Trace, weight: Symbol, index: Symbol) -> Symbol:
-    return trace.write(np.take, (weight, index), {"axis": 0})
+    return trace.write(runtime.embedding, (weight, index), {})
 
 
 def _attention(trace: Trace, query: Any, key: Any, value: Any, *, is_causal: bool, scale: float) -> Any:
