@@ -30,7 +30,7 @@ MIN_SCORES = 1024
 """The smallest number of scores of a head, queries × keys, for which attention is fused, for the same reason."""
 
 
-@operation(extra="logsumexp")
+@operation(extra="logsumexp", promote="floating_only")
 def fused_attention(query: Array, key: Array, value: Array, *, is_causal: bool, scale: float) -> Any:
     """softmax(scale Q Kᵀ) V, in one pass over blocks of keys: (..., L, E), (..., S, E) and (..., S, F) to (..., L, F).
 

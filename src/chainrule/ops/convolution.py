@@ -9,6 +9,7 @@ Source: Dumoulin and Visin, A guide to convolution arithmetic for deep learning 
 
 from typing import Any, NamedTuple
 
+from chainrule.errors import check_floats
 from chainrule.kernels import convolution as convolution_kernels
 from chainrule.ops.indexing import add_at
 from chainrule.ops.operation import Array, Input, Ints, Tensor, check_tensors, operation
@@ -29,6 +30,7 @@ class ConvParams(NamedTuple):
 @operation
 def convolution(input: Array, weight: Array, *, params: ConvParams) -> Array:
     """Convolve an input (N, C, H, W) with a weight (O, C / groups, KH, KW), giving (N, O, H′, W′)."""
+    check_floats("convolution", input)  # kernels cannot be compiled for integers
     return convolution_kernels.convolve(input, weight, *params)
 
 
@@ -48,6 +50,7 @@ def convolution_input_gradient(out_grad: Array, weight: Array, *, shape: Any, pa
     It is computed from the gradient of the result of the convolution, `out_grad` (N, O, H′, W′), and the weight.
     `conv_transpose2d` passes its own input as `out_grad`.
     """
+    check_floats("convolution_input_gradient", out_grad)
     return convolution_kernels.convolve_input_gradient(out_grad, weight, shape, *params)
 
 
@@ -67,6 +70,7 @@ def convolution_weight_gradient(input: Array, out_grad: Array, *, shape: Any, pa
     It is computed from the input (N, C, H, W) and the gradient of the result of the convolution, `out_grad`
     (N, O, H′, W′).
     """
+    check_floats("convolution_weight_gradient", input)
     return convolution_kernels.convolve_weight_gradient(input, out_grad, shape, *params)
 
 

@@ -154,6 +154,18 @@ BEYOND_THE_CASES = {
         [np.arange(27, dtype=HALF).reshape(1, 1, 3, 3, 3), np.ones((1, 1, 2, 2, 2), HALF)],
         {},
     ),
+    "a transposed convolution in float16": (
+        "ConvTranspose",
+        [np.arange(8, dtype=HALF).reshape(1, 2, 2, 2), np.arange(12, dtype=HALF).reshape(2, 3, 2, 1), np.ones(3, HALF)],
+        {"strides": [2, 1], "pads": [1, 0, 0, 0]},
+    ),
+    "a transposed convolution of sequences in float16": (
+        "ConvTranspose",
+        [np.arange(3, dtype=HALF).reshape(1, 1, 3), np.arange(2, dtype=HALF).reshape(1, 1, 2)],
+        {},
+    ),
+    "averages in float16": ("AveragePool", [np.arange(16, dtype=HALF).reshape(1, 1, 4, 4)], {"kernel_shape": [2, 2]}),
+    "the error function in float16": ("Erf", [np.array([-1, 0, 0.5], HALF)], {}),
     "maxima of nothing but -inf": (
         "MaxPool",
         [np.full((1, 2, 2, 2), -np.inf, SINGLE)],
@@ -180,6 +192,27 @@ def test_nodes_that_the_cases_leave_out(name):
     for out, wanted in zip(backend.run_node(node, inputs), expected, strict=True):
         assert out.dtype == wanted.dtype
         np.testing.assert_array_equal(out, wanted)
+
+
+def test_convolutions_of_integers_are_refused():
+    for op_type in ("Conv", "ConvTranspose"):
+        with pytest.raises(TypeError, match=f"^{op_type}: .*takes floats, not int64"):
+            backend.run_node(helper.make_node(op_type, ["x", "w"], ["y"]), [np.ones((1, 1, 3, 3), np.int64)] * 2)
+
+
+def test_maxima_determinants_and_gelu_in_float16():
+    """As in PyTorch, in whose float16 GELU differs from that of float32 by rounding alone."""
+    torch = pytest.importorskip("torch")
+    x = np.random.default_rng(0).normal(size=(1, 2, 5, 5)).astype(HALF)
+    for op_type, attributes, function in (
+        ("MaxPool", {"kernel_shape": [2, 2], "strides": [2, 2]}, lambda x: torch.nn.functional.max_pool2d(x, 2)),
+        ("Det", {}, torch.linalg.det),
+        ("Gelu", {}, torch.nn.functional.gelu),
+        ("Gelu", {"approximate": "tanh"}, lambda x: torch.nn.functional.gelu(x, approximate="tanh")),
+    ):
+        (out,) = backend.run_node(helper.make_node(op_type, ["x"], ["y"], **attributes), [x])
+        assert out.dtype == HALF
+        np.testing.assert_allclose(out, function(torch.tensor(x).float()).half().numpy(), rtol=1e-3)
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.int64, np.uint64, bool])

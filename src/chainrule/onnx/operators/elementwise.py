@@ -21,7 +21,7 @@ from chainrule.onnx.operators.call import (
     wrap,
 )
 from chainrule.ops.arithmetic import trunc_divide
-from chainrule.ops.shape import as_dtype
+from chainrule.ops.shape import as_dtype, widen_float16
 
 
 def _binary(function: Any) -> Operator:
@@ -178,8 +178,12 @@ def _thresholded_relu(call: Call, x: Any) -> Any:
     return ops.where(ops.gt(x, call.get("alpha", 1.0)), x, 0.0)
 
 
+def _erf(x: Any) -> Any:
+    return as_dtype(ops.erf(widen_float16(x)), x.dtype)
+
+
 def _gelu(call: Call, x: Any) -> Any:
-    return ops.gelu(x, approximate=call.choose("approximate", "none", "tanh"))
+    return as_dtype(ops.gelu(widen_float16(x), approximate=call.choose("approximate", "none", "tanh")), x.dtype)
 
 
 def _swish(call: Call, x: Any) -> Any:
@@ -224,7 +228,7 @@ OPERATORS: dict[str, Operator] = {
     "Sinh": plain_operator(ops.sinh), "Cosh": plain_operator(ops.cosh), "Tanh": plain_operator(ops.tanh),
     "Asin": plain_operator(ops.asin), "Acos": plain_operator(ops.acos), "Atan": plain_operator(ops.atan),
     "Asinh": plain_operator(ops.asinh), "Acosh": plain_operator(ops.acosh), "Atanh": plain_operator(ops.atanh),
-    "Erf": plain_operator(ops.erf), "Sign": plain_operator(ops.sign), "Floor": plain_operator(ops.floor),
+    "Erf": plain_operator(_erf), "Sign": plain_operator(ops.sign), "Floor": plain_operator(ops.floor),
     "Ceil": plain_operator(ops.ceil), "Round": plain_operator(ops.round),
     "Add": _binary(ops.add), "Sub": _binary(ops.sub), "Mul": _binary(ops.mul), "Div": _div,
     "Mod": _mod, "Pow": _pow, "Min": _variadic(ops.minimum), "Max": _variadic(ops.maximum),

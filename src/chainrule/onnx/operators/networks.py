@@ -11,7 +11,7 @@ from chainrule.nn import functional as F  # noqa: N812  # the field's name for i
 from chainrule.onnx.operators.call import Call, Operator, array, detached, is_float, plain_operator, wrap
 from chainrule.ops.normalization import standardize
 from chainrule.ops.operation import stop_gradient
-from chainrule.ops.shape import as_dtype
+from chainrule.ops.shape import as_dtype, widen_float16
 
 
 def _matmul(call: Call, x: Any, y: Any) -> Any:
@@ -158,7 +158,7 @@ def _softmax_cross_entropy(call: Call, scores: Any, target: Any, weight: Any = N
 
 
 def _det(x: Any) -> Any:
-    return np.linalg.det(array(x))
+    return np.linalg.det(array(widen_float16(x))).astype(x.dtype)
 
 
 OPERATORS: dict[str, Operator] = {

@@ -16,7 +16,7 @@ from chainrule.onnx.operators.call import Call, Operator, array, detached, integ
 from chainrule.ops.convolution import ConvParams, convolution, convolution_input_gradient
 from chainrule.ops.indexing import add_at, index_put
 from chainrule.ops.pooling import PoolParams, avg_pool, max_pool
-from chainrule.ops.shape import as_dtype
+from chainrule.ops.shape import as_dtype, widen_float16
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -148,6 +148,9 @@ def _conv_transpose(call: Call, x: Any, weight: Any, bias: Any = None) -> Any:
         smaller, larger = [t // 2 for t in totals], [t - t // 2 for t in totals]
         before, after = (smaller, larger) if auto == "SAME_UPPER" else (larger, smaller)
         pads = (*before, *after)
+    dtype = x.dtype
+    if dtype == np.float16:  # the kernels compute in float32
+        x, weight, bias = (None if v is None else as_dtype(v, np.float32) for v in (x, weight, bias))
     image, filters = (x, weight) if n == 2 else (ops.unsqueeze(x, 2), ops.unsqueeze(weight, 2))
     sizes = _two(full) if n == 2 else (1, full[0])
     # the whole result is the gradient of a convolution without padding; then padding is cut off, or zeros are appended
@@ -159,7 +162,7 @@ def _conv_transpose(call: Call, x: Any, weight: Any, bias: Any = None) -> Any:
     edges = [width for b, a, e in zip(before[::-1], after[::-1], extra[::-1], strict=True) for width in (-b, e - a)]
     out = out if n == 2 else ops.squeeze(out, 2)
     out = ops.pad(out, edges) if any(edges) else out
-    return _with_bias(out, bias)
+    return as_dtype(_with_bias(out, bias), dtype)
 
 
 # Pooling
@@ -202,14 +205,14 @@ def _max_pool(call: Call, x: Any) -> Any:
             call.refuse(f"takes floats or bytes, not {x.dtype}")
         values: Any = array(x).astype(np.float32)
     else:
-        values = x
+        values = widen_float16(x)
     if len(call.outputs) == 1 and _is_supported_by_ops(x, window):
         params = PoolParams(window.kernel, window.strides, window.before, window.dilations)  # type: ignore[arg-type]
         out: Any = max_pool(values, params=params)
     else:
         parts = _slices(_padded(values, window, -np.inf), window)
         out = ops.amax(ops.stack(parts), 0)
-    out = out if x.dtype.kind == "f" else array(out).astype(x.dtype)
+    out = as_dtype(out, x.dtype) if x.dtype.kind == "f" else array(out).astype(x.dtype)
     if len(call.outputs) == 1:
         return out
     sizes = x.shape[2:]
@@ -231,7 +234,7 @@ def _average_pool(call: Call, x: Any) -> Any:
     window, with_padding = _pooling_window(call, x), bool(call.get("count_include_pad", 0))
     if _is_supported_by_ops(x, window) and set(window.dilations) == {1}:
         params = PoolParams(window.kernel, window.strides, window.before)  # type: ignore[arg-type]
-        return avg_pool(x, params=params, divisor_options=(with_padding, None))
+        return as_dtype(avg_pool(widen_float16(x), params=params, divisor_options=(with_padding, None)), x.dtype)
     total = _sum_of_windows(_padded(x, window, 0.0), window)
     ones: Any = np.ones((1, 1, *x.shape[2:]), x.dtype)
     if with_padding:  # the padding is counted, unlike what ceil_mode appends
