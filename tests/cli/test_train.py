@@ -459,7 +459,8 @@ def test_resume_goes_on_as_the_run_was_begun(command, copy, options):
     done = command("train", "--resume", copy, *options)
     assert (done.code, done.out) == (2, "")
     assert f"--resume keeps the run's settings: leave out {options[0]}" in done.err
-    hint = {"--lr": "lr", "--batch-size": "batch_size", "--eager": "eager"}.get(options[0])
+    hints = {"--lr": "lr", "--batch-size": "batch_size", "--eager": "eager", "--optimizer": "optimizer"}
+    hint = hints.get(options[0])
     assert ("; to change the setting: --override" in done.err) == (hint is not None)
     assert hint is None or f"--override {hint}=VALUE\n" in done.err
     assert bits(copy) == before
@@ -669,6 +670,26 @@ def test_a_fork_at_any_step(command, images, here):
     assert done.code == 0
     assert "forked from run at step 1\n" in done.out
     assert "epochs 3 instead of 2, optimizer sgd instead of adamw, lr 0.1 instead of 0.02" in done.out
+
+
+def test_another_optimizer_by_override(command, images, here):
+    """A resumed run and a fork, which begin with the same defaults of the new optimizer as `--optimizer` of a fork."""
+    assert command("train", "--data", images, "--epochs", 2, "--keep", 2, "--out", "run", "--quiet").code == 0
+    shutil.copytree(here / "run", here / "resumed")
+    calls = [
+        ("--from", "run", "--optimizer", "sgd", "--out", "fork"),
+        ("--from", "run", "--override", "optimizer=sgd", "--out", "other-fork"),
+        ("--resume", "resumed", "--override", "optimizer=sgd"),
+    ]
+    for call in calls:
+        done = command("train", *call, "--epoch", 1, "--quiet")
+        assert (done.code, done.err) == (0, "")
+    assert bits(here / "fork") == bits(here / "other-fork") == bits(here / "resumed")
+    training = runs.Run("resumed").config["training"]
+    assert (training["optimizer"], training["lr"], training["momentum"]) == ("sgd", 0.1, 0.9)
+    done = command("train", "--resume", "resumed", "--epoch", 1, "--override", "optimizer=newton")
+    assert done.code == 2
+    assert "newton" in done.err
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import click
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 from chainrule import models
 from chainrule.cli.output import print_lines
 from chainrule.models.examples import random_batch
-from chainrule.training.optimizers import OPTIMIZERS, check_optimizer, make_optimizer
+from chainrule.training.optimizers import OPTIMIZERS, check_optimizer, make_optimizer, with_defaults
 from chainrule.training.profiler import profile as measure
 
 
@@ -36,9 +35,8 @@ def profile(model: str, batch_size: int | None, optimizer: str | None, repeats: 
     """
     entry = models.get(model)
     recipe = entry.recipe
-    if optimizer is not None and optimizer != recipe.optimizer:
-        settings: dict[str, Any] = {"momentum": 0.0, "weight_decay": 0.0, **OPTIMIZERS[optimizer].settings}
-        recipe = replace(recipe, optimizer=optimizer, **settings)
+    if optimizer is not None:
+        recipe = replace(recipe, **with_defaults(recipe, {"optimizer": optimizer}))
     check_optimizer(recipe)
     network = models.build(entry.name, generator=np.random.default_rng(0))
     inputs, targets = random_batch(entry, network, batch_size or recipe.batch_size)

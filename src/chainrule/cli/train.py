@@ -438,7 +438,7 @@ def _open_run(
     refused_options = _given_options(unchangeable)
     if refused_options:
         overridable_options = [
-            name for name in refused_options if name in ("--batch-size", "--eager", "--lr", "--shards")
+            name for name in refused_options if name in ("--batch-size", "--eager", "--lr", "--optimizer", "--shards")
         ]
         hint = (
             f"; to change the setting: --override {overridable_options[0][2:].replace('-', '_')}=VALUE"

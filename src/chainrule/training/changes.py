@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from chainrule.errors import RunError
 from chainrule.models import Recipe
 from chainrule.training.experiment import check_data, check_settings, is_worth_compiling, refuse_shipped
-from chainrule.training.optimizers import OPTIMIZERS, check_has_momentum, check_optimizer
+from chainrule.training.optimizers import check_has_momentum, check_optimizer, with_defaults
 from chainrule.training.resume import complete_rollback, load_state, saved_settings
 from chainrule.training.run import DIFFERS_KEY, RECIPE_SCHEMA, ROLLBACK_KEY, Run, check_schema, write_config
 from chainrule.training.upgrade import FORMER_SETTINGS
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from chainrule.training.task import Data
 
 
-_NOT_ASSIGNABLE = ("optimizer", "augment", "steps_per_epoch")
-"""The settings that `parse_settings` refuses: `optimizer`, which the command line changes in a fork only, by its own
-option; `augment`, since NAME=VALUE cannot express a dict; `steps_per_epoch`, which `change_run` refuses as well."""
+_NOT_ASSIGNABLE = ("augment", "steps_per_epoch")
+"""The settings that `parse_settings` refuses: `augment`, since NAME=VALUE cannot express a dict, and `steps_per_epoch`,
+which `change_run` refuses as well."""
 _ASSIGNABLE_TYPES = {name: kind for name, kind in get_type_hints(Recipe).items() if name not in _NOT_ASSIGNABLE}
 """The types of the settings that `parse_settings` accepts."""
 
@@ -199,11 +199,7 @@ def change_recipe(recipe: Recipe, settings: Mapping[str, Any], source: str) -> R
     changed_settings = {name: value for name, value in settings.items() if getattr(recipe, name) != value}
     if "steps_per_epoch" in changed_settings:  # `resume` computes from it how many steps a saved state has taken
         raise RunError("steps_per_epoch cannot be changed: the run's states count its steps by it")
-    optimizer = settings.get("optimizer", recipe.optimizer)
-    defaults = {}
-    if optimizer != recipe.optimizer and optimizer in OPTIMIZERS:
-        defaults = {"momentum": 0.0, "weight_decay": 0.0, **OPTIMIZERS[optimizer].settings}
-    new = replace(recipe, **{**defaults, **settings})
+    new = replace(recipe, **with_defaults(recipe, settings))
     check_optimizer(new)
     if "momentum" in changed_settings and "optimizer" not in changed_settings:
         check_has_momentum(new)

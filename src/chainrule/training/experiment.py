@@ -31,7 +31,7 @@ from chainrule.training import tasks
 from chainrule.training.callbacks import BestModel, Checkpoint, History, SettingsCheck, StopAugmentation, StopOnNaN
 from chainrule.training.fine_tuning import build_initial_network, describe_start
 from chainrule.training.logs import check_logs, make_logs
-from chainrule.training.optimizers import OPTIMIZERS, check_optimizer, make_optimizer
+from chainrule.training.optimizers import check_optimizer, make_optimizer, with_defaults
 from chainrule.training.replay_states import ReplayStates
 from chainrule.training.run import SHIPPED, SHIPPED_WORDS
 from chainrule.training.trainer import Callback, Trainer
@@ -105,10 +105,7 @@ def configure(
         **{name: value for name, value in (options or {}).items() if value is not None},
     }
     overrides = {**data_overrides, **{name: value for name, value in overrides.items() if value is not None}}
-    optimizer = overrides.get("optimizer", recipe.optimizer)
-    if optimizer != recipe.optimizer and optimizer in OPTIMIZERS:  # the recipe's settings are for its own optimizer
-        overrides = {"momentum": 0.0, "weight_decay": 0.0, **OPTIMIZERS[optimizer].settings, **overrides}
-    recipe = replace(recipe, **overrides)
+    recipe = replace(recipe, **with_defaults(recipe, overrides))
     check_settings(task, recipe, seed, limit, data, keep)
     network = models.build(entry.name, model_options, generator=np.random.default_rng(0)).eval()
     task.check_model(entry, network, data)

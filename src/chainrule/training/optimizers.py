@@ -193,3 +193,15 @@ def check_has_momentum(recipe: Recipe) -> None:
     if not OPTIMIZERS[recipe.optimizer].has_momentum:
         names = join_names([name for name, entry in OPTIMIZERS.items() if entry.has_momentum])
         raise RunError(f"momentum is a setting of {names}, and this run's optimizer is {recipe.optimizer}")
+
+
+def with_defaults(recipe: Recipe, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return new settings of a recipe, completed if they name a different optimizer.
+
+    The recipe's learning rate, momentum and weight decay are meant for its own optimizer, so those that are not among
+    the settings become the defaults of the new optimizer. An unknown optimizer has no defaults.
+    """
+    optimizer = settings.get("optimizer", recipe.optimizer)
+    if optimizer == recipe.optimizer or optimizer not in OPTIMIZERS:
+        return dict(settings)
+    return {"momentum": 0.0, "weight_decay": 0.0, **OPTIMIZERS[optimizer].settings, **settings}
