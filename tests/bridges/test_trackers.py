@@ -29,15 +29,27 @@ settings = [run.data.params["lr"], run.data.params["model"], run.info.run_name]
 print(json.dumps([[rows[step] for step in sorted(rows)], settings]))
 """,
     "wandb": """
+import time
 from wandb.proto import wandb_internal_pb2
 (file,) = Path("wandb").glob("offline-run-*/*.wandb")
-content, position, rows, settings = file.read_bytes(), 7, [], []
-assert len(content) < 1 << 15  # one block of LevelDB's log format: checksum, length, type, record
-while position < len(content):
-    length = int.from_bytes(content[position + 4 : position + 6], "little")
-    assert content[position + 6] == 1  # a whole record
-    record = wandb_internal_pb2.Record.FromString(content[position + 7 : position + 7 + length])
-    position += 7 + length
+
+def read_records():
+    content, position = file.read_bytes(), 7
+    assert len(content) < 1 << 15  # one block of LevelDB's log format: checksum, length, type, record
+    while position + 7 <= len(content):
+        length = int.from_bytes(content[position + 4 : position + 6], "little")
+        if position + 7 + length > len(content):
+            break
+        assert content[position + 6] == 1  # a whole record
+        yield wandb_internal_pb2.Record.FromString(content[position + 7 : position + 7 + length])
+        position += 7 + length
+
+records = []
+while not records or records[-1].WhichOneof("record_type") != "exit":  # wandb's service still writes the file
+    time.sleep(0.01)
+    records = list(read_records())
+rows, settings = [], []
+for record in records:
     kind = record.WhichOneof("record_type")
     if kind == "history":
         items = {"".join(i.nested_key) or i.key: json.loads(i.value_json) for i in record.history.item}
