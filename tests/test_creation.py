@@ -72,6 +72,67 @@ def test_a_number_that_no_integer_type_holds_is_refused_as_in_pytorch(dtype, num
             assert ours().tolist() == expected
 
 
+def assigned(library, number, dtype):
+    x = library.zeros(1, dtype=dtype)
+    x[0] = number
+    return x
+
+
+WAYS_TO_WRITE_A_NUMBER = {
+    "tensor": lambda library, number, dtype: library.tensor([number], dtype=dtype),
+    "tensor of a number": lambda library, number, dtype: library.tensor(number, dtype=dtype),
+    "as_tensor": lambda library, number, dtype: library.as_tensor([number], dtype=dtype),
+    "full": lambda library, number, dtype: library.full((1,), number, dtype=dtype),
+    "linspace": lambda library, number, dtype: library.linspace(number, number, 1, dtype=dtype),
+    "assignment": assigned,
+    "fill_": lambda library, number, dtype: library.zeros(1, dtype=dtype).fill_(number),
+    "masked_fill": lambda library, number, dtype: library.zeros(1, dtype=dtype).masked_fill(
+        library.tensor([True]), number
+    ),
+    "masked_fill by a tensor": lambda library, number, dtype: library.zeros(1, dtype=dtype).masked_fill(
+        library.tensor([True]), library.tensor(number)
+    ),
+    "scatter": lambda library, number, dtype: library.zeros(1, dtype=dtype).scatter(0, library.tensor([0]), number),
+}
+
+
+@pytest.mark.parametrize("way", WAYS_TO_WRITE_A_NUMBER)
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int64", "bool", "float32"])
+def test_one_rule_for_the_numbers_that_a_type_takes(dtype, way):
+    torch = pytest.importorskip("torch")
+    if (dtype, way) == ("bool", "linspace"):
+        pytest.skip("PyTorch's linspace has no booleans")
+    write = WAYS_TO_WRITE_A_NUMBER[way]
+    numbers = (-1, -128, -129, -255, -256, 255, 256, True, 2.0, 2.5, -1.0, -2.5, np.int64(-1), np.int64(300))
+    for number in numbers:
+        try:
+            expected = write(torch, number, getattr(torch, dtype)).tolist()
+        except RuntimeError:
+            with pytest.raises(OverflowError, match=f"^{number} does not fit into {dtype}$"):
+                write(chainrule, number, np.dtype(dtype))
+        else:
+            out = write(chainrule, number, np.dtype(dtype))
+            assert (out.tolist(), out.dtype) == (expected, dtype), number
+
+
+def test_an_unsigned_type_takes_negative_integers_in_arange_padding_and_large_types():
+    assert chainrule.arange(-1, 3, dtype=np.uint8).tolist() == [255, 0, 1, 2]  # as in PyTorch
+    assert chainrule.pad(chainrule.tensor([7], dtype=np.uint8), (0, 1), value=-1).tolist() == [7, 255]
+    assert chainrule.tensor([-1], dtype=np.uint16).tolist() == [65535]
+    assert chainrule.tensor([-(2**63)], dtype=np.uint64).tolist() == [2**63]
+    for number in (-(2**63) - 1, 2**64):
+        with pytest.raises(OverflowError, match=f"^{number} does not fit into uint64$"):
+            chainrule.tensor([number], dtype=np.uint64)
+
+
+def test_linspace_of_integers_cuts_off_fractions_as_in_pytorch():
+    torch = pytest.importorskip("torch")
+    for start, end, steps in ((-0.5, 0.5, 2), (-5, 0, 4), (0.9, 5.9, 3), (-80.5, 58, 9), (3, 3, 1)):
+        expected = torch.linspace(start, end, steps, dtype=torch.int64).tolist()
+        assert chainrule.linspace(start, end, steps, dtype=np.int64).tolist() == expected
+    assert chainrule.linspace(-0.5, 1, 2, dtype=np.uint8).tolist() == [0, 1]
+
+
 def test_the_largest_numbers_with_fractions_that_are_cut_off():
     assert chainrule.tensor([255.9, -0.5], dtype=np.uint8).tolist() == [255, 0]
     assert chainrule.full((1,), -128.5, np.int8).tolist() == [-128]

@@ -11,11 +11,11 @@ from chainrule import ops
 from chainrule.autograd.mode import mode
 from chainrule.devices import check_device
 from chainrule.errors import check, check_integer, check_numbers
-from chainrule.ops.dtypes import DEFAULT, storable_dtype
+from chainrule.ops.dtypes import DEFAULT, convert_numbers, numeric_array, storable_dtype
 from chainrule.ops.operation import check_tensors
 from chainrule.ops.shape import int_tuple
 from chainrule.random import draw, draw_with
-from chainrule.tensor import Tensor, _numeric_array, _sizes, as_tensor, check_representable
+from chainrule.tensor import Tensor, _sizes, as_tensor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,9 +74,8 @@ def full(
 ) -> Tensor:
     """A Tensor filled with one value; by default, of the value's type, or of float32 for a Python float."""
     dtype = DEFAULT if dtype is None and isinstance(fill_value, float) else dtype
-    value = _numeric_array(fill_value)  # raises an error unless it is numeric
-    check_representable(value, value.dtype if dtype is None else np.dtype(dtype))
-    return _create(np.full(_shape("full", size), fill_value, dtype), requires_grad, device)
+    value = convert_numbers(fill_value, numeric_array(fill_value).dtype if dtype is None else np.dtype(dtype))
+    return _create(np.full(_shape("full", size), value), requires_grad, device)
 
 
 def zeros_like(
@@ -99,15 +98,14 @@ def arange(
     start: float, end: float | None = None, step: float = 1, dtype: DTypeLike | None = None, *, device: Device = None
 ) -> Tensor:
     """Numbers from `start` to `end` (exclusive): arange(3) is 0, 1, 2."""
-    if end is None:
-        start, end = 0, start
+    start, end = (0, start) if end is None else (start, end)
     if dtype is None and any(isinstance(value, float) for value in (start, end, step)):
         dtype = DEFAULT
     check_numbers("arange", start, end, step)
     check("arange", step != 0, "the step must not be 0")
     check("arange", 0 <= (end - start) / step < math.inf, f"steps of {step} do not lead from {start} to {end}")
     array = np.arange(start, end, step)  # floats in float64: rounding errors would accumulate in float32
-    check_representable(array[:: max(len(array) - 1, 1)], array.dtype if dtype is None else np.dtype(dtype))
+    convert_numbers(array[:: max(len(array) - 1, 1)], array.dtype if dtype is None else np.dtype(dtype))  # the ends
     return _create(array if dtype is None else array.astype(dtype), device=device)
 
 
@@ -115,8 +113,9 @@ def linspace(start: float, end: float, steps: int, dtype: DTypeLike = DEFAULT, *
     """`steps` numbers from `start` to `end`, both included, evenly spaced."""
     check_numbers("linspace", start, end)
     check_integer("linspace", "steps", steps, minimum=0)
-    check_representable(np.array([start, end]), _dtype(dtype))
-    return _create(np.linspace(start, end, steps, dtype=_dtype(dtype)), device=device)
+    dtype = _dtype(dtype)
+    ends = convert_numbers([start, end], dtype).tolist()
+    return _create(np.linspace(ends[0], ends[1], steps).astype(dtype), device=device)
 
 
 def eye(n: int, m: int | None = None, dtype: DTypeLike = DEFAULT, *, device: Device = None) -> Tensor:

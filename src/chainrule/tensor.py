@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import builtins
 import contextvars
-import functools
-import math
 import threading
 import warnings
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, overload
@@ -26,7 +24,7 @@ from chainrule.devices import CPU, check_device, device, target_dtype
 from chainrule.errors import LeakedTracerError, check, read_only_error
 from chainrule.habits import TENSOR_CLASS_HINTS, TENSOR_HINTS, no_attribute
 from chainrule.ops import numpy_names
-from chainrule.ops.dtypes import DEFAULT, promote, storable_dtype
+from chainrule.ops.dtypes import DEFAULT, convert_numbers, numeric_array, promote, storable_dtype
 from chainrule.ops.operation import Operation
 from chainrule.ops.slicing import unfold
 
@@ -93,12 +91,16 @@ class Tensor(metaclass=_TensorType):
 
     Args:
         data: numbers, nested sequences of numbers, an array or a Tensor; it is copied (`from_numpy` shares memory).
-        dtype: the type; if None, Python floats become float32, Python integers int64, and arrays keep their type.
+        dtype: the type; if None, Python floats become float32, Python integers int64, and arrays keep their type. An
+            integer type takes the numbers that it can hold, without their fractions; an unsigned type also takes
+            negative integers: -1 becomes its largest number, as in PyTorch. The same holds for `full`, `arange`,
+            assignments, `fill_`, `masked_fill` and `scatter`. Arrays are converted as by NumPy.
         requires_grad: whether to record operations on it, so that `backward()` can compute `.grad`.
 
     Raises:
         TypeError: the data is not boolean, integer or floating, or it requires gradients and is not floating.
         ValueError: nested sequences have different lengths.
+        OverflowError: an integer type cannot hold a number.
     """
 
     __slots__ = ("__weakref__", "_aliases", "_data", "_node", "_version", "_view")
@@ -588,9 +590,9 @@ class Tensor(metaclass=_TensorType):
             if first:
                 self[first][index] = value
                 return
-        array = _values(value) if isinstance(value, Tensor) else _numeric_array(value)
+        array = _values(value) if isinstance(value, Tensor) else numeric_array(value)
         if isinstance(value, np.generic) or not hasattr(value, "__array__"):  # an array is converted as in NumPy
-            check_representable(array, self.dtype)
+            array = convert_numbers(array, self.dtype)
         shape = self.shape if index is ... else _shape_at(self._data, index)
         try:
             np.broadcast_to(array, shape)
@@ -800,32 +802,15 @@ def _as_array(data: Any, dtype: DTypeLike | None, copy: bool) -> NDArray[Any]:
         data = data._concrete("the copy that tensor() makes (use clone() instead)")
     elif hasattr(data, "__array__") and not isinstance(data, (np.ndarray, np.generic)):
         data = np.asarray(data)
-    array = _numeric_array(data)
-    # Arrays and NumPy's numbers: convert the type if there is a dtype. Python numbers without a dtype: floats become
-    # float32. Python integers and booleans with a dtype: convert `data`, not `array`, so that NumPy refuses integers
-    # that do not fit. Python floats with a dtype: convert `array`.
-    if dtype is None and not hasattr(data, "__array__"):
+    array = numeric_array(data)
+    if isinstance(data, np.ndarray):
+        array = np.array(data, dtype, order="C") if copy else np.asarray(data, dtype)
+    elif dtype is None:
         if array.dtype == np.float64 and not isinstance(_first_number(data), (np.ndarray, np.generic, Tensor)):
             array = array.astype(DEFAULT)
-    elif array.dtype.kind != "f" or hasattr(data, "__array__"):
-        array = np.array(data, dtype, order="C") if copy else np.asarray(data, dtype)
-    else:
-        if np.dtype(dtype).kind != "f":  # in a floating type, too large a number becomes infinite, with a warning
-            check_representable(array, np.dtype(dtype))
-        array = array.astype(dtype)
+    else:  # in a floating type, too large a number becomes infinite, with a warning
+        array = array.astype(dtype) if np.dtype(dtype).kind == "f" else convert_numbers(array, np.dtype(dtype))
     return array.astype(storable_dtype(array.dtype).newbyteorder("="), copy=False)
-
-
-def _numeric_array(data: Any) -> NDArray[Any]:
-    """Return the data as NumPy converts it, which gives an array of objects for integers that are too large.
-
-    Raises:
-        TypeError: the data is not numeric: NumPy would turn None into NaN, and "3" into 3.
-    """
-    array = np.asarray(data)
-    if array.dtype.kind != "O" or not all(isinstance(number, int) for number in array.flat):
-        storable_dtype(array.dtype)
-    return array
 
 
 def _first_number(data: Any) -> Any:
@@ -892,33 +877,6 @@ def _no_derivative(name: str) -> TypeError:
 
 def _comparable(other: object) -> bool:
     return isinstance(other, (Tensor, np.ndarray, np.generic, bool, int, float))
-
-
-def check_representable(array: NDArray[Any], dtype: np.dtype[Any]) -> None:
-    """Check that the numbers in an array can be converted to a type.
-
-    Raises:
-        OverflowError: a number is too large, or NaN is to become an integer. A negative integer is allowed here for an
-            unsigned type: if it is assigned, -1 becomes the largest number, as in C and PyTorch.
-    """
-    if dtype.kind not in "iuf":
-        return
-    lowest, highest = _limits(dtype)
-    if lowest == 0 and array.dtype.kind != "f":  # an unsigned type takes negative integers, but not negative floats
-        lowest = -highest
-    for number in array.ravel().tolist():
-        # in an integer type, the fraction will be cut off: 255.9 fits into uint8
-        fits = not highest < abs(number) < math.inf if dtype.kind == "f" else lowest - 1 < number < highest + 1
-        if not fits:
-            raise OverflowError(f"{number} does not fit into {dtype}")
-
-
-@functools.cache
-def _limits(dtype: np.dtype[Any]) -> tuple[float, float]:
-    """Return the smallest and the largest number of an integer or floating type."""
-    if dtype.kind == "f":
-        return float(np.finfo(dtype).min), float(np.finfo(dtype).max)
-    return np.iinfo(dtype).min, np.iinfo(dtype).max
 
 
 def explain_error(

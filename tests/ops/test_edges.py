@@ -696,6 +696,32 @@ def test_a_variance_of_too_few_numbers_is_pytorchs(numbers, correction, kind):
     assert x.grad.dtype == kind
 
 
+@pytest.mark.parametrize("as_tensors", [False, True])
+@pytest.mark.parametrize(("low", "high"), [(None, 1.0), (0.0, None), (0.0, 1.0)])
+def test_the_derivative_of_clamp_at_nan_is_that_of_relu(low, high, as_tensors):
+    """PyTorch's clamp has the derivative 0 there, its relu and hardtanh 1."""
+    torch = pytest.importorskip("torch")
+
+    def results(library, function):
+        x = library.tensor([math.nan, 0.5, -2.0], requires_grad=True)
+        out = function(x)
+        out.sum().backward()
+        return out.tolist(), x.grad.tolist()
+
+    def clamp(library):
+        bounds = [library.tensor(bound) if as_tensors and bound is not None else bound for bound in (low, high)]
+        return results(library, lambda x: library.clamp(x, *bounds))
+
+    (out, grad), (expected, expected_grad) = clamp(chainrule), clamp(torch)
+    np.testing.assert_array_equal(out, expected)
+    assert (grad[0], expected_grad[0]) == (1, 0)
+    assert grad[1:] == expected_grad[1:]
+    for function in (torch.relu, torch.nn.functional.hardtanh):
+        assert results(torch, function)[1][0] == 1
+    for function in (chainrule.relu, nn.functional.hardtanh):
+        assert results(chainrule, function)[1][0] == 1
+
+
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("as_tensors", [False, True])
 @pytest.mark.parametrize(("low", "high"), [(None, math.nan), (math.nan, None), (math.nan, 3.0), (-0.5, math.nan)])
@@ -720,9 +746,84 @@ def test_a_bound_that_is_nan_makes_clamp_nan_as_in_pytorch(low, high, as_tensors
         np.testing.assert_array_equal(x.grad.numpy(), expected.grad)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_filling_keeps_the_type_and_where_promotes_as_in_pytorch(compiled):
+    torch = pytest.importorskip("torch")
+
+    def results(library, dtype, value):
+        x, mask = library.tensor([1, 0], dtype=dtype), library.tensor([True, False])
+        functions = {
+            "masked_fill": lambda x: x.masked_fill(mask, value),
+            "scatter": lambda x: x.scatter(0, library.tensor([0]), value),
+            "where": lambda x: library.where(mask, value, x),
+        }
+        jit = chainrule.jit if library is chainrule and compiled else lambda function: function
+        return {name: jit(function)(x) for name, function in functions.items()}
+
+    for dtype in ("bool", "uint8", "int32", "int64", "float16", "float32", "float64"):
+        for value in (2, 2.5, True):
+            expected = results(torch, getattr(torch, dtype), value)
+            for name, out in results(chainrule, np.dtype(dtype), value).items():
+                assert out.tolist() == expected[name].tolist(), (dtype, value, name)
+                assert f"torch.{out.dtype}" == str(expected[name].dtype), (dtype, value, name)
+
+
+def test_filling_refuses_what_is_no_number_or_does_not_fit():
+    x, mask, index = chainrule.zeros(2), chainrule.tensor([True, False]), chainrule.tensor([0])
+    for value in ("a", None, [1.0, 2.0]):
+        for fill in (lambda value=value: x.masked_fill(mask, value), lambda value=value: x.scatter(0, index, value)):
+            with pytest.raises((TypeError, ValueError), match=r"^(masked_fill|scatter|a Tensor holds)"):
+                fill()
+    with pytest.raises(OverflowError, match=r"^-1e\+39 does not fit into float32$"):
+        x.masked_fill(mask, -1e39)  # PyTorch: value cannot be converted to type float without overflow
+    assert x.masked_fill(mask, -math.inf).tolist() == [-math.inf, 0]
+
+
 @pytest.mark.parametrize("value", [300.0, -1.0, math.nan, math.inf, 300])
 def test_padding_refuses_a_number_that_does_not_fit(value):
     x = chainrule.tensor([1, 2], dtype=np.uint8)
     with pytest.raises((OverflowError, ValueError)):
         ops.pad(x, (1, 1), value=value)
     assert ops.pad(x, (1, 1), value=255.0).tolist() == [255, 1, 2, 255]
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, bool])
+def test_kernels_of_convolution_and_attention_refuse_integers(dtype):
+    """Their public functions check the types; a file that `chainrule.onnx` loads reaches the operations directly."""
+    from chainrule.ops import attention, convolution
+
+    x, filters = (chainrule.tensor(np.ones((1, 1, n, n), dtype)) for n in (5, 3))
+    params = convolution.ConvParams((1, 1), ((0, 0), (0, 0)), (1, 1), 1)
+    calls = {
+        "convolution": lambda: convolution.convolution(x, filters, params=params),
+        "convolution_input_gradient": lambda: convolution.convolution_input_gradient(
+            filters, filters, shape=(1, 1, 5, 5), params=params
+        ),
+        "convolution_weight_gradient": lambda: convolution.convolution_weight_gradient(
+            x, filters, shape=(1, 1, 3, 3), params=params
+        ),
+        "fused_attention": lambda: attention.fused_attention(x, x, x, is_causal=True, scale=1.0),
+    }
+    for name, call in calls.items():
+        with pytest.raises(TypeError, match=rf"^{name}: takes floats, not {np.dtype(dtype)}: convert it with "):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("stack", ([],)),
+        ("stack", ([chainrule.ones(2)], 5)),
+        ("stack", ([chainrule.ones(2)], "a")),
+        ("cat", ([],)),
+        ("vstack", ([],)),
+        ("chunk", (chainrule.tensor(1.0), 2)),
+        ("repeat", (chainrule.ones(2), -1)),
+        ("tile", (chainrule.ones(2), -1)),
+        ("norm", (chainrule.tensor([1, 2]),)),
+        ("scatter", (chainrule.ones(2), 0, chainrule.tensor([0]), "a")),
+    ],
+)
+def test_an_error_names_the_function_that_was_called(name, arguments):
+    with pytest.raises((ValueError, IndexError, TypeError), match=f"^{name}: "):
+        getattr(ops, name)(*arguments)

@@ -10,6 +10,7 @@ import numpy as np
 
 from chainrule.errors import check, check_booleans, check_floats
 from chainrule.ops.activations import sigmoid
+from chainrule.ops.dtypes import convert_numbers
 from chainrule.ops.operation import Array, Input, Operand, Tensor, operation
 
 __all__ = [
@@ -297,22 +298,27 @@ def masked_fill(input: Input, mask: Input, value: Operand) -> Tensor:
     Args:
         input: any shape.
         mask: booleans; broadcasts with the input.
-        value: a number, or a zero-dimensional Tensor.
+        value: a number, or a zero-dimensional Tensor; it is converted to the input's type, as by `fill_`.
 
     Raises:
         TypeError: the mask is not boolean.
         ValueError: the value has dimensions.
+        OverflowError: the value does not fit into the input's type.
     """
     check_booleans("masked_fill", "mask", mask)
     message = f"the value must be a single number, not an array of shape {np.shape(value)}"
-    check("masked_fill", not getattr(value, "ndim", 0), message)
+    check("masked_fill", not np.ndim(value), message)
+    value_dtype = None if isinstance(value, np.generic) else getattr(value, "dtype", None)  # None for numbers
+    if value_dtype is None or (input.dtype.kind != "f" and value_dtype != input.dtype):
+        value = convert_numbers(value, input.dtype).item()
     return where(mask, value, input)
 
 
 def clamp(input: Input, min: Operand | None = None, max: Operand | None = None) -> Tensor:
     """x limited to [min, max]. A bound is a number, a Tensor, or None.
 
-    Where x is NaN, the result is NaN and the derivative 1. Where a bound is NaN, the result is NaN, too.
+    Where x is NaN, the result is x and the derivative 1, as for `relu`; in PyTorch, the derivative of clamp is 0 there.
+    Where a bound is NaN, the result is NaN and the derivative 0.
 
     Raises:
         ValueError: both bounds are None.

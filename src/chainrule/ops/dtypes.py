@@ -11,6 +11,8 @@ Source: the PyTorch documentation, "Tensor Attributes", section on type promotio
 
 from __future__ import annotations
 
+import functools
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +20,7 @@ import numpy as np
 from chainrule.errors import check_floats, type_name
 
 if TYPE_CHECKING:
-    from numpy.typing import DTypeLike
+    from numpy.typing import DTypeLike, NDArray
 
 DEFAULT = np.dtype(np.float32)
 """The type that Python floats become."""
@@ -97,6 +99,49 @@ def storable_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     if numpy_dtype.kind not in _CATEGORY:
         raise TypeError(f"a Tensor holds booleans, integers or floats, not {numpy_dtype}")
     return numpy_dtype
+
+
+def numeric_array(data: Any) -> NDArray[Any]:
+    """Return the data as NumPy converts it, which gives an array of objects for integers that are too large.
+
+    Raises:
+        TypeError: the data is not numeric: NumPy would turn None into NaN, and "3" into 3.
+    """
+    array = np.asarray(data)
+    if array.dtype.kind != "O" or not all(isinstance(number, int) for number in array.flat):
+        storable_dtype(array.dtype)
+    return array
+
+
+def convert_numbers(data: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Convert numbers that a user writes to a type: those of `tensor`, `full`, `fill_`, `x[i] = 2`, `masked_fill`, ...
+
+    An integer type takes all numbers that it can hold after their fractions are cut off: uint8 takes 255.9. (PyTorch
+    cuts fractions off, too, but refuses 255.9 and -0.5.) An unsigned type also takes negative integers, down to minus
+    its largest number: -1 becomes the largest number, as in C and PyTorch. Negative floats such as -1.0 it refuses.
+
+    Raises:
+        OverflowError: a number is too large for the type, or NaN is to become an integer.
+        TypeError: the data is not numeric.
+    """
+    array = numeric_array(data)
+    if dtype.kind in "iuf":
+        lowest, highest = _limits(dtype)
+        if lowest == 0 and array.dtype.kind != "f":
+            lowest = max(-highest, -(2**63))
+        for number in array.ravel().tolist():
+            fits = not highest < abs(number) < math.inf if dtype.kind == "f" else lowest - 1 < number < highest + 1
+            if not fits:
+                raise OverflowError(f"{number} does not fit into {dtype}")
+    return array.astype(dtype)
+
+
+@functools.cache
+def _limits(dtype: np.dtype[Any]) -> tuple[float, float]:
+    """Return the smallest and the largest number of an integer or floating type."""
+    if dtype.kind == "f":
+        return float(np.finfo(dtype).min), float(np.finfo(dtype).max)
+    return np.iinfo(dtype).min, np.iinfo(dtype).max
 
 
 def result_type(values: list[Any], name: str) -> np.dtype[Any]:

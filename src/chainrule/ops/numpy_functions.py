@@ -7,7 +7,6 @@ and `numpy_names` translates the two names. `Tensor.__array_function__` calls th
 
 # ruff: noqa: A002, D103, N803  # NumPy documents the functions and names their parameters
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -154,18 +153,6 @@ def tile(A: Array, reps: Ints) -> Tensor:
     return shapes.tile(A, reps)
 
 
-def vstack(tup: Sequence[Array]) -> Tensor:
-    return stacking.vstack(tup)
-
-
-def hstack(tup: Sequence[Array]) -> Tensor:
-    return stacking.hstack(tup)
-
-
-def column_stack(tup: Sequence[Array]) -> Tensor:
-    return stacking.column_stack(tup)
-
-
 def dot(a: Array, b: Array) -> Tensor:
     check_tensors("dot", *(x for x in (a, b) if not isinstance(x, (int, float))))
     if not np.ndim(a) or not np.ndim(b):
@@ -181,18 +168,6 @@ def outer(a: Array, b: Array) -> Tensor:
 
 def tensordot(a: Array, b: Array, axes: Any = 2) -> Tensor:
     return stacking.tensordot(a, b, axes)
-
-
-def einsum(subscripts: str, *operands: Array) -> Tensor:
-    return linalg.einsum(subscripts, *operands)
-
-
-def isclose(a: Array, b: Array, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
-    return comparisons.isclose(a, b, rtol, atol, equal_nan)
-
-
-def allclose(a: Array, b: Array, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
-    return comparisons.allclose(a, b, rtol, atol, equal_nan)
 
 
 # Functions without a gradient, which use only the values: saving to files, array_equal
@@ -221,8 +196,8 @@ def _values(x: Any) -> Any:
 
 _FUNCTIONS = [
     clip, var, std, prod, cumsum, cumprod, sort, argsort, repeat, roll, flip, split, pad, tril, triu, diag,
-    diagonal, trace, swapaxes, tile, vstack, hstack, column_stack, dot, outer, tensordot, einsum, isclose, allclose,
-    save, savez, savez_compressed, array_equal,
+    diagonal, trace, swapaxes, tile, dot, outer, tensordot, stacking.vstack, stacking.hstack, stacking.column_stack,
+    linalg.einsum, comparisons.isclose, comparisons.allclose, save, savez, savez_compressed, array_equal,
 ]  # fmt: skip
 NUMPY_FUNCTIONS.update({getattr(np, function.__name__): function for function in _FUNCTIONS})
 NUMPY_FUNCTIONS[np.linalg.norm] = norm

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import check
+from chainrule.ops.dtypes import convert_numbers
 from chainrule.ops.indexing import add_at, getitem, index_put
 from chainrule.ops.operation import Input, Ints, Tensor
 from chainrule.ops.shape import along, clone, int_tuple
@@ -47,8 +48,7 @@ def pad(input: Input, pad: Ints, mode: str = "constant", value: float | None = N
         input_index = tuple(slice(b, size - a) for size, (b, a) in zip(shape, pairs, strict=True))
         if not value:
             return add_at(input, index=input_index, shape=shape)
-        number = int(value) if input.dtype.kind in "iu" else value  # an int that does not fit is refused by NumPy
-        return index_put(np.full(shape, number, input.dtype), input, index=input_index)
+        return index_put(np.full(shape, convert_numbers(value, input.dtype)), input, index=input_index)
     if pairs == [(0, 0)] * input.ndim:
         return clone(input)
     for dim, (before, after) in enumerate(pairs):

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.errors import check
+from chainrule.errors import check, check_numbers
 from chainrule.ops.argument_aliases import takes_axis
 from chainrule.ops.arithmetic import floor_divide, maximum, true_divide
+from chainrule.ops.dtypes import convert_numbers
 from chainrule.ops.indexing import check_range, getitem, grid_index, index_put, int64_copy, pick
 from chainrule.ops.operation import Array, Input, Operand, Tensor, check_tensors, is_tensor, operation
 from chainrule.ops.shape import broadcast_to, cast, contiguous_copy, reshape, unsqueeze, wrap_dim
@@ -190,6 +191,9 @@ def _scatter_inputs(name: str, input: Any, dim: int, index: Any, src: Any) -> tu
     """Return input, `dim`, index and source, checked, with at least one dimension; and the shape of the result."""
     check_tensors(name, input, index)
     dim, shape = wrap_dim(input, dim, name), input.shape
+    if isinstance(src, np.generic) or not hasattr(src, "dtype"):
+        check_numbers(name, src)
+        src = convert_numbers(src, input.dtype).item()
     source = src
     if hasattr(src, "dtype"):
         if src.dtype != input.dtype:

@@ -264,7 +264,15 @@ def repeat(input: Input, *repeats: Ints) -> Tensor:
     """
     counts = _unpack(repeats, "repeat")
     check("repeat", len(counts) >= input.ndim, f"{len(counts)} numbers for {input.ndim} dimensions")
+    check("repeat", min(counts, default=0) >= 0, f"the numbers of copies must not be negative, got {counts}")
     return tile(input, counts)
+
+
+def check_sequence(name: str, tensors: Any) -> Any:
+    """Return the argument, after checking that it is a list or tuple of at least one tensor."""
+    check(name, isinstance(tensors, (list, tuple)) and len(tensors), "takes a list or tuple of at least one tensor")
+    check_tensors(name, *tensors)
+    return tensors
 
 
 @takes_axis
@@ -279,8 +287,7 @@ def cat(tensors: Sequence[Input], dim: int = 0) -> Tensor:
         ValueError: there are no tensors, or the shapes do not fit.
         IndexError: `dim` is out of range.
     """
-    check("cat", hasattr(tensors, "__len__") and len(tensors), "takes a list or tuple of at least one tensor")
-    check_tensors("cat", *tensors)
+    check_sequence("cat", tensors)
     parts = [t for t in tensors if t.shape != (0,)] or list(tensors)
     return concatenate(*parts, dim=wrap_dim(parts[0], dim, "cat"))
 
@@ -293,7 +300,8 @@ def stack(tensors: Sequence[Input], dim: int = 0) -> Tensor:
         ValueError: there are no tensors, or their shapes differ.
         IndexError: `dim` is out of range.
     """
-    check_tensors("stack", *tensors)
+    check_sequence("stack", tensors)
+    dim = wrap_dim(tensors[0], dim, "stack", new_dims=1)
     if len({t.shape for t in tensors}) > 1:
         raise ValueError(f"stack: tensors must have the same shape, not {', '.join(str(t.shape) for t in tensors)}")
     return cat([unsqueeze(t, dim) for t in tensors], dim)
@@ -330,7 +338,8 @@ def chunk(input: Input, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """
     if not isinstance(chunks, int) or chunks < 1:
         raise ValueError(f"chunk: the number of chunks must be an integer, at least 1, got {chunks}")
-    size = input.shape[wrap_dim(input, dim, "chunk")] if input.ndim else 0
+    check("chunk", input.ndim, "a single number has no dimension to split")
+    size = input.shape[wrap_dim(input, dim, "chunk")]
     return split(input, max(1, -(-size // chunks)), dim)
 
 

@@ -13,7 +13,7 @@ from chainrule.ops.indexing import diagonal as diagonal_of
 from chainrule.ops.linalg import matmul
 from chainrule.ops.operation import Array, Input, Tensor, check_tensors
 from chainrule.ops.reductions import sum
-from chainrule.ops.shape import cat, int_tuple, permute, reshape, wrap_dims
+from chainrule.ops.shape import cat, check_sequence, int_tuple, permute, reshape, wrap_dims
 
 __all__ = ["column_stack", "diag", "hstack", "tensordot", "trace", "vstack"]
 
@@ -24,7 +24,7 @@ def vstack(tensors: Sequence[Input]) -> Tensor:
     Raises:
         ValueError: there are no tensors, or the shapes do not fit.
     """
-    return cat([t if t.ndim > 1 else reshape(t, shape=(1, -1)) for t in _checked("vstack", tensors)], 0)
+    return cat([t if t.ndim > 1 else reshape(t, shape=(1, -1)) for t in check_sequence("vstack", tensors)], 0)
 
 
 def hstack(tensors: Sequence[Input]) -> Tensor:
@@ -33,7 +33,7 @@ def hstack(tensors: Sequence[Input]) -> Tensor:
     Raises:
         ValueError: there are no tensors, or the shapes do not fit.
     """
-    parts = [t if t.ndim else reshape(t, shape=(1,)) for t in _checked("hstack", tensors)]
+    parts = [t if t.ndim else reshape(t, shape=(1,)) for t in check_sequence("hstack", tensors)]
     return cat(parts, min(1, parts[0].ndim - 1))
 
 
@@ -43,14 +43,7 @@ def column_stack(tensors: Sequence[Input]) -> Tensor:
     Raises:
         ValueError: there are no tensors, or the shapes do not fit.
     """
-    return cat([t if t.ndim > 1 else reshape(t, shape=(-1, 1)) for t in _checked("column_stack", tensors)], 1)
-
-
-def _checked(name: str, tensors: Any) -> Any:
-    """Return the argument, after checking that it is a list or tuple of at least one tensor."""
-    check(name, isinstance(tensors, (list, tuple)) and len(tensors), "takes a list or tuple of at least one tensor")
-    check_tensors(name, *tensors)
-    return tensors
+    return cat([t if t.ndim > 1 else reshape(t, shape=(-1, 1)) for t in check_sequence("column_stack", tensors)], 1)
 
 
 def diag(input: Input, diagonal: int = 0) -> Tensor:
