@@ -81,9 +81,8 @@ def amin(input: Input, dim: Dim = None, keepdim: bool = False) -> Array:
 def _extreme_gradient(grad: Array, out: Array, input: Array, dim: Dim) -> Array:
     """1 for the maximum or minimum, divided evenly among ties; 0 for other elements; NaN if the result is NaN."""
     keepdim_shape = _keepdim_shape(input.shape, dim)
-    selected = cast(input == np.reshape(out, keepdim_shape), dtype=input.dtype)  # 1 or 0, in the input's type
-    tie_counts = sums.total(widen_float16(selected), _axes(selected, dim, "amax"), True)
-    return selected * (np.reshape(grad, keepdim_shape) / tie_counts)
+    selected = cast(input == np.reshape(out, keepdim_shape), dtype=np.promote_types(input.dtype, np.float32))  # 1 or 0
+    return selected * (np.reshape(grad, keepdim_shape) / sums.total(selected, _axes(selected, dim, "amax"), True))
 
 
 amax.derivative(_extreme_gradient)
