@@ -139,10 +139,17 @@ class TestInputs:
             assert np.isfinite(output[:, 1]).all()
 
     def test_large_numbers_saturate_without_a_warning(self):
-        for make in LAYERS.values():
-            layer = make()
-            out, *_ = flat(layer(chainrule.full((3, 2, 2), 1e30)))
+        for name, make in LAYERS.items():
+            layer, x = make(), chainrule.full((3, 2, 2), 1e30, requires_grad=True)
+            out, *_ = flat(layer(x))
             out.sum().backward()
+            assert np.isfinite(out.detach().numpy()).all(), name
+            if name != "RNN, relu":  # which has no bounds
+                assert np.abs(out.detach().numpy()).max() <= 1, name
+                assert not x.grad.numpy().any(), name  # each gate and state is constant here
+            if name == "RNN":
+                signs = np.sign(layer.weight_ih_l0.detach().numpy().sum(1))
+                np.testing.assert_array_equal(out.detach().numpy(), np.broadcast_to(signs, out.shape))
 
     def test_float16(self):
         layer = LAYERS["LSTM"](dtype=np.float16)
