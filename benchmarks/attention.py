@@ -1,8 +1,8 @@
 """Time and peak memory of causal attention, forward and backward, as texts grow: composed, fused, PyTorch; one thread.
 
-python benchmarks/attention.py prints a table for 12 texts, 4 heads, 32 wide; lengths may follow. Times are processor
-time: medians over rounds of the best of a few tries, taking turns. Memory is how much the peak of a process grows (on
-Linux), in a process of its own for each cell.
+python benchmarks/attention.py [LENGTH ...] prints a table for 12 texts, 4 heads of width 32. Times are CPU time:
+medians over rounds, in which the variants take turns, of the best of a few tries. Memory is by how much two steps raise
+the peak memory of a process, in a separate process for each cell (on Linux).
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 TEXTS, HEADS, WIDTH = 12, 4, 32
 LENGTHS = [64, 128, 256, 512, 1024, 2048]
-SECONDS, TRIES, ROUNDS = 6.0, 3, 15  # at most, for a row of the table; at least two rounds
+SECONDS = 6.0  # per row of the table, after which no further round starts, except the second
+TRIES, ROUNDS = 3, 15  # the largest number of rounds
 WAYS = ["composed, eager", "composed, compiled", "fused, eager", "fused, compiled", "PyTorch"]
 
 
@@ -73,7 +74,7 @@ def seconds(length: int) -> list[float]:
 
 
 def grown(way: str, length: int) -> int:
-    """By how many bytes two steps raise this process's peak memory."""
+    """The number of bytes by which two steps raise this process's peak memory."""
     build(way, 32)()
     run = build(way, length)
     before = peak()

@@ -1,12 +1,12 @@
-"""How well a network reads digits that it was not trained on, and knows what is no digit.
+"""Measure how well a network reads digits that it was not trained on, and recognizes what is not a digit.
 
     python benchmarks/classifier.py --run shipped
     python benchmarks/classifier.py --run shipped --json
 
-Digits and marks are drawn by writers of other seeds than those of the data set `handwriting`: each way of writing,
-clean and damaged as by a photo. Letters and other symbols are printed in fonts that matplotlib brings. The photos are
-of drawn digits on paper with uneven light, noisy, scaled down and saved as JPEG; the reader's own first steps find the
-digit in them. Others are cut out of synthetic pages, as `chainrule read` does it, written with MNIST's test digits.
+Digits and marks are drawn with other seeds than those of the data set `handwriting`: each way of writing a digit, clean
+and damaged as by a photo. Letters and other symbols are printed in fonts that matplotlib includes. Photos show drawn
+digits on paper in uneven light, with noise, scaled down and saved as JPEG; `images.prepare` finds the digit in them.
+Cutouts come from synthetic pages written with MNIST's test digits, as `chainrule read` cuts them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from chainrule.training.run import Run
 
-SYMBOLS = "ΓΔΞΠΣΦΨΩλπЖШЩЮФ§¶†♠♣☂♫∞√≠≈@&{}"  # not drawn in the training images, and like no digit
+SYMBOLS = "ΓΔΞΠΣΦΨΩλπЖШЩЮФ§¶†♠♣☂♫∞√≠≈@&{}"  # not in the training images, and not similar to a digit
 FONTS = ("DejaVuSerif", "DejaVuSans-Oblique", "DejaVuSansMono-Bold", "STIXGeneralItalic", "cmr10")
 SEED = 2_000_003
 
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def measure(run: Run, count: int) -> dict[str, object]:
-    """Return the shares of drawn digits read right, and the other measures, by name."""
+    """Return the fractions of drawn digits that are read correctly, and the other measures, by name."""
     network, names = run.load_network(), run.config["data"]["classes"]
     digits = digit_names(names)
 
@@ -143,7 +143,7 @@ def fit_temperature(rows: NDArray[np.float64], labels: NDArray[np.integer]) -> f
 
 
 def printed(symbol: str, font: str) -> NDArray[np.uint8]:
-    """A symbol in a font of matplotlib's, in MNIST's format."""
+    """A symbol in one of matplotlib's fonts, in MNIST's format."""
     import matplotlib as mpl
 
     file = Path(mpl.get_data_path()) / "fonts" / "ttf" / f"{font}.ttf"
@@ -155,7 +155,10 @@ def printed(symbol: str, font: str) -> NDArray[np.uint8]:
 
 
 def photographs(count: int, generator: np.random.Generator) -> tuple[list[NDArray[np.uint8]], NDArray[np.int64]]:
-    """Photos of drawn digits as the reader's first steps leave them, (28, 28) each, and labels; few find no digit."""
+    """Up to `count` photos of drawn digits, prepared for the network, (28, 28) each, and their labels.
+
+    Photos in which `prepare` finds no digit are left out.
+    """
     images, labels = [], []
     for _ in range(count):
         label = str(generator.integers(10))

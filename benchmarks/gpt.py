@@ -8,7 +8,7 @@
 
 `train` takes 2,000 steps on the first 90% of a text and prints the loss on the last 10%. All programs start with the
 same weights and see the same batches; they run one after the other, on all threads. Each stops after --limit seconds
-of training, and says so. Run it on an otherwise idle machine; `bench.py` says how the steps are measured.
+of training, and says so. Run the script on an otherwise idle machine; `bench.py` says how steps are measured.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def measured(keys: Sequence[str], *, quick: bool) -> dict[str, Any]:
 
 
 def speedup_of_cache(outcome: dict[str, Any]) -> dict[str, float]:
-    """The time of generation without a cache divided by that with one, from the rounds that both took part in."""
+    """The time of generation without a cache divided by the time with a cache, from the rounds of both variants."""
     ours = next(entry for entry in outcome["results"] if entry["key"] == "W9")["peers"][report.OURS]
     return report.ratio(ours["no cache"], ours["jit"])
 

@@ -1,6 +1,7 @@
 """Time softmax, cross entropy and normalization of large arrays, eager: NumPy, compiled loops, PyTorch; one thread.
 
-python benchmarks/kernels.py prints a table in microseconds, forward / backward: medians over rounds, taking turns.
+python benchmarks/kernels.py prints a table in microseconds, forward / backward: medians over rounds, in which the three
+take turns, of the best of a few tries.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 
 ROUNDS, TRIES = 12, 4
 WAYS = {"lines of NumPy": (chainrule, 2**60), "loops": (chainrule, eager.LARGE), "PyTorch": (torch, 0)}
+"""The library, and the size of arrays from which on chainrule compiles operations."""
 F = {chainrule: chainrule.nn.functional, torch: torch.nn.functional}
 
 
@@ -47,18 +49,18 @@ def works() -> dict[str, tuple[Any, ...]]:
 
 
 def seconds(library: Any, function: Any, arrays: tuple[Any, ...]) -> tuple[float, float]:
-    """The seconds of the forward and the backward pass."""
+    """The seconds of one forward and one backward pass."""
     tensors = [library.from_numpy(array) for array in arrays]
     for array, x in zip(arrays, tensors, strict=True):
         if array.dtype.kind == "f":
             x.requires_grad_()
-    begun = time.perf_counter()
+    start = time.perf_counter()
     out = function(library, *tensors)
-    there = time.perf_counter() - begun
+    forward = time.perf_counter() - start
     upstream = library.ones_like(out.detach())
-    begun = time.perf_counter()
+    start = time.perf_counter()
     out.backward(upstream)
-    return there, time.perf_counter() - begun
+    return forward, time.perf_counter() - start
 
 
 def main() -> None:
@@ -67,10 +69,12 @@ def main() -> None:
     torch.set_num_threads(1)
     print(f"| operation | {' | '.join(WAYS)} |\n|{' --- |' * (1 + len(WAYS))}")
     for name, (function, *arrays) in works().items():
-        results: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
+        results: dict[str, list[Any]] = {way: [] for way in WAYS}
         for _ in range(ROUNDS):
-            for way, (library, eager.LARGE) in WAYS.items():
-                results[way].append(min(seconds(library, function, tuple(arrays)) for _ in range(TRIES)))
+            for way, (library, smallest) in WAYS.items():
+                eager.LARGE = smallest
+                tries = [seconds(library, function, tuple(arrays)) for _ in range(TRIES)]
+                results[way].append(np.min(tries, axis=0))
         cells = [" / ".join(f"{value * 1e6:,.0f}" for value in np.median(times, axis=0)) for times in results.values()]
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 

@@ -3,14 +3,14 @@
     python benchmarks/large_data.py
     python benchmarks/large_data.py --gigabytes 0.3 --steps 50 --limit 100
 
-It writes 20 GB of training images, 28×28, into a temporary folder: a sparse file, nearly all of which is a hole that
-takes no space on disk and reads as zeros, with a few thousand of MNIST's digits at random positions. Then it trains
-`mlp` for some steps as `chainrule train --data FOLDER` does: it computes the checksums of all pages, shuffles all
-examples, prefetches, saves a checkpoint, and evaluates the validation and test images.
+The script writes 20 GB of training images, 28×28, into a temporary folder. The file is sparse: nearly all of it is a
+hole that takes no space on disk and reads as zeros; up to 2,000 of MNIST's digits are at random positions. Then the
+script trains `mlp` for some steps as `chainrule train --data FOLDER` does: it computes the checksums of all images,
+shuffles all examples, prefetches, saves a checkpoint, and evaluates the validation and test images.
 
-Anonymous memory is what a process has to hold: heap, stacks and copies. Pages of mapped files are not part of it, since
-the system can drop them at any time. /proc/self/status has it as RssAnon, which a thread samples 200 times a second.
-The script fails if it grows by more than the limit. Linux only.
+Anonymous memory is the memory that the system cannot drop: heap, stacks and copies, but not pages of mapped files. A
+thread reads it 200 times a second from /proc/self/status (RssAnon). The script fails if it ever exceeds the limit.
+Linux only.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class MemorySampler(threading.Thread):
             self.sample()
 
     def sample(self) -> int:
-        """Update the peaks, and return the present anonymous memory in bytes."""
+        """Update the peaks, and return the current anonymous memory in bytes."""
         status = STATUS.read_text()
         anonymous, mapped = (
             int(re.findall(rf"{name}:\s+(\d+) kB", status)[0]) << 10 for name in ("RssAnon", "RssFile")
@@ -127,7 +127,7 @@ def make_folder(folder: Path, images: int, kind: str) -> int:
 
 
 def check_space(folder: Path, size: int) -> None:
-    """Exit unless a sparse file, or a whole one, of this size fits."""
+    """Exit unless there is space for a file of this size, or for a sparse one if the file system supports these."""
     probe = folder / "probe"
     with probe.open("wb") as file:
         file.truncate(1 << 24)
@@ -177,7 +177,7 @@ def main() -> None:
     parser.add_argument("--gigabytes", type=float, default=20, help="size of the training images, in 10⁹ bytes")
     parser.add_argument("--steps", type=int, default=500, help="training steps")
     parser.add_argument("--kind", choices=["npy", "idx"], default="npy", help="file format")
-    parser.add_argument("--limit", type=float, default=1000, help="most anonymous memory, in 10⁶ bytes")
+    parser.add_argument("--limit", type=float, default=1000, help="limit of anonymous memory, in 10⁶ bytes")
     parser.add_argument("--folder", help="where to create the files, which are removed at the end")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args()

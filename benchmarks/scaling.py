@@ -1,17 +1,17 @@
-"""When several ranks pay: step and Allreduce times measured with two ranks, and the efficiency simulated for more.
+"""Measure training steps and Allreduce with two ranks, and predict the efficiency of more ranks.
 
     python benchmarks/scaling.py             the table of docs/distributed.md, in about a minute
     python benchmarks/scaling.py --quick     fewer rounds
 
 Needs `chainrule[mpi]`. One process, then two with one thread each take training steps in 8 shards, and sum arrays of
-several sizes. From the times of the sums come α, the time of a message, and β, the time per byte sent, received and
-added, of
+several sizes. The times of the sums determine α, the time of a message, and β, the time per byte that is sent, received
+and added, in the model of an Allreduce of R ranks
 
     T(R) = 2·log₂R·α + 2·(R-1)/R · bytes·β
 
-A step of R ranks takes the gradient of a rank's shards, T(R), and the update. "Weak" is the efficiency if each rank has
-the work of one process (the batch grows with R), "strong" that of one batch in 8 shards. The columns of other networks
-use their α and β, which are assumed, not measured.
+The time of a step is that of the gradient of a rank's shards, plus T(R), plus that of the update. "Weak" is the
+efficiency if each rank has as much work as the single process (the batch grows with R), "strong" the efficiency if one
+batch in 8 shards is divided among the ranks. The rows of other networks use α and β that are assumed, not measured.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def measure(rounds: int) -> dict[str, Any]:
         inputs, targets = inputs[rows], targets[rows]
         times: list[tuple[float, float]] = []
         for _ in range(rounds + 3):
-            here.gather(None)  # start together
+            here.gather(None)  # so that all ranks start at the same time
             begin = time.perf_counter()
             step.gradients(inputs, targets, batch)
             middle = time.perf_counter()
@@ -85,19 +85,20 @@ def measure(rounds: int) -> dict[str, Any]:
         parameters = sum(p.numel() for p in network.parameters())
         result["models"][name] = {"parameters": parameters, "gradient": gradient, "update": update, "batch": batch}
     for size in [*SIZES, *(model["parameters"] for model in result["models"].values())]:
-        array, spent = np.ones(size, np.float32), []
+        array = np.ones(size, np.float32)
+        seconds = []
         for _ in range(rounds + 3):
             here.gather(None)
             begin = time.perf_counter()
             allreduce(here, array)
-            spent.append(time.perf_counter() - begin)
+            seconds.append(time.perf_counter() - begin)
             array[...] = 1
-        result["sums"][size] = statistics.median(spent[3:])
+        result["sums"][size] = statistics.median(seconds[3:])
     return result
 
 
 def run(ranks: int, rounds: int) -> dict[str, Any]:
-    """Measure with a number of ranks, in processes of their own."""
+    """Measure with a number of ranks, in separate processes."""
     program = [sys.executable, __file__, "--worker", str(rounds)]
     mpiexec = Path(sys.executable).with_name("mpiexec")
     command = [str(mpiexec) if mpiexec.exists() else "mpiexec", "-n", str(ranks), *program] if ranks > 1 else program

@@ -1,9 +1,9 @@
-"""chainrule.sklearn beside scikit-learn: the time of a fit and the score, on five data sets of scikit-learn's.
+"""Compare chainrule.sklearn with scikit-learn: the time of a fit and the score, on five data sets of scikit-learn.
 
-python benchmarks/sklearn_mlp.py prints three tables: fits in one process, taking turns, after a first fit of each; the
-first fit of a process, with machine code in the cache folder; and with an empty cache folder. `--solver`,
-`--activation` and `--rounds` change what is measured. Times are wall-clock time; both libraries use as many threads as
-the environment says.
+python benchmarks/sklearn_mlp.py prints three tables: fits in one process, in which the libraries take turns after a first
+fit of each; the first fit of a process, with machine code in the cache folder; and the same with an empty cache folder.
+`--solver`, `--activation` and `--rounds` change what is measured. Times are wall time; environment variables such as
+OMP_NUM_THREADS set the threads of both libraries.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LIBRARIES = {"scikit-learn": neural_network, "chainrule": ours}
 
 
 def split(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Training and test examples, standardized by the training examples; so are numbers to predict."""
+    """The training and test examples, standardized by the training examples, as are the targets of a regression."""
     x, y = DATA[name](return_X_y=True)
     x_train, x_test, y_train, y_test = train_test_split(x, y, random_state=0)
     scaler = StandardScaler().fit(x_train)
@@ -44,7 +44,7 @@ def split(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 
 
 def fit(name: str, library: str, options: dict[str, str]) -> tuple[float, float, int]:
-    """The seconds of a fit, the test score, and the number of passes."""
+    """The seconds of a fit, the test score, and the number of passes over the data."""
     x_train, x_test, y_train, y_test = split(name)
     kind = "MLPRegressor" if name == "diabetes" else "MLPClassifier"
     estimator = getattr(LIBRARIES[library], kind)(random_state=0, **options)
@@ -54,7 +54,7 @@ def fit(name: str, library: str, options: dict[str, str]) -> tuple[float, float,
 
 
 def warm(name: str, options: dict[str, str], rounds: int) -> None:
-    """Print a row: fits that take turns."""
+    """Print a row of the first table, for which the libraries take turns."""
     first = {library: fit(name, library, options) for library in LIBRARIES}
     times: dict[str, list[float]] = {library: [] for library in LIBRARIES}
     for number in range(rounds):
@@ -69,7 +69,7 @@ def warm(name: str, options: dict[str, str], rounds: int) -> None:
 
 
 def cold(name: str, library: str, options: dict[str, str], cache: str) -> float:
-    """The seconds of the first fit of a process, the median of three; an empty cache is emptied before each."""
+    """The seconds of a process's first fit, the median of three processes; without `cache`, each has an empty folder."""
     seconds = []
     for _ in range(3):
         with tempfile.TemporaryDirectory() as empty:

@@ -1,4 +1,4 @@
-"""What `our_gpt.py` and `torch_gpt_train.py` share: the text, the hyperparameters, the batches, and when to evaluate.
+"""The parts that `our_gpt.py` and `torch_gpt_train.py` share: hyperparameters, batches, and the training loop.
 
 The hyperparameters are those of nanoGPT's run for characters on a CPU.
 """
@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     Batch = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 PEAK_LR, LAST_LR, WARMUP = 1e-3, 1e-4, 100
-BETAS, WEIGHT_DECAY, CLIP = (0.9, 0.99), 0.1, 1.0
+BETAS = (0.9, 0.99)
+WEIGHT_DECAY = 0.1
+CLIP = 1.0  # the largest norm of the gradients
 EVALUATION_BATCH = 32
 RECENT = 100
-"""The training loss is the mean over so many latest steps."""
+"""The number of last steps over which the training loss is averaged."""
 
 
 @dataclass
@@ -76,7 +78,7 @@ class Job:
             yield windows[:, :-1].copy(), windows[:, 1:].copy()
 
     def evaluation_batches(self) -> Iterator[Batch]:
-        """The validation text in consecutive windows; what does not fill a batch is left out, if there is one."""
+        """The validation text in consecutive windows; an incomplete last batch is left out unless it is the only one."""
         tokens, length = np.load(self.validation).astype(np.int64), self.sizes["block_size"]
         count = (len(tokens) - 1) // length
         inputs = tokens[: count * length].reshape(count, length)
@@ -88,7 +90,15 @@ class Job:
 
 @dataclass
 class Record:
-    """The losses and times of a run, printed as JSON."""
+    """The losses and times of a run, printed as JSON.
+
+    Attributes:
+        job: the run's description.
+        losses: the training loss of each step.
+        evaluations: the number of steps taken, and the validation loss then.
+        seconds: the training time.
+        first: the seconds of the first step, which compiles.
+    """
 
     job: Job
     losses: list[float] = field(default_factory=list)
