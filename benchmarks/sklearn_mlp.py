@@ -1,9 +1,9 @@
 """Compare chainrule.sklearn with scikit-learn: the time of a fit and the score, on five data sets of scikit-learn.
 
-python benchmarks/sklearn_mlp.py prints three tables: fits in one process, in which the libraries take turns after a first
-fit of each; the first fit of a process, with machine code in the cache folder; and the same with an empty cache folder.
-`--solver`, `--activation` and `--rounds` change what is measured. Times are wall time; environment variables such as
-OMP_NUM_THREADS set the threads of both libraries.
+python benchmarks/sklearn_mlp.py prints three tables: fits in one process, in which the libraries take turns after a
+first fit of each; the first fit of a process, with machine code in the cache folder; and the same with an empty cache
+folder. `--solver`, `--activation` and `--rounds` change what is measured. Times are wall time; environment variables
+such as OMP_NUM_THREADS set the threads of both libraries.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def warm(name: str, options: dict[str, str], rounds: int) -> None:
 
 
 def cold(name: str, library: str, options: dict[str, str], cache: str) -> float:
-    """The seconds of a process's first fit, the median of three processes; without `cache`, each has an empty folder."""
+    """The seconds of a process's first fit, the median of three processes; without `cache`, each gets an empty one."""
     seconds = []
     for _ in range(3):
         with tempfile.TemporaryDirectory() as empty:

@@ -78,7 +78,7 @@ class Job:
             yield windows[:, :-1].copy(), windows[:, 1:].copy()
 
     def evaluation_batches(self) -> Iterator[Batch]:
-        """The validation text in consecutive windows; an incomplete last batch is left out unless it is the only one."""
+        """The validation text in consecutive windows; an incomplete last batch is left out unless it is alone."""
         tokens, length = np.load(self.validation).astype(np.int64), self.sizes["block_size"]
         count = (len(tokens) - 1) // length
         inputs = tokens[: count * length].reshape(count, length)
