@@ -222,8 +222,7 @@ def _folder() -> Path | None:
     with suppress(OSError):
         folder = cache_folder() / "kernels"
         folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with suppress(FileExistsError):
-            folder.mkdir(mode=0o700)
+        folder.mkdir(exist_ok=True, mode=0o700)
         status = folder.lstat()  # not stat: a link could lead anywhere
         if stat.S_ISDIR(status.st_mode) and _is_trusted(status):
             return folder
@@ -267,7 +266,8 @@ def _write(digest: str, identity: bytes, function_name: str, code: bytes) -> Non
         if hasattr(os, "fchmod"):
             os.fchmod(file.fileno(), 0o600)  # regardless of the umask
         file.write(hashlib.sha256(content).digest() + content)
-    _make_room(folder)
+    if digest[0] == "0":  # one kernel in sixteen: looking at all files takes milliseconds
+        _make_room(folder)
 
 
 def _make_room(folder: Path) -> None:
