@@ -146,3 +146,11 @@ def test_a_cube_of_integers_keeps_their_type():
     out = chainrule.tensor(x) ** 3
     assert out.dtype == np.int32
     np.testing.assert_array_equal(out.numpy(), [int(value) ** 3 for value in x])
+
+
+def test_an_error_function_of_a_scalar_in_a_formula():
+    """NumPy's reductions give scalars, which are not arrays."""
+    x = np.random.default_rng(6).normal(size=(3, 4))
+    for value in (x.sum(), np.float64(0.3), np.array(0.3)):
+        np.testing.assert_allclose(ops.erf(value), math.erf(value), rtol=1e-13)
+        np.testing.assert_allclose(ops.gelu(value), value * (1 + math.erf(value / math.sqrt(2))) / 2, rtol=1e-13)

@@ -33,7 +33,7 @@ def erf(x: NDArray[Any]) -> NDArray[Any]:
     Returns:
         An array of the same shape and type, with the memory order of x but without gaps.
     """
-    if not isinstance(x, np.ndarray):  # a Tracer: NumPy's protocol for functions that are not ufuncs
+    if not isinstance(x, (np.ndarray, np.generic)):  # a Tracer: NumPy's protocol for functions that are not ufuncs
         return x.__array_function__(erf, (type(x),), (x,), {})
     out = np.empty_like(x, subok=False)
     dense = x if x.strides == out.strides else x.copy(order="K")
