@@ -109,7 +109,7 @@ STEPS: dict[str, tuple[Step, str | None]] = {
     "no sentence": (Step("", partial(say, "", 2), (0, 2)), "noise"),
     "something else": (Step("", partial(say, "libtiff: bad tag\n")), "noise"),
     "many lines": (Step("", partial(say, "chainrule: \n" * 50)), "noise"),
-    "an escape": (Step("", partial(sys.stdout.write, "\x1b[2J")), "terminal"),
+    "an escape": (Step("", partial(print, "\x1b[2J")), "terminal"),
 }
 """Steps and the kinds of their expected falls."""
 
