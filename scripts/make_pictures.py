@@ -48,7 +48,7 @@ def photo() -> Image.Image:
 
 
 def explain(picture: Path) -> None:
-    """Write the picture of `chainrule predict --explain`; exits as that command does."""
+    """Write the picture of `chainrule predict photo.jpg --explain steps.png`; exits as that command does."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "photo.png"
         photo().save(file)

@@ -37,6 +37,9 @@ SLOW_TEST_WEIGHT = 300
 """How many ordinary tests a test that is marked as slow counts for, where other files are put in order."""
 
 
+os.environ.pop("PYTHONUNBUFFERED", None)  # the commands that tests start buffer their output, as a user's do
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """With CHAINRULE_ORACLE=1 (`make test`), refuse to run without PyTorch, whose tests would be skipped."""
     missing = [name for name in ("torch", "expecttest", "transformers") if importlib.util.find_spec(name) is None]

@@ -371,8 +371,9 @@ def the_optimizer_is_replaced(wrap):
         held["optimizer"] = kind(net.parameters(), 0.05)
 
 
-@case(3)
+@case(6)
 def the_parameters_of_a_group_are_replaced(wrap):
+    """After each change, a trace is given up: a step runs eagerly and moves the states to their parameters."""
     net = build_network()
     optimizer = optim.SGD(net[0].parameters(), 0.1)
     step, data = training(wrap, net, optimizer), batches()

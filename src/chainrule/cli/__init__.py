@@ -124,7 +124,27 @@ def main(arguments: list[str] | None = None) -> Any:
         _end_ranks(code or 0)
     except KeyboardInterrupt:
         code = 130
-    sys.exit(code or 0)
+    output_code = _flush_output()
+    sys.exit(code or output_code)
+
+
+def _flush_output() -> int:
+    """Flush standard output and error, and return the exit code: 0, or 2 or 141 if that fails.
+
+    What cannot be written is discarded: Python would try again at its end, fail, and exit with code 120.
+    """
+    code = 0
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError) as error:  # ValueError: the stream is closed
+            code = 141 if isinstance(error, BrokenPipeError) else 2
+            with suppress(OSError, ValueError):
+                null = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(null, stream.fileno())
+                os.close(null)
+    return code
 
 
 def _usage_message(error: click.ClickException) -> str:
