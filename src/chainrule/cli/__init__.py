@@ -14,6 +14,7 @@ import sys
 import traceback
 import warnings
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import click
@@ -135,15 +136,14 @@ def _flush_output() -> int:
     """
     code = 0
     for stream in (sys.stdout, sys.stderr):
+        if stream is None or stream.closed:
+            continue
         try:
-            if stream is not None:
-                stream.flush()
-        except (OSError, ValueError) as error:  # ValueError: the stream is closed
+            stream.flush()
+        except OSError as error:
             code = 141 if isinstance(error, BrokenPipeError) else 2
-            with suppress(OSError, ValueError):
-                null = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(null, stream.fileno())
-                os.close(null)
+            with suppress(OSError), Path(os.devnull).open("wb") as null:
+                os.dup2(null.fileno(), stream.fileno())
     return code
 
 
