@@ -28,6 +28,7 @@ os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "20")
 # `import A as A` tells type checkers that a name is re-exported; names imported by `*` are re-exported, too
 from chainrule import safetensors_io as weights
 from chainrule.habits import PACKAGE_HINTS, no_attribute
+from chainrule.kernels.memory import keep_freed_memory
 from chainrule.ops import *
 
 from chainrule import (  # isort: skip
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from chainrule.capture import jit as jit  # isort: skip
     from chainrule.models.summary import summary as summary  # isort: skip
 
+keep_freed_memory()
 sys.modules["chainrule.weights"] = weights  # the old name, which warning filters for its ChecksumWarning may hold
 put, replace, NUMPY = ops.put, ops.replace, ops.NUMPY  # former names of parts of `ops`
 

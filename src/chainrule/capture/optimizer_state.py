@@ -179,8 +179,7 @@ def _operator(symbol: str, compute: Callable[[Any, Any], Any], swapped: bool) ->
     def apply(self: OptimizerScalar, other: Any) -> Any:
         if not isinstance(other, _NUMBERS):
             return NotImplemented
-        operands = (other, self) if swapped else (self, other)
-        return self._apply(f"({{}} {symbol} {{}})", compute, *operands)
+        return self._apply(f"({{}} {symbol} {{}})", compute, *((other, self) if swapped else (self, other)))
 
     return apply
 

@@ -96,8 +96,7 @@ def convolve_weight_gradient(
     ∂/∂weight[o, c, ky, kx] = Σ_n Σ_i Σ_j grad[n, o, i, j] · x[n, c, i sₕ + ky dₕ - top, j s_w + kx d_w - left]. The
     order of the sum depends on the shapes only, so the result is reproducible with any number of threads.
     """
-    params = stride, padding, dilation, groups
-    setup = weight_gradient(x.shape, grad.shape, tuple(weight_shape), params, x.dtype)
+    setup = weight_gradient(x.shape, grad.shape, tuple(weight_shape), (stride, padding, dilation, groups), x.dtype)
     if setup is None:
         return np.zeros(weight_shape, x.dtype)
     sums, out = np.empty(setup.sums_shape, x.dtype), np.empty(weight_shape, x.dtype)

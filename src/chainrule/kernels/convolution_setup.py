@@ -211,8 +211,7 @@ def weight_gradient(shape: Shape, grad: Shape, weight: Shape, params: Any, dtype
 def _block_ends(sources: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
     """Divide sorted sources into blocks of at most `limit` adjacent ones, and return where the blocks end."""
     runs = np.split(sources, np.flatnonzero(np.diff(sources) != 1) + 1)
-    sizes = [min(limit, run.size - begin) for run in runs for begin in range(0, run.size, limit)]
-    return np.cumsum(sizes)
+    return np.cumsum([min(limit, run.size - begin) for run in runs for begin in range(0, run.size, limit)])
 
 
 def _pad(table: NDArray[np.intp], size: int) -> NDArray[np.intp]:

@@ -66,8 +66,7 @@ def copy_template(piece_count: int) -> KernelTemplate:
     """The kernel for a number of pieces. `zeros`: how many elements of the result are set to 0 first."""
     names = " ".join(f"x{i}" for i in range(piece_count))
     fields = DescriptorLayout(f"{names} out", "zeros pieces")
-    build = partial(copy_kernel, fields, piece_count)
-    return KernelTemplate(fields, build, f"{__name__} {piece_count}")
+    return KernelTemplate(fields, partial(copy_kernel, fields, piece_count), f"{__name__} {piece_count}")
 
 
 def copy_kernel(fields: DescriptorLayout, piece_count: int, type: Type) -> Kernel:

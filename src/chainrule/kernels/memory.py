@@ -92,3 +92,14 @@ def writable_diagonal(array: Any, offset: int, axis1: int, axis2: int) -> Any:
     view = np.diagonal(array, offset, axis1, axis2)
     view.flags.writeable = array.flags.writeable
     return view
+
+
+def keep_freed_memory() -> None:
+    """Let the process keep up to 64 MB of freed memory for its next arrays.
+
+    Otherwise every step of training gets its memory from the system again, page by page, which can take a quarter of
+    its time. The C library of Linux gives memory at the end of the heap back to the system if it is more than twice the
+    largest block that was mapped separately and freed, of at most 32 MB (mallopt(3), M_MMAP_THRESHOLD). This is such a
+    block; it is never written to, so it takes up no memory itself. With other C libraries this does nothing.
+    """
+    np.empty(2**25 - 2**13, np.uint8)
