@@ -35,7 +35,7 @@ from chainrule import (  # isort: skip
     autograd as autograd, cuda as cuda, func as func, nn as nn, ops as ops, optim as optim,
 )  # fmt: skip
 from chainrule.autograd import (  # isort: skip
-    draw as draw, enable_grad as enable_grad, grad as grad, is_grad_enabled as is_grad_enabled, no_grad as no_grad,
+    enable_grad as enable_grad, grad as grad, is_grad_enabled as is_grad_enabled, no_grad as no_grad,
     set_grad_enabled as set_grad_enabled,
 )  # fmt: skip
 from chainrule.creation import (  # isort: skip
@@ -44,6 +44,7 @@ from chainrule.creation import (  # isort: skip
 )  # fmt: skip
 from chainrule.devices import device as device  # isort: skip
 from chainrule.kernels.team import set_num_threads as set_num_threads  # isort: skip
+from chainrule.plots.graph_text import draw as draw  # isort: skip
 from chainrule.random import default_generator as default_generator, manual_seed as manual_seed  # isort: skip
 from chainrule.safetensors_io import load as load, save as save  # isort: skip
 from chainrule.tensor import (  # isort: skip
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
 
 keep_freed_memory()
 sys.modules["chainrule.weights"] = weights  # the old name, which warning filters for its ChecksumWarning may hold
+vars(autograd)["draw"] = draw  # where it was in version 0.1
 put, replace, NUMPY = ops.put, ops.replace, ops.NUMPY  # former names of parts of `ops`
 
 __version__ = "0.2.0"

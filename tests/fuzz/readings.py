@@ -22,6 +22,7 @@ import chainrule
 from chainrule import nn, optim, random
 from chainrule.errors import CaptureError
 from chainrule.kernels import machine
+from chainrule.lower import schedule
 from chainrule.optim import lr_scheduler
 from chainrule.tensor import Tensor
 
@@ -460,10 +461,15 @@ def shown(value: Any) -> str:
 
 
 @contextmanager
-def environment(compiled: bool = False) -> Iterator[None]:
-    """Poison memory; unless `compiled`, run loops in Python instead of machine code."""
+def environment(compiled: bool = False, as_large: bool = False) -> Iterator[None]:
+    """Poison memory; unless `compiled`, run loops in Python instead of machine code.
+
+    If `as_large`, the scheduler treats small arrays as it treats large ones.
+    """
     with pytest.MonkeyPatch.context() as patch:
         poison.install(patch)
+        for name in ("MIN_SPLIT_WORK", "MIN_CACHED_BYTES", "MIN_RECOMPUTED_SIZE") if as_large else ():
+            patch.setattr(schedule, name, 1)
         if not compiled:
             patch.setattr(machine, "address_of", interpreter.address_of)
         yield

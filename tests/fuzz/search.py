@@ -80,7 +80,7 @@ def search(
             if not failed_after:  # do not count shrinking
                 counts.add(program_counts)
 
-    with environment(compiled):
+    with environment(compiled, as_large=seed % 2 == 1):
         try:
             run()
         except Failure:

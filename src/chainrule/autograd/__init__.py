@@ -1,8 +1,7 @@
-"""Automatic differentiation: the tape, functional derivatives, gradient checks, and drawings of the graph."""
+"""Automatic differentiation: the tape, functional derivatives, and gradient checks."""
 
 from chainrule.autograd import functional
 from chainrule.autograd.check import gradcheck, gradgradcheck
-from chainrule.autograd.draw import draw
 from chainrule.autograd.functional import hessian, hvp, jacobian, jvp, vjp
 from chainrule.autograd.tape import grad
 
@@ -11,6 +10,6 @@ from chainrule.autograd.mode import (  # isort: skip
 )  # fmt: skip
 
 __all__ = [
-    "detect_anomaly", "draw", "enable_grad", "functional", "grad", "gradcheck", "gradgradcheck", "hessian", "hvp",
+    "detect_anomaly", "enable_grad", "functional", "grad", "gradcheck", "gradgradcheck", "hessian", "hvp",
     "is_grad_enabled", "jacobian", "jvp", "no_grad", "set_detect_anomaly", "set_grad_enabled", "vjp",
 ]  # fmt: skip

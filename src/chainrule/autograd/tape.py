@@ -24,6 +24,7 @@ from chainrule.autograd import hooks
 from chainrule.autograd.hooks import gradient_as_tensor
 from chainrule.autograd.mode import Anomaly, error_suffix, mode
 from chainrule.errors import check, type_name
+from chainrule.kernels.sums import broadcast_dims
 from chainrule.ops import reductions
 from chainrule.ops.operation import is_tensor
 from chainrule.ops.shape import cast
@@ -381,7 +382,7 @@ def _with_own_memory(grad: Any, caller_arrays: dict[int, Any], wrap: Callable[[A
     """
     tensor = gradient_as_tensor(grad, wrap)
     if tensor._data.base is not None or id(tensor._data) in caller_arrays:
-        tensor = wrap(tensor._data.copy()) if tensor._node is None else tensor.clone()
+        tensor = wrap(tensor._data.copy("K")) if tensor._node is None else tensor.clone()
     caller_arrays[id(tensor._data)] = tensor._data
     return tensor
 
@@ -437,8 +438,7 @@ def _unbroadcast(grad: Any, shape: tuple[int, ...], node: Node) -> Any:
     if added < 0 or any(size not in (1, actual) for size, actual in zip(shape, grad.shape[added:], strict=True)):
         shapes = f"a gradient of shape {grad.shape} for an input of shape {shape}"
         raise ValueError(_rule_error(node, f"{shapes}; it must have that shape or one that the input broadcasts to"))
-    repeated_dims = [added + d for d, size in enumerate(shape) if size == 1 and grad.shape[added + d] != 1]
-    dims = (*range(added), *repeated_dims)
+    dims = broadcast_dims(shape, grad.shape)
     # for arrays, `compute`, which skips the checks of a call
     total = reductions.sum.compute(grad, dim=dims) if type(grad) is np.ndarray else np.sum(grad, axis=dims)
     return np.reshape(total, shape)

@@ -30,6 +30,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     Array = NDArray[Any]
@@ -87,6 +89,19 @@ def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
         return np.mean(x, axis=axis, keepdims=keepdims)
     sums = total(widen_float16(x), axis, keepdims)
     return (sums / (x.size // max(1, sums.size) or np.nan)).astype(x.dtype, copy=False)
+
+
+def broadcast_dims(shape: Sequence[int], result_shape: Sequence[int]) -> tuple[int, ...]:
+    """The dimensions of `result_shape` along which an array of this shape is repeated when it is broadcast to it."""
+    added = len(result_shape) - len(shape)
+    repeated = (added + d for d, size in enumerate(shape) if size == 1 and result_shape[added + d] != 1)
+    return (*range(added), *repeated)
+
+
+def total_over_broadcast(x: Any, shape: Sequence[int]) -> Any:
+    """The sum of x over its `broadcast_dims`, in this shape: the gradient of an array that was broadcast to x."""
+    dims = broadcast_dims(shape, x.shape)
+    return np.reshape(total(x, dims), shape) if dims else x
 
 
 def widen_float16(x: Any) -> Any:

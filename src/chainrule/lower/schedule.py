@@ -5,6 +5,9 @@ input if it has the same shape; a reduction joins the loop that computes its inp
 activation, loss is one pass over memory, and results that nothing else reads never leave the registers. Matrix
 products, hand-written kernels and Python calls are stages of their own.
 
+**Recomputation.** A loop that would read a large result of an earlier loop, which is cheap to compute from arrays that
+are in memory anyway, recomputes it. So the result need not be stored: memory is slower than a few additions.
+
 **Groups.** Stages that pass results on image by image, or row by row, are grouped: convolution, bias, activation, mask
 and pooling of one image run one after the other before the next image begins, and the loops of a softmax or a
 normalization run for one block of rows at a time. The results that they pass on stay in the cache; a result that
@@ -44,9 +47,15 @@ MIN_SPLIT_WORK = 200_000
 """Reductions of stages with less work than this (see `work`) are not split."""
 CACHE_BYTES = 32_768
 """The data of one block of rows should fit into this many bytes: an L1 cache."""
-MIN_PASSED_BYTES = 131_072
-"""Loops are grouped only if they pass at least this many bytes on to each other; with fewer, blocks are not worthwhile.
-"""
+MIN_CACHED_BYTES = 131_072
+"""Loops are grouped only if they then read at least this many bytes from the cache, not from memory: results of each
+other, or arrays that several of them read."""
+CHEAP_FUNCTIONS = {np.add, np.subtract, np.multiply, np.negative, np.square, "cast", np.where}
+"""Functions that take less time than to store and read a result in memory."""
+MAX_RECOMPUTED_STEPS = 12
+"""How many steps a stage may recompute."""
+MIN_RECOMPUTED_SIZE = 16_384
+"""Values of fewer elements are stored rather than recomputed: they stay in the cache."""
 MAX_STAGES_SEARCHED = 24
 """How many stages, from a group's first stage on, are considered for the group: a limit on the time of planning."""
 
@@ -138,6 +147,7 @@ def plan(values: Sequence[Value], outputs: Sequence[Value], writes: Sequence[tup
     draws = [value for value in values if value.options.get("draws")]  # never dead: they advance the generator
     roots = [*outputs, *draws, *(value for _, value in writes)]
     stages = _merge_loops(_fuse(_hoist_python_calls(reachable(values, roots))))
+    _recompute(stages, roots)
     stages = _group_stages(_split_reductions(stages, outputs))
     stage_indices = {id(step): index for index, stage in enumerate(stages) for step in stage.steps}
     _place_writes(stages, stage_indices, writes)
@@ -224,6 +234,53 @@ def _merge_loops(stages: list[Stage]) -> list[Stage]:
     return stages
 
 
+def _recompute(stages: list[Stage], roots: Sequence[Value]) -> None:
+    """Let loops recompute large results of earlier loops, where that takes little arithmetic and reads no more memory.
+
+    For example, the derivative of a normalization reads its input again, rather than its input minus the mean, which
+    would have to be stored.
+    """
+    kept_ids = {id(base_of(v)) for v in roots}  # of values that are stored anyway, or read in a different shape
+    for stage in stages:
+        is_loop = stage.kind == "loop"
+        kept_ids |= {id(base_of(v)) for v in stage.reads() if not is_loop or v.kind == "view" or v.shape != stage.shape}
+    for stage in stages:
+        reads = {id(v): v for v in stage.reads() if v.size >= MIN_RECOMPUTED_SIZE}
+        steps: dict[int, Value] = {}
+        leaves: dict[int, Value] = {}
+        for value in reads.values():
+            _collect_formula(value, kept_ids, steps, leaves)
+        old_bytes = sum(reads[key].example.nbytes for key in reads.keys() & steps.keys())
+        new_bytes = sum(leaves[key].example.nbytes for key in leaves.keys() - reads.keys())
+        if len(steps) <= MAX_RECOMPUTED_STEPS and new_bytes <= old_bytes:
+            stage.steps[:0] = steps.values()
+    _remove_unneeded(stages, roots)
+
+
+def _collect_formula(value: Value, kept_ids: set[int], steps: dict[int, Value], leaves: dict[int, Value]) -> None:
+    """Add the steps that recompute a value, in order, and the large values that they read."""
+    if value.kind != "elementwise" or value.op not in CHEAP_FUNCTIONS or id(value) in kept_ids:
+        if value.size >= MIN_RECOMPUTED_SIZE:
+            leaves[id(value)] = value
+    elif id(value) not in steps:
+        for v in value.values():
+            _collect_formula(v, kept_ids, steps, leaves)
+        steps[id(value)] = value
+
+
+def _remove_unneeded(stages: list[Stage], roots: Sequence[Value]) -> None:
+    """Remove elementwise steps whose results are no longer read, and stages without steps."""
+    needed_ids = {id(base_of(v)) for v in roots}
+    for stage in reversed(stages):
+        ids = set(needed_ids)
+        for step in reversed(stage.steps):
+            if step.kind != "elementwise" or id(step) in ids:
+                ids |= {id(step), *map(id, step.values())}
+        stage.steps = [step for step in stage.steps if step.kind != "elementwise" or id(step) in ids]
+        needed_ids |= {id(base_of(v)) for v in stage.reads()}
+    stages[:] = [stage for stage in stages if stage.steps]
+
+
 def _split_reductions(stages: list[Stage], outputs: Sequence[Value]) -> list[Stage]:
     """Give long float32 sums a float64 result, and split reductions over rows into parts for threads.
 
@@ -298,14 +355,15 @@ def _block_size(stages: Sequence[Stage], n_images: int) -> int:
     has_parts = any(stage.n_parts for stage in stages)
     if any(stage.kind == "kernel" for stage in stages):
         return 1 if has_parts or is_balanced(n_images) else 0
-    steps_by_id = {id(step): step for stage in stages for step in stage.steps if step.shape[:1] == (n_images,)}
-    passed_ids = {id(base_of(v)) for stage in stages for v in stage.reads()} & steps_by_id.keys()
-    passed_values = [steps_by_id[key] for key in passed_ids]
-    if sum(v.example.nbytes for v in passed_values) < MIN_PASSED_BYTES:
+    computed_ids = {id(step) for stage in stages for step in stage.steps}
+    reads = [v for stage in stages for v in stage.reads() if v.shape[:1] == (n_images,)]
+    distinct_reads = {id(base_of(v)): v for v in reads}
+    passed_values = [v for key, v in distinct_reads.items() if key in computed_ids]
+    n_bytes_from_memory = sum(v.example.nbytes for key, v in distinct_reads.items() if key not in computed_ids)
+    if sum(v.example.nbytes for v in reads) - n_bytes_from_memory < MIN_CACHED_BYTES:
         return 0
-    read_values = {id(v): v for stage in stages for v in stage.reads() if v.shape[:1] == (n_images,)}.values()
     # passed values count twice: once for the stage that writes them, once for the stages that read them
-    bytes_per_image = sum(v.example.nbytes // n_images for v in [*read_values, *passed_values])
+    bytes_per_image = sum(v.example.nbytes // n_images for v in [*distinct_reads.values(), *passed_values])
     min_blocks = N_PARTS if has_parts else 4 * team.threads()  # four per thread: their shares are then of similar size
     return max(1, min(CACHE_BYTES // max(1, bytes_per_image), n_images // min_blocks))
 
@@ -353,11 +411,14 @@ def _runs_by_image(stage: Stage, n_images: int, group_ids: set[int]) -> bool:
     """Whether a stage reads and computes image by image; `group_ids` identify the results of its group so far."""
     if stage.n_parts > n_images:
         return False
-    if not all(_is_split_by_image(v, n_images) for v in stage.reads() if id(base_of(v)) in group_ids):
+    passed_values = [v for v in stage.reads() if id(base_of(v)) in group_ids]
+    if not all(_is_split_by_image(v, n_images) for v in passed_values):
         return False
     if stage.kind == "kernel":
         return _image_count(stage) == n_images
     if stage.kind != "loop" or not stage.shape or stage.shape[0] != n_images:
+        return False
+    if any(len(v.shape) < len(stage.shape) for v in passed_values):  # broadcast: every image reads all of the value
         return False
     nest = Nest(stage)
     outermost = next((d for d in nest.order if stage.shape[d] > 1), None)
@@ -426,12 +487,13 @@ def _place_writes(stages: list[Stage], stage_indices: dict[int, int], writes: Se
 
 
 def _choose_stored(stages: list[Stage], outputs: Sequence[Value]) -> None:
-    """Decide which results are stored in memory (see `Stage.stored_values`)."""
+    """Decide which results are stored in memory (see `Stage.stored_values`): each by the first stage that has it."""
     read_ids = {id(base_of(v)) for stage in stages for v in stage.reads()} | {id(base_of(v)) for v in outputs}
     for stage in stages:
         stage.stored_values = [
             step for step in stage.steps if id(step) in read_ids or step.kind == "reduce" or stage.kind != "loop"
         ]
+        read_ids -= {id(step) for step in stage.steps}
 
 
 def _block_buffers(stages: list[Stage], outputs: Sequence[Value]) -> dict[int, Value]:

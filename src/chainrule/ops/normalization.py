@@ -22,33 +22,38 @@ __all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm", "rms_norm"
 @operation(promote="floating", fused=True)
 def standardize(input: Input, weight: Operand = 1.0, bias: Operand = 0.0, *, dim: Any, eps: float) -> Array:
     """(x - mean) / √(variance + eps) · weight + bias, with the mean and the variance over `dim`."""
-    centered, std = _center(input, dim, eps)
-    return centered / std * weight + bias
+    centered, inverse_std = _center(input, dim, eps)
+    return centered * inverse_std * weight + bias
 
 
 @standardize.derivative
-def _(grad: Array, input: Array, weight: Array, dim: Any, eps: float) -> Any:
+def _(grad: Array, input: Array, weight: Array, bias: Array, dim: Any, eps: float) -> Any:
     """(H - mean(H) - y mean(H y)) / √(variance + eps) for the input, G y for the weight, G for the bias.
 
     G is the gradient of the result, H = G · weight, and y = (x - mean) / √(variance + eps).
 
     Source: Ioffe and Szegedy, Batch normalization (2015).
     """
-    centered, std = _center(input, dim, eps)
-    standardized = centered / std
+    centered, inverse_std = _center(input, dim, eps)
+    standardized = centered * inverse_std
 
     def input_grad() -> Array:
         scaled_grad = grad * weight
         projection = standardized * sums.mean(scaled_grad * standardized, dim, True)
-        return (scaled_grad - sums.mean(scaled_grad, dim, True) - projection) / std
+        return (scaled_grad - sums.mean(scaled_grad, dim, True) - projection) * inverse_std
 
-    return input_grad, lambda: grad * standardized, lambda: grad
+    # summed here, not by the tape, so that one loop computes all three gradients
+    return (
+        input_grad,
+        lambda: sums.total_over_broadcast(grad * standardized, weight.shape),
+        lambda: sums.total_over_broadcast(grad, bias.shape),
+    )
 
 
 def _center(input: Array, dim: Any, eps: float) -> tuple[Array, Array]:
-    """Return x - mean and √(variance + eps)."""
+    """Return x - mean and 1 / √(variance + eps)."""
     centered = input - sums.mean(input, dim, True)
-    return centered, np.sqrt(sums.mean(centered * centered, dim, True) + eps)
+    return centered, 1 / np.sqrt(sums.mean(centered * centered, dim, True) + eps)
 
 
 def layer_norm(

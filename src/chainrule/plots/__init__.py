@@ -16,6 +16,7 @@ modules:
     inside        network diagrams, activations, weights as images, filters, feature maps
     evaluation    confusion matrix, worst mistakes, calibration
     graph         the computation graph of a result
+    graph_text    the same as text, or laid out by Graphviz: `chainrule.draw`
     grids         small arrays with their numbers: attention weights, a convolution by hand
     pictures      image preprocessing, step by step
     flow          boxes and arrows: numbers flow forward, slopes flow back; step by step
@@ -24,7 +25,7 @@ modules:
                   `save_training`, `save_weights`
 
 `style` holds the shared theme and saves figures. These modules import matplotlib, so each is imported on first use of
-one of its names. `text` needs no matplotlib.
+one of its names. `text` and `graph_text` need no matplotlib.
 """
 
 import importlib

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chainrule.autograd.draw import graph
 from chainrule.plots import style
+from chainrule.plots.graph_text import graph
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
