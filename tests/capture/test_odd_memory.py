@@ -241,6 +241,18 @@ def test_arguments_in_any_memory(form, compiler, request):
     assert len(compiled.specializations) == 1
 
 
+def test_the_memory_order_of_an_argument_decides_what_is_a_view(interpreted):
+    def add_to_a_view_or_a_copy(x):
+        x.detach().reshape(-1).add_(1)
+
+    step = jit(add_to_a_view_or_a_copy)
+    x = chainrule.from_numpy(np.arange(6.0).reshape(3, 2).T)
+    step(x)  # `reshape` copies
+    assert x.tolist() == [[0, 2, 4], [1, 3, 5]]
+    with pytest.raises(CaptureError, match="a change in place of an argument"):
+        step(chainrule.from_numpy(np.arange(6.0).reshape(2, 3)))  # a view
+
+
 @pytest.mark.parametrize("rows", [4, 1000])
 @pytest.mark.parametrize("optimizer", [optim.SGD, optim.Adam])
 @pytest.mark.parametrize("compile_it", [lambda f: f, jit], ids=["eager", "compiled"])
@@ -355,3 +367,19 @@ def test_half_precision_outside(interpreted):
     assert step(chainrule.ones(3) * 3).tolist() == [3, 4, 4]
     assert step(chainrule.ones(3) * 5).tolist() == [4, 8, 8]
     assert (half.tolist(), single.tolist()) == ([2, 5, 5], [2, 3, 3])
+
+
+@pytest.mark.parametrize("by", ["reshape", "flatten"])
+def test_the_memory_order_of_an_argument_decides_whether_a_result_is_changed(by, interpreted):
+    def change_in_place(x):
+        y = x * 2
+        (y.reshape(-1) if by == "reshape" else y.flatten()).add_(1)
+        return y
+
+    step = jit(change_in_place)
+    in_order = np.arange(6.0).reshape(2, 3)
+    for array in (in_order, np.asfortranarray(in_order), in_order + 1, np.asfortranarray(in_order) - 1):
+        for _ in range(2):
+            np.testing.assert_array_equal(step(array).numpy(), change_in_place(chainrule.from_numpy(array)).numpy())
+    assert len(step.specializations) == 1
+    assert sum(map(len, step.specializations.values())) == 2

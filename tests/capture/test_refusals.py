@@ -305,6 +305,19 @@ def test_refusals_do_not_spoil_what_comes_after():
     assert outside.tolist() == [1, 1, 1]
 
 
+def test_a_refused_call_leaves_no_view_behind():
+    total, index, weight = chainrule.zeros(3), chainrule.tensor(1), chainrule.tensor(2.0, requires_grad=True)
+
+    def add():
+        total[index].add_(weight)
+
+    with pytest.raises(CaptureError, match="in-place change") as refusal:
+        jit(add)()
+    add()  # while the exception, with the tensors of the trace, still exists
+    assert refusal.value.__traceback__ is not None
+    assert total.tolist() == [0, 2, 0]
+
+
 def test_what_is_no_function():
     for nothing in (3, None, "step"):
         with pytest.raises(TypeError, match=f"jit: takes a function, not {type(nothing).__name__}"):

@@ -52,8 +52,8 @@ class Aliases:
         self.limit = 32
 
     def live_tensors(self) -> list[Tensor]:
-        """Return the Tensors that still exist."""
-        return [tensor for reference in self.references if (tensor := reference()) is not None]
+        """Return the Tensors that still exist, outside of a trace without those that an ended trace has left."""
+        return [x for r in self.references if (x := r()) is not None and (mode.trace or type(x._data) is np.ndarray)]
 
     def remove_dead(self) -> None:
         """Remove dead references."""

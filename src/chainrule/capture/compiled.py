@@ -31,7 +31,7 @@ from chainrule.kernels import team
 from chainrule.kernels.driver import PROGRESS
 from chainrule.kernels.machine import available, warn_and_fall_back
 from chainrule.kernels.processor import CannotCompileError, KernelRejectedError
-from chainrule.lower.graph import Value, dense, exact_key, has_attributes
+from chainrule.lower.graph import Value, axes_in_order, dense, exact_key, has_attributes
 from chainrule.lower.program import Program
 from chainrule.lower.schedule import plan
 from chainrule.lower.tracer import Tracer, Untraceable
@@ -117,7 +117,7 @@ class Compiled(Generic[P, Out]):
             self.is_running = True
             try:
                 for specialization in self.specializations.get(signature, ()):
-                    if specialization.guards.hold():
+                    if specialization.fits(arrays):
                         if self.compilation_score:
                             self.compilation_score -= 1
                         self.last_signature = signature
@@ -426,6 +426,11 @@ class Specialization:
             elif progress:
                 self._handle_interrupted_run()
         return self._result(self.structure)
+
+    def fits(self, arrays: Sequence[NDArray[Any]]) -> bool:
+        """Whether the guards hold and, if the trace depends on them, the memory orders of the arguments are the same."""
+        orders = zip(arrays, self.argument_values, strict=True) if self.trace.depends_on_order else ()
+        return self.guards.hold() and all(axes_in_order(x) == axes_in_order(v.example) for x, v in orders)
 
     def _finish(self, pending: Any) -> None:
         """Store what a complete run has computed.

@@ -271,6 +271,7 @@ class Trace(Recorder):
         base = out if out.base is None else out.base
         if id(base) in self.arguments:
             raise Untraceable("a change in place of an argument")
+        self.depends_on_order |= id(base.layout_array) not in self.captures
         if not out.layout_array.flags.writeable:
             raise ValueError("assignment destination is read-only")  # NumPy's message
         if elements_overlap(base.layout_array):

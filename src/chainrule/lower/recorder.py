@@ -30,13 +30,15 @@ class Recorder:
         values: all values, in the order in which they were added.
         cached_values: the values of steps, by the operation and its inputs, so that equal steps are computed once.
         has_ended: whether the traced function has returned. Its Tracers cannot be used afterwards.
+        depends_on_order: whether the function changes computed arrays in place. The memory order of its arguments then
+            matters, because it decides which arrays are views of others, and which are copies.
         unreferenced_values: large values that have lost their last Tracer; `free_examples` frees their examples.
     """
 
     def __init__(self) -> None:
         self.values: list[Value] = []
         self.cached_values: dict[Any, Value] = {}
-        self.has_ended = False
+        self.has_ended = self.depends_on_order = False
         self.unreferenced_values: list[Value] = []
 
     # Overridden by subclasses
@@ -193,6 +195,7 @@ class Recorder:
 
         Used for in-place changes, which keep the layout of the array that they change.
         """
+        self.depends_on_order = True
         out = Tracer(self, x.value)
         out.layout_array = like.layout_array
         return out
