@@ -428,7 +428,7 @@ class Specialization:
         return self._result(self.structure)
 
     def fits(self, arrays: Sequence[NDArray[Any]]) -> bool:
-        """Whether the guards hold and, if the trace depends on them, the memory orders of the arguments are the same."""
+        """Whether the guards hold and, if the trace depends on them, the arguments have the same memory orders."""
         orders = zip(arrays, self.argument_values, strict=True) if self.trace.depends_on_order else ()
         return self.guards.hold() and all(axes_in_order(x) == axes_in_order(v.example) for x, v in orders)
 
