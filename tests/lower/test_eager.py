@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import chainrule
+from chainrule import optim
 from chainrule.kernels import machine
 from chainrule.lower import eager
 from chainrule.lower.program import Program
@@ -179,3 +180,24 @@ def test_an_update_with_swapped_byte_order_equals_numpys(order):
     expected = x + np.float32(1)
     eager.update(lambda x: (x + 1,), [x], [])
     np.testing.assert_array_equal(x, expected)
+
+
+@pytest.mark.parametrize("size", [10, 200])
+@pytest.mark.parametrize(
+    "part", [lambda x: x.T, lambda x: x[::-1], lambda x: x], ids=["transposed", "reversed", "itself"]
+)
+def test_an_update_by_a_part_of_what_it_changes_equals_numpys(size, part):
+    x = np.random.default_rng(size).random((size, size))
+    expected = x - 0.5 * part(x)
+    weight = chainrule.tensor(x, requires_grad=True)
+    weight.grad = chainrule.from_numpy(part(weight._data))
+    optim.SGD([weight], 0.5).step()
+    np.testing.assert_allclose(weight.detach().numpy(), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("size", [10, 5000])
+def test_an_update_by_the_elements_before_equals_numpys(size):
+    memory = np.random.default_rng(size).random(size + 1)
+    expected = memory[1:] - 0.5 * memory[:-1]
+    eager.update(lambda x, y, rate: (x - rate * y,), [memory[1:]], [memory[:-1]], 0.5)
+    np.testing.assert_allclose(memory[1:], expected, rtol=1e-12)

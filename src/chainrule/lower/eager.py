@@ -201,10 +201,10 @@ def update(formula: Callable[..., Any], changed: Sequence[Any], inputs: Sequence
 
 
 def _can_run(changed: Sequence[Any], inputs: Sequence[Any]) -> bool:
-    """Whether kernels can read all arrays in place, and the changed arrays are writable and have no gaps."""
-    arrays = [x for x in (*changed, *inputs) if x is not None]
-    return all(map(is_readable_in_place, arrays)) and all(
-        x is None or x.flags.carray or x.T.flags.carray for x in changed
+    """Whether kernels can read all arrays in place, and write the changed ones, which share no memory with inputs."""
+    changed, inputs = ([x for x in arrays if x is not None] for arrays in (changed, inputs))
+    return all(map(is_readable_in_place, (*changed, *inputs))) and all(
+        (x.flags.carray or x.T.flags.carray) and not any(np.may_share_memory(x, y) for y in inputs) for x in changed
     )
 
 
