@@ -10,7 +10,7 @@ from pathlib import Path
 
 ENGINE = {"ops", "autograd", "tensor.py", "nn", "optim"}
 CORE = ENGINE | {"creation.py", "random.py", "lower", "capture", "kernels"}
-LIMITS = {"the engine": (ENGINE, 7_235), "the core": (CORE, 15_963)}
+LIMITS = {"the engine": (ENGINE, 7_242), "the core": (CORE, 15_970)}
 """The folders of each part, and how many lines of code the part may have. A limit is raised only for new operations,
 layers and optimizers, with the reason in the commit, and lowered whenever code is removed; 4,100 and 7,900 lines are
 the goals. Fused attention, whose kernels are written by hand, is 450 lines of the core, 40 of them in the engine; a

@@ -108,3 +108,41 @@ def test_nothing_and_ranges():
     assert x[[]].shape == (0, 3)
     assert x[:, range(0, 3, 2)].tolist() == [[0, 2], [3, 5]]
     assert ops.getitem(x, index=(0, [1, 2])).tolist() == [1, 2]
+
+
+def _large_indices():
+    rng = np.random.default_rng(5)
+    rows, columns = rng.integers(-64, 64, (2, 300))
+    mask = rng.random((64, 64, 3)) < 0.5
+    return {
+        "rows": rows,
+        "rows of a list": rows.tolist(),
+        "columns": (slice(None), columns),
+        "pairs": (rows, columns),
+        "separated": (rows, slice(None), rng.integers(0, 3, 300)),
+        "broadcast": (rows[:200, None], columns[:100]),
+        "with None": (None, rows, slice(3, 60, 2)),
+        "last of an ellipsis": (..., rng.integers(0, 3, 50)),
+        "a mask": mask,
+        "a mask of rows": mask[:, 0, 0],
+        "a mask of two dimensions, and a slice": (mask[..., 0], slice(1)),
+        "slices and rows": (slice(10, 50), rows, slice(None, None, -1)),
+        "an integer and rows": (3, rows),
+        "one row a thousand times": np.full(1000, 7),
+        "no rows": np.zeros((0, 1000), int),
+    }
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "f2", "i8"])
+@pytest.mark.parametrize("name", list(_large_indices()))
+def test_sums_of_a_large_array_at_an_index(name, dtype):
+    """The derivative of x[index], against a loop over the positions that x[index] reads."""
+    index, shape = _large_indices()[name], (64, 64, 3)
+    positions = np.arange(np.prod(shape)).reshape(shape)[index]
+    source = np.random.default_rng(0).integers(-9, 9, positions.shape).astype(dtype)
+    expected = np.zeros(np.prod(shape))
+    for position, number in zip(positions.ravel(), source.ravel(), strict=True):
+        expected[position] += number
+    result = ops.indexing.add_at(source, index=index, shape=shape)
+    assert result.dtype == dtype
+    np.testing.assert_array_equal(result, expected.reshape(shape).astype(dtype))
