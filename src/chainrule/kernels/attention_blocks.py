@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from chainrule.kernels.calling import DescriptorReader
     from chainrule.kernels.tree import Array, Expr
 
-QUERIES = 60  # rows of a block of scores: a multiple of the rows of every tile (see `processor.Registers`)
+QUERIES = 30  # rows of a block of scores: a multiple of the rows of every tile (see `processor.Registers`)
 KEYS = 128  # columns of a block of scores: whole vectors
 TABLES = "by_one by_width by_value_width by_key"
 """Fields: lookup tables of the multiples of 1, of both packed widths, and of KEYS."""
