@@ -85,3 +85,16 @@ def test_squares_of_a_whole_number_target(assert_same):
     one = nn.functional.mse_loss(a, chainrule.tensor([1, 2]))
     two = torch.nn.functional.mse_loss(b, torch.tensor([1, 2]))
     assert_same(one, two, 1e-7)
+
+
+def test_kl_div_of_a_target_that_learns(assert_same):
+    """At a probability of 0, the derivative for the target is not finite: PyTorch gives NaN."""
+    target = np.array([[0.0, 0.3, 0.7], [0.2, 0.0, 0.8]])
+    found = []
+    for library, tensor in ((nn, chainrule.tensor), (torch.nn, torch.tensor)):
+        x, y = tensor(np.log([[0.1, 0.2, 0.7]] * 2), requires_grad=True), tensor(target, requires_grad=True)
+        loss = library.functional.kl_div(x, y, reduction="sum")
+        loss.backward()
+        found.append([loss, x.grad, y.grad])
+    for one, two in zip(*found, strict=True):
+        assert_same(one, two, 1e-14)

@@ -261,3 +261,74 @@ def test_graphs_between_calls(assert_same):
     theirs = run(torch, lambda v: torch.tensor(v, dtype=torch.float64, requires_grad=True), torch.autograd.grad)
     for position, (a, b) in enumerate(zip(ours, theirs, strict=True)):
         assert_same(a.detach(), b, 1e-13, str(position))
+
+
+@pytest.mark.parametrize("mode", ["nearest", "nearest-exact"])
+def test_nearest_neighbors_at_all_sizes(mode):
+    """Where an output element starts at the edge of an input element, the rounding decides which one is taken."""
+    for old_size in (3, 5, 10, 14, 28, 32, 33, 100):
+        x = np.arange(old_size, dtype=np.float32).reshape(1, 1, old_size)
+        sizes = [{"size": n} for n in range(1, 130) if n % old_size]
+        factors = [{"scale_factor": f} for f in (0.7, 1.3, 1.7, 3.3, 4.7)]
+        for options in sizes + factors:
+            found = F.interpolate(chainrule.tensor(x), mode=mode, **options)
+            expected = torch.nn.functional.interpolate(torch.tensor(x), mode=mode, **options)
+            np.testing.assert_array_equal(found.numpy(), expected.numpy(), err_msg=f"{old_size}: {options}")
+
+
+@pytest.mark.parametrize("count", [20, 16_384], ids=["small", "large"])
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize(
+    ("name", "options", "dtype", "highest"),
+    [
+        ("hardswish", {}, np.float16, 6e4),
+        ("hardswish", {}, np.float32, 3e38),
+        ("softplus", {}, np.float16, 6e4),
+        ("softplus", {"threshold": 200.0}, np.float32, 150),
+        ("gelu", {"approximate": "tanh"}, np.float16, 6e4),
+        ("gelu", {"approximate": "tanh"}, np.float32, 3e38),
+        ("mish", {}, np.float16, 6e4),
+        ("silu", {}, np.float16, 6e4),
+        ("hardsigmoid", {}, np.float16, 6e4),
+    ],
+)
+def test_activations_up_to_the_largest_number(name, options, dtype, highest, count, compiled):
+    """No intermediate result overflows: values and derivatives are those that PyTorch computes in float64."""
+    positive = np.geomspace(0.01, highest, count // 2)
+    numbers = np.concatenate([-positive, positive]).astype(dtype)
+    run = getattr(F, name)
+    x = chainrule.tensor(numbers, requires_grad=True)
+    upstream = chainrule.ones(count, dtype=dtype)
+
+    def step():
+        y = run(x, **options)
+        y.backward(upstream)
+        return y
+
+    y = (chainrule.jit(step) if compiled else step)()
+    t = torch.tensor(numbers.astype(np.float64), requires_grad=True)
+    expected = getattr(torch.nn.functional, name)(t, **options)
+    expected.sum().backward()
+    tolerance = {"rtol": 2e-3, "atol": 3e-3} if dtype == np.float16 else {"rtol": 1e-5, "atol": 1e-6}
+    np.testing.assert_allclose(y.detach().numpy(), expected.detach().numpy(), **tolerance)
+    np.testing.assert_allclose(x.grad.numpy(), t.grad.numpy(), **tolerance)
+
+
+@pytest.mark.parametrize("reduce", ["amax", "amin"])
+def test_more_equal_numbers_than_float16_counts_share_the_gradient(reduce):
+    count = 3_000
+    x = chainrule.ones(1, dtype=np.float16).requires_grad_()
+    source = chainrule.ones(count, dtype=np.float16).requires_grad_()
+    out = ops.scatter_reduce(x, 0, chainrule.zeros(count, dtype=np.int64), source, reduce)
+    out.backward(chainrule.full((1,), 100.0, dtype=np.float16))
+    for leaf in (x, source):
+        np.testing.assert_allclose(leaf.grad.numpy(), np.full(leaf.shape, 100 / (count + 1)), rtol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(4, 8), (300, 260)], ids=str)
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+def test_rms_norm_of_small_numbers_in_float16(shape, compiled):
+    x = (1e-3 * np.random.default_rng(2).standard_normal(shape)).astype(np.float16)
+    run = chainrule.jit(lambda x: F.rms_norm(x, shape[-1:])) if compiled else lambda x: F.rms_norm(x, shape[-1:])
+    expected = torch.nn.functional.rms_norm(torch.tensor(x), shape[-1:])
+    np.testing.assert_allclose(run(chainrule.tensor(x)).numpy(), expected.numpy(), rtol=2e-3, atol=1e-3)

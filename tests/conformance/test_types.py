@@ -119,3 +119,22 @@ def test_arrays_of_pytorch_keep_their_type():
         theirs = torch.ones(2, dtype=dtype)
         assert chainrule.tensor(theirs).dtype == theirs.numpy().dtype
         assert chainrule.as_tensor(theirs).dtype == theirs.numpy().dtype
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+def test_numbers_beyond_the_range_of_float16_are_refused(compiled):
+    """PyTorch computes with them in float32: x / 100000 is not 0. In NumPy's float16, it is."""
+    x = chainrule.tensor(np.array([1000, 60_000], np.float16))
+    calls = [
+        lambda x: x / 100_000, lambda x: x * 1e-7, lambda x: 1e5 / x, lambda x: x / 1e-7, lambda x: x - 1e6,
+        lambda x: x > 1e5, lambda x: x // 100_000, lambda x: x.clamp(-1e5, 1e5), lambda x: x * -70_000,
+    ]  # fmt: skip
+    for call in calls:
+        with pytest.raises(OverflowError, match="is beyond the range of float16; convert the tensor with float"):
+            (chainrule.jit(call) if compiled else call)(x)
+    t = torch.tensor(x.numpy())
+    for call in (
+        lambda x: x + 1e-8, lambda x: x * 0.0, lambda x: x / float("inf"), lambda x: x * 65_504, lambda x: x / 1e-4,
+        lambda x: x < float("inf"), lambda x: x.float() / 100_000,
+    ):  # fmt: skip
+        compare(chainrule.jit(call) if compiled else call, (x,), (t,))

@@ -251,7 +251,13 @@ class TestIntegersAndBooleans:
         x = chainrule.tensor(np.array([255, 14], np.uint8))
         assert x.round(decimals=1).tolist() == [255, 14]
         for function in (lambda x: x.round(decimals=-1), chainrule.jit(lambda x: x.round(decimals=-1))):
-            with pytest.raises(TypeError, match="round: uint8 cannot be rounded to tens"):
+            with pytest.raises(TypeError, match="round: uint8 cannot be rounded to -1 decimals"):
+                function(x)
+
+    def test_booleans_are_not_rounded_to_float16(self):
+        x = chainrule.tensor([True, False])
+        for function in (lambda x: x.round(), chainrule.jit(lambda x: x.round())):
+            with pytest.raises(TypeError, match="round: bool cannot be rounded"):
                 function(x)
 
     def test_have_no_mean(self):

@@ -90,7 +90,7 @@ def softplus(input: Input, beta: float = 1.0, threshold: float = 20.0) -> Array:
     Where βx is above `threshold`, the result is x itself, too small by at most e^-threshold / β.
     """
     beta_x = input * beta
-    return np.where(beta_x > threshold, input, np.log1p(np.exp(np.minimum(beta_x, threshold))) / beta)
+    return np.where(beta_x > threshold, input, (np.maximum(beta_x, 0) + np.log1p(np.exp(-np.absolute(beta_x)))) / beta)
 
 
 @softplus.derivative
@@ -165,13 +165,13 @@ def _(grad: Array, input: Array) -> Array:
 @operation(input_count=1, promote="floating_only", fused=True)
 def hardswish(input: Input, inplace: bool = False) -> Array:
     """x · hardsigmoid(x). Source: Howard et al., Searching for MobileNetV3 (2019)."""
-    return input * np.clip(input + 3, 0, 6) / 6
+    return input * (np.clip(input + 3, 0, 6) / 6)  # 6 x may overflow
 
 
 @hardswish.derivative
 def _(grad: Array, input: Array) -> Array:
     """0 if x ≤ -3, 1 if x ≥ 3, else x / 3 + ½."""
-    return np.where(input <= -3, 0, np.where(input < 3, grad * (input / 3 + 0.5), grad))
+    return np.where(input <= -3, 0, np.where(input >= 3, grad, grad * (input / 3 + 0.5)))
 
 
 @operation(input_count=1, promote="floating_only", fused=True)
@@ -264,7 +264,8 @@ def _(grad: Array, input: Array, approximate: str) -> Array:
     if approximate == "none":
         density = np.exp(-0.5 * input * input) / math.sqrt(2 * math.pi)
     else:
-        density = 2 * cdf * (1 - cdf) * (math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * input * input))
+        # clipped, because x² may overflow where the density is 0
+        density = cdf * (1 - cdf) * (math.sqrt(8 / math.pi) * (1 + 3 * 0.044715 * np.square(np.clip(input, -30, 30))))
     return grad * (cdf + input * density)
 
 

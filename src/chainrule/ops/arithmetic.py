@@ -232,8 +232,9 @@ def trunc(input: Input) -> Array:
 @operation(numpy=np.round)
 def round(input: Input, *, decimals: int = 0) -> Array:
     """x rounded to `decimals` decimal places; halves go to the nearest even digit."""
-    # 255 of uint8 would become 260, which wraps around to 4
-    check("round", decimals >= 0 or input.dtype.kind == "f", f"{input.dtype} cannot be rounded to tens", TypeError)
+    # in NumPy, booleans become float16, and 255 of uint8 becomes 260, which wraps around to 4
+    kinds, rest = ("f", f" to {decimals} decimals") if decimals < 0 else ("iuf", "")
+    check("round", input.dtype.kind in kinds, f"{input.dtype} cannot be rounded{rest}", TypeError)
     return np.round(input, decimals)
 
 

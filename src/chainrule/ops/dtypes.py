@@ -52,6 +52,7 @@ def promote(values: list[Any], promotion: str, name: str) -> list[Any]:
     Raises:
         TypeError: a value is neither an array nor a number, or its type is not boolean, integer or float; or
             `promotion` is "floating_only" and the common type is not floating.
+        OverflowError: the common type is float16, and a number is too large for it, or a factor too small.
     """
     dtype = None
     for value in values:  # fast path for the most common case: all arrays have one floating type already
@@ -73,14 +74,18 @@ def promote(values: list[Any], promotion: str, name: str) -> list[Any]:
     dtype = result_type(values, name)
     if promotion == "floating_only":
         check_floats(name, dtype)
+    # PyTorch computes with these numbers in float32; as float16, 100,000 is infinite, and 1e-7 is 1.2e-7
+    lowest = 2.0**-14 if name in ("mul", "true_divide", "floor_divide") else 0
+    for number in values if dtype == np.float16 else ():
+        if isinstance(number, (int, float)) and (65504 < abs(number) < math.inf or 0 < abs(number) < lowest):
+            raise OverflowError(f"{name}: {number} is beyond the range of float16; convert the tensor with float()")
     dtype = DEFAULT if promotion != "common" and dtype.kind != "f" else dtype
     has_booleans = any(isinstance(value, np.ndarray) and value.dtype.kind == "b" for value in values)
 
     def keeps_type(value: Any) -> bool:
-        if not isinstance(value, np.ndarray):
-            return not has_booleans
         # "common" keeps boolean arrays: NumPy widens them as PyTorch does, and the condition of `where` must be boolean
-        return promotion == "common" and value.dtype.kind == "b"
+        is_array = isinstance(value, np.ndarray)
+        return (promotion == "common" and value.dtype.kind == "b") if is_array else not has_booleans
 
     return [value if keeps_type(value) else np.asarray(value, dtype) for value in values]
 

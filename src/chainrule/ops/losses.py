@@ -235,8 +235,8 @@ def kl_div(input: Input, target: Input, reduction: str = "mean", log_target: boo
     if log_target:
         losses = np.exp(target) * (target - input)
     else:
-        nonzero = ne(target, 0)  # 0 ln 0 = 0
-        losses = where(nonzero, target * log(where(nonzero, target, 1.0)), 0.0) - target * input
+        # 0 ln 0 = 0, whose derivative is NaN, as in PyTorch
+        losses = where(ne(target, 0), target * log(target), 0.0) - target * input
     if reduction == "batchmean":
         return as_dtype(widen_float16(sum(losses)) / (input.shape[0] if input.ndim else 1), losses.dtype)
     return _reduce("kl_div", losses, reduction)

@@ -84,7 +84,8 @@ def rms_norm(input: Input, normalized_shape: Ints, weight: Input | None = None, 
         input: (..., *normalized_shape).
         normalized_shape: the sizes of the dimensions to normalize over.
         weight: the scale, of shape `normalized_shape`, or None.
-        eps: added to the mean square to avoid division by 0; the machine epsilon of the input's type if None.
+        eps: added to the mean square to avoid division by 0; the machine epsilon of the input's type if None,
+            of float32 for float16.
 
     Raises:
         ValueError: the shapes do not fit.
@@ -93,8 +94,8 @@ def rms_norm(input: Input, normalized_shape: Ints, weight: Input | None = None, 
     Source: Zhang and Sennrich, Root mean square layer normalization (2019).
     """
     dim = _normalized_dims("rms_norm", input, normalized_shape, weight)
-    eps = float(np.finfo(input.dtype).eps) if eps is None else eps
     x = widen_float16(input)
+    eps = float(np.finfo(x.dtype).eps) if eps is None else eps
     out = x / np.sqrt(mean(x * x, dim=dim, keepdim=True) + eps)
     return _scale_and_shift(as_dtype(out, input.dtype), weight)
 

@@ -82,9 +82,9 @@ def _take_nearest(x: Array, dim: int, new_size: int, factor: float | None, shift
     old_size = x.shape[dim]
     if factor in (None, new_size / old_size) and new_size % old_size == 0:
         return x if new_size == old_size else repeat_interleave(x, new_size // old_size, dim)
-    # rounded to float32, as in PyTorch, because the rounding affects which elements are taken
+    # in float32, as in PyTorch, because the rounding of the step and of the product affects which elements are taken
     step = np.float32(_step(old_size, new_size, factor))
-    positions = np.floor((np.arange(new_size) + shift) * step).astype(np.int64)
+    positions = np.floor(np.float32(np.arange(new_size) + shift) * step).astype(np.int64)
     return getitem(x, index=along(dim, np.minimum(positions, old_size - 1)))
 
 

@@ -36,13 +36,18 @@ def _(grad: Array, positions: Any, dim: int) -> Any:
     return lambda: index_put(grad, 0, index=index), None, lambda: grad[index]
 
 
+def _reduce_at(ufunc: Any, input: Array, index: Array, source: Array, dim: int, name: str) -> Any:
+    """A copy of the input with the source combined with it at indices along one dimension; and the indices, checked."""
+    positions = _positions(index, input.shape[dim], name)
+    out = np.array(input, order="C")
+    ufunc.at(out, grid_index(dim, positions, positions.shape), source)
+    return out, positions
+
+
 @operation(extra="positions")
 def scatter_sum(input: Array, index: Array, source: Array, *, dim: int, name: str) -> Any:
     """The input with the source added at indices along one dimension."""
-    positions = _positions(index, input.shape[dim], name)
-    out = np.array(input, order="C")
-    np.add.at(out, grid_index(dim, positions, positions.shape), source)
-    return out, positions
+    return _reduce_at(np.add, input, index, source, dim, name)
 
 
 @scatter_sum.derivative
@@ -54,10 +59,7 @@ def _(grad: Array, positions: Any, dim: int) -> Any:
 @operation(extra="positions")
 def scatter_product(input: Array, index: Array, source: Array, *, dim: int, name: str) -> Any:
     """The input multiplied by the source at indices along one dimension."""
-    positions = _positions(index, input.shape[dim], name)
-    out = np.array(input, order="C")
-    np.multiply.at(out, grid_index(dim, positions, positions.shape), source)
-    return out, positions
+    return _reduce_at(np.multiply, input, index, source, dim, name)
 
 
 @scatter_product.derivative
@@ -86,10 +88,7 @@ def _(grad: Array, input: Array, source: Array, positions: Any, dim: int) -> Any
 @operation(extra="positions")
 def scatter_extreme(input: Array, index: Array, source: Array, *, dim: int, name: str, largest: bool) -> Any:
     """The maximum, or minimum, of the input and the source at indices along one dimension."""
-    positions = _positions(index, input.shape[dim], name)
-    out = np.array(input, order="C")
-    (np.maximum if largest else np.minimum).at(out, grid_index(dim, positions, positions.shape), source)
-    return out, positions
+    return _reduce_at(np.maximum if largest else np.minimum, input, index, source, dim, name)
 
 
 @scatter_extreme.derivative
@@ -97,7 +96,8 @@ def _(grad: Array, out: Array, input: Array, source: Array, positions: Any, dim:
     """1 for the maximum, divided evenly among ties; 0 for other elements."""
     index = grid_index(dim, positions, positions.shape)
     input_is_extreme, source_is_extreme = input == out, source == out[index]
-    ones, source_ones = cast(input_is_extreme, dtype=out.dtype), cast(source_is_extreme, dtype=out.dtype)
+    dtype = np.promote_types(out.dtype, np.float32)  # float16 counts to 2,048
+    ones, source_ones = cast(input_is_extreme, dtype=dtype), cast(source_is_extreme, dtype=dtype)
     tie_counts = scatter_sum(ones, positions, source_ones, dim=dim, name="scatter_reduce")
     shared = grad / np.maximum(tie_counts, 1)
     return lambda: np.where(input_is_extreme, shared, 0), None, lambda: np.where(source_is_extreme, shared[index], 0)
