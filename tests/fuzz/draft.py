@@ -84,7 +84,7 @@ class Draft:
     def shape(self) -> tuple[int, ...]:
         """Choose the shape of a tensor; most can be broadcast with each other."""
         n, k = self.rows, self.columns
-        return self.choose([(n, k)] * 6 + [(k,), (k,), (1, k), (n, 1), (), (), (k, k), (n,), (2, n, k)])
+        return self.choose([(n, k)] * 5 + [(2, n, k), (k,), (k,), (1, k), (n, 1), (), (), (k, k), (n,), (2, n, k)])
 
     # Statements
 

@@ -21,6 +21,10 @@ SMALL = (2, 3, 4, 3, 2, 3, 1, 1, 0)
 """Sizes of dimensions in interpreted programs."""
 LARGE = (3, 1, 4, 17, 33, 16)
 """Sizes of dimensions in compiled programs, large enough for vectorized loops."""
+SMALL_SQUARE = (4, 4, 4, 4, 8, 2, 1, 3, 0)
+"""The same, where small arrays are treated as large ones: in many programs, all dimensions have the same size."""
+LARGE_SQUARE = (16, 16, 16, 17, 4, 1)
+"""The same in compiled programs."""
 KNOWN: dict[str, str] = {}
 """Known bugs by letter, with a description. Programs that can trigger them are not generated."""
 

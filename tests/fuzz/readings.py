@@ -21,8 +21,9 @@ import pytest
 import chainrule
 from chainrule import nn, optim, random
 from chainrule.errors import CaptureError
-from chainrule.kernels import machine
-from chainrule.lower import schedule
+from chainrule.kernels import machine, team
+from chainrule.lower import eager, kernel_call, schedule
+from chainrule.lower import program as lowered
 from chainrule.optim import lr_scheduler
 from chainrule.tensor import Tensor
 
@@ -46,6 +47,12 @@ REPEATS = 2
 """How often the last call is repeated without changes; the last repetition should not compile again."""
 PATIENCE = 10
 """If it does, the call must stop compiling, or a warning appear, within this many further repetitions."""
+AS_LARGE: list[tuple[Any, str, int]] = [
+    (schedule, "MIN_SPLIT_WORK", 1), (schedule, "MIN_CACHED_BYTES", 1), (schedule, "MIN_RECOMPUTED_SIZE", 1),
+    (schedule, "CACHE_BYTES", 256), (schedule, "N_PARTS", 2), (eager, "LARGE", 1), (eager, "MAX_NUMPY_UPDATE", 0),
+    (lowered, "WORK_PER_THREAD", 1), (kernel_call, "MIN_PARALLEL_WORK", 0), (team, "_threads", 2),
+]  # fmt: skip
+"""Constants of the compiler, as modules and names, with which it treats small arrays as large ones."""
 
 
 class Failure(AssertionError):  # noqa: N818  # a disagreement, unlike the exceptions of the backends
@@ -464,12 +471,13 @@ def shown(value: Any) -> str:
 def environment(compiled: bool = False, as_large: bool = False) -> Iterator[None]:
     """Poison memory; unless `compiled`, run loops in Python instead of machine code.
 
-    If `as_large`, the scheduler treats small arrays as it treats large ones.
+    If `as_large`, the scheduler treats small arrays as it treats large ones: loops run block by block, sums are divided
+    into parts, cheap results are recomputed, and two threads divide the rows.
     """
     with pytest.MonkeyPatch.context() as patch:
         poison.install(patch)
-        for name in ("MIN_SPLIT_WORK", "MIN_CACHED_BYTES", "MIN_RECOMPUTED_SIZE") if as_large else ():
-            patch.setattr(schedule, name, 1)
+        for module, name, number in AS_LARGE if as_large else ():
+            patch.setattr(module, name, number)
         if not compiled:
             patch.setattr(machine, "address_of", interpreter.address_of)
         yield

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import hypothesis
 from hypothesis import HealthCheck, Phase
 
-from .generate import KNOWN, LARGE, SMALL, programs
+from .generate import KNOWN, LARGE, LARGE_SQUARE, SMALL, SMALL_SQUARE, programs
 from .program import reduced
 from .readings import Counts, Failure, check, environment
 
@@ -57,6 +57,8 @@ def search(
     """
     failed: list[tuple[Program, Failure]] = []
     failed_after = 0
+    as_large = seed % 2 == 1
+    sizes = (LARGE_SQUARE if as_large else LARGE) if compiled else SMALL_SQUARE if as_large else SMALL
 
     @hypothesis.seed(seed)
     @hypothesis.settings(
@@ -64,7 +66,7 @@ def search(
         phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate], report_multiple_bugs=False,
         backend="hypothesis",
     )  # fmt: skip
-    @hypothesis.given(programs(LARGE if compiled else SMALL, excluded))
+    @hypothesis.given(programs(sizes, excluded))
     def run(program: Program) -> None:
         nonlocal failed_after
         if begin is not None:
@@ -80,7 +82,7 @@ def search(
             if not failed_after:  # do not count shrinking
                 counts.add(program_counts)
 
-    with environment(compiled, as_large=seed % 2 == 1):
+    with environment(compiled, as_large):
         try:
             run()
         except Failure:

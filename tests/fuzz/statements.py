@@ -350,12 +350,21 @@ def largest(d: Draft) -> None:
         d.define(f"{a}.{d.choose(['max', 'min'])}({dim})[0]", shape, of=[a])
 
 
+ALONG = [
+    "{0}.softmax({d})", "{0} - {0}.mean({d}, keepdim=True)", "{0}.log_softmax({d})",
+    "({0} + 1) / (({0} + 1 - ({0} + 1).mean({d}, keepdim=True)).square().mean({d}, keepdim=True) + 1)", "{0}.cumsum({d})",
+    "F.max_pool2d({0}.tanh().reshape(len({0}), 1, 1, -1), (1, 3), 1, (0, 1)).reshape({0}.shape)",
+    "F.conv2d({0}.reshape(len({0}), 1, 1, -1), cr.ones((2, 1, 1, 3), dtype=numbers(0).dtype), padding=(0, 1))"
+    ".sin().sum(1).reshape({0}.shape)", "({0} - {0}.amax({d}, keepdim=True)).exp()",
+]  # fmt: skip
+
+
 @body(8)
 def along(d: Draft) -> None:
     """A function along a dimension that keeps the shape."""
     a = d.pick(floats, dims(1, 2, 3), filled)
-    name = d.choose(["softmax", "log_softmax", "cumsum"])
-    d.define(f"{a}.{name}({d.choose([-1, 0])})", a.shape, of=[a])
+    text = d.choose(ALONG)
+    d.define(text.format(a, d=d.choose([-1, 0])), a.shape, of=[a])
 
 
 @body(16)
@@ -537,7 +546,9 @@ def called(d: Draft) -> None:
         return
     if "image" in a.details:
         x = d.pick(floats, dims(3), lambda v: v.shape[0] == 2 and min(v.shape) > 1)
-        d.define(f"{a}({x}[None])[0]", (2, x.shape[1] - 1, x.shape[2] - 1), of=[x, _learned(a)])
+        d.define(
+            f"{a}(cr.stack([{x}, {x} * 2, {x} - 1, {x}]))[1]", (2, x.shape[1] - 1, x.shape[2] - 1), of=[x, _learned(a)]
+        )
         return
     if "sequence" in a.details:
         x = d.pick(floats, dims(3), filled, lambda v: v.shape[-1] == d.columns)
