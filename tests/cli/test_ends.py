@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
+import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -198,6 +201,29 @@ def test_an_output_that_is_closed(start, images, arguments):
     begun = start(*arguments, *data, stdout=None, preexec_fn=lambda: os.close(1))
     _, err = begun.communicate(timeout=120)
     assert (begun.returncode, err) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc")
+def test_control_c_while_nobody_reads_the_output(start):
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    for chunk in (bytes(65_536), b"x"):  # until the pipe is full
+        with suppress(BlockingIOError):
+            while True:
+                os.write(write, chunk)
+    os.set_blocking(write, True)
+    begun = start("models", stdout=write)
+    os.close(write)
+    for _ in range(2):  # the first interrupt ends the command, which then flushes its output
+        states = ""
+        while not states.endswith("S" * 10):  # it waits for the reader
+            time.sleep(0.1)
+            states += Path(f"/proc/{begun.pid}/stat").read_text().rpartition(")")[2].split()[0]
+            assert len(states) < 600
+        begun.send_signal(signal.SIGINT)
+    _, err = begun.communicate(timeout=60)
+    os.close(read)
+    assert (begun.returncode, err.strip()) == (130, "")
 
 
 # Help and shell completion

@@ -130,9 +130,10 @@ def main(arguments: list[str] | None = None) -> Any:
 
 
 def _flush_output() -> int:
-    """Flush standard output and error, and return the exit code: 0, or 2 or 141 if that fails.
+    """Flush standard output and error, and return the exit code: 0; 2 or 141 if that fails; 130 after an interrupt.
 
-    What cannot be written is discarded: Python would try again at its end, fail, and exit with code 120.
+    What cannot be written is discarded: Python would try again at its end, fail, and exit with code 120. An interrupt
+    may come while the reader of a full pipe does not read.
     """
     code = 0
     for stream in (sys.stdout, sys.stderr):
@@ -140,8 +141,8 @@ def _flush_output() -> int:
             continue
         try:
             stream.flush()
-        except OSError as error:
-            code = 141 if isinstance(error, BrokenPipeError) else 2
+        except (OSError, KeyboardInterrupt) as error:
+            code = {BrokenPipeError: 141, KeyboardInterrupt: 130}.get(type(error), 2)
             with suppress(OSError), Path(os.devnull).open("wb") as null:
                 os.dup2(null.fileno(), stream.fileno())
     return code
